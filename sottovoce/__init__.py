@@ -1,0 +1,27 @@
+"""Sottovoce: speech emotion recognition when labels are scarce.
+
+The public names below are imported when first used, so that `import sottovoce` stays instant.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Corpus": "corpus",
+    "Fold": "corpus",
+    "InputError": "errors",
+    "Recogniser": "predict",
+    "Task": "task",
+    "Track": "track",
+    "Utterance": "corpus",
+    "load": "predict",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"sottovoce.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'sottovoce' has no attribute {name!r}")

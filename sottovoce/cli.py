@@ -1,0 +1,94 @@
+"""The list of verbs. A verb is imported when it is called, so that `sottovoce --help` costs no torch.
+
+An InputError becomes one line on standard error and exit code 2; Ctrl-C exits with 130; any other
+exception is our defect and keeps its traceback.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from sottovoce.errors import InputError
+
+# One line a verb, in the order of the data's way; the rest of its help is in `sottovoce/<verb>.py`.
+VERBS = {
+    "demo": "The whole way on one corpus: prepare, pre-train, fine-tune, evaluate, study, predict.",
+    "prepare": "Corpus folder or table -> manifest, speaker-disjoint folds, data report.",
+    "extract": "Manifest + a track maker -> cached features (parallel, resumable).",
+    "pretrain": "Features, no labels -> backbone weights, with a health report.",
+    "finetune": "Weights (or none) + labels -> emotion classifier or intensity regressor.",
+    "evaluate": "Run -> metrics with intervals beside trivial baselines, report page, predictions.",
+    "study": "How many labels pre-training saves, against the identical backbone from scratch.",
+    "predict": "Model + recordings -> emotion per file and over time.",
+    "list": "Names of the corpora, tracks, backbones, objectives and recipes there are.",
+}
+
+
+class Verbs(TyperGroup):
+    """Finds a verb's module by name when the verb is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        if name not in VERBS:
+            return None
+        if ctx.invoked_subcommand is None and ctx.resilient_parsing is False and _only_listing():
+            return typer.core.TyperCommand(name, help=VERBS[name], callback=lambda: None)
+        module = importlib.import_module(f"sottovoce.{'catalogue' if name == 'list' else name}")
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name, help=VERBS[name] + "\n\n" + (module.main.__doc__ or ""))(module.main)
+        return typer.main.get_command(app)
+
+
+def _only_listing() -> bool:
+    """True for `sottovoce` and `sottovoce --help`, which need a line a verb and no module."""
+    return all(word.startswith("-") for word in sys.argv[1:])
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Speech emotion recognition when labels are scarce: pre-train on unlabelled speech, fine-tune on a "
+    "few labels, prove what the pre-training bought, and run the result on recordings.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sottovoce {version('sottovoce')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Entry point of the `sottovoce` command."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads triple step times on a shared core
+    try:
+        app()
+    except InputError as error:
+        print(f"sottovoce: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("sottovoce: interrupted; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

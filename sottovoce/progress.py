@@ -1,0 +1,56 @@
+"""A progress bar on standard error; a plain line now and then where nobody is watching a terminal."""
+
+import sys
+import time
+
+
+class Bar:
+    """Counts to `total`; `advance` and `show` also take figures to print beside the bar."""
+
+    def __init__(self, total: int, label: str, *, quiet: bool = False, done: int = 0):
+        self.total, self.label, self.done, self.figures = total, label, done, {}  # type: ignore[var-annotated]
+        self.started, self.spoke, self.first = time.monotonic(), time.monotonic(), done
+        self.rich = None
+        self.quiet = quiet or total <= 0
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.rich = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=Console(stderr=True),
+            )
+            self.rich.start()
+            self.task = self.rich.add_task(label, total=total, completed=done, figures="")
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        self.done += steps
+        self.show(**figures)
+
+    def show(self, **figures: float) -> None:
+        self.figures.update(figures)
+        if self.quiet:
+            return
+        text = "  ".join(f"{k} {v:.3g}" for k, v in self.figures.items())
+        if self.rich:
+            self.rich.update(self.task, completed=self.done, figures=text)
+        elif time.monotonic() - self.spoke > 15:  # a line every 15 s in a log file
+            self.spoke = time.monotonic()
+            rate = (self.done - self.first) / (self.spoke - self.started)
+            left = (self.total - self.done) / rate if rate else float("inf")
+            print(f"{self.label}: {self.done}/{self.total}, {left:.0f} s left  {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.rich:
+            self.rich.stop()
+            self.rich = None
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

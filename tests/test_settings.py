@@ -1,0 +1,119 @@
+"""`--set`: text becomes typed fields, and every mistake is one line."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from sottovoce.errors import InputError
+from sottovoce.settings import from_mapping, parse_settings
+
+
+@dataclass(frozen=True)
+class Mask:
+    span: int = 7
+    fill: Literal["zero", "noise"] = "zero"
+
+
+@dataclass(frozen=True)
+class Config:
+    bins: int = 80
+    lr: float = 2e-4
+    deep: bool = False
+    name: str = "x"
+    sizes: tuple[int, ...] = (1, 2)
+    low_high: tuple[float, float] = (0.0, 3.0)
+    limit: int | None = None
+    folder: Path | None = None
+    mask: Mask = field(default_factory=Mask)
+    extra: Mask | None = None
+    anything: Any = None
+
+    def __post_init__(self) -> None:
+        if self.bins < 1:
+            raise ValueError(f"bins is a count, got {self.bins}")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("bins=40", "bins", 40),
+        ("bins=1e2", "bins", 100),
+        ("lr=1e-3", "lr", 1e-3),
+        ("lr=1", "lr", 1.0),
+        ("deep=true", "deep", True),
+        ("deep=off", "deep", False),
+        ("name=a=b", "name", "a=b"),
+        ("name=7", "name", "7"),
+        ("sizes=3,4,5", "sizes", (3, 4, 5)),
+        ("sizes=(3)", "sizes", (3,)),
+        ("sizes=", "sizes", ()),
+        ("low_high=-1, 2.5", "low_high", (-1.0, 2.5)),
+        ("limit=none", "limit", None),
+        ("limit=5", "limit", 5),
+        ("folder=a/b", "folder", Path("a/b")),
+        ("mask.span=9", "mask", Mask(span=9)),
+        ("extra.fill=noise", "extra", Mask(fill="noise")),
+        ("extra=none", "extra", None),
+    ],
+)
+def test_text_takes_the_type_of_its_field(text, key, value):
+    found = getattr(parse_settings(Config, [text]), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bin=40", "Did you mean 'bins'"),
+        ("mask.spam=9", "Did you mean 'mask.span'"),
+        ("bins", "not key=value"),
+        ("bins=many", "not a whole number"),
+        ("bins=2.5", "not a whole number"),
+        ("bins=0", "bins is a count, got 0"),
+        ("lr=fast", "not a number"),
+        ("deep=maybe", "not true or false"),
+        ("low_high=1,2,3", "not 2 values"),
+        ("mask=3", "is a group"),
+        ("mask.fill=one", "one of zero, noise"),
+        ("mask.span.deep=1", "not a group"),
+        ("bins.x=3", "not a group"),
+        ("sizes=1,b", "a whole number, several with commas"),
+    ],
+)
+def test_mistakes_are_one_line_with_a_remedy(text, message):
+    with pytest.raises(InputError, match=message) as error:
+        parse_settings(Config, [text])
+    assert "\n" not in str(error.value)
+
+
+def test_settings_start_from_an_instance_and_the_last_one_wins():
+    start = Config(bins=3, mask=Mask(span=4, fill="noise"))
+    assert parse_settings(start, ["mask.span=5", "mask.span=6", "lr=1"]) == Config(
+        bins=3, lr=1.0, mask=Mask(span=6, fill="noise")
+    )
+
+
+def test_a_group_behind_any_takes_the_type_it_holds():
+    assert parse_settings(Config(anything=Mask()), ["anything.span=3"]).anything == Mask(span=3)
+
+
+def test_a_configuration_survives_json():
+    config = Config(bins=3, sizes=(4, 5), mask=Mask(span=2), extra=Mask(fill="noise"), folder=None)
+    kept = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert from_mapping(Config, kept) == config
+    with pytest.raises(InputError, match=r"runs/a/config\.json"):
+        from_mapping(Config, {"bims": 3}, where="runs/a/config.json")
+
+
+def test_a_field_without_default_is_asked_for():
+    @dataclass
+    class Needy:
+        rate: int
+
+    with pytest.raises(InputError, match="rate has no default"):
+        parse_settings(Needy, [])
