@@ -1,0 +1,438 @@
+"""`sottovoce extract`: a track of every utterance, computed once and kept.
+
+    manifest --> recordings (or encoded feature files) --> maker in `tracks/` --> TrackStore
+
+The folder carries the digest of the maker's configuration, and every utterance the hash of the audio it was
+made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or worse, it goes on from there.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from sottovoce import audio, files, plugins
+from sottovoce.corpus import Corpus, Utterance
+from sottovoce.errors import InputError
+from sottovoce.progress import Bar
+from sottovoce.settings import from_mapping, parse_settings
+from sottovoce.store import Head, Source, TrackStore, TrackWriter
+from sottovoce.track import Track
+
+BATCH = 16  # utterances a worker takes at a time
+FEW = 64  # utterances that are done before two workers have started
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")],
+    track: Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")] = "fbank",
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
+    half: Annotated[bool, typer.Option("--half", help="keep float16: half the disk, three digits")] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="processes; 0 = one for every core")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no summary")] = False,
+) -> None:
+    """Writes CORPUS/tracks/TRACK-DIGEST/. Only what is missing, or whose audio changed, is computed."""
+    prepared = Corpus.load(corpus)
+    config = parse_settings(plugins.load("tracks", track).Config, set_)
+    settings = asdict(config) | ({"half": True} if half else {})
+    start = time.monotonic()
+    store = _extract(
+        prepared, track, settings, jobs or None, quiet, overwrite=overwrite, skip_broken=skip_broken, again=True
+    )
+    if not quiet:
+        hours = store.frames / store.rate_hz / 3600
+        print(
+            f"{store.folder}: {len(store)} utterances, {store.frames} frames x {store.dim} at {store.rate_hz:g} Hz "
+            f"({hours:.2f} h), {time.monotonic() - start:.1f} s"
+        )
+
+
+def track_store(
+    corpus: Corpus,
+    track: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> TrackStore:
+    """The store of a track, after extracting what is missing.
+
+    Utterances that `sottovoce extract --skip-broken` left out are left out here too: ask `id in store`.
+
+    Args:
+        track: a name in `sottovoce.tracks`.
+        settings: fields of its `Config` that differ from the defaults; "half": True keeps float16.
+        jobs: processes; None = one for every core, none for a handful of utterances. More than one needs
+            `if __name__ == "__main__":` in the calling script, as everything that starts processes.
+        quiet: no progress.
+
+    Raises:
+        InputError: an unknown track or setting, a track that this corpus cannot have, a recording that cannot
+            be read (what could be is kept), a full disk.
+    """
+    return _extract(corpus, track, settings or {}, jobs, quiet)
+
+
+def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None = None) -> Path:
+    """Where the store of this configuration lies, or would."""
+    return _plan(corpus, track, settings or {}).folder
+
+
+@dataclass(frozen=True)
+class _Plan:
+    module: ModuleType  # sottovoce.tracks.<track>
+    config: Any
+    half: bool
+    folder: Path
+
+
+def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
+    module = plugins.load("tracks", track)
+    settings = dict(settings)
+    half = bool(settings.pop("half", False))
+    config = from_mapping(module.Config, settings, where=f"{track} settings")
+    # A maker whose numbers change for the same configuration raises its VERSION.
+    made_by = {"track": track, "config": config, "half": half, "version": getattr(module, "VERSION", 1)}
+    return _Plan(module, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
+
+
+def _extract(
+    corpus: Corpus,
+    track: str,
+    settings: Mapping[str, Any],
+    jobs: int | None,
+    quiet: bool,
+    *,
+    overwrite: bool = False,
+    skip_broken: bool = False,
+    again: bool = False,
+) -> TrackStore:
+    """`again` tries what an earlier --skip-broken left out."""
+    plan = _plan(corpus, track, settings)
+    reader = _encoded(corpus)
+    if reader is None and not hasattr(plan.module, "make"):
+        raise InputError(
+            f"{corpus.folder}: {track} is read from feature files, not made from audio. Found a corpus of recordings. "
+            "Use --track fbank, mfcc or egemaps."
+        )
+    if reader is not None and track not in reader.TRACKS:
+        raise InputError(
+            f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
+            f"Use --track {reader.TRACKS[0]}."
+        )
+    stamps = _stamps(corpus)
+
+    def missing(store: TrackStore | TrackWriter) -> list[Utterance]:
+        skipped = set(store.skipped) if again else set()
+        known = {u.id: source.stamp for u in corpus.utterances if (source := store.source(u.id))}
+        return [u for u in corpus.utterances if u.id in skipped or known.get(u.id) != stamps[u.id]]
+
+    todo = list(corpus.utterances)
+    if not overwrite and (plan.folder / "track.json").is_file():
+        todo = missing(TrackStore.open(plan.folder))
+    if todo:
+        head = _rehearse(plan, track) if reader is None else _first(reader, corpus, todo[0], plan, track)
+        broken: dict[str, str] = {}
+        with TrackWriter(plan.folder, head, overwrite=overwrite) as writer:
+            if not overwrite:
+                todo = missing(writer)  # another process may have done it while this one waited
+            if reader is None:
+                work = _from_audio(corpus, track, plan.config, todo, writer, jobs)
+            else:
+                work = _from_features(reader, corpus, track, head, todo)
+            by_id = {u.id: u for u in todo}
+            with Bar(len(todo), f"extract {track}", quiet=quiet) as bar, contextlib.closing(work):
+                for made in work:
+                    source = Source(made.key, stamps[made.id])
+                    if made.values is not None:
+                        try:
+                            writer.add(made.id, made.values, source)
+                        except InputError as error:  # does not fit in float16; a full disk closes the writer
+                            if writer.closed:
+                                raise
+                            made.why = f"{corpus.root / by_id[made.id].path}: {error}"
+                    elif not made.why:
+                        writer.restamp(made.id, source)
+                    if made.why:
+                        broken[made.id] = made.why
+                        if skip_broken:
+                            writer.skip(made.id, made.why, source)
+                    bar.advance()
+        _report(corpus, track, broken, skip_broken, quiet)
+    return TrackStore.open(plan.folder)
+
+
+def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: bool, quiet: bool) -> None:
+    if not broken:
+        return
+    if skip_broken:
+        if not quiet:
+            for id, why in broken.items():
+                print(f"skipped {id}: {why}", file=sys.stderr)
+        return
+    reasons = list(broken.values())
+    if len(reasons) == 1:
+        raise InputError(f"{reasons[0]} Or leave it out with `sottovoce extract {corpus.folder} --skip-broken`.")
+    others = ", ".join(list(broken)[1:6]) + (", ..." if len(broken) > 6 else "")
+    raise InputError(
+        f"{corpus.folder}: no {track} of {len(broken)} of {len(corpus.utterances)} utterances. Found: {reasons[0]} "
+        f"Also {others}. Leave them out with `sottovoce extract --skip-broken`, which lists them all."
+    )
+
+
+def _stamps(corpus: Corpus) -> dict[str, str]:
+    """Of every id a cheap sign that its source may have changed; "" when the file is not there.
+
+    `features.h5#12` is an entry of features.h5, unless there is a file of that very name.
+    """
+    status: dict[str, str] = {}
+
+    def of(path: str) -> str:
+        if path not in status:
+            try:
+                found = (corpus.root / path).stat()
+                status[path] = f"{found.st_size}:{found.st_mtime_ns}"
+            except OSError:
+                status[path] = of(path.rpartition("#")[0]) if "#" in path else ""
+        return status[path]
+
+    return {u.id: f"{u.path}:{of(u.path)}:{u.start}:{u.end}" if of(u.path) else "" for u in corpus.utterances}
+
+
+@dataclass
+class _Made:
+    """One utterance on its way into the store: its rows, or None because they are still right, or why not."""
+
+    id: str
+    key: str
+    values: np.ndarray | None = None
+    why: str = ""
+
+
+# -- from audio ---------------------------------------------------------------------------------------------
+
+
+def _rehearse(plan: _Plan, track: str) -> Head:
+    """The head of the store; a second of silence finds out about missing packages before the work begins."""
+    silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
+    made = plan.module.make(silence, plan.config)
+    width = 1 if made.values.ndim == 1 else made.values.shape[1]
+    if (made.rate_hz, width) != (plan.config.rate_hz, plan.config.dim):
+        raise ValueError(
+            f"{track} promises {plan.config.dim} values at {plan.config.rate_hz} Hz, made {width} at {made.rate_hz}"
+        )
+    return Head(track, asdict(plan.config), made.rate_hz, made.offset_s, width, plan.half)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker has to know."""
+
+    track: str
+    config: Any
+    root: Path
+    utterances: tuple[Utterance, ...]
+    known: tuple[str, ...]  # key of the rows that are there, "" where none are
+
+
+def _from_audio(
+    corpus: Corpus, track: str, config: Any, todo: Sequence[Utterance], writer: TrackWriter, jobs: int | None
+) -> Generator[_Made, None, None]:
+    """In the order of `todo`, however many processes work: the files of a store do not depend on them."""
+    skipped = writer.skipped
+    known = [source.key if (source := writer.source(u.id)) and u.id not in skipped else "" for u in todo]
+    batches = [
+        _Job(track, config, corpus.root, tuple(todo[at : at + BATCH]), tuple(known[at : at + BATCH]))
+        for at in range(0, len(todo), BATCH)
+    ]
+    if jobs is None:
+        jobs = _cores() if len(todo) > FEW else 1
+    if min(jobs, len(batches)) < 2:
+        for batch in batches:
+            for k in range(len(batch.utterances)):
+                yield _make_one(batch, k)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    context = get_context("spawn")  # forking a process in which torch has threads can hang
+    stop = context.Event()
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker imports NumPy, so they are set here
+    pool = ProcessPoolExecutor(min(jobs, len(batches)), mp_context=context, initializer=_start_worker, initargs=(stop,))
+    try:
+        left, running = deque(batches), deque[Any]()
+        while left or running:
+            while left and len(running) < 4 * jobs:  # no more results in memory than that
+                with _interrupts_held():
+                    running.append(pool.submit(_make_batch, left.popleft()))
+            yield from running.popleft().result()
+    except BrokenProcessPool:
+        raise InputError(
+            f"{corpus.folder}: a worker process died. Found no more than that; usually memory ran out. "
+            "Run it again with --jobs 1: what was extracted is kept."
+        ) from None
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Generator[None, None, None]:
+    """A process started meanwhile never sees Ctrl-C, which is for the parent to handle; ours comes afterwards."""
+    import signal
+
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_stop: Any = None  # in a worker: an event, set when its results are no longer wanted
+
+
+def _start_worker(stop: Any) -> None:
+    """A worker does not outlive a parent that was killed."""
+    import signal
+    import threading
+    from multiprocessing import connection, parent_process
+
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+
+        def watch(sentinel: int) -> None:
+            connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _make_batch(job: _Job) -> list[_Made]:
+    made: list[_Made] = []
+    for k in range(len(job.utterances)):
+        if _stop.is_set():
+            break
+        made.append(_make_one(job, k))
+    return made
+
+
+def _make_one(job: _Job, k: int) -> _Made:
+    u = job.utterances[k]
+    path = job.root / u.path
+    made = _Made(u.id, "")
+    try:
+        made.key = f"{_content(path)}:{u.start}:{u.end}"
+        if made.key == job.known[k]:
+            return made
+        wave = audio.read(path, u.start, u.end)
+        values = plugins.load("tracks", job.track).make(wave, job.config).values
+        made.why = _unusable(values, path, job.track)
+        if not made.why:
+            made.values = values
+    except InputError as error:
+        made.why = str(error)
+    except Exception as error:
+        error.add_note(f"while making {job.track} of {u.id} from {path}")
+        raise
+    return made
+
+
+def _content(path: Path) -> str:
+    """Hash of a recording. Raises InputError when it cannot be read."""
+    try:
+        status = path.stat()
+        return _hashed(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        audio.probe(path)  # says it better, if it is missing
+        raise InputError(f"{path}: cannot be read. {error.strerror or error}. Check its permissions.") from None
+
+
+@lru_cache(maxsize=4)  # the utterances of one long recording follow each other
+def _hashed(path: Path, size: int, mtime_ns: int) -> str:
+    return files.file_digest(path)
+
+
+def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
+    """Why rows cannot be kept, "" when they can."""
+    if len(values) == 0:
+        return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        return (
+            f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."
+        )
+    return ""
+
+
+# -- from encoded features ----------------------------------------------------------------------------------
+
+
+def _encoded(corpus: Corpus) -> ModuleType | None:
+    """The reader of a corpus that comes as features instead of audio, None for recordings."""
+    name = corpus.info.get("reader", corpus.name)
+    if name not in plugins.names("corpora"):  # a corpus under a name of its own, from a table or a folder
+        return None
+    module = plugins.load("corpora", name)
+    return module if getattr(module, "TRACKS", ()) else None
+
+
+def _first(reader: ModuleType, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
+    """The head of the store, from one utterance: files differ in their clock."""
+    for _, found in reader.read_track(corpus.root, [utterance], track):
+        width = 1 if found.values.ndim == 1 else found.values.shape[1]
+        return Head(track, asdict(plan.config), found.rate_hz, found.offset_s, width, plan.half)
+    raise InputError(
+        f"{corpus.root / utterance.path}: no {track} of {utterance.id}. Found no frames. Run `sottovoce prepare` again."
+    )
+
+
+def _from_features(
+    reader: ModuleType, corpus: Corpus, track: str, head: Head, todo: Sequence[Utterance]
+) -> Generator[_Made, None, None]:
+    """As the reader streams them, which is the order of the files."""
+    left = {u.id: u for u in todo}
+    for id, found in reader.read_track(corpus.root, todo, track):
+        path = corpus.root / left.pop(id).path
+        made = _Made(id, "")
+        width = 1 if found.values.ndim == 1 else found.values.shape[1]
+        if (found.rate_hz, width) != (head.rate_hz, head.dim):
+            raise InputError(
+                f"{path}: {track} unlike the rest of the corpus. Found {width} values at {found.rate_hz:g} Hz, "
+                f"not {head.dim} at {head.rate_hz:g}. Prepare the two kinds as two corpora."
+            )
+        made.why = _unusable(found.values, path, track)
+        if not made.why:
+            made.values = found.values
+        yield made
+    for id, u in left.items():
+        yield _Made(id, "", why=f"{corpus.root / u.path}: no {track} of {id}. Found no frames.")

@@ -1,0 +1,458 @@
+"""Extraction: what is missing is computed, what changed is computed again, and no accident costs more than a file."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from sottovoce import audio, extract, plugins, store
+from sottovoce.corpus import Corpus, Utterance
+from sottovoce.errors import InputError
+from sottovoce.extract import store_folder, track_store
+from sottovoce.store import TrackStore
+from sottovoce.track import Track
+from sottovoce.tracks import fbank
+
+ROOT = Path(extract.__file__).parents[1]
+
+
+def make_corpus(folder: Path, count: int = 6, seconds: float = 0.4) -> Corpus:
+    root = folder / "audio"
+    root.mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        record(root / f"u{k}.wav", seed=k, seconds=seconds)
+    utterances = tuple(Utterance(f"u{k}", "tiny", f"u{k}.wav", speaker=f"s{k % 3}") for k in range(count))
+    corpus = Corpus(folder / "data", "tiny", root, utterances, (), {}, {}, {})
+    corpus.save()
+    return corpus
+
+
+def record(path: Path, seed: int, seconds: float = 0.4) -> None:
+    rng = np.random.default_rng(seed)
+    sf.write(path, 0.1 * rng.standard_normal(int(seconds * 16_000)), 16_000)
+
+
+def with_utterances(corpus: Corpus, *utterances: Utterance) -> Corpus:
+    return Corpus(corpus.folder, corpus.name, corpus.root, utterances, (), {}, {}, corpus.info)
+
+
+def contents(store: TrackStore) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(store.folder.glob("[!.]*"))}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Paths that were decoded."""
+    seen: list[str] = []
+    read = audio.read
+
+    def counting(path, *args, **kwargs):
+        seen.append(Path(path).name)
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(audio, "read", counting)
+    return seen
+
+
+def test_every_utterance_gets_the_track_of_its_audio(tmp_path):
+    corpus = make_corpus(tmp_path)
+    store = track_store(corpus, "fbank", {"bins": 40}, quiet=True)
+    assert store.ids == tuple(corpus.by_id)
+    assert (store.rate_hz, store.offset_s, store.dim) == (100.0, 0.0125, 40)
+    for u in corpus.utterances:
+        expected = fbank.make(audio.read(corpus.root / u.path), fbank.Config(bins=40)).values
+        np.testing.assert_array_equal(store[u.id], expected)
+    assert store.folder == store_folder(corpus, "fbank", {"bins": 40})
+    assert store.folder.parent == corpus.folder / "tracks"
+
+
+def test_utterances_with_times_are_slices_of_their_recording(tmp_path):
+    corpus = make_corpus(tmp_path, 1, seconds=3.0)
+    parts = [Utterance(f"p{k}", "tiny", "u0.wav", k * 0.5, k * 0.5 + 0.7) for k in range(4)]
+    store = track_store(with_utterances(corpus, *parts), "wave", quiet=True)
+    whole = audio.read(corpus.root / "u0.wav").values
+    for k in range(4):
+        np.testing.assert_array_equal(store[f"p{k}"][:, 0], whole[k * 8000 : k * 8000 + 11_200])
+
+
+def test_nothing_is_made_twice_and_settings_have_their_own_folder(tmp_path, made):
+    corpus = make_corpus(tmp_path)
+    first = track_store(corpus, "fbank", quiet=True)
+    before = contents(first)
+    assert len(made) == 6
+    assert contents(track_store(corpus, "fbank", asdict(fbank.Config()), quiet=True)) == before
+    assert len(made) == 6
+    other = track_store(corpus, "fbank", {"bins": 23}, quiet=True)
+    assert len(made) == 12
+    assert other.folder != first.folder
+    assert track_store(corpus, "fbank", {"half": True}, quiet=True).head.half
+
+
+def test_changed_audio_is_made_again_and_touched_audio_is_not(tmp_path, made):
+    corpus = make_corpus(tmp_path)
+    track_store(corpus, "fbank", quiet=True)
+    made.clear()
+    record(corpus.root / "u2.wav", seed=99, seconds=0.5)
+    os.utime(corpus.root / "u3.wav", ns=(1, 1))
+    store = track_store(corpus, "fbank", quiet=True)
+    assert made == ["u2.wav"]
+    expected = fbank.make(audio.read(corpus.root / "u2.wav"), fbank.Config()).values
+    np.testing.assert_array_equal(store["u2"], expected)
+    made.clear()
+    assert len(track_store(corpus, "fbank", quiet=True)) == 6
+    assert made == []
+
+
+def test_a_recording_may_have_a_hash_in_its_name(tmp_path, made):
+    corpus = make_corpus(tmp_path, 1)
+    record(corpus.root / "a#1.wav", seed=1)
+    hashed = with_utterances(corpus, Utterance("a", "tiny", "a#1.wav"))
+    for _ in range(2):
+        assert "a" in track_store(hashed, "fbank", quiet=True)
+    assert made == ["a#1.wav"]
+
+
+def test_changed_times_and_new_utterances_are_made(tmp_path, made):
+    corpus = make_corpus(tmp_path, 2)
+    a, b = corpus.utterances
+    track_store(with_utterances(corpus, a), "fbank", quiet=True)
+    cut = Utterance("u0", "tiny", "u0.wav", 0.1, 0.3)
+    store = track_store(with_utterances(corpus, cut, b), "fbank", quiet=True)
+    assert made == ["u0.wav", "u0.wav", "u1.wav"]
+    assert store.lengths == {"u0": 1 + (3200 - 400) // 160, "u1": 38}
+
+
+def test_processes_do_not_change_the_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "BATCH", 2)
+    corpus = make_corpus(tmp_path, 9)
+    alone = contents(track_store(corpus, "fbank", jobs=1, quiet=True))
+    again = Corpus(tmp_path / "other", corpus.name, corpus.root, corpus.utterances, (), {}, {}, {})
+    before = dict(os.environ)
+    assert contents(track_store(again, "fbank", jobs=2, quiet=True)) == alone
+    assert dict(os.environ) == before
+
+
+def test_unreadable_recordings_are_listed_and_the_others_kept(tmp_path, made):
+    corpus = make_corpus(tmp_path)
+    (corpus.root / "u1.wav").write_bytes(b"")
+    (corpus.root / "u4.wav").unlink()
+    with pytest.raises(InputError, match=r"2 of 6 utterances.*u1\.wav: empty file.*Also u4.*--skip-broken") as error:
+        track_store(corpus, "fbank", quiet=True)
+    assert "\n" not in str(error.value)
+    assert len(TrackStore.open(store_folder(corpus, "fbank"))) == 4
+    record(corpus.root / "u4.wav", seed=4)
+    made.clear()
+    with pytest.raises(InputError, match=r"u1\.wav: empty file"):
+        track_store(corpus, "fbank", quiet=True)
+    assert made == ["u1.wav", "u4.wav"]
+
+
+def test_skipped_recordings_stay_out_until_they_change(tmp_path, made, capsys):
+    corpus = make_corpus(tmp_path)
+    (corpus.root / "u1.wav").write_bytes(b"nothing")
+    extract.main(corpus.folder, skip_broken=True)
+    assert "skipped u1" in capsys.readouterr().err
+    made.clear()
+    store = track_store(corpus, "fbank", quiet=True)  # as pretrain would ask
+    assert made == []
+    assert "u1" not in store
+    assert list(store.skipped) == ["u1"]
+    with pytest.raises(InputError, match=r"u1\.wav"):  # extract without the flag tries again
+        extract.main(corpus.folder)
+    record(corpus.root / "u1.wav", seed=1)
+    assert "u1" in track_store(corpus, "fbank", quiet=True)
+
+
+def test_overwrite_makes_everything_again(tmp_path, made):
+    corpus = make_corpus(tmp_path, 3)
+    extract.main(corpus.folder, quiet=True)
+    extract.main(corpus.folder, quiet=True)
+    assert len(made) == 3
+    before = contents(TrackStore.open(store_folder(corpus, "fbank")))
+    extract.main(corpus.folder, overwrite=True, quiet=True)
+    assert len(made) == 6
+    assert contents(TrackStore.open(store_folder(corpus, "fbank"))) == before
+
+
+def test_the_command_says_what_it_made_and_takes_settings(tmp_path, capsys):
+    corpus = make_corpus(tmp_path, 2)
+    extract.main(corpus.folder, set_=["bins=40", "deltas=1"], half=True)
+    line = capsys.readouterr().out
+    assert "2 utterances" in line
+    assert "x 80 at 100 Hz" in line
+    assert track_store(corpus, "fbank", {"bins": 40, "deltas": 1, "half": True}).dim == 80
+    for settings, message in (
+        (["bims=40"], "Did you mean 'bins'"),
+        (["bins=0"], "bins is a count"),
+        (["bins=x"], "whole number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            extract.main(corpus.folder, set_=settings)
+    with pytest.raises(InputError, match="Did you mean 'fbank'"):
+        extract.main(corpus.folder, track="fbanks")
+    with pytest.raises(InputError, match="not a prepared corpus"):
+        extract.main(tmp_path)
+
+
+def test_values_that_are_not_finite_name_the_file(tmp_path, monkeypatch):
+    corpus = make_corpus(tmp_path, 3)
+    make = fbank.make
+
+    def broken(wave, config):
+        made = make(wave, config)
+        if wave.values[0] == audio.read(corpus.root / "u1.wav").values[0]:
+            made.values[3, 5] = np.nan
+        return made
+
+    monkeypatch.setattr(fbank, "make", broken)
+    with pytest.raises(InputError, match=r"u1\.wav: fbank is not finite. Found 1 of"):
+        track_store(corpus, "fbank", quiet=True)
+    assert len(TrackStore.open(store_folder(corpus, "fbank"))) == 2
+
+
+def test_a_defect_of_a_maker_keeps_its_traceback_and_says_which_file(tmp_path, monkeypatch):
+    corpus = make_corpus(tmp_path, 2)
+    make = fbank.make
+
+    def broken(wave, config):
+        if len(wave) < 16_000:  # not the rehearsal
+            raise ZeroDivisionError
+        return make(wave, config)
+
+    monkeypatch.setattr(fbank, "make", broken)
+    with pytest.raises(ZeroDivisionError) as error:
+        track_store(corpus, "fbank", quiet=True)
+    assert "u0.wav" in error.value.__notes__[0]
+
+
+# -- encoded features ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def encoded(tmp_path, monkeypatch):
+    """A corpus `boxes` whose reader streams the track `covarep`; `asked` notes what was read."""
+    (tmp_path / "features.h5").write_bytes(b"some features")
+    asked: list[tuple[str, ...]] = []
+
+    def read_track(root, utterances, name):
+        asked.append(tuple(u.id for u in utterances))
+        for u in utterances:
+            if u.id != "gone":
+                yield u.id, Track(np.full((4, 74), float(u.path[-1]), np.float32), 100.0, 0.005)
+
+    reader = types.SimpleNamespace(TRACKS=("covarep",), read_track=read_track)
+    names, load = plugins.names, plugins.load
+    monkeypatch.setattr(plugins, "names", lambda f: [*names(f), "boxes"] if f == "corpora" else names(f))
+    monkeypatch.setattr(plugins, "load", lambda f, name: reader if name == "boxes" else load(f, name))
+    utterances = tuple(Utterance(f"v{k}", "boxes", f"features.h5#{k}") for k in range(5))
+    corpus = Corpus(tmp_path / "data", "boxes", tmp_path, utterances, (), {}, {}, {})
+    return corpus, asked, reader
+
+
+def test_encoded_features_are_streamed_into_the_store(encoded):
+    corpus, asked, _ = encoded
+    store = track_store(corpus, "covarep", quiet=True)
+    assert (store.dim, store.rate_hz, store.offset_s, len(store)) == (74, 100.0, 0.005, 5)
+    assert (store["v3"] == 3).all()
+    asked.clear()
+    track_store(corpus, "covarep", quiet=True)
+    assert asked == []
+    os.utime(corpus.root / "features.h5", ns=(1, 1))
+    track_store(corpus, "covarep", quiet=True)
+    assert asked[-1] == store.ids
+
+
+def test_encoded_corpora_have_no_audio_tracks_and_recordings_no_encoded_ones(encoded, tmp_path):
+    corpus, _, _ = encoded
+    with pytest.raises(InputError, match=r"no audio to make fbank from.*--track covarep"):
+        track_store(corpus, "fbank", quiet=True)
+    with pytest.raises(InputError, match=r"read from feature files.*fbank"):
+        track_store(make_corpus(tmp_path / "recordings", 1), "covarep", quiet=True)
+
+
+def test_missing_and_mixed_encoded_features_are_named(encoded):
+    corpus, _, reader = encoded
+    gone = with_utterances(corpus, *corpus.utterances, Utterance("gone", "boxes", "features.h5#9"))
+    with pytest.raises(InputError, match=r"features.h5#9: no covarep of gone"):
+        track_store(gone, "covarep", quiet=True)
+    read = reader.read_track
+
+    def mixed(root, utterances, name):
+        for id, track in read(root, utterances, name):
+            yield id, Track(track.values, 1.0 if id == "v6" else 100.0)
+
+    reader.read_track = mixed
+    more = with_utterances(corpus, *corpus.utterances, Utterance("v6", "boxes", "features.h5#6"))
+    with pytest.raises(InputError, match="another configuration"):  # the store has the clock of the others
+        track_store(more, "covarep", quiet=True)
+    shutil.rmtree(store_folder(corpus, "covarep"))
+    with pytest.raises(InputError, match=r"features\.h5#6: covarep unlike the rest"):
+        track_store(more, "covarep", quiet=True)
+
+
+def test_non_finite_encoded_features_name_the_entry(encoded):
+    corpus, _, reader = encoded
+    reader.read_track = lambda root, us, name: ((u.id, Track(np.full((2, 74), -np.inf), 100.0)) for u in us)
+    with pytest.raises(InputError, match=r"features\.h5#0: covarep is not finite"):
+        track_store(corpus, "covarep", quiet=True)
+
+
+# -- accidents ----------------------------------------------------------------------------------------------
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from sottovoce import extract, store
+from sottovoce.corpus import Corpus
+from sottovoce.tracks import fbank
+
+store.COMMIT_S = 0.0
+make = fbank.make
+def slow(wave, config):
+    time.sleep(0.03)
+    return make(wave, config)
+fbank.make = slow
+extract.track_store(Corpus.load(Path(sys.argv[1])), "fbank", jobs=int(sys.argv[2]), quiet=True)
+"""
+
+
+def start(corpus: Corpus, *argv: str, **options) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *argv], env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_lines(folder: Path, lines: int) -> None:
+    index, limit = folder / "index.jsonl", time.monotonic() + 20
+    while not (index.exists() and index.read_bytes().count(b"\n") >= lines):
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+def test_a_killed_extraction_resumes_to_identical_files(tmp_path):
+    corpus = make_corpus(tmp_path, 40, seconds=0.2)
+    whole = Corpus(tmp_path / "whole", corpus.name, corpus.root, corpus.utterances, (), {}, {}, {})
+    expected = contents(track_store(whole, "fbank", quiet=True))
+    folder = store_folder(corpus, "fbank")
+    for lines in (3, 15):
+        process = start(corpus, "-c", SLOW, str(corpus.folder), "1")
+        wait_for_lines(folder, lines)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kept = TrackStore.open(folder)
+        assert lines <= len(kept) < 40
+        reference = TrackStore.open(store_folder(whole, "fbank"))
+        assert all(np.array_equal(kept[id], reference[id]) for id in kept)
+    assert contents(track_store(corpus, "fbank", quiet=True)) == expected
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for worker processes in /proc")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_workers_do_not_outlive_their_parent(tmp_path, sent):
+    """SIGKILL goes to the parent alone, Ctrl-C to everybody in the terminal's process group."""
+    corpus = make_corpus(tmp_path, 200, seconds=0.2)
+    argv = ["-m", "sottovoce", "extract", str(corpus.folder), "--jobs", "2", "--set", "bins=41"]
+    process = start(corpus, *argv, start_new_session=True)
+    limit = time.monotonic() + 30
+    while not (workers := children(process.pid)) and process.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    assert workers
+    if sent == signal.SIGKILL:
+        process.kill()
+        process.communicate()
+    else:
+        os.killpg(process.pid, sent)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+    while any(alive(worker) for worker in workers):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_ctrl_c_keeps_what_was_made_and_exits_with_130(tmp_path):
+    corpus = make_corpus(tmp_path, 40, seconds=0.2)
+    program = SLOW.replace(
+        "extract.track_store(", "import sottovoce.cli, typer\nsottovoce.cli.app = lambda: extract.track_store("
+    )
+    process = start(corpus, "-c", program + "\nsottovoce.cli.run()", str(corpus.folder), "1")
+    wait_for_lines(store_folder(corpus, "fbank"), 3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert 3 <= len(TrackStore.open(store_folder(corpus, "fbank"))) < 40
+
+
+def test_a_second_extraction_waits_for_the_first_and_adds_nothing(tmp_path):
+    corpus = make_corpus(tmp_path, 20, seconds=0.2)
+    process = start(corpus, "-c", SLOW, str(corpus.folder), "1")
+    wait_for_lines(store_folder(corpus, "fbank"), 2)
+    store = track_store(corpus, "fbank", quiet=True)
+    process.communicate()
+    assert (store.folder / "index.jsonl").read_bytes().count(b"\n") == len(store) == 20
+
+
+def test_a_full_disk_is_one_line_and_what_fits_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "COMMIT_S", 0.0)
+    corpus = make_corpus(tmp_path)
+    write, calls = os.write, []
+
+    def full(descriptor, data):
+        calls.append(descriptor)
+        if len(calls) > 7:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(InputError, match="No space left") as error:
+        track_store(corpus, "fbank", jobs=1, quiet=True)
+    assert "--skip-broken" not in str(error.value)
+    monkeypatch.undo()
+    assert len(TrackStore.open(store_folder(corpus, "fbank"))) == 3
+    assert len(track_store(corpus, "fbank", quiet=True)) == 6
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the workers (not of the tracker that the standard library starts beside them)."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            for child in map(int, task.read_text().split()):
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(child)
+        except OSError:
+            continue
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A configuration whose rate is not what its maker delivers."""
+
+    rate_hz: float = 50.0
+    dim: int = 80
+
+
+def test_a_maker_that_breaks_its_promise_is_our_defect(tmp_path, monkeypatch):
+    monkeypatch.setattr(fbank, "Config", _Named)
+    monkeypatch.setattr(fbank, "make", lambda wave, config: Track(np.zeros((98, 80), np.float32), 100.0))
+    with pytest.raises(ValueError, match="fbank promises 80 values at 50"):
+        track_store(make_corpus(tmp_path, 1), "fbank", quiet=True)
