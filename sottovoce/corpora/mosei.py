@@ -1,0 +1,76 @@
+"""CMU-MOSEI: 23,259 segments of opinion videos, six emotion intensities and sentiment, as COVAREP features.
+
+Source:   `.csd` files of the CMU Multimodal SDK (CMU_MOSEI_COVAREP.csd, CMU_MOSEI_Labels.csd) or any mirror; files
+          are recognised by root name and width. Audio is not needed.
+Licence:  released by its authors for research; the videos belong to their makers. Nothing is downloaded here.
+Size:     3,837 videos meant, 49 h of labelled segments; the standard fold holds 16,327 / 1,871 / 4,662 segments.
+Labels:   happy, sad, anger, surprise, disgust, fear in [0, 3] and sentiment in [-3, 3], means over annotators,
+          several at once; present means above 0. The order of the columns is asserted from the metadata (published
+          tables use several). A few rows exceed the range (more annotators than meant) and are clamped, as the
+          maintainer advises (CMU-MultimodalSDK issues 101, 218).
+Folds:    the official lists go by video. Put the SDK's `cmu_mosei_std_folds.py` beside the data, or give
+          `--folds-file` (CSV or JSON with video and split); without it one seeded split by video is made, which is
+          not comparable with published numbers, and the report says so. There are no speaker ids: a speaker
+          is a video, so one person may speak on both sides.
+Cite:     Zadeh, Liang, Poria, Cambria & Morency, "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and
+          Interpretable Dynamic Fusion Graph", ACL 2018.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sottovoce.corpora import _cmu
+from sottovoce.corpus import Fold, Kind, Utterance
+from sottovoce.track import Track
+
+LICENCE = "research only (CMU-MOSEI, features and labels as released by its authors)"
+SOURCE = "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK"
+EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+TARGET = EMOTIONS
+KINDS: dict[str, Kind] = {"sentiment": "number", **dict.fromkeys(EMOTIONS, "number"), "split": "class"}
+CLASSES: dict[str, tuple[str, ...]] = {"split": _cmu.SPLITS}
+RANGES = {"sentiment": (-3.0, 3.0), **dict.fromkeys(EMOTIONS, (0.0, 3.0))}
+TRACKS = ("covarep",)
+LAYOUT = _cmu.Layout("mosei", {7: ("sentiment", *EMOTIONS), 6: EMOTIONS}, RANGES)
+
+
+def utterances(
+    root: Path, *, features: Path | None = None, labels: Path | None = None, folds_file: Path | None = None
+) -> list[Utterance]:
+    """Every labelled segment that has frames.
+
+    Args:
+        root: folder with the `.csd` files, at any depth.
+        features: the COVAREP file, where root name and width do not tell.
+        labels: the label file, likewise.
+        folds_file: which video is train, valid or test (see `_cmu.read_folds`).
+
+    Raises:
+        InputError: see `_cmu.segments`.
+    """
+    return _cmu.segments(Path(root), LAYOUT, features, labels, folds_file).utterances
+
+
+def folds(utterances: Sequence[Utterance], *, seed: int = 0) -> list[Fold]:
+    """The standard fold, or one split by video drawn with `seed`."""
+    return _cmu.folds(utterances, seed=seed)
+
+
+def problems(
+    root: Path,
+    utterances: Sequence[Utterance],
+    *,
+    features: Path | None = None,
+    labels: Path | None = None,
+    folds_file: Path | None = None,
+) -> list[str]:
+    """What the data report should say: dropped segments, clamped labels, frames that are not finite, folds.
+
+    The options are those that `utterances` had.
+    """
+    return _cmu.problems(Path(root), utterances, LAYOUT, features, labels, folds_file)
+
+
+def read_track(root: Path, utterances: Sequence[Utterance], name: str) -> Iterator[tuple[str, Track]]:
+    """(id, track (T, 74) at 100 Hz) of every utterance, one video in memory at a time."""
+    return _cmu.read_track(Path(root), utterances, name, "mosei")

@@ -1,0 +1,59 @@
+"""CMU-MOSI: 2,199 segments of 93 opinion videos with sentiment from -3 to 3, as COVAREP features.
+
+Source:   `.csd` files of the CMU Multimodal SDK (CMU_MOSI_COVAREP.csd, CMU_MOSI_Opinion_Labels.csd) or any mirror;
+          files are recognised by root name and width. The five-column acoustic tables of old packages are a
+          selection (columns 1, 3, 6, 25, 60) and are refused.
+Licence:  released by its authors for research; the videos belong to their makers. Nothing is downloaded here.
+Labels:   sentiment, mean over annotators, clamped to [-3, 3].
+Folds:    the official lists go by video; see `corpora/mosei.py`, the SDK's file is `cmu_mosi_std_folds.py`.
+Cite:     Zadeh, Zellers, Pincus & Morency, "Multimodal Sentiment Intensity Analysis in Videos: Facial Gestures and
+          Verbal Messages", IEEE Intelligent Systems 31(6), 2016.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sottovoce.corpora import _cmu
+from sottovoce.corpus import Fold, Kind, Utterance
+from sottovoce.track import Track
+
+LICENCE = "research only (CMU-MOSI, features and labels as released by its authors)"
+SOURCE = "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK"
+TARGET = ("sentiment",)
+KINDS: dict[str, Kind] = {"sentiment": "number", "split": "class"}
+CLASSES: dict[str, tuple[str, ...]] = {"split": _cmu.SPLITS}
+RANGES = {"sentiment": (-3.0, 3.0)}
+TRACKS = ("covarep",)
+LAYOUT = _cmu.Layout("mosi", {1: TARGET}, RANGES)
+
+
+def utterances(
+    root: Path, *, features: Path | None = None, labels: Path | None = None, folds_file: Path | None = None
+) -> list[Utterance]:
+    """Every labelled segment that has frames. Options and errors as in `corpora/mosei.py`."""
+    return _cmu.segments(Path(root), LAYOUT, features, labels, folds_file).utterances
+
+
+def folds(utterances: Sequence[Utterance], *, seed: int = 0) -> list[Fold]:
+    """The standard fold, or one split by video drawn with `seed`."""
+    return _cmu.folds(utterances, seed=seed)
+
+
+def problems(
+    root: Path,
+    utterances: Sequence[Utterance],
+    *,
+    features: Path | None = None,
+    labels: Path | None = None,
+    folds_file: Path | None = None,
+) -> list[str]:
+    """What the data report should say: dropped segments, clamped labels, frames that are not finite, folds.
+
+    The options are those that `utterances` had.
+    """
+    return _cmu.problems(Path(root), utterances, LAYOUT, features, labels, folds_file)
+
+
+def read_track(root: Path, utterances: Sequence[Utterance], name: str) -> Iterator[tuple[str, Track]]:
+    """(id, track (T, 74) at 100 Hz) of every utterance, one video in memory at a time."""
+    return _cmu.read_track(Path(root), utterances, name, "mosi")
