@@ -1,0 +1,29 @@
+"""One file, one backbone: `Config`, and `Backbone(config, features)` whose forward returns `Hidden`."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Hidden:
+    """layers: hidden states (B, S, H) of the input projection and of every block; lengths (B,) steps."""
+
+    layers: list[Tensor]
+    lengths: Tensor
+
+    @property
+    def last(self) -> Tensor:
+        return self.layers[-1]
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, S) bool, True = inside the utterance."""
+        return valid_steps(self.lengths, self.layers[-1].shape[1])
+
+
+def valid_steps(lengths: Tensor, steps: int) -> Tensor:
+    """(B, S) bool, True before each row's length."""
+    import torch
+
+    return torch.arange(steps, device=lengths.device)[None] < lengths[:, None]

@@ -1,0 +1,47 @@
+"""Bidirectional GRU over the steps (Cho et al. 2014, arXiv:1406.1078): the paper's other likely backbone.
+
+B utterances, S steps, D input features, H width (both directions together).
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from sottovoce.backbones import Hidden
+from sottovoce.errors import InputError
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int = 256  # H, half of it a direction
+    layers: int = 2
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.width % 2:
+            raise InputError(f"backbone.width: even, half a direction. Found {self.width}.")
+        if self.layers < 1:
+            raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
+
+
+class Backbone(nn.Module):
+    """forward(x (B, S, D), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H)."""
+
+    def __init__(self, config: Config, features: int):
+        super().__init__()
+        self.config, self.features, self.dim = config, features, config.width
+        self.embed = nn.Linear(features, config.width)
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            nn.GRU(config.width, config.width // 2, batch_first=True, bidirectional=True) for _ in range(config.layers)
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Hidden:
+        layers = [self.drop(self.embed(x))]
+        on_cpu = lengths.cpu()
+        for block in self.blocks:
+            packed = pack_padded_sequence(layers[-1], on_cpu, batch_first=True, enforce_sorted=False)
+            out, _ = pad_packed_sequence(block(packed)[0], batch_first=True, total_length=x.shape[1])
+            layers.append(self.drop(out))
+        return Hidden(layers, lengths)

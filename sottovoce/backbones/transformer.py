@@ -1,0 +1,94 @@
+"""Transformer encoder: linear input, convolutional or sinusoidal positions, pre-norm blocks.
+
+"Attention is all you need" (arXiv:1706.03762), pre-norm as in arXiv:2002.04745, convolutional positions
+as in wav2vec 2.0 (arXiv:2006.11477). The masked-timestep paper (arXiv:2307.12343) names no size; 4 x 128
+is our default. Attention has no dropout: on a CPU its random numbers cost more than the attention.
+
+B utterances, S steps, D input features, H width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.errors import InputError
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int = 128  # H
+    layers: int = 4
+    heads: int = 4
+    feedforward: int = 512
+    dropout: float = 0.1
+    positions: str = "sinusoidal"  # or "conv": a grouped convolution, which knows no absolute time
+    kernel: int = 31  # steps, of "conv"
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise InputError(f"backbone.width: must be a multiple of heads. Found {self.width} and {self.heads}.")
+        if self.layers < 1:
+            raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
+        if self.positions not in ("sinusoidal", "conv"):
+            raise InputError(f"backbone.positions: 'sinusoidal' or 'conv'. Found {self.positions!r}.")
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feedforward(norm(x))."""
+
+    def __init__(self, c: Config):
+        super().__init__()
+        self.heads = c.heads
+        self.norm1, self.norm2 = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
+        self.qkv, self.out = nn.Linear(c.width, 3 * c.width), nn.Linear(c.width, c.width)
+        self.grow, self.shrink = nn.Linear(c.width, c.feedforward), nn.Linear(c.feedforward, c.width)
+        self.drop = nn.Dropout(c.dropout)
+
+    def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
+        batch, steps, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(batch, steps, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, S, H / heads)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        x = x + self.drop(self.out(mixed.transpose(1, 2).reshape(batch, steps, width)))
+        return x + self.drop(self.shrink(nn.functional.gelu(self.grow(self.norm2(x)))))
+
+
+class Backbone(nn.Module):
+    """forward(x (B, S, D), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H)."""
+
+    def __init__(self, config: Config, features: int):
+        super().__init__()
+        self.config, self.features, self.dim = config, features, config.width
+        self.embed = nn.Linear(features, config.width)
+        if config.positions == "conv":
+            self.near = nn.Conv1d(config.width, config.width, config.kernel, padding=config.kernel // 2, groups=16)
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Hidden:
+        valid = valid_steps(lengths, x.shape[1])
+        h = self.embed(x).masked_fill(~valid[..., None], 0.0)
+        if self.config.positions == "conv":
+            near = self.near(h.transpose(1, 2))[..., : h.shape[1]].transpose(1, 2)
+            h = h + nn.functional.gelu(near)
+        else:
+            h = h + sinusoids(h.shape[1], h.shape[2]).to(h)
+        h = self.drop(h)
+        # A full batch needs no mask, and attention without one is faster.
+        attend = None if bool(valid.all()) else valid[:, None, None, :]
+        layers = [h]
+        for block in self.blocks:
+            layers.append(block(layers[-1], attend))
+        layers[-1] = self.norm(layers[-1])
+        return Hidden(layers, lengths)
+
+
+def sinusoids(steps: int, width: int) -> Tensor:
+    """(S, H) position signals, arXiv:1706.03762, sec. 3.5."""
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angle = torch.arange(steps)[:, None] * rate[None]
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)

@@ -1,0 +1,304 @@
+"""From cached tracks to batches: the border between NumPy files and torch tensors.
+
+    track frames (T, F)  ->  trimmed, normalised, pooled  ->  steps (S, D)  ->  Batch (B, S, D)
+
+A *frame* is one row of a track, a *step* one position of a backbone: `pool` frames stacked or averaged.
+Rows are read from memory maps when a batch asks for them, so memory does not grow with the corpus.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sottovoce.corpus import Utterance
+from sottovoce.errors import InputError
+
+
+class Store(Protocol):
+    """What is needed of `sottovoce.store.TrackStore`, or of a dictionary of arrays in a test."""
+
+    @property
+    def rate_hz(self) -> float: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def lengths(self) -> Mapping[str, int]: ...
+    def __getitem__(self, key: str, /) -> np.ndarray: ...
+    def __contains__(self, key: object, /) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """How track frames become the steps a backbone sees."""
+
+    pool: int = 4  # track frames per step; 4 frames of 10 ms are 40 ms
+    how: str = "stack"  # "stack": D = pool * F; "mean": D = F
+    normalise: str = "corpus"  # whose mean and deviation: "corpus" (training part), "utterance", "speaker"
+    trim_db: float = 0.0  # cut leading and trailing frames this far below the loudest; 0 = keep all
+    clip: float = 10.0  # normalised features are held within +- this many deviations
+
+    def __post_init__(self) -> None:
+        if self.pool < 1:
+            raise InputError(f"frontend.pool: frames per step, 1 or more. Found {self.pool}.")
+        if self.how not in ("stack", "mean"):
+            raise InputError(f"frontend.how: 'stack' or 'mean'. Found {self.how!r}.")
+        if self.normalise not in ("corpus", "utterance", "speaker"):
+            raise InputError(f"frontend.normalise: 'corpus', 'utterance' or 'speaker'. Found {self.normalise!r}.")
+
+    def dim(self, features: int) -> int:
+        return features * (self.pool if self.how == "stack" else 1)
+
+    def steps(self, frames: int) -> int:
+        """Steps that `frames` frames make; the last step may be padded with its own last frame."""
+        return -(-frames // self.pool)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of every feature, (F,) each."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, blocks: Iterable[np.ndarray]) -> "Statistics":
+        """Over all rows of blocks (T, F), all-zero rows left out, in float64 and one pass.
+
+        A constant feature gets deviation 1. Raises ValueError when there is no row.
+        """
+        count, mean, square = 0, np.zeros(0), np.zeros(0)
+        for block in blocks:
+            rows = block[np.any(block != 0, axis=1)].astype(np.float64)
+            if not len(rows):
+                continue
+            if not count:
+                mean, square = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+            centre = rows.mean(0)
+            delta, total = centre - mean, count + len(rows)
+            square += ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
+            mean, count = mean + delta * len(rows) / total, total
+        if not count:
+            raise ValueError("no frames to take statistics of")
+        std = np.sqrt(square / count)
+        std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
+        return cls(mean.astype(np.float32), std.astype(np.float32))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        return (values - self.mean) / self.std
+
+
+@dataclass
+class Batch:
+    """Padded utterances. `scored` (B, S): steps that carry data; padding and all-zero frames do not."""
+
+    ids: list[str]
+    x: Tensor  # (B, S, D) zero after `lengths`
+    lengths: Tensor  # (B,) steps
+    scored: Tensor  # (B, S) bool
+    seeds: list[int]  # one a row, for masks and augmentation
+    target: Tensor | None = None  # (B,) class index or (B, D) numbers
+    tracks: dict[str, Tensor] = field(default_factory=dict)  # further tracks on the same clock (B, S, ...)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        move = {k: v.to(device) for k, v in self.tracks.items()}
+        target = None if self.target is None else self.target.to(device)
+        return Batch(
+            self.ids, self.x.to(device), self.lengths.to(device), self.scored.to(device), self.seeds, target, move
+        )
+
+
+class Steps:
+    """Utterances as normalised steps: `steps[i] -> (x (S, D) float32, scored (S,) bool)`.
+
+    Args:
+        sources: (track store, utterances of it) pairs; indices count through them in order.
+        frontend: how frames become steps.
+        statistics: fitted on a training part by the caller; needed for normalise="corpus".
+
+    Raises:
+        InputError: an utterance without frames in the store, or tracks of different width.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Store, Sequence[Utterance]]],
+        frontend: Frontend,
+        statistics: Statistics | None = None,
+    ):
+        self.frontend, self.statistics = frontend, statistics
+        self.utterances = [u for _, part in sources for u in part]
+        self.stores = [store for store, part in sources for _ in part]
+        widths = {store.dim for store, _ in sources}
+        if len(widths) > 1:
+            raise InputError(
+                f"{' + '.join(sorted({u.corpus for u in self.utterances}))}: tracks of different width. "
+                f"Found {sorted(widths)} features a frame. Extract them with the same settings."
+            )
+        self.features = widths.pop()
+        self.dim = frontend.dim(self.features)
+        for u, store in zip(self.utterances, self.stores, strict=True):
+            if u.id not in store:
+                raise InputError(f"{u.corpus}: no frames for utterance {u.id!r}. Run `sottovoce extract` again.")
+        self.rate_hz = sources[0][0].rate_hz / frontend.pool  # steps per second
+        self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
+        self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
+        self._speakers: dict[tuple[str, str], Statistics] = {}
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def raw(self, i: int) -> np.ndarray:
+        """(T, F) trimmed frames as the track holds them."""
+        first, last = self.bounds[i]
+        return self.stores[i][self.utterances[i].id][first:last]
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.window(i, 0, int(self.lengths[i]))
+
+    def window(self, i: int, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps start..end of utterance i: x (S, D), scored (S,)."""
+        pool = self.frontend.pool
+        whole = self.raw(i)
+        statistics = self._statistics(i, whole)
+        frames = whole[start * pool : end * pool]
+        filled = np.any(frames != 0, axis=1)
+        values = np.clip(statistics.apply(frames), -self.frontend.clip, self.frontend.clip)
+        values[~filled] = 0.0
+        return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
+
+    def _bounds(self, i: int) -> tuple[int, int]:
+        store, key = self.stores[i], self.utterances[i].id
+        length = store.lengths[key]
+        if not self.frontend.trim_db or length < 2:
+            return 0, length
+        return loud_bounds(store[key], self.frontend.trim_db)
+
+    def _statistics(self, i: int, frames: np.ndarray) -> Statistics:
+        if self.frontend.normalise == "utterance":
+            return Statistics.of([frames] if np.any(frames) else [np.ones_like(frames)])
+        if self.frontend.normalise == "speaker":
+            u = self.utterances[i]
+            key = (u.corpus, u.speaker or u.id)  # an unknown speaker is somebody of their own
+            if key not in self._speakers:
+                mates = [k for k, v in enumerate(self.utterances) if (v.corpus, v.speaker or v.id) == key]
+                self._speakers[key] = Statistics.of(self.raw(k) for k in mates)
+            return self._speakers[key]
+        if self.statistics is None:
+            raise ValueError("normalise='corpus' needs statistics fitted on a training part")
+        return self.statistics
+
+    def fit_statistics(self) -> Statistics:
+        """Of these utterances; the caller sees to it that they are a training part."""
+        return Statistics.of(self.raw(i) for i in range(len(self)))
+
+    def batch(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        *,
+        seed: int = 0,
+        most: int | None = None,
+        target: np.ndarray | None = None,
+    ) -> Batch:
+        """Pad utterances together; longer ones than `most` steps are cut at a place drawn from the row's seed."""
+        rows, flags, seeds = [], [], []
+        for i in indices:
+            seeds.append(row_seed(seed, self.utterances[i].id))
+            length = int(self.lengths[i])
+            if most and length > most:
+                start = int(np.random.default_rng(seeds[-1]).integers(length - most + 1))
+                x, ok = self.window(i, start, start + most)
+            else:
+                x, ok = self[i]
+            rows.append(x)
+            flags.append(ok)
+        lengths = [len(r) for r in rows]
+        x = np.zeros((len(rows), max(lengths), self.dim), dtype=np.float32)
+        scored = np.zeros((len(rows), max(lengths)), dtype=bool)
+        for k, (row, ok) in enumerate(zip(rows, flags, strict=True)):
+            x[k, : len(row)], scored[k, : len(row)] = row, ok
+        return Batch(
+            [self.utterances[i].id for i in indices],
+            torch.from_numpy(x),
+            torch.tensor(lengths),
+            torch.from_numpy(scored),
+            seeds,
+            None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
+        )
+
+
+def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:
+    """(T, F) frames -> (S, D) steps and whether every frame of a step carries data (S,)."""
+    pool = frontend.pool
+    if pool == 1:
+        return values, filled
+    short = -len(values) % pool
+    if short:
+        values = np.concatenate([values, np.repeat(values[-1:], short, axis=0)])
+        filled = np.concatenate([filled, np.repeat(filled[-1:], short)])
+    blocks = values.reshape(len(values) // pool, pool, -1)
+    steps = blocks.reshape(len(blocks), -1) if frontend.how == "stack" else blocks.mean(1)
+    return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
+
+
+def loud_bounds(log_energies: np.ndarray, trim_db: float) -> tuple[int, int]:
+    """First and last + 1 frame within `trim_db` of the loudest, from natural-log energies (T, F)."""
+    level = np.logaddexp.reduce(log_energies, axis=1) * (10 / np.log(10))  # dB
+    loud = np.flatnonzero(level >= level.max() - trim_db)
+    return int(loud[0]), int(loud[-1]) + 1
+
+
+def row_seed(seed: int, key: str) -> int:
+    """A 63-bit seed for one utterance; stable over runs, machines and batch order."""
+    digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def plan_epoch(
+    lengths: np.ndarray, *, batch_steps: int, batch_rows: int, seed: int, epoch: int, most: int | None = None
+) -> list[np.ndarray]:
+    """Length-bucketed batches of one epoch: shuffled, sorted in stretches, cut, shuffled again.
+
+    Args:
+        lengths: (N,) steps of every utterance.
+        batch_steps: most padded steps a batch (rows x longest).
+        batch_rows: most rows a batch.
+        most: longer utterances count as this long, as `Steps.batch` will cut them.
+
+    Returns:
+        Index arrays; together every utterance once. The same (seed, epoch) gives the same plan.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    cost = np.minimum(lengths, most) if most else lengths
+    order = rng.permutation(len(lengths))
+    stretch = max(batch_rows * 20, 1)
+    batches: list[np.ndarray] = []
+    for at in range(0, len(order), stretch):
+        bucket = order[at : at + stretch]
+        bucket = bucket[np.argsort(cost[bucket], kind="stable")]
+        rows: list[int] = []
+        for i in bucket:
+            if rows and (len(rows) == batch_rows or (len(rows) + 1) * cost[i] > batch_steps):
+                batches.append(np.array(rows))
+                rows = []
+            rows.append(int(i))
+        if rows:
+            batches.append(np.array(rows))
+    return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def sequential(lengths: np.ndarray, *, batch_steps: int, batch_rows: int = 64) -> Iterator[np.ndarray]:
+    """Every utterance once, shortest first, for evaluation."""
+    order = np.argsort(lengths, kind="stable")
+    rows: list[int] = []
+    for i in order:
+        if rows and (len(rows) == batch_rows or (len(rows) + 1) * lengths[i] > batch_steps):
+            yield np.array(rows)
+            rows = []
+        rows.append(int(i))
+    if rows:
+        yield np.array(rows)

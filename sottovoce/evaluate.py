@@ -1,0 +1,256 @@
+"""`sottovoce evaluate`: a run's folds -> predictions.csv, report.json and report.html.
+
+The only verb that reads the test part. Every score stands beside trivial baselines, with an interval from
+resampling whole speakers (or videos); how everything was chosen and who was heard is part of the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sottovoce import files, runs
+from sottovoce.corpus import Corpus, Fold, Utterance
+from sottovoce.errors import InputError
+from sottovoce.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DRAWS = 20  # of a random baseline, averaged
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune`")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="where the report goes; default: the run")
+    ] = None,
+    opensmile: Annotated[
+        bool | None,
+        typer.Option(
+            "--opensmile/--no-opensmile",
+            help="openSMILE functionals + SVM beside the trivial baselines (about 30x real time, cached). "
+            "Default: where the extra egemaps is installed and the corpus is audio",
+        ),
+    ] = None,
+    feature_set: Annotated[str, typer.Option(help="eGeMAPSv02 or ComParE_2016, of that baseline")] = "eGeMAPSv02",
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
+) -> None:
+    """Score the test part of every fold, pooled and per fold.
+
+    Example: sottovoce evaluate runs/ft
+    """
+    output = output or run
+    from sottovoce import baselines
+    from sottovoce import report as pages
+
+    found = runs.parts(run, "finetune")
+    if opensmile is None:
+        opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
+    report, table = evaluate(found, opensmile=feature_set if opensmile else "", jobs=jobs)
+
+    write_table(output / "predictions.csv", table)
+    files.write_json(output / "report.json", report)
+    files.write_text(output / "report.html", pages.evaluate_page(report))
+    if not quiet:
+        show(report)
+        typer.echo(f"Report: {output / 'report.html'}")
+
+
+def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None = None) -> tuple[dict, list[dict]]:
+    """The report and the table of predictions of one fine-tuned run a fold.
+
+    Raises:
+        InputError: runs of different corpora or tasks in one folder, a corpus that changed since.
+    """
+    import time
+
+    import numpy as np
+
+    from sottovoce import baselines, metrics, models, statistics
+    from sottovoce.data import Steps
+    from sottovoce.extract import track_store
+
+    started = time.monotonic()
+    first = found[0].config
+    for other in found[1:]:
+        if (other.config["corpus"], other.config["task"]) != (first["corpus"], first["task"]):
+            raise InputError(f"{other.folder}: another corpus or task than {found[0].folder}. Evaluate them apart.")
+    corpus = Corpus.load(first["corpus"])
+    it = models.load_recognised(found[0])
+    task = it.task
+    store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=True)
+    tested: list[Utterance] = []
+    answers, trivial, svm, of_fold = [], [], [], []
+    for run in found:
+        fold = corpus.fold(run.config["fold"])
+        if run is not found[0]:
+            it = models.load_recognised(run)
+        test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
+        if not test:
+            raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
+        answers.append(models.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics)))
+        known = [corpus.by_id[k] for k in fold.train if task.has(corpus.by_id[k])]
+        trivial.append(baselines.trivial(task, task.values(known), len(test), seed=0, draws=DRAWS))
+        if opensmile:
+            norm = it.plan.frontend.normalise == "speaker" or it.plan.finetune.embedding == "speaker"
+            svm.append(_svm_on(corpus, fold, task, opensmile, norm, test, jobs))
+        tested += test
+        of_fold += [fold.name] * len(test)
+    answer = np.concatenate(answers)
+    predicted = answer.argmax(1) if task.kind == "class" else answer
+    truth = task.values(tested)
+    clusters = [runs.person(u) for u in tested]
+    scores = statistics.intervals(task, truth, predicted, clusters)
+    beside = {
+        name: np.concatenate([t[name] for t in trivial], axis=-1 if task.kind == "class" else 0) for name in trivial[0]
+    }
+    rows = {name: statistics.intervals(task, truth, p, clusters) for name, p in beside.items()}
+    if opensmile:
+        rows[f"opensmile {opensmile} + svm"] = statistics.intervals(task, truth, np.concatenate(svm), clusters)
+    names = np.array(of_fold)
+    folds: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "n": int((names == name).sum()),
+            "metrics": metrics.scores(task, truth[names == name], predicted[names == name]),
+        }
+        for name in dict.fromkeys(of_fold)
+    ]
+    report: dict[str, Any] = {
+        "title": f"{corpus.name}: {', '.join(task.target)}",
+        "metrics": scores,
+        "folds": folds,
+        "mean_over_folds": {k: float(np.mean([f["metrics"][k] for f in folds])) for k in folds[0]["metrics"]},
+        "baselines": {name: {"metrics": values} for name, values in rows.items()},
+        "task": {"kind": task.kind, "target": task.target, "classes": task.classes or task.target},
+        "n": len(tested),
+        "speakers": len(set(clusters)),
+        "protocol": protocol(corpus, found, task),
+        "groups": _by_gender(task, truth, predicted, tested, clusters),
+        "config": first["settings"],
+        "hardware": runs.hardware(),
+        "made": runs.provenance(),
+        "seconds": time.monotonic() - started,
+    }
+    if task.kind == "class":
+        report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
+    return report, list(table(task, tested, of_fold, truth, answer))
+
+
+def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str, Any]:
+    """How the figures came about, in words; `first_line` when a reader must know it before anything else."""
+    first = found[0].config
+    groups = sorted({corpus.fold(run.config["fold"]).group for run in found})
+    settings = first["settings"]
+    heard = sorted({p for run in found for p in run.config.get("heard_test_speakers", ())})
+    lines = []
+    if heard:
+        lines.append(
+            f"Transductive: the pre-training heard the unlabelled audio of {len(heard)} test "
+            f"speaker{'s' * (len(heard) > 1)} ({', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''})."
+        )
+    if "none" in groups:
+        lines.append("Leaky: the folds share speakers between training and test; the figures flatter.")
+    normal = settings["frontend"]["normalise"]
+    if normal == "speaker" or settings["finetune"]["embedding"] == "speaker":
+        norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
+    else:
+        norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}[normal]
+    seeds = sorted({run.config["seed"] for run in found})
+    return {
+        "first_line": " ".join(lines) or None,
+        "folds": f"{len(found)} of {len(corpus.folds)}, disjoint by {', '.join(groups)}",
+        "training labels": ", ".join(sorted({f"{r.config['labels']} of {r.config['of_labels']}" for r in found})),
+        "initial weights": first["init"],
+        "normalisation": norm,
+        "model selection": ("UA" if task.kind == "class" else "MAE") + " on dev (strength of the probe, epoch)",
+        "test": "read once, by this command",
+        "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
+        "seed": ", ".join(map(str, seeds)),
+        "people heard in training": len({p for run in found for p in run.exposure}),
+    }
+
+
+def table(
+    task: Task, tested: Sequence[Utterance], folds: Sequence[str], truth: "np.ndarray", answer: "np.ndarray"
+) -> list[dict[str, Any]]:
+    """One row an utterance; probabilities of every class, or truth and guess of every number."""
+    rows = []
+    for u, fold, y, a in zip(tested, folds, truth, answer, strict=True):
+        row: dict[str, Any] = {"id": u.id, "fold": fold, "speaker": u.speaker, "session": u.session, "gender": u.gender}
+        if task.kind == "class":
+            row |= {"target": task.classes[int(y)], "predicted": task.classes[int(a.argmax())]}
+            row |= {f"p_{name}": round(float(p), 6) for name, p in zip(task.classes, a, strict=True)}
+        else:
+            row |= {f"target_{n}": round(float(v), 6) for n, v in zip(task.target, y, strict=True)}
+            row |= {f"predicted_{n}": round(float(v), 6) for n, v in zip(task.target, a, strict=True)}
+        rows.append(row)
+    return rows
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """CSV, whole or not at all."""
+    import csv
+
+    with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """The main scores beside the baselines, as a terminal table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc") if n in report["metrics"]]
+    out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers']} speakers)")
+    out.add_column("")
+    for name in names:
+        out.add_column(name.upper().replace("MACRO_F1", "macro-F1"), justify="right")
+
+    def row(label: str, scores: Mapping[str, Any]) -> None:
+        cells = []
+        for name in names:
+            s = scores[name]
+            between = "" if s.get("low") is None else f" [{s['low']:.3f}, {s['high']:.3f}]"
+            cells.append(f"{s['value']:.3f}{between}")
+        out.add_row(label, *cells)
+
+    row("this run", report["metrics"])
+    for name, values in report["baselines"].items():
+        row(name, values["metrics"])
+    if report["protocol"]["first_line"]:
+        typer.echo(report["protocol"]["first_line"])
+    Console(width=None if Console().is_terminal else 120).print(out)
+
+
+def _svm_on(
+    corpus: Corpus, fold: Fold, task: Task, feature_set: str, norm: bool, test: Sequence[Utterance], jobs: int | None
+) -> "np.ndarray":
+    from sottovoce import baselines
+
+    labelled = [k for k in fold.test if task.has(corpus.by_id[k])]
+    predicted = baselines.functionals_svm(corpus, fold, task, feature_set, speaker_norm=norm, jobs=jobs)
+    place = {key: k for k, key in enumerate(labelled)}
+    return predicted[[place[u.id] for u in test]]
+
+
+def _by_gender(
+    task: Task, truth: "np.ndarray", predicted: "np.ndarray", tested: Sequence[Utterance], clusters: Sequence[str]
+) -> dict[str, Any]:
+    import numpy as np
+
+    from sottovoce import statistics
+
+    genders = np.array([u.gender for u in tested])
+    found = {}
+    for gender in sorted(set(genders) - {""}):
+        own = genders == gender
+        mine = [c for c, keep in zip(clusters, own, strict=True) if keep]
+        found[str(gender)] = statistics.intervals(task, truth[own], predicted[own], mine)
+    return {"gender": found} if len(found) > 1 else {}

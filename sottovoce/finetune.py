@@ -1,0 +1,409 @@
+"""`sottovoce finetune`: weights (or none) + labels -> emotion classifier or intensity regressor.
+
+    backbone -> pooled hidden states -> linear probe (dev chooses its strength) -> [all weights trained from there]
+
+The probe comes first in both arms. Trained from a random output layer, a backbone forgets what it knew before
+that layer has learned anything; from the probe's solution it can only be left where dev says that it is better.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sottovoce import files, runs
+from sottovoce.corpus import Corpus, Fold, Utterance
+from sottovoce.errors import InputError
+from sottovoce.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sottovoce.data import Steps
+    from sottovoce.models import Pretrained, Recognised
+    from sottovoce.recipe import Recipe
+    from sottovoce.runs import Run
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
+    init: Annotated[
+        str, typer.Option(help="run folder of `pretrain`, or 'none' = the same backbone from scratch")
+    ] = "none",
+    fold: Annotated[
+        str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="recipe; default: the one of --init, else masked_timesteps")] = "",
+    target: Annotated[
+        str, typer.Option(help="label(s) to learn, e.g. emotion or happy,sad,anger; default: the corpus's own")
+    ] = "",
+    labels: Annotated[str, typer.Option(help="labelled training utterances to use: a count or a percentage")] = "100%",
+    mode: Annotated[str, typer.Option(help="'full' or 'frozen' (probe only); default: the recipe's")] = "",
+    speaker_norm: Annotated[
+        bool,
+        typer.Option(
+            "--speaker-norm",
+            help="standardise by each speaker's own recordings, test speakers' included (stated in the report)",
+        ),
+    ] = False,
+    transductive: Annotated[
+        bool,
+        typer.Option("--transductive", help="allow weights that have heard a test speaker (first line of the report)"),
+    ] = False,
+    track: Annotated[str, typer.Option(help="features for --init none; default: the recipe's")] = "",
+    backbone: Annotated[str, typer.Option(help="backbone for --init none; default: the recipe's")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.training.epochs=5; repeatable")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights, order and label subset")] = 0,
+    tracker: Annotated[str, typer.Option(help="tensorboard, wandb, ...; 'none' for none")] = "none",
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, say what would be done, stop")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
+) -> None:
+    """Learn emotions from labelled utterances of a fold's training part; choose on its dev part.
+
+    Example: sottovoce finetune data/ravdess --init runs/pre --fold all -o runs/ft
+    """
+    from sottovoce import recipe as recipes
+    from sottovoce.extract import track_store
+
+    data = Corpus.load(corpus)
+    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    extra = list(settings or [])
+    if mode:
+        extra.append(f"finetune.mode={mode}")
+    if speaker_norm:
+        extra += ["frontend.normalise=speaker", "finetune.embedding=speaker"]
+    if init == "none":
+        plan = recipes.resolve(
+            recipe or "masked_timesteps", [data], track=track, backbone=backbone, settings=extra, seed=seed
+        )
+    else:
+        plan = recipes.override(recipes.from_dict(runs.parts(init, "pretrain")[0].config["settings"]), extra)
+        plan = recipes.seeded(plan, seed)
+    if print_config:
+        typer.echo(recipes.show(plan))
+        return
+    folds = runs.choose_folds(data, fold)
+    weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
+    if dry_run:
+        for f in folds:
+            n = len(select(data, f.train, task, labels, seed))
+            typer.echo(f"{output / f.name}: {n} labels, {len(f.dev)} dev, {len(f.test)} test utterances, init {init}.")
+        return
+    store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+    for f in folds:
+        finetune(
+            plan, data, store, f, task, output / f.name, init=weights[f.name], labels=labels, seed=seed,
+            transductive=transductive, tracker=tracker, quiet=quiet,
+        )  # fmt: skip
+    typer.echo(f"{output}: done. Next: sottovoce evaluate {output}")
+    if len(folds) < len(data.folds):
+        typer.echo(f"{len(folds)} of {len(data.folds)} folds; --fold all makes the whole cross-validation.")
+
+
+def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> "Run | None":
+    """The pre-training whose people do not include this fold's test speakers; None for "none".
+
+    Raises InputError when every run in the folder has heard one of them, unless `transductive`.
+    """
+    if init == "none":
+        return None
+    found = runs.parts(init, "pretrain")
+    clean = [run for run in found if not runs.seen_test_people(corpus, fold, run.exposure)]
+    named = [run for run in clean if run.config["fold"] == fold.name]
+    if named or clean:
+        return (named or clean)[0]
+    heard = runs.seen_test_people(corpus, fold, found[0].exposure)
+    if transductive:
+        return found[0]
+    raise InputError(
+        f"{init}: its weights have heard {len(heard)} test speaker{'s' * (len(heard) > 1)} of {fold.name} "
+        f"({', '.join(heard[:3])}{', ...' if len(heard) > 3 else ''}). "
+        f"Pre-train with --fold {fold.name} (or all), or allow it by name with --transductive."
+    )
+
+
+def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
+    """The labelled utterances of a training part, or a stratified share of them."""
+    from sottovoce.statistics import nested_subsets, parse_label_counts
+
+    pool = [corpus.by_id[k] for k in ids if task.has(corpus.by_id[k])]
+    if not pool:
+        raise InputError(f"{corpus.folder}: no training utterance has label {', '.join(task.target)}.")
+    counts = parse_label_counts(labels, len(pool))
+    if len(counts) != 1:
+        raise InputError(f"--labels {labels}: one count or percentage here. `sottovoce study` takes a list.")
+    return [pool[k] for k in sorted(nested_subsets(task.values(pool), counts, seed)[0])]
+
+
+def finetune(
+    plan: "Recipe",
+    corpus: Corpus,
+    store: Any,
+    fold: Fold,
+    task: Task,
+    folder: Path,
+    *,
+    init: "Run | None",
+    labels: str = "100%",
+    seed: int = 0,
+    transductive: bool = False,
+    tracker: str = "none",
+    quiet: bool = False,
+) -> None:
+    """One fold into `folder`; nothing is done when the same one is finished there."""
+    from sottovoce import models
+
+    train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
+    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
+    if task.kind == "class":
+        check_classes(corpus, fold, task, train)
+    heard = runs.seen_test_people(corpus, fold, init.exposure) if init else []
+    config = {
+        "kind": "finetune",
+        "identity": files.digest(
+            {
+                "settings": plan,
+                "task": asdict(task),
+                "train": [u.id for u in train],
+                "dev": [u.id for u in dev],
+                "audio": corpus.info.get("audio_digest", ""),
+                "init": init.config["identity"] if init else None,
+                "seed": seed,
+            }
+        ),
+        "recipe": plan.name,
+        "settings": plan,
+        "features": store.dim,
+        "corpus": str(corpus.folder.resolve()),
+        "fold": fold.name,
+        "task": asdict(task),
+        "init": str(init.folder) if init else "none",
+        "labels": len(train),
+        "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
+        "seed": seed,
+        "exposure": sorted({runs.person(u) for u in train + dev} | (init.exposure if init else frozenset())),
+        "heard_test_speakers": heard,
+        "transductive": transductive,
+    }
+    if runs.begin(folder, config):
+        return
+    earlier = models.load_pretrained(init) if init else None
+    it, history = train_recogniser(
+        plan, task, store, train, dev, init=earlier, folder=folder, identity=config["identity"], tracker=tracker,
+        label=f"fine-tuning {fold.name}", quiet=quiet,
+    )  # fmt: skip
+    models.save_recognised(folder, it)
+    files.write_json(folder / "history.json", history)
+    for name in ("last.safetensors", "best.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Utterance]) -> None:
+    """Raises InputError when the chosen training utterances hold one class only."""
+    found = {u.labels[task.target[0]] for u in train}
+    if len(found) < 2:
+        raise InputError(
+            f"{corpus.folder}: the training part of {fold.name} has one class only. Found {', '.join(map(str, found))} "
+            f"in {len(train)} utterances. Use more labels or other folds."
+        )
+
+
+def train_recogniser(
+    plan: "Recipe",
+    task: Task,
+    store: Any,
+    train: Sequence[Utterance],
+    dev: Sequence[Utterance],
+    *,
+    init: "Pretrained | None" = None,
+    folder: Path | None = None,
+    identity: str = "",
+    tracker: str = "none",
+    label: str = "fine-tuning",
+    quiet: bool = True,
+) -> tuple["Recognised", dict[str, Any]]:
+    """Probe, then (in mode "full") everything from the probe's solution; dev chooses strength and epoch.
+
+    Both arms run through this function with the same settings; `init` alone tells them apart.
+
+    Args:
+        store: the corpus's track.
+        train, dev: labelled utterances; dev may be empty, then the first strength and the last epoch count.
+        init: pre-trained weights and the statistics they were trained with; None = random weights from the
+            seed, statistics from `train`.
+
+    Returns:
+        The recogniser and its history: scores of the probe by strength, rows of the training log.
+    """
+    import torch
+
+    from sottovoce import models, training
+    from sottovoce.data import Statistics, Steps
+    from sottovoce.supervised import Supervised
+
+    settings = plan.finetune
+    torch.manual_seed(settings.training.seed)
+    if init:
+        models.check_same_input(init, plan, store.dim)
+        statistics, backbone = init.statistics, init.backbone
+    else:
+        unit = Statistics(_zeros(store.dim), _zeros(store.dim) + 1)
+        statistics = Steps([(store, train)], plan.frontend, unit).fit_statistics()
+        backbone = models.build_backbone(plan, plan.frontend.dim(store.dim))
+    network = models.Network(backbone, settings, task.outputs)
+    steps = Steps([(store, train)], plan.frontend, statistics)
+    held = Steps([(store, dev)], plan.frontend, statistics) if dev else None
+    target = task.values(train)
+    truth = task.values(dev) if dev else None
+
+    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth)}
+    it = models.Recognised(network, statistics, plan, task)
+
+    def validate(model: Any) -> dict[str, float]:
+        assert held is not None and truth is not None
+        return score(task, models.predict(replace(it, network=model.network), held), truth)
+
+    if settings.mode == "full" and settings.training.epochs:
+        model = Supervised(network, task, settings, steps, target)
+        start = validate(model) if held else {}
+        state = training.fit(
+            model,
+            steps,
+            settings.training,
+            target=target,
+            validate=validate if held else None,
+            baseline=start.get("select"),
+            before_epoch=model.refresh if settings.embedding == "speaker" else None,
+            metric="select",
+            higher_is_better=True,
+            lr_scale=layer_rates(network, settings),
+            folder=folder,
+            identity=identity,
+            tracker="" if tracker == "none" else tracker,
+            label=label,
+            quiet=quiet,
+        )
+        history |= {"start": start, "epochs": state.history, "seconds": state.seconds}
+    network.eval()
+    return it, history
+
+
+def score(task: Task, answers: "np.ndarray", truth: "np.ndarray") -> dict[str, float]:
+    """Dev scores of answers (N, K) or (N, D); `select` is the one that chooses.
+
+    For classes: UA, plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
+    part cannot. For numbers: minus the mean absolute error.
+    """
+    import numpy as np
+
+    from sottovoce import metrics
+
+    if task.kind == "class":
+        found = metrics.scores(task, truth, answers.argmax(1))
+        likely = float(np.log(answers[np.arange(len(truth)), truth] + 1e-6).mean())
+        return {
+            "dev_ua": float(found["ua"]),
+            "dev_wa": float(found["wa"]),
+            "select": float(found["ua"]) + 0.01 * likely,
+        }
+    found = metrics.scores(task, truth, answers)
+    return {"dev_mae": float(found["mae"]), "dev_ccc": float(found["ccc"]), "select": -float(found["mae"])}
+
+
+def fit_probe(
+    network: Any, task: Task, settings: Any, steps: "Steps", target: "np.ndarray", held: "Steps | None", truth: Any
+) -> list[dict[str, float]]:
+    """Fit the output layer on pooled frozen states, for every strength; leave the one dev prefers in the network."""
+    import torch
+
+    from sottovoce import models
+
+    network.eval()
+    pooled = models.run_over(steps, network.pooled)
+    network.standardise.fit(torch.from_numpy(pooled))
+    if settings.embedding == "speaker":
+        mean, std = models.speaker_statistics(pooled, models.speakers(steps))
+        x = torch.from_numpy((pooled - mean) / std)
+    else:
+        x = network.standardise(torch.from_numpy(pooled))
+    held_pooled = models.run_over(held, network.pooled) if held else None
+    rows: list[dict[str, float]] = []
+    best: tuple[float, Any, Any] | None = None
+    weight = None
+    for strength in settings.strengths if held else settings.strengths[:1]:
+        weight, bias = solve(task, x, target, strength, settings, weight)
+        with torch.no_grad():
+            network.out.weight.copy_(weight)
+            network.out.bias.copy_(bias)
+        row: dict[str, float] = {"strength": strength}
+        if held is not None and held_pooled is not None:
+            row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding), truth)
+        rows.append(row)
+        if best is None or row.get("select", 0.0) > best[0]:
+            best = (row.get("select", 0.0), weight, bias)
+    assert best is not None  # there is at least one strength
+    with torch.no_grad():
+        network.out.weight.copy_(best[1])
+        network.out.bias.copy_(best[2])
+    return rows
+
+
+def solve(
+    task: Task, x: Any, target: "np.ndarray", strength: float, settings: Any, start: Any = None
+) -> tuple[Any, Any]:
+    """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
+    numbers the penalised loss of fine-tuning, by L-BFGS."""
+    import torch
+
+    outputs = task.outputs
+    y = torch.as_tensor(target)
+    weight = (torch.zeros(outputs, x.shape[1]) if start is None else start.clone()).requires_grad_()
+    bias = torch.zeros(outputs)
+    if task.kind == "number":
+        bias = y.median(0).values.float()
+    bias = bias.clone().requires_grad_()
+    from sottovoce.supervised import supervised_loss
+
+    loss_of = supervised_loss(task, settings, target)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimiser.zero_grad()
+        loss = loss_of(x @ weight.T + bias, y).mean() + 0.5 * strength * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return weight.detach(), bias.detach()
+
+
+def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
+    """Parameter name (inside `Supervised`) -> factor on the learning rate: 1 at the top block, `layer_decay`
+    less at each one below, 0 for frozen ones."""
+    depth = len(network.backbone.blocks)
+
+    def rate(name: str) -> float:
+        if not name.startswith("network.backbone."):
+            return settings.head_lr
+        name = name.removeprefix("network.backbone.")
+        level = int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth if name.startswith("norm.") else 0
+        return (
+            0.0
+            if level < settings.freeze_blocks + bool(settings.freeze_blocks)
+            else settings.layer_decay ** (depth - level)
+        )
+
+    return rate
+
+
+def _zeros(n: int) -> "np.ndarray":
+    import numpy as np
+
+    return np.zeros(n, np.float32)

@@ -1,0 +1,100 @@
+"""From hidden states to one answer an utterance: which layers, pooled how, through which linear map.
+
+    hidden layers (B, S, H) x L  ->  pooled (B, P)  ->  standardised  ->  scores (B, K) or numbers (B, D)
+
+B utterances, S steps, H width, L layers (input projection and every block), P pooled features.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sottovoce.backbones import Hidden
+
+
+def statistics_pool(x: Tensor, valid: Tensor) -> Tensor:
+    """Mean and standard deviation over the valid steps: (B, S, H), (B, S) -> (B, 2 H).
+
+    Statistics pooling of x-vectors (Snyder et al. 2018, ICASSP, sec. 2).
+    """
+    mask = valid[..., None].to(x)
+    count = mask.sum(1).clamp(min=1)
+    mean = (x * mask).sum(1) / count
+    variance = ((x - mean[:, None]).square() * mask).sum(1) / count
+    return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
+
+
+def mean_pool(x: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the valid steps: (B, S, H), (B, S) -> (B, H)."""
+    mask = valid[..., None].to(x)
+    return (x * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def dynamics_pool(x: Tensor, valid: Tensor) -> Tensor:
+    """`statistics_pool`, and the deviation of the change from one step to the next: (B, S, H) -> (B, 3 H).
+
+    How fast a voice moves is lost in mean and deviation alone.
+    """
+    change = x[:, 1:] - x[:, :-1]
+    both = (valid[:, 1:] & valid[:, :-1])[..., None].to(x)
+    speed = (change.square() * both).sum(1) / both.sum(1).clamp(min=1)
+    return torch.cat([statistics_pool(x, valid), (speed + 1e-5).sqrt()], dim=1)
+
+
+class AttentivePool(nn.Module):
+    """Mean and deviation weighted by a learned attention (Okabe et al. 2018, arXiv:1803.10963): -> (B, 2 H)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, 1))
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        weight = self.score(x).masked_fill(~valid[..., None], -torch.inf).softmax(1)  # (B, S, 1)
+        mean = (x * weight).sum(1)
+        variance = ((x - mean[:, None]).square() * weight).sum(1)
+        return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
+
+
+PARTS = {"mean": 1, "statistics": 2, "attentive": 2, "dynamics": 3}  # pooled vectors of width H a layer
+
+
+class Pooling(nn.Module):
+    """Hidden -> (B, P): "concat" pools every layer and puts them side by side, "weighted" pools their learned
+    softmax-weighted sum (as SUPERB does, arXiv:2105.01051, sec. 3), "last" the last one alone."""
+
+    def __init__(self, layers: int, width: int, *, use: str = "concat", pool: str = "statistics"):
+        super().__init__()
+        self.use, self.pool = use, pool
+        self.mix = nn.Parameter(torch.zeros(layers)) if use == "weighted" else None
+        self.attend = AttentivePool(width) if pool == "attentive" else None
+        self.dim = (layers if use == "concat" else 1) * width * PARTS[pool]
+
+    def forward(self, hidden: Hidden) -> Tensor:
+        valid = hidden.valid
+        if self.use == "concat":
+            return torch.cat([self._pool(layer, valid) for layer in hidden.layers], dim=1)
+        if self.mix is not None:
+            weights = self.mix.softmax(0)
+            mixed = sum(w * layer for w, layer in zip(weights, hidden.layers, strict=True))
+            return self._pool(mixed, valid)
+        return self._pool(hidden.last, valid)
+
+    def _pool(self, x: Tensor, valid: Tensor) -> Tensor:
+        if self.attend is not None:
+            return self.attend(x, valid)
+        return {"mean": mean_pool, "statistics": statistics_pool, "dynamics": dynamics_pool}[self.pool](x, valid)
+
+
+class Standardise(nn.Module):
+    """(x - mean) / std with both fitted once on the training part, so that no batch changes another's result."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+
+    def fit(self, x: Tensor) -> None:
+        self.mean.copy_(x.mean(0))
+        self.std.copy_(x.std(0, unbiased=False).clamp(min=1e-4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std

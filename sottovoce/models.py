@@ -1,0 +1,205 @@
+"""Networks as they are built, saved and loaded: a backbone with its input statistics, and a recogniser on top.
+
+One factory builds every backbone, from the settings alone: the pre-trained arm and its control differ in
+weights and in nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sottovoce import heads, plugins, recipe, training
+from sottovoce.backbones import Hidden
+from sottovoce.data import Statistics, Steps, sequential
+from sottovoce.errors import InputError
+from sottovoce.runs import Run
+from sottovoce.task import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sottovoce.finetune_settings import FineTuning
+    from sottovoce.recipe import Recipe
+
+
+def build_backbone(plan: "Recipe", dim: int) -> nn.Module:
+    """The backbone of a recipe for steps of `dim` features; random weights from torch's global seed."""
+    return plugins.load("backbones", plan.backbone).Backbone(plan.backbone_config, dim)
+
+
+@dataclass
+class Pretrained:
+    backbone: nn.Module
+    statistics: Statistics  # of the track's features, fitted on the pre-training people
+    plan: "Recipe"
+    run: Run
+
+
+def save_pretrained(folder: "Path", backbone: nn.Module, statistics: Statistics) -> None:
+    tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
+    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
+
+
+def load_pretrained(run: Run) -> Pretrained:
+    """Raises InputError when weights and config.json do not fit together."""
+    plan = recipe.from_dict(run.config["settings"])
+    tensors = training.load_tensors(run.weights)
+    statistics = _statistics_of(tensors)
+    backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
+    _fill(backbone, {k[9:]: v for k, v in tensors.items() if k.startswith("backbone.")}, run)
+    return Pretrained(backbone.eval(), statistics, plan, run)
+
+
+def _statistics_tensors(statistics: Statistics) -> dict[str, Tensor]:
+    return {"statistics.mean": torch.from_numpy(statistics.mean), "statistics.std": torch.from_numpy(statistics.std)}
+
+
+def _statistics_of(tensors: dict[str, Tensor]) -> Statistics:
+    return Statistics(tensors["statistics.mean"].numpy(), tensors["statistics.std"].numpy())
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], run: Run) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{run.weights}: does not fit its config.json. {reason} Make the run again.") from None
+
+
+def check_same_input(earlier: Pretrained, plan: "Recipe", features: int) -> None:
+    """Raises InputError when weights made for other features are to be used with these."""
+    was = earlier.run.config["features"]
+    if was != features or earlier.plan.track != plan.track or earlier.plan.track_config != plan.track_config:
+        raise InputError(
+            f"{earlier.run.folder}: pre-trained on {was} features a frame of track {earlier.plan.track}; "
+            f"found {features} of {plan.track}. Use the same track and settings, or pre-train again."
+        )
+
+
+class Network(nn.Module):
+    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer."""
+
+    def __init__(self, backbone: nn.Module, settings: "FineTuning", outputs: int):
+        super().__init__()
+        self.backbone = backbone
+        blocks = getattr(backbone, "blocks", None)
+        if settings.depth and blocks is not None:
+            if settings.depth > len(blocks):
+                raise InputError(f"finetune.depth: the backbone has {len(blocks)} blocks. Found {settings.depth}.")
+            backbone.blocks = blocks[: settings.depth]
+        layers = len(backbone.blocks) + 1
+        self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
+        self.standardise = heads.Standardise(self.pooling.dim)
+        self.out = nn.Linear(self.pooling.dim, outputs)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.pooling(self.backbone(x, lengths))  # (B, P)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.out(self.standardise(self.pooled(x, lengths)))
+
+
+@dataclass
+class Recognised:
+    """A fine-tuned network with all that is needed to use it."""
+
+    network: Network
+    statistics: Statistics
+    plan: "Recipe"
+    task: Task
+    run: Run | None = None
+
+
+def save_recognised(folder: "Path", it: Recognised) -> None:
+    tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
+    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
+
+
+def load_recognised(run: Run) -> Recognised:
+    """Raises InputError when weights and config.json do not fit together."""
+    plan = recipe.from_dict(run.config["settings"])
+    task = Task(
+        run.config["task"]["kind"],
+        tuple(run.config["task"]["target"]),
+        tuple(run.config["task"]["classes"]),
+        tuple((float(a), float(b)) for a, b in run.config["task"]["ranges"]),
+    )
+    tensors = training.load_tensors(run.weights)
+    backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
+    network = Network(backbone, plan.finetune, task.outputs)
+    _fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, run)
+    return Recognised(network.eval(), _statistics_of(tensors), plan, task, run)
+
+
+def run_over(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 16000) -> np.ndarray:
+    """`function(x, lengths) -> (B, ...)` over all utterances in order of their indices, as one array."""
+    out: list[np.ndarray | None] = [None] * len(steps)
+    with torch.inference_mode():
+        for rows in sequential(steps.lengths, batch_steps=batch_steps):
+            batch = steps.batch(rows)
+            values = function(batch.x.to(device), batch.lengths.to(device)).cpu().numpy()
+            for place, value in zip(rows, values, strict=True):
+                out[place] = value
+    return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
+
+
+def embed(backbone: nn.Module, steps: Steps) -> np.ndarray:
+    """(N, L, 2 H) mean and deviation over time of every hidden layer, with the backbone frozen."""
+    backbone.eval()
+    device = next(backbone.parameters()).device
+
+    def pooled(x: Tensor, lengths: Tensor) -> Tensor:
+        hidden: Hidden = backbone(x, lengths)
+        return torch.stack([heads.statistics_pool(layer, hidden.valid) for layer in hidden.layers], dim=1)
+
+    return run_over(steps, pooled, device)
+
+
+def predict(it: Recognised, steps: Steps) -> np.ndarray:
+    """(N, K) class probabilities, or (N, D) numbers held within their ranges."""
+    it.network.eval()
+    device = next(it.network.parameters()).device
+    pooled = run_over(steps, it.network.pooled, device)
+    return from_pooled(it.network, it.task, pooled, steps, it.plan.finetune.embedding)
+
+
+def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, embedding: str) -> np.ndarray:
+    """The last, linear part of a network, from pooled features (N, P) to answers."""
+    if embedding == "speaker":
+        mean, std = speaker_statistics(pooled, speakers(steps))
+        x = torch.from_numpy((pooled - mean) / std)
+    else:
+        x = network.standardise(torch.from_numpy(pooled).to(network.out.weight.device)).cpu()
+    with torch.inference_mode():
+        out = nn.functional.linear(x, network.out.weight.cpu(), network.out.bias.cpu())
+    return answers(task, out.numpy())
+
+
+def speakers(steps: Steps) -> list[str]:
+    """Whose recordings are standardised together; an unknown speaker is somebody of their own."""
+    return [f"{u.corpus}/{u.speaker or u.id}" for u in steps.utterances]
+
+
+def speaker_statistics(pooled: np.ndarray, who: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each row's speaker, (N, P) both. One recording alone has deviation 1."""
+    mean, std = np.empty_like(pooled), np.empty_like(pooled)
+    names = np.array(who)
+    for name in np.unique(names):
+        own = names == name
+        mean[own] = pooled[own].mean(0)
+        std[own] = pooled[own].std(0) if own.sum() > 1 else 1.0
+    return mean, np.maximum(std, 1e-4)
+
+
+def answers(task: Task, out: np.ndarray) -> np.ndarray:
+    """Network outputs as probabilities, or as numbers within their ranges."""
+    if task.kind == "class":
+        shifted = np.exp(out - out.max(-1, keepdims=True))
+        return shifted / shifted.sum(-1, keepdims=True)
+    low, high = np.array(task.ranges).T
+    return np.clip(out, low, high)

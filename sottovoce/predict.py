@@ -1,0 +1,465 @@
+"""`sottovoce predict` and `Recogniser`: recordings of any length -> emotion, and emotion over time.
+
+A recording is read in blocks, turned into features and windows as it comes, so that an hour costs the memory
+of a minute. Where a run has several folds, their models vote with the mean of their answers.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sottovoce import files, runs
+from sottovoce.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sottovoce.models import Recognised
+    from sottovoce.task import Task
+    from sottovoce.track import Track
+
+AUDIO = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".m4a",
+    ".mp4",
+    ".webm",
+    ".aac",
+    ".wma",
+    ".mkv",
+    ".mov",
+}
+LONGEST_S = 30.0  # a recording up to this long is heard as one utterance, as in training; longer ones by windows
+ENVELOPE_HZ = 20.0  # points per second of the drawn waveform
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (or one fold of it)")],
+    recordings: Annotated[list[Path], typer.Argument(help="audio files, or folders of them")],
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="also emotion over time, with a picture and a page a recording")
+    ] = False,
+    window: Annotated[
+        float, typer.Option(help="seconds heard at a time, for the timeline and for recordings over 30 s", min=0.2)
+    ] = 3.0,
+    hop: Annotated[float, typer.Option(help="seconds between windows", min=0.05)] = 0.5,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="out.csv or out.json; pictures go beside it")
+    ] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="list unreadable files and go on")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
+) -> None:
+    """Emotion of each recording: label and probabilities (or numbers), and with --timeline its course.
+
+    Example: sottovoce predict runs/ft interview.wav --timeline -o interview.csv
+    """
+    from sottovoce.progress import Bar
+
+    if output and output.suffix.lower() not in (".csv", ".json"):
+        raise InputError(
+            f"{output}: unknown kind of table. Found {output.suffix or 'no suffix'}. Name a .csv or .json file."
+        )
+    recogniser = load(run)
+    paths = list(audio_files(recordings))
+    results, broken = [], []
+    with Bar(len(paths), "predict", quiet=quiet or len(paths) < 2) as bar:
+        for group in recogniser.groups(paths):
+            try:
+                results += recogniser.predict(group, window_s=window, hop_s=hop, timeline=timeline)
+            except InputError as error:
+                if not skip_broken:
+                    raise
+                broken.append(str(error))
+            bar.advance(len(group))
+    if recogniser.per_speaker and not quiet:
+        typer.echo("Standardised per speaker: the recordings of one folder count as one speaker's.")
+    if not results:
+        raise InputError(
+            f"{', '.join(map(str, recordings[:3]))}: nothing could be read. Found {len(broken)} broken files: {broken[0]}"
+        )
+    if output:
+        write(output, results)
+    if timeline:
+        folder = output.with_suffix("") if output else Path("timeline")
+        for result in results:
+            draw(result, folder / result.path.stem)
+    if not quiet:
+        show(results, recogniser.task)
+        if timeline:
+            typer.echo(f"Pictures, pages and tables of the timelines: {folder}")
+    for line in broken:
+        typer.echo(f"skipped {line}", err=True)
+
+
+@dataclass
+class Prediction:
+    """What was heard in one recording. `answer` (K,) probabilities or (D,) numbers, named by `names`."""
+
+    path: Path
+    duration_s: float
+    names: tuple[str, ...]
+    answer: "np.ndarray"
+    label: str  # "" where numbers are predicted
+    times_s: "np.ndarray | None" = None  # (W,) centres of the windows
+    course: "np.ndarray | None" = None  # (W, K or D)
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    envelope: dict[str, Any] = field(default_factory=dict)
+    warning: str = ""
+
+    @property
+    def confidence(self) -> float:
+        return float(self.answer.max())
+
+    def row(self) -> dict[str, Any]:
+        head: dict[str, Any] = {"path": str(self.path), "duration_s": round(self.duration_s, 3)}
+        if self.label:
+            head |= {"label": self.label, "confidence": round(self.confidence, 6)}
+        prefix = "p_" if self.label else ""
+        return head | {f"{prefix}{n}": round(float(v), 6) for n, v in zip(self.names, self.answer, strict=True)}
+
+    def windows(self) -> list[dict[str, Any]]:
+        if self.times_s is None or self.course is None:
+            return []
+        return [
+            {"time_s": round(float(t), 3)} | {n: round(float(v), 6) for n, v in zip(self.names, row, strict=True)}
+            for t, row in zip(self.times_s, self.course, strict=True)
+        ]
+
+
+def load(run: Path | str) -> "Recogniser":
+    """A fine-tuned run, ready to listen. Raises InputError when there is none, or it is corrupt."""
+    from sottovoce import models
+
+    return Recogniser([models.load_recognised(part) for part in runs.parts(run, "finetune")])
+
+
+class Recogniser:
+    """`load("runs/ft").predict(["clip.wav"])`: any length, rate, channel count and container.
+
+    Args:
+        models: one or more fine-tuned networks of the same task and features; their answers are averaged.
+    """
+
+    def __init__(self, models: Sequence["Recognised"]):
+        self.models = list(models)
+        first = self.models[0]
+        self.task, self.plan = first.task, first.plan
+        if any(m.task != first.task or m.plan.track != first.plan.track for m in self.models):
+            raise InputError("these models have different tasks or features and cannot vote together.")
+        self.per_speaker = first.plan.frontend.normalise == "speaker" or first.plan.finetune.embedding == "speaker"
+        self.names = first.task.classes or first.task.target
+
+    def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:
+        """What is heard together: one recording, or a folder's where the model standardises per speaker."""
+        if not self.per_speaker:
+            yield from ([p] for p in paths)
+            return
+        folders: dict[Path, list[Path]] = {}
+        for path in paths:
+            folders.setdefault(path.parent, []).append(path)
+        yield from folders.values()
+
+    def predict(
+        self, paths: Sequence[Path | str], *, window_s: float = 3.0, hop_s: float = 0.5, timeline: bool = False
+    ) -> list[Prediction]:
+        """Emotion of each recording.
+
+        Args:
+            paths: audio files; for a model that standardises per speaker, all of one speaker.
+            window_s, hop_s: seconds heard at a time and between; for timelines and long recordings.
+            timeline: also keep the course over time, segments and a waveform envelope.
+
+        Raises:
+            InputError: a file that cannot be read, or a model whose features cannot be made from audio.
+        """
+        return [self._one(Path(p), self._speaker(paths), window_s, hop_s, timeline) for p in paths]
+
+    def _speaker(self, paths: Sequence[Path | str]) -> Any:
+        return None if not self.per_speaker else _SpeakerStatistics(self, [Path(p) for p in paths])
+
+    def _one(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
+        import numpy as np
+
+        from sottovoce import audio
+
+        info = audio.probe(path)
+        short = "shorter than 0.3 s: take the answer with care" if info.duration_s < 0.3 else ""
+        long = info.duration_s > LONGEST_S
+        answer: np.ndarray | None = None
+        if not long:
+            frames = self.frames(audio.read(path))
+            answer = self.hear([frames], speaker)[0]
+        times: np.ndarray | None = None
+        course: np.ndarray | None = None
+        if long or timeline:
+            seconds: list[float] = []
+            rows: list[np.ndarray] = []
+            for centres, batch in batched(self.windows(path, window_s, hop_s), 64):
+                seconds += centres
+                rows.append(self.hear(batch, speaker))
+            course, times = np.concatenate(rows), np.array(seconds)
+            if answer is None:
+                answer = course.mean(0)
+            assert answer is not None
+        assert answer is not None  # every recording is short, or long, or both
+        label = self.names[int(answer.argmax())] if self.task.kind == "class" else ""
+        found = Prediction(path, info.duration_s, tuple(self.names), answer, label, warning=short)
+        if timeline and times is not None and course is not None:
+            found.times_s, found.course = times, course
+            found.envelope = envelope(path)
+            if label:
+                found.segments = segments(times, course, self.names, info.duration_s, hop_s)
+        return found
+
+    def frames(self, wave: "Track") -> "np.ndarray":
+        """(T, F) track frames of a waveform. Raises InputError when the track cannot be made from audio."""
+        from sottovoce import plugins
+
+        maker = plugins.load("tracks", self.plan.track)
+        if not hasattr(maker, "make"):
+            raise InputError(
+                f"track {self.plan.track}: cannot be extracted from audio yet, so this model cannot hear a recording. "
+                "Use a model trained on fbank, or give encoded features to `sottovoce evaluate`."
+            )
+        return maker.make(wave, self.plan.track_config).values
+
+    def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, "np.ndarray"]]:
+        """(centre in seconds, frames (T, F)) of each window, reading the recording block by block."""
+        import numpy as np
+
+        from sottovoce import audio
+        from sottovoce.track import Track
+
+        rate = 16000
+        size, step = round(window_s * rate), round(hop_s * rate)
+        held, start, count = np.zeros(0, np.float32), 0, 0
+        for block in audio.blocks(path, 30.0):
+            held = np.concatenate([held, block.values])
+            while len(held) >= size:
+                yield (start + size / 2) / rate, self.frames(Track(held[:size], rate))
+                held, start, count = held[step:] if step <= len(held) else held[len(held) :], start + step, count + 1
+        if count == 0 or len(held) > size / 2:  # what is left, when there is enough of it to hear
+            yield (start + len(held) / 2) / rate, self.frames(Track(held, rate))
+
+    def hear(self, frames: Sequence["np.ndarray"], speaker: Any = None) -> "np.ndarray":
+        """(N, K or D) mean answer of all models for N stretches of track frames (T, F)."""
+        import numpy as np
+
+        return np.mean([self._hear(m, frames, speaker) for m in self.models], axis=0)
+
+    def _hear(self, it: "Recognised", frames: Sequence["np.ndarray"], speaker: Any) -> "np.ndarray":
+        import torch
+
+        from sottovoce import models
+
+        steps = steps_of(it, frames, speaker.statistics if speaker else None)
+        pooled = models.run_over(steps, it.network.pooled)
+        if it.plan.finetune.embedding == "speaker":
+            mean, std = speaker.pooled(it)
+            with torch.inference_mode():
+                return models.answers(self.task, it.network.out(torch.from_numpy((pooled - mean) / std)).numpy())
+        return models.from_pooled(it.network, self.task, pooled, steps, "corpus")
+
+
+def steps_of(it: "Recognised", frames: Sequence["np.ndarray"], statistics: Any = None) -> Any:
+    """Track frames as the steps a network was trained on; `statistics` replaces its own (per speaker)."""
+    from dataclasses import replace
+
+    from sottovoce.corpus import Utterance
+    from sottovoce.data import Steps
+
+    front = it.plan.frontend
+    if front.normalise == "speaker":
+        front = replace(front, normalise="corpus")
+    store = Memory({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz)
+    used = statistics if it.plan.frontend.normalise == "speaker" and statistics else it.statistics
+    if store.dim != len(used.mean):
+        raise InputError(
+            f"the model expects {len(used.mean)} features a frame. Found {store.dim}. Use the track it was trained on."
+        )
+    return Steps([(store, [Utterance(k, "recording", "") for k in store.values])], front, used)
+
+
+class Memory:
+    """Arrays that look like a track store."""
+
+    def __init__(self, values: dict[str, "np.ndarray"], rate_hz: float):
+        self.values, self.rate_hz = values, rate_hz
+        self.dim: int = next(iter(values.values())).shape[1]
+        self.lengths = {k: len(v) for k, v in values.items()}
+
+    def __getitem__(self, key: str, /) -> "np.ndarray":
+        return self.values[key]
+
+    def __contains__(self, key: object, /) -> bool:
+        return key in self.values
+
+
+class _SpeakerStatistics:
+    """What per-speaker standardisation needs of all recordings of one speaker, at most 200 of 30 s."""
+
+    def __init__(self, recogniser: Recogniser, paths: Sequence[Path]):
+        from sottovoce import audio
+        from sottovoce.data import Statistics
+
+        self.frames = [
+            recogniser.frames(audio.read(p, 0.0, min(LONGEST_S, audio.probe(p).duration_s))) for p in paths[:200]
+        ]
+        self.statistics = Statistics.of(self.frames)
+        self._pooled: dict[int, Any] = {}
+
+    def pooled(self, it: "Recognised") -> tuple[Any, Any]:
+        """Mean and deviation (P,) of the pooled features of one model."""
+        import numpy as np
+
+        from sottovoce import models
+
+        if id(it) not in self._pooled:
+            rows = models.run_over(steps_of(it, self.frames, self.statistics), it.network.pooled)
+            std = np.maximum(rows.std(0), 1e-4) if len(rows) > 1 else np.ones(rows.shape[1], np.float32)
+            self._pooled[id(it)] = rows.mean(0), std
+        return self._pooled[id(it)]
+
+
+def audio_files(places: Iterable[Path]) -> Iterator[Path]:
+    """Files as they are, folders as the audio files below them in name order.
+
+    Raises InputError for a path that does not exist and for a folder without audio.
+    """
+    for place in places:
+        if place.is_dir():
+            found = sorted(p for p in place.rglob("*") if p.suffix.lower() in AUDIO and not p.name.startswith("."))
+            if not found:
+                raise InputError(
+                    f"{place}: no audio files. Looked for {', '.join(sorted(AUDIO))}. Name another folder."
+                )
+            yield from found
+        elif place.exists():
+            yield place
+        else:
+            raise InputError(f"{place}: no such file or folder.")
+
+
+def batched(items: Iterable[tuple[float, Any]], size: int) -> Iterator[tuple[list[float], list[Any]]]:
+    times: list[float] = []
+    values: list[Any] = []
+    for t, v in items:
+        times.append(t)
+        values.append(v)
+        if len(values) == size:
+            yield times, values
+            times, values = [], []
+    if values:
+        yield times, values
+
+
+def segments(
+    times: "np.ndarray", course: "np.ndarray", names: Sequence[str], duration_s: float, hop_s: float
+) -> list[dict[str, Any]]:
+    """Stretches with one strongest class: borders lie half-way between the windows' centres."""
+    best = course.argmax(1)
+    out: list[dict[str, Any]] = []
+    for k, t in enumerate(times):
+        start = 0.0 if k == 0 else float(times[k - 1] + t) / 2
+        end = duration_s if k == len(times) - 1 else float(t + times[k + 1]) / 2
+        if out and out[-1]["label"] == names[best[k]]:
+            out[-1]["end"] = end
+            out[-1]["shares"].append(float(course[k].max()))
+        else:
+            out.append({"start": start, "end": end, "label": names[best[k]], "shares": [float(course[k].max())]})
+    for s in out:
+        shares = s.pop("shares")
+        s["confidence"] = sum(shares) / len(shares)
+    return out
+
+
+def envelope(path: Path) -> dict[str, Any]:
+    """Lowest and highest sample of every 50 ms: what the picture shows of the waveform."""
+    import numpy as np
+
+    from sottovoce import audio
+
+    size = round(16000 / ENVELOPE_HZ)
+    low, high = [], []
+    rest = np.zeros(0, np.float32)
+    for block in audio.blocks(path, 30.0):
+        samples = np.concatenate([rest, block.values])
+        whole = len(samples) // size * size
+        cells = samples[:whole].reshape(-1, size)
+        low.append(cells.min(1))
+        high.append(cells.max(1))
+        rest = samples[whole:]
+    lows, highs = np.concatenate(low), np.concatenate(high)
+    return {"times_s": (np.arange(len(lows)) + 0.5) / ENVELOPE_HZ, "low": lows, "high": highs}
+
+
+def write(path: Path, results: Sequence[Prediction]) -> None:
+    """CSV: a row a recording. JSON: the same with windows and segments."""
+    if path.suffix.lower() == ".json":
+        files.write_json(path, [r.row() | {"windows": r.windows(), "segments": r.segments} for r in results])
+    else:
+        from sottovoce.evaluate import write_table
+
+        write_table(path, [r.row() for r in results])
+
+
+def draw(result: Prediction, base: Path) -> None:
+    """base.csv, base.json, base.svg, base.png, base.html of one recording's timeline."""
+    from sottovoce import report
+    from sottovoce.evaluate import write_table
+
+    page = files.plain(
+        {
+            "path": str(result.path),
+            "duration_s": result.duration_s,
+            "classes": result.names,
+            "times_s": result.times_s,
+            "probabilities": result.course,
+            "label": result.label,
+            "confidence": result.confidence,
+            "segments": result.segments,
+            "waveform": result.envelope,
+        }
+    )
+    write_table(base.with_suffix(".csv"), result.windows())
+    files.write_json(
+        base.with_suffix(".json"), result.row() | {"windows": result.windows(), "segments": result.segments}
+    )
+    with files.atomic(base.with_suffix(".svg")) as svg, files.atomic(base.with_suffix(".png")) as png:
+        report.timeline_figure(page, svg, png)
+    files.write_text(base.with_suffix(".html"), report.timeline_page(page))
+
+
+def show(results: Sequence[Prediction], task: "Task") -> None:
+    """A table in the terminal, strongest classes first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Table()
+    out.add_column("recording", overflow="fold")
+    out.add_column("s", justify="right")
+    if task.kind == "class":
+        out.add_column("emotion")
+        out.add_column("probabilities")
+    else:
+        for name in task.target:
+            out.add_column(name, justify="right")
+    for r in results:
+        if task.kind == "class":
+            order = r.answer.argsort()[::-1][:3]
+            shares = "  ".join(f"{r.names[k]} {r.answer[k]:.2f}" for k in order)
+            out.add_row(str(r.path), f"{r.duration_s:.1f}", r.label, shares)
+        else:
+            out.add_row(str(r.path), f"{r.duration_s:.1f}", *(f"{v:.2f}" for v in r.answer))
+        if r.warning:
+            typer.echo(f"{r.path}: {r.warning}", err=True)
+    Console(width=None if Console().is_terminal else 120).print(out)

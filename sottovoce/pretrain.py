@@ -1,0 +1,432 @@
+"""`sottovoce pretrain`: tracks, no labels -> backbone weights, and a page that shows whether it is healthy.
+
+    corpora -> tracks -> training people only -> statistics -> objective(backbone) -> model.safetensors
+
+Held-out loss is measured on the fold's dev people, or on every twentieth person where a corpus has no folds.
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sottovoce import files, plugins, runs
+from sottovoce.corpus import Corpus, Utterance
+from sottovoce.errors import InputError
+
+if TYPE_CHECKING:
+    from sottovoce.data import Steps
+    from sottovoce.recipe import Recipe
+
+PANELS = 3  # utterances drawn on the page
+HELDOUT = 200  # most utterances in the held-out loss
+
+
+def main(
+    recipe: Annotated[str, typer.Argument(help="recipe, see `sottovoce list recipes`; e.g. masked_timesteps")],
+    corpora: Annotated[list[Path], typer.Argument(help="prepared corpora, labelled or not")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="leave this fold's test (and dev) speakers out; NAME, several with commas, 'all' = one run a fold, "
+            "'none' = learn from everybody (such weights are refused in evaluation unless --transductive). "
+            "Default: the first fold."
+        ),
+    ] = None,
+    track: Annotated[
+        str, typer.Option(help="features; default: the recipe's, or covarep where a corpus has only that")
+    ] = "",
+    backbone: Annotated[str, typer.Option(help="see `sottovoce list backbones`; default: the recipe's")] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="KEY=VALUE, e.g. objective.span=9 training.epochs=20; repeatable. See --print-config."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
+    init: Annotated[str, typer.Option(help="run folder whose weights to go on from")] = "",
+    tracker: Annotated[
+        str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
+    ] = "tensorboard",
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything, time a few updates, estimate, stop")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
+) -> None:
+    """Learn from speech without labels. Needs: prepared corpora; extracts missing features itself.
+
+    Example: sottovoce pretrain masked_timesteps data/ravdess data/librispeech -o runs/pre --fold all
+    """
+    from sottovoce import recipe as recipes
+
+    loaded = [Corpus.load(folder) for folder in corpora]
+    plan = recipes.resolve(recipe, loaded, track=track, backbone=backbone, settings=settings or [], seed=seed)
+    if print_config:
+        typer.echo(recipes.show(plan))
+        return
+    for name in fold_names(loaded, fold):
+        pretrain(plan, loaded, name, output / name, init=init, tracker=tracker, jobs=jobs, dry_run=dry_run, quiet=quiet)
+        if dry_run:
+            return
+        typer.echo(f"{output / name}: done. Report: {output / name / 'report.html'}")
+
+
+def fold_names(corpora: list[Corpus], wanted: str | None) -> list[str]:
+    """Names of the runs to make. A name applies to every corpus that has a fold of that name."""
+    known = list(dict.fromkeys(f.name for c in corpora for f in c.folds))
+    if wanted == "none" or not known:
+        return ["everybody"]
+    if wanted == "all":
+        return known
+    if wanted is None:
+        return known[:1]
+    names = [n.strip() for n in wanted.split(",")]
+    for corpus in corpora:
+        if corpus.folds and not any(f.name in names for f in corpus.folds):
+            corpus.fold(names[0])  # raises with the names there are
+    return names
+
+
+def parts(corpora: list[Corpus], fold: str) -> tuple[list[list[Utterance]], list[list[Utterance]]]:
+    """Training and held-out utterances of every corpus for a fold's name; test people are in neither."""
+    train, heldout = [], []
+    for corpus in corpora:
+        split = next((f for f in corpus.folds if f.name == fold), None)
+        if split:
+            by_id = corpus.by_id
+            train.append([by_id[k] for k in split.train])
+            heldout.append([by_id[k] for k in split.dev])
+        else:
+            people = sorted({runs.person(u) for u in corpus.utterances})
+            kept = set(people[9::20])
+            train.append([u for u in corpus.utterances if runs.person(u) not in kept])
+            heldout.append([u for u in corpus.utterances if runs.person(u) in kept])
+    return train, heldout
+
+
+def pretrain(
+    plan: "Recipe",
+    corpora: list[Corpus],
+    fold: str,
+    folder: Path,
+    *,
+    init: str = "",
+    tracker: str = "none",
+    jobs: int | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """One pre-training into `folder`; nothing is done when the same one is finished there.
+
+    Raises:
+        InputError: another run is in the folder, no frames, or features of another width than `init`'s.
+    """
+    import torch
+
+    from sottovoce import models, training
+    from sottovoce.data import Steps
+    from sottovoce.extract import track_store
+
+    stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
+    train, heldout = parts(corpora, fold)
+    train = [[u for u in part if u.id in store] for part, store in zip(train, stores, strict=True)]
+    heldout = [[u for u in part if u.id in store] for part, store in zip(heldout, stores, strict=True)]
+    if not any(train):
+        raise InputError(f"{', '.join(str(c.folder) for c in corpora)}: no training utterances for fold {fold!r}.")
+    identity = files.digest(
+        {
+            "settings": plan,
+            "data": [[u.id for u in part] for part in train],
+            "audio": [c.info.get("audio_digest", "") for c in corpora],
+            "init": init,
+        }
+    )
+    config = {
+        "kind": "pretrain",
+        "identity": identity,
+        "recipe": plan.name,
+        "fold": fold,
+        "settings": plan,
+        "features": stores[0].dim,
+        "exposure": sorted({runs.person(u) for part in train + heldout for u in part}),
+        "corpora": [
+            {"name": c.name, "utterances": len(part), "speakers": len({runs.person(u) for u in part})}
+            for c, part in zip(corpora, train, strict=True)
+        ],
+        "init": init,
+    }
+    if not dry_run and runs.begin(folder, config):
+        return folder
+
+    torch.manual_seed(plan.training.seed)
+    if init:
+        earlier = models.load_pretrained(_one(init))
+        models.check_same_input(earlier, plan, stores[0].dim)
+        statistics = earlier.statistics
+    else:
+        statistics = Steps(list(zip(stores, train, strict=True)), plan.frontend, _unit(stores[0].dim)).fit_statistics()
+    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics)
+    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics)
+    backbone = models.build_backbone(plan, steps.dim)
+    if init:
+        backbone.load_state_dict(earlier.backbone.state_dict())
+    objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
+    say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
+    if dry_run:
+        _estimate(objective, steps, plan, say)
+        return folder
+    labelled = _labelled(corpora, stores, fold)
+
+    def validate(model: Any) -> dict[str, float]:
+        return health(model, control, plan.training.seed) | probe(model.backbone, labelled, plan, statistics)
+
+    state = training.fit(
+        objective,
+        steps,
+        plan.training,
+        validate=validate,
+        metric="heldout_loss",
+        folder=folder,
+        identity=identity,
+        tracker="" if tracker == "none" or not _installed(tracker) else tracker,
+        label=f"pre-training {fold}",
+        quiet=quiet,
+    )
+    models.save_pretrained(folder, objective.backbone, statistics)
+    report = {
+        "title": f"{plan.name}, {fold}",
+        "objective": plan.objective,
+        "backbone": plan.backbone,
+        "parameters": sum(p.numel() for p in objective.backbone.parameters()),
+        "corpora": [
+            entry | {"hours": float(sum(store.lengths[u.id] for u in part) / store.rate_hz / 3600)}
+            for entry, store, part in zip(config["corpora"], stores, train, strict=True)  # type: ignore[call-overload]
+        ],
+        "fold": fold,
+        "exposure": f"{len(config['exposure'])} people; test speakers of {fold} are not among them"  # type: ignore[arg-type]
+        if fold != "everybody"
+        else f"{len(config['exposure'])} people: everybody in these corpora",  # type: ignore[arg-type]
+        "seconds": state.seconds,
+        "hardware": runs.hardware(),
+        "curves": curves(state.history),
+        "warnings": warnings(state.history),
+        "config": files.plain(plan),
+    }
+    files.write_json(folder / "report.json", report)
+    from sottovoce import report as pages
+
+    files.write_text(
+        folder / "report.html",
+        pages.pretrain_page(report | {"panels": panels(objective, control, plan.training.seed)}),
+    )
+    (folder / "last.safetensors").unlink(missing_ok=True)  # the optimiser's state is of no use to a finished run
+    (folder / "best.safetensors").unlink(missing_ok=True)
+    return folder
+
+
+def health(objective: Any, control: "Steps", seed: int) -> dict[str, float]:
+    """Held-out loss, the loss of guessing the mean, realised coverage, and the rank of the representation.
+
+    The same masks every time, so that the curve moves only when the model does.
+    """
+    import torch
+
+    from sottovoce.data import sequential
+    from sottovoce.masking import RowRandom
+
+    device = next(objective.parameters()).device
+    total = weight = trivial = coverage = 0.0
+    means, batches = [], 0
+    with torch.inference_mode():
+        for rows in sequential(control.lengths, batch_steps=16000):
+            batch = control.batch(rows, seed=seed, most=1500).to(device)
+            loss = objective(batch, RowRandom(batch.seeds))
+            total, weight = total + loss.total.item(), weight + loss.weight.item()
+            trivial += objective.trivial(batch, RowRandom(batch.seeds)).total.item()
+            coverage, batches = coverage + loss.logs.get("coverage", 0.0), batches + 1
+            hidden = objective.backbone(batch.x, batch.lengths)
+            valid = hidden.valid[..., None]
+            means.append((hidden.last * valid).sum(1) / valid.sum(1))
+    return {
+        "heldout_loss": total / max(weight, 1),
+        "trivial_loss": trivial / max(weight, 1),
+        "heldout_coverage": coverage / batches,
+        "rank": effective_rank(torch.cat(means)),
+    }
+
+
+def effective_rank(x: Any) -> float:
+    """exp of the entropy of the normalised singular values (Roy & Vetterli 2007); near 1 = collapsed.
+
+    Args:
+        x: (N, H), one vector an utterance.
+    """
+    import torch
+
+    values = torch.linalg.svdvals((x - x.mean(0)).float())
+    share = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))
+
+
+def probe(backbone: Any, labelled: Any, plan: "Recipe", statistics: Any) -> dict[str, float]:
+    """UA on dev of a linear probe on mean and deviation of the hidden states; {} without labels."""
+    if labelled is None:
+        return {}
+    from sottovoce import models
+    from sottovoce.data import Steps
+
+    store, train, dev, target, truth = labelled
+    everything = Steps([(store, train + dev)], plan.frontend, statistics)
+    features = models.embed(backbone, everything).reshape(len(everything), -1)
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(features[: len(train)])
+    model = LogisticRegression(C=0.01, max_iter=200).fit(scaler.transform(features[: len(train)]), target)
+    return {"probe_ua": float(balanced_accuracy_score(truth, model.predict(scaler.transform(features[len(train) :]))))}
+
+
+def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
+    """The first corpus with this fold and a class label, as the probe wants it; at most 1,000 utterances."""
+    from sottovoce.task import Task
+
+    for corpus, store in zip(corpora, stores, strict=True):
+        split = next((f for f in corpus.folds if f.name == fold), None)
+        classes = [name for name in corpus.info.get("target", ()) if corpus.kinds.get(name) == "class"]
+        if not split or not classes:
+            continue
+        try:
+            task = Task.of(corpus, classes[:1])
+        except InputError:
+            continue
+        train, dev = (
+            [corpus.by_id[k] for k in part if k in store and task.has(corpus.by_id[k])]
+            for part in (split.train, split.dev)
+        )
+        train = train[:: max(len(train) // 1000, 1)]
+        target, truth = task.values(train), task.values(dev)
+        if len(dev) and len(set(target.tolist())) > 1:
+            return store, train, dev, target, truth
+    return None
+
+
+def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
+    """Original, mask and reconstruction of a few held-out utterances, for the page."""
+    import torch
+
+    from sottovoce.masking import RowRandom
+
+    middle = control.lengths.argsort()[len(control) // 2 :][:PANELS]
+    batch = control.batch(middle, seed=seed, most=400)
+    batch = batch.to(next(objective.parameters()).device)
+    with torch.inference_mode():
+        guess, mask, _ = objective.reconstruct(batch, RowRandom(batch.seeds))
+    shown = torch.where(mask, guess, batch.x)
+    out = []
+    for k, length in enumerate(batch.lengths.tolist()):
+        pool = control.frontend.pool if control.frontend.how == "stack" else 1
+
+        def unstack(x: Any, length: int = length, pool: int = pool) -> Any:
+            return x[:length].reshape(length * pool, -1).cpu().numpy()
+
+        hidden = mask[k, :length].any(-1).repeat_interleave(pool).cpu().numpy()
+        out.append(
+            {
+                "id": batch.ids[k],
+                "rate_hz": control.rate_hz * pool,
+                "original": unstack(batch.x[k]),
+                "masked": hidden,
+                "reconstructed": unstack(shown[k]),
+            }
+        )
+    return out
+
+
+def curves(history: list[dict[str, float]]) -> dict[str, Any]:
+    """The log as columns, as the page wants them."""
+
+    def column(key: str) -> list[float]:
+        return [row[key] for row in history if key in row]
+
+    def steps(key: str) -> list[float]:
+        return [row["update"] for row in history if key in row]
+
+    return {
+        "step": steps("train_loss"),
+        "loss": column("train_loss"),
+        "heldout_step": steps("heldout_loss"),
+        "heldout_loss": column("heldout_loss"),
+        "coverage": column("heldout_coverage"),
+        "rank": column("rank"),
+        "probe_step": steps("probe_ua"),
+        "probe_ua": column("probe_ua"),
+        "trivial_loss": column("trivial_loss")[-1] if column("trivial_loss") else None,
+    }
+
+
+def warnings(history: list[dict[str, float]]) -> list[str]:
+    """What a person should know before using the weights."""
+    last = next((row for row in reversed(history) if "heldout_loss" in row), None)
+    if last is None:
+        return ["Not a single epoch was trained: the weights are random."]
+    found = []
+    if last["heldout_loss"] > 0.98 * last["trivial_loss"]:
+        found.append("The held-out loss is no better than guessing the mean: nothing was learned.")
+    if last["rank"] < 2:
+        found.append("The representation has collapsed: its effective rank is below 2.")
+    return found
+
+
+def _spread(stores: list[Any], parts: list[list[Utterance]]) -> list[tuple[Any, list[Utterance]]]:
+    """At most HELDOUT utterances, evenly from all."""
+    step = max(sum(map(len, parts)) // HELDOUT, 1)
+    return [(store, part[::step]) for store, part in zip(stores, parts, strict=True)]
+
+
+def _unit(features: int) -> Any:
+    import numpy as np
+
+    from sottovoce.data import Statistics
+
+    return Statistics(np.zeros(features, np.float32), np.ones(features, np.float32))
+
+
+def _installed(tracker: str) -> bool:
+    import importlib.util
+
+    return tracker != "tensorboard" or importlib.util.find_spec("tensorboard") is not None
+
+
+def _one(folder: str) -> Any:
+    return runs.parts(folder, "pretrain")[0]
+
+
+def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str) -> None:
+    """Time a few updates and say how long the whole will take."""
+    import time
+
+    from sottovoce import training
+
+    few = replace(plan.training, epochs=1)
+    batches = training.plan_epoch(
+        steps.lengths, batch_steps=few.batch_steps, batch_rows=few.batch_rows, seed=0, epoch=0
+    )
+    sample = sorted(i for rows in batches[:3] for i in rows)
+    short = type(steps)([(steps.stores[0], [])], steps.frontend, steps.statistics) if not sample else steps
+    started = time.monotonic()
+    from sottovoce.masking import RowRandom
+
+    for rows in batches[:3]:
+        batch = short.batch(rows, most=few.crop or None)
+        objective(batch, RowRandom(batch.seeds)).value.backward()
+    seconds = (time.monotonic() - started) / max(min(len(batches), 3), 1) * len(batches) * plan.training.epochs
+    parameters = sum(p.numel() for p in objective.backbone.parameters())
+    typer.echo(
+        f"{say}; {parameters / 1e6:.2f} M parameters; {len(batches)} batches x {plan.training.epochs} epochs: "
+        f"about {seconds / 60:.0f} min on {runs.hardware()}. Nothing was written."
+    )

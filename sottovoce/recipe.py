@@ -1,0 +1,133 @@
+"""A recipe: every setting of one system, nested so that `--set objective.span=9` reaches each of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sottovoce import files, plugins, settings
+from sottovoce.corpus import Corpus
+from sottovoce.data import Frontend
+from sottovoce.errors import InputError
+from sottovoce.finetune_settings import FineTuning
+from sottovoce.training import Config as Training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `sottovoce pretrain NAME` and all that follows need to know beside the data."""
+
+    name: str
+    track: str  # name in `tracks/`
+    backbone: str  # name in `backbones/`
+    objective: str  # name in `objectives/`
+    track_config: Any  # `tracks.<track>.Config`
+    frontend: Frontend
+    backbone_config: Any  # `backbones.<backbone>.Config`
+    objective_config: Any  # `objectives.<objective>.Config`
+    training: Training = field(default_factory=Training)  # pre-training
+    finetune: FineTuning = field(default_factory=FineTuning)
+
+
+# What people type is shorter than the field's name.
+SHORT = {"track": "track_config", "backbone": "backbone_config", "objective": "objective_config"}
+
+
+def resolve(
+    name: str,
+    corpora: Sequence[Corpus] = (),
+    *,
+    track: str = "",
+    backbone: str = "",
+    settings: Sequence[str] = (),
+    seed: int = 0,
+) -> Recipe:
+    """The recipe of a name, on a track the corpora have, with another backbone and single settings if asked.
+
+    Raises InputError for unknown names and keys, and for corpora that share no track.
+    """
+    track = track or common_track(corpora)
+    plan = plugins.load("recipes", name).recipe(track or None)
+    if backbone and backbone != plan.backbone:
+        plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
+    return seeded(override(plan, settings), seed)
+
+
+def seeded(plan: Recipe, seed: int) -> Recipe:
+    """The same settings with another seed for both trainings."""
+    return replace(
+        plan,
+        training=replace(plan.training, seed=seed),
+        finetune=replace(plan.finetune, training=replace(plan.finetune.training, seed=seed)),
+    )
+
+
+def common_track(corpora: Sequence[Corpus]) -> str:
+    """ "" where all corpora are audio; the encoded track where all come with one."""
+    kinds = {tuple(c.info.get("tracks") or ()) for c in corpora}
+    if len(kinds) > 1:
+        folders = ", ".join(f"{c.folder} ({', '.join(c.info.get('tracks') or ['audio'])})" for c in corpora)
+        raise InputError(f"{folders}: no track in common. Use audio corpora together, or encoded ones.")
+    shared: tuple[str, ...] = next(iter(kinds), ())
+    return shared[0] if shared else ""
+
+
+def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
+    """`KEY=VALUE` settings, typed by the field; the last of two wins."""
+    full = []
+    for text in assignments:
+        key, eq, value = text.partition("=")
+        head, dot, rest = key.partition(".")
+        full.append(SHORT.get(head, head) + dot + rest + eq + value if dot else text)
+    return settings.parse_settings(plan, full)
+
+
+def show(plan: Recipe) -> str:
+    """Every setting as `key = value`, in the words `--set` takes."""
+    long = {v: k for k, v in SHORT.items()}
+    lines = []
+    for key, value in flatten(plan).items():
+        head, dot, rest = key.partition(".")
+        lines.append(f"{long.get(head, head)}{dot}{rest} = {value}")
+    return "\n".join(lines)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"training.lr": 0.001, ...}."""
+    value = files.plain(value)
+    if not isinstance(value, dict):
+        return {prefix: value}
+    out: dict[str, Any] = {}
+    for key, inner in value.items():
+        out |= flatten(inner, f"{prefix}.{key}" if prefix else key)
+    return out
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """The recipe that a run's config.json holds.
+
+    Raises InputError when a setting is not known to this version.
+    """
+    track = plugins.load("tracks", values["track"]).Config
+    backbone = plugins.load("backbones", values["backbone"]).Config
+    objective = plugins.load("objectives", values["objective"]).Config
+    tuning = dict(values["finetune"])
+    try:
+        tuning["training"] = _made(Training, tuning["training"])
+        return Recipe(
+            values["name"],
+            values["track"],
+            values["backbone"],
+            values["objective"],
+            _made(track, values["track_config"]),
+            _made(Frontend, values["frontend"]),
+            _made(backbone, values["backbone_config"]),
+            _made(objective, values["objective_config"]),
+            _made(Training, values["training"]),
+            _made(FineTuning, tuning),
+        )
+    except (TypeError, KeyError) as error:
+        raise InputError(f"config.json: settings of another version. {error}. Make the run again.") from None
+
+
+def _made(kind: type, values: dict[str, Any]) -> Any:
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

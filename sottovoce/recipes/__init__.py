@@ -1,0 +1,1 @@
+"""One file, one paper or protocol: `recipe(track) -> Recipe`."""

@@ -1,0 +1,428 @@
+"""`sottovoce study`: how many labels does pre-training save?
+
+The same label subsets, folds and seeds for every arm; an arm is one way to begin:
+
+    pretrained   fine-tuned from the pre-trained weights
+    probe        the pre-trained weights frozen, a linear probe on top
+    scratch      fine-tuned from random weights: the identical backbone, settings and label subsets
+
+A cell is one (arm, label count, seed, fold): trained, tested, saved under the digest of everything that made it.
+Cells run in parallel; a finished cell is never run again; a killed study goes on where it was.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sottovoce import files, runs
+from sottovoce.corpus import Corpus
+from sottovoce.errors import InputError
+from sottovoce.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sottovoce.recipe import Recipe
+
+ARMS = ("pretrained", "probe", "scratch")
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="study folder; the same command again goes on")],
+    init: Annotated[str, typer.Option(help="run folder of `pretrain` (made with the same --fold)")],
+    labels: Annotated[
+        str, typer.Option(help="label counts and percentages of the training part")
+    ] = "1%,5%,10%,25%,50%,100%",
+    seeds: Annotated[int, typer.Option(help="seeds: weights, order and label subset", min=1)] = 5,
+    fold: Annotated[
+        str | None, typer.Option(help="NAME, several with commas, or 'all'; default: those --init was made for")
+    ] = None,
+    arms: Annotated[str, typer.Option(help="of pretrained, probe, scratch")] = ",".join(ARMS),
+    target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
+    metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for numbers")] = "",
+    speaker_norm: Annotated[
+        bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")
+    ] = False,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="allow weights that have heard a test speaker")
+    ] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all arms; repeatable")] = None,
+    jobs: Annotated[int | None, typer.Option(help="cells at a time, one core each; default: all cores")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells, time one, estimate, stop")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
+) -> None:
+    """Label-efficiency curve with paired intervals: study.csv, study.json, study.svg, study.png, report.html.
+
+    Example: sottovoce study data/ravdess --init runs/pre --fold all -o runs/study
+    """
+    from sottovoce import recipe as recipes
+    from sottovoce.extract import track_store
+
+    data = Corpus.load(corpus)
+    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    chosen = [a.strip() for a in arms.split(",")]
+    for arm in chosen:
+        if arm not in ARMS:
+            raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(ARMS)}.")
+    found = runs.parts(init, "pretrain")
+    extra = list(settings or [])
+    if speaker_norm:
+        extra += ["frontend.normalise=speaker", "finetune.embedding=speaker"]
+    plan = recipes.override(recipes.from_dict(found[0].config["settings"]), extra)
+    track_store(data, plan.track, asdict(plan.track_config), quiet=quiet)
+    cells = plan_cells(plan, data, task, init, found, chosen, labels, seeds, fold, transductive)
+    typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "
+               f"{len({c.fold for c in cells})} folds.")  # fmt: skip
+    begin(output, plan, task, cells)
+    jobs = jobs or os.cpu_count() or 1
+    if dry_run:
+        estimate(cells, plan, data, task, jobs)
+        return
+    run_cells(cells, plan, data.folder, task, output / "cells", jobs=jobs, quiet=quiet)
+    result = collect(cells, plan, data, task, output / "cells", metric)
+    save(output, result)
+    show(result)
+    typer.echo(f"Report: {output / 'report.html'}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. `share` orders the label counts across folds, whose training parts differ in size."""
+
+    arm: str
+    share: int  # place in the list of label counts
+    n: int  # labels
+    seed: int
+    fold: str
+    init: str  # run folder, "none" for scratch
+    identity: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.arm}-{self.n}-{self.fold}-s{self.seed}-{self.identity}.npz"
+
+
+def plan_cells(
+    plan: "Recipe",
+    corpus: Corpus,
+    task: Task,
+    init: str,
+    found: Sequence[runs.Run],
+    arms: Sequence[str],
+    labels: str,
+    seeds: int,
+    fold: str | None,
+    transductive: bool,
+) -> list[Cell]:
+    """All cells, small ones first, so that a first picture is there early.
+
+    Raises InputError when an arm's weights have heard a test speaker (unless `transductive`).
+    """
+    from sottovoce.finetune import weights_for
+    from sottovoce.statistics import parse_label_counts
+
+    if fold is None:
+        named = [run.config["fold"] for run in found]
+        known = [f for f in corpus.folds if f.name in named]
+        folds = known or runs.choose_folds(corpus, None)
+    else:
+        folds = runs.choose_folds(corpus, fold)
+    cells = []
+    for f in folds:
+        weights = weights_for(init, corpus, f, transductive=transductive)
+        total = sum(task.has(corpus.by_id[k]) for k in f.train)
+        for share, n in enumerate(parse_label_counts(labels, total)):
+            for seed in range(seeds):
+                for arm in arms:
+                    pre = weights.config["identity"] if weights and arm != "scratch" else "none"
+                    made = {
+                        "plan": plan,
+                        "task": asdict(task),
+                        "arm": arm,
+                        "n": n,
+                        "seed": seed,
+                        "init": pre,
+                        "parts": [f.train, f.dev, f.test],
+                        "audio": corpus.info.get("audio_digest", ""),
+                    }
+                    where = str(weights.folder) if weights and arm != "scratch" else "none"
+                    cells.append(Cell(arm, share, n, seed, f.name, where, files.digest(made)))
+    return sorted(cells, key=lambda c: (c.seed, c.share, c.fold, c.arm))
+
+
+def begin(output: Path, plan: "Recipe", task: Task, cells: Sequence[Cell]) -> None:
+    """Write the study's configuration. Cells of other configurations may stay: their names differ."""
+    files.write_json(
+        output / "config.json",
+        {"kind": "study", "settings": plan, "task": asdict(task), "cells": len(cells), "made": runs.provenance()},
+    )
+
+
+def run_cells(
+    cells: Sequence[Cell], plan: "Recipe", corpus: Path, task: Task, folder: Path, *, jobs: int, quiet: bool = False
+) -> None:
+    """Every cell that has no result yet, `jobs` at a time in processes of one thread each."""
+    import multiprocessing
+    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+
+    from sottovoce.progress import Bar
+
+    folder.mkdir(parents=True, exist_ok=True)
+    left = [c for c in cells if not (folder / c.file).exists()]
+    if not left:
+        return
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    before = {k: os.environ.get(k) for k in threads}
+    os.environ.update(threads)  # read by the workers when they import torch
+    pool = ProcessPoolExecutor(
+        min(jobs, len(left)), mp_context=multiprocessing.get_context("spawn"), initializer=_ready, initargs=(corpus,)
+    )
+    try:
+        with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
+            waiting = {pool.submit(_run_cell, cell, plan, task, folder) for cell in left}
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    bar.advance()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((pool._processes or {}).values()):
+            process.terminate()  # a cell is written whole or not at all
+        raise
+    finally:
+        pool.shutdown()
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+_corpus: Corpus | None = None  # of a worker process
+
+
+def _ready(folder: Path) -> None:
+    global _corpus
+    import signal
+
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    torch.set_num_threads(1)
+    _corpus = Corpus.load(folder)
+
+
+def _run_cell(cell: Cell, plan: "Recipe", task: Task, folder: Path) -> None:
+    import numpy as np
+
+    assert _corpus is not None
+    answer = train_and_test(cell, plan, _corpus, task)
+    with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
+        np.savez(out, answer=answer.astype(np.float32))
+
+
+def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "np.ndarray":
+    """Train one cell on its label subset; answers (N_test, K or D) for the fold's labelled test utterances."""
+    from sottovoce import models, recipe
+    from sottovoce.data import Steps
+    from sottovoce.extract import track_store
+    from sottovoce.finetune import select, train_recogniser
+
+    store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
+    fold = corpus.fold(cell.fold)
+    train = [u for u in select(corpus, fold.train, task, str(cell.n), cell.seed) if u.id in store]
+    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
+    own = recipe.seeded(plan, cell.seed)
+    if cell.arm == "probe":
+        own = replace(own, finetune=replace(own.finetune, mode="frozen"))
+    init = models.load_pretrained(runs.Run.load(cell.init)) if cell.init != "none" else None
+    it, _ = train_recogniser(own, task, store, train, dev, init=init)
+    test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
+    return models.predict(it, Steps([(store, test)], own.frontend, it.statistics))
+
+
+def collect(
+    cells: Sequence[Cell], plan: "Recipe", corpus: Corpus, task: Task, folder: Path, metric: str = ""
+) -> dict[str, Any]:
+    """Curves, paired differences and labels saved, from finished cells: what study.json holds."""
+    import numpy as np
+
+    from sottovoce import baselines, metrics, statistics
+
+    metric = metric or metrics.MAIN[task.kind]
+    folds = list(dict.fromkeys(c.fold for c in cells))
+    tests = {f: [corpus.by_id[k] for k in corpus.fold(f).test if task.has(corpus.by_id[k])] for f in folds}
+    everybody = [u for f in folds for u in tests[f]]
+    truth, clusters = task.values(everybody), [runs.person(u) for u in everybody]
+    seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})
+    arms = [a for a in ARMS if any(c.arm == a for c in cells)]
+    ns = [int(round(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
+    place = {(c.arm, c.share, c.seed, c.fold): c.file for c in cells}
+
+    def predicted(arm: str, share: int) -> Any:  # (S, N) classes or (S, N, D) numbers, folds pooled
+        rows = []
+        for seed in seeds:
+            parts = [np.load(folder / place[arm, share, seed, f], allow_pickle=False)["answer"] for f in folds]
+            answer = np.concatenate(parts)
+            rows.append(answer.argmax(1) if task.kind == "class" else answer)
+        return np.stack(rows)
+
+    curves = {a: statistics.curve_replicates(task, truth, [predicted(a, s) for s in shares], clusters) for a in arms}
+    count = len(set(clusters))
+    higher = metrics.higher_is_better(metric)
+
+    def points(arm: str, name: str) -> list[dict]:
+        curve = curves[arm][name]
+        low, high = statistics.bounds(curve.replicates, clusters=count) if len(curve.replicates) else (None, None)
+        return [
+            {"n": n, "value": curve.value[k], "low": None if low is None else low[k], "high": None if high is None else high[k]}
+            for k, n in enumerate(ns)
+        ]  # fmt: skip
+
+    kind = "recall" if task.kind == "class" else metric
+    named = {c: f"{kind}_{c}" for c in (task.classes or task.target)}
+    per_class = {c: {a: points(a, n) for a in arms} for c, n in named.items() if n in curves[arms[0]]}
+    known = [corpus.by_id[k] for f in folds for k in corpus.fold(f).train if task.has(corpus.by_id[k])]
+    trivial = baselines.trivial(task, task.values(known), len(everybody), seed=0, draws=20)
+    scores = {
+        n: float(np.mean([metrics.scores(task, truth, row)[metric] for row in (p if p.ndim > truth.ndim else [p])]))
+        for n, p in trivial.items()
+    }
+    result: dict[str, Any] = {
+        "title": f"{corpus.name}: labels saved by {plan.name}",
+        "metric": metric,
+        "higher_is_better": higher,
+        "unit": "labelled utterances",
+        "ns": ns,
+        "n_total": int(round(np.mean([sum(task.has(corpus.by_id[k]) for k in corpus.fold(f).train) for f in folds]))),
+        "arms": {a: points(a, metric) for a in arms},
+        "trivial": scores,
+        "per_class": per_class,
+        "seeds": len(seeds),
+        "folds": len(folds),
+        "speakers": count,
+        "n_test": len(everybody),
+        "config": files.plain(plan),
+        "protocol": study_protocol(corpus, folds, cells, plan),
+        "hardware": runs.hardware(),
+        "made": runs.provenance(),
+        "all_metrics": {a: {m: points(a, m) for m in curves[a] if "_" not in m or m in ("macro_f1",)} for a in arms},
+    }
+    control = "scratch"
+    for arm in ("pretrained", "probe"):
+        if arm not in arms or control not in arms:
+            continue
+        a, b = curves[arm][metric], curves[control][metric]
+        gap = a.replicates - b.replicates
+        low, high = statistics.bounds(gap, clusters=count) if len(gap) else (np.full(len(ns), np.nan),) * 2
+        paired = [
+            {"n": n, "value": a.value[k] - b.value[k], "low": low[k], "high": high[k],
+             "p": statistics.p_value(gap[:, k], count) if len(gap) else None}
+            for k, n in enumerate(ns)
+        ]  # fmt: skip
+        holm = statistics.holm([p["p"] for p in paired if p["p"] is not None])
+        for row, p in zip([p for p in paired if p["p"] is not None], holm, strict=True):
+            row["p_holm"] = p
+        prefix = "" if arm == "pretrained" else "probe_"
+        result[f"{prefix}paired"] = paired
+        if len(ns) > 1 and len(gap):
+            saved = statistics.labels_saved(
+                ns, a.replicates, b.replicates, values=(a.value, b.value), higher_is_better=higher, clusters=count
+            )
+            result[f"{prefix}labels_saved"] = [{"n": n} | row for n, row in zip(ns, saved, strict=True)]
+            result[f"{prefix}meeting_point"] = statistics.meeting_point(
+                ns, a.replicates, b.replicates, higher_is_better=higher, clusters=count
+            )
+    return result
+
+
+def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], plan: "Recipe") -> dict[str, Any]:
+    """How the study was made, in words, with what a reader must know first as `first_line`."""
+    heard: set[str] = set()
+    for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
+        heard |= set(runs.seen_test_people(corpus, corpus.fold(fold), runs.Run.load(init).exposure))
+    per_speaker = plan.frontend.normalise == "speaker" or plan.finetune.embedding == "speaker"
+    return {
+        "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test speakers."
+        if heard
+        else None,
+        "corpus": str(corpus.folder),
+        "folds": f"{len(folds)} of {len(corpus.folds)}, disjoint by {corpus.fold(folds[0]).group}",
+        "label subsets": "nested, stratified by class, the same for every arm",
+        "control": "identical backbone and settings, random weights",
+        "model selection": "dev part of the fold, never test",
+        "intervals": "95 %, resampling speakers and seeds",
+        "normalisation": "per speaker, test speakers' unlabelled audio included"
+        if per_speaker
+        else plan.frontend.normalise,
+    }
+
+
+def save(output: Path, result: Mapping[str, Any]) -> None:
+    """study.json, study.csv, study.svg, study.png and the page."""
+    from sottovoce import report as pages
+    from sottovoce.evaluate import write_table
+
+    rows = [
+        {"arm": arm, "labels": p["n"], "metric": metric, "value": p["value"], "low": p["low"], "high": p["high"]}
+        for arm, of in result["all_metrics"].items()
+        for metric, points in of.items()
+        for p in points
+    ]
+    rows += [
+        {"arm": "pretrained - scratch", "labels": p["n"], "metric": result["metric"]}
+        | {k: p[k] for k in ("value", "low", "high")}
+        for p in result.get("paired", ())
+    ]
+    write_table(output / "study.csv", rows)
+    files.write_json(output / "study.json", result)
+    plain = files.plain(result)
+    with files.atomic(output / "study.svg") as svg, files.atomic(output / "study.png") as png:
+        pages.study_figure(plain, svg, png)
+    files.write_text(output / "report.html", pages.study_page(plain))
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """The curve as a terminal table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Table(
+        title=f"{result['title']} ({result['metric'].upper()}, {result['seeds']} seeds, {result['folds']} folds)"
+    )
+    out.add_column("labels", justify="right")
+    for arm in result["arms"]:
+        out.add_column(arm, justify="right")
+    out.add_column("pretrained - scratch", justify="right")
+    out.add_column("labels saved", justify="right")
+
+    def cell(p: Mapping[str, Any] | None) -> str:
+        if p is None:
+            return ""
+        return f"{p['value']:.3f}" + ("" if p["low"] is None else f" [{p['low']:.3f}, {p['high']:.3f}]")
+
+    for k, n in enumerate(result["ns"]):
+        saved = (result.get("labels_saved") or [None] * len(result["ns"]))[k]
+        factor = "" if saved is None else f"{'>= ' if saved['censored'] else ''}{saved['factor']:.1f}x"
+        paired = (result.get("paired") or [None] * len(result["ns"]))[k]
+        out.add_row(str(n), *(cell(of[k]) for of in result["arms"].values()), cell(paired), factor)
+    Console(width=None if Console().is_terminal else 160).print(out)
+
+
+def estimate(cells: Sequence[Cell], plan: "Recipe", corpus: Corpus, task: Task, jobs: int) -> None:
+    """Time the largest cell of each arm and say how long the study will take."""
+    import time
+
+    total = 0.0
+    for arm in dict.fromkeys(c.arm for c in cells):
+        own = [c for c in cells if c.arm == arm]
+        largest = max(own, key=lambda c: c.n)
+        started = time.monotonic()
+        train_and_test(largest, plan, corpus, task)
+        seconds = time.monotonic() - started
+        total += sum(seconds * max(c.n / largest.n, 0.1) for c in own)
+        typer.echo(f"{arm}: {seconds:.0f} s with {largest.n} labels")
+    typer.echo(f"about {total / jobs / 60:.0f} min with {jobs} jobs on {runs.hardware()}. No result was written.")
