@@ -6,6 +6,7 @@ A *frame* is one row of a track, a *step* one position of a backbone: `pool` fra
 Rows are read from memory maps when a batch asks for them, so memory does not grow with the corpus.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,6 +149,7 @@ class Steps:
         self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
         self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
         self._speakers: dict[tuple[str, str], Statistics] = {}
+        self.stretch: tuple[float, float] | None = None  # see `stretched`
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -160,15 +162,21 @@ class Steps:
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         return self.window(i, 0, int(self.lengths[i]))
 
-    def window(self, i: int, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Steps start..end of utterance i: x (S, D), scored (S,)."""
+    def window(
+        self, i: int, start: int, end: int, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps start..end of utterance i: x (S, D), scored (S,); stretched when `rng` is given and asked for."""
         pool = self.frontend.pool
-        whole = self.raw(i)
-        statistics = self._statistics(i, whole)
-        frames = whole[start * pool : end * pool]
+        frames = self.raw(i)[start * pool : end * pool]
         filled = np.any(frames != 0, axis=1)
-        values = np.clip(statistics.apply(frames), -self.frontend.clip, self.frontend.clip)
+        values = np.clip(self._statistics(i).apply(frames), -self.frontend.clip, self.frontend.clip)
         values[~filled] = 0.0
+        if self.stretch and rng is not None:
+            time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch)
+            values = stretch(values, time, features)
+            filled = (
+                _between(filled[:, None].astype(np.float32), np.linspace(0, len(filled) - 1, len(values)))[:, 0] == 1
+            )
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
 
     def _bounds(self, i: int) -> tuple[int, int]:
@@ -178,23 +186,46 @@ class Steps:
             return 0, length
         return loud_bounds(store[key], self.frontend.trim_db)
 
-    def _statistics(self, i: int, frames: np.ndarray) -> Statistics:
+    def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "utterance":
-            return Statistics.of([frames] if np.any(frames) else [np.ones_like(frames)])
+            return self._own([i])
         if self.frontend.normalise == "speaker":
             u = self.utterances[i]
             key = (u.corpus, u.speaker or u.id)  # an unknown speaker is somebody of their own
             if key not in self._speakers:
                 mates = [k for k, v in enumerate(self.utterances) if (v.corpus, v.speaker or v.id) == key]
-                self._speakers[key] = Statistics.of(self.raw(k) for k in mates)
+                self._speakers[key] = self._own(mates)
             return self._speakers[key]
         if self.statistics is None:
             raise ValueError("normalise='corpus' needs statistics fitted on a training part")
         return self.statistics
 
+    def _own(self, members: Sequence[int]) -> Statistics:
+        """Of these utterances; mean 0 and deviation 1 where all their frames are missing."""
+        if any(np.any(self.raw(k)) for k in members):
+            return Statistics.of(self.raw(k) for k in members)
+        return Statistics(np.zeros(self.features, np.float32), np.ones(self.features, np.float32))
+
+    def stretched(self, time: float, features: float) -> "Steps":
+        """The same utterances, but batches hold them stretched in time by up to exp(+-time) and along the
+        feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training."""
+        other = copy.copy(self)
+        other.stretch = (time, features) if time or features else None
+        return other
+
     def fit_statistics(self) -> Statistics:
-        """Of these utterances; the caller sees to it that they are a training part."""
-        return Statistics.of(self.raw(i) for i in range(len(self)))
+        """Of these utterances; the caller sees to it that they are a training part.
+
+        Raises InputError when every frame of them is missing.
+        """
+        try:
+            return Statistics.of(self.raw(i) for i in range(len(self)))
+        except ValueError:
+            corpora = " + ".join(sorted({u.corpus for u in self.utterances}))
+            raise InputError(
+                f"{corpora}: nothing to learn from. Every frame of {len(self)} utterances is all zero (missing). "
+                "Look at the features, or extract them again."
+            ) from None
 
     def batch(
         self,
@@ -208,12 +239,9 @@ class Steps:
         rows, flags, seeds = [], [], []
         for i in indices:
             seeds.append(row_seed(seed, self.utterances[i].id))
-            length = int(self.lengths[i])
-            if most and length > most:
-                start = int(np.random.default_rng(seeds[-1]).integers(length - most + 1))
-                x, ok = self.window(i, start, start + most)
-            else:
-                x, ok = self[i]
+            rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
+            start = int(rng.integers(length - most + 1)) if most and length > most else 0
+            x, ok = self.window(i, start, min(length, start + most) if most else length, rng)
             rows.append(x)
             flags.append(ok)
         lengths = [len(r) for r in rows]
@@ -245,11 +273,44 @@ def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> t
     return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
 
 
-def loud_bounds(log_energies: np.ndarray, trim_db: float) -> tuple[int, int]:
-    """First and last + 1 frame within `trim_db` of the loudest, from natural-log energies (T, F)."""
-    level = np.logaddexp.reduce(log_energies, axis=1) * (10 / np.log(10))  # dB
-    loud = np.flatnonzero(level >= level.max() - trim_db)
-    return int(loud[0]), int(loud[-1]) + 1
+def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, margin: int = 5) -> tuple[int, int]:
+    """First and last + 1 frame within `trim_db` of the loud ones, from natural-log energies (T, F).
+
+    Loud is the 98th percentile of the smoothed level, so that a click decides nothing.
+
+    Args:
+        smooth: frames of the moving average of the power.
+        margin: frames kept before and after.
+    """
+    power = np.exp(np.logaddexp.reduce(log_energies, axis=1).astype(np.float64))
+    level = 10 * np.log10(np.convolve(power, np.ones(smooth) / smooth, mode="same")[: len(power)] + 1e-30)
+    loud = np.flatnonzero(level >= np.percentile(level, 98) - trim_db)
+    return max(int(loud[0]) - margin, 0), min(int(loud[-1]) + 1 + margin, len(log_energies))
+
+
+def stretch(values: np.ndarray, time: float, features: float) -> np.ndarray:
+    """Faster or slower, and larger or smaller vocal tract, by bilinear interpolation: (T, F) -> (T / time, F).
+
+    Args:
+        time: above 1 = faster.
+        features: above 1 moves formants down the mel axis; the axis is stretched about ten bins below its
+            first, where the mel scale of Kaldi's filter bank reaches 0 Hz or so.
+    """
+    frames, bins = values.shape
+    at = np.minimum(np.arange(max(round(frames / time), 1)) * time, frames - 1)
+    values = _between(values, at)
+    if features != 1:
+        column = np.clip((np.arange(bins) + 10) * features - 10, 0, bins - 1)
+        values = _between(values.T, column).T
+    return np.ascontiguousarray(values)
+
+
+def _between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Rows read at fractional places."""
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, len(rows) - 1)
+    share = (at - low).astype(rows.dtype)[:, None]
+    return rows[low] * (1 - share) + rows[high] * share
 
 
 def row_seed(seed: int, key: str) -> int:

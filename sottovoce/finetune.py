@@ -275,7 +275,7 @@ def train_recogniser(
         start = validate(model) if held else {}
         state = training.fit(
             model,
-            steps,
+            steps.stretched(settings.time_stretch, settings.feature_stretch),
             settings.training,
             target=target,
             validate=validate if held else None,

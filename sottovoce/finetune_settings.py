@@ -37,6 +37,9 @@ class FineTuning:
     time_mask_s: float = 0.3  # longest, seconds
     feature_masks: int = 2  # and in the features
     feature_mask: float = 0.15  # longest, share of the features
+    time_stretch: float = 0.1  # up to exp(+-this) faster or slower
+    feature_stretch: float = 0.05  # up to exp(+-this) along the mel axis; only for features that have one
+    dropout: float = 0.3  # of pooled features
     mixup: float = 0.0  # alpha of the Beta distribution (arXiv:1710.09412); 0 = off
     training: Training = field(
         default_factory=lambda: Training(epochs=15, lr=3e-4, batch_rows=32, weight_decay=0.01, ema=0.99, patience=0)

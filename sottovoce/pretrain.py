@@ -5,7 +5,7 @@
 Held-out loss is measured on the fold's dev people, or on every twentieth person where a corpus has no folds.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -410,23 +410,21 @@ def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str) -> None:
     """Time a few updates and say how long the whole will take."""
     import time
 
-    from sottovoce import training
-
-    few = replace(plan.training, epochs=1)
-    batches = training.plan_epoch(
-        steps.lengths, batch_steps=few.batch_steps, batch_rows=few.batch_rows, seed=0, epoch=0
-    )
-    sample = sorted(i for rows in batches[:3] for i in rows)
-    short = type(steps)([(steps.stores[0], [])], steps.frontend, steps.statistics) if not sample else steps
-    started = time.monotonic()
+    from sottovoce import data
     from sottovoce.masking import RowRandom
 
-    for rows in batches[:3]:
-        batch = short.batch(rows, most=few.crop or None)
+    t = plan.training
+    batches = data.plan_epoch(
+        steps.lengths, batch_steps=t.batch_steps, batch_rows=t.batch_rows, seed=0, epoch=0, most=t.crop or None
+    )
+    few = batches[:4]
+    started = time.monotonic()
+    for rows in few:
+        batch = steps.batch(rows, most=t.crop or None)
         objective(batch, RowRandom(batch.seeds)).value.backward()
-    seconds = (time.monotonic() - started) / max(min(len(batches), 3), 1) * len(batches) * plan.training.epochs
+    seconds = (time.monotonic() - started) / len(few) * len(batches) * t.epochs
     parameters = sum(p.numel() for p in objective.backbone.parameters())
     typer.echo(
-        f"{say}; {parameters / 1e6:.2f} M parameters; {len(batches)} batches x {plan.training.epochs} epochs: "
+        f"{say}; {parameters / 1e6:.2f} M parameters; {len(batches)} batches x {t.epochs} epochs: "
         f"about {seconds / 60:.0f} min on {runs.hardware()}. Nothing was written."
     )

@@ -259,7 +259,7 @@ def collect(
     truth, clusters = task.values(everybody), [runs.person(u) for u in everybody]
     seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})
     arms = [a for a in ARMS if any(c.arm == a for c in cells)]
-    ns = [int(round(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
+    ns = [round(float(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
     place = {(c.arm, c.share, c.seed, c.fold): c.file for c in cells}
 
     def predicted(arm: str, share: int) -> Any:  # (S, N) classes or (S, N, D) numbers, folds pooled
@@ -274,13 +274,17 @@ def collect(
     count = len(set(clusters))
     higher = metrics.higher_is_better(metric)
 
+    def limits(replicates: Any) -> list[tuple[Any, Any]]:  # of every label count
+        if not len(replicates):
+            return [(None, None)] * len(ns)
+        return list(zip(*statistics.bounds(replicates, clusters=count), strict=True))
+
     def points(arm: str, name: str) -> list[dict]:
         curve = curves[arm][name]
-        low, high = statistics.bounds(curve.replicates, clusters=count) if len(curve.replicates) else (None, None)
         return [
-            {"n": n, "value": curve.value[k], "low": None if low is None else low[k], "high": None if high is None else high[k]}
-            for k, n in enumerate(ns)
-        ]  # fmt: skip
+            {"n": n, "value": value} | dict(zip(("low", "high"), bound, strict=True))
+            for n, value, bound in zip(ns, curve.value, limits(curve.replicates), strict=True)
+        ]
 
     kind = "recall" if task.kind == "class" else metric
     named = {c: f"{kind}_{c}" for c in (task.classes or task.target)}
@@ -297,7 +301,7 @@ def collect(
         "higher_is_better": higher,
         "unit": "labelled utterances",
         "ns": ns,
-        "n_total": int(round(np.mean([sum(task.has(corpus.by_id[k]) for k in corpus.fold(f).train) for f in folds]))),
+        "n_total": round(len(known) / len(folds)),
         "arms": {a: points(a, metric) for a in arms},
         "trivial": scores,
         "per_class": per_class,
@@ -317,12 +321,16 @@ def collect(
             continue
         a, b = curves[arm][metric], curves[control][metric]
         gap = a.replicates - b.replicates
-        low, high = statistics.bounds(gap, clusters=count) if len(gap) else (np.full(len(ns), np.nan),) * 2
         paired = [
-            {"n": n, "value": a.value[k] - b.value[k], "low": low[k], "high": high[k],
-             "p": statistics.p_value(gap[:, k], count) if len(gap) else None}
-            for k, n in enumerate(ns)
-        ]  # fmt: skip
+            {
+                "n": n,
+                "value": a.value[k] - b.value[k],
+                "low": low,
+                "high": high,
+                "p": statistics.p_value(gap[:, k], count) if len(gap) else None,
+            }
+            for k, (n, (low, high)) in enumerate(zip(ns, limits(gap), strict=True))
+        ]
         holm = statistics.holm([p["p"] for p in paired if p["p"] is not None])
         for row, p in zip([p for p in paired if p["p"] is not None], holm, strict=True):
             row["p_holm"] = p

@@ -56,6 +56,7 @@ class Supervised(nn.Module):
             z = (pooled - self.speaker_mean[who]) / self.speaker_std[who]
         else:
             z = self.network.standardise(pooled)
+        z = nn.functional.dropout(z, s.dropout, self.training)
         target = batch.target
         assert target is not None
         if s.mixup and len(z) > 1:  # of pooled features: manifold mixup (arXiv:1806.05236) at the last layer

@@ -61,7 +61,7 @@ class Task:
             ranges = corpus.info.get("ranges", {})
             observed = {n: [float(u.labels[n]) for u in corpus.utterances if n in u.labels] for n in names}
             bounds = tuple(tuple(ranges.get(n) or (min(observed[n]), max(observed[n]))) for n in names)
-            return cls("number", names, ranges=bounds)  # type: ignore[arg-type]
+            return cls("number", names, ranges=bounds)
         raise InputError(
             f"{corpus.folder}: --target {','.join(names)} mixes classes and numbers. "
             "Name one class label, or one or more number labels."

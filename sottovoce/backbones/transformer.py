@@ -30,6 +30,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise InputError(f"backbone.width: must be a multiple of heads. Found {self.width} and {self.heads}.")
+        if self.width % (16 if self.positions == "conv" else 2):
+            need = "16, the groups of its convolution" if self.positions == "conv" else "2, for sines and cosines"
+            raise InputError(f"backbone.width: must be a multiple of {need}. Found {self.width}.")
         if self.layers < 1:
             raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
         if self.positions not in ("sinusoidal", "conv"):

@@ -1,0 +1,190 @@
+"""What the readers share: finding recordings by their names, and folds for corpora nobody has described."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sottovoce.corpus import Fold, Utterance, group_folds
+from sottovoce.errors import InputError
+
+AUDIO = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wv", ".sph"}
+    | {".m4a", ".aac", ".mp4", ".webm", ".mkv", ".wma"}
+)
+MANY = 5  # files named in a message
+FOLDS = 5  # when nothing says how many
+
+
+def folder(root: Path) -> Path:
+    """`root`, when it is a folder. Raises InputError."""
+    root = Path(root)
+    if not root.exists():
+        raise InputError(f"{root}: no such folder. Check the path of the corpus.")
+    if not root.is_dir():
+        raise InputError(f"{root}: not a folder. Found a file. Name the folder of the corpus.")
+    return root
+
+
+def files(root: Path) -> Iterator[str]:
+    """Every visible file below a folder, as sorted relative POSIX paths; links to folders are followed once."""
+    seen: set[str] = set()
+    for place, inner, names in os.walk(folder(root), followlinks=True):
+        real = os.path.realpath(place)
+        inner[:] = [] if real in seen else sorted(n for n in inner if not n.startswith(".") and n != "__MACOSX")
+        if real in seen:
+            continue
+        seen.add(real)
+        for name in sorted(names):
+            if not name.startswith("."):  # macOS leaves ._twins beside every file
+                yield Path(place, name).relative_to(root).as_posix()
+
+
+def audio(root: Path) -> list[str]:
+    """Every recording below a folder."""
+    return sorted(name for name in files(root) if os.path.splitext(name)[1].lower() in AUDIO)
+
+
+def matching(root: Path, pattern: str, corpus: str, example: str) -> list[tuple[str, re.Match[str]]]:
+    """(path, match) of every recording whose path without suffix ends in what `pattern` describes.
+
+    Some copies hold every file twice; of names with equal groups the first path counts.
+
+    Args:
+        root: folder, at any height above the recordings.
+        pattern: for the last part of the path without suffix; may contain "/".
+        corpus, example: for the message.
+
+    Raises:
+        InputError: no such folder, or no recording of that form in it.
+    """
+    whole = re.compile(rf"(?:.*/)?{pattern}")
+    found: dict[tuple, tuple[str, re.Match[str]]] = {}
+    others = []
+    for path in audio(root):
+        match = whole.fullmatch(os.path.splitext(path)[0])
+        if match:
+            found.setdefault(match.groups(), (path, match))
+        else:
+            others.append(path)
+    if not found:
+        raise InputError(f"{root}: not {corpus}. Looked for names like {example}. Found {_listed(root, others)}.")
+    return list(found.values())
+
+
+def _listed(root: Path, names: Sequence[str]) -> str:
+    if names:
+        some = ", ".join(names[:MANY]) + (", ..." if names[MANY:] else "")
+        return f"{len(names)} other recordings ({some})"
+    here = sorted(p.name + "/" * p.is_dir() for p in root.iterdir() if not p.name.startswith("."))
+    return "no recording at all, but " + (", ".join(here[:MANY]) if here else "an empty folder")
+
+
+def read_table(path: Path, separator: str) -> Iterator[dict[str, str]]:
+    """Rows of a small table that comes with a corpus; column names in lower case."""
+    import csv
+
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
+        rows = csv.DictReader(lines, delimiter=separator)
+        for row in rows:
+            yield {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}
+
+
+def first_named(root: Path, name: str) -> Path | None:
+    """A table of that name in the folder, below it or up to two folders above."""
+    for place in (root, *root.resolve().parents[:2]):
+        if (place / name).is_file():
+            return place / name
+    return next((root / path for path in files(root) if Path(path).name == name), None)
+
+
+def gender(word: str) -> str:
+    """ "female", "male" or "".
+
+    >>> gender("F"), gender("Male"), gender("n/a")
+    ('female', 'male', '')
+    """
+    return GENDERS.get(word.strip().casefold(), "")
+
+
+GENDERS = {
+    **dict.fromkeys(("f", "female", "w", "woman", "women", "feminine", "weiblich"), "female"),
+    **dict.fromkeys(("m", "male", "man", "men", "masculine", "männlich"), "male"),
+}
+
+
+def speaker_of(pattern: str) -> Callable[[str], str]:
+    """How `--speaker-pattern` reads a path: group 1 of the first match, or the whole match; "" where there is none.
+
+    >>> speaker_of(r"spk(\\d+)")("angry/spk07_a.wav")
+    '07'
+
+    Raises InputError for what is not a regular expression.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"--speaker-pattern {pattern}: not a regular expression. {error}. Example: '^[^_]+'."
+        ) from None
+
+    def speaker(path: str) -> str:
+        match = compiled.search(path) if pattern else None
+        return "" if match is None else (match.group(1) if compiled.groups else match.group(0)) or ""
+
+    return speaker
+
+
+def any_folds(utterances: Sequence[Utterance], n: int | None = None) -> list[Fold]:
+    """Speaker-disjoint folds where speakers are known, else a random split by file that says "none".
+
+    Utterances without labels are in no fold, nor are those without a speaker where others have one.
+
+    Raises InputError: fewer than three speakers.
+    """
+    labelled = [u for u in utterances if u.labels]
+    if not labelled:
+        return []
+    known = [u for u in labelled if u.speaker]
+    if not known:
+        return file_folds(labelled, n or FOLDS)
+    speakers = sorted({u.speaker for u in known})
+    if len(speakers) < 3:
+        raise InputError(
+            f"{labelled[0].corpus}: fewer speakers than folds need. Found {len(speakers)} ({', '.join(speakers)}), at "
+            "least 3 are needed. Add speakers, or split by file with --group none (scores will be too good)."
+        )
+    return group_folds(known, n or min(FOLDS, len(speakers)))
+
+
+def file_folds(utterances: Sequence[Utterance], n: int, *, seed: int = 0) -> list[Fold]:
+    """Random folds by file, every class dealt evenly: the leaky split one makes when speakers are unknown.
+
+    Raises InputError: fewer files than folds, or fewer than three folds.
+    """
+    if n < 3 or len(utterances) < n:
+        raise InputError(
+            f"{utterances[0].corpus}: too few files for {n} folds. Found {len(utterances)}; folds need 3 parts "
+            "(train, dev, test) of one file or more. Add files or change --folds."
+        )
+    rng = np.random.default_rng(seed)
+    label = next((k for k in ("emotion", *utterances[0].labels) if isinstance(utterances[0].labels.get(k), str)), None)
+    order = sorted(rng.permutation(len(utterances)), key=lambda k: str(utterances[k].labels.get(label or "", "")))
+    part = np.empty(len(utterances), int)
+    part[order] = np.arange(len(utterances)) % n
+    return [parts_fold(utterances, part.tolist(), k, f"fold{k + 1}", "none", n) for k in range(n)]
+
+
+def parts_fold(utterances: Sequence[Utterance], part: Sequence[int], k: int, name: str, group: str, n: int) -> Fold:
+    """Part k is test, the next one dev, the others train."""
+    sides: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
+    for u, p in zip(utterances, part, strict=True):
+        sides["test" if p == k else "dev" if p == (k + 1) % n else "train"].append(u.id)
+    return Fold(name, group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"]))
+
+
+def labels_of(pairs: Mapping[str, str | float | None]) -> dict[str, str | float]:
+    """Labels without those that are missing."""
+    return {key: value for key, value in pairs.items() if value is not None and value != ""}

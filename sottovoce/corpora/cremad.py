@@ -1,0 +1,67 @@
+"""CREMA-D: 91 actors, English, 6 emotions, twelve sentences.
+
+Source:   https://github.com/CheyneyComputerScience/CREMA-D (git LFS, folder AudioWAV), 600 MB; fetch it with git.
+Licence:  Open Database License 1.0.
+Size:     7,442 files, 5.3 h. 1076_MTI_SAD_XX is silent.
+Names:    actor_sentence_emotion_level, e.g. 1001_DFA_ANG_XX; levels LO, MD, HI, XX (unspecified; one file has X).
+Labels:   emotion, as acted (the crowd's votes are other files); intensity (low, medium, high); sentence.
+Gender:   from VideoDemographics.csv of the repository when it is in the folder or above it, else unknown.
+Folds:    5, by speaker.
+Cite:     Cao, Cooper, Keutmann, Gur, Nenkova & Verma, "CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset",
+          IEEE Transactions on Affective Computing 5(4), 2014.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sottovoce import label_maps
+from sottovoce.corpora import _layout
+from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+
+LICENCE = "ODbL 1.0"
+SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"
+TARGET = ("emotion",)
+KINDS: dict[str, Kind] = {"emotion": "class", "intensity": "class", "sentence": "class"}
+LABELS = {"NEU": "neutral", "HAP": "happy", "SAD": "sad", "ANG": "angry", "FEA": "fear", "DIS": "disgust"}
+LEVELS = {"LO": "low", "MD": "medium", "HI": "high", "XX": "", "X": ""}
+CLASSES = {"emotion": EMOTIONS, "intensity": ("low", "medium", "high")}
+DEMOGRAPHICS = "VideoDemographics.csv"
+
+
+def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
+    """Every recording named as above, anywhere below `root`.
+
+    Raises InputError: none found, or a code that does not exist.
+    """
+    words = label_maps.rename(LABELS, relabel, "cremad")
+    pattern = r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})"
+    recordings = _layout.matching(root, pattern, "CREMA-D", "AudioWAV/1001_DFA_ANG_XX.wav")
+    genders = _genders(root)
+    found = []
+    for path, match in recordings:
+        actor, sentence, emotion, level = match.groups()
+        word = label_maps.look_up(words, emotion, path)
+        if word == label_maps.DROP:
+            continue
+        intensity = label_maps.look_up(LEVELS, level, path)
+        labels = _layout.labels_of({"emotion": word, "intensity": intensity, "sentence": sentence})
+        gender = genders.get(actor, "")
+        found.append(Utterance(Path(path).stem, "cremad", path, speaker=actor, gender=gender, labels=labels))
+    return found
+
+
+def folds(utterances: Sequence[Utterance]) -> list[Fold]:
+    """5 by speaker; fewer in a small copy."""
+    return group_folds(utterances, min(5, max(3, len({u.speaker for u in utterances}))))
+
+
+def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
+    if any(u.gender for u in utterances):
+        return []
+    return [f"gender of the actors unknown: folds are not balanced by it. Put {DEMOGRAPHICS} into the folder"]
+
+
+def _genders(root: Path) -> dict[str, str]:
+    path = _layout.first_named(Path(root), DEMOGRAPHICS)
+    rows = _layout.read_table(path, ",") if path else ()
+    return {row.get("actorid", ""): _layout.gender(row.get("sex", "")) for row in rows}

@@ -1,0 +1,169 @@
+"""IEMOCAP: 10 actors in 5 dyadic sessions, English, scripted and improvised; emotions, valence, arousal, dominance.
+
+Source:   https://sail.usc.edu/iemocap (on request), official release: Session1..5/dialog/EmoEvaluation/*.txt and
+          Session*/sentences/wav/<dialogue>/<turn>.wav.
+Licence:  research only, by agreement with USC SAIL.
+Size:     10,039 turns, 12 h, of which 5,531 (7.0 h) in the usual four classes.
+Labels:   emotion; category, the annotators' majority in the corpus's own words; valence, activation, dominance
+          (means, 1 to 5); style (improvised, scripted).
+Protocol: "4class" (default): neutral, happy, sad, angry with excited counted as happy; nothing else. "all": every
+          turn and every class, excited and frustrated among them; turns without a majority have no emotion.
+          `--map` and `--drop` go before the protocol.
+Speaker:  the letter before the last number of the id is who speaks (Ses01F_impro01_M003: the man of session 1).
+Folds:    leave one session out; the next session is dev, so no speaker and no dialogue partner is shared.
+Counts:   5,531 = 1,708 neutral + 1,636 happy (595 + 1,041 excited) + 1,103 angry + 1,084 sad, and per session as in
+          s3prl's lists (`downstream/emotion/meta_data`); a copy that differs is reported.
+Cite:     Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee & Narayanan, "IEMOCAP: interactive emotional dyadic
+          motion capture database", Language Resources and Evaluation 42(4), 2008.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sottovoce import label_maps
+from sottovoce.corpora import _layout
+from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.errors import InputError, unknown_name
+
+LICENCE = "research only, by agreement with USC SAIL"
+SOURCE = "https://sail.usc.edu/iemocap"
+TARGET = ("emotion",)
+KINDS: dict[str, Kind] = {
+    **{"emotion": "class", "category": "class", "style": "class"},
+    **{"valence": "number", "activation": "number", "dominance": "number"},
+}
+RANGES = dict.fromkeys(("valence", "activation", "dominance"), (1.0, 5.0))
+LABELS = {
+    **{"neu": "neutral", "hap": "happy", "exc": "excited", "sad": "sad", "ang": "angry", "fru": "frustrated"},
+    **{"fea": "fear", "sur": "surprise", "dis": "disgust", "oth": "other", "xxx": "xxx"},  # xxx: no majority
+}
+CLASSES = {"emotion": (*EMOTIONS, "excited", "frustrated", "other"), "style": ("improvised", "scripted")}
+OTHERS = ("frustrated", "fear", "surprise", "disgust", "other", "xxx")
+PROTOCOLS: dict[str, dict[str, str]] = {
+    "4class": {"excited": "happy", **dict.fromkeys(OTHERS, label_maps.DROP)},
+    "all": {},
+}
+COUNTS = {  # 4 classes, by session: neutral, happy with excited, angry, sad
+    "Ses01": {"neutral": 384, "happy": 278, "angry": 229, "sad": 194},
+    "Ses02": {"neutral": 362, "happy": 327, "angry": 137, "sad": 197},
+    "Ses03": {"neutral": 320, "happy": 286, "angry": 240, "sad": 305},
+    "Ses04": {"neutral": 258, "happy": 303, "angry": 327, "sad": 143},
+    "Ses05": {"neutral": 384, "happy": 442, "angry": 170, "sad": 245},
+}
+LAYOUT = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and Session1/sentences/wav/Ses01F_impro01/*.wav"
+# [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
+TURN = re.compile(r"\[[\d.]+ - [\d.]+\]\s+(Ses\d\d[FM]_\S+)\s+(\w+)\s+\[([^,]+),([^,]+),([^\]]+)\]")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A line of an evaluation file."""
+
+    id: str
+    word: str
+    affect: tuple[float, float, float]  # valence, activation, dominance
+    file: str
+
+
+def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, protocol: str = "4class") -> list[Utterance]:
+    """The turns that have both a label and a recording.
+
+    Args:
+        root: the release, or a folder above it; a copy with some of the sessions will do.
+        relabel: see `label_maps`; goes before the protocol.
+        protocol: "4class" or "all".
+
+    Raises:
+        InputError: no evaluation files, no recordings, or a word that does not exist.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown_name("protocol of iemocap", protocol, PROTOCOLS)
+    words = label_maps.rename(LABELS, relabel, "iemocap", PROTOCOLS[protocol])
+    recordings = _recordings(root)
+    found = []
+    for turn in _turns(root):
+        word = label_maps.look_up(words, turn.word, f"{turn.file}, {turn.id}")
+        if word == label_maps.DROP or turn.id not in recordings:
+            continue
+        session, gender = turn.id[:5], turn.id.rsplit("_", 1)[1][0]
+        labels = _layout.labels_of(
+            {
+                "emotion": None if word == "xxx" else word,
+                "category": turn.word,
+                "style": "scripted" if "script" in turn.id else "improvised",
+                **dict(zip(RANGES, turn.affect, strict=True)),
+            }
+        )
+        speaker, sex = f"{session}{gender}", {"F": "female", "M": "male"}[gender]
+        found.append(Utterance(turn.id, "iemocap", recordings[turn.id], 0.0, None, speaker, session, sex, labels))
+    if not found:
+        raise InputError(
+            f"{root}: no turn of IEMOCAP with label and recording. Looked for {LAYOUT}. Complete the copy."
+        )
+    return found
+
+
+def folds(utterances: Sequence[Utterance]) -> list[Fold]:
+    """Leave one session out, the next session is dev; named after the test session."""
+    labelled = [replace(u, gender="") for u in utterances if "emotion" in u.labels]  # a session has both genders
+    sessions = sorted({u.session for u in labelled})
+    return group_folds(labelled, max(3, len(sessions)), group="session", names=sessions if len(sessions) > 2 else None)
+
+
+def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
+    """Missing sessions and recordings, and counts that are not those of the four-class protocol."""
+    there = {u.session for u in utterances}
+    missing = [session for session in COUNTS if session not in there]
+    notes = []
+    recordings = _recordings(root)
+    mute = [turn.id for turn in _turns(root) if turn.id not in recordings]
+    if mute:
+        notes.append(f"{len(mute)} labelled turns without a recording, left out: {', '.join(mute[:5])}")
+    if missing:
+        notes.append(f"partial copy: no {', '.join(missing)}. Results are not comparable with the 5,531 protocol")
+        return notes
+    found: dict[str, Counter[str]] = {session: Counter() for session in COUNTS}
+    for u in utterances:
+        if "emotion" in u.labels and u.session in found:
+            found[u.session][str(u.labels["emotion"])] += 1
+    if set().union(*found.values()) <= set(COUNTS["Ses01"]):
+        wrong = [
+            f"{session} {name} {found[session][name]} instead of {n}"
+            for session, counts in COUNTS.items()
+            for name, n in counts.items()
+            if found[session][name] != n
+        ]
+        total = sum(sum(c.values()) for c in found.values())
+        if wrong:
+            some = "; ".join(wrong[:4]) + ("; ..." if wrong[4:] else "")
+            notes.append(f"NOT the four-class protocol: {total} utterances instead of 5,531 ({some}). Check the copy")
+    else:
+        notes.append("other classes than the four of the 5,531 protocol: not comparable with its results")
+    return notes
+
+
+def _turns(root: Path) -> Iterator[Turn]:
+    """Every labelled turn, by name. Only files directly in EmoEvaluation: its sub-folders hold single votes."""
+    seen: set[str] = set()
+    places = [p for p in _layout.files(root) if Path(p).parent.name == "EmoEvaluation" and p.endswith(".txt")]
+    if not places:
+        raise InputError(f"{root}: not IEMOCAP. Looked for {LAYOUT}. Found no EmoEvaluation folder with labels.")
+    for place in places:
+        for match in TURN.finditer((Path(root) / place).read_text(encoding="utf-8", errors="replace")):
+            name, word, *affect = match.groups()
+            if name not in seen:
+                seen.add(name)
+                valence, activation, dominance = (float(value) for value in affect)
+                yield Turn(name, word, (valence, activation, dominance), place)
+
+
+def _recordings(root: Path) -> dict[str, str]:
+    """{turn: path}; dialogues as a whole are in other folders and have no turn's name."""
+    pattern = r"(Ses\d\d[FM]_\w+_[FM]\d{3})"
+    try:
+        return {m.group(1): path for path, m in _layout.matching(root, pattern, "IEMOCAP", "Ses01F_impro01_F000.wav")}
+    except InputError as error:
+        raise InputError(f"{error} The labels alone are not enough: complete the copy ({LAYOUT}).") from None

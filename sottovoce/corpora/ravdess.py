@@ -1,0 +1,69 @@
+"""RAVDESS: 24 actors, English, 8 emotions at two intensities, two sentences (speech, audio only).
+
+Source:   Zenodo record 1188976, Audio_Speech_Actors_01-24.zip. Songs and videos in the same folder are left out.
+Licence:  CC BY-NC-SA 4.0.
+Size:     1,440 files, 1.5 h; neutral has half as many as the others. One pair of files is identical (actor 07).
+Names:    modality-channel-emotion-intensity-statement-repetition-actor, e.g. 03-01-05-02-01-01-12; odd = man.
+Labels:   emotion; intensity (normal, strong); statement; repetition.
+Folds:    6 x 4 actors, two women and two men each.
+Cite:     Livingstone & Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS)",
+          PLoS ONE 13(5): e0196391, 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sottovoce import label_maps
+from sottovoce.corpora import _layout
+from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.download import Archive, Progress, get
+
+LICENCE = "CC BY-NC-SA 4.0"
+SOURCE = "https://zenodo.org/records/1188976"
+OFFICIAL = "https://zenodo.org/records/1188976/files/"
+ARCHIVES = (Archive("Audio_Speech_Actors_01-24.zip", "md5:bc696df654c87fed845eb13823edef8a"),)  # as Zenodo lists it
+TARGET = ("emotion",)
+KINDS: dict[str, Kind] = dict.fromkeys(("emotion", "intensity", "statement", "repetition"), "class")
+LABELS = {
+    **{"01": "neutral", "02": "calm", "03": "happy", "04": "sad"},
+    **{"05": "angry", "06": "fear", "07": "disgust", "08": "surprise"},
+}
+INTENSITIES = {"01": "normal", "02": "strong"}
+STATEMENTS = {"01": "kids", "02": "dogs"}  # "Kids | Dogs are talking | sitting by the door"
+CLASSES = {"emotion": EMOTIONS, "intensity": tuple(INTENSITIES.values()), "statement": tuple(STATEMENTS.values())}
+
+
+def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
+    """Every recording named as above, anywhere below `root`.
+
+    Raises InputError: none found, or a code that does not exist.
+    """
+    words = label_maps.rename(LABELS, relabel, "ravdess")
+    found = []
+    names = r"03-01-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)"
+    for path, match in _layout.matching(root, names, "RAVDESS speech", "03-01-05-02-01-01-12.wav or .flac"):
+        emotion, intensity, statement, repetition, actor = match.groups()
+        word = label_maps.look_up(words, emotion, path)
+        if word == label_maps.DROP:
+            continue
+        labels = {
+            "emotion": word,
+            "intensity": label_maps.look_up(INTENSITIES, intensity, path),
+            "statement": label_maps.look_up(STATEMENTS, statement, path),
+            "repetition": str(int(repetition)),
+        }
+        gender = "male" if int(actor) % 2 else "female"
+        found.append(
+            Utterance(Path(path).stem, "ravdess", path, speaker=f"actor{actor}", gender=gender, labels=dict(labels))
+        )
+    return found
+
+
+def folds(utterances: Sequence[Utterance]) -> list[Fold]:
+    """6 x 4 actors; fewer in a partial copy."""
+    return group_folds(utterances, min(6, max(3, len({u.speaker for u in utterances}))))
+
+
+def download(root: Path, *, base_url: str = OFFICIAL, progress: Progress | None = None) -> list[dict]:
+    """208 MB into `root`. Raises InputError."""
+    return get(root, base_url, ARCHIVES, progress=progress)
