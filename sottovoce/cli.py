@@ -5,6 +5,7 @@ exception is our defect and keeps its traceback.
 """
 
 import importlib
+import inspect
 import os
 import sys
 from typing import Any
@@ -41,7 +42,7 @@ class Verbs(TyperGroup):
             return typer.core.TyperCommand(name, help=VERBS[name], callback=lambda: None)
         module = importlib.import_module(f"sottovoce.{'catalogue' if name == 'list' else name}")
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name, help=VERBS[name] + "\n\n" + (module.main.__doc__ or ""))(module.main)
+        app.command(name, help=VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or ""))(module.main)
         return typer.main.get_command(app)
 
 
