@@ -267,7 +267,8 @@ def train_recogniser(
     it = models.Recognised(network, statistics, plan, task)
 
     def validate(model: Any) -> dict[str, float]:
-        assert held is not None and truth is not None
+        assert held is not None
+        assert truth is not None
         return score(task, models.predict(replace(it, network=model.network), held), truth)
 
     if settings.mode == "full" and settings.training.epochs:

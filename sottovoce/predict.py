@@ -84,7 +84,7 @@ def main(
         typer.echo("Standardised per speaker: the recordings of one folder count as one speaker's.")
     if not results:
         raise InputError(
-            f"{', '.join(map(str, recordings[:3]))}: nothing could be read. Found {len(broken)} broken files: {broken[0]}"
+            f"{recordings[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}"
         )
     if output:
         write(output, results)
@@ -434,8 +434,7 @@ def draw(result: Prediction, base: Path) -> None:
     files.write_json(
         base.with_suffix(".json"), result.row() | {"windows": result.windows(), "segments": result.segments}
     )
-    with files.atomic(base.with_suffix(".svg")) as svg, files.atomic(base.with_suffix(".png")) as png:
-        report.timeline_figure(page, svg, png)
+    report.timeline_figure(page, base.with_suffix(".svg"), base.with_suffix(".png"))
     files.write_text(base.with_suffix(".html"), report.timeline_page(page))
 
 

@@ -388,8 +388,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
     write_table(output / "study.csv", rows)
     files.write_json(output / "study.json", result)
     plain = files.plain(result)
-    with files.atomic(output / "study.svg") as svg, files.atomic(output / "study.png") as png:
-        pages.study_figure(plain, svg, png)
+    pages.study_figure(plain, output / "study.svg", output / "study.png")
     files.write_text(output / "report.html", pages.study_page(plain))
 
 

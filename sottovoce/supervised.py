@@ -102,7 +102,8 @@ def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Cal
     kind = settings.loss if settings.loss != "auto" else ("ce" if task.kind == "class" else "l1")
     if (kind == "ce") != (task.kind == "class"):
         raise InputError(
-            f"finetune.loss: {kind!r} does not fit {task.kind} targets. Use ce for classes; l1, huber or ccc for numbers."
+            f"finetune.loss: {kind!r} does not fit {task.kind} targets. Use ce for classes; "
+            "l1, huber or ccc for numbers."
         )
     if kind == "ce":
         weights = torch.ones(task.outputs)

@@ -103,7 +103,7 @@ def fit(
     from accelerate import Accelerator
 
     accelerator = Accelerator(
-        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        mixed_precision="no",  # autocast is ours: accelerate's is one for the whole life of a process
         log_with=tracker or None,
         project_dir=str(folder) if folder else None,
     )
@@ -167,8 +167,9 @@ def fit(
                     target=target,
                 ).to(accelerator.device)
                 more = part is not parts[-1]
-                with accelerator.no_sync(wrapped) if more else nullcontext(), accelerator.autocast():
-                    loss = wrapped(batch, RowRandom(batch.seeds))
+                with accelerator.no_sync(wrapped) if more else nullcontext():
+                    with torch.autocast(accelerator.device.type, torch.bfloat16, config.precision == "bf16"):
+                        loss = wrapped(batch, RowRandom(batch.seeds))
                     share = 1.0 if len(mine) else 0.0  # a process without rows adds nothing
                     accelerator.backward(loss.total * share)
                 weight += loss.weight.detach() * share
@@ -273,10 +274,15 @@ class _averaged:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Raises InputError when the disk is full or the folder cannot be written; the earlier file is then kept."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with files.atomic(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        try:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        except SafetensorError as error:  # what it makes of every error of the system
+            raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
