@@ -86,7 +86,9 @@ def run() -> None:
     except InputError as error:
         print(f"sottovoce: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:  # typer makes Ctrl-C an exit with 130
+        if isinstance(end, SystemExit) and end.code != 130:
+            raise
         print("sottovoce: interrupted; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
 

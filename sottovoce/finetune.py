@@ -86,10 +86,15 @@ def main(
     else:
         plan = recipes.override(recipes.from_dict(runs.parts(init, "pretrain")[0].config["settings"]), extra)
         plan = recipes.seeded(plan, seed)
+        for option, wanted, has in (("recipe", recipe, plan.name), ("track", track, plan.track),
+                                    ("backbone", backbone, plan.backbone)):  # fmt: skip
+            if wanted not in ("", has):
+                raise InputError(f"--{option} {wanted}: the weights of {init} were made with {has}. Leave it out.")
     if print_config:
         typer.echo(recipes.show(plan))
         return
     folds = runs.choose_folds(data, fold)
+    check_speakers(data, plan)
     weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
     if dry_run:
         for f in folds:
@@ -192,17 +197,29 @@ def finetune(
         "heard_test_speakers": heard,
         "transductive": transductive,
     }
+    earlier = models.load_pretrained(init) if init else None
+    if earlier:
+        models.check_same_input(earlier, plan, store.dim)  # before anything is written
     if runs.begin(folder, config):
         return
-    earlier = models.load_pretrained(init) if init else None
     it, history = train_recogniser(
         plan, task, store, train, dev, init=earlier, folder=folder, identity=config["identity"], tracker=tracker,
         label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
-    models.save_recognised(folder, it)
     files.write_json(folder / "history.json", history)
+    models.save_recognised(folder, it)  # last: it is what makes the run a finished one
     for name in ("last.safetensors", "best.safetensors"):
         (folder / name).unlink(missing_ok=True)
+
+
+def check_speakers(corpus: Corpus, plan: "Recipe") -> None:
+    """Raises InputError when recordings are to be standardised by speaker and no speaker is known."""
+    per_speaker = plan.frontend.normalise == "speaker" or plan.finetune.embedding == "speaker"
+    if per_speaker and not any(u.speaker for u in corpus.utterances):
+        raise InputError(
+            f"{corpus.folder}: cannot standardise by speaker. Found no speaker names in its manifest. "
+            "Leave out --speaker-norm, or prepare it with speakers."
+        )
 
 
 def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Utterance]) -> None:
@@ -357,7 +374,7 @@ def fit_probe(
 
 
 def solve(
-    task: Task, x: Any, target: "np.ndarray", strength: float, settings: Any, start: Any = None
+    task: Task, x: Any, target: "np.ndarray", strength: float, settings: Any, start: Any = None, iterations: int = 100
 ) -> tuple[Any, Any]:
     """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
     numbers the penalised loss of fine-tuning, by L-BFGS."""
@@ -373,7 +390,7 @@ def solve(
     from sottovoce.supervised import supervised_loss
 
     loss_of = supervised_loss(task, settings, target)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> Any:
         optimiser.zero_grad()

@@ -47,7 +47,7 @@ def load_pretrained(run: Run) -> Pretrained:
     """Raises InputError when weights and config.json do not fit together."""
     plan = recipe.from_dict(run.config["settings"])
     tensors = training.load_tensors(run.weights)
-    statistics = _statistics_of(tensors)
+    statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     _fill(backbone, {k[9:]: v for k, v in tensors.items() if k.startswith("backbone.")}, run)
     return Pretrained(backbone.eval(), statistics, plan, run)
@@ -57,8 +57,11 @@ def _statistics_tensors(statistics: Statistics) -> dict[str, Tensor]:
     return {"statistics.mean": torch.from_numpy(statistics.mean), "statistics.std": torch.from_numpy(statistics.std)}
 
 
-def _statistics_of(tensors: dict[str, Tensor]) -> Statistics:
-    return Statistics(tensors["statistics.mean"].numpy(), tensors["statistics.std"].numpy())
+def _statistics_of(tensors: dict[str, Tensor], run: Run) -> Statistics:
+    try:
+        return Statistics(tensors["statistics.mean"].numpy(), tensors["statistics.std"].numpy())
+    except KeyError as name:
+        raise InputError(f"{run.weights}: not the weights of a run. Found no {name}. Make the run again.") from None
 
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor], run: Run) -> None:
@@ -122,18 +125,14 @@ def save_recognised(folder: "Path", it: Recognised) -> None:
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
-    plan = recipe.from_dict(run.config["settings"])
-    task = Task(
-        run.config["task"]["kind"],
-        tuple(run.config["task"]["target"]),
-        tuple(run.config["task"]["classes"]),
-        tuple((float(a), float(b)) for a, b in run.config["task"]["ranges"]),
-    )
+    plan, found = recipe.from_dict(run.config["settings"]), run.config["task"]
+    ranges = tuple((float(a), float(b)) for a, b in found["ranges"])
+    task = Task(found["kind"], tuple(found["target"]), tuple(found["classes"]), ranges)
     tensors = training.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)
     _fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, run)
-    return Recognised(network.eval(), _statistics_of(tensors), plan, task, run)
+    return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run)
 
 
 def run_over(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 16000) -> np.ndarray:

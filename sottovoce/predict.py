@@ -78,7 +78,10 @@ def main(
             except InputError as error:
                 if not skip_broken:
                     raise
-                broken.append(str(error))
+                whole, why = sound(group) if len(group) > 1 else ([], [str(error)])
+                broken += why
+                if whole:
+                    results += recogniser.predict(whole, window_s=window, hop_s=hop, timeline=timeline)
             bar.advance(len(group))
     if recogniser.per_speaker and not quiet:
         typer.echo("Standardised per speaker: the recordings of one folder count as one speaker's.")
@@ -90,8 +93,8 @@ def main(
         write(output, results)
     if timeline:
         folder = output.with_suffix("") if output else Path("timeline")
-        for result in results:
-            draw(result, folder / result.path.stem)
+        for name, result in zip(own_names([r.path for r in results]), results, strict=True):
+            draw(result, folder / name)
     if not quiet:
         show(results, recogniser.task)
         if timeline:
@@ -142,6 +145,11 @@ def load(run: Path | str) -> "Recogniser":
     return Recogniser([models.load_recognised(part) for part in runs.parts(run, "finetune")])
 
 
+def per_speaker(it: "Recognised") -> bool:
+    """Whether a model standardises by each speaker's own recordings."""
+    return it.plan.frontend.normalise == "speaker" or it.plan.finetune.embedding == "speaker"
+
+
 class Recogniser:
     """`load("runs/ft").predict(["clip.wav"])`: any length, rate, channel count and container.
 
@@ -153,9 +161,16 @@ class Recogniser:
         self.models = list(models)
         first = self.models[0]
         self.task, self.plan = first.task, first.plan
-        if any(m.task != first.task or m.plan.track != first.plan.track for m in self.models):
-            raise InputError("these models have different tasks or features and cannot vote together.")
-        self.per_speaker = first.plan.frontend.normalise == "speaker" or first.plan.finetune.embedding == "speaker"
+        for m in self.models:
+            if (m.task, m.plan.track, m.plan.track_config, per_speaker(m)) != (
+                first.task, first.plan.track, first.plan.track_config, per_speaker(first)
+            ):  # fmt: skip
+                where = m.run.folder if m.run else "model"
+                raise InputError(
+                    f"{where}: another task, track or normalisation than its neighbours. Models that vote together "
+                    "have to hear the same. Name one fold's folder."
+                )
+        self.per_speaker = per_speaker(first)
         self.names = first.task.classes or first.task.target
 
     def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:
@@ -181,10 +196,9 @@ class Recogniser:
         Raises:
             InputError: a file that cannot be read, or a model whose features cannot be made from audio.
         """
-        return [self._one(Path(p), self._speaker(paths), window_s, hop_s, timeline) for p in paths]
-
-    def _speaker(self, paths: Sequence[Path | str]) -> Any:
-        return None if not self.per_speaker else _SpeakerStatistics(self, [Path(p) for p in paths])
+        places = [Path(p) for p in paths]
+        speaker = _SpeakerStatistics(self, places) if self.per_speaker else None
+        return [self._one(p, speaker, window_s, hop_s, timeline) for p in places]
 
     def _one(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
         import numpy as np
@@ -241,12 +255,17 @@ class Recogniser:
 
         rate = 16000
         size, step = round(window_s * rate), round(hop_s * rate)
-        held, start, count = np.zeros(0, np.float32), 0, 0
+        held, start, count = np.zeros(0, np.float32), 0, 0  # `start`: sample of the recording where `held` begins
+        skip = 0  # samples still to be left out, where hops are wider than windows
         for block in audio.blocks(path, 30.0):
             held = np.concatenate([held, block.values])
-            while len(held) >= size:
+            while True:
+                left_out = min(skip, len(held))
+                held, start, skip = held[left_out:], start + left_out, skip - left_out
+                if skip or len(held) < size:
+                    break
                 yield (start + size / 2) / rate, self.frames(Track(held[:size], rate))
-                held, start, count = held[step:] if step <= len(held) else held[len(held) :], start + step, count + 1
+                count, skip = count + 1, step
         if count == 0 or len(held) > size / 2:  # what is left, when there is enough of it to hear
             yield (start + len(held) / 2) / rate, self.frames(Track(held, rate))
 
@@ -349,6 +368,31 @@ def audio_files(places: Iterable[Path]) -> Iterator[Path]:
             raise InputError(f"{place}: no such file or folder.")
 
 
+def own_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for the timeline of each recording: its stem, numbered where several share one."""
+    seen: dict[str, int] = {}
+    names = []
+    for path in paths:
+        seen[path.stem] = seen.get(path.stem, 0) + 1
+        names.append(path.stem if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}")
+    return names
+
+
+def sound(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Which recordings can be decoded to their end, and what is wrong with the others."""
+    from sottovoce import audio
+
+    whole, why = [], []
+    for path in paths:
+        try:
+            for _ in audio.blocks(path, 30.0):
+                pass
+            whole.append(path)
+        except InputError as error:
+            why.append(str(error))
+    return whole, why
+
+
 def batched(items: Iterable[tuple[float, Any]], size: int) -> Iterator[tuple[list[float], list[Any]]]:
     times: list[float] = []
     values: list[Any] = []
@@ -430,12 +474,14 @@ def draw(result: Prediction, base: Path) -> None:
             "waveform": result.envelope,
         }
     )
-    write_table(base.with_suffix(".csv"), result.windows())
-    files.write_json(
-        base.with_suffix(".json"), result.row() | {"windows": result.windows(), "segments": result.segments}
-    )
-    report.timeline_figure(page, base.with_suffix(".svg"), base.with_suffix(".png"))
-    files.write_text(base.with_suffix(".html"), report.timeline_page(page))
+
+    def place(suffix: str) -> Path:
+        return base.with_name(base.name + suffix)  # with_suffix would cut names at their dots
+
+    write_table(place(".csv"), result.windows())
+    files.write_json(place(".json"), result.row() | {"windows": result.windows(), "segments": result.segments})
+    report.timeline_figure(page, place(".svg"), place(".png"))
+    files.write_text(place(".html"), report.timeline_page(page))
 
 
 def show(results: Sequence[Prediction], task: "Task") -> None:

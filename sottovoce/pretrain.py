@@ -13,7 +13,7 @@ import typer
 
 from sottovoce import files, plugins, runs
 from sottovoce.corpus import Corpus, Utterance
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from sottovoce.data import Steps
@@ -85,6 +85,9 @@ def fold_names(corpora: list[Corpus], wanted: str | None) -> list[str]:
     if wanted is None:
         return known[:1]
     names = [n.strip() for n in wanted.split(",")]
+    for name in names:
+        if name not in known:  # left out of nothing, it would learn from everybody
+            raise unknown_name(f"fold of {', '.join(str(c.folder) for c in corpora)}", name, known)
     for corpus in corpora:
         if corpus.folds and not any(f.name in names for f in corpus.folds):
             corpus.fold(names[0])  # raises with the names there are
@@ -92,13 +95,19 @@ def fold_names(corpora: list[Corpus], wanted: str | None) -> list[str]:
 
 
 def parts(corpora: list[Corpus], fold: str) -> tuple[list[list[Utterance]], list[list[Utterance]]]:
-    """Training and held-out utterances of every corpus for a fold's name; test people are in neither."""
+    """Training and held-out utterances of every corpus for a fold's name; test people are in neither.
+
+    What a fold does not name (recordings without labels) is learned from too, unless its speaker is tested or held out.
+    """
     train, heldout = [], []
     for corpus in corpora:
         split = next((f for f in corpus.folds if f.name == fold), None)
         if split:
             by_id = corpus.by_id
-            train.append([by_id[k] for k in split.train])
+            apart = {runs.person(by_id[k]) for k in (*split.dev, *split.test)}
+            named = {*split.train, *split.dev, *split.test}
+            others = [u for u in corpus.utterances if u.id not in named and runs.person(u) not in apart]
+            train.append([by_id[k] for k in split.train] + others)
             heldout.append([by_id[k] for k in split.dev])
         else:
             people = sorted({runs.person(u) for u in corpus.utterances})
@@ -137,12 +146,16 @@ def pretrain(
     heldout = [[u for u in part if u.id in store] for part, store in zip(heldout, stores, strict=True)]
     if not any(train):
         raise InputError(f"{', '.join(str(c.folder) for c in corpora)}: no training utterances for fold {fold!r}.")
+    earlier = models.load_pretrained(_one(init, fold)) if init else None
+    if earlier:
+        models.check_same_input(earlier, plan, stores[0].dim)  # before anything is written
     identity = files.digest(
         {
             "settings": plan,
             "data": [[u.id for u in part] for part in train],
+            "heldout": [[u.id for u in part] for part in heldout],
             "audio": [c.info.get("audio_digest", "") for c in corpora],
-            "init": init,
+            "init": earlier.run.config["identity"] if earlier else None,
         }
     )
     config = {
@@ -152,7 +165,9 @@ def pretrain(
         "fold": fold,
         "settings": plan,
         "features": stores[0].dim,
-        "exposure": sorted({runs.person(u) for part in train + heldout for u in part}),
+        "exposure": sorted(
+            {runs.person(u) for part in train + heldout for u in part} | (earlier.run.exposure if earlier else set())
+        ),
         "corpora": [
             {"name": c.name, "utterances": len(part), "speakers": len({runs.person(u) for u in part})}
             for c, part in zip(corpora, train, strict=True)
@@ -163,16 +178,14 @@ def pretrain(
         return folder
 
     torch.manual_seed(plan.training.seed)
-    if init:
-        earlier = models.load_pretrained(_one(init))
-        models.check_same_input(earlier, plan, stores[0].dim)
+    if earlier:
         statistics = earlier.statistics
     else:
         statistics = Steps(list(zip(stores, train, strict=True)), plan.frontend, _unit(stores[0].dim)).fit_statistics()
     steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics)
     control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics)
     backbone = models.build_backbone(plan, steps.dim)
-    if init:
+    if earlier:
         backbone.load_state_dict(earlier.backbone.state_dict())
     objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
@@ -181,8 +194,14 @@ def pretrain(
         return folder
     labelled = _labelled(corpora, stores, fold)
 
+    every = max(plan.training.epochs // 5, 1)  # the probe costs as much as an epoch of a small corpus
+    validated = 0
+
     def validate(model: Any) -> dict[str, float]:
-        return health(model, control, plan.training.seed) | probe(model.backbone, labelled, plan, statistics)
+        nonlocal validated
+        validated += 1
+        found = health(model, control, plan.training.seed)
+        return found | (probe(model.backbone, labelled, plan, statistics) if validated % every == 0 else {})
 
     state = training.fit(
         objective,
@@ -196,7 +215,6 @@ def pretrain(
         label=f"pre-training {fold}",
         quiet=quiet,
     )
-    models.save_pretrained(folder, objective.backbone, statistics)
     report = {
         "title": f"{plan.name}, {fold}",
         "objective": plan.objective,
@@ -207,9 +225,7 @@ def pretrain(
             for entry, store, part in zip(config["corpora"], stores, train, strict=True)  # type: ignore[call-overload]
         ],
         "fold": fold,
-        "exposure": f"{len(config['exposure'])} people; test speakers of {fold} are not among them"  # type: ignore[arg-type]
-        if fold != "everybody"
-        else f"{len(config['exposure'])} people: everybody in these corpora",  # type: ignore[arg-type]
+        "exposure": _heard(corpora, fold, config["exposure"]),  # type: ignore[arg-type]
         "seconds": state.seconds,
         "hardware": runs.hardware(),
         "curves": curves(state.history),
@@ -223,6 +239,7 @@ def pretrain(
         folder / "report.html",
         pages.pretrain_page(report | {"panels": panels(objective, control, plan.training.seed)}),
     )
+    models.save_pretrained(folder, objective.backbone, statistics)  # last: it makes the run a finished one
     (folder / "last.safetensors").unlink(missing_ok=True)  # the optimiser's state is of no use to a finished run
     (folder / "best.safetensors").unlink(missing_ok=True)
     return folder
@@ -276,19 +293,22 @@ def probe(backbone: Any, labelled: Any, plan: "Recipe", statistics: Any) -> dict
     """UA on dev of a linear probe on mean and deviation of the hidden states; {} without labels."""
     if labelled is None:
         return {}
+    import torch
+
     from sottovoce import models
     from sottovoce.data import Steps
+    from sottovoce.finetune import solve
 
-    store, train, dev, target, truth = labelled
+    task, store, train, dev, target, truth = labelled
     everything = Steps([(store, train + dev)], plan.frontend, statistics)
     features = models.embed(backbone, everything).reshape(len(everything), -1)
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import balanced_accuracy_score
-    from sklearn.preprocessing import StandardScaler
+    from sottovoce import metrics
 
-    scaler = StandardScaler().fit(features[: len(train)])
-    model = LogisticRegression(C=0.01, max_iter=200).fit(scaler.transform(features[: len(train)]), target)
-    return {"probe_ua": float(balanced_accuracy_score(truth, model.predict(scaler.transform(features[len(train) :]))))}
+    mean, std = features[: len(train)].mean(0), features[: len(train)].std(0) + 1e-4
+    x = torch.from_numpy((features - mean) / std)
+    weight, bias = solve(task, x[: len(train)], target, strength=0.03, settings=plan.finetune, iterations=30)
+    guess = (x[len(train) :] @ weight.T + bias).argmax(1).numpy()
+    return {"probe_ua": float(metrics.scores(task, truth, guess)["ua"])}
 
 
 def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
@@ -311,7 +331,7 @@ def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
         train = train[:: max(len(train) // 1000, 1)]
         target, truth = task.values(train), task.values(dev)
         if len(dev) and len(set(target.tolist())) > 1:
-            return store, train, dev, target, truth
+            return task, store, train, dev, target, truth
     return None
 
 
@@ -402,8 +422,21 @@ def _installed(tracker: str) -> bool:
     return tracker != "tensorboard" or importlib.util.find_spec("tensorboard") is not None
 
 
-def _one(folder: str) -> Any:
-    return runs.parts(folder, "pretrain")[0]
+def _heard(corpora: list[Corpus], fold: str, people: list[str]) -> str:
+    """Whose audio the weights know, in words."""
+    tested = {runs.person(c.by_id[k]) for c in corpora for f in c.folds if f.name == fold for k in f.test}
+    if not tested:
+        return f"{len(people)} people: everybody in these corpora"
+    both = sorted(tested & set(people))
+    if both:
+        return f"{len(people)} people, {len(both)} test speakers of {fold} among them ({', '.join(both[:4])})"
+    return f"{len(people)} people; test speakers of {fold} are not among them"
+
+
+def _one(folder: str, fold: str) -> Any:
+    """The run to go on from: the one made for this fold, else the first."""
+    found = runs.parts(folder, "pretrain")
+    return next((run for run in found if run.config["fold"] == fold), found[0])
 
 
 def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str) -> None:

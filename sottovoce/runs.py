@@ -25,6 +25,10 @@ from sottovoce.corpus import Corpus, Fold, Utterance
 from sottovoce.errors import InputError
 
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
+NEEDED = {  # entries of config.json that readers rely on
+    "pretrain": ("identity", "settings", "fold", "features", "exposure"),
+    "finetune": ("identity", "settings", "fold", "features", "exposure", "task", "corpus", "seed", "labels"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Run:
             raise InputError(f"{folder / 'config.json'}: not a run's configuration. Make the run again.")
         if kind and config["kind"] != kind:
             raise InputError(f"{folder}: a {config['kind']} run. A {kind} run is needed here.")
+        missing = [key for key in NEEDED.get(kind or "", ()) if key not in config]
+        if missing:
+            raise InputError(
+                f"{folder / 'config.json'}: damaged. Found no {', '.join(missing)}. Restore it or make the run again."
+            )
         return cls(folder, config)
 
 

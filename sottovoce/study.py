@@ -62,6 +62,7 @@ def main(
     """
     from sottovoce import recipe as recipes
     from sottovoce.extract import track_store
+    from sottovoce.finetune import check_speakers
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
@@ -74,6 +75,7 @@ def main(
     if speaker_norm:
         extra += ["frontend.normalise=speaker", "finetune.embedding=speaker"]
     plan = recipes.override(recipes.from_dict(found[0].config["settings"]), extra)
+    check_speakers(data, plan)
     track_store(data, plan.track, asdict(plan.track_config), quiet=quiet)
     cells = plan_cells(plan, data, task, init, found, chosen, labels, seeds, fold, transductive)
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "

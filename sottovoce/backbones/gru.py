@@ -1,4 +1,4 @@
-"""Bidirectional GRU over the steps (Cho et al. 2014, arXiv:1406.1078): the paper's other likely backbone.
+"""Bidirectional GRU over the steps (arXiv:1406.1078): the paper's other likely backbone.
 
 B utterances, S steps, D input features, H width (both directions together).
 """

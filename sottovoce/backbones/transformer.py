@@ -24,8 +24,8 @@ class Config:
     heads: int = 4
     feedforward: int = 512
     dropout: float = 0.1
-    positions: str = "sinusoidal"  # or "conv": a grouped convolution, which knows no absolute time
-    kernel: int = 31  # steps, of "conv"
+    positions: str = "conv"  # a depthwise convolution, which knows no absolute time; or "sinusoidal"
+    kernel: int = 15  # steps, of "conv"; odd
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -67,7 +67,9 @@ class Backbone(nn.Module):
         self.config, self.features, self.dim = config, features, config.width
         self.embed = nn.Linear(features, config.width)
         if config.positions == "conv":
-            self.near = nn.Conv1d(config.width, config.width, config.kernel, padding=config.kernel // 2, groups=16)
+            self.near = nn.Conv1d(
+                config.width, config.width, config.kernel, padding=config.kernel // 2, groups=config.width
+            )
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)

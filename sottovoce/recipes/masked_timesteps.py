@@ -3,6 +3,7 @@
 Nimitsurachat & Washington 2023/2024: SSL on already encoded features (CMU-MOSEI's 74-d COVAREP).
 """
 
+from dataclasses import replace
 from typing import Any
 
 from sottovoce import plugins
@@ -16,14 +17,17 @@ def recipe(track: str | None = None) -> Recipe:
     tracks: Any = plugins.load("tracks", track)
     backbone: Any = plugins.load("backbones", "transformer")
     objective: Any = plugins.load("objectives", "masked_timesteps")
-    return Recipe(
+    audio = Recipe(
         name="masked_timesteps",
         track=track,
         backbone="transformer",
         objective="masked_timesteps",
         track_config=tracks.Config(),
-        frontend=Frontend(pool=4, trim_db=35.0) if track == "fbank" else Frontend(pool=5, how="mean"),
-        backbone_config=backbone.Config(dropout=0.0),
-        objective_config=objective.Config(),
-        training=Training(),
+        frontend=Frontend(pool=4, trim_db=30.0),
+        backbone_config=backbone.Config(layers=3, dropout=0.0),
+        objective_config=objective.Config(ratio=0.4, span=5, fill="zero", replace=(1.0, 0.0, 0.0)),
+        training=Training(epochs=8, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_steps=800, batch_rows=32, crop=75),
     )
+    if track == "fbank":
+        return replace(audio, track_config=tracks.Config(bins=128, window_ms=50.0))
+    return audio
