@@ -282,7 +282,7 @@ def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, ma
         smooth: frames of the moving average of the power.
         margin: frames kept before and after.
     """
-    power = np.exp(np.logaddexp.reduce(log_energies, axis=1).astype(np.float64))
+    power = np.exp(log_energies - log_energies.max()).sum(1)  # relative to the loudest band: cannot overflow
     level = 10 * np.log10(np.convolve(power, np.ones(smooth) / smooth, mode="same")[: len(power)] + 1e-30)
     loud = np.flatnonzero(level >= np.percentile(level, 98) - trim_db)
     return max(int(loud[0]) - margin, 0), min(int(loud[-1]) + 1 + margin, len(log_energies))

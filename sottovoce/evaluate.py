@@ -77,8 +77,10 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     started = time.monotonic()
     first = found[0].config
     for other in found[1:]:
-        if (other.config["corpus"], other.config["task"]) != (first["corpus"], first["task"]):
-            raise InputError(f"{other.folder}: another corpus or task than {found[0].folder}. Evaluate them apart.")
+        if _subject(other) != _subject(found[0]):
+            raise InputError(
+                f"{other.folder}: another corpus, task or track than {found[0].folder}. Evaluate them apart."
+            )
     corpus = Corpus.load(first["corpus"])
     it = models.load_recognised(found[0])
     task = it.task
@@ -87,6 +89,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     answers, trivial, svm, of_fold = [], [], [], []
     for run in found:
         fold = corpus.fold(run.config["fold"])
+        check_unheard(corpus, fold, run)
         if run is not found[0]:
             it = models.load_recognised(run)
         test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
@@ -139,6 +142,23 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     if task.kind == "class":
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
     return report, list(table(task, tested, of_fold, truth, answer))
+
+
+def _subject(run: runs.Run) -> tuple:
+    settings = run.config["settings"]
+    return run.config["corpus"], run.config["task"], settings["track"], settings["track_config"]
+
+
+def check_unheard(corpus: Corpus, fold: Fold, run: runs.Run) -> None:
+    """Raises InputError when test speakers were heard in training and nobody allowed it: the folds have changed."""
+    allowed = set(run.config.get("heard_test_speakers", ()))  # with --transductive
+    allowed |= {runs.person(corpus.by_id[k]) for k in (*fold.train, *fold.dev)}  # of leaky folds, which say so
+    heard = set(runs.seen_test_people(corpus, fold, run.exposure)) - allowed
+    if heard:
+        raise InputError(
+            f"{run.folder}: trained on {len(heard)} test speakers of {fold.name} ({', '.join(sorted(heard)[:3])}). "
+            f"{corpus.folder} was prepared with other folds since. Fine-tune again, or prepare it as it was."
+        )
 
 
 def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str, Any]:

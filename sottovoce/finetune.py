@@ -293,7 +293,7 @@ def train_recogniser(
         start = validate(model) if held else {}
         state = training.fit(
             model,
-            steps.stretched(settings.time_stretch, settings.feature_stretch),
+            steps,
             settings.training,
             target=target,
             validate=validate if held else None,

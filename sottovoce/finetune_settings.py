@@ -33,16 +33,23 @@ class FineTuning:
     layer_decay: float = 1.0  # lr factor from each block to the one below it
     head_lr: float = 1.0  # lr factor of pooling and output layer
     freeze_blocks: int = 0  # blocks from the bottom (and the input) that stay as they are
-    time_masks: int = 2  # SpecAugment (arXiv:1904.08779) in time, masks per utterance
+    time_masks: int = 0  # SpecAugment (arXiv:1904.08779) in time, masks per utterance
     time_mask_s: float = 0.3  # longest, seconds
-    feature_masks: int = 2  # and in the features
+    feature_masks: int = 0  # and in the features
     feature_mask: float = 0.15  # longest, share of the features
-    time_stretch: float = 0.1  # up to exp(+-this) faster or slower
-    feature_stretch: float = 0.05  # up to exp(+-this) along the mel axis; only for features that have one
     dropout: float = 0.3  # of pooled features
     mixup: float = 0.0  # alpha of the Beta distribution (arXiv:1710.09412); 0 = off
     training: Training = field(
-        default_factory=lambda: Training(epochs=15, lr=3e-4, batch_rows=32, weight_decay=0.01, ema=0.99, patience=0)
+        default_factory=lambda: Training(
+            epochs=10,
+            min_updates=200,
+            lr=1e-3,
+            warmup=0.1,
+            batch_steps=800,
+            batch_rows=16,
+            weight_decay=0.01,
+            time_stretch=0.1,
+        )
     )
 
     def __post_init__(self) -> None:

@@ -226,6 +226,8 @@ class Recogniser:
             assert answer is not None
         assert answer is not None  # every recording is short, or long, or both
         label = self.names[int(answer.argmax())] if self.task.kind == "class" else ""
+        if speaker and speaker.alone:
+            short += ("; " if short else "") + "the only recording of its speaker: less certain for this model"
         found = Prediction(path, info.duration_s, tuple(self.names), answer, label, warning=short)
         if timeline and times is not None and course is not None:
             found.times_s, found.course = times, course
@@ -328,24 +330,28 @@ class _SpeakerStatistics:
 
     def __init__(self, recogniser: Recogniser, paths: Sequence[Path]):
         from sottovoce import audio
-        from sottovoce.data import Statistics
 
         self.frames = [
             recogniser.frames(audio.read(p, 0.0, min(LONGEST_S, audio.probe(p).duration_s))) for p in paths[:200]
         ]
-        self.statistics = Statistics.of(self.frames)
+        self.alone = len(paths) == 1
+        self.statistics = steps_of(recogniser.models[0], self.frames).fit_statistics()
         self._pooled: dict[int, Any] = {}
 
     def pooled(self, it: "Recognised") -> tuple[Any, Any]:
-        """Mean and deviation (P,) of the pooled features of one model."""
+        """Mean and deviation (P,) of the pooled features of one model.
+
+        A recording minus its own mean says nothing: a single one is standardised by the training part.
+        """
         import numpy as np
 
         from sottovoce import models
 
+        if self.alone:
+            return it.network.standardise.mean.numpy(), it.network.standardise.std.numpy()
         if id(it) not in self._pooled:
             rows = models.run_over(steps_of(it, self.frames, self.statistics), it.network.pooled)
-            std = np.maximum(rows.std(0), 1e-4) if len(rows) > 1 else np.ones(rows.shape[1], np.float32)
-            self._pooled[id(it)] = rows.mean(0), std
+            self._pooled[id(it)] = rows.mean(0), np.maximum(rows.std(0), 1e-4)
         return self._pooled[id(it)]
 
 
@@ -370,11 +376,13 @@ def audio_files(places: Iterable[Path]) -> Iterator[Path]:
 
 def own_names(paths: Sequence[Path]) -> list[str]:
     """A file name for the timeline of each recording: its stem, numbered where several share one."""
-    seen: dict[str, int] = {}
-    names = []
+    names: list[str] = []
     for path in paths:
-        seen[path.stem] = seen.get(path.stem, 0) + 1
-        names.append(path.stem if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}")
+        name, k = path.stem, 1
+        while name in names:
+            k += 1
+            name = f"{path.stem}-{k}"
+        names.append(name)
     return names
 
 

@@ -76,9 +76,21 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
     full = []
     for text in assignments:
         key, eq, value = text.partition("=")
-        head, dot, rest = key.partition(".")
+        head, dot, rest = key.strip().partition(".")
         full.append(SHORT.get(head, head) + dot + rest + eq + value if dot else text)
-    return settings.parse_settings(plan, full)
+        if key.strip() in PARTS and value.strip() not in ("", getattr(plan, key.strip())):
+            option = f"--{key.strip()} {value.strip()}" if key.strip() in ("track", "backbone") else "another recipe"
+            raise InputError(
+                f"--set {text}: a part is not a setting; its own settings would stay those of "
+                f"{getattr(plan, key.strip())}. Use {option}."
+            )
+    try:
+        return settings.parse_settings(plan, full)
+    except InputError as error:
+        raise InputError(str(error).replace("_config", "")) from None  # as people type them
+
+
+PARTS = ("name", "track", "backbone", "objective")  # of a recipe that have settings of their own
 
 
 def show(plan: Recipe) -> str:

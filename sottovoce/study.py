@@ -80,11 +80,11 @@ def main(
     cells = plan_cells(plan, data, task, init, found, chosen, labels, seeds, fold, transductive)
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "
                f"{len({c.fold for c in cells})} folds.")  # fmt: skip
-    begin(output, plan, task, cells)
     jobs = jobs or os.cpu_count() or 1
     if dry_run:
         estimate(cells, plan, data, task, jobs)
         return
+    begin(output, plan, task, cells)
     run_cells(cells, plan, data.folder, task, output / "cells", jobs=jobs, quiet=quiet)
     result = collect(cells, plan, data, task, output / "cells", metric)
     save(output, result)
@@ -134,11 +134,13 @@ def plan_cells(
         folds = known or runs.choose_folds(corpus, None)
     else:
         folds = runs.choose_folds(corpus, fold)
+    totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
+    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
+    columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
     cells = []
-    for f in folds:
+    for k, f in enumerate(folds):
         weights = weights_for(init, corpus, f, transductive=transductive)
-        total = sum(task.has(corpus.by_id[k]) for k in f.train)
-        for share, n in enumerate(parse_label_counts(labels, total)):
+        for share, n in enumerate(column[k] for column in columns):
             for seed in range(seeds):
                 for arm in arms:
                     pre = weights.config["identity"] if weights and arm != "scratch" else "none"
@@ -171,12 +173,14 @@ def run_cells(
     """Every cell that has no result yet, `jobs` at a time in processes of one thread each."""
     import multiprocessing
     from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
 
     from sottovoce.progress import Bar
 
     folder.mkdir(parents=True, exist_ok=True)
-    left = [c for c in cells if not (folder / c.file).exists()]
-    if not left:
+    left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
+    if min(jobs, len(left)) < 2:
+        _run_here(left, len(cells), plan, Corpus.load(corpus), task, folder, quiet)
         return
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     before = {k: os.environ.get(k) for k in threads}
@@ -184,23 +188,49 @@ def run_cells(
     pool = ProcessPoolExecutor(
         min(jobs, len(left)), mp_context=multiprocessing.get_context("spawn"), initializer=_ready, initargs=(corpus,)
     )
+    workers: list[Any] = []
     try:
         with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
             waiting = {pool.submit(_run_cell, cell, plan, task, folder) for cell in left}
+            workers += (pool._processes or {}).values()  # the pool forgets them when it is shut down
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
                     bar.advance()
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
+        for process in workers:
             process.terminate()  # a cell is written whole or not at all
+        if isinstance(error, BrokenProcessPool):
+            raise InputError(
+                f"{folder}: a worker process died. Found no more than that; usually memory ran out. "
+                "Run it again with fewer --jobs: finished cells are kept."
+            ) from None
         raise
     finally:
         pool.shutdown()
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def _run_here(
+    left: Sequence[Cell], of: int, plan: "Recipe", corpus: Corpus, task: Task, folder: Path, quiet: bool
+) -> None:
+    """One cell after the other in this process, on one thread as a worker does it."""
+    import torch
+
+    from sottovoce.progress import Bar
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with Bar(of, "study", quiet=quiet, done=of - len(left)) as bar:
+            for cell in left:
+                _run_cell(cell, plan, task, folder, corpus)
+                bar.advance()
+    finally:
+        torch.set_num_threads(threads)
 
 
 _corpus: Corpus | None = None  # of a worker process
@@ -209,19 +239,30 @@ _corpus: Corpus | None = None  # of a worker process
 def _ready(folder: Path) -> None:
     global _corpus
     import signal
+    import threading
+    from multiprocessing import connection, parent_process
 
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = parent_process()
+    if parent is not None:  # a worker does not outlive a parent that was killed
+
+        def watch(sentinel: int) -> None:
+            connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
     torch.set_num_threads(1)
     _corpus = Corpus.load(folder)
 
 
-def _run_cell(cell: Cell, plan: "Recipe", task: Task, folder: Path) -> None:
+def _run_cell(cell: Cell, plan: "Recipe", task: Task, folder: Path, corpus: Corpus | None = None) -> None:
     import numpy as np
 
-    assert _corpus is not None
-    answer = train_and_test(cell, plan, _corpus, task)
+    corpus = corpus or _corpus
+    assert corpus is not None
+    answer = train_and_test(cell, plan, corpus, task)
     with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
         np.savez(out, answer=answer.astype(np.float32))
 
@@ -253,10 +294,14 @@ def collect(
     import numpy as np
 
     from sottovoce import baselines, metrics, statistics
+    from sottovoce.extract import track_store
 
     metric = metric or metrics.MAIN[task.kind]
+    store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     folds = list(dict.fromkeys(c.fold for c in cells))
-    tests = {f: [corpus.by_id[k] for k in corpus.fold(f).test if task.has(corpus.by_id[k])] for f in folds}
+    tests = {
+        f: [corpus.by_id[k] for k in corpus.fold(f).test if task.has(corpus.by_id[k]) and k in store] for f in folds
+    }
     everybody = [u for f in folds for u in tests[f]]
     truth, clusters = task.values(everybody), [runs.person(u) for u in everybody]
     seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})

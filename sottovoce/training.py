@@ -30,12 +30,15 @@ from sottovoce.progress import Bar
 @dataclass(frozen=True)
 class Config:
     epochs: int = 100
+    min_updates: int = 0  # more epochs where there is so little data that `epochs` make fewer updates
     lr: float = 1e-3  # peak
     warmup: float = 0.07  # share of all updates with rising lr, then a cosine down to 0
     weight_decay: float = 1e-4
     batch_steps: int = 8000  # most padded steps a batch
     batch_rows: int = 64  # most utterances a batch
     crop: int = 0  # longer utterances are cut to this many steps, elsewhere every epoch; 0 = never
+    time_stretch: float = 0.0  # augmentation: utterances up to exp(+-this) faster or slower
+    feature_stretch: float = 0.0  # and stretched along the mel axis; only for features that have one
     accumulate: int = 1  # batches per update
     clip: float = 1.0  # largest gradient norm; 0 = no clipping
     ema: float = 0.0  # decay per update of averaged weights; 0 = off
@@ -102,6 +105,7 @@ def fit(
     """
     from accelerate import Accelerator
 
+    data = data.stretched(config.time_stretch, config.feature_stretch)
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is ours: accelerate's is one for the whole life of a process
         log_with=tracker or None,
@@ -140,12 +144,19 @@ def fit(
             most=config.crop or None,
         )
 
-    updates = [math.ceil(len(plan(e)) / config.accumulate) for e in range(config.epochs)]
+    def updates_of(epochs: int) -> list[int]:
+        return [math.ceil(len(plan(e)) / config.accumulate) for e in range(epochs)]
+
+    epochs, validate_every, updates = config.epochs, config.validate_every, updates_of(config.epochs)
+    if 0 < sum(updates) < config.min_updates:
+        longer = math.ceil(config.min_updates / sum(updates))  # as many validations, further apart
+        epochs, validate_every = epochs * longer, validate_every * longer
+        updates = updates_of(epochs)
     total, done_before = sum(updates), np.concatenate([[0], np.cumsum(updates)])
     started, saved = time.monotonic() - state.seconds, time.monotonic()
     bar = Bar(total, label, quiet=quiet or not accelerator.is_main_process, done=state.update)
     stopped = bool(config.patience and state.stale >= config.patience)
-    while state.epoch < config.epochs and not stopped:
+    while state.epoch < epochs and not stopped:
         batches = plan(state.epoch)
         if before_epoch and state.update == done_before[state.epoch]:
             before_epoch()
@@ -206,7 +217,7 @@ def fit(
                     _save(folder, identity, model, optimiser, averaged, state)
         state.epoch += 1
         row = {"epoch": state.epoch, "update": state.update} | {k: float(np.mean(v)) for k, v in logs.items()}
-        if validate and (state.epoch % config.validate_every == 0 or state.epoch == config.epochs):
+        if validate and (state.epoch % validate_every == 0 or state.epoch == epochs):
             with _averaged(model, averaged):
                 model.eval()
                 row |= validate(model)
@@ -227,7 +238,7 @@ def fit(
         if (
             folder
             and accelerator.is_main_process
-            and (stopped or state.epoch == config.epochs or time.monotonic() - saved > config.save_every)
+            and (stopped or state.epoch == epochs or time.monotonic() - saved > config.save_every)
         ):
             saved = time.monotonic()
             _save(folder, identity, model, optimiser, averaged, state)
