@@ -148,6 +148,7 @@ class Steps:
         self.rate_hz = sources[0][0].rate_hz / frontend.pool  # steps per second
         self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
         self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
+        self.family: Steps = self  # whose recordings count for a speaker's statistics, see `subset`
         self._speakers: dict[tuple[str, str], Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
 
@@ -174,9 +175,8 @@ class Steps:
         if self.stretch and rng is not None:
             time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch)
             values = stretch(values, time, features)
-            filled = (
-                _between(filled[:, None].astype(np.float32), np.linspace(0, len(filled) - 1, len(values)))[:, 0] == 1
-            )
+            filled = _between(filled[:, None].astype(np.float32), _places(len(filled), time))[:, 0] == 1
+            values[~filled] = 0.0  # what is mixed with a missing frame is missing
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
 
     def _bounds(self, i: int) -> tuple[int, int]:
@@ -193,8 +193,9 @@ class Steps:
             u = self.utterances[i]
             key = (u.corpus, u.speaker or u.id)  # an unknown speaker is somebody of their own
             if key not in self._speakers:
-                mates = [k for k, v in enumerate(self.utterances) if (v.corpus, v.speaker or v.id) == key]
-                self._speakers[key] = self._own(mates)
+                family = self.family
+                mates = [k for k, v in enumerate(family.utterances) if (v.corpus, v.speaker or v.id) == key]
+                self._speakers[key] = family._own(mates)
             return self._speakers[key]
         if self.statistics is None:
             raise ValueError("normalise='corpus' needs statistics fitted on a training part")
@@ -205,6 +206,15 @@ class Steps:
         if any(np.any(self.raw(k)) for k in members):
             return Statistics.of(self.raw(k) for k in members)
         return Statistics(np.zeros(self.features, np.float32), np.ones(self.features, np.float32))
+
+    def subset(self, indices: Sequence[int]) -> "Steps":
+        """Some of the utterances; a speaker's statistics still come from all (labels are few, speech is not)."""
+        other = copy.copy(self)
+        other.utterances = [self.utterances[i] for i in indices]
+        other.stores = [self.stores[i] for i in indices]
+        other.bounds, other.lengths = self.bounds[list(indices)], self.lengths[list(indices)]
+        other.family = self.family
+        return other
 
     def stretched(self, time: float, features: float) -> "Steps":
         """The same utterances, but batches hold them stretched in time by up to exp(+-time) and along the
@@ -296,13 +306,17 @@ def stretch(values: np.ndarray, time: float, features: float) -> np.ndarray:
         features: above 1 moves formants down the mel axis; the axis is stretched about ten bins below its
             first, where the mel scale of Kaldi's filter bank reaches 0 Hz or so.
     """
-    frames, bins = values.shape
-    at = np.minimum(np.arange(max(round(frames / time), 1)) * time, frames - 1)
-    values = _between(values, at)
+    bins = values.shape[1]
+    values = _between(values, _places(len(values), time))
     if features != 1:
         column = np.clip((np.arange(bins) + 10) * features - 10, 0, bins - 1)
         values = _between(values.T, column).T
     return np.ascontiguousarray(values)
+
+
+def _places(frames: int, time: float) -> np.ndarray:
+    """Where in the original the frames of a stretched one are."""
+    return np.minimum(np.arange(max(round(frames / time), 1)) * time, frames - 1)
 
 
 def _between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -84,7 +84,8 @@ def main(
             recipe or "masked_timesteps", [data], track=track, backbone=backbone, settings=extra, seed=seed
         )
     else:
-        plan = recipes.override(recipes.from_dict(runs.parts(init, "pretrain")[0].config["settings"]), extra)
+        first = runs.parts(init, "pretrain")[0]
+        plan = recipes.override(recipes.from_dict(first.config["settings"], first.folder / "config.json"), extra)
         plan = recipes.seeded(plan, seed)
         for option, wanted, has in (("recipe", recipe, plan.name), ("track", track, plan.track),
                                     ("backbone", backbone, plan.backbone)):  # fmt: skip
@@ -147,6 +148,12 @@ def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: in
     return [pool[k] for k in sorted(nested_subsets(task.values(pool), counts, seed)[0])]
 
 
+def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
+    """The rest of a fold's training part: heard for statistics, its labels not looked at."""
+    labelled = {u.id for u in train}
+    return [corpus.by_id[k] for k in fold.train if k in store and k not in labelled]
+
+
 def finetune(
     plan: "Recipe",
     corpus: Corpus,
@@ -164,9 +171,11 @@ def finetune(
 ) -> None:
     """One fold into `folder`; nothing is done when the same one is finished there."""
     from sottovoce import models
+    from sottovoce.supervised import supervised_loss
 
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
+    rest = unlabelled(corpus, fold, store, train)
     if task.kind == "class":
         check_classes(corpus, fold, task, train)
     heard = runs.seen_test_people(corpus, fold, init.exposure) if init else []
@@ -193,18 +202,21 @@ def finetune(
         "labels": len(train),
         "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
         "seed": seed,
-        "exposure": sorted({runs.person(u) for u in train + dev} | (init.exposure if init else frozenset())),
+        "exposure": sorted({runs.person(u) for u in train + rest + dev} | (init.exposure if init else frozenset())),
         "heard_test_speakers": heard,
         "transductive": transductive,
     }
     earlier = models.load_pretrained(init) if init else None
     if earlier:
-        models.check_same_input(earlier, plan, store.dim)  # before anything is written
+        models.check_same_input(earlier, plan, store.dim)
+    # These refuse settings that do not fit, before anything is written.
+    supervised_loss(task, plan.finetune, task.values(train))
+    models.Network(models.build_backbone(plan, plan.frontend.dim(store.dim)), plan.finetune, task.outputs)
     if runs.begin(folder, config):
         return
     it, history = train_recogniser(
-        plan, task, store, train, dev, init=earlier, folder=folder, identity=config["identity"], tracker=tracker,
-        label=f"fine-tuning {fold.name}", quiet=quiet,
+        plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=config["identity"],
+        tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
     files.write_json(folder / "history.json", history)
     models.save_recognised(folder, it)  # last: it is what makes the run a finished one
@@ -239,6 +251,7 @@ def train_recogniser(
     train: Sequence[Utterance],
     dev: Sequence[Utterance],
     *,
+    unlabelled: Sequence[Utterance] = (),
     init: "Pretrained | None" = None,
     folder: Path | None = None,
     identity: str = "",
@@ -253,8 +266,9 @@ def train_recogniser(
     Args:
         store: the corpus's track.
         train, dev: labelled utterances; dev may be empty, then the first strength and the last epoch count.
-        init: pre-trained weights and the statistics they were trained with; None = random weights from the
-            seed, statistics from `train`.
+        unlabelled: the rest of the training part. Labels are scarce, speech is not: in both arms statistics
+            (of the input without `init`, of pooled features, of speakers) come from all of it.
+        init: pre-trained weights and the statistics they were trained with; None = random weights from the seed.
 
     Returns:
         The recogniser and its history: scores of the probe by strength, rows of the training log.
@@ -267,15 +281,16 @@ def train_recogniser(
 
     settings = plan.finetune
     torch.manual_seed(settings.training.seed)
+    everybody = [*train, *unlabelled]
     if init:
         models.check_same_input(init, plan, store.dim)
         statistics, backbone = init.statistics, init.backbone
     else:
         unit = Statistics(_zeros(store.dim), _zeros(store.dim) + 1)
-        statistics = Steps([(store, train)], plan.frontend, unit).fit_statistics()
+        statistics = Steps([(store, everybody)], plan.frontend, unit).fit_statistics()
         backbone = models.build_backbone(plan, plan.frontend.dim(store.dim))
     network = models.Network(backbone, settings, task.outputs)
-    steps = Steps([(store, train)], plan.frontend, statistics)
+    steps = Steps([(store, everybody)], plan.frontend, statistics).subset(range(len(train)))
     held = Steps([(store, dev)], plan.frontend, statistics) if dev else None
     target = task.values(train)
     truth = task.values(dev) if dev else None
@@ -344,13 +359,13 @@ def fit_probe(
     from sottovoce import models
 
     network.eval()
-    pooled = models.run_over(steps, network.pooled)
+    pooled = models.run_over(steps.family, network.pooled)
     network.standardise.fit(torch.from_numpy(pooled))
     if settings.embedding == "speaker":
-        mean, std = models.speaker_statistics(pooled, models.speakers(steps))
-        x = torch.from_numpy((pooled - mean) / std)
+        mean, std = models.speaker_statistics(pooled, models.speakers(steps.family))
+        x = torch.from_numpy((pooled - mean) / std)[: len(steps)]
     else:
-        x = network.standardise(torch.from_numpy(pooled))
+        x = network.standardise(torch.from_numpy(pooled[: len(steps)]))
     held_pooled = models.run_over(held, network.pooled) if held else None
     rows: list[dict[str, float]] = []
     best: tuple[float, Any, Any] | None = None

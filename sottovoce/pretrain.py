@@ -76,7 +76,7 @@ def main(
 
 
 def fold_names(corpora: list[Corpus], wanted: str | None) -> list[str]:
-    """Names of the runs to make. A name applies to every corpus that has a fold of that name."""
+    """Names of the runs to make. A name applies to every corpus that has such a fold; all others are heard whole."""
     known = list(dict.fromkeys(f.name for c in corpora for f in c.folds))
     if wanted == "none" or not known:
         return ["everybody"]
@@ -88,9 +88,6 @@ def fold_names(corpora: list[Corpus], wanted: str | None) -> list[str]:
     for name in names:
         if name not in known:  # left out of nothing, it would learn from everybody
             raise unknown_name(f"fold of {', '.join(str(c.folder) for c in corpora)}", name, known)
-    for corpus in corpora:
-        if corpus.folds and not any(f.name in names for f in corpus.folds):
-            corpus.fold(names[0])  # raises with the names there are
     return names
 
 

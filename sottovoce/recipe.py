@@ -1,7 +1,8 @@
 """A recipe: every setting of one system, nested so that `--set objective.span=9` reaches each of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from sottovoce import files, plugins, settings
@@ -114,16 +115,20 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def from_dict(values: dict[str, Any]) -> Recipe:
+def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Recipe:
     """The recipe that a run's config.json holds.
 
-    Raises InputError when a setting is not known to this version.
+    Raises InputError, which begins with `where`, when a setting is not known to this version.
     """
-    track = plugins.load("tracks", values["track"]).Config
-    backbone = plugins.load("backbones", values["backbone"]).Config
-    objective = plugins.load("objectives", values["objective"]).Config
-    tuning = dict(values["finetune"])
+    known = {f.name for f in fields(Recipe)}
+    if not isinstance(values, dict) or set(values) != known:
+        odd = ", ".join(sorted(set(values) ^ known))
+        raise InputError(f"{where}: settings of another version. Unknown or missing: {odd}. Make the run again.")
     try:
+        track = plugins.load("tracks", values["track"]).Config
+        backbone = plugins.load("backbones", values["backbone"]).Config
+        objective = plugins.load("objectives", values["objective"]).Config
+        tuning = dict(values["finetune"])
         tuning["training"] = _made(Training, tuning["training"])
         return Recipe(
             values["name"],
@@ -138,7 +143,9 @@ def from_dict(values: dict[str, Any]) -> Recipe:
             _made(FineTuning, tuning),
         )
     except (TypeError, KeyError) as error:
-        raise InputError(f"config.json: settings of another version. {error}. Make the run again.") from None
+        raise InputError(f"{where}: settings of another version. {error}. Make the run again.") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _made(kind: type, values: dict[str, Any]) -> Any:

@@ -98,8 +98,9 @@ def begin(folder: Path, config: dict[str, Any]) -> bool:
     """
     identity = config["identity"]
     if (folder / "config.json").exists():
-        found = files.read_json(folder / "config.json")
-        if found.get("identity") != identity:
+        found = Run.load(folder).config
+        begun = any((folder / name).exists() for name in ("model.safetensors", "last.safetensors", "best.safetensors"))
+        if begun and found.get("identity") != identity:  # a lone config.json is nothing to lose
             raise InputError(
                 f"{folder}: a run of another configuration. Differs in: {_difference(found, config)}. "
                 "Choose another -o, or delete the folder."

@@ -20,7 +20,7 @@ import typer
 
 from sottovoce import files, runs
 from sottovoce.corpus import Corpus
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 from sottovoce.task import Task
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ def main(
     extra = list(settings or [])
     if speaker_norm:
         extra += ["frontend.normalise=speaker", "finetune.embedding=speaker"]
-    plan = recipes.override(recipes.from_dict(found[0].config["settings"]), extra)
+    plan = recipes.override(recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json"), extra)
     check_speakers(data, plan)
+    check_metric(metric, data, task)
     track_store(data, plan.track, asdict(plan.track_config), quiet=quiet)
     cells = plan_cells(plan, data, task, init, found, chosen, labels, seeds, fold, transductive)
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "
@@ -90,6 +91,16 @@ def main(
     save(output, result)
     show(result)
     typer.echo(f"Report: {output / 'report.html'}")
+
+
+def check_metric(metric: str, corpus: Corpus, task: Task) -> None:
+    """Raises InputError when the task has no such score; better now than after the last cell."""
+    from sottovoce import metrics
+
+    truth = task.values([u for u in corpus.utterances if task.has(u)][:1])
+    known = metrics.scores(task, truth, truth)
+    if metric and metric not in known:
+        raise unknown_name("--metric", metric, known)
 
 
 @dataclass(frozen=True)
@@ -272,7 +283,7 @@ def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "n
     from sottovoce import models, recipe
     from sottovoce.data import Steps
     from sottovoce.extract import track_store
-    from sottovoce.finetune import select, train_recogniser
+    from sottovoce.finetune import select, train_recogniser, unlabelled
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = corpus.fold(cell.fold)
@@ -282,7 +293,8 @@ def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "n
     if cell.arm == "probe":
         own = replace(own, finetune=replace(own.finetune, mode="frozen"))
     init = models.load_pretrained(runs.Run.load(cell.init)) if cell.init != "none" else None
-    it, _ = train_recogniser(own, task, store, train, dev, init=init)
+    rest = unlabelled(corpus, fold, store, train)
+    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, init=init)
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
     return models.predict(it, Steps([(store, test)], own.frontend, it.statistics))
 

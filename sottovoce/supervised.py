@@ -27,11 +27,11 @@ class Supervised(nn.Module):
         self.network, self.settings, self.frontend, self.rate_hz = network, settings, steps.frontend, steps.rate_hz
         self.outputs = task.outputs
         self.loss = supervised_loss(task, settings, target)
-        self.steps = steps
+        self.everybody = steps.family  # speakers are known from all their recordings, labelled or not
         if settings.embedding == "speaker":
-            names = models.speakers(steps)
+            names = models.speakers(self.everybody)
             people = sorted(set(names))
-            self.place = {u.id: people.index(n) for u, n in zip(steps.utterances, names, strict=True)}
+            self.place = {u.id: people.index(n) for u, n in zip(self.everybody.utterances, names, strict=True)}
             self.people = torch.tensor([people.index(n) for n in names])
             self.register_buffer("speaker_mean", torch.zeros(len(people), network.pooling.dim))
             self.register_buffer("speaker_std", torch.ones(len(people), network.pooling.dim))
@@ -42,8 +42,8 @@ class Supervised(nn.Module):
         Buffers, so that a resumed epoch goes on with those it began with.
         """
         self.network.eval()
-        pooled = models.run_over(self.steps, self.network.pooled, self.speaker_mean.device)
-        mean, std = models.speaker_statistics(pooled, models.speakers(self.steps))
+        pooled = models.run_over(self.everybody, self.network.pooled, self.speaker_mean.device)
+        mean, std = models.speaker_statistics(pooled, models.speakers(self.everybody))
         self.speaker_mean[self.people] = torch.from_numpy(mean).to(self.speaker_mean)
         self.speaker_std[self.people] = torch.from_numpy(std).to(self.speaker_std)
 

@@ -94,7 +94,7 @@ def fit(
         validate: called with the (averaged) model after each epoch; its `metric` chooses the best weights.
             Without it the last weights are kept.
         baseline: score of the weights as they come; they are kept unless an epoch does better.
-        before_epoch: called when an epoch begins; what it computes must be kept in the model's buffers.
+        before_epoch: called when an epoch begins after a validation; what it computes must be kept in buffers.
         lr_scale: parameter name -> factor on the learning rate; 0 freezes.
         folder: where best.safetensors, last.safetensors and log.jsonl go; None keeps everything in memory.
         identity: digest of everything that decides the result; a checkpoint of another one is refused.
@@ -158,7 +158,8 @@ def fit(
     stopped = bool(config.patience and state.stale >= config.patience)
     while state.epoch < epochs and not stopped:
         batches = plan(state.epoch)
-        if before_epoch and state.update == done_before[state.epoch]:
+        fresh = state.update == done_before[state.epoch] and state.epoch % validate_every == 0
+        if before_epoch and fresh:
             before_epoch()
         model.train()
         logs: dict[str, list[float]] = {}

@@ -1,0 +1,44 @@
+"""A track store in memory and the steps made of it: what the tests of the middle learn from."""
+
+import numpy as np
+
+from sottovoce.corpus import Utterance
+from sottovoce.data import Frontend, Statistics, Steps
+
+
+class ToyStore(dict):
+    """utterance id -> (T, F) float32; notes which rows were asked for."""
+
+    def __init__(self, arrays, rate_hz=100.0):
+        super().__init__({k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()})
+        self.rate_hz, self.dim = rate_hz, next(iter(self.values())).shape[1]
+        self.lengths = {k: len(v) for k, v in self.items()}
+        self.read = []
+
+    def __getitem__(self, key):
+        self.read.append(key)
+        return super().__getitem__(key)
+
+    @property
+    def utterances(self):
+        """Speakers alternate: u0 of s0, u1 of s1, u2 of s0, ..."""
+        return [Utterance(key, "toy", "", speaker=f"s{k % 2}") for k, key in enumerate(self)]
+
+
+def waves(n=8, features=6, shortest=12, longest=40, seed=0):
+    """Utterances one can learn from: slow sinusoids in all features, so that a frame's neighbours tell of it."""
+    rng = np.random.default_rng(seed)
+    mix = rng.standard_normal((3, features))
+    arrays = {}
+    for k in range(n):
+        length = int(rng.integers(shortest, longest + 1))
+        phase = np.arange(length)[:, None] * rng.uniform(0.05, 0.4, 3) + rng.uniform(0, 6, 3)
+        arrays[f"u{k}"] = np.sin(phase) @ mix + 0.05 * rng.standard_normal((length, features))
+    return ToyStore(arrays)
+
+
+def steps_of(store, statistics=None, **frontend):
+    """All utterances of a store as steps, with statistics of all of them."""
+    frontend = Frontend(**({"pool": 1} | frontend))
+    steps = Steps([(store, store.utterances)], frontend, Statistics(np.zeros(store.dim), np.ones(store.dim)))
+    return Steps([(store, store.utterances)], frontend, statistics or steps.fit_statistics())
