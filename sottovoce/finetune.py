@@ -78,7 +78,7 @@ def main(
     if mode:
         extra.append(f"finetune.mode={mode}")
     if speaker_norm:
-        extra += ["frontend.normalise=speaker", "finetune.embedding=speaker"]
+        extra.append("finetune.embedding=speaker")
     if init == "none":
         plan = recipes.resolve(
             recipe or "masked_timesteps", [data], track=track, backbone=backbone, settings=extra, seed=seed
@@ -103,6 +103,7 @@ def main(
             typer.echo(f"{output / f.name}: {n} labels, {len(f.dev)} dev, {len(f.test)} test utterances, init {init}.")
         return
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+    plan = recipes.on_clock(plan, store.rate_hz)
     for f in folds:
         finetune(
             plan, data, store, f, task, output / f.name, init=weights[f.name], labels=labels, seed=seed,
@@ -187,6 +188,7 @@ def finetune(
                 "task": asdict(task),
                 "train": [u.id for u in train],
                 "dev": [u.id for u in dev],
+                "unlabelled": [u.id for u in rest],
                 "audio": corpus.info.get("audio_digest", ""),
                 "init": init.config["identity"] if init else None,
                 "seed": seed,
@@ -209,9 +211,9 @@ def finetune(
     earlier = models.load_pretrained(init) if init else None
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
-    # These refuse settings that do not fit, before anything is written.
-    supervised_loss(task, plan.finetune, task.values(train))
-    models.Network(models.build_backbone(plan, plan.frontend.dim(store.dim)), plan.finetune, task.outputs)
+    supervised_loss(
+        task, plan.finetune, task.values(train)
+    )  # refuses a loss that does not fit before anything is written
     if runs.begin(folder, config):
         return
     it, history = train_recogniser(

@@ -20,13 +20,13 @@ class FineTuning:
     (LP-FT, Kumar et al. 2022, arXiv:2202.10054)."""
 
     mode: str = "full"  # "full", or "frozen": the probe alone
-    depth: int = 0  # blocks of the backbone that are used; 0 = all
+    depth: int = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
     use: str = "concat"  # layers: "concat", "weighted" (learned sum) or "last"
     pool: str = "dynamics"  # over time: mean, deviation and deviation of change; or "statistics", "mean", "attentive"
     embedding: str = (
         "corpus"  # pooled features standardised by the training part, or by each "speaker"'s own recordings
     )
-    strengths: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # of the probe's L2; dev chooses
+    strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the probe's L2; dev chooses
     loss: str = "auto"  # "ce" for classes, "l1" for numbers; or "huber", "ccc"
     class_weights: bool = True  # inverse class frequency in the training part
     label_smoothing: float = 0.1
@@ -42,12 +42,13 @@ class FineTuning:
     training: Training = field(
         default_factory=lambda: Training(
             epochs=10,
-            min_updates=200,
+            min_updates=150,
             lr=1e-3,
             warmup=0.1,
             batch_steps=800,
             batch_rows=16,
             weight_decay=0.01,
+            ema=0.98,
             time_stretch=0.1,
         )
     )

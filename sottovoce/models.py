@@ -88,11 +88,8 @@ class Network(nn.Module):
     def __init__(self, backbone: nn.Module, settings: "FineTuning", outputs: int):
         super().__init__()
         self.backbone = backbone
-        blocks = getattr(backbone, "blocks", None)
-        if settings.depth and blocks is not None:
-            if settings.depth > len(blocks):
-                raise InputError(f"finetune.depth: the backbone has {len(blocks)} blocks. Found {settings.depth}.")
-            backbone.blocks = blocks[: settings.depth]
+        if settings.depth:
+            backbone.blocks = backbone.blocks[: settings.depth]
         layers = len(backbone.blocks) + 1
         self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
         self.standardise = heads.Standardise(self.pooling.dim)

@@ -133,11 +133,12 @@ def pretrain(
     """
     import torch
 
-    from sottovoce import models, training
+    from sottovoce import models, recipe, training
     from sottovoce.data import Steps
     from sottovoce.extract import track_store
 
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
+    plan = recipe.on_clock(plan, stores[0].rate_hz)
     train, heldout = parts(corpora, fold)
     train = [[u for u in part if u.id in store] for part, store in zip(train, stores, strict=True)]
     heldout = [[u for u in part if u.id in store] for part, store in zip(heldout, stores, strict=True)]

@@ -62,6 +62,13 @@ def seeded(plan: Recipe, seed: int) -> Recipe:
     )
 
 
+def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
+    """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
+    if rate_hz >= 10:
+        return plan
+    return replace(plan, frontend=replace(plan.frontend, pool=1))
+
+
 def common_track(corpora: Sequence[Corpus]) -> str:
     """ "" where all corpora are audio; the encoded track where all come with one."""
     kinds = {tuple(c.info.get("tracks") or ()) for c in corpora}

@@ -73,7 +73,7 @@ def main(
     found = runs.parts(init, "pretrain")
     extra = list(settings or [])
     if speaker_norm:
-        extra += ["frontend.normalise=speaker", "finetune.embedding=speaker"]
+        extra.append("finetune.embedding=speaker")
     plan = recipes.override(recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json"), extra)
     check_speakers(data, plan)
     check_metric(metric, data, task)

@@ -293,6 +293,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     with files.atomic(path) as temporary:
         try:
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+            temporary.chmod(0o644)  # safetensors keeps them to their owner
         except SafetensorError as error:  # what it makes of every error of the system
             raise OSError(str(error)) from error
 
