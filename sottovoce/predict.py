@@ -466,16 +466,21 @@ def write(path: Path, results: Sequence[Prediction]) -> None:
 
 def draw(result: Prediction, base: Path) -> None:
     """base.csv, base.json, base.svg, base.png, base.html of one recording's timeline."""
+    import numpy as np
+
     from sottovoce import report
     from sottovoce.evaluate import write_table
 
+    times, course = result.times_s, result.course
+    if course is not None and len(course) == 1:  # one window holds for the whole recording: a line, not a dot
+        times, course = np.array([0.0, result.duration_s]), course.repeat(2, axis=0)
     page = files.plain(
         {
             "path": str(result.path),
             "duration_s": result.duration_s,
             "classes": result.names,
-            "times_s": result.times_s,
-            "probabilities": result.course,
+            "times_s": times,
+            "probabilities": course,
             "label": result.label,
             "confidence": result.confidence,
             "segments": result.segments,
