@@ -116,16 +116,34 @@ class Corpus:
                     f"{folder / 'manifest.csv'}: no column {', '.join(missing)}. Found: {found}. "
                     "Run `sottovoce prepare` again."
                 )
-            utterances = tuple(_from_row(row, kinds) for row in rows)
-        folds = tuple(
-            Fold(f["name"], f["group"], tuple(f["train"]), tuple(f["dev"]), tuple(f["test"]))
-            for f in files.read_json(folder / "folds.json")
-        )
+            try:
+                utterances = tuple(_from_row(row, kinds) for row in rows)
+            except ValueError as error:
+                raise InputError(
+                    f"{folder / 'manifest.csv'}: damaged in line {rows.line_num}. {error}. Run `sottovoce prepare` again."
+                ) from None
+        try:
+            folds = tuple(
+                Fold(f["name"], f["group"], tuple(f["train"]), tuple(f["dev"]), tuple(f["test"]))
+                for f in files.read_json(folder / "folds.json")
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{folder / 'folds.json'}: no folds. {error}. Run `sottovoce prepare` again.") from None
+        ids = {u.id for u in utterances}
+        lost = [k for f in folds for side in (f.train, f.dev, f.test) for k in side if k not in ids]
+        if lost:
+            raise InputError(
+                f"{folder / 'folds.json'}: names {len(lost)} utterances that manifest.csv has not, e.g. {lost[0]}. "
+                "Run `sottovoce prepare` again."
+            )
         classes = {label: tuple(names) for label, names in classes.items()}
         return cls(folder, name, root, utterances, folds, kinds, classes, info)
 
 
 def _from_row(row: dict[str, str], kinds: dict[str, Kind]) -> Utterance:
+    """Raises ValueError for a row that is cut off or holds words where numbers belong."""
+    if None in row.values():
+        raise ValueError(f"Found {sum(v is not None for v in row.values())} of {len(row)} columns")
     labels: dict[str, Label] = {
         key: float(row[key]) if kind == "number" else row[key] for key, kind in kinds.items() if row[key] != ""
     }

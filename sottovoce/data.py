@@ -148,7 +148,7 @@ class Steps:
         self.rate_hz = sources[0][0].rate_hz / frontend.pool  # steps per second
         self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
         self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
-        self.family: Steps = self  # whose recordings count for a speaker's statistics, see `subset`
+        self._parent: Steps | None = None  # see `subset`
         self._speakers: dict[tuple[str, str], Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
 
@@ -207,13 +207,18 @@ class Steps:
             return Statistics.of(self.raw(k) for k in members)
         return Statistics(np.zeros(self.features, np.float32), np.ones(self.features, np.float32))
 
+    @property
+    def family(self) -> "Steps":
+        """All utterances whose recordings count for a speaker's statistics."""
+        return self if self._parent is None else self._parent
+
     def subset(self, indices: Sequence[int]) -> "Steps":
         """Some of the utterances; a speaker's statistics still come from all (labels are few, speech is not)."""
         other = copy.copy(self)
         other.utterances = [self.utterances[i] for i in indices]
         other.stores = [self.stores[i] for i in indices]
         other.bounds, other.lengths = self.bounds[list(indices)], self.lengths[list(indices)]
-        other.family = self.family
+        other._parent = self.family
         return other
 
     def stretched(self, time: float, features: float) -> "Steps":

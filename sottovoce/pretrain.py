@@ -457,5 +457,5 @@ def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str) -> None:
     parameters = sum(p.numel() for p in objective.backbone.parameters())
     typer.echo(
         f"{say}; {parameters / 1e6:.2f} M parameters; {len(batches)} batches x {t.epochs} epochs: "
-        f"about {seconds / 60:.0f} min on {runs.hardware()}. Nothing was written."
+        f"about {seconds / 60:.0f} min on {runs.hardware()}. No weights were written."
     )

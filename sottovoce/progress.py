@@ -1,5 +1,6 @@
 """A progress bar on standard error; a plain line now and then where nobody is watching a terminal."""
 
+import atexit
 import sys
 import time
 
@@ -25,6 +26,7 @@ class Bar:
                 console=Console(stderr=True),
             )
             self.rich.start()
+            atexit.register(self.close)  # an error or Ctrl-C must not leave the cursor hidden
             self.task = self.rich.add_task(label, total=total, completed=done, figures="")
 
     def advance(self, steps: int = 1, **figures: float) -> None:

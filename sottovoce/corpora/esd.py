@@ -1,4 +1,4 @@
-"""ESD: 20 speakers, English and Mandarin, 5 emotions, 350 parallel sentences (Emotional Speech Database).
+"""ESD: 20 speakers, English and Mandarin, 5 emotions, 350 parallel sentences.
 
 Source:   https://github.com/HLTSingapore/Emotional-Speech-Data (on request).
 Licence:  research only.

@@ -1,4 +1,4 @@
-"""IEMOCAP: 10 actors in 5 dyadic sessions, English, scripted and improvised; emotions, valence, arousal, dominance.
+"""IEMOCAP: 10 actors in 5 sessions, English; emotions, valence, arousal, dominance.
 
 Source:   https://sail.usc.edu/iemocap (on request), official release: Session1..5/dialog/EmoEvaluation/*.txt and
           Session*/sentences/wav/<dialogue>/<turn>.wav.

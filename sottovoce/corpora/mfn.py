@@ -1,4 +1,4 @@
-"""MFN: ICT-MMMO and YouTube opinion videos as 20 steps of 74 COVAREP features, word-aligned averages in .h5 files.
+"""MFN: ICT-MMMO and YouTube opinion videos as 20 word-aligned steps of 74 COVAREP features (.h5).
 
 Source:   https://github.com/pliang279/MFN, folders `new_data/mmmo` and `new_data/youtube`. In each,
           `audio_{train,valid,test}.h5` (dataset d1, n x 20 x 74) and `y_{train,valid,test}.h5` (d1). DIR is one of

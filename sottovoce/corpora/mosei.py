@@ -1,4 +1,4 @@
-"""CMU-MOSEI: 23,259 segments of opinion videos, six emotion intensities and sentiment, as COVAREP features.
+"""CMU-MOSEI: 23,259 opinion segments, six emotion intensities and sentiment, COVAREP features.
 
 Source:   `.csd` files of the CMU Multimodal SDK (CMU_MOSEI_COVAREP.csd, CMU_MOSEI_Labels.csd) or any mirror; files
           are recognised by root name and width. Audio is not needed.

@@ -1,4 +1,4 @@
-"""TESS: 2 actresses, English, 7 emotions, 200 words after "Say the word" (Toronto emotional speech set).
+"""TESS: 2 actresses, English, 7 emotions, 200 words after "Say the word" (Toronto).
 
 Source:   https://doi.org/10.5683/SP2/E8H2MF (University of Toronto; the archive is made on request, so it has no
           checksum and is not downloaded here).

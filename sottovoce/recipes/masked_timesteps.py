@@ -1,4 +1,4 @@
-"""Masked timesteps (arXiv:2307.12343): reconstruct hidden steps, fine-tune on N labels, compare with scratch.
+"""Masked timesteps (arXiv:2307.12343): reconstruct hidden steps, fine-tune, compare with scratch.
 
 Nimitsurachat & Washington, "Self-Supervised Learning for Audio-Based Emotion Recognition" (2023; AI 2024, 5(1), 11),
 on CMU-MOSEI's 74-d COVAREP features.

@@ -1,4 +1,4 @@
-"""COVAREP: 74 voice-source and spectral features at 100 Hz, as shipped with CMU-MOSI, CMU-MOSEI and others.
+"""COVAREP: 74 voice-source and spectral features at 100 Hz, as shipped with CMU-MOSI and -MOSEI.
 
 F0 and voicing, glottal source, mel cepstrum of the true envelope, and phase distortion, one row every 10 ms
 (Degottex, Kane, Drugman, Raitio & Scherer, "COVAREP: a collaborative voice analysis repository for speech

@@ -1,4 +1,4 @@
-"""eGeMAPS: 25 hand-made voice descriptors at 100 Hz by openSMILE (loudness, spectrum, pitch, jitter, formants).
+"""eGeMAPS: 25 hand-made voice descriptors at 100 Hz by openSMILE (loudness, pitch, formants ...).
 
 The low-level descriptors of the extended Geneva minimalistic set, version 02 (Eyben et al., IEEE Trans.
 Affective Computing 7(2), 2016), and its utterance-level functionals for baselines.

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients, compatible with Kaldi: 13 of 23 mel bins, liftered, optional deltas.
+"""Mel-frequency cepstral coefficients as Kaldi's: 13 of 23 mel bins, liftered, optional deltas.
 
 The cosine transform (DCT-II, orthonormal) of the log-mel energies of `_kaldi.py`, scaled by the lifter
 1 + 11 sin(pi k / 22) as Kaldi's `compute-mfcc-feats`. Column 0 is the mean log energy of the filters, or

@@ -1,0 +1,186 @@
+"""The command line: help without torch, names, versions, settings that round-trip, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sottovoce import cli, plugins
+
+VERBS = list(cli.VERBS)
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """Help of every verb, and the heavy modules that were imported to print it, from one fresh process."""
+    program = f"""
+import io, json, sys
+from contextlib import redirect_stdout
+from sottovoce import cli
+found = {{}}
+for verb in {VERBS!r} + [""]:
+    sys.argv = ["sottovoce", *([verb] if verb else []), "--help"]
+    with redirect_stdout(io.StringIO()) as text:
+        try:
+            cli.run()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+    found[verb] = [code, text.getvalue()]
+heavy = [m for m in ("torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate") if m in sys.modules]
+print(json.dumps([found, heavy]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_every_verb_has_help(helps, verb):
+    code, text = helps[0][verb]
+    assert not code
+    assert "Usage: sottovoce" in text
+    if verb:
+        assert cli.VERBS[verb].split(".")[0] in " ".join(text.split())
+    else:
+        assert all(name in text for name in VERBS)
+
+
+def test_help_costs_no_heavy_import(helps):
+    assert helps[1] == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("pretrain", ["--fold", "--track", "--set", "-o", "default: the recipe's", "test (and dev) speakers"]),
+        ("finetune", ["--init", "--fold", "--labels", "--transductive", "--speaker-norm", "count or a percentage"]),
+        ("evaluate", ["--opensmile", "default: the run"]),
+        ("study", ["--labels", "--seeds", "--arms", "[default: 5;", "1%,5%,10%,25%,50%,100%", "percentages"]),
+        ("predict", ["--timeline", "seconds heard at a time", "[default: 3.0;", "--skip-broken"]),
+        ("extract", ["--track", "--overwrite", "[default: fbank]"]),
+        ("prepare", ["--map", "--drop", "--folds", "--download"]),
+        ("demo", ["--data", "[default: 12;"]),
+    ],
+)
+def test_help_names_options_units_and_defaults(helps, verb, words):
+    text = " ".join(helps[0][verb][1].split())
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("list", "demo")])
+def test_help_shows_an_example_or_where_the_result_goes(helps, verb):
+    text = helps[0][verb][1]
+    assert "Example" in text or "Writes" in text
+
+
+def test_version_is_that_of_the_package(sottovoce):
+    from importlib.metadata import version
+
+    found = sottovoce("--version")
+    assert (found.code, found.out.strip()) == (0, f"sottovoce {version('sottovoce')}")
+
+
+@pytest.mark.parametrize("folder", plugins.FOLDERS)
+def test_list_shows_every_name_with_its_first_line(sottovoce, folder):
+    found = sottovoce("list", folder)
+    assert found.code == 0
+    names = plugins.names(folder)
+    assert [line.split()[0] for line in found.out.splitlines()] == names
+    assert all(len(line.split()) > 2 for line in found.out.splitlines())
+
+
+def test_list_alone_shows_every_folder(sottovoce):
+    out = sottovoce("list").out
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == list(plugins.FOLDERS)
+
+
+def test_list_of_something_else_names_the_closest(sottovoce):
+    assert "Did you mean 'tracks'?" in sottovoce("list", "track").complaint
+
+
+def test_an_unknown_verb_or_option_exits_with_two(sottovoce):
+    assert sottovoce("pretain").code == 2
+    assert sottovoce("pretrain", "--fodl", "x").code == 2
+    assert sottovoce("study", "x").code == 2  # no -o, no --init
+
+
+def test_the_installed_commands_exit_code_reaches_the_shell(process):
+    child = process("list", "nonsense")
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert err.count("\n") == 1
+    assert err.startswith("sottovoce: unknown kind 'nonsense'.")
+
+
+def settings_of(text):
+    return dict(line.split(" = ", 1) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("more", [[], ["--backbone", "gru"], ["--track", "mfcc"], ["--set", "objective.span=9"]])
+def test_printed_settings_are_settings(sottovoce, corpus, tmp_path, more):
+    """What --print-config shows, given back through --set, gives what --print-config showed."""
+    base = ["pretrain", "masked_timesteps", corpus, "-o", tmp_path / "run", "--print-config"]
+    shown = sottovoce(*base, *more)
+    assert shown.code == 0
+    parts = [word for word in more if word != "--set" and "=" not in word]
+    again = sottovoce(*base, *parts, *(word for line in shown.out.splitlines() for word in ("--set", line)))
+    assert (again.code, again.err) == (0, "")
+    assert again.out == shown.out
+    assert not (tmp_path / "run").exists()
+
+
+def test_set_changes_one_setting_and_no_other(sottovoce, corpus, tmp_path):
+    base = ["pretrain", "masked_timesteps", corpus, "-o", tmp_path / "run", "--print-config"]
+    before, after = settings_of(sottovoce(*base).out), settings_of(sottovoce(*base, "--set", "training.clip=7.5").out)
+    assert {k for k in before if before[k] != after[k]} == {"training.clip"}
+    assert after["training.clip"] == "7.5"
+
+
+def test_finetune_prints_the_settings_of_its_pretraining(sottovoce, corpus, pretrained, tmp_path):
+    found = sottovoce(
+        "finetune", corpus, "--init", pretrained, "-o", tmp_path / "x", "--speaker-norm", "--print-config"
+    )
+    shown = settings_of(found.out)
+    assert (shown["backbone.width"], shown["track.bins"]) == ("32", "40")
+    assert (shown["frontend.normalise"], shown["finetune.embedding"]) == ("corpus", "speaker")
+
+
+def test_a_dry_run_tells_and_writes_nothing(sottovoce, corpus, pretrained, tiny, tmp_path):
+    few = [word for setting in tiny for word in ("--set", setting)]
+    pre = sottovoce("pretrain", "masked_timesteps", corpus, "-o", tmp_path / "pre", "--dry-run", "-q", *few)
+    assert pre.code == 0
+    assert "parameters" in pre.out
+    assert "min on" in pre.out
+    tune = sottovoce("finetune", corpus, "--init", pretrained, "--labels", "50%", "-o", tmp_path / "ft", "--dry-run")
+    assert "20 labels, 20 dev, 20 test" in tune.out
+    curve = sottovoce(
+        *("study", corpus, "--init", pretrained, "--labels", "10,100%", "--seeds", 2, "-o", tmp_path / "study"),
+        *("--fold", "fold1", "--dry-run", "-q"),
+    )
+    assert curve.code == 0, curve.err
+    assert "12 cells" in curve.out
+    assert "min with" in curve.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["emodb", "savee", "tess", "cremad", "mosei", "folder"])
+def test_the_demo_knows_a_corpus_by_its_files(name, tmp_path):
+    import csd_layouts
+    import layouts
+
+    from sottovoce import demo
+
+    make = csd_layouts.mosei if name == "mosei" else getattr(layouts, name)
+    make(tmp_path / "data")
+    assert demo.recognise(tmp_path / "data") == name
+
+
+def test_the_demo_refuses_what_is_no_corpus(sottovoce, tmp_path):
+    assert "no such folder" in sottovoce("demo", "--data", tmp_path / "nowhere", "-o", tmp_path / "o", "-q").complaint
+    (tmp_path / "empty").mkdir()
+    line = sottovoce("demo", "--data", tmp_path / "empty", "-o", tmp_path / "o", "-q").complaint
+    assert "no corpus recognised" in line
+    assert "--corpus" in line
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,381 @@
+"""Prediction: what was heard in evaluation is heard again in a file, whatever its rate, length and container."""
+
+import csv
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sottovoce import audio, finetune, predict
+from sottovoce import load as sottovoce_load
+from sottovoce.corpus import Corpus
+from sottovoce.errors import InputError
+from sottovoce.track import Track
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def recogniser(finetuned):
+    """One fold's model, whose test speakers are spk01 and spk02."""
+    return predict.load(finetuned / "fold1")
+
+
+@pytest.fixture(scope="module")
+def clips(corpus):
+    """emotion -> recordings of fold1's test speakers."""
+    data = Corpus.load(corpus)
+    found: dict[str, list[Path]] = {}
+    for k in data.fold("fold1").test:
+        u = data.by_id[k]
+        found.setdefault(str(u.labels["emotion"]), []).append(data.root / u.path)
+    return found
+
+
+def write(path, samples, rate=RATE, **kind):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, **kind)
+    return path
+
+
+def said(clips, emotion, seconds):
+    """Somebody saying one emotion for some seconds, recordings repeated."""
+    wave = np.concatenate([audio.read(p).values for p in clips[emotion]])
+    return np.resize(wave, round(seconds * RATE))
+
+
+def rows_of(path):
+    with open(path, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+# ---------------------------------------------------------------------------------------------- the same answers
+
+
+def test_a_recording_gets_the_answer_of_the_evaluation(evaluated, corpus):
+    data = Corpus.load(corpus)
+    table = {r["id"]: r for r in rows_of(evaluated / "predictions.csv")}
+    ids = data.fold("fold2").test[:6]
+    model = predict.load(evaluated / "fold2")
+    for k, found in zip(ids, model.predict([data.root / data.by_id[k].path for k in ids]), strict=True):
+        for name, p in zip(found.names, found.answer, strict=True):
+            assert float(table[k][f"p_{name}"]) == pytest.approx(p, abs=1e-4)
+        assert found.label == table[k]["predicted"]
+
+
+def test_three_lines_are_enough(finetuned, clips):
+    recogniser = sottovoce_load(finetuned)
+    (found,) = recogniser.predict([str(clips["sad"][0])])
+    assert found.label in found.names
+    assert found.answer.sum() == pytest.approx(1, abs=1e-5)
+    assert found.confidence == found.answer.max()
+
+
+def test_several_folds_vote_with_their_mean(finetuned, clips):
+    path = clips["angry"][0]
+    alone = [predict.load(finetuned / f"fold{k}").predict([path])[0].answer for k in (1, 2, 3, 4)]
+    together = predict.load(finetuned).predict([path])[0].answer
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-5)
+
+
+def test_files_do_not_influence_each_other(recogniser, clips):
+    paths = [clips[e][0] for e in ("sad", "happy", "fear")]
+    together = recogniser.predict(paths)
+    for path, found in zip(paths, together, strict=True):
+        np.testing.assert_allclose(recogniser.predict([path])[0].answer, found.answer, atol=1e-5)
+
+
+def test_numbers_are_predicted_in_their_range(corpus, pretrained, clips, sottovoce, tmp_path):
+    run = tmp_path / "ft"
+    finetune.main(corpus, run, init=str(pretrained), target="valence,arousal", mode="frozen", quiet=True, jobs=1)
+    done = sottovoce("predict", run, clips["angry"][0], clips["sad"][0], "--timeline", "-o", tmp_path / "out.csv")
+    assert done.code == 0
+    angry, sad = rows_of(tmp_path / "out.csv")
+    assert float(angry["arousal"]) > float(sad["arousal"])
+    assert all(-1 <= float(r[name]) <= 1 for r in (angry, sad) for name in ("valence", "arousal"))
+    assert "label" not in angry
+    assert "arousal" in done.out
+
+
+# ---------------------------------------------------------------------------------------------- what it accepts
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels"),
+    [("a.flac", 16000, 1), ("b.wav", 8000, 1), ("c.wav", 48000, 2), ("d.ogg", 44100, 1), ("e.wav", 16000, 8)],
+)
+def test_rates_channels_and_containers_are_all_heard(recogniser, clips, tmp_path, name, rate, channels):
+    wave = audio.read(clips["sad"][0], rate_hz=rate).values
+    path = write(tmp_path / name, np.repeat(wave[:, None], channels, axis=1), rate)
+    (found,) = recogniser.predict([path])
+    assert found.duration_s == pytest.approx(len(wave) / rate)
+    assert np.isfinite(found.answer).all()
+    if rate >= 16000 and not name.endswith(".ogg"):
+        np.testing.assert_allclose(found.answer, recogniser.predict([clips["sad"][0]])[0].answer, atol=0.1)
+
+
+def test_a_twentieth_of_a_second_is_answered_with_a_warning(recogniser, sottovoce, finetuned, tmp_path):
+    path = write(tmp_path / "short.wav", 0.1 * np.random.default_rng(0).standard_normal(800))
+    (found,) = recogniser.predict([path], timeline=True)
+    assert np.isfinite(found.answer).all()
+    assert "shorter than 0.3 s" in found.warning
+    assert len(found.times_s) == 1
+    assert found.segments[0]["end"] == pytest.approx(0.05)
+    done = sottovoce("predict", finetuned / "fold1", path)
+    assert done.code == 0
+    assert "take the answer with care" in done.err
+
+
+def test_silence_gets_an_answer(recogniser, tmp_path):
+    (found,) = recogniser.predict([write(tmp_path / "silence.wav", np.zeros(RATE))])
+    assert np.isfinite(found.answer).all()
+
+
+def test_folders_are_searched_in_name_order(clips, tmp_path):
+    for name in ("b/2.wav", "a/1.flac", "b/.hidden.wav", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = list(predict.audio_files([tmp_path, tmp_path / "notes.txt"]))
+    assert found == [tmp_path / "a/1.flac", tmp_path / "b/2.wav", tmp_path / "notes.txt"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no audio files. Looked for .aac"):
+        list(predict.audio_files([tmp_path / "empty"]))
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda p: p, "no such file"),
+        (lambda p: p.write_text("hello, this is no sound") and p, "not an audio file"),
+        (lambda p: p.write_bytes(b"") or p, "empty|no samples|0 bytes|zero"),
+        (lambda p: write(p, np.full(RATE, np.nan, np.float32), subtype="FLOAT"), "NaN"),
+    ],
+)
+def test_what_cannot_be_heard_is_one_line_and_writes_nothing(sottovoce, finetuned, tmp_path, make, what):
+    import re
+
+    path = make(tmp_path / "clip.wav")
+    line = sottovoce("predict", finetuned / "fold1", path, "--timeline", "-o", tmp_path / "out.csv").complaint
+    assert line.startswith(str(path))
+    assert re.search(what, line), line
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_broken_files_are_skipped_by_name_only(sottovoce, finetuned, clips, tmp_path):
+    folder = tmp_path / "mixed"
+    write(folder / "good.wav", audio.read(clips["sad"][0]).values)
+    (folder / "bad.wav").write_text("no sound")
+    assert sottovoce("predict", finetuned / "fold1", folder).code == 2
+    done = sottovoce("predict", finetuned / "fold1", folder, "--skip-broken", "-o", tmp_path / "out.csv")
+    assert done.code == 0
+    assert [Path(r["path"]).name for r in rows_of(tmp_path / "out.csv")] == ["good.wav"]
+    assert f"skipped {folder / 'bad.wav'}" in done.err
+    (folder / "good.wav").unlink()
+    assert "nothing could be read" in sottovoce("predict", finetuned / "fold1", folder, "--skip-broken").complaint
+
+
+# ---------------------------------------------------------------------------------------------- tables and pages
+
+
+def test_tables_are_csv_or_json_and_hold_the_same(sottovoce, finetuned, clips, tmp_path):
+    paths = [clips["sad"][0], clips["happy"][0]]
+    for name in ("out.csv", "out.json"):
+        done = sottovoce("predict", finetuned / "fold1", *paths, "--window", "0.5", "-o", tmp_path / name)
+        assert done.code == 0
+    table, objects = rows_of(tmp_path / "out.csv"), json.loads((tmp_path / "out.json").read_text())
+    assert list(table[0]) == [
+        *("path", "duration_s", "label", "confidence"),
+        *("p_neutral", "p_happy", "p_sad", "p_angry", "p_fear"),
+    ]
+    for row, found in zip(table, objects, strict=True):
+        assert row["label"] == found["label"]
+        assert float(row["p_sad"]) == found["p_sad"]
+    assert [r["path"] for r in table] == list(map(str, paths))
+    assert all(row["label"] in done.out for row in table)
+    line = sottovoce("predict", finetuned / "fold1", paths[0], "-o", tmp_path / "out.txt").complaint
+    assert "Found .txt. Name a .csv or .json" in line
+
+
+def test_a_timeline_is_a_table_a_picture_and_a_page(sottovoce, finetuned, clips, tmp_path, monkeypatch):
+    words = ["--timeline", "--window", "0.4", "--hop", "0.2"]
+    done = sottovoce("predict", finetuned / "fold1", clips["sad"][0], *words, "-o", tmp_path / "out.json")
+    assert done.code == 0
+    stem = clips["sad"][0].stem
+    made = {p.name for p in (tmp_path / "out").iterdir()}
+    assert made == {f"{stem}{s}" for s in (".csv", ".json", ".svg", ".png", ".html")}
+    (found,) = json.loads((tmp_path / "out.json").read_text())
+    rows = rows_of(tmp_path / "out" / f"{stem}.csv")
+    assert len(rows) == len(found["windows"]) > 2
+    assert found["segments"][0]["start"] == 0
+    assert found["segments"][-1]["end"] == pytest.approx(found["duration_s"], abs=1e-3)
+    page = (tmp_path / "out" / f"{stem}.html").read_text()
+    assert stem in page
+    assert "<svg" in page
+    monkeypatch.chdir(tmp_path)
+    assert sottovoce("predict", finetuned / "fold1", clips["sad"][0], *words).code == 0
+    assert (tmp_path / "timeline" / f"{stem}.html").exists()
+
+
+def test_recordings_of_one_name_have_timelines_of_their_own(sottovoce, finetuned, clips, tmp_path):
+    wave = audio.read(clips["sad"][0]).values
+    for name in ("a/x.wav", "b/x.wav", "b/v1.0.wav", "b/v1.1.wav"):
+        write(tmp_path / "in" / name, wave)
+    done = sottovoce("predict", finetuned / "fold1", tmp_path / "in", "--timeline", "-o", tmp_path / "out.csv")
+    assert done.code == 0
+    pages = sorted(p.name for p in (tmp_path / "out").glob("*.html"))
+    assert pages == ["v1.0.html", "v1.1.html", "x-2.html", "x.html"]
+    assert predict.own_names([Path("x-2.wav"), Path("x.wav"), Path("y/x.wav")]) == ["x-2", "x", "x-3"]
+
+
+# ---------------------------------------------------------------------------------------------- windows
+
+
+@pytest.fixture
+def loud(recogniser, monkeypatch):
+    """`windows` with the samples themselves as frames, so that one sees what each window holds."""
+    monkeypatch.setattr(recogniser, "frames", lambda wave: np.asarray(wave.values))
+    return recogniser
+
+
+@pytest.mark.parametrize("seconds", [0.3, 2.9, 3.0, 3.4, 29.9, 30.0, 30.1, 65.3])
+@pytest.mark.parametrize(("window", "hop"), [(3.0, 0.5), (3.0, 3.0), (1.0, 7.3), (0.2, 0.05)])
+def test_windows_lie_where_they_say_and_cover_the_recording(loud, tmp_path, seconds, window, hop):
+    """Samples count up, so a window's content is its place; blocks of 30 s leave no seam."""
+    n = round(seconds * RATE)
+    path = write(tmp_path / "ramp.wav", np.arange(n) / 2**21, subtype="FLOAT")
+    spans = []
+    for centre, values in loud.windows(path, window, hop):
+        first, last = round(float(values[0]) * 2**21), round(float(values[-1]) * 2**21) + 1
+        assert last - first == len(values)
+        assert centre == pytest.approx((first + last) / 2 / RATE, abs=1e-6)
+        spans.append((first, last))
+    size, step = round(window * RATE), round(hop * RATE)
+    assert [a for a, _ in spans] == [k * step for k in range(len(spans))]
+    assert all(b - a == size for a, b in spans[:-1])
+    assert spans[0][0] == 0
+    if hop <= window:
+        assert n - spans[-1][1] <= size / 2
+        assert (n <= size / 2) == (len(spans) == 1 and spans[0][1] == n and n <= size / 2)
+
+
+def test_segments_tile_the_recording(recogniser, clips, tmp_path):
+    wave = np.concatenate([said(clips, e, 3.0) for e in ("sad", "angry", "sad")])
+    (found,) = recogniser.predict([write(tmp_path / "x.wav", wave)], window_s=1.0, hop_s=0.25, timeline=True)
+    starts, ends = [s["start"] for s in found.segments], [s["end"] for s in found.segments]
+    assert starts[0] == 0
+    assert ends[-1] == pytest.approx(9.0)
+    assert starts[1:] == ends[:-1]
+    assert all(a != b for a, b in zip([s["label"] for s in found.segments], [s["label"] for s in found.segments][1:],
+                                      strict=False))  # fmt: skip
+    assert all(0 < s["confidence"] <= 1 for s in found.segments)
+    assert found.course.shape == (len(found.times_s), 5)
+    np.testing.assert_allclose(np.diff(found.times_s)[:-1], 0.25, atol=1e-6)
+    assert len(found.envelope["times_s"]) == 180
+
+
+def test_a_change_of_emotion_half_way_is_seen(recogniser, clips, tmp_path):
+    wave = np.concatenate([said(clips, "sad", 6.0), said(clips, "angry", 6.0)])
+    (found,) = recogniser.predict([write(tmp_path / "x.wav", wave)], window_s=1.0, hop_s=0.5, timeline=True)
+    first, second = found.course[found.times_s < 5.5].mean(0), found.course[found.times_s > 6.5].mean(0)
+    sad, angry = found.names.index("sad"), found.names.index("angry")
+    assert first[sad] > second[sad] + 0.2
+    assert second[angry] > first[angry] + 0.2
+
+
+def test_long_recordings_are_heard_by_windows_and_answered_with_their_mean(recogniser, clips, tmp_path):
+    path = write(tmp_path / "long.wav", said(clips, "sad", 31.0))
+    (found,) = recogniser.predict([path], window_s=2.0, hop_s=2.0, timeline=True)
+    np.testing.assert_allclose(found.answer, found.course.mean(0), atol=1e-6)
+    (alone,) = recogniser.predict([path], window_s=2.0, hop_s=2.0)
+    np.testing.assert_allclose(alone.answer, found.answer, atol=1e-6)
+    assert alone.course is None
+
+
+def test_memory_does_not_grow_with_the_recording(recogniser, clips, tmp_path):
+    """Twenty minutes against five: what is held is one block and the windows of one batch."""
+    peaks = []
+    for minutes in (5, 20):
+        path = write(tmp_path / f"{minutes}.wav", np.tile(said(clips, "sad", 60.0), minutes))
+        tracemalloc.start()
+        (found,) = recogniser.predict([path], window_s=3.0, hop_s=3.0, timeline=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.duration_s == minutes * 60
+        assert len(found.times_s) == minutes * 20
+        path.unlink()
+    assert peaks[1] - peaks[0] < 15e6  # what waits for the garbage collector; the samples grow by 58 MB
+    assert peaks[1] < 40e6
+
+
+# ---------------------------------------------------------------------------------------------- per speaker
+
+
+@pytest.fixture(scope="module", params=["finetune.embedding=speaker", "frontend.normalise=speaker"])
+def personal(request, corpus, pretrained, tmp_path_factory):
+    """A model that standardises by each speaker's own recordings, evaluated."""
+    from sottovoce import evaluate
+
+    run = tmp_path_factory.mktemp("personal") / "ft"
+    settings = ["finetune.embedding=speaker", request.param]  # the second time with the features too
+    finetune.main(corpus, run, init=str(pretrained), quiet=True, jobs=1, mode="frozen", settings=settings)
+    evaluate.main(run, opensmile=False, quiet=True)
+    return run
+
+
+def test_a_speakers_recordings_together_get_the_answers_of_the_evaluation(personal, corpus):
+    data = Corpus.load(corpus)
+    table = {r["id"]: r for r in rows_of(personal / "predictions.csv")}
+    own = [data.by_id[k] for k in data.fold("fold1").test if data.by_id[k].speaker == "spk01"]
+    found = predict.load(personal).predict([data.root / u.path for u in own])
+    for u, answer in zip(own, found, strict=True):
+        ours = dict(zip(answer.names, answer.answer, strict=True))
+        assert all(float(table[u.id][f"p_{n}"]) == pytest.approx(p, abs=1e-3) for n, p in ours.items())
+
+
+def test_a_single_recording_of_a_speaker_still_says_something(personal, clips):
+    """Minus its own mean it would always be the same answer."""
+    model = predict.load(personal)
+    sad, angry = (model.predict([clips[e][0]])[0] for e in ("sad", "angry"))
+    assert np.abs(sad.answer - angry.answer).max() > 0.05
+    assert "only recording of its speaker" in sad.warning
+
+
+def test_a_folder_counts_as_one_speaker_and_the_command_says_so(personal, clips, sottovoce, tmp_path):
+    for k, emotion in enumerate(("sad", "angry", "happy")):
+        write(tmp_path / f"anna/{k}.wav", audio.read(clips[emotion][0]).values)
+    (tmp_path / "anna/broken.wav").write_text("no sound")
+    done = sottovoce("predict", personal, tmp_path / "anna", "--skip-broken", "-o", tmp_path / "out.csv")
+    assert done.code == 0
+    assert "one folder count as one speaker's" in done.out
+    assert len(rows_of(tmp_path / "out.csv")) == 3  # the broken one takes no neighbour with it
+    assert done.err.count("skipped") == 1
+
+
+def test_a_speakers_statistics_are_made_once(personal, clips, monkeypatch):
+    made = []
+    plain = predict.Recogniser.frames
+    monkeypatch.setattr(predict.Recogniser, "frames", lambda self, wave: made.append(1) or plain(self, wave))
+    predict.load(personal).predict([p for e in ("sad", "angry") for p in clips[e]])
+    assert len(made) == 16  # eight recordings, for the statistics and for the answers
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+def test_models_of_different_kinds_do_not_vote_together(finetuned, personal):
+    mixed = [*predict.load(finetuned / "fold1").models, *predict.load(personal).models]
+    with pytest.raises(InputError, match="another task, track or normalisation"):
+        predict.Recogniser(mixed)
+
+
+def test_features_of_another_width_are_refused(recogniser):
+    with pytest.raises(InputError, match=r"expects 40 features a frame. Found 7"):
+        recogniser.hear([np.zeros((20, 7), np.float32)])
+
+
+def test_frames_are_those_of_the_track(recogniser):
+    wave = Track(np.sin(np.arange(RATE) / 9).astype(np.float32), RATE)
+    assert recogniser.frames(wave).shape[1] == 40
