@@ -120,7 +120,8 @@ class Corpus:
                 utterances = tuple(_from_row(row, kinds) for row in rows)
             except ValueError as error:
                 raise InputError(
-                    f"{folder / 'manifest.csv'}: damaged in line {rows.line_num}. {error}. Run `sottovoce prepare` again."
+                    f"{folder / 'manifest.csv'}: damaged in line {rows.line_num}. {error}. "
+                    "Run `sottovoce prepare` again."
                 ) from None
         try:
             folds = tuple(
