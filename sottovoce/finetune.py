@@ -171,7 +171,7 @@ def finetune(
     quiet: bool = False,
 ) -> None:
     """One fold into `folder`; nothing is done when the same one is finished there."""
-    from sottovoce import models
+    from sottovoce import models, training
     from sottovoce.supervised import supervised_loss
 
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
@@ -220,6 +220,8 @@ def finetune(
         plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=config["identity"],
         tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
+    if not training.first_process():
+        return
     files.write_json(folder / "history.json", history)
     models.save_recognised(folder, it)  # last: it is what makes the run a finished one
     for name in ("last.safetensors", "best.safetensors"):

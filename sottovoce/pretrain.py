@@ -213,6 +213,8 @@ def pretrain(
         label=f"pre-training {fold}",
         quiet=quiet,
     )
+    if not training.first_process():
+        return folder
     report = {
         "title": f"{plan.name}, {fold}",
         "objective": plan.objective,

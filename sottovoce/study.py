@@ -350,6 +350,7 @@ def collect(
     per_class = {c: {a: points(a, n) for a in arms} for c, n in named.items() if n in curves[arms[0]]}
     known = [corpus.by_id[k] for f in folds for k in corpus.fold(f).train if task.has(corpus.by_id[k])]
     trivial = baselines.trivial(task, task.values(known), len(everybody), seed=0, draws=20)
+    trivial.pop("uniform", None)  # in UA the same as chance: one line in the picture is enough
     scores = {
         n: float(np.mean([metrics.scores(task, truth, row)[metric] for row in (p if p.ndim > truth.ndim else [p])]))
         for n, p in trivial.items()

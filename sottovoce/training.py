@@ -9,6 +9,7 @@ Processes, devices and precision are accelerate's. Checkpoints are safetensors; 
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -255,6 +256,11 @@ def fit(
         files.write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
     accelerator.wait_for_everyone()
     return state
+
+
+def first_process() -> bool:
+    """Whether this process writes results; of several started together (`accelerate launch`) one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def schedule(update: int, total: int, warmup: float) -> float:
