@@ -87,3 +87,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"training.lr": 0.001, ...}."""
+    value = plain(value)
+    if not isinstance(value, dict):
+        return {prefix: value}
+    out: dict[str, Any] = {}
+    for key, inner in value.items():
+        out |= flatten(inner, f"{prefix}.{key}" if prefix else key)
+    return out

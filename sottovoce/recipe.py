@@ -105,21 +105,10 @@ def show(plan: Recipe) -> str:
     """Every setting as `key = value`, in the words `--set` takes."""
     long = {v: k for k, v in SHORT.items()}
     lines = []
-    for key, value in flatten(plan).items():
+    for key, value in files.flatten(plan).items():
         head, dot, rest = key.partition(".")
         lines.append(f"{long.get(head, head)}{dot}{rest} = {value}")
     return "\n".join(lines)
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"training.lr": 0.001, ...}."""
-    value = files.plain(value)
-    if not isinstance(value, dict):
-        return {prefix: value}
-    out: dict[str, Any] = {}
-    for key, inner in value.items():
-        out |= flatten(inner, f"{prefix}.{key}" if prefix else key)
-    return out
 
 
 def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Recipe:

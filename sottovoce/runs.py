@@ -112,20 +112,10 @@ def begin(folder: Path, config: dict[str, Any]) -> bool:
 
 
 def _difference(found: dict, now: dict) -> str:
-    a, b = _flat(found.get("settings", {})), _flat(now.get("settings", {}))
+    a, b = files.flatten(found.get("settings", {})), files.flatten(now.get("settings", {}))
     keys = sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
     shown = [f"{k} ({a.get(k)} there, {b.get(k)} now)" for k in keys[:3]]
     return "; ".join(shown) + ("; ..." if len(keys) > 3 else "") if shown else "its data"
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    value = files.plain(value)
-    if not isinstance(value, dict):
-        return {prefix: value}
-    out: dict[str, Any] = {}
-    for key, inner in value.items():
-        out |= _flat(inner, f"{prefix}.{key}" if prefix else key)
-    return out
 
 
 def _natural(path: Path) -> tuple:
