@@ -24,5 +24,5 @@ done
 
 # 74-d COVAREP features, sentiment 1..5, official split.
 sottovoce pretrain masked_timesteps "$work/data/mmmo" -o "$work/runs/mmmo_pre"
-sottovoce study "$work/data/mmmo" --init "$work/runs/mmmo_pre" --labels 5%,10%,25%,50%,100% --seeds "$seeds" \
+sottovoce study "$work/data/mmmo" --init "$work/runs/mmmo_pre" --labels 10%,50%,100% --seeds "$seeds" \
     -o "$work/runs/mmmo_study"

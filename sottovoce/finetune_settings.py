@@ -26,7 +26,7 @@ class FineTuning:
     embedding: str = (
         "corpus"  # pooled features standardised by the training part, or by each "speaker"'s own recordings
     )
-    strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the probe's L2; dev chooses
+    strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's L2; dev chooses
     loss: str = "auto"  # "ce" for classes, "l1" for numbers; or "huber", "ccc"
     class_weights: bool = True  # inverse class frequency in the training part
     label_smoothing: float = 0.1
