@@ -5,7 +5,7 @@ on CMU-MOSEI's 74-d COVAREP features.
 
 Run:     sottovoce pretrain masked_timesteps data/CORPUS ... -o runs/pre && sottovoce study data/CORPUS --init runs/pre
 Needs:   nothing for audio; `.csd` files for CMU-MOSEI (`sottovoce prepare mosei DIR`)
-Time:    5 to 8 CPU minutes a fold for 3 h of speech, 15 to 45 CPU seconds a fine-tuning (2026-11-21, AMD EPYC)
+Time:    6 to 8 CPU minutes a fold for 3 h of speech, 15 to 45 CPU seconds a fine-tuning (2026-11-21, AMD EPYC)
 Expect:  docs/results.md
 Departs: the paper was read in its abstract only; ratio, span, size and schedules are ours. On COVAREP single
          timesteps are hidden, 15 % of them, BERT's way; on log-mel features spans of 200 ms, 40 %: neighbours of a
