@@ -9,7 +9,6 @@ data/ravdess/
 """
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -211,8 +210,3 @@ def group_folds(
             sides["test" if part[name] == k else "dev" if name in dev else "train"].append(u.id)
         folds.append(Fold(labels[k], group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"])))
     return folds
-
-
-def load_json_lines(path: Path) -> list[dict]:
-    with open(path, encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]

@@ -99,8 +99,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         known = [corpus.by_id[k] for k in fold.train if task.has(corpus.by_id[k])]
         trivial.append(baselines.trivial(task, task.values(known), len(test), seed=0, draws=DRAWS))
         if opensmile:
-            norm = it.plan.frontend.normalise == "speaker" or it.plan.finetune.embedding == "speaker"
-            svm.append(_svm_on(corpus, fold, task, opensmile, norm, test, jobs))
+            svm.append(_svm_on(corpus, fold, task, opensmile, it.plan.per_speaker, test, jobs))
         tested += test
         of_fold += [fold.name] * len(test)
     answer = np.concatenate(answers)

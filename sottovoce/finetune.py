@@ -230,8 +230,7 @@ def finetune(
 
 def check_speakers(corpus: Corpus, plan: "Recipe") -> None:
     """Raises InputError when recordings are to be standardised by speaker and no speaker is known."""
-    per_speaker = plan.frontend.normalise == "speaker" or plan.finetune.embedding == "speaker"
-    if per_speaker and not any(u.speaker for u in corpus.utterances):
+    if plan.per_speaker and not any(u.speaker for u in corpus.utterances):
         raise InputError(
             f"{corpus.folder}: cannot standardise by speaker. Found no speaker names in its manifest. "
             "Leave out --speaker-norm, or prepare it with speakers."

@@ -145,11 +145,6 @@ def load(run: Path | str) -> "Recogniser":
     return Recogniser([models.load_recognised(part) for part in runs.parts(run, "finetune")])
 
 
-def per_speaker(it: "Recognised") -> bool:
-    """Whether a model standardises by each speaker's own recordings."""
-    return it.plan.frontend.normalise == "speaker" or it.plan.finetune.embedding == "speaker"
-
-
 class Recogniser:
     """`load("runs/ft").predict(["clip.wav"])`: any length, rate, channel count and container.
 
@@ -162,15 +157,15 @@ class Recogniser:
         first = self.models[0]
         self.task, self.plan = first.task, first.plan
         for m in self.models:
-            if (m.task, m.plan.track, m.plan.track_config, per_speaker(m)) != (
-                first.task, first.plan.track, first.plan.track_config, per_speaker(first)
+            if (m.task, m.plan.track, m.plan.track_config, m.plan.per_speaker) != (
+                first.task, first.plan.track, first.plan.track_config, first.plan.per_speaker
             ):  # fmt: skip
                 where = m.run.folder if m.run else "model"
                 raise InputError(
                     f"{where}: another task, track or normalisation than its neighbours. Models that vote together "
                     "have to hear the same. Name one fold's folder."
                 )
-        self.per_speaker = per_speaker(first)
+        self.per_speaker = first.plan.per_speaker
         self.names = first.task.classes or first.task.target
 
     def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:

@@ -28,6 +28,11 @@ class Recipe:
     training: Training = field(default_factory=Training)  # pre-training
     finetune: FineTuning = field(default_factory=FineTuning)
 
+    @property
+    def per_speaker(self) -> bool:
+        """Whether anything is standardised by each speaker's own recordings, test speakers' included."""
+        return self.frontend.normalise == "speaker" or self.finetune.embedding == "speaker"
+
 
 # What people type is shorter than the field's name.
 SHORT = {"track": "track_config", "backbone": "backbone_config", "objective": "objective_config"}

@@ -412,7 +412,6 @@ def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], 
     heard: set[str] = set()
     for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
         heard |= set(runs.seen_test_people(corpus, corpus.fold(fold), runs.Run.load(init).exposure))
-    per_speaker = plan.frontend.normalise == "speaker" or plan.finetune.embedding == "speaker"
     return {
         "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test speakers."
         if heard
@@ -424,7 +423,7 @@ def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], 
         "model selection": "dev part of the fold, never test",
         "intervals": "95 %, resampling speakers and seeds",
         "normalisation": "per speaker, test speakers' unlabelled audio included"
-        if per_speaker
+        if plan.per_speaker
         else plan.frontend.normalise,
     }
 
