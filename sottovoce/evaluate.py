@@ -130,7 +130,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         "baselines": {name: {"metrics": values} for name, values in rows.items()},
         "task": {"kind": task.kind, "target": task.target, "classes": task.classes or task.target},
         "n": len(tested),
-        "speakers": len(set(clusters)),
+        "speakers": len(set(clusters)) if any(u.speaker for u in tested) else None,  # unknown is not one each
         "protocol": protocol(corpus, found, task),
         "groups": _by_gender(task, truth, predicted, tested, clusters),
         "config": first["settings"],
@@ -227,7 +227,7 @@ def show(report: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc") if n in report["metrics"]]
-    out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers']} speakers)")
+    out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")
     out.add_column("")
     for name in names:
         out.add_column(name.upper().replace("MACRO_F1", "macro-F1"), justify="right")

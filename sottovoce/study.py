@@ -367,7 +367,7 @@ def collect(
         "per_class": per_class,
         "seeds": len(seeds),
         "folds": len(folds),
-        "speakers": count,
+        "speakers": count if any(u.speaker for u in everybody) else None,  # unknown is not one each
         "n_test": len(everybody),
         "config": files.plain(plan),
         "protocol": study_protocol(corpus, folds, cells, plan),
