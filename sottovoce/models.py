@@ -83,7 +83,10 @@ def check_same_input(earlier: Pretrained, plan: "Recipe", features: int) -> None
 
 
 class Network(nn.Module):
-    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer."""
+    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer.
+
+    In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
+    """
 
     def __init__(self, backbone: nn.Module, settings: "FineTuning", outputs: int):
         super().__init__()
@@ -91,11 +94,18 @@ class Network(nn.Module):
         if settings.depth:
             backbone.blocks = backbone.blocks[: settings.depth]
         layers = len(backbone.blocks) + 1
-        self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
+        if settings.mode == "probe":
+            p = settings.probe
+            self.pooling = heads.Pooling(
+                layers, backbone.dim, use=p.use, pool="mean", project=p.project, activation=p.activation
+            )
+        else:
+            self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out = nn.Linear(self.pooling.dim, outputs)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        if settings.mode != "probe":  # solved, not trained: begins at 0
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
 
     def pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
         return self.pooling(self.backbone(x, lengths))  # (B, P)

@@ -24,7 +24,7 @@ pretrain
 finetune
 prepare extract
 recipes/
-supervised
+supervised probe
 models
 recipe
 finetune_settings
