@@ -53,7 +53,9 @@ def resolve(
     """
     track = track or common_track(corpora)
     if is_protocol(name):
-        raise InputError(f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`.")
+        raise InputError(
+            f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`."
+        )
     plan = plugins.load("recipes", name).recipe(track or None)
     if backbone and backbone != plan.backbone:
         plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())

@@ -333,7 +333,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
 
     Keys: title, protocol {..., first_line}, task {kind, classes, target}, metrics {name: {value, low, high}},
     folds [{name, n, metrics}], baselines {name: {metrics}}, confusion {classes, counts}, groups {group: {value:
-    {name: {...}}}}, config, n, speakers, hardware, seconds. Scores of one class are named `recall_<class>`, ...
+    {name: {...}}}}, probes [{fold, layers, chosen, probe}], config, n, speakers, hardware, seconds. Scores of one class
+    are named `recall_<class>`, ...
     """
     get = report.get
     task, scores = get("task") or {}, get("metrics") or {}
@@ -372,6 +373,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
             picture = _dots(each, [(m, metric_name(m)) for m in shown], f"group-{len(body)}", f"{INTERVAL}. {facts}.",
                             f"Scores by {text(group)}")  # fmt: skip
             body.append(page.section(f"By {text(group)}", picture))
+    body.append(_probes(get("probes") or ()))
     body.append(_card(report, protocol))
     every = [[name.replace("_", " "), score(value)] for name, value in scores.items()]
     if every:
@@ -474,6 +476,40 @@ def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Se
     head = ["", *(h for s in stems for h in (metric_name(s), "best baseline"))]
     grid = page.folded("as a table", page.table(head, cells, label="scores by class"))
     return page.section("Emotion by emotion", picture, grid)
+
+
+def _probes(probes: Sequence[Mapping[str, Any]]) -> Html:
+    """What the published heads learned: the weight of every layer, and how their learning rate was chosen."""
+    probes = [p for p in probes if p.get("chosen")]
+    if not probes:
+        return Html("")
+    body: list[Any] = []
+    weights = np.array([p.get("layers") or () for p in probes], dtype=np.float64)
+    names = ["input", *(f"block {k}" for k in range(1, weights.shape[1]))]
+    if weights.size:
+        means = dict(zip(names, weights.mean(0).tolist(), strict=True))
+        body += [tag("h3", "Weight of every layer"), page.bars(means, label="weight of every layer", unit="weight")]
+        body.append(tag("p", f"Softmax weights of the learned sum, mean over {_count(len(probes), 'fold')}."))
+    name = "dev_wa" if "dev_wa" in probes[0]["chosen"] else "dev_mae"
+    label = metric_name(name.removeprefix("dev_"))
+    if any(name in row for row in probes[0].get("probe") or ()):
+        rates = dict.fromkeys(row["lr"] for row in probes[0]["probe"])
+        lines = []
+        for rate in rates:
+            own = [row for row in probes[0]["probe"] if row["lr"] == rate]
+            lines.append((f"lr {rate:g}", [row["update"] for row in own], [row[name] for row in own]))
+        picture = charts.figure(
+            lambda width: charts.traces(lines, xlabel="update", ylabel=f"{label} on dev", width=width),
+            "rates",
+            f"{label} on dev of {probes[0].get('fold')}, a line for every learning rate; the best reading is kept.",
+            f"{label} on dev over updates for every learning rate",
+        )
+        body += [tag("h3", "Learning rates"), picture]
+    rows = [[p.get("fold"), f"{p['chosen'].get('lr'):g}", number(p["chosen"].get("update")), _three(p["chosen"], name),
+             *(number(w, 2, fixed=True) for w in p.get("layers") or ())] for p in probes]  # fmt: skip
+    head = ["fold", "learning rate", "update", f"{label} on dev", *(names if weights.size else ())]
+    body.append(page.table(head, rows, label="what dev chose"))
+    return page.section("The probe", *body)
 
 
 def _panel_title(name: str) -> str:
