@@ -426,9 +426,8 @@ def fit_head(
     def judge(head: Any) -> dict[str, float]:
         assert held is not None
         out = np.empty((len(held), task.outputs), np.float32)
-        with torch.inference_mode():
-            for rows in sequential(held.lengths, batch_steps=16000):
-                out[rows] = head(held_states(rows)).numpy()
+        for rows in sequential(held.lengths, batch_steps=16000):
+            out[rows] = head(held_states(rows)).numpy()
         # a likelihood decides only where the score itself is equal
         return score(task, models.answers(task, out), truth, by=p.select, likelihood=1e-7)
 

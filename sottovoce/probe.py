@@ -145,7 +145,8 @@ def fit(
                     continue
                 t.head.eval()
                 row = {"lr": t.lr, "update": update, "train_loss": float(np.mean(t.losses))}
-                row |= judge(t.head) if judge else {"select": float(update)}
+                with torch.inference_mode():
+                    row |= judge(t.head) if judge else {"select": float(update)}
                 t.head.train()
                 t.losses = []
                 readings.append(row)
