@@ -132,12 +132,8 @@ def save_recognised(folder: "Path", it: Recognised) -> None:
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
-    plan, found = recipe.from_dict(run.config["settings"], run.folder / "config.json"), run.config["task"]
-    try:
-        ranges = tuple((float(a), float(b)) for a, b in found["ranges"])
-        task = Task(found["kind"], tuple(found["target"]), tuple(found["classes"]), ranges)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run.folder / 'config.json'}: damaged task. {error}. Make the run again.") from None
+    where = run.folder / "config.json"
+    plan, task = recipe.from_dict(run.config["settings"], where), Task.from_dict(run.config["task"], where)
     tensors = training.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)

@@ -445,7 +445,7 @@ def test_superbs_task_from_the_official_layout_to_the_report(sottovoce, tiny, tm
     assert sottovoce("evaluate", tmp_path / "run", "--no-opensmile", "-q").code == 0
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert (report["n"], len(report["folds"]), report["task"]["classes"]) == (
-        80,
+        40,
         5,
         ["neutral", "happy", "sad", "angry"],
     )
@@ -479,3 +479,20 @@ def test_settings_of_a_probe_are_checked_when_they_are_made():
     with pytest.raises(InputError, match="standardises nothing"):
         FineTuning(mode="probe", embedding="speaker")
     assert replace(FineTuning(), mode="probe").probe.project == 256
+
+
+def test_a_study_by_the_protocol_holds_frozen_weights_against_random_ones(corpus, pretrained, tmp_path, capsys):
+    """Two arms, both probes; the arm that would tune the backbone is refused."""
+    from sottovoce import study
+
+    options = {"recipe": "frozen_probe", "init": str(pretrained), "labels": "50%,100%", "seeds": 1, "jobs": 1}
+    options |= {"fold": "fold1,fold2", "settings": list(FEW), "quiet": True}
+    with pytest.raises(InputError, match=r"no arm 'pretrained'. There are: probe, scratch"):
+        study.main(corpus, tmp_path / "study", arms="pretrained,scratch", **options)
+    study.main(corpus, tmp_path / "study", **options)
+    result = json.loads((tmp_path / "study/study.json").read_text())
+    assert list(result["arms"]) == ["probe", "scratch"]
+    assert result["probe_paired"][1]["n"] == 40
+    assert "probe - scratch" in (tmp_path / "study/study.csv").read_text()
+    assert "probe - scratch" in capsys.readouterr().out
+    assert result["config"]["finetune"]["mode"] == "probe"
