@@ -13,9 +13,10 @@ from sottovoce.errors import InputError, unknown_name
 
 @dataclass(frozen=True)
 class Task:
-    """`kind` "class": one label column, K `classes`. `kind` "number": D label columns with their `ranges`."""
+    """`kind` "class": one label column, K `classes`. `kind` "number": D label columns with their `ranges`.
+    `kind` "phones": a sequence of `classes`, which no label column holds (see `sottovoce.phoneme`)."""
 
-    kind: Literal["class", "number"]
+    kind: Literal["class", "number", "phones"]
     target: tuple[str, ...]  # label columns of the manifest
     classes: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()  # (lowest, highest) of every number

@@ -18,7 +18,7 @@ PICTURE = """
 __main__
 cli
 demo catalogue
-study predict
+study predict compare
 evaluate
 pretrain
 finetune
