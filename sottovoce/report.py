@@ -612,7 +612,10 @@ def _comparison(found: Mapping[str, Any], width: int) -> Any:
         rows.append((text(s.get("name")), {metric: s["metrics"].get(metric), "gap": gap}, ACCENT if gap else PLAIN))
         side = -1 if number_of(gap) < 0 else 1
         least.append({"gap": side * number_of(s.get("detectable"))})
-    titles = [(metric, _panel_title(metric)), ("gap", f"− {charts.short(found.get('reference'), 28)}")]
+    titles = [
+        (metric, _panel_title(metric)),
+        ("gap", f"{metric_name(metric)} − {charts.short(found.get('reference'))}"),
+    ]
     return charts.dots(rows, titles, marks={"gap": 0.0}, rivals=least, width=width)
 
 

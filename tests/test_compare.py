@@ -315,12 +315,13 @@ def test_runs_on_other_utterances_are_refused_or_cut_to_what_they_share(sottovoc
         result_of(tmp_path / "a", tmp_path / "b", common=True)
 
 
-def test_what_cannot_be_compared_is_one_line(sottovoce, two, tmp_path, pretrained):
+def test_what_cannot_be_compared_is_one_line(sottovoce, two, tmp_path):
     a, b = two
     target, answer, _, clusters = draw(np.random.default_rng(8))
     other = Task("class", ("emotion",), ("neutral", "happy", "angry"))
     write(tmp_path / "task", target, answer[0], clusters, task=other)
     write(tmp_path / "labels", (target + (np.arange(len(target)) == 7)) % 3, answer[0], clusters)
+    write(tmp_path / "pre", target, answer[0], clusters, kind="pretrain")
     write(tmp_path / "twice", target, answer[0], clusters, names=[0, 1, 1])
     write(tmp_path / "cut", target, answer[0], clusters)
     text = (tmp_path / "cut/predictions.csv").read_text()
@@ -333,7 +334,7 @@ def test_what_cannot_be_compared_is_one_line(sottovoce, two, tmp_path, pretraine
         ([a], "one system alone"),
         ([a, a], "two systems called a"),
         ([a, tmp_path / "nowhere"], "no such run folder"),
-        ([a, pretrained], "a pretrain run, which answers nothing"),
+        ([a, tmp_path / "pre"], "a pretrain run, which answers nothing"),
         ([a, tmp_path / "task"], "another task than a"),
         ([a, f"x={b},{tmp_path / 'task'}"], "Seeds of one system share their task"),
         ([a, tmp_path / "labels"], "other targets than a for 1 of 360 utterances, e.g. u7"),
