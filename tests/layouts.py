@@ -149,6 +149,27 @@ def iemocap(
     return root
 
 
+COMMANDS = (  # transcription, action, object, location
+    ("Turn on the lights", "activate", "lights", "none"),
+    ("Turn the kitchen heat up", "increase", "heat", "kitchen"),
+    ("Switch off the washroom lights", "deactivate", "lights", "washroom"),
+)
+
+
+def fluent(root: Path, *, suffix: str = ".wav") -> Path:
+    """Six speakers train, two validate, two test; every one says every command twice."""
+    people = [f"spk{k:02}XyZ" for k in range(10)]
+    for part, speakers in (("train", people[:6]), ("valid", people[6:8]), ("test", people[8:])):
+        rows = []
+        for speaker, (words, *slots), k in itertools.product(speakers, COMMANDS, (1, 2)):
+            path = f"wavs/speakers/{speaker}/{speaker}-{slots[0]}-{k}{suffix}"
+            noise(root / path)
+            names = ("", "path", "speakerId", "transcription", "action", "object", "location")
+            rows.append(dict(zip(names, (len(rows), path, speaker, words, *slots), strict=True)))
+        write_table(root / f"data/{part}_data.csv", rows)
+    return root
+
+
 def folder(
     root: Path, *, classes: tuple[str, ...] = ("angry", "happy", "sad"), speakers: int = 6, each: int = 2
 ) -> Path:
@@ -205,4 +226,5 @@ NAMED = {  # corpora whose labels are in names or in tables of their own
     "esd": esd,
     "iemocap": iemocap,
     "librispeech": librispeech,
+    "fluent": fluent,
 }

@@ -18,13 +18,13 @@ PICTURE = """
 __main__
 cli
 demo catalogue
-study predict
+study predict compare
 evaluate
 pretrain
 finetune
 prepare extract
 recipes/
-supervised
+supervised probe
 models
 recipe
 finetune_settings
