@@ -26,7 +26,7 @@ from sottovoce.tracks.covarep.sinusoids import Sinusoids
 LOW, HIGH = 0.3, 2.5  # Rd searched
 TOLERANCE, STEPS = 0.01, 32  # of the search
 FIRST = 8  # harmonics whose phases count
-CHUNK = 64  # frames searched together
+BATCH = 1 << 14  # harmonics of the frames that are searched together, so that they stay in the cache of a core
 
 
 def rd(sines: Sinusoids) -> np.ndarray:
@@ -42,7 +42,7 @@ def rd(sines: Sinusoids) -> np.ndarray:
         raise ValueError(f"Rd needs more than {FIRST} harmonics below {RATE_HZ // 2} Hz, found {count.min()}")
     out = np.empty((len(count), 2))
     order = np.argsort(count, kind="stable")  # frames with as many harmonics together
-    for part in chunks(len(order), CHUNK):
+    for part in chunks(len(order), max(1, BATCH // int(count.max(initial=1)))):
         rows = order[part]
         out[rows] = _search(sines.amplitude[rows], sines.phase[rows], count[rows])
     return out
@@ -114,7 +114,7 @@ def lf_constants(rd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     peak, te, ta = lf_shape(rd)
     closed = 1 - te
     epsilon = 1 / ta
-    for _ in range(12):  # quadratic, monotone from the right
+    for _ in range(7):  # quadratic, monotone from the right
         decay = np.exp(-epsilon * closed)
         epsilon -= (1 - decay - epsilon * ta) / (closed * decay - ta)
     decay = np.exp(-epsilon * closed)
@@ -122,7 +122,7 @@ def lf_constants(rd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     omega = np.pi / peak
     sine, cosine = np.sin(omega * te), np.cos(omega * te)
     alpha = 3 / rd
-    for _ in range(12):
+    for _ in range(7):
         grown = omega / sine * np.exp(-alpha * te)
         excess = alpha - omega * cosine / sine + grown - returned * (alpha**2 + omega**2)
         alpha -= excess / (1 - te * grown - 2 * returned * alpha)
@@ -139,7 +139,7 @@ def lf_spectrum(rd: np.ndarray, count: int) -> np.ndarray:
     omega, closed = np.pi / peak, 1 - te
     sine, cosine = np.sin(omega * te), np.cos(omega * te)
     s = 2j * np.pi * np.arange(1, count + 1)
-    turn = np.exp(-s * te)  # the delay to the main excitation
+    turn = _turns(te, count)  # exp(-s te), the delay to the main excitation
     opened = alpha - s
     open_phase = turn * (opened - omega * cosine / sine) + omega / sine * np.exp(-alpha * te)
     open_phase = -open_phase / (opened**2 + omega**2)
@@ -147,6 +147,13 @@ def lf_spectrum(rd: np.ndarray, count: int) -> np.ndarray:
     # exp(-s) is 1 at a harmonic, so exp(-s (1 - te)) is 1 / turn
     return_phase = (turn - decay) / (epsilon + s) - decay * (turn - 1) / s
     return open_phase - return_phase / (epsilon * ta)
+
+
+def _turns(te: np.ndarray, count: int, block: int = 32) -> np.ndarray:
+    """(F, count) complex: exp(-2j pi k te) for k = 1 .. count and te (F, 1), most of them as products of two others."""
+    fine = np.exp(-2j * np.pi * te * np.arange(1, block + 1))
+    coarse = np.exp(-2j * np.pi * te * np.arange(0, count, block))
+    return (coarse[:, :, None] * fine[:, None, :]).reshape(len(te), -1)[:, :count]
 
 
 def minimise(
