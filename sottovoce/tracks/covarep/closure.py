@@ -1,0 +1,79 @@
+"""SEDREAMS: the instants at which the glottis closes.
+
+Drugman & Dutoit, "Glottal closure and opening instant detection from speech signals", Interspeech 2009; Drugman,
+Thomas, Gudnason, Naylor & Dutoit, "Detection of glottal closure instants from speech signals: a quantitative review",
+IEEE TASLP 20(3), 2012. A moving average about as long as a period leaves one slow oscillation per period. Where in
+its cycle closures lie is learnt from the strongest peaks of the LP residual, and in every cycle the largest peak near
+that place is the closure. Median pitch, strongest peaks and place are statistics of the whole recording.
+"""
+
+import numpy as np
+from scipy import signal
+
+from sottovoce.tracks.covarep.conventions import RATE_HZ, high_pass, is_peak, rounded
+
+PERIODS = 1.7  # length of the moving average
+CUTOFF_HZ, EDGE_HZ = 50.0, 30.0  # what is slower than voices goes
+STRONG = 0.4  # of the residual's maximum: surely a closure
+REACH = 0.35  # of the way from minimum to maximum, searched on either side
+
+
+def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndarray:
+    """Closure instants everywhere; `pitch.voiced_at(instants)` says which of them lie in a voice.
+
+    Args:
+        samples: (N,) at 16 kHz, the right way up (`polarity`).
+        residual: (N,) LP residual of order 18; NaN counts as 0.
+        f0_hz: median pitch, `pitch.median_hz()`. NaN (nobody speaks) gives no instants.
+
+    Returns:
+        (G,) int64, rising, samples counted from 0.
+    """
+    none = np.zeros(0, np.int64)
+    if not f0_hz > 0:
+        return none
+    residual = np.nan_to_num(residual)
+    low, high = _cycles(samples, f0_hz)
+    if len(low) == 0:
+        return none
+    strong = np.flatnonzero(residual > STRONG * np.abs(residual).max())
+    nearest = _nearest(low, strong)
+    place = np.median((strong - low[nearest]) / (high - low)[nearest]) if len(strong) else 0.0
+    start = low + rounded((place - REACH) * (high - low))
+    stop = low + rounded((place + REACH) * (high - low)) + 1
+    useful = (start < len(samples)) & (stop > 1)
+    start, stop = np.maximum(start[useful], 0), stop[useful]
+    instants = [begin + residual[begin:end].argmax() for begin, end in zip(start, stop, strict=True)]
+    return np.unique(np.array(instants, dtype=np.int64))
+
+
+def periods(closures: np.ndarray) -> np.ndarray:
+    """(G,) distance of every closure (G,) from the one before; the first borrows the second's, one alone has 0."""
+    if len(closures) < 2:
+        return np.zeros(len(closures), np.int64)
+    return np.diff(closures, prepend=2 * closures[0] - closures[1])
+
+
+def _cycles(samples: np.ndarray, f0_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) minima of the slow oscillation, and the maximum after each; samples counted from 0."""
+    half = int(rounded(PERIODS * rounded(RATE_HZ / f0_hz) / 2))
+    window = np.blackman(2 * half + 1) / (2 * half + 1)
+    if len(samples) <= len(window):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    slow = signal.oaconvolve(samples, window, mode="same")
+    slow[:half] = slow[len(slow) - half :] = 0.0
+    slow = high_pass(slow, CUTOFF_HZ, EDGE_HZ)
+    low, high = np.flatnonzero(is_peak(-slow, "first")), np.flatnonzero(is_peak(slow, "first"))
+    if len(low) == 0 or len(high) == 0:
+        return low[:0], high[:0]
+    low, high = low[low < high[-1]], high[high > low[0]]
+    count = min(len(low), len(high))
+    return low[:count], high[:count]
+
+
+def _nearest(points: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """Index of the nearest of the rising `points` (K,) for each of `to`; the first of two as near."""
+    after = np.searchsorted(points, to).clip(1, max(len(points) - 1, 1))
+    if len(points) == 1:
+        return np.zeros(len(to), np.int64)
+    return after - (to - points[after - 1] <= points[after] - to)

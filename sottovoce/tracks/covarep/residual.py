@@ -1,0 +1,53 @@
+"""LP residual: what linear prediction cannot explain, close to the excitation of the vocal tract.
+
+Makhoul, "Linear prediction: a tutorial review", Proc. IEEE 63(4), 1975; with the overlap-add of the closure-instant
+and pitch papers that build on it (Drugman & Dutoit, Interspeech 2009; Drugman & Alwan, Interspeech 2011). Every frame
+is windowed, whitened by its own inverse filter, brought back to its energy and added to its neighbours.
+"""
+
+import numpy as np
+
+from sottovoce.tracks.covarep.conventions import chunks, fir, frames, hanning, lpc
+
+FRAME, STEP = 400, 80  # samples: 25 ms every 5 ms (a frame has one more sample than its name says)
+
+
+def lp_residual(
+    samples: np.ndarray, order: int, *, frame: int = FRAME, step: int = STEP, predict: np.ndarray | None = None
+) -> np.ndarray:
+    """Excitation signal, largest magnitude 1.
+
+    Args:
+        samples: (N,) float64.
+        order: p of the prediction: 12 for pitch, 18 for everything else.
+        frame: L; frames have L + 1 samples. At most the last `step` samples are in no frame and stay 0.
+        step: samples from frame to frame.
+        predict: (N,) the signal whose frames give the inverse filters; None takes `samples`. Polarity whitens the
+            plain signal with filters of a high-passed one.
+
+    Returns:
+        (N,) float64. NaN wherever a frame of zeros (digital silence) reaches; callers replace it as they need.
+        A signal without a whole frame has a residual of zeros.
+    """
+    length = frame + 1
+    count = max(-(-(len(samples) - length) // step), 0)  # frames with start + L < N, starts counted from 1
+    blocks = -(-length // step)  # of `step` samples that a frame touches
+    added = np.zeros((count + blocks, step))
+    window = hanning(length)
+    for part in chunks(count):
+        starts = np.arange(part.start, part.stop) * step
+        plain = frames(samples, starts, length) * window
+        seen = plain if predict is None else frames(predict, starts, length) * window
+        error = fir(plain, lpc(seen, order))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error *= np.sqrt((plain**2).sum(-1) / (error**2).sum(-1))[:, None]
+        whole = np.pad(error, ((0, 0), (0, blocks * step - length)))  # (F, blocks * step)
+        for k, block in enumerate(np.split(whole, blocks, axis=1)):
+            added[part.start + k : part.stop + k] += block
+    residual = np.zeros(len(samples))
+    flat = added.ravel()[: len(samples)]
+    residual[: len(flat)] = flat
+    if np.isnan(residual).all():
+        return residual
+    peak = np.nanmax(np.abs(residual))
+    return residual / peak if peak > 0 else residual

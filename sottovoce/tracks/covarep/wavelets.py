@@ -1,0 +1,110 @@
+"""Wavelets of a voice: peakSlope (breathy to tense) and MDQ, how sharply the glottis closes.
+
+    peak slope   Kane & Gobl, "Identifying regions of non-modal phonation using features of the wavelet transform",
+                 Interspeech 2011: how the maxima of the bands rise from coarse to fine, here in log10
+    dispersion   MDQ, Kane & Gobl, "Wavelet maxima dispersion for breathy to tense voice discrimination", IEEE TASLP
+                 21(6), 2013: how far the maxima of the residual's bands lie from the closure instant, in periods
+
+Both convolve with the mother wavelet of d'Alessandro & Sturmel (Sadhana 36(5), 2011), a cosine at half the sampling
+rate under a Gaussian, stretched by 2^scale. Beside exact zeros a band holds nothing but the tail of the wavelet, 1e-100
+and less, and a logarithm is taken of it: a transform by FFT alone would answer with its rounding error there.
+
+Kept from the original: the centre of an MDQ window counts from 0, the maximum in it from 1.
+"""
+
+import numpy as np
+from scipy import signal
+
+from sottovoce.tracks.covarep.closure import periods
+from sottovoce.tracks.covarep.conventions import frames, rounded
+
+REACH = 1000  # samples of the wavelet on either side
+SLOPE_SCALES = range(6, -1, -1)  # coarse (125 Hz) to fine (8 kHz)
+MDQ_SCALES = range(2, 7)
+FRAME, STEP = 640, 160  # samples: 40 ms every 10 ms
+MDQ_SHARE = 0.2  # of the period, on either side of a closure
+DOUBTFUL = 1e-9  # of a band's maximum: below, rounding of the FFT would show
+
+
+def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope of the line through log10 of the bands' largest magnitudes, per scale from coarse to fine.
+
+    A louder recording has the same slope.
+
+    Args:
+        samples: (N,) at 16 kHz.
+
+    Returns:
+        position (F,) of the frames, samples counted from 0; slope (F,). -inf where one or two of the finest bands are
+        exactly zero, 0 where more are (digital silence).
+    """
+    count = max(0, (len(samples) - FRAME) // STEP + 1)
+    starts = np.arange(count) * STEP
+    levels = np.empty((count, len(SLOPE_SCALES)))
+    for column, scale in enumerate(SLOPE_SCALES):
+        with np.errstate(divide="ignore"):
+            levels[:, column] = np.log10(_frame_maxima(np.abs(band(samples, scale)), count))
+    centred = np.arange(len(SLOPE_SCALES)) - (len(SLOPE_SCALES) - 1) / 2
+    silent = np.isneginf(levels).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        slope = levels @ centred / (centred**2).sum()
+    slope[silent > 0] = -np.inf
+    slope[silent > 2] = 0.0  # the original's least squares meets inf - inf, and its NaN becomes 0
+    return starts + FRAME // 2, slope
+
+
+def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
+    """MDQ of every closure: mean distance of the bands' maxima from it, in periods.
+
+    Args:
+        residual: (N,) LP residual of order 18; NaN (digital silence) hides what the wavelet would mix with it.
+        closures: (G,) rising, samples counted from 0; the period of one is its distance from the one before.
+
+    Returns:
+        (G,) quotients; 0 for a closure without a whole period on either side.
+    """
+    quotient = np.zeros(len(closures))
+    period = periods(closures)
+    hidden = np.isnan(residual)
+    bands = np.stack([band(np.where(hidden, 0.0, residual), scale) for scale in MDQ_SCALES])  # (scales, N)
+    for row, scale in zip(bands, MDQ_SCALES, strict=True):
+        row[_near(hidden, np.count_nonzero(wavelet(scale)) // 2)] = -np.inf
+    reach = rounded(MDQ_SHARE * period)
+    for k in np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual))):
+        peaks = bands[:, closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax(axis=1) + 1
+        quotient[k] = np.abs(reach[k] - peaks).mean() / period[k]
+    return quotient
+
+
+def wavelet(scale: int) -> np.ndarray:
+    """(2 * REACH + 1,) the mother wavelet stretched by 2^scale; its centre frequency is 8 kHz / 2^scale."""
+    t = np.arange(-REACH, REACH + 1) / 2.0**scale
+    return -np.cos(np.pi * t) * np.exp(-(t**2) / 2)
+
+
+def band(samples: np.ndarray, scale: int) -> np.ndarray:
+    """(N,) signal convolved with a wavelet: by FFT, and sample by sample where little or nothing is left."""
+    kernel = wavelet(scale)
+    if len(samples) == 0:
+        return np.zeros(0)
+    out = signal.oaconvolve(samples, kernel, mode="full")[REACH:-REACH]
+    doubtful = np.abs(out) <= DOUBTFUL * np.abs(out).max()
+    out[doubtful] = 0.0
+    doubtful &= _near(samples != 0, REACH)  # the others are zero without a sum
+    padded = np.pad(samples, REACH)
+    edges = np.flatnonzero(np.diff(doubtful, prepend=False, append=False))
+    for start, stop in edges.reshape(-1, 2):
+        out[start:stop] = np.convolve(padded[start : stop + 2 * REACH], kernel, "valid")
+    return out
+
+
+def _near(marked: np.ndarray, reach: int) -> np.ndarray:
+    """(N,) bool: a marked sample lies within reach."""
+    total = np.cumsum(np.pad(marked, (reach + 1, reach)))
+    return total[2 * reach + 1 :] > total[: -2 * reach - 1]
+
+
+def _frame_maxima(values: np.ndarray, count: int) -> np.ndarray:
+    """(count,) largest of each frame; a frame is a whole number of steps."""
+    blocks = values[: (count + FRAME // STEP - 1) * STEP].reshape(-1, STEP).max(axis=1)
+    return frames(blocks, np.arange(count), FRAME // STEP).max(axis=1)
