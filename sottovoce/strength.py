@@ -377,7 +377,7 @@ def health(objective: Any, control: "Steps", target: "np.ndarray") -> dict[str, 
             answer = batch.target
             assert answer is not None
             judged = objective.judge(batch.x, batch.lengths)
-            loss = loss_of(judged, batch.lengths, answer)
+            loss = loss_of(judged, answer)
             total += [loss.total.item(), loss.logs["mae"] * len(rows), len(rows)]
             named[rows] = (judged.emotion.argmax(1) == answer[:, 1]).cpu().numpy()
     ua = np.mean([named[target[:, 1] == k].mean() for k in np.unique(target[:, 1])])

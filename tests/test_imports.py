@@ -21,7 +21,7 @@ demo catalogue
 study predict compare
 evaluate
 pretrain
-finetune
+finetune strength
 prepare extract
 recipes/
 supervised probe
@@ -34,12 +34,12 @@ heads
 backbones/
 masking data
 report
-charts
+charts agreement
 page baselines statistics
-metrics
+metrics attributes
 runs corpora/
 tracks/
-audio voice label_maps csd store task download
+audio voice label_maps csd store task download intensity
 corpus track settings plugins progress
 files
 errors
@@ -64,6 +64,7 @@ def rows(picture):
 
 ROW = rows(PICTURE)
 NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
+NUMPY_ONLY += ["agreement", "attributes", "intensity"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""Strength: StrengthNet's two branches, how strong an utterance and each of its frames sounds, and which emotion.
+"""Strength: the two branches of StrengthNet, how strong speech and its frames sound, and which emotion.
 
 Liu et al. 2022 (arXiv:2206.07229; layers and loss read in https://github.com/ttslr/StrengthNet, model.py, train.py).
 Learned from labels, not self-supervised: the target of an utterance is its relative-attribute score and its emotion.
@@ -17,12 +17,12 @@ B utterances, S frames, H backbone width, K emotions.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sottovoce.backbones import valid_steps
 from sottovoce.data import Batch
 from sottovoce.errors import InputError
 from sottovoce.masking import RowRandom
@@ -67,9 +67,10 @@ class Config:
 
 @dataclass
 class Judged:
-    """frames (B, S) strength, 0 behind the end; utterance (B,) its mean; emotion (B, K) logits."""
+    """frames (B, S) strength, 0 where not valid (B, S); utterance (B,) its mean; emotion (B, K) logits."""
 
     frames: Tensor
+    valid: Tensor
     utterance: Tensor
     emotion: Tensor
 
@@ -123,18 +124,19 @@ class Objective(nn.Module):
 
     def judge(self, x: Tensor, lengths: Tensor) -> Judged:
         """Features (B, S, D), lengths (B,) -> `Judged`."""
-        encoded = self.backbone(x, lengths).last  # (B, S, H)
-        frames = self._strength(encoded, lengths)
-        _, last = self.emotion_states(encoded, lengths)
-        return Judged(frames, frames.sum(1) / lengths, self.emotion(last))
+        encoded = self.backbone(x, lengths)
+        frames = self._strength(encoded)
+        _, last = self.emotion_states(encoded.last, lengths)
+        return Judged(frames, encoded.valid, frames.sum(1) / lengths, self.emotion(last))
 
     def frames(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The strength branch alone: (B, S), 0 behind the end."""
-        return self._strength(self.backbone(x, lengths).last, lengths)
+        return self._strength(self.backbone(x, lengths))
 
-    def _strength(self, encoded: Tensor, lengths: Tensor) -> Tensor:
-        states, _ = self.strength_states(encoded, lengths)
-        return self.strength(states)[..., 0].masked_fill(~valid_steps(lengths, encoded.shape[1]), 0.0)
+    def _strength(self, encoded: Any) -> Tensor:
+        """`Hidden` -> (B, S)."""
+        states, _ = self.strength_states(encoded.last, encoded.lengths)
+        return self.strength(states)[..., 0].masked_fill(~encoded.valid, 0.0)
 
     def forward(self, batch: Batch, rng: RowRandom) -> Loss:
         if batch.target is None:
@@ -142,16 +144,14 @@ class Objective(nn.Module):
         lengths = batch.lengths
         if self.config.padding == "included":
             lengths = torch.full_like(lengths, batch.x.shape[1])
-        judged = self.judge(batch.x, lengths)
-        return loss_of(judged, lengths, batch.target)
+        return loss_of(self.judge(batch.x, lengths), batch.target)
 
 
-def loss_of(judged: Judged, lengths: Tensor, target: Tensor) -> Loss:
-    """Sum over the utterances; the three parts are logged as means."""
+def loss_of(judged: Judged, target: Tensor) -> Loss:
+    """Sum over the utterances; the three parts are logged as means. Targets (B, 2) as in `Objective`."""
     score, emotion = target[:, 0].to(judged.utterance), target[:, 1].long()
-    valid = valid_steps(lengths, judged.frames.shape[1])
     whole = (judged.utterance - score).abs()  # (B,)
-    each = ((judged.frames - score[:, None]).abs() * valid).sum(1) / lengths
+    each = ((judged.frames - score[:, None]).abs() * judged.valid).sum(1) / judged.valid.sum(1)
     named = nn.functional.cross_entropy(judged.emotion, emotion, reduction="none")
     logs = {"mae": whole.mean().item(), "frame_mae": each.mean().item(), "cross_entropy": named.mean().item()}
     return Loss((whole + each + named).sum(), torch.full_like(whole, 1.0).sum(), logs)

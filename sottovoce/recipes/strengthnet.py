@@ -1,4 +1,4 @@
-"""StrengthNet (arXiv:2206.07229): a strength for every frame, learned from emotional and neutral speech.
+"""StrengthNet (arXiv:2206.07229): strength of every frame, from emotional and neutral speech.
 
 Liu, Sisman, Schuller, Gao & Li, Interspeech 2022; the intensity model of EMS (arXiv:2406.06646).
 
