@@ -257,7 +257,7 @@ def show(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc") if n in report["metrics"]]
+    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc", "per") if n in report["metrics"]]
     out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")
     out.add_column("")
     for name in names:

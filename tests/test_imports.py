@@ -18,7 +18,7 @@ PICTURE = """
 __main__
 cli
 demo catalogue
-study predict compare
+study predict compare phoneme
 evaluate
 pretrain
 finetune
@@ -37,7 +37,8 @@ report
 charts
 page baselines statistics
 metrics
-runs corpora/
+runs phones
+corpora/
 tracks/
 audio voice label_maps csd store task download
 corpus track settings plugins progress
@@ -45,7 +46,19 @@ files
 errors
 """
 ROW = {name: k for k, line in enumerate(PICTURE.split("\n")) for name in line.split()}
-NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
+NUMPY_ONLY = [
+    "corpora/",
+    "tracks/",
+    "phones",
+    "metrics",
+    "statistics",
+    "baselines",
+    "report",
+    "charts",
+    "page",
+    "store",
+    "audio",
+]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))
