@@ -220,7 +220,7 @@ def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
             continue
         history = files.read_json(run.folder / "history.json")
         mix = models.load_recognised(run).network.pooling.mix
-        weights = [] if mix is None else mix.softmax(0).tolist()  # input first, then the blocks
+        weights = [] if mix is None else mix.softmax(0).tolist()  # what comes before the first block, then every block
         rows.append({"fold": run.config["fold"], "layers": weights} | history)
     return rows
 

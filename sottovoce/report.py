@@ -491,7 +491,7 @@ def _probes(probes: Sequence[Mapping[str, Any]]) -> Html:
         return Html("")
     body: list[Any] = []
     weights = np.array([p.get("layers") or () for p in probes], dtype=np.float64)
-    names = ["input", *(f"block {k}" for k in range(1, weights.shape[1]))]
+    names = [f"layer {k}" for k in range(weights.shape[-1])]  # 0 is what comes before the first block
     if weights.size:
         means = dict(zip(names, weights.mean(0).tolist(), strict=True))
         body += [tag("h3", "Weight of every layer"), page.bars(means, label="weight of every layer", unit="weight")]
