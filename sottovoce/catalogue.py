@@ -25,7 +25,19 @@ def main(
         for name in found:
             typer.echo(f"  {name:<{width}}  {plugins.summary(folder, name)}")
             if folder == "recipes":
-                for key, text in plugins.card(folder, name).items():
-                    if key in CARD:
-                        hanging = f"    {key:<8}"
-                        typer.echo(textwrap.fill(text, 118, initial_indent=hanging, subsequent_indent=" " * len(hanging)))
+                card = plugins.card(folder, name)
+                for key in CARD:
+                    if key in card:
+                        typer.echo(_hanging(f"    {key:<8}", card[key]))
+
+
+def _hanging(head: str, text: str) -> str:
+    """`head` and the text beside it, in lines of 118 characters."""
+    return textwrap.fill(
+        text,
+        118,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
