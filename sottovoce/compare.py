@@ -4,10 +4,10 @@ A system is one evaluated run, or several seeds of one (a folder of runs, or run
 is the reference; every other one is held against it on the same utterances.
 
 Intervals and p values come from one bootstrap that draws whole speakers, and the seeds of a system with them: a new
-speaker and a new training are what a reader will meet. Sign flips over speakers would be exact for one seed, but
-take the trained models as given: with three seeds of two equal systems, 24 speakers and seeds that differ by 3 points
-they cry wolf in one of four comparisons, the bootstrap in one of twenty. p values are corrected for the number of
-comparisons (Holm 1979), and beside each stands the smallest difference this many speakers would have shown.
+speaker and a new training are what a reader will meet. Sign flips over speakers would be exact for one seed, but take
+the trained models as given: of three seeds that differ by 3 points, and 24 speakers, they tell two equal systems apart
+in one of six comparisons, the bootstrap in one of twenty-five (docs/metrics.md). p values are corrected for the number
+of comparisons (Holm 1979), and beside each stands the smallest difference this many speakers would have shown.
 """
 
 import csv

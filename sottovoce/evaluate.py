@@ -220,7 +220,7 @@ def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
             continue
         history = files.read_json(run.folder / "history.json")
         mix = models.load_recognised(run).network.pooling.mix
-        weights = [] if mix is None else mix.softmax(0).tolist()  # input first, then the blocks
+        weights = [] if mix is None else mix.softmax(0).tolist()  # what comes before the first block, then every block
         rows.append({"fold": run.config["fold"], "layers": weights} | history)
     return rows
 
@@ -257,7 +257,7 @@ def show(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc") if n in report["metrics"]]
+    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc", "per") if n in report["metrics"]]
     out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")
     out.add_column("")
     for name in names:

@@ -104,6 +104,18 @@ class Pooling(nn.Module):
         return {"mean": mean_pool, "statistics": statistics_pool, "dynamics": dynamics_pool}[self.pool](x, valid)
 
 
+class FrameHead(nn.Module):
+    """Hidden -> (B, S, O): scores of every step from the weighted sum of layers and two linear maps (SUPERB's PR)."""
+
+    def __init__(self, layers: int, width: int, project: int, outputs: int):
+        super().__init__()
+        self.mix = nn.Parameter(torch.zeros(layers))
+        self.project, self.out = nn.Linear(width, project), nn.Linear(project, outputs)
+
+    def forward(self, hidden: Hidden) -> Tensor:
+        return self.out(self.project(weighted_sum(self.mix, hidden.layers)))
+
+
 class Standardise(nn.Module):
     """(x - mean) / std with both fitted once on the training part, so that no batch changes another's result."""
 

@@ -46,11 +46,12 @@ def frozen_states(backbone: nn.Module, steps: Steps, *, averaged: bool) -> State
     """Hidden states of some utterances, computed anew for every batch; or their means over time, computed once."""
     if not averaged:
         backbone.eval()
+        device = next(backbone.parameters()).device
 
         def states(rows: np.ndarray) -> Hidden:
             batch = steps.batch(rows)
             with torch.no_grad():
-                return backbone(batch.x, batch.lengths)
+                return backbone(batch.x.to(device), batch.lengths.to(device))
 
         return states
     means = torch.from_numpy(models.embed(backbone, steps)[..., : backbone.dim])  # (N, L, H)

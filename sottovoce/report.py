@@ -433,8 +433,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
 
     Keys: title, protocol {..., first_line}, task {kind, classes, target}, metrics {name: {value, low, high}},
     folds [{name, n, metrics}], baselines {name: {metrics}}, confusion {classes, counts}, groups {group: {value:
-    {name: {...}}}}, probes [{fold, layers, chosen, probe}], config, n, speakers, hardware, seconds. Scores of one class
-    are named `recall_<class>`, ...
+    {name: {...}}}}, examples [{id, reference, heard}], probes [{fold, layers, chosen, probe}], config, n, speakers,
+    hardware, seconds. Scores of one class are named `recall_<class>`, ...
     """
     get = report.get
     task, scores = get("task") or {}, get("metrics") or {}
@@ -473,6 +473,10 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
             picture = _dots(each, [(m, metric_name(m)) for m in shown], f"group-{len(body)}", f"{INTERVAL}. {facts}.",
                             f"Scores by {text(group)}")  # fmt: skip
             body.append(page.section(f"By {text(group)}", picture))
+    if examples := get("examples"):
+        said = [[e.get("id"), e.get("reference"), e.get("heard")] for e in examples]
+        grid = page.table(["", "said", "heard"], said, label="examples", wrap=True)
+        body.append(page.section("Examples", grid))
     body.append(_probes(get("probes") or ()))
     body.append(_card(report, protocol))
     every = [[name.replace("_", " "), score(value)] for name, value in scores.items()]
@@ -497,7 +501,7 @@ def _title(key: Any) -> str:
 def _main_scores(scores: Mapping[str, Any], parts: Sequence[str], kind: str) -> list[str]:
     """Scores of the whole, the one that chooses models first."""
     own = [name for name in scores if not any(name.endswith(f"_{part}") for part in parts)]
-    order = ["ua", "wa", "macro_f1"] if kind == "class" else ["mae", "acc4", "ccc"]
+    order = ["ua", "wa", "macro_f1"] if kind == "class" else ["mae", "acc4", "ccc", "per"]
     return sorted(own, key=lambda name: order.index(name) if name in order else len(order))
 
 
@@ -585,12 +589,12 @@ def _probes(probes: Sequence[Mapping[str, Any]]) -> Html:
         return Html("")
     body: list[Any] = []
     weights = np.array([p.get("layers") or () for p in probes], dtype=np.float64)
-    names = ["input", *(f"block {k}" for k in range(1, weights.shape[1]))]
+    names = [f"layer {k}" for k in range(weights.shape[-1])]  # 0 is what comes before the first block
     if weights.size:
         means = dict(zip(names, weights.mean(0).tolist(), strict=True))
         body += [tag("h3", "Weight of every layer"), page.bars(means, label="weight of every layer", unit="weight")]
         body.append(tag("p", f"Softmax weights of the learned sum, mean over {_count(len(probes), 'fold')}."))
-    name = "dev_wa" if "dev_wa" in probes[0]["chosen"] else "dev_mae"
+    name = next((n for n in ("dev_wa", "dev_mae", "dev_per") if n in probes[0]["chosen"]), "")
     label = metric_name(name.removeprefix("dev_"))
     if any(name in row for row in probes[0].get("probe") or ()):
         rates = dict.fromkeys(row["lr"] for row in probes[0]["probe"])

@@ -28,6 +28,7 @@ PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate"
 NEEDED = {  # entries of config.json that readers rely on
     "pretrain": ("identity", "settings", "fold", "features", "exposure"),
     "finetune": ("identity", "settings", "fold", "features", "exposure", "task", "corpus", "seed", "labels"),
+    "phoneme": ("identity", "settings", "fold", "exposure", "task", "corpus", "seed"),
 }
 
 

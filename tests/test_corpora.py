@@ -788,13 +788,13 @@ def test_fluent_commands_have_an_intent_of_three_and_the_official_split(tmp_path
     root = layouts.fluent(tmp_path / "fluent_speech_commands_dataset")
     found = reader.utterances(tmp_path)
     assert found == [replace(u, path=f"{root.name}/{u.path}") for u in reader.utterances(root)]
-    assert len(found) == 60
+    assert len(found) == 80
     first = found[0]
     assert (first.id, first.speaker) == ("spk00XyZ-activate-1", "spk00XyZ")
     assert first.labels["intent"] == "activate/lights/none"
     assert (first.labels["action"], first.labels["object"], first.labels["location"]) == ("activate", "lights", "none")
     (fold,) = reader.folds(found)
-    assert (len(fold.train), len(fold.dev), len(fold.test)) == (36, 12, 12)
+    assert (len(fold.train), len(fold.dev), len(fold.test)) == (48, 16, 16)
     speakers = [{u.speaker for u in found if u.id in part} for part in (fold.train, fold.dev, fold.test)]
     assert not speakers[0] & speakers[1]
     assert not speakers[2] & (speakers[0] | speakers[1])

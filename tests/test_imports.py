@@ -18,7 +18,7 @@ PICTURE = """
 __main__
 cli
 demo catalogue
-study predict compare
+study predict compare phoneme
 evaluate
 pretrain
 finetune strength
@@ -37,7 +37,8 @@ report
 charts agreement
 page baselines statistics
 metrics attributes
-runs corpora/
+runs phones
+corpora/
 tracks/
 audio voice label_maps csd store task download intensity
 corpus track settings plugins progress
@@ -64,7 +65,7 @@ def rows(picture):
 
 ROW = rows(PICTURE)
 NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
-NUMPY_ONLY += ["agreement", "attributes", "intensity"]
+NUMPY_ONLY += ["agreement", "attributes", "intensity", "phones"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))

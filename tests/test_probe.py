@@ -317,7 +317,7 @@ def test_the_report_says_how_it_was_judged(probed):
     assert report["protocol"]["model selection"] == "WA on dev (learning rate, update)"
     assert "projector to 256" in report["protocol"]["head"]
     page = (probed / "report.html").read_text()
-    for said in ("Weight of every layer", "block 2", f"{row['chosen']['lr']:g}"):
+    for said in ("Weight of every layer", "layer 2", f"{row['chosen']['lr']:g}"):
         assert said in page
 
 

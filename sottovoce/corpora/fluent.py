@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sottovoce.corpora import _layout
-from sottovoce.corpus import Fold, Kind, Utterance
+from sottovoce.corpus import Fold, Kind, Label, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "Fluent Speech Commands Public License (research only)"
@@ -52,7 +52,8 @@ def utterances(root: Path) -> list[Utterance]:
                 "Restore the official tables."
             )
         path = Path(os.path.relpath(home / row["path"], root)).as_posix()
-        labels = {slot: row[slot] for slot in SLOTS} | {"intent": "/".join(row[s] for s in SLOTS), "split": split}
+        labels: dict[str, Label] = {slot: row[slot] for slot in SLOTS}
+        labels |= {"intent": "/".join(row[s] for s in SLOTS), "split": split}
         found[name] = Utterance(name, "fluent", path, speaker=speaker, labels=labels)
     return list(found.values())
 
