@@ -162,9 +162,7 @@ def span_mask(lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int
     return _covered(starts, ~unused.sort(dim=1).values, spans, lengths)
 
 
-def released_mask(
-    intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7
-) -> Tensor:
+def released_mask(intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7) -> Tensor:
     """Hide spans that start at the strongest frames, exactly as EMS was released.
 
     n = round(T * ratio / span) spans. Of the 2 n strongest frames those that may start a span (the first T - span;
@@ -208,9 +206,7 @@ def threshold_mask(
     return _covered(order, torch.arange(order.shape[1])[None] < wanted[:, None], span, lengths)
 
 
-def coverage_mask(
-    intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7
-) -> Tensor:
+def coverage_mask(intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7) -> Tensor:
     """Hide the spans that start at the strongest frames, without overlap: as much as `span_mask`, to the frame.
 
     Starts in order of falling intensity as in EMS; one whose span would touch frames that are hidden already is

@@ -148,7 +148,9 @@ def scores(kind, lengths=LONG, seed=0):
     x = {
         "white": lambda: torch.rand(shape, generator=rng),
         "smooth": lambda: torch.rand((shape[0], shape[1] + 49), generator=rng).unfold(1, 50, 1).mean(-1),
-        "plateau": lambda: (torch.rand((shape[0], shape[1] + 49), generator=rng).unfold(1, 50, 1).mean(-1) * 20).round(),
+        "plateau": lambda: (
+            torch.rand((shape[0], shape[1] + 49), generator=rng).unfold(1, 50, 1).mean(-1) * 20
+        ).round(),
         "ramp": lambda: torch.arange(shape[1]).float().expand(shape) / shape[1],
         "constant": lambda: torch.ones(shape),
     }[kind]().clone()
