@@ -16,7 +16,8 @@ LENGTHS = torch.tensor([23, 40, 1, 8])
 
 each_backbone = pytest.mark.parametrize(
     ("name", "more"),
-    [(name, {}) for name in plugins.names("backbones")] + [("transformer", {"positions": "conv", "kernel": 5})],
+    [(name, {}) for name in plugins.names("backbones")]
+    + [("transformer", more) for more in ({"positions": "sinusoidal"}, {"norm": "post", "init_std": 0.3})],
 )
 
 
@@ -126,7 +127,14 @@ def test_dropout_acts_in_training_only_and_follows_the_seed(name, more):
 def twin(block, c):
     """PyTorch's own encoder layer with a block's weights."""
     layer = nn.TransformerEncoderLayer(
-        c.width, c.heads, c.feedforward, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        c.width,
+        c.heads,
+        c.feedforward,
+        dropout=0.0,
+        activation=c.activation,
+        layer_norm_eps=c.eps,
+        batch_first=True,
+        norm_first=c.norm == "pre",
     )
     layer.load_state_dict(
         {
@@ -147,18 +155,65 @@ def twin(block, c):
     return layer
 
 
+@pytest.mark.parametrize("more", [{}, {"norm": "post", "eps": 1e-12}, {"norm": "post", "activation": "relu"}])
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_a_transformer_block_is_pytorchs_encoder_layer(mode):
-    backbone = small("transformer")
+def test_a_transformer_block_is_pytorchs_encoder_layer(mode, more):
+    backbone = small("transformer", **more)
     for p in backbone.parameters():  # norms and biases too
         nn.init.normal_(p, std=0.3)
     hidden = backbone(batch(), LENGTHS)
     getattr(backbone, mode)()
     for block, before, after in zip(backbone.blocks, hidden.layers, hidden.layers[1:], strict=False):
         wanted = getattr(twin(block, backbone.config), mode)()(before, src_key_padding_mask=~hidden.valid)
-        if block is backbone.blocks[-1]:
+        if block is backbone.blocks[-1] and backbone.config.norm == "pre":
             wanted = backbone.norm(wanted)
         torch.testing.assert_close(after[hidden.valid], wanted[hidden.valid], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow  # the import alone
+def test_the_post_norm_encoder_is_bert():
+    """Hugging Face's BertEncoder behind our input, with the same weights: MockingJay's encoder is BERT's."""
+    pytest.importorskip("transformers")
+    from transformers import BertConfig
+    from transformers.models.bert.modeling_bert import BertEncoder
+
+    backbone = small("transformer", norm="post", eps=1e-12, positions="sinusoidal", init_std=0.3).eval()
+    c = backbone.config
+    shape = {"num_hidden_layers": c.layers, "num_attention_heads": c.heads, "intermediate_size": c.feedforward}
+    bert = BertEncoder(BertConfig(hidden_size=c.width, layer_norm_eps=c.eps, attn_implementation="eager", **shape))
+    for ours, theirs in zip(backbone.blocks, bert.eval().layer, strict=True):
+        attention = theirs.attention
+        q, k, v = ours.qkv.weight.chunk(3)
+        for name, weight, bias in zip(("query", "key", "value"), (q, k, v), ours.qkv.bias.chunk(3), strict=True):
+            attention.self.get_submodule(name).load_state_dict({"weight": weight, "bias": bias})
+        attention.output.dense.load_state_dict(ours.out.state_dict())
+        attention.output.LayerNorm.load_state_dict(ours.norm1.state_dict())
+        theirs.intermediate.dense.load_state_dict(ours.grow.state_dict())
+        theirs.output.dense.load_state_dict(ours.shrink.state_dict())
+        theirs.output.LayerNorm.load_state_dict(ours.norm2.state_dict())
+    hidden = backbone(batch(), LENGTHS)
+    mask = torch.zeros(hidden.valid.shape).masked_fill(~hidden.valid, -1e9)[:, None, None]
+    wanted = bert(hidden.layers[0], attention_mask=mask)[0]
+    torch.testing.assert_close(hidden.last[hidden.valid], wanted[hidden.valid], rtol=1e-4, atol=1e-5)
+    embedded = backbone.embed(batch()) + transformer.sinusoids(40, 32)
+    torch.testing.assert_close(
+        hidden.layers[0][hidden.valid], nn.functional.layer_norm(embedded, (32,), eps=1e-12)[hidden.valid]
+    )
+
+
+def test_weights_are_drawn_with_the_deviation_that_is_asked_for():
+    backbone = small("transformer", width=64, feedforward=256, init_std=0.02)
+    assert backbone.blocks[0].grow.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not backbone.blocks[0].grow.bias.any()
+
+
+def test_attention_weights_have_dropout_only_where_it_is_asked_for():
+    for rate, same in ((0.0, True), (0.5, False)):
+        backbone = small("transformer", attention_dropout=rate)
+        a, b = (backbone(batch(), LENGTHS).last for _ in range(2))
+        assert a.equal(b) == same
+    backbone.eval()
+    assert backbone(batch(), LENGTHS).last.equal(backbone(batch(), LENGTHS).last)
 
 
 def test_a_full_batch_goes_without_a_mask_and_gives_the_same():
@@ -192,6 +247,8 @@ def test_convolutional_positions_know_no_absolute_time():
         (transformer, {"width": 24, "heads": 4, "positions": "conv"}, "backbone.width"),
         (transformer, {"layers": 0}, "backbone.layers"),
         (transformer, {"positions": "none"}, "backbone.positions"),
+        (transformer, {"norm": "both"}, "backbone.norm"),
+        (transformer, {"activation": "swish"}, "backbone.activation"),
         (gru, {"width": 31}, "backbone.width"),
         (gru, {"layers": 0}, "backbone.layers"),
     ],
