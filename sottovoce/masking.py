@@ -62,9 +62,9 @@ class Policy:
             raise InputError(f"objective.ramp: share of training, 0 to 1. Found {self.ramp}.")
 
     @property
-    def needs(self) -> dict[str, str]:
-        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> track."""
-        return {"intensity": self.intensity} if self.intensity else {}
+    def needs(self) -> dict[str, tuple[str, str]]:
+        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> (track, how it is aligned)."""
+        return {"intensity": (self.intensity, self.align)} if self.intensity else {}
 
     def check(self, longest: int) -> None:
         """Raises InputError when not even the longest utterance (steps) has room for a span, or a share for one."""

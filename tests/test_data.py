@@ -466,7 +466,8 @@ def test_a_companion_of_other_audio_is_refused():
         (ToyStore({k: v[:-30] for k, v in theirs.items() if k != "u2"} | {"u2": theirs["u2"]}, 62.5),
          "of utterance 'u0' belongs to other audio.*2.51 s at 62.5 Hz beside 3.00 s"),
         (ToyStore(theirs, 100.0), "of utterance 'u0' belongs to other audio, or its clock is wrong"),
-        (ToyStore({"v0": theirs["u0"], "u1": theirs["u1"]}, 62.5), "no intensity for utterance 'u0'. Found it for 1 of 3"),
+        (ToyStore({"v0": theirs["u0"], "u1": theirs["u1"]}, 62.5),
+         "no intensity for utterance 'u0'. Found it for 1 of 3"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=said):
             steps_of(ours, UNIT, {"intensity": (store, "linear")})

@@ -54,7 +54,7 @@ class Config:
 
 
 class Block(nn.Module):
-    """Pre-norm: x + attention(norm(x)), then x + feedforward(norm(x)). Post-norm: norm(x + attention(x)), then alike."""
+    """x + attention(norm(x)), then the same with the feed-forward; post-norm: norm(x + attention(x)), and so on."""
 
     def __init__(self, c: Config):
         super().__init__()
