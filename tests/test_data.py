@@ -458,6 +458,8 @@ def test_a_wide_companion_is_pooled_like_the_features():
     assert batch.tracks["target"].shape == batch.x.shape
     raw = steps_of(store, Statistics(np.zeros(3), np.ones(3)), pool=4).batch(range(4))
     torch.testing.assert_close(batch.tracks["target"], raw.x)
+    with pytest.raises(InputError, match=r"training.feature_stretch: 0.1 would move the features away from the target"):
+        steps_of(store, companions={"target": (store, "linear")}).stretched(0.0, 0.1)
 
 
 def test_a_companion_of_other_audio_is_refused():
