@@ -123,6 +123,11 @@ class Batch:
     tracks: dict[str, Tensor] = field(default_factory=dict)  # companions on the same clock: (B, S) or (B, S, D')
     progress: float = 1.0  # share of the training that is done
 
+    @property
+    def valid(self) -> Tensor:
+        """(B, S) bool, True = inside the utterance."""
+        return torch.arange(self.x.shape[1], device=self.x.device)[None] < self.lengths[:, None]
+
     def to(self, device: torch.device | str) -> "Batch":
         return replace(
             self,

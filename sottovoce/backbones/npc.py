@@ -1,4 +1,4 @@
-"""NPC: stacked convolution blocks, each with a masked convolution that does not see the frame it describes.
+"""NPC: convolution blocks, each with a masked convolution that does not see its own frame.
 
 Liu, Chung & Glass 2021, "Non-Autoregressive Predictive Coding for Learning Speech Representations from Local
 Dependencies" (arXiv:2011.00406); layers and numbers as in the authors' code (Alexander-H-Liu/NPC `model/npc.py`,

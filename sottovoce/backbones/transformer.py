@@ -1,4 +1,4 @@
-"""Transformer encoder: linear input, convolutional or sinusoidal positions, pre-norm or post-norm blocks.
+"""Transformer encoder: linear input, convolutional or sinusoidal positions, pre- or post-norm.
 
 "Attention is all you need" (arXiv:1706.03762), pre-norm as in arXiv:2002.04745, convolutional positions
 as in wav2vec 2.0 (arXiv:2006.11477). The masked-timestep paper (arXiv:2307.12343) names no size; 4 x 128

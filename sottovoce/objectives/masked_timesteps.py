@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import masking
-from sottovoce.backbones import valid_steps
 from sottovoce.data import Batch
 from sottovoce.errors import InputError
 from sottovoce.objectives import Loss
@@ -110,7 +109,7 @@ class Objective(nn.Module):
         total, weight = (distance(self.config.loss, guess, truth) * scored).sum(), scored.sum()
         logs = {"coverage": float(weight / (batch.scored.sum() * truth.shape[2]).clamp(min=1))}
         if self.config.intensity:
-            logs |= masking.contrast(mask, batch.tracks["intensity"], valid_steps(batch.lengths, mask.shape[1]))
+            logs |= masking.contrast(mask, batch.tracks["intensity"], batch.valid)
         if self.predict_score is not None and score is not None:
             shown, true = (s[..., None].expand_as(batch.x) for s in (score, batch.tracks["intensity"]))
             guess = self.predict_score(self.backbone(shown, batch.lengths).last)  # the same encoder once more

@@ -1,4 +1,4 @@
-"""NPC: predict every frame from its surroundings, of which the nearest are kept away, through a narrow bottleneck.
+"""NPC: predict every frame from its surroundings but the nearest, through a quantiser.
 
 Liu, Chung & Glass 2021 (arXiv:2011.00406): L1 between each valid frame and its prediction from the sum of the masked
 convolutions (`backbones/npc.py`), quantised in groups (straight-through Gumbel-softmax; numbers of the authors'
@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import masking
-from sottovoce.backbones import valid_steps
 from sottovoce.data import Batch
 from sottovoce.errors import InputError
 from sottovoce.objectives import Loss
@@ -121,10 +120,12 @@ class Objective(nn.Module):
         mask, scored = self.mask(batch, rng), batch.scored[..., None]
         codes, choice = self._codes(batch, mask)
         total = ((self.predict(codes) - batch.x).abs() * scored).sum()
-        valid = valid_steps(batch.lengths, mask.shape[1])
-        logs = {"coverage": float(mask.sum() / valid.sum()), "perplexity": perplexity(choice.detach(), batch.scored)}
+        logs = {
+            "coverage": float(mask.sum() / batch.lengths.sum()),
+            "perplexity": perplexity(choice.detach(), batch.scored),
+        }
         if self.config.intensity:
-            logs |= masking.contrast(mask, batch.tracks["intensity"], valid)
+            logs |= masking.contrast(mask, batch.tracks["intensity"], batch.valid)
         if self.predict_score is not None:
             summed = batch.x + batch.tracks["intensity"][..., None]
             total = total + ((self.predict_score(codes) - summed).abs() * scored).sum()
