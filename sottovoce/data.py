@@ -4,12 +4,15 @@
 
 A *frame* is one row of a track, a *step* one position of a backbone: `pool` frames stacked or averaged.
 Rows are read from memory maps when a batch asks for them, so memory does not grow with the corpus.
+
+An objective may need further tracks (`companions`): an intensity to mask by, another spectrogram to predict. They
+are brought to the clock of the features and go with them through trimming, cropping and stretching.
 """
 
 import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +21,9 @@ from torch import Tensor
 
 from sottovoce.corpus import Utterance
 from sottovoce.errors import InputError
+from sottovoce.track import Track
+
+APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
 class Store(Protocol):
@@ -25,6 +31,8 @@ class Store(Protocol):
 
     @property
     def rate_hz(self) -> float: ...
+    @property
+    def offset_s(self) -> float: ...
     @property
     def dim(self) -> int: ...
     @property
@@ -116,13 +124,22 @@ class Batch:
     scored: Tensor  # (B, S) bool
     seeds: list[int]  # one a row, for masks and augmentation
     target: Tensor | None = None  # (B,) class index or (B, D) numbers
-    tracks: dict[str, Tensor] = field(default_factory=dict)  # further tracks on the same clock (B, S, ...)
+    tracks: dict[str, Tensor] = field(default_factory=dict)  # companions on the same clock: (B, S) or (B, S, D')
+    progress: float = 1.0  # share of the training that is done
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, S) bool, True = inside the utterance."""
+        return torch.arange(self.x.shape[1], device=self.x.device)[None] < self.lengths[:, None]
 
     def to(self, device: torch.device | str) -> "Batch":
-        move = {k: v.to(device) for k, v in self.tracks.items()}
-        target = None if self.target is None else self.target.to(device)
-        return Batch(
-            self.ids, self.x.to(device), self.lengths.to(device), self.scored.to(device), self.seeds, target, move
+        return replace(
+            self,
+            x=self.x.to(device),
+            lengths=self.lengths.to(device),
+            scored=self.scored.to(device),
+            target=None if self.target is None else self.target.to(device),
+            tracks={k: v.to(device) for k, v in self.tracks.items()},
         )
 
 
@@ -133,9 +150,12 @@ class Steps:
         sources: (track store, utterances of it) pairs; indices count through them in order.
         frontend: how frames become steps.
         statistics: fitted on a training part by the caller; needed for normalise="corpus".
+        companions: name in `Batch.tracks` -> (a store for each of `sources`, "linear" or "pad"). A companion of one
+            column is averaged over the frames of a step, (B, S); a wider one is pooled as the features are.
 
     Raises:
-        InputError: an utterance without frames in the store, or tracks of different width.
+        InputError: an utterance without frames in a store, tracks of different width, or a companion that is longer
+            or shorter than the features.
     """
 
     def __init__(
@@ -143,6 +163,7 @@ class Steps:
         sources: Sequence[tuple[Store, Sequence[Utterance]]],
         frontend: Frontend,
         statistics: Statistics | None = None,
+        companions: Mapping[str, tuple[Sequence[Store], str]] | None = None,
     ):
         self.frontend, self.statistics = frontend, statistics
         self.utterances = [u for _, part in sources for u in part]
@@ -161,6 +182,11 @@ class Steps:
         self.rate_hz = sources[0][0].rate_hz / frontend.pool  # steps per second
         self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
         self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
+        self.companions = {
+            name: ([store for store, (_, part) in zip(stores, sources, strict=True) for _ in part], align)
+            for name, (stores, align) in (companions or {}).items()
+        }
+        self._check_companions()
         self._parent: Steps | None = None  # see `subset`
         self._speakers: dict[tuple[str, str], Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
@@ -177,9 +203,9 @@ class Steps:
         return self.window(i, 0, int(self.lengths[i]))
 
     def window(
-        self, i: int, start: int, end: int, rng: np.random.Generator | None = None
+        self, i: int, start: int, end: int, factors: tuple[float, float] = (1.0, 1.0)
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Steps start..end of utterance i: x (S, D), scored (S,); stretched when `rng` is given and asked for."""
+        """Steps start..end of utterance i, stretched in time and along the features: x (S, D), scored (S,)."""
         pool = self.frontend.pool
         frames = self.raw(i)[start * pool : end * pool]
         filled = np.any(frames != 0, axis=1)
@@ -187,12 +213,49 @@ class Steps:
         if self.frontend.clip:
             np.clip(values, -self.frontend.clip, self.frontend.clip, out=values)
         values[~filled] = 0.0
-        if self.stretch and rng is not None:
-            time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch)
-            values = stretch(values, time, features)
-            filled = _between(filled[:, None].astype(np.float32), _places(len(filled), time))[:, 0] == 1
+        if factors != (1.0, 1.0):
+            values = stretch(values, *factors)
+            filled = _between(filled[:, None].astype(np.float32), _places(len(filled), factors[0]))[:, 0] == 1
             values[~filled] = 0.0  # what is mixed with a missing frame is missing
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
+
+    def beside(self, i: int, start: int, end: int, time: float = 1.0) -> dict[str, np.ndarray]:
+        """The companions of the same steps, as much faster or slower: (S,) or (S, D') float32 each."""
+        pool, store, (first, last) = self.frontend.pool, self.stores[i], self.bounds[i]
+        first, last = first + start * pool, min(first + end * pool, last)
+        found = {}
+        for name, (stores, align) in self.companions.items():
+            values = stores[i][self.utterances[i].id]
+            if align == "pad":  # frame by frame whatever the clocks say, zeros behind the end: as EMS was released
+                kept = values[first:last]
+                values = np.concatenate([kept, np.zeros((last - first - len(kept), kept.shape[1]), kept.dtype)])
+            else:
+                clock = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
+                values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(clock).values
+            if time != 1:
+                values = _between(values, _places(len(values), time))
+            narrow = values.shape[1] == 1
+            how = replace(self.frontend, how="mean") if narrow else self.frontend
+            steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), how)[0]
+            found[name] = steps[:, 0] if narrow else steps
+        return found
+
+    def _check_companions(self) -> None:
+        for name, (stores, _) in self.companions.items():
+            missing = [u for u, store in zip(self.utterances, stores, strict=True) if u.id not in store]
+            if missing:
+                raise InputError(
+                    f"{missing[0].corpus}: no {name} for utterance {missing[0].id!r}. Found it for "
+                    f"{len(self) - len(missing)} of {len(self)}. Extract the track for this corpus."
+                )
+            for u, ours, theirs in zip(self.utterances, self.stores, stores, strict=True):
+                ends = [s.offset_s + (s.lengths[u.id] - 1) / s.rate_hz for s in (ours, theirs)]
+                if abs(ends[0] - ends[1]) > APART_S:
+                    raise InputError(
+                        f"{u.corpus}: the {name} of utterance {u.id!r} belongs to other audio, or its clock is wrong. "
+                        f"Found {ends[1]:.2f} s at {theirs.rate_hz:g} Hz beside {ends[0]:.2f} s of features. "
+                        "Extract both again."
+                    )
 
     def _bounds(self, i: int) -> tuple[int, int]:
         store, key = self.stores[i], self.utterances[i].id
@@ -234,13 +297,23 @@ class Steps:
         other = copy.copy(self)
         other.utterances = [self.utterances[i] for i in indices]
         other.stores = [self.stores[i] for i in indices]
+        other.companions = {k: ([stores[i] for i in indices], how) for k, (stores, how) in self.companions.items()}
         other.bounds, other.lengths = self.bounds[list(indices)], self.lengths[list(indices)]
         other._parent = self.family
         return other
 
     def stretched(self, time: float, features: float) -> "Steps":
         """The same utterances, but batches hold them stretched in time by up to exp(+-time) and along the
-        feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training."""
+        feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training.
+
+        Raises InputError when a companion has features that would stay where they are.
+        """
+        wide = [name for name, (stores, _) in self.companions.items() if any(s.dim > 1 for s in stores)]
+        if features and wide:
+            raise InputError(
+                f"training.feature_stretch: {features:g} would move the features away from the {wide[0]}. Found a "
+                f"{wide[0]} of its own. Set training.feature_stretch=0."
+            )
         other = copy.copy(self)
         other.stretch = (time, features) if time or features else None
         return other
@@ -269,26 +342,35 @@ class Steps:
     ) -> Batch:
         """Pad utterances together; longer ones than `most` steps are cut at a place drawn from the row's seed."""
         rows, flags, seeds = [], [], []
+        tracks: dict[str, list[np.ndarray]] = {name: [] for name in self.companions}
         for i in indices:
             seeds.append(row_seed(seed, self.utterances[i].id))
             rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
             start = int(rng.integers(length - most + 1)) if most and length > most else 0
-            x, ok = self.window(i, start, min(length, start + most) if most else length, rng)
+            end = min(length, start + most) if most else length
+            time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch) if self.stretch else (1.0, 1.0)
+            x, ok = self.window(i, start, end, (time, features))
             rows.append(x)
             flags.append(ok)
-        lengths = [len(r) for r in rows]
-        x = np.zeros((len(rows), max(lengths), self.dim), dtype=np.float32)
-        scored = np.zeros((len(rows), max(lengths)), dtype=bool)
-        for k, (row, ok) in enumerate(zip(rows, flags, strict=True)):
-            x[k, : len(row)], scored[k, : len(row)] = row, ok
+            for name, values in self.beside(i, start, end, time).items():
+                tracks[name].append(values)
         return Batch(
             [self.utterances[i].id for i in indices],
-            torch.from_numpy(x),
-            torch.tensor(lengths),
-            torch.from_numpy(scored),
+            _padded(rows),
+            torch.tensor([len(r) for r in rows]),
+            _padded(flags),
             seeds,
             None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
+            {name: _padded(values) for name, values in tracks.items()},
         )
+
+
+def _padded(rows: Sequence[np.ndarray]) -> Tensor:
+    """(S, ...) arrays below each other, zeros (False) behind the shorter ones: (B, longest S, ...)."""
+    out = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), rows[0].dtype)
+    for k, row in enumerate(rows):
+        out[k, : len(row)] = row
+    return torch.from_numpy(out)
 
 
 def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:

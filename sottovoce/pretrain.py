@@ -2,10 +2,11 @@
 
     corpora -> tracks -> training people only -> statistics -> objective(backbone) -> model.safetensors
 
-Held-out loss is measured on the fold's dev people, or on every twentieth person where a corpus has no folds.
+Held-out loss is measured on the fold's dev people, or on every twentieth person where a corpus has no folds. Tracks
+that an objective needs beside its features, such as an intensity to mask by, come from `companions.py`.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,10 @@ def main(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
     init: Annotated[str, typer.Option(help="run folder whose weights to go on from")] = "",
+    transductive: Annotated[
+        bool,
+        typer.Option("--transductive", help="allow a strength track whose model has heard test speakers (reported)"),
+    ] = False,
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
     ] = "tensorboard",
@@ -80,7 +85,10 @@ def main(
         )  # fmt: skip
         return
     for name in fold_names(loaded, fold):
-        pretrain(plan, loaded, name, output / name, init=init, tracker=tracker, jobs=jobs, dry_run=dry_run, quiet=quiet)
+        pretrain(
+            plan, loaded, name, output / name, init=init, transductive=transductive, tracker=tracker, jobs=jobs,
+            dry_run=dry_run, quiet=quiet,
+        )  # fmt: skip
         if dry_run:
             return
         typer.echo(f"{output / name}: done. Report: {output / name / 'report.html'}")
@@ -132,6 +140,7 @@ def pretrain(
     folder: Path,
     *,
     init: str = "",
+    transductive: bool = False,
     tracker: str = "none",
     jobs: int | None = None,
     dry_run: bool = False,
@@ -140,12 +149,13 @@ def pretrain(
     """One pre-training into `folder`; nothing is done when the same one is finished there.
 
     Raises:
-        InputError: another run is in the folder, no frames, or features of another width than `init`'s.
+        InputError: another run is in the folder, no frames, features of another width than `init`'s, a further track
+            that is missing or does not fit, or an objective that cannot work with this backbone or these lengths.
     """
     import torch
 
-    from sottovoce import models, recipe, training
-    from sottovoce.data import Steps
+    from sottovoce import companions, models, recipe, training
+    from sottovoce.data import Statistics, Steps
     from sottovoce.extract import track_store
 
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
@@ -158,15 +168,29 @@ def pretrain(
     earlier = models.load_pretrained(_one(init, fold)) if init else None
     if earlier:
         models.check_same_input(earlier, plan, stores[0].dim)  # before anything is written
+    beside = companions.find(plan.objective_config, corpora, fold, transductive=transductive, jobs=jobs, quiet=quiet)
+    known = companions.heard(beside)
+    torch.manual_seed(plan.training.seed)
+    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, Statistics.unit(stores[0].dim), beside)
+    remarks = companions.check(plan.objective_config, steps, plan.training.crop)
+    if both := sorted(known & runs.tested_people(corpora, fold)):
+        remarks.insert(0, f"The intensity comes from a model that has heard test speakers: {', '.join(both[:4])}.")
+    backbone = models.build_backbone(plan, steps.dim)
+    if earlier:
+        backbone.load_state_dict(earlier.backbone.state_dict())
+    widths = {name: plan.frontend.dim(found[0].dim) for name, (found, _) in beside.items()}
+    objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone, widths)
     identity = files.digest(
         {
             "settings": plan,
             "data": [[u.id for u in part] for part in train],
             "heldout": [[u.id for u in part] for part in heldout],
             "audio": [c.info.get("audio_digest", "") for c in corpora],
+            "companions": {name: [store.folder.name for store in found] for name, (found, _) in beside.items()},
             "init": earlier.run.config["identity"] if earlier else None,
         }
     )
+    exposure = {runs.person(u) for part in train + heldout for u in part} | known
     config = {
         "kind": "pretrain",
         "identity": identity,
@@ -174,9 +198,7 @@ def pretrain(
         "fold": fold,
         "settings": plan,
         "features": stores[0].dim,
-        "exposure": sorted(
-            {runs.person(u) for part in train + heldout for u in part} | (earlier.run.exposure if earlier else set())
-        ),
+        "exposure": sorted(exposure | (earlier.run.exposure if earlier else frozenset())),
         "corpora": [
             {"name": c.name, "utterances": len(part), "speakers": len({runs.person(u) for u in part})}
             for c, part in zip(corpora, train, strict=True)
@@ -186,17 +208,8 @@ def pretrain(
     if not dry_run and runs.begin(folder, config):
         return folder
 
-    torch.manual_seed(plan.training.seed)
-    if earlier:
-        statistics = earlier.statistics
-    else:
-        statistics = Steps(list(zip(stores, train, strict=True)), plan.frontend, _unit(stores[0].dim)).fit_statistics()
-    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics)
-    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics)
-    backbone = models.build_backbone(plan, steps.dim)
-    if earlier:
-        backbone.load_state_dict(earlier.backbone.state_dict())
-    objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
+    statistics = steps.statistics = earlier.statistics if earlier else steps.fit_statistics()
+    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics, beside)
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
         _estimate(objective, steps, plan, say)
@@ -240,7 +253,8 @@ def pretrain(
         "seconds": state.seconds,
         "hardware": runs.hardware(),
         "curves": curves(state.history),
-        "warnings": warnings(state.history),
+        "warnings": remarks + warnings(state.history),
+        "masking": masking(plan, state.history, beside),
         "config": files.plain(plan),
     }
     files.write_json(folder / "report.json", report)
@@ -257,7 +271,7 @@ def pretrain(
 
 
 def health(objective: Any, control: "Steps", seed: int) -> dict[str, float]:
-    """Held-out loss, the loss of guessing the mean, realised coverage, and the rank of the representation.
+    """Held-out loss, the loss of guessing the mean, what the objective logs, and the rank of the representation.
 
     The same masks every time, so that the curve moves only when the model does.
     """
@@ -267,22 +281,23 @@ def health(objective: Any, control: "Steps", seed: int) -> dict[str, float]:
     from sottovoce.masking import RowRandom
 
     device = next(objective.parameters()).device
-    total = weight = trivial = coverage = 0.0
-    means, batches = [], 0
+    total = weight = trivial = 0.0
+    means, logs = [], dict[str, list[float]]()
     with torch.inference_mode():
         for rows in sequential(control.lengths, batch_steps=16000):
             batch = control.batch(rows, seed=seed, most=1500).to(device)
             loss = objective(batch, RowRandom(batch.seeds))
             total, weight = total + loss.total.item(), weight + loss.weight.item()
             trivial += objective.trivial(batch, RowRandom(batch.seeds)).total.item()
-            coverage, batches = coverage + loss.logs.get("coverage", 0.0), batches + 1
+            for key, value in loss.logs.items():
+                logs.setdefault(f"heldout_{key}", []).append(value)
             hidden = objective.backbone(batch.x, batch.lengths)
             valid = hidden.valid[..., None]
             means.append((hidden.last * valid).sum(1) / valid.sum(1))
     return {
         "heldout_loss": total / max(weight, 1),
         "trivial_loss": trivial / max(weight, 1),
-        "heldout_coverage": coverage / batches,
+        **{key: sum(values) / len(values) for key, values in logs.items()},
         "rank": effective_rank(torch.cat(means)),
     }
 
@@ -347,7 +362,7 @@ def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
 
 
 def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
-    """Original, mask and reconstruction of a few held-out utterances, for the page."""
+    """Original, mask and reconstruction of a few held-out utterances, and what each masking rule would hide of them."""
     import torch
 
     from sottovoce.masking import RowRandom
@@ -356,8 +371,9 @@ def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
     batch = control.batch(middle, seed=seed, most=400)
     batch = batch.to(next(objective.parameters()).device)
     with torch.inference_mode():
-        guess, mask, _ = objective.reconstruct(batch, RowRandom(batch.seeds))
-    shown = torch.where(mask, guess, batch.x)
+        shown, mask = objective.reconstruct(batch, RowRandom(batch.seeds))
+        truth = objective.target(batch)
+    rules = rule_masks(objective.config, batch)
     out = []
     for k, length in enumerate(batch.lengths.tolist()):
         pool = control.frontend.pool if control.frontend.how == "stack" else 1
@@ -365,17 +381,34 @@ def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
         def unstack(x: Any, length: int = length, pool: int = pool) -> Any:
             return x[:length].reshape(length * pool, -1).cpu().numpy()
 
-        hidden = mask[k, :length].any(-1).repeat_interleave(pool).cpu().numpy()
-        out.append(
-            {
-                "id": batch.ids[k],
-                "rate_hz": control.rate_hz * pool,
-                "original": unstack(batch.x[k]),
-                "masked": hidden,
-                "reconstructed": unstack(shown[k]),
-            }
-        )
+        def by_frame(x: Any, length: int = length, pool: int = pool) -> Any:
+            return x[:length].repeat_interleave(pool).cpu().numpy()
+
+        panel = {
+            "id": batch.ids[k],
+            "rate_hz": control.rate_hz * pool,
+            "original": unstack(truth[k]),
+            "masked": by_frame(mask[k].any(-1)),
+            "reconstructed": unstack(shown[k]),
+        }
+        if rules:
+            panel["intensity"] = by_frame(batch.tracks["intensity"][k])
+            panel["rules"] = {rule: by_frame(hidden[k]) for rule, hidden in rules.items()}
+        out.append(panel)
     return out
+
+
+def rule_masks(config: Any, batch: Any) -> dict[str, Any]:
+    """What every rule hides (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
+    from sottovoce.masking import RULES, Policy, RowRandom, hide
+
+    if not isinstance(config, Policy) or not config.intensity or not getattr(config, "hide", True):
+        return {}
+    own = {f.name: getattr(config, f.name) for f in fields(Policy)}
+    intensity = batch.tracks["intensity"]
+    return {
+        rule: hide(Policy(**(own | {"rule": rule})), batch.lengths, RowRandom(batch.seeds), intensity) for rule in RULES
+    }
 
 
 def curves(history: list[dict[str, float]]) -> dict[str, Any]:
@@ -393,11 +426,23 @@ def curves(history: list[dict[str, float]]) -> dict[str, Any]:
         "heldout_step": steps("heldout_loss"),
         "heldout_loss": column("heldout_loss"),
         "coverage": column("heldout_coverage"),
+        "hidden_step": steps("hidden_intensity"),
+        "hidden_intensity": column("hidden_intensity"),
+        "visible_intensity": column("visible_intensity"),
         "rank": column("rank"),
         "probe_step": steps("probe_ua"),
         "probe_ua": column("probe_ua"),
         "trivial_loss": column("trivial_loss")[-1] if column("trivial_loss") else None,
     }
+
+
+def masking(plan: "Recipe", history: list[dict[str, float]], beside: Any) -> dict[str, Any]:
+    """What was asked for, and what training really hid: share of the steps, intensity there and elsewhere."""
+    config, row = plan.objective_config, history[-1] if history else {}
+    found = {name: row[name] for name in ("coverage", "hidden_intensity", "visible_intensity") if name in row}
+    asked = {name: getattr(config, name) for name in ("rule", "ratio", "span", "intensity") if hasattr(config, name)}
+    stores = beside.get("intensity", ([], ""))[0]
+    return asked | found | ({"stores": sorted({store.folder.name for store in stores})} if stores else {})
 
 
 def warnings(history: list[dict[str, float]]) -> list[str]:
@@ -419,14 +464,6 @@ def _spread(stores: list[Any], parts: list[list[Utterance]]) -> list[tuple[Any, 
     return [(store, part[::step]) for store, part in zip(stores, parts, strict=True)]
 
 
-def _unit(features: int) -> Any:
-    import numpy as np
-
-    from sottovoce.data import Statistics
-
-    return Statistics(np.zeros(features, np.float32), np.ones(features, np.float32))
-
-
 def _installed(tracker: str) -> bool:
     import importlib.util
 
@@ -435,7 +472,7 @@ def _installed(tracker: str) -> bool:
 
 def _heard(corpora: list[Corpus], fold: str, people: list[str]) -> str:
     """Whose audio the weights know, in words."""
-    tested = {runs.person(c.by_id[k]) for c in corpora for f in c.folds if f.name == fold for k in f.test}
+    tested = runs.tested_people(corpora, fold)
     if not tested:
         return f"{len(people)} people: everybody in these corpora"
     both = sorted(tested & set(people))

@@ -22,6 +22,7 @@ study predict compare phoneme
 evaluate
 pretrain
 finetune strength
+companions
 prepare extract
 recipes/
 supervised probe

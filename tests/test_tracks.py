@@ -11,7 +11,7 @@ from sottovoce import plugins
 from sottovoce.corpus import Utterance
 from sottovoce.errors import InputError
 from sottovoce.track import Track
-from sottovoce.tracks import _kaldi, egemaps, energy, fbank, level, mel, mfcc, random, wave
+from sottovoce.tracks import _kaldi, egemaps, energy, fbank, level, mel, mfcc, random, spectrogram, wave
 
 RATE = 16_000
 MAKERS = [name for name in plugins.names("tracks") if hasattr(plugins.load("tracks", name), "make")]
@@ -304,6 +304,25 @@ def slaney_mel(bins: int, size: int) -> np.ndarray:
     hz = np.arange(1 + size // 2) * RATE / size
     rows = [np.interp(hz, edges[k : k + 3], [0, 2 / (edges[k + 2] - edges[k]), 0]) for k in range(bins)]
     return np.array(rows)
+
+
+@pytest.mark.parametrize("samples", [RATE, 12_345, 400, 90])
+def test_the_linear_spectrogram_equals_torchs_stft_on_the_clock_of_fbank(samples):
+    import torch
+
+    signal = voice(1.0)[:samples]
+    config = spectrogram.Config(cmvn="none")
+    ours = spectrogram.make(track(signal), config)
+    whole = torch.nn.functional.pad(torch.from_numpy(signal), (0, max(400 - samples, 0)))
+    spectrum = torch.stft(whole, 400, 160, window=torch.hann_window(400), center=False, return_complex=True)
+    np.testing.assert_allclose(ours.values, (spectrum.abs().square() + 1e-10).log().T.numpy(), rtol=2e-3, atol=2e-3)
+    beside = fbank.make(track(signal), fbank.Config())
+    assert (len(ours), ours.rate_hz, ours.offset_s) == (len(beside), beside.rate_hz, beside.offset_s)
+    assert config.dim == 201
+    if len(ours) > 1:
+        normal = spectrogram.make(track(signal), spectrogram.Config()).values
+        np.testing.assert_allclose(normal.mean(0), 0, atol=1e-4)
+        np.testing.assert_allclose(normal.std(0), 1, atol=1e-3)
 
 
 @pytest.mark.parametrize("samples", [RATE, 12_345, 600])
