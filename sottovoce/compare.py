@@ -226,7 +226,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
             "first_line": _warning(systems),
             "paired": "by utterance; the same speakers are drawn for every system",
             "intervals": "95 %, resampling whole speakers, and seeds where there are several",
-            "p": f"two-sided, from the same resamples, corrected by Holm for {len(tested)} comparisons",
+            "p": f"two-sided, from the same resamples, corrected by Holm (comparisons: {len(tested)})",
             "detectable": "smallest true difference found with probability 0.8 by this many speakers and seeds",
         },
         "made": runs.provenance(),

@@ -749,8 +749,8 @@ def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     clear = number_of(gap, "p_holm") < 0.05 and not low <= 0 <= high
     if not clear:
         return (
-            f"{name} cannot be told from {reference}: with these speakers a difference of "
-            f"{_three(system.get('detectable'))} would have been seen."
+            f"{name} cannot be told from {reference}: these speakers would show a difference of "
+            f"{_three(system.get('detectable'))} or more."
         )
     better = (low > 0) == bool(found.get("higher_is_better", True))
     return f"{name} is {'better' if better else 'worse'} than {reference}, p {_chance(gap)}."

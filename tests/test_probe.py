@@ -321,6 +321,16 @@ def test_the_report_says_how_it_was_judged(probed):
         assert said in page
 
 
+def test_a_probe_hears_recordings_as_any_other_run_does(probed, corpus):
+    from sottovoce import load
+
+    data = Corpus.load(corpus)
+    key = data.fold("fold1").test[0]
+    it = models.load_recognised(runs.Run.load(probed / "fold1"))
+    (found,) = load(probed / "fold1").predict([data.root / data.by_id[key].path])
+    assert found.label == it.task.classes[int(models.predict(it, steps_of(corpus, it, [key])).argmax())]
+
+
 def test_the_layer_that_knows_gets_the_weight():
     """One layer of three holds the class, the others noise."""
     rng = torch.Generator().manual_seed(3)
@@ -473,6 +483,14 @@ def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_p
     line = sottovoce("pretrain", "frozen_probe", corpus, "-o", tmp_path / "run").complaint
     assert "judges weights and makes none" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_probe_without_its_history_is_named(sottovoce, probed, tmp_path):
+    import shutil
+
+    shutil.copytree(probed, tmp_path / "run")
+    (tmp_path / "run/fold1/history.json").unlink()
+    assert "history.json: no such file" in sottovoce("evaluate", tmp_path / "run", "--no-opensmile").complaint
 
 
 def test_settings_of_a_probe_are_checked_when_they_are_made():
