@@ -5,7 +5,8 @@ Two questions, each within an emotion, so that one that is loud as such does not
     intensity   the corpus's own labels, e.g. RAVDESS normal and strong
     neutral     any emotional utterance above any neutral one
 
-A table has one row an utterance: fold, part, person, emotion, neutral (bool), intensity, and the scores to compare.
+A table has one row an utterance: fold, part, person, emotion, neutral (bool), intensity, the scores to compare, and
+what its frames do.
 """
 
 import csv
@@ -113,27 +114,28 @@ def agree(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a report says about agreement, over tested people, or over dev where nobody is tested.
 
     Returns:
-        {"part", "intensity", "neutral", "follows_energy"}: for both questions {"n", "speakers", "scores": {score:
-        {"auc", "spearman"}} with intervals, "by_emotion": {emotion: {score: auc or, for numbers, spearman}}}, None
-        where there is nothing to compare; and how closely frames of strength follow those of energy, as the median
-        of the utterances' correlations, with its 10th and 90th percentile.
+        {"part", "intensity", "neutral", "follows_energy", "moves"}: for both questions {"n", "speakers", "scores":
+        {score: {"auc", "spearman"}} with intervals, "by_emotion": {emotion: {score: auc or, for numbers, spearman}}},
+        None where there is nothing to compare. Then how closely frames of strength follow those of energy (the
+        correlation within an utterance) and how far they move (their deviation): median of the utterances, and as
+        "low" and "high" the 10th and 90th percentile.
     """
     part = "test" if any(row["part"] == "test" for row in rows) else "heldout"
     mine = [row for row in rows if row["part"] == part]
     felt = [row for row in mine if not row["neutral"]]
     emotions = list(dict.fromkeys(row["emotion"] for row in felt))
     labelled = [row for row in felt if row["intensity"] is not None]
-    follows = [row["follows_energy"] for row in felt if np.isfinite(row.get("follows_energy", np.nan))]
-    found: dict[str, Any] = {"part": part, "intensity": None, "neutral": None, "follows_energy": None}
+    found: dict[str, Any] = {"part": part, "intensity": None, "neutral": None}
     if len({row["intensity"] for row in labelled}) > 1:
         found["intensity"] = _question([(row["emotion"], row, row["intensity"]) for row in labelled])
     rest = [row for row in mine if row["neutral"]]
     if felt and rest:
         above = [(row["emotion"], row, 1.0) for row in felt]
         found["neutral"] = _question(above + [(emotion, row, 0.0) for emotion in emotions for row in rest])
-    if follows:
-        low, value, high = np.quantile(follows, [0.1, 0.5, 0.9])
-        found["follows_energy"] = {"value": float(value), "low": float(low), "high": float(high)}
+    for name in ("follows_energy", "moves"):
+        values = [row[name] for row in felt if np.isfinite(row.get(name, np.nan))]
+        low, value, high = np.quantile(values, [0.1, 0.5, 0.9]).tolist() if values else (None, None, None)
+        found[name] = {"value": value, "low": low, "high": high}
     return found
 
 

@@ -390,22 +390,26 @@ QUESTIONS = {
 def strength_page(report: Mapping[str, Any]) -> str:
     """A strength model: does it order people nobody trained on, beside ranking and energy; losses; pictures.
 
-    Keys: title, first_line, fold, agreement (of `sottovoce.agreement.agree`), curves {step, loss, heldout_step,
-    heldout_loss, heldout_mae, heldout_ua, trivial_loss}, panels [{id, emotion, said, person, features (T, D), frames
-    (T,), energy_frames, rate_hz, target, follows_energy}], parameters, corpora, emotions, neutral, functionals,
-    exposure, seconds, hardware, config.
+    Keys: title, first_line, warnings, fold, agreement (of `sottovoce.agreement.agree`), curves {step, loss,
+    heldout_step, heldout_loss, heldout_mae, heldout_ua, trivial_loss}, panels [{id, emotion, said, person, features
+    (T, D), frames (T,), energy_frames (T,), rate_hz, target, follows_energy}], parameters, corpora, emotions, neutral,
+    functionals, exposure, seconds, hardware, config.
     """
     get, found, curves = report.get, report.get("agreement") or {}, report.get("curves") or {}
-    body: list[Any] = [page.banner(get("first_line")) if get("first_line") else None]
+    body: list[Any] = [page.banner(get("first_line")) if get("first_line") else None, page.warnings(get("warnings"))]
     who = {"test": "people neither trained on nor chosen by", "heldout": "the people who chose the epoch"}
     tiles = []
     question = found.get("intensity") or found.get("neutral") or {}
     key = question.get("key", "auc")
     for name, entry in (question.get("scores") or {}).items():
         tiles.append((f"{_agreed(key)}, {SCORE_NAMES[name]}", _three(entry.get(key)), _between(entry.get(key), "")))
-    if follows := found.get("follows_energy"):
-        note = f"of strength and energy by frame; {_three(follows, 'low')} to {_three(follows, 'high')} in 80 %"
-        tiles.append(("Correlation", _three(follows), note))
+    for name, title, meaning in (
+        ("follows_energy", "Follows energy", "correlation of strength and energy within an utterance"),
+        ("moves", "Moves", "deviation of strength within an utterance"),
+    ):
+        if math.isfinite(number_of(entry := found.get(name))):
+            low, high = _three(entry, "low"), _three(entry, "high")
+            tiles.append((title, _three(entry), f"{meaning}; {low} to {high} in four of five"))
     body.append(page.tiles(tiles))
     for name, (title, meaning) in QUESTIONS.items():
         if found.get(name):

@@ -337,6 +337,7 @@ def learn_fold(
         "functionals": kind + (", standardised within each speaker" if plan.objective_config.speaker_norm else ""),
         "exposure": f"{len(config['exposure'])} people",  # type: ignore[arg-type]
         "agreement": agreement.agree(rows),
+        "warnings": warnings(state.history),
         "curves": curves(state.history),
         "seconds": state.seconds,
         "hardware": runs.hardware(),
@@ -423,6 +424,7 @@ def judge(
             "strength": float(frames.mean()),
             "energy": float(level.mean()),
             "follows_energy": correlation(frames, level),
+            "moves": float(frames.std()),
             **{f"rank_{e}": it.rank(u, e) for e in it.rankings},
         }
         rows.append(row)
@@ -467,7 +469,7 @@ def spaced(items: Sequence[Any], many: int) -> list[Any]:
 
 
 def ranking_of(it: Lesson, kind: str, plan: "Recipe") -> dict[str, Any]:
-    """All that ranks an utterance from its functionals; `load_ranking` reads it."""
+    """All that ranks an utterance from its functionals; `taught_elsewhere` reads it."""
     return {
         "functionals": kind,
         "speaker_norm": plan.objective_config.speaker_norm,
@@ -487,6 +489,101 @@ def curves(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     found["heldout_step"] = [row["update"] for row in history if "heldout_loss" in row]
     found["trivial_loss"] = next((row["trivial_loss"] for row in reversed(history) if "trivial_loss" in row), None)
     return found
+
+
+def warnings(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """What a person should know before masking by this."""
+    held = [row["heldout_loss"] for row in history if "heldout_loss" in row]
+    if not held:
+        return ["Not a single epoch was trained: the weights are random."]
+    if min(held) > 0.99 * history[-1]["trivial_loss"]:
+        return ["The held-out loss is no better than that of constants: what moves within an utterance is arbitrary."]
+    return []
+
+
+# -------------------------------------------------------------------------------------------------- another corpus
+
+
+def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None, quiet: bool = False) -> None:
+    """A strength model on a corpus it was not trained on: agreement-NAME.csv, .json and .html in `output`.
+
+    Of a corpus it was trained on, only those people are judged whom it has not heard.
+
+    Raises:
+        InputError: no strength model, a corpus without emotions the model knows, or one it has heard as a whole.
+    """
+    from sottovoce import models
+    from sottovoce import report as pages
+    from sottovoce.extract import track_store
+
+    found = runs.parts(run, "pretrain")[0]
+    if "functionals" not in found.config:
+        raise InputError(
+            f"{found.folder}: no strength model. Found one of {found.config.get('recipe')}. Leave out --on."
+        )
+    objective, it = models.load_objective(found)
+    config = it.plan.objective_config
+    neutral_of([corpus], config.neutral)
+    unheard = [u for u in corpus.utterances if LABEL in u.labels and runs.person(u) not in found.exposure]
+    lesson = taught_elsewhere(found, corpus, unheard, jobs, quiet)
+    if not lesson.test:
+        raise InputError(
+            f"{corpus.folder}: nobody to judge. Found {len(unheard)} utterances of people whom {found.folder} has not "
+            f"heard, none of them {', '.join(lesson.rankings)}. Use another corpus."
+        )
+    store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
+    energy = track_store(corpus, "energy", jobs=jobs, quiet=quiet)
+    rows, panels = judge(lesson, objective, it.plan, it.statistics, store, energy)
+    rows = [{"fold": found.config["fold"], **row} for row in rows]
+    report = {
+        "title": f"{found.config['recipe']} {found.config['fold']} on {corpus.name}",
+        "fold": found.config["fold"],
+        "emotions": list(lesson.rankings),
+        "neutral": config.neutral,
+        "functionals": found.config["functionals"],
+        "exposure": f"{len(found.exposure)} people, none of these",
+        "agreement": agreement.agree(rows),
+        "hardware": runs.hardware(),
+    }
+    name = f"agreement-{corpus.name}"
+    agreement.write_rows(output / f"{name}.csv", rows)
+    files.write_json(output / f"{name}.json", report)
+    files.write_text(output / f"{name}.html", pages.strength_page(report | {"panels": panels}))
+    if not quiet:
+        for asked in ("intensity", "neutral"):
+            for score, entry in ((report["agreement"][asked] or {}).get("scores") or {}).items():
+                typer.echo(f"{asked} by {score}: AUC {entry['auc']['value']:.3f}")
+    typer.echo(f"Report: {output / f'{name}.html'}")
+
+
+def taught_elsewhere(
+    run: runs.Run, corpus: Corpus, utterances: Sequence[Utterance], jobs: int | None, quiet: bool
+) -> Lesson:
+    """The ranking functions of a run (of the first corpus it learned from), and utterances of another corpus to test.
+
+    Raises InputError when ranking.json is missing or damaged.
+    """
+    import numpy as np
+
+    from sottovoce.attributes import Ranking, Scale
+
+    path = run.folder / "ranking.json"
+    stored = files.read_json(path)
+    try:
+        stored = next(iter(stored.values()))
+        rankings = {
+            emotion: Ranking(np.array(r["weight"]), r["low"], r["high"]) for emotion, r in stored["emotions"].items()
+        }
+        scale = Scale(np.array(stored["mean"]), np.array(stored["std"]))
+        kind, speaker_norm = stored["functionals"], stored["speaker_norm"]
+    except (AttributeError, KeyError, StopIteration, TypeError) as error:
+        raise InputError(f"{path}: damaged. Found no {error}. Make the run again.") from None
+    x = scale(functionals(corpus, kind, speaker_norm, jobs=jobs, quiet=quiet))
+    neutral = run.config["settings"]["objective_config"]["neutral"]
+    test = [u for u in utterances if emotion_of(u) in rankings]
+    calm: dict[str, list[Utterance]] = {"train": [], "heldout": []}
+    calm["test"] = [u for u in utterances if emotion_of(u) in neutral]
+    return Lesson(corpus, [], [], test, calm, rankings, scale, dict(zip(corpus.by_id, x, strict=True)))
 
 
 def _estimate(objective: Any, steps: "Steps", target: "np.ndarray", plan: "Recipe", fold: str) -> None:

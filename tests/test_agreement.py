@@ -71,7 +71,7 @@ def table(part="test", people=6, **more):
                 "emotion": emotion, "neutral": emotion == "neutral",
                 "intensity": None if emotion == "neutral" else float(strong),
                 "strength": 0.2 * rng.normal() + strong, "energy": 5.0 * (emotion == "angry") + rng.normal(),
-                "follows_energy": 0.3,
+                "follows_energy": 0.3, "moves": 0.01 * k,
                 **{f"rank_{e}": (emotion != "neutral") * (2 + strong) + 0.3 * rng.normal() for e in FELT},
             }
             | more

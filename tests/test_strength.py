@@ -401,6 +401,53 @@ def test_a_strength_model_is_a_start_for_finetuning(data, model, tmp_path):
     assert it.plan.backbone == "strengthnet"
 
 
+def test_a_model_is_judged_on_a_corpus_it_does_not_know(data, model, tmp_path, sottovoce):
+    """Another corpus of the same words: people of another name."""
+    corpus = Corpus.load(data)
+    shutil.copytree(data, tmp_path / "other", ignore=shutil.ignore_patterns("strength-*"))
+    text = (tmp_path / "other/manifest.csv").read_text().replace(",synthetic,", ",abroad,")
+    (tmp_path / "other/manifest.csv").write_text(text)
+    config = json.loads((tmp_path / "other/corpus.json").read_text())
+    (tmp_path / "other/corpus.json").write_text(json.dumps(config | {"name": "abroad"}))
+    done = sottovoce("evaluate", model, "--on", tmp_path / "other", "-o", tmp_path / "out", "--jobs", "1")
+    assert done.code == 0, done.err
+    assert "neutral by rank: AUC" in done.out
+    found = json.loads((tmp_path / "out/agreement-abroad.json").read_text())["agreement"]
+    assert found["neutral"]["speakers"] == 8  # nobody of them was heard
+    assert found["neutral"]["scores"]["rank"]["auc"]["value"] > 0.9
+    assert "strengthnet fold1 on abroad" in (tmp_path / "out/agreement-abroad.html").read_text()
+    # and of its own corpus the test people alone, with the scores of the run itself
+    sottovoce("evaluate", model / "fold1", "--on", data, "-o", tmp_path / "own", "--jobs", "1")
+    ours = {row["id"]: row for row in agreement.read_rows(tmp_path / "own/agreement-synthetic.csv")}
+    theirs = {row["id"]: row for row in agreement.read_rows(model / "fold1/agreement.csv") if row["part"] == "test"}
+    assert set(ours) == set(theirs) == set(corpus.fold("fold1").test)
+    for id, row in ours.items():
+        for key in ("strength", "energy", "rank_angry"):
+            assert row[key] == pytest.approx(theirs[id][key], rel=1e-4, abs=1e-5)
+
+
+def test_a_corpus_that_was_heard_and_a_model_that_is_none_are_one_line(data, model, tmp_path, sottovoce):
+    heard_all = json.loads((model / "fold1/config.json").read_text())
+    corpus = Corpus.load(data)
+    shutil.copytree(model / "fold1", tmp_path / "run")
+    (tmp_path / "run/config.json").write_text(
+        json.dumps(heard_all | {"exposure": sorted(people(corpus, corpus.by_id))})
+    )
+    assert "nobody to judge. Found 0 utterances" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
+    (tmp_path / "run/config.json").write_text(json.dumps({k: v for k, v in heard_all.items() if k != "functionals"}))
+    assert "no strength model" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
+    (tmp_path / "run/config.json").write_text(json.dumps(heard_all))
+    (tmp_path / "run/ranking.json").write_text("{}")
+    assert "ranking.json: damaged" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
+
+
+def test_a_model_that_learned_nothing_is_called_so():
+    row = {"heldout_loss": 2.0, "trivial_loss": 2.3}
+    assert strength.warnings([row]) == []
+    assert "no better than that of constants" in strength.warnings([row | {"heldout_loss": 2.3}])[0]
+    assert "Not a single epoch" in strength.warnings([])[0]
+
+
 # ---------------------------------------------------------------------------------------------- the track
 
 

@@ -1,4 +1,4 @@
-"""Strength: the two branches of StrengthNet, how strong speech and its frames sound, and which emotion.
+"""Strength: StrengthNet's branches, how strong speech and its frames sound, and which emotion.
 
 Liu et al. 2022 (arXiv:2206.07229; layers and loss read in https://github.com/ttslr/StrengthNet, model.py, train.py).
 Learned from labels, not self-supervised: the target of an utterance is its relative-attribute score and its emotion.
