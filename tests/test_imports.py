@@ -48,6 +48,10 @@ errors
 INSIDE = {
     "tracks/covarep": """
 __init__
+harmonics
+rd phase
+sinusoids cepstrum
+pitch polarity
 residual
 conventions
 """,

@@ -66,26 +66,33 @@ def true_envelope(log_magnitude: np.ndarray, order: np.ndarray) -> np.ndarray:
     """
     half = log_magnitude.shape[1] - 1
     quefrency = np.arange(order.max(initial=1) + 1)
-    kept = quefrency <= order[:, None]
-    smoothing = np.where(kept, 0.54 + 0.46 * np.cos(np.pi * quefrency / order[:, None]), 0.0)  # half a Hamming window
-    estimate = np.zeros(kept.shape)
     out = np.full(log_magnitude.shape, np.nan)
     going = np.flatnonzero(np.isfinite(log_magnitude).all(axis=1))  # frames that are not through yet
-    raised = log_magnitude[going]  # the larger of spectrum and curve
+    limit = order[going][:, None]
+    kept = quefrency <= limit
+    smoothing = np.where(kept, 0.54 + 0.46 * np.cos(np.pi * quefrency / limit), 0.0)  # half a Hamming window
+    spectrum = log_magnitude[going]
+    raised = spectrum.copy()  # the larger of spectrum and curve
+    estimate = np.zeros(kept.shape)  # causal cepstrum of the curve
     for _ in range(ROUNDS):
         if len(going) == 0:
             break
-        cepstrum = _fold(fft.dct(raised, 1) / (2 * half))
-        inside = np.where(kept[going], cepstrum[:, : len(quefrency)], 0.0)
+        cepstrum = fft.dct(raised, 1)[:, :-1]
+        cepstrum[:, 0] /= 2
+        inside = cepstrum[:, : len(quefrency)] * (kept / half)
         energy = np.einsum("ij,ij->i", inside, inside)
-        beyond = np.einsum("ij,ij->i", cepstrum, cepstrum) - energy
+        beyond = np.einsum("ij,ij->i", cepstrum, cepstrum) / half**2 - energy
         step = 1 + np.sqrt(np.maximum(beyond, 0) / energy)
-        estimate[going] += step[:, None] * smoothing[going] * (inside - estimate[going])
-        curve = _transform(estimate[going], half)
+        estimate += step[:, None] * smoothing * (inside - estimate)
+        curve = _transform(estimate, half)
+        np.maximum(raised, curve, out=raised)
+        done = (spectrum - curve).max(axis=1) <= TOLERANCE
+        if done.any():
+            out[going[done]] = curve[done]
+            state = (going, kept, smoothing, spectrum, raised, estimate)
+            going, kept, smoothing, spectrum, raised, estimate = (values[~done] for values in state)
+    else:
         out[going] = curve
-        rest = (log_magnitude[going] - curve).max(axis=1) > TOLERANCE
-        raised = np.maximum(raised, curve)[rest]
-        going = going[rest]
     return out
 
 
@@ -96,13 +103,6 @@ def mel_cepstrum(amplitude: np.ndarray, order: int) -> np.ndarray:
     cepstrum = fft.dct(np.log(warped), 1)[:, : order + 1] / (2 * (amplitude.shape[1] - 1))
     cepstrum[:, 1:] *= 2
     return cepstrum
-
-
-def _fold(cepstrum: np.ndarray) -> np.ndarray:
-    """Causal part (F, n) of an even cepstrum (F, n + 1): doubled but for c_0, without the last quefrency."""
-    causal = cepstrum[:, :-1]
-    causal[:, 1:] *= 2
-    return causal
 
 
 def _transform(causal: np.ndarray, half: int) -> np.ndarray:

@@ -85,8 +85,9 @@ def _search(residual: np.ndarray, position: np.ndarray, low_hz: int, high_hz: in
         spectrum = np.abs(fft.rfft(frame, 2 * BINS)[:, :BINS])
         with np.errstate(invalid="ignore"):
             spectrum /= np.linalg.norm(spectrum, axis=1, keepdims=True)
-        scores = sum(_read(spectrum, k * candidates) for k in range(1, HARMONICS + 1))
-        scores = scores - sum(_read(spectrum, rounded((k + 0.5) * candidates)) for k in range(1, HARMONICS))
+        scores = _read(spectrum, HARMONICS * candidates)
+        for k in range(1, HARMONICS):
+            scores += _read(spectrum, k * candidates) - _read(spectrum, rounded((k + 0.5) * candidates))
         best = np.nan_to_num(scores).argmax(axis=1)
         top = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
         found = top > 0  # not where every score is negative or NaN

@@ -25,11 +25,17 @@ class Sinusoids:
     Columns beyond `harmonics` hold amplitude 1 and phase 0.
     """
 
-    f0_hz: np.ndarray  # (F,) the step between harmonics: the median one between the peaks found
+    f0_hz: np.ndarray  # (F,) as given
+    spacing_hz: np.ndarray  # (F,) median distance of the peaks found; harmonic k counts as k times it
     harmonics: np.ndarray  # (F,) how many below the Nyquist frequency
     amplitude: np.ndarray  # (F, 1 + H), a sinusoid a cos(...) has a / 2
     phase: np.ndarray  # (F, 1 + H) radians, at the centre of the window
     log_magnitude: np.ndarray  # (F, 2049) natural logarithm of the spectrum from DC to Nyquist
+
+
+def count_harmonics(f0_hz: np.ndarray) -> np.ndarray:
+    """(F,) how many harmonics of F0 (F,) there are up to the Nyquist frequency."""
+    return rounded((RATE_HZ / 2 - f0_hz / 2) / f0_hz)
 
 
 def half_window(f0_hz: np.ndarray) -> np.ndarray:
@@ -63,7 +69,7 @@ def sinusoids(samples: np.ndarray, centre: np.ndarray, f0_hz: np.ndarray) -> Sin
     magnitude, angle = np.abs(spectrum), np.angle(spectrum)
     with np.errstate(divide="ignore"):
         log_magnitude = np.log(magnitude)
-    harmonics = rounded((RATE_HZ / 2 - f0_hz / 2) / f0_hz)
+    harmonics = count_harmonics(f0_hz)
     column = np.arange(1 + harmonics.max(initial=0))
     exists = column <= harmonics[:, None]
     wanted = np.where(exists, column * f0_hz[:, None], 0.0)  # Hz
@@ -82,7 +88,8 @@ def sinusoids(samples: np.ndarray, centre: np.ndarray, f0_hz: np.ndarray) -> Sin
 
     step = np.where(exists[:, 1:], np.diff(frequency, axis=1), np.nan)
     return Sinusoids(
-        f0_hz=np.nanmedian(step, axis=1) if step.size else f0_hz.copy(),
+        f0_hz=np.asarray(f0_hz, dtype=np.float64),
+        spacing_hz=np.nanmedian(step, axis=1),
         harmonics=harmonics,
         amplitude=np.where(exists, amplitude, 1.0),
         phase=np.where(exists, phase, 0.0),
