@@ -36,7 +36,7 @@ def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         position (F,) of the frames, samples counted from 0; slope (F,). -inf where one or two of the finest bands are
-        exactly zero, 0 where more are (digital silence).
+        exactly zero, NaN where more are (digital silence).
     """
     count = max(0, (len(samples) - FRAME) // STEP + 1)
     starts = np.arange(count) * STEP
@@ -49,7 +49,7 @@ def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):
         slope = levels @ centred / (centred**2).sum()
     slope[silent > 0] = -np.inf
-    slope[silent > 2] = 0.0  # the original's least squares meets inf - inf, and its NaN becomes 0
+    slope[silent > 2] = np.nan  # where the original's least squares meets inf - inf
     return starts + FRAME // 2, slope
 
 
@@ -61,19 +61,20 @@ def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
         closures: (G,) rising, samples counted from 0; the period of one is its distance from the one before.
 
     Returns:
-        (G,) quotients; 0 for a closure without a whole period on either side.
+        (G,) quotients; NaN for a closure without a whole period on either side.
     """
-    quotient = np.zeros(len(closures))
     period = periods(closures)
-    hidden = np.isnan(residual)
-    bands = np.stack([band(np.where(hidden, 0.0, residual), scale) for scale in MDQ_SCALES])  # (scales, N)
-    for row, scale in zip(bands, MDQ_SCALES, strict=True):
-        row[_near(hidden, np.count_nonzero(wavelet(scale)) // 2)] = -np.inf
+    whole = np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual)))
     reach = rounded(MDQ_SHARE * period)
-    for k in np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual))):
-        peaks = bands[:, closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax(axis=1) + 1
-        quotient[k] = np.abs(reach[k] - peaks).mean() / period[k]
-    return quotient
+    distance = np.full((len(closures), len(MDQ_SCALES)), np.nan)
+    hidden = np.isnan(residual)
+    for column, scale in enumerate(MDQ_SCALES):
+        values = band(np.where(hidden, 0.0, residual), scale)
+        values[_near(hidden, np.count_nonzero(wavelet(scale)) // 2)] = -np.inf
+        for k in whole:
+            top = values[closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax() + 1
+            distance[k, column] = abs(reach[k] - top)
+    return distance.mean(axis=1) / np.maximum(period, 1)
 
 
 def wavelet(scale: int) -> np.ndarray:
