@@ -70,7 +70,7 @@ def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
     hidden = np.isnan(residual)
     for column, scale in enumerate(MDQ_SCALES):
         values = band(np.where(hidden, 0.0, residual), scale)
-        values[_near(hidden, np.count_nonzero(wavelet(scale)) // 2)] = -np.inf
+        values[_near(hidden, int(np.count_nonzero(wavelet(scale))) // 2)] = -np.inf
         for k in whole:
             top = values[closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax() + 1
             distance[k, column] = abs(reach[k] - top)
