@@ -16,7 +16,7 @@ import numpy as np
 from scipy import signal
 
 from sottovoce.tracks.covarep.closure import periods
-from sottovoce.tracks.covarep.conventions import frames, rounded
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, rounded, scratch
 
 REACH = 1000  # samples of the wavelet on either side
 SLOPE_SCALES = range(6, -1, -1)  # coarse (125 Hz) to fine (8 kHz)
@@ -39,18 +39,19 @@ def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         exactly zero, NaN where more are (digital silence).
     """
     count = max(0, (len(samples) - FRAME) // STEP + 1)
-    starts = np.arange(count) * STEP
     levels = np.empty((count, len(SLOPE_SCALES)))
-    for column, scale in enumerate(SLOPE_SCALES):
-        with np.errstate(divide="ignore"):
-            levels[:, column] = np.log10(_frame_maxima(np.abs(band(samples, scale)), count))
+    for part in chunks(count, BLOCK // STEP):
+        heard = slice(part.start * STEP, (part.stop - 1) * STEP + FRAME)
+        for column, scale in enumerate(SLOPE_SCALES):
+            with np.errstate(divide="ignore"):
+                levels[part, column] = np.log10(_frame_maxima(np.abs(band(samples, scale, heard))))
     centred = np.arange(len(SLOPE_SCALES)) - (len(SLOPE_SCALES) - 1) / 2
     silent = np.isneginf(levels).sum(axis=1)
     with np.errstate(invalid="ignore"):
         slope = levels @ centred / (centred**2).sum()
     slope[silent > 0] = -np.inf
     slope[silent > 2] = np.nan  # where the original's least squares meets inf - inf
-    return starts + FRAME // 2, slope
+    return np.arange(count) * STEP + FRAME // 2, slope
 
 
 def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
@@ -67,10 +68,10 @@ def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
     whole = np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual)))
     reach = rounded(MDQ_SHARE * period)
     distance = np.full((len(closures), len(MDQ_SCALES)), np.nan)
-    hidden = np.isnan(residual)
+    values = scratch(len(residual))
     for column, scale in enumerate(MDQ_SCALES):
-        values = band(np.where(hidden, 0.0, residual), scale)
-        values[_near(hidden, int(np.count_nonzero(wavelet(scale))) // 2)] = -np.inf
+        for part in chunks(len(residual), BLOCK):
+            values[part] = band(residual, scale, part)
         for k in whole:
             top = values[closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax() + 1
             distance[k, column] = abs(reach[k] - top)
@@ -83,29 +84,35 @@ def wavelet(scale: int) -> np.ndarray:
     return -np.cos(np.pi * t) * np.exp(-(t**2) / 2)
 
 
-def band(samples: np.ndarray, scale: int) -> np.ndarray:
-    """(N,) signal convolved with a wavelet: by FFT, and sample by sample where little or nothing is left."""
+def band(samples: np.ndarray, scale: int, part: slice) -> np.ndarray:
+    """(n,) part of a signal (N,) convolved with a wavelet; -inf where that would hear a NaN.
+
+    By FFT, and sample by sample where little or nothing is left.
+    """
     kernel = wavelet(scale)
-    if len(samples) == 0:
-        return np.zeros(0)
-    out = signal.oaconvolve(samples, kernel, mode="full")[REACH:-REACH]
+    lacking = max(REACH - part.start, 0), max(part.stop + REACH - len(samples), 0)
+    piece = np.pad(samples[max(part.start - REACH, 0) : part.stop + REACH], lacking)  # (n + 2 REACH,)
+    hidden = np.isnan(piece)
+    piece[hidden] = 0.0
+    out = signal.oaconvolve(piece, kernel, mode="valid")
     doubtful = np.abs(out) <= DOUBTFUL * np.abs(out).max()
     out[doubtful] = 0.0
-    doubtful &= _near(samples != 0, REACH)  # the others are zero without a sum
-    padded = np.pad(samples, REACH)
+    doubtful &= _near(piece != 0, REACH)  # the others are zero without a sum
     edges = np.flatnonzero(np.diff(doubtful, prepend=False, append=False))
     for start, stop in edges.reshape(-1, 2):
-        out[start:stop] = np.convolve(padded[start : stop + 2 * REACH], kernel, "valid")
+        out[start:stop] = np.convolve(piece[start : stop + 2 * REACH], kernel, "valid")
+    out[_near(hidden, np.flatnonzero(kernel)[-1] - REACH)] = -np.inf
     return out
 
 
 def _near(marked: np.ndarray, reach: int) -> np.ndarray:
-    """(N,) bool: a marked sample lies within reach."""
-    total = np.cumsum(np.pad(marked, (reach + 1, reach)))
-    return total[2 * reach + 1 :] > total[: -2 * reach - 1]
+    """(n,) bool: a marked sample (n + 2 REACH,) lies within reach."""
+    total = np.cumsum(np.pad(marked, (1, 0)))
+    count = len(marked) - 2 * REACH
+    return total[REACH + reach + 1 :][:count] > total[REACH - reach :][:count]
 
 
-def _frame_maxima(values: np.ndarray, count: int) -> np.ndarray:
-    """(count,) largest of each frame; a frame is a whole number of steps."""
-    blocks = values[: (count + FRAME // STEP - 1) * STEP].reshape(-1, STEP).max(axis=1)
-    return frames(blocks, np.arange(count), FRAME // STEP).max(axis=1)
+def _frame_maxima(values: np.ndarray) -> np.ndarray:
+    """(F,) largest of each frame; a frame is a whole number of steps."""
+    blocks = values.reshape(-1, STEP).max(axis=1)
+    return np.lib.stride_tricks.sliding_window_view(blocks, FRAME // STEP).max(axis=1)
