@@ -57,7 +57,8 @@ class Network:
         """
         path = Path(path)
         width, hidden = 3 * len(NAMES), 32
-        shapes = dict(zip((f.name for f in fields(cls)), [(width,)] * 2 + [(hidden, width)] + [(hidden,)] * 2 + [()]))
+        sizes: list[tuple[int, ...]] = [(width,), (width,), (hidden, width), (hidden,), (hidden,), ()]
+        shapes = dict(zip((f.name for f in fields(cls)), sizes, strict=True))
         try:
             found = json.loads(path.read_text()) if path.suffix == ".json" else dict(np.load(path, allow_pickle=False))
             arrays = {name: np.asarray(found[name], dtype=np.float64) for name in shapes}

@@ -36,7 +36,7 @@ def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         position (F,) of the frames, samples counted from 0; slope (F,). -inf where one or two of the finest bands are
-        exactly zero, 0 where more are (digital silence).
+        exactly zero, NaN where more are (digital silence).
     """
     count = max(0, (len(samples) - FRAME) // STEP + 1)
     starts = np.arange(count) * STEP
@@ -49,7 +49,7 @@ def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):
         slope = levels @ centred / (centred**2).sum()
     slope[silent > 0] = -np.inf
-    slope[silent > 2] = 0.0  # the original's least squares meets inf - inf, and its NaN becomes 0
+    slope[silent > 2] = np.nan  # where the original's least squares meets inf - inf
     return starts + FRAME // 2, slope
 
 
@@ -61,19 +61,19 @@ def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
         closures: (G,) rising, samples counted from 0; the period of one is its distance from the one before.
 
     Returns:
-        (G,) quotients; 0 for a closure without a whole period on either side.
+        (G,) quotients; NaN for a closure without a whole period on either side.
     """
-    quotient = np.zeros(len(closures))
     period = periods(closures)
     reach = rounded(MDQ_SHARE * period)
     whole = np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual)))
+    distance = np.full(len(closures), np.nan)
+    distance[whole] = 0.0
     for scale in MDQ_SCALES:
         row = band(residual, scale)
         for k in whole:
             peak = row[closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax() + 1
-            quotient[k] += abs(reach[k] - peak)
-    quotient[whole] /= len(MDQ_SCALES) * period[whole]
-    return quotient
+            distance[k] += abs(reach[k] - peak)
+    return distance / (len(MDQ_SCALES) * np.maximum(period, 1))
 
 
 def wavelet(scale: int) -> np.ndarray:
