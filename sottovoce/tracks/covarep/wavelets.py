@@ -85,7 +85,7 @@ def wavelet(scale: int) -> np.ndarray:
 def band(samples: np.ndarray, scale: int) -> np.ndarray:
     """(N,) signal convolved with a wavelet, -inf where a NaN lies under it."""
     kernel = wavelet(scale)
-    width = np.count_nonzero(kernel) // 2
+    width = int(np.count_nonzero(kernel)) // 2
     out = scratch(len(samples))
     for part in chunks(len(samples), BLOCK):
         there = np.zeros(part.stop - part.start + 2 * REACH)  # zeros beyond the ends
