@@ -10,7 +10,7 @@ that place is the closure. Median pitch, strongest peaks and place are statistic
 import numpy as np
 from scipy import signal
 
-from sottovoce.tracks.covarep.conventions import BLOCK, RATE_HZ, chunks, high_pass, rounded, scratch
+from sottovoce.tracks.covarep.conventions import BLOCK, RATE_HZ, chunks, high_pass, rounded, scratch, turns
 
 PERIODS = 1.7  # length of the moving average
 CUTOFF_HZ, EDGE_HZ = 50.0, 30.0  # what is slower than voices goes
@@ -23,7 +23,7 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
 
     Args:
         samples: (N,) at 16 kHz, the right way up (`polarity`).
-        residual: (N,) LP residual of order 18; NaN counts as 0.
+        residual: (N,) of `lp_residual`, order 18, largest magnitude 1; NaN counts as 0.
         f0_hz: median pitch, `pitch.median_hz()`. NaN (nobody speaks) gives no instants.
 
     Returns:
@@ -35,8 +35,7 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
     low, high = _cycles(samples, f0_hz)
     if len(low) == 0:
         return none
-    largest = max(np.fmax.reduce(residual), -np.fmin.reduce(residual))
-    strong = np.flatnonzero(residual > STRONG * largest)
+    strong = np.flatnonzero(residual > STRONG)
     nearest = _nearest(low, strong)
     place = np.median((strong - low[nearest]) / (high - low)[nearest]) if len(strong) else 0.0
     start = low + rounded((place - REACH) * (high - low))
@@ -60,29 +59,16 @@ def _cycles(samples: np.ndarray, f0_hz: float) -> tuple[np.ndarray, np.ndarray]:
     window = np.blackman(2 * half + 1) / (2 * half + 1)
     if len(samples) <= len(window):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    slow = scratch(len(samples))
+    slow = scratch(len(samples))  # the first and last `half` samples stay 0
     for part in chunks(len(samples) - 2 * half, BLOCK):
-        heard = samples[part.start : part.stop + 2 * half]
-        slow[half + part.start : half + part.stop] = signal.oaconvolve(heard, window, mode="valid")
-    low, high = _turns(high_pass(slow, CUTOFF_HZ, EDGE_HZ))
+        there = samples[part.start : part.stop + 2 * half]
+        slow[part.start + half : part.stop + half] = signal.oaconvolve(there, window, mode="valid")
+    low, high = turns(high_pass(slow, CUTOFF_HZ, EDGE_HZ))
     if len(low) == 0 or len(high) == 0:
         return low[:0], high[:0]
     low, high = low[low < high[-1]], high[high > low[0]]
-    return low, high
-
-
-def _turns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the minima and the maxima of (N,), of a plateau its first sample."""
-    lows, highs = [], []
-    last, way = np.zeros(1, np.int64), np.zeros(1)  # the last sample that differed from the one before, and how
-    for part in chunks(len(x) - 1, BLOCK):
-        step = np.sign(np.diff(x[part.start : part.stop + 1]))
-        moved = np.flatnonzero(step)
-        last, way = np.append(last[-1:], part.start + moved + 1), np.append(way[-1:], step[moved])
-        turned = way[1:] - way[:-1]
-        lows.append(last[:-1][turned == 2])
-        highs.append(last[:-1][turned == -2])
-    return np.concatenate(lows), np.concatenate(highs)
+    count = min(len(low), len(high))
+    return low[:count], high[:count]
 
 
 def _nearest(points: np.ndarray, to: np.ndarray) -> np.ndarray:

@@ -266,6 +266,27 @@ def is_peak(x: np.ndarray, plateau: str) -> np.ndarray:
     return out.reshape(x.shape)
 
 
+def turns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a long signal (N,) turns upward and where downward: local minima and maxima, ends excluded.
+
+    Of equal samples the first is the turn (peaks A of the closure instants).
+
+    >>> [at.tolist() for at in turns(np.array([0, 1, 0, 2, 2, 2, 0, 5.0]))]
+    [[2, 6], [1, 3]]
+    """
+    low, high = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    rising, behind = np.zeros(0, bool), np.zeros(0, np.int64)  # steps that are not level, and the sample behind each
+    for part in chunks(len(x) - 1, BLOCK):
+        step = x[part.start + 1 : part.stop + 1] - x[part]
+        at = np.flatnonzero(step)
+        rising = np.concatenate([rising[-1:], step[at] > 0])
+        behind = np.concatenate([behind[-1:], part.start + at + 1])
+        turn = np.flatnonzero(rising[:-1] != rising[1:])
+        high.append(behind[turn[rising[turn]]])
+        low.append(behind[turn[~rising[turn]]])
+    return np.concatenate(low), np.concatenate(high)
+
+
 def parabola(before: np.ndarray, peak: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Top of the parabola through three neighbours, any shape.
 

@@ -16,14 +16,14 @@ import numpy as np
 from scipy import signal
 
 from sottovoce.tracks.covarep.closure import periods
-from sottovoce.tracks.covarep.conventions import BLOCK, chunks, rounded, scratch
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, frames, rounded, scratch
 
 REACH = 1000  # samples of the wavelet on either side
 SLOPE_SCALES = range(6, -1, -1)  # coarse (125 Hz) to fine (8 kHz)
 MDQ_SCALES = range(2, 7)
 FRAME, STEP = 640, 160  # samples: 40 ms every 10 ms
 MDQ_SHARE = 0.2  # of the period, on either side of a closure
-DOUBTFUL = 1e-9  # of a band's maximum: below, rounding of the FFT would show
+DOUBTFUL = 1e-9  # of the maximum around: below, rounding of the FFT would show
 
 
 def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -39,19 +39,18 @@ def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         exactly zero, NaN where more are (digital silence).
     """
     count = max(0, (len(samples) - FRAME) // STEP + 1)
+    starts = np.arange(count) * STEP
     levels = np.empty((count, len(SLOPE_SCALES)))
-    for part in chunks(count, BLOCK // STEP):
-        heard = slice(part.start * STEP, (part.stop - 1) * STEP + FRAME)
-        for column, scale in enumerate(SLOPE_SCALES):
-            with np.errstate(divide="ignore"):
-                levels[part, column] = np.log10(_frame_maxima(np.abs(band(samples, scale, heard))))
+    for column, scale in enumerate(SLOPE_SCALES):
+        with np.errstate(divide="ignore"):
+            levels[:, column] = np.log10(_frame_maxima(band(samples, scale), count))
     centred = np.arange(len(SLOPE_SCALES)) - (len(SLOPE_SCALES) - 1) / 2
     silent = np.isneginf(levels).sum(axis=1)
     with np.errstate(invalid="ignore"):
         slope = levels @ centred / (centred**2).sum()
     slope[silent > 0] = -np.inf
     slope[silent > 2] = np.nan  # where the original's least squares meets inf - inf
-    return np.arange(count) * STEP + FRAME // 2, slope
+    return starts + FRAME // 2, slope
 
 
 def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
@@ -65,17 +64,16 @@ def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
         (G,) quotients; NaN for a closure without a whole period on either side.
     """
     period = periods(closures)
-    whole = np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual)))
     reach = rounded(MDQ_SHARE * period)
-    distance = np.full((len(closures), len(MDQ_SCALES)), np.nan)
-    values = scratch(len(residual))
-    for column, scale in enumerate(MDQ_SCALES):
-        for part in chunks(len(residual), BLOCK):
-            values[part] = band(residual, scale, part)
+    whole = np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual)))
+    distance = np.full(len(closures), np.nan)
+    distance[whole] = 0.0
+    for scale in MDQ_SCALES:
+        row = band(residual, scale)
         for k in whole:
-            top = values[closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax() + 1
-            distance[k, column] = abs(reach[k] - top)
-    return distance.mean(axis=1) / np.maximum(period, 1)
+            peak = row[closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax() + 1
+            distance[k] += abs(reach[k] - peak)
+    return distance / (len(MDQ_SCALES) * np.maximum(period, 1))
 
 
 def wavelet(scale: int) -> np.ndarray:
@@ -84,35 +82,46 @@ def wavelet(scale: int) -> np.ndarray:
     return -np.cos(np.pi * t) * np.exp(-(t**2) / 2)
 
 
-def band(samples: np.ndarray, scale: int, part: slice) -> np.ndarray:
-    """(n,) part of a signal (N,) convolved with a wavelet; -inf where that would hear a NaN.
-
-    By FFT, and sample by sample where little or nothing is left.
-    """
+def band(samples: np.ndarray, scale: int) -> np.ndarray:
+    """(N,) signal convolved with a wavelet, -inf where a NaN lies under it."""
     kernel = wavelet(scale)
-    lacking = max(REACH - part.start, 0), max(part.stop + REACH - len(samples), 0)
-    piece = np.pad(samples[max(part.start - REACH, 0) : part.stop + REACH], lacking)  # (n + 2 REACH,)
-    hidden = np.isnan(piece)
-    piece[hidden] = 0.0
-    out = signal.oaconvolve(piece, kernel, mode="valid")
+    width = int(np.count_nonzero(kernel)) // 2
+    out = scratch(len(samples))
+    for part in chunks(len(samples), BLOCK):
+        there = np.zeros(part.stop - part.start + 2 * REACH)  # zeros beyond the ends
+        first, last = max(part.start - REACH, 0), min(part.stop + REACH, len(samples))
+        there[first - part.start + REACH : last - part.start + REACH] = samples[first:last]
+        hidden = np.isnan(there)
+        out[part] = _convolve(np.where(hidden, 0.0, there), kernel)
+        if hidden.any():
+            out[part][_near(hidden, width)[REACH:-REACH]] = -np.inf
+    return out
+
+
+def _convolve(samples: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """(N - 2 * REACH,) by FFT, and sample by sample where little or nothing is left."""
+    out = signal.oaconvolve(samples, kernel, mode="valid")
     doubtful = np.abs(out) <= DOUBTFUL * np.abs(out).max()
     out[doubtful] = 0.0
-    doubtful &= _near(piece != 0, REACH)  # the others are zero without a sum
+    doubtful &= _near(samples != 0, REACH)[REACH:-REACH]  # the others are zero without a sum
     edges = np.flatnonzero(np.diff(doubtful, prepend=False, append=False))
     for start, stop in edges.reshape(-1, 2):
-        out[start:stop] = np.convolve(piece[start : stop + 2 * REACH], kernel, "valid")
-    out[_near(hidden, np.flatnonzero(kernel)[-1] - REACH)] = -np.inf
+        out[start:stop] = np.convolve(samples[start : stop + 2 * REACH], kernel, "valid")
     return out
 
 
 def _near(marked: np.ndarray, reach: int) -> np.ndarray:
-    """(n,) bool: a marked sample (n + 2 REACH,) lies within reach."""
-    total = np.cumsum(np.pad(marked, (1, 0)))
-    count = len(marked) - 2 * REACH
-    return total[REACH + reach + 1 :][:count] > total[REACH - reach :][:count]
+    """(N,) bool: a marked sample lies within reach."""
+    total = np.cumsum(np.pad(marked, (reach + 1, reach)))
+    return total[2 * reach + 1 :] > total[: -2 * reach - 1]
 
 
-def _frame_maxima(values: np.ndarray) -> np.ndarray:
-    """(F,) largest of each frame; a frame is a whole number of steps."""
-    blocks = values.reshape(-1, STEP).max(axis=1)
-    return np.lib.stride_tricks.sliding_window_view(blocks, FRAME // STEP).max(axis=1)
+def _frame_maxima(values: np.ndarray, count: int) -> np.ndarray:
+    """(count,) largest magnitude of each frame; a frame is a whole number of steps."""
+    if count == 0:
+        return np.zeros(0)
+    overlap = FRAME // STEP
+    loudest = np.empty(count + overlap - 1)  # of each step
+    for part in chunks(len(loudest)):
+        loudest[part] = np.abs(values[part.start * STEP : part.stop * STEP]).reshape(-1, STEP).max(axis=1)
+    return frames(loudest, np.arange(count), overlap).max(axis=1)
