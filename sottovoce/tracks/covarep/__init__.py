@@ -71,6 +71,10 @@ class Config:
         return RATE_HZ
 
     @property
+    def offset_s(self) -> float:
+        return OFFSET_S
+
+    @property
     def dim(self) -> int:
         return DIM
 
