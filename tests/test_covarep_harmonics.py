@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import linalg, optimize, signal
 
-from sottovoce.tracks.covarep import cepstrum, harmonics, phase
+from sottovoce.tracks.covarep import cepstrum, conventions, harmonics, phase
 from sottovoce.tracks.covarep.conventions import (
     fir,
     fold,
@@ -117,10 +117,20 @@ def test_every_frame_passes_its_own_filter():
 
 def test_zero_phase_filtering_mirrors_three_orders_and_not_three_taps():
     x = np.random.default_rng(0).normal(size=73)
-    with pytest.raises(ValueError, match="padlen"):
-        zero_phase(np.ones(25), np.ones(1), x[:72])
     b, a = np.ones(25) / 25, np.ones(1)
+    with pytest.raises(ValueError, match="mirrors 72 samples"):
+        zero_phase(b, a, x[:72])
     np.testing.assert_allclose(zero_phase(b, a, x), signal.filtfilt(b, a, x, padlen=72), atol=1e-15)
+
+
+def test_a_long_signal_is_filtered_in_blocks_and_in_a_file_to_the_same_numbers(monkeypatch):
+    x = np.random.default_rng(0).normal(size=5000)
+    b, a = signal.ellip(5, 3, 60, 0.1, "highpass")
+    expected, residual = signal.filtfilt(b, a, x, padlen=15), lp_residual(x, 12)
+    monkeypatch.setattr(conventions, "BLOCK", 700)
+    monkeypatch.setattr(conventions, "LARGE", 1000)
+    np.testing.assert_array_equal(zero_phase(b, a, x), expected)
+    np.testing.assert_array_equal(lp_residual(x, 12), residual)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -198,6 +208,7 @@ def test_polarity_turns_with_the_recording(vowel):
     assert polarity(vowel) == 1  # closures of the LF model point down
     assert polarity(-vowel) == -1
     assert polarity(np.zeros(8000)) == 1
+    assert polarity(-vowel[:300]) == 1
 
 
 # pitch
@@ -502,6 +513,23 @@ def test_less_than_25_frames_have_no_phase_statistics():
     ((mean, deviation),) = phase.smooth([np.zeros((25, 513))])
     assert np.isfinite(mean).all()
     assert np.isfinite(deviation).all()
+
+
+def test_phase_is_read_every_5_ms_the_short_way_round_whatever_the_pieces(monkeypatch):
+    rng = np.random.default_rng(0)
+    time_s = np.arange(5, 205)[rng.permutation(200)[:150]] / 100 + 0.0003
+    time_s.sort()
+    angle, spread = rng.uniform(-np.pi, np.pi, (150, 25)), rng.normal(size=(150, 13))
+    at_s = (grid(40_000) - 1) / RATE_HZ
+    whole = phase.columns(time_s, angle, spread, at_s)
+    monkeypatch.setattr(phase, "chunks", lambda count: conventions.chunks(count, 7))
+    np.testing.assert_allclose(phase.columns(time_s, angle, spread, at_s), whole, atol=1e-12)
+    fine_s = np.arange(np.ceil(time_s[0] * 200), np.floor(time_s[-1] * 200) + 1) / 200
+    fine = interpolate(fine_s, time_s, np.unwrap(angle, axis=0))
+    inside = (at_s >= fine_s[0]) & (at_s <= fine_s[-1])
+    assert np.isnan(whole[~inside]).all()
+    expected = interpolate(at_s[inside], fine_s, fine)
+    np.testing.assert_allclose(wrap(whole[inside, :25] - expected), 0, atol=1e-9)
 
 
 def test_bands_are_single_bins_up_to_the_eighth_and_cover_all_but_nyquist():

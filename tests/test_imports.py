@@ -50,9 +50,9 @@ errors
 INSIDE = {
     "tracks/covarep": """
 __init__
-harmonics
-rd phase
-sinusoids cepstrum
+harmonics creak
+rd phase wavelets glottal inverse_filter
+sinusoids cepstrum closure
 pitch polarity
 residual
 conventions

@@ -2,10 +2,13 @@
 
 Every maker offers `Config` (frozen dataclass with `rate_hz` and `dim`) and one of
 
-    make(wave, config) -> Track           from a recording: mono float32 at 16 kHz
+    make(wave, config) -> Track           from a recording: mono float32 at 16 kHz. `WHOLE = True` in a module says that
+                                          its numbers are statistics of a whole recording too (`covarep`): then `wave`
+                                          is always one, and utterances are cut out of the track
     SOURCE, derive(source, utterances, everybody, config) -> (id, values) ...
                                           from another track of the corpus, named by SOURCE
     OBJECTIVE, frames(model, x, lengths)  by a trained run of that objective; `Config.model` and `Config.heard`
                                           say which weights, and whose voices they know
-    nothing                               read from files of features (`covarep`)
+
+`NAMES`, where there is one, names the columns.
 """

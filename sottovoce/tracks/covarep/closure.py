@@ -10,7 +10,7 @@ that place is the closure. Median pitch, strongest peaks and place are statistic
 import numpy as np
 from scipy import signal
 
-from sottovoce.tracks.covarep.conventions import RATE_HZ, high_pass, is_peak, rounded
+from sottovoce.tracks.covarep.conventions import BLOCK, RATE_HZ, chunks, high_pass, rounded, scratch, turns
 
 PERIODS = 1.7  # length of the moving average
 CUTOFF_HZ, EDGE_HZ = 50.0, 30.0  # what is slower than voices goes
@@ -23,7 +23,7 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
 
     Args:
         samples: (N,) at 16 kHz, the right way up (`polarity`).
-        residual: (N,) LP residual of order 18; NaN counts as 0.
+        residual: (N,) of `lp_residual`, order 18, largest magnitude 1; NaN counts as 0.
         f0_hz: median pitch, `pitch.median_hz()`. NaN (nobody speaks) gives no instants.
 
     Returns:
@@ -32,18 +32,17 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
     none = np.zeros(0, np.int64)
     if not f0_hz > 0:
         return none
-    residual = np.nan_to_num(residual)
     low, high = _cycles(samples, f0_hz)
     if len(low) == 0:
         return none
-    strong = np.flatnonzero(residual > STRONG * np.abs(residual).max())
+    strong = np.flatnonzero(residual > STRONG)
     nearest = _nearest(low, strong)
     place = np.median((strong - low[nearest]) / (high - low)[nearest]) if len(strong) else 0.0
     start = low + rounded((place - REACH) * (high - low))
     stop = low + rounded((place + REACH) * (high - low)) + 1
     useful = (start < len(samples)) & (stop > 1)
     start, stop = np.maximum(start[useful], 0), stop[useful]
-    instants = [begin + residual[begin:end].argmax() for begin, end in zip(start, stop, strict=True)]
+    instants = [begin + np.nan_to_num(residual[begin:end]).argmax() for begin, end in zip(start, stop, strict=True)]
     return np.unique(np.array(instants, dtype=np.int64))
 
 
@@ -60,10 +59,11 @@ def _cycles(samples: np.ndarray, f0_hz: float) -> tuple[np.ndarray, np.ndarray]:
     window = np.blackman(2 * half + 1) / (2 * half + 1)
     if len(samples) <= len(window):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    slow = signal.oaconvolve(samples, window, mode="same")
-    slow[:half] = slow[len(slow) - half :] = 0.0
-    slow = high_pass(slow, CUTOFF_HZ, EDGE_HZ)
-    low, high = np.flatnonzero(is_peak(-slow, "first")), np.flatnonzero(is_peak(slow, "first"))
+    slow = scratch(len(samples))  # the first and last `half` samples stay 0
+    for part in chunks(len(samples) - 2 * half, BLOCK):
+        there = samples[part.start : part.stop + 2 * half]
+        slow[part.start + half : part.stop + half] = signal.oaconvolve(there, window, mode="valid")
+    low, high = turns(high_pass(slow, CUTOFF_HZ, EDGE_HZ))
     if len(low) == 0 or len(high) == 0:
         return low[:0], high[:0]
     low, high = low[low < high[-1]], high[high > low[0]]

@@ -7,6 +7,7 @@ so they are kept here, once. Everything is float64; RATE_HZ is fixed, because wi
 Letters: N samples, F frames, n samples of a frame or bins of a spectrum, `...` any leading axes.
 """
 
+import tempfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy import fft, signal
 RATE_HZ = 16_000
 STEP = 160  # samples between two rows of the output, 10 ms
 CHUNK = 512  # frames worked on at a time: memory stays bounded, and the work stays in the cache of a core
+BLOCK = 1 << 18  # samples worked on at a time, 16 s
+LARGE = 1 << 23  # samples from which a signal does not stay in memory, 9 minutes
 
 
 # -- grid ---------------------------------------------------------------------------------------------------
@@ -41,6 +44,18 @@ def chunks(count: int, size: int = CHUNK) -> Iterator[slice]:
 def frames(samples: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """(F, length) copies of the stretches that begin at the 0-based `starts`; all must lie inside the signal."""
     return np.lib.stride_tricks.sliding_window_view(samples, length)[starts]
+
+
+def scratch(length: int) -> np.ndarray:
+    """(length,) float64 zeros for a whole signal.
+
+    A large one lies in a nameless temporary file: the system writes out what is not in use, and an hour of sound takes
+    no more memory than a minute.
+    """
+    if length < LARGE:
+        return np.zeros(length)
+    with tempfile.TemporaryFile() as file:
+        return np.asarray(np.memmap(file, np.float64, "w+", shape=(length,)))
 
 
 # -- windows ------------------------------------------------------------------------------------------------
@@ -106,9 +121,14 @@ def interpolate(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def skewness(x: np.ndarray) -> float:
     """Third standardised moment of (N,), without correction for N; NaN for a constant."""
-    centred = x - x.mean()
+    mean = x.mean()
+    powers = np.zeros(2)
+    for part in chunks(len(x), BLOCK):
+        centred = x[part] - mean
+        powers += (centred**2).sum(), (centred**3).sum()
+    second, third = powers / len(x)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.mean(centred**3) / np.mean(centred**2) ** 1.5)
+        return float(third / second**1.5)
 
 
 # -- filters ------------------------------------------------------------------------------------------------
@@ -154,13 +174,27 @@ def fir(frames: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return out
 
 
-def zero_phase(b: np.ndarray, a: np.ndarray, x: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Forward and backward through b / a, the ends mirrored as odd functions over 3 (taps - 1) samples.
+def zero_phase(b: np.ndarray, a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(N,) forward and backward through b / a, the ends mirrored as odd functions over 3 (taps - 1) samples.
 
-    SciPy's default extension is 3 taps. Raises ValueError when `x` is not longer than the extension.
+    `scipy.signal.filtfilt` with that `padlen` (its default is 3 taps), block by block. Raises ValueError when `x` is
+    not longer than the extension.
     """
     extension = 3 * (max(len(a), len(b)) - 1)
-    return signal.filtfilt(b, a, x, axis=axis, padtype="odd", padlen=extension)
+    if len(x) <= extension:
+        raise ValueError(f"zero-phase filtering mirrors {extension} samples and needs more, found {len(x)}")
+    before, after = 2 * x[0] - x[extension:0:-1], 2 * x[-1] - x[-2 : -extension - 2 : -1]
+    steady = signal.lfilter_zi(b, a)
+    out = scratch(len(x))
+    _, state = signal.lfilter(b, a, before, zi=steady * before[0])
+    for part in chunks(len(x), BLOCK):
+        out[part], state = signal.lfilter(b, a, x[part], zi=state)
+    after, _ = signal.lfilter(b, a, after, zi=state)
+    _, state = signal.lfilter(b, a, after[::-1], zi=steady * after[-1])
+    for part in reversed(list(chunks(len(x), BLOCK))):
+        backward, state = signal.lfilter(b, a, out[part][::-1], zi=state)
+        out[part] = backward[::-1]
+    return out
 
 
 def high_pass(samples: np.ndarray, cutoff_hz: float, other_hz: float) -> np.ndarray:
@@ -230,6 +264,27 @@ def is_peak(x: np.ndarray, plateau: str) -> np.ndarray:
     out = np.zeros(x.size, dtype=bool)
     out[(first if plateau == "first" else (first + last) // 2)[peak]] = True
     return out.reshape(x.shape)
+
+
+def turns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a long signal (N,) turns upward and where downward: local minima and maxima, ends excluded.
+
+    Of equal samples the first is the turn (peaks A of the closure instants).
+
+    >>> [at.tolist() for at in turns(np.array([0, 1, 0, 2, 2, 2, 0, 5.0]))]
+    [[2, 6], [1, 3]]
+    """
+    low, high = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    rising, behind = np.zeros(0, bool), np.zeros(0, np.int64)  # steps that are not level, and the sample behind each
+    for part in chunks(len(x) - 1, BLOCK):
+        step = x[part.start + 1 : part.stop + 1] - x[part]
+        at = np.flatnonzero(step)
+        rising = np.concatenate([rising[-1:], step[at] > 0])
+        behind = np.concatenate([behind[-1:], part.start + at + 1])
+        turn = np.flatnonzero(rising[:-1] != rising[1:])
+        high.append(behind[turn[rising[turn]]])
+        low.append(behind[turn[~rising[turn]]])
+    return np.concatenate(low), np.concatenate(high)
 
 
 def parabola(before: np.ndarray, peak: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

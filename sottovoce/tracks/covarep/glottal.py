@@ -5,8 +5,7 @@
     H1-H2  level of the first over the second harmonic in dB, Hanson, JASA 101(1), 1997
     PSP    parabolic spectral parameter, Alku, Strik & Vilkman, Speech Communication 22(1), 1997
 
-All are ratios: the scale of the flow does not matter. The numbers stay 0 where a period is not one of a voice
-(20..500 Hz).
+All are ratios: the scale of the flow does not matter. A period that is not one of a voice (20..500 Hz) has none.
 
 Kept from the original: harmonics are sought at bins counted from 1, so F0 is read one hertz lower.
 """
@@ -37,9 +36,9 @@ def parameters(flow: np.ndarray, derivative: np.ndarray, closures: np.ndarray) -
         closures: (G,) rising, samples counted from 0.
 
     Returns:
-        (G, 4) in the order of `NAMES`; 0 where a number is not defined.
+        (G, 4) in the order of `NAMES`; NaN where a number is not defined.
     """
-    out = np.zeros((len(closures), len(NAMES)))
+    out = np.full((len(closures), len(NAMES)), np.nan)
     period = periods(closures)
     voiced = np.flatnonzero((period * HIGHEST_HZ > RATE_HZ) & (period * LOWEST_HZ < RATE_HZ))
     for k in voiced:
@@ -49,7 +48,7 @@ def parameters(flow: np.ndarray, derivative: np.ndarray, closures: np.ndarray) -
     later = voiced[voiced > 0]
     pulses = [flow[closures[k - 1] : closures[k] + 1] for k in later]
     out[later, 3] = psp(pulses, period[later])
-    return np.where(np.isfinite(out), out, 0.0)
+    return np.where(np.isfinite(out), out, np.nan)
 
 
 def _quotients(pulse: np.ndarray, derivative: np.ndarray, period: int) -> tuple[float, float]:
@@ -58,7 +57,7 @@ def _quotients(pulse: np.ndarray, derivative: np.ndarray, period: int) -> tuple[
     top = int(pulse.argmax())
     height, steepest = pulse[top], np.abs(derivative).max()
     if steepest == 0:
-        return 0.0, 0.0
+        return np.nan, np.nan
     low = pulse <= height / 2
     left, right = np.flatnonzero(low[:top]), np.flatnonzero(low[top:])
     first = min(top, max(left[-1] if len(left) else 0, 2))  # the walks end two samples before the pulse does
@@ -67,13 +66,13 @@ def _quotients(pulse: np.ndarray, derivative: np.ndarray, period: int) -> tuple[
 
 
 def h1h2(derivative: np.ndarray, closures: np.ndarray, period: np.ndarray) -> np.ndarray:
-    """(G,) dB between the first two harmonics, in three periods around each closure; 0 without clear harmonics.
+    """(G,) dB between the first two harmonics, in three periods around each closure; NaN without clear harmonics.
 
     Args:
         derivative: (N,) of the flow.
         closures, period: (G,) samples.
     """
-    out = np.zeros(len(closures))
+    out = np.full(len(closures), np.nan)
     reach = rounded(1.5 * period)
     for part in chunks(len(closures), CHUNK):
         frames = np.zeros((part.stop - part.start, RATE_HZ))

@@ -51,10 +51,8 @@ def columns(samples: np.ndarray, pitch: Pitch, at: np.ndarray, rng: np.random.Ge
             yield piece
 
     mean, deviation = (np.concatenate(pieces) for pieces in zip(*phase.smooth(distortions()), strict=True))
-    return np.hstack(
-        [
-            interpolate(at, position, source),
-            cepstrum.columns(envelope, len(samples), at),
-            phase.columns(position / RATE_HZ, mean, deviation, (at - 1) / RATE_HZ),
-        ]
-    )
+    out = np.empty((len(at), DIM))
+    out[:, :2] = interpolate(at, position, source)
+    out[:, 2 : 3 + cepstrum.ORDER] = cepstrum.columns(envelope, len(samples), at)
+    out[:, 3 + cepstrum.ORDER :] = phase.columns(position / RATE_HZ, mean, deviation, (at - 1) / RATE_HZ)
+    return out

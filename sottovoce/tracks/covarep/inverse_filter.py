@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft, signal
 
 from sottovoce.tracks.covarep.closure import periods
-from sottovoce.tracks.covarep.conventions import RATE_HZ, fir, hanning, lpc
+from sottovoce.tracks.covarep.conventions import RATE_HZ, fir, hanning, lpc, scratch
 
 TRACT, SOURCE = 20, 8  # orders of the predictions
 LEAK = 0.99  # of the integrator that stands for the lips
@@ -35,7 +35,7 @@ def glottal_flow(samples: np.ndarray, closures: np.ndarray) -> tuple[np.ndarray,
     Returns:
         flow (N,), derivative (N,).
     """
-    flow, derivative = np.zeros(len(samples)), np.zeros(len(samples))
+    flow, derivative = scratch(len(samples)), scratch(len(samples))
     period = periods(closures)
     start = np.maximum(closures - 1 - period, 0)
     length = np.minimum(closures + period, len(samples)) - start

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import fft
 
 from sottovoce.tracks.covarep.cepstrum import mel_cepstrum
-from sottovoce.tracks.covarep.conventions import RATE_HZ, interpolate, rounded, wrap
+from sottovoce.tracks.covarep.conventions import RATE_HZ, chunks, interpolate, rounded, wrap
 from sottovoce.tracks.covarep.sinusoids import Sinusoids
 
 BINS = 513
@@ -102,15 +102,27 @@ def columns(time_s: np.ndarray, mean: np.ndarray, deviation: np.ndarray, at_s: n
         time_s: (F,) of the frames.
         mean, deviation: (F, 25) and (F, 13).
     """
+    out = np.full((len(at_s), BANDS + ORDER + 1), np.nan)
     if len(time_s) == 0:
-        return np.full((len(at_s), BANDS + ORDER + 1), np.nan)
+        return out
     first, last = np.ceil(time_s[0] / GRID_S - 1e-9), np.floor(time_s[-1] / GRID_S + 1e-9)
     fine_s = np.arange(first, last + 1) * GRID_S
     fine_s = fine_s.clip(time_s[0], time_s[-1])  # a multiple of 5 ms is only one to the last bit
-    angle = mean
-    for source_s, target_s in ((time_s, fine_s), (fine_s, at_s)):
-        angle = wrap(interpolate(target_s, source_s, np.unwrap(angle, axis=0)))
-    return np.hstack([angle, interpolate(at_s, fine_s, interpolate(fine_s, time_s, deviation))])
+    for part in chunks(len(at_s)):
+        fine = fine_s[_around(fine_s, at_s[part])]
+        rows = _around(time_s, fine)
+        angle, spread = mean[rows], interpolate(fine, time_s[rows], deviation[rows])
+        for source_s, target_s in ((time_s[rows], fine), (fine, at_s[part])):
+            angle = wrap(interpolate(target_s, source_s, np.unwrap(angle, axis=0)))
+        out[part] = np.hstack([angle, interpolate(at_s[part], fine, spread)])
+    return out
+
+
+def _around(points: np.ndarray, at: np.ndarray) -> slice:
+    """The part of the rising `points` that interpolation at the rising `at` needs."""
+    if len(at) == 0:
+        return slice(0, 0)
+    return slice(max(np.searchsorted(points, at[0]) - 2, 0), np.searchsorted(points, at[-1]) + 2)
 
 
 def _envelope(sines: Sinusoids) -> np.ndarray:

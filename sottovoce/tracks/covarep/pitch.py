@@ -68,8 +68,8 @@ def srh(samples: np.ndarray, low_hz: int = 50, high_hz: int = 500) -> Pitch:
     if sure.any():
         median = np.median(f0[sure])
         narrow = max(low_hz, int(rounded(median / 2))), min(high_hz, int(rounded(median * 2)))
-        if narrow != (low_hz, high_hz):
-            f0, score = _search(residual, position, *narrow)
+        lost = (f0 > 1) & ((f0 < narrow[0]) | (f0 > narrow[1]))  # a winner inside the new range wins there too
+        f0[lost], score[lost] = _search(residual, position[lost], *narrow)
     threshold = 0.085 if len(score) > 1 and np.std(score, ddof=1) > 0.05 else 0.07
     return Pitch(position, f0, score > threshold, score)
 

@@ -35,11 +35,12 @@ def rd(sines: Sinusoids) -> np.ndarray:
     A row does not depend on the others. NaN where an amplitude is 0.
 
     Raises:
-        ValueError: a frame has less than 9 harmonics below 8 kHz.
+        ValueError: a frame has less than 9 harmonics below 8 kHz (F0 above 840 Hz).
     """
-    count = np.minimum(sines.harmonics, np.floor(RATE_HZ / 2 / sines.spacing_hz).astype(np.int64))
-    if count.min(initial=FIRST + 1) <= FIRST:
-        raise ValueError(f"Rd needs more than {FIRST} harmonics below {RATE_HZ // 2} Hz, found {count.min()}")
+    if sines.harmonics.min(initial=FIRST + 1) <= FIRST:
+        raise ValueError(f"Rd needs more than {FIRST} harmonics below {RATE_HZ // 2} Hz, found {sines.harmonics.min()}")
+    below = np.floor(RATE_HZ / 2 / sines.spacing_hz).astype(np.int64)  # peaks may lie further apart than F0
+    count = np.clip(sines.harmonics, FIRST + 1, np.maximum(below, FIRST + 1))
     out = np.empty((len(count), 2))
     order = np.argsort(count, kind="stable")  # frames with as many harmonics together
     for part in chunks(len(order), max(1, BATCH // int(count.max(initial=1)))):

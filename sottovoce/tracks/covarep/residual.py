@@ -7,7 +7,7 @@ is windowed, whitened by its own inverse filter, brought back to its energy and 
 
 import numpy as np
 
-from sottovoce.tracks.covarep.conventions import chunks, fir, frames, hanning, lpc
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, fir, frames, hanning, lpc, scratch
 
 FRAME, STEP = 400, 80  # samples: 25 ms every 5 ms (a frame has one more sample than its name says)
 
@@ -31,8 +31,9 @@ def lp_residual(
     """
     length = frame + 1
     count = max(-(-(len(samples) - length) // step), 0)  # frames with start + L < N, starts counted from 1
-    blocks = -(-length // step)  # of `step` samples that a frame touches
-    added = np.zeros((count + blocks, step))
+    touched = -(-length // step)  # steps that a frame reaches over
+    whole = scratch(max(len(samples), (count + touched) * step))
+    steps = whole[: (count + touched) * step].reshape(-1, step)
     window = hanning(length)
     for part in chunks(count):
         starts = np.arange(part.start, part.stop) * step
@@ -41,13 +42,11 @@ def lp_residual(
         error = fir(plain, lpc(seen, order))
         with np.errstate(invalid="ignore", divide="ignore"):
             error *= np.sqrt((plain**2).sum(-1) / (error**2).sum(-1))[:, None]
-        whole = np.pad(error, ((0, 0), (0, blocks * step - length)))  # (F, blocks * step)
-        for k, block in enumerate(np.split(whole, blocks, axis=1)):
-            added[part.start + k : part.stop + k] += block
-    residual = np.zeros(len(samples))
-    flat = added.ravel()[: len(samples)]
-    residual[: len(flat)] = flat
-    if np.isnan(residual).all():
-        return residual
-    peak = np.nanmax(np.abs(residual))
-    return residual / peak if peak > 0 else residual
+        padded = np.pad(error, ((0, 0), (0, touched * step - length)))
+        for k, piece in enumerate(np.split(padded, touched, axis=1)):  # (F, step)
+            steps[part.start + k : part.stop + k] += piece
+    residual = whole[: len(samples)]
+    peak = max((np.nanmax(np.abs(residual[part]), initial=0.0) for part in chunks(len(residual), BLOCK)), default=0.0)
+    for part in chunks(len(residual), BLOCK):
+        residual[part] /= peak or 1.0
+    return residual

@@ -16,14 +16,14 @@ import numpy as np
 from scipy import signal
 
 from sottovoce.tracks.covarep.closure import periods
-from sottovoce.tracks.covarep.conventions import frames, rounded
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, frames, rounded, scratch
 
 REACH = 1000  # samples of the wavelet on either side
 SLOPE_SCALES = range(6, -1, -1)  # coarse (125 Hz) to fine (8 kHz)
 MDQ_SCALES = range(2, 7)
 FRAME, STEP = 640, 160  # samples: 40 ms every 10 ms
 MDQ_SHARE = 0.2  # of the period, on either side of a closure
-DOUBTFUL = 1e-9  # of a band's maximum: below, rounding of the FFT would show
+DOUBTFUL = 1e-9  # of the maximum around: below, rounding of the FFT would show
 
 
 def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,20 +36,20 @@ def peak_slope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         position (F,) of the frames, samples counted from 0; slope (F,). -inf where one or two of the finest bands are
-        exactly zero, 0 where more are (digital silence).
+        exactly zero, NaN where more are (digital silence).
     """
     count = max(0, (len(samples) - FRAME) // STEP + 1)
     starts = np.arange(count) * STEP
     levels = np.empty((count, len(SLOPE_SCALES)))
     for column, scale in enumerate(SLOPE_SCALES):
         with np.errstate(divide="ignore"):
-            levels[:, column] = np.log10(_frame_maxima(np.abs(band(samples, scale)), count))
+            levels[:, column] = np.log10(_frame_maxima(band(samples, scale), count))
     centred = np.arange(len(SLOPE_SCALES)) - (len(SLOPE_SCALES) - 1) / 2
     silent = np.isneginf(levels).sum(axis=1)
     with np.errstate(invalid="ignore"):
         slope = levels @ centred / (centred**2).sum()
     slope[silent > 0] = -np.inf
-    slope[silent > 2] = 0.0  # the original's least squares meets inf - inf, and its NaN becomes 0
+    slope[silent > 2] = np.nan  # where the original's least squares meets inf - inf
     return starts + FRAME // 2, slope
 
 
@@ -61,19 +61,19 @@ def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
         closures: (G,) rising, samples counted from 0; the period of one is its distance from the one before.
 
     Returns:
-        (G,) quotients; 0 for a closure without a whole period on either side.
+        (G,) quotients; NaN for a closure without a whole period on either side.
     """
-    quotient = np.zeros(len(closures))
     period = periods(closures)
-    hidden = np.isnan(residual)
-    bands = np.stack([band(np.where(hidden, 0.0, residual), scale) for scale in MDQ_SCALES])  # (scales, N)
-    for row, scale in zip(bands, MDQ_SCALES, strict=True):
-        row[_near(hidden, np.count_nonzero(wavelet(scale)) // 2)] = -np.inf
     reach = rounded(MDQ_SHARE * period)
-    for k in np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual))):
-        peaks = bands[:, closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax(axis=1) + 1
-        quotient[k] = np.abs(reach[k] - peaks).mean() / period[k]
-    return quotient
+    whole = np.flatnonzero((period > 0) & (closures + 1 > period) & (closures + 1 + period <= len(residual)))
+    distance = np.full(len(closures), np.nan)
+    distance[whole] = 0.0
+    for scale in MDQ_SCALES:
+        row = band(residual, scale)
+        for k in whole:
+            peak = row[closures[k] - reach[k] : closures[k] + reach[k] + 1].argmax() + 1
+            distance[k] += abs(reach[k] - peak)
+    return distance / (len(MDQ_SCALES) * np.maximum(period, 1))
 
 
 def wavelet(scale: int) -> np.ndarray:
@@ -83,18 +83,30 @@ def wavelet(scale: int) -> np.ndarray:
 
 
 def band(samples: np.ndarray, scale: int) -> np.ndarray:
-    """(N,) signal convolved with a wavelet: by FFT, and sample by sample where little or nothing is left."""
+    """(N,) signal convolved with a wavelet, -inf where a NaN lies under it."""
     kernel = wavelet(scale)
-    if len(samples) == 0:
-        return np.zeros(0)
-    out = signal.oaconvolve(samples, kernel, mode="full")[REACH:-REACH]
+    width = int(np.count_nonzero(kernel)) // 2
+    out = scratch(len(samples))
+    for part in chunks(len(samples), BLOCK):
+        there = np.zeros(part.stop - part.start + 2 * REACH)  # zeros beyond the ends
+        first, last = max(part.start - REACH, 0), min(part.stop + REACH, len(samples))
+        there[first - part.start + REACH : last - part.start + REACH] = samples[first:last]
+        hidden = np.isnan(there)
+        out[part] = _convolve(np.where(hidden, 0.0, there), kernel)
+        if hidden.any():
+            out[part][_near(hidden, width)[REACH:-REACH]] = -np.inf
+    return out
+
+
+def _convolve(samples: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """(N - 2 * REACH,) by FFT, and sample by sample where little or nothing is left."""
+    out = signal.oaconvolve(samples, kernel, mode="valid")
     doubtful = np.abs(out) <= DOUBTFUL * np.abs(out).max()
     out[doubtful] = 0.0
-    doubtful &= _near(samples != 0, REACH)  # the others are zero without a sum
-    padded = np.pad(samples, REACH)
+    doubtful &= _near(samples != 0, REACH)[REACH:-REACH]  # the others are zero without a sum
     edges = np.flatnonzero(np.diff(doubtful, prepend=False, append=False))
     for start, stop in edges.reshape(-1, 2):
-        out[start:stop] = np.convolve(padded[start : stop + 2 * REACH], kernel, "valid")
+        out[start:stop] = np.convolve(samples[start : stop + 2 * REACH], kernel, "valid")
     return out
 
 
@@ -105,6 +117,11 @@ def _near(marked: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _frame_maxima(values: np.ndarray, count: int) -> np.ndarray:
-    """(count,) largest of each frame; a frame is a whole number of steps."""
-    blocks = values[: (count + FRAME // STEP - 1) * STEP].reshape(-1, STEP).max(axis=1)
-    return frames(blocks, np.arange(count), FRAME // STEP).max(axis=1)
+    """(count,) largest magnitude of each frame; a frame is a whole number of steps."""
+    if count == 0:
+        return np.zeros(0)
+    overlap = FRAME // STEP
+    loudest = np.empty(count + overlap - 1)  # of each step
+    for part in chunks(len(loudest)):
+        loudest[part] = np.abs(values[part.start * STEP : part.stop * STEP]).reshape(-1, STEP).max(axis=1)
+    return frames(loudest, np.arange(count), overlap).max(axis=1)
