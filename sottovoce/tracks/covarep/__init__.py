@@ -79,8 +79,8 @@ class Config:
 class Frames:
     """The 74 columns of a recording, `names` (74,) in their order, T = 1 + (N - 80) // 160 at 16 kHz."""
 
-    values: np.ndarray  # (T, 74) float64; 0 where undefined; peakSlope is -inf beside exact silence
-    defined: np.ndarray  # (T, 74) bool: whether the recording says anything about this column at this time
+    values: np.ndarray  # (T, 74) float64, as the original writes them; peakSlope is -inf beside exact silence
+    defined: np.ndarray  # (T, 74) bool; False where the original has a filler, or a line that leads to one
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,10 +102,14 @@ def make(wave: Track, config: Config) -> Track:
 def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Network | None" = None) -> Frames:
     """The 74 columns of a whole recording. Cut utterances out of the result, never out of the samples.
 
-    The same seed gives the same numbers. Where a column is not defined (`Frames.defined`) it is 0: pitch, Rd and MCEP
-    in the first and last 50 ms or so, source parameters before the first closure and after the last, everything of a
-    voice where nobody speaks, phase distortion where there are fewer than 73 analysis frames (below about 0.83 s, where
-    the original stops with an error), creak without a network.
+    The same seed gives the same numbers. What the recording does not say is told per frame and column by `defined`,
+    and is 0 (F0 is 1 where no pitch was found, as in the original):
+
+        F0, VUV, Rd, MCEP, HMPDM, HMPDD   in the first and last 50 ms or so, and in digital silence
+        HMPDM, HMPDD                      everywhere below 25 analysis frames, 0.35 s (the original fails below 0.83 s)
+        NAQ .. MDQ                        before the first and after the last closure, across pauses
+        creak                             without a network
+        everything                        in a constant signal
 
     Args:
         samples: (N,) floats, or (N, channels), of which the first is taken as in the original.
@@ -118,7 +122,7 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
     """
     from sottovoce.tracks.covarep import creak, glottal, harmonics, wavelets
     from sottovoce.tracks.covarep.closure import sedreams
-    from sottovoce.tracks.covarep.conventions import grid, interpolate
+    from sottovoce.tracks.covarep.conventions import grid, interpolate, scratch
     from sottovoce.tracks.covarep.inverse_filter import glottal_flow
     from sottovoce.tracks.covarep.pitch import srh
     from sottovoce.tracks.covarep.polarity import polarity
@@ -126,39 +130,47 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
 
     samples = _at_16_khz(samples, rate_hz)
     at = grid(len(samples))  # sample numbers counted from 1
-    columns = np.full((len(at), DIM), np.nan)
-    values = np.zeros((len(at), DIM))
-    if len(at) == 0:
-        return Frames(values, np.isfinite(values))
+    values = scratch(len(at) * DIM).reshape(-1, DIM)
+    defined = np.zeros(values.shape, dtype=bool)
+    if len(at) == 0 or samples.min() == samples.max():
+        return Frames(values, defined)
 
-    def put(where: slice | int, position: np.ndarray, known: np.ndarray) -> None:
-        """Points on their way to the grid; one that is not defined counts as 0, but what rests on it is marked."""
-        columns[:, where] = interpolate(at, position, known)
-        values[:, where] = interpolate(at, position, np.where(np.isnan(known), 0.0, known))
+    def put(where: slice | int, known: np.ndarray, filled: np.ndarray) -> None:
+        """Columns that hold `filled` and are defined where `known` is not NaN."""
+        values[:, where] = np.where(np.isnan(filled), 0.0, filled)
+        defined[:, where] = ~np.isnan(known)
 
-    samples = samples * polarity(samples)
+    def points(where: slice | int, position: np.ndarray, known: np.ndarray) -> None:
+        """The same from points (K,) that still have to go to the grid."""
+        filled = interpolate(at, position, np.where(np.isnan(known), 0.0, known))
+        put(where, interpolate(at, position, known), filled)
+
+    samples *= polarity(samples)
     pitch = srh(samples)
-    columns[:, :2] = values[:, :2] = pitch.columns(at)
-    columns[:, 0] = interpolate(at, pitch.position, np.where(pitch.score > 0, pitch.f0_hz, np.nan))
+    heard = np.stack([np.where(pitch.score > 0, pitch.f0_hz, np.nan), np.zeros(len(pitch.score))], axis=1)
+    put(slice(0, 2), interpolate(at, pitch.position, heard), pitch.columns(at))
     residual = lp_residual(samples, 18)
     closures = sedreams(samples, residual, pitch.median_hz())
     closures = closures[pitch.voiced_at(closures)]
-    put(6, closures, wavelets.dispersion(residual, closures))
+    points(6, closures, wavelets.dispersion(residual, closures))
     del residual
-    put(slice(2, 6), closures + 1, glottal.parameters(*glottal_flow(samples, closures), closures))
-    put(7, *wavelets.peak_slope(samples))
+    points(slice(2, 6), closures + 1, glottal.parameters(*glottal_flow(samples, closures), closures))
+    points(7, *wavelets.peak_slope(samples))
     found = harmonics.columns(samples, pitch, at, np.random.default_rng(seed))
-    columns[:, 8:10] = values[:, 8:10] = found[:, :2]
-    columns[:, 11:] = values[:, 11:] = found[:, 2:]
+    put(slice(8, 10), found[:, :2], found[:, :2])
+    put(slice(11, 74), found[:, 2:], found[:, 2:])
     if network is not None:
-        put(10, *creak.creak(samples, network))
+        points(10, *creak.creak(samples, network))
+    defined[:, [8, 9, *range(36, 74)]] &= defined[:, :1]  # F0 = 1 has no harmonics
     if rate_hz < 16_000:
-        columns[:, FULL_BAND] = values[:, FULL_BAND] = np.nan
-    return Frames(np.where(np.isnan(values), 0.0, values), ~np.isnan(columns))
+        values[:, FULL_BAND], defined[:, FULL_BAND] = 0.0, False
+    return Frames(values, defined)
 
 
 def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
-    """(N,) float64. Raises InputError for what no number can be made of."""
+    """(N,) float64 of our own. Raises InputError for what no number can be made of."""
+    from sottovoce.tracks.covarep.conventions import scratch
+
     samples = np.asarray(samples)
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or 0 in samples.shape[1:]:
         raise InputError(
@@ -167,7 +179,7 @@ def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
         )
     if not 1000 <= rate_hz <= 1e6:
         raise InputError(f"rate_hz: not a rate of speech. Found {rate_hz:g}. Give samples per second, best 16000.")
-    samples = (samples if samples.ndim == 1 else samples[:, 0]).astype(np.float64)
+    samples = samples if samples.ndim == 1 else samples[:, 0]
     bad = int((~np.isfinite(samples)).sum())
     if bad:
         raise InputError(f"samples: not finite. Found {bad} of {len(samples)} NaN or infinite. Check the recording.")
@@ -175,7 +187,9 @@ def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
         import soxr
 
         samples = soxr.resample(samples, rate_hz, 16_000, quality="HQ")
-    return samples
+    own = scratch(len(samples))
+    own[:] = samples
+    return own
 
 
 @lru_cache(maxsize=2)
