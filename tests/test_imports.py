@@ -36,7 +36,7 @@ masking data
 report
 charts
 page baselines statistics
-metrics
+metrics clustering
 runs corpora/
 tracks/
 audio voice label_maps csd store task download
@@ -45,7 +45,19 @@ files
 errors
 """
 ROW = {name: k for k, line in enumerate(PICTURE.split("\n")) for name in line.split()}
-NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
+NUMPY_ONLY = [
+    "corpora/",
+    "tracks/",
+    "metrics",
+    "clustering",
+    "statistics",
+    "baselines",
+    "report",
+    "charts",
+    "page",
+    "store",
+    "audio",
+]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))
