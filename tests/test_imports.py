@@ -30,7 +30,7 @@ recipe
 finetune_settings
 training
 objectives/
-heads
+heads margins
 backbones/
 masking data
 report
