@@ -111,9 +111,7 @@ def main() -> None:
         frames = draw(Path(folder) / "frames.npy", n, args.features)
         block = frames.nbytes / 2**20
         print(f"{n:,} frames x {args.features}, {block:,.0f} MiB; {k} centres\n")
-        print(
-            "| | s | CPU s | own MiB | resident MiB | inertia, ours = 1 | times as long |\n|---|---|---|---|---|---|---|"
-        )
+        print("| | s | CPU s | own MiB | resident MiB | inertia, ours = 1 | times as long |\n" + "|---" * 7 + "|")
         first: tuple[float, float] | None = None
         for contestant in contestants:
             cpu = sum(os.times()[:2])
