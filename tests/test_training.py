@@ -169,7 +169,7 @@ def test_balanced_epochs_show_as_many_rows_of_every_class():
 
 
 def test_balancing_needs_classes():
-    with pytest.raises(InputError, match="training.balanced: needs one class an utterance"):
+    with pytest.raises(InputError, match="needs one class an utterance"):
         learn(validate=None, balanced=True)
 
 
