@@ -35,8 +35,8 @@ backbones/
 masking data
 report
 charts
-page baselines statistics
-metrics clustering
+page baselines statistics codebook
+metrics clustering purity
 runs corpora/
 tracks/
 audio voice label_maps csd store task download
@@ -50,6 +50,7 @@ NUMPY_ONLY = [
     "tracks/",
     "metrics",
     "clustering",
+    "purity",
     "statistics",
     "baselines",
     "report",
