@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce import clustering, files
+from sottovoce.corpus import Corpus
 from sottovoce.errors import InputError
+from sottovoce.store import TrackStore
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,34 @@ def fit(
             for own in frames.values()
         ]
     )
+
+
+def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackStore:
+    """The units that `sottovoce label` made for a corpus: values (T, L) whole numbers, -1 = none.
+
+    `store.head.config` tells "units" of each column, the "codebook" they come from, its "fold" and whom it has "heard".
+
+    Args:
+        folder: of codebook.safetensors and label.json.
+        fold: refuse units of another one.
+
+    Raises:
+        InputError: no labels there, none for this corpus, of another fold, or made again since.
+    """
+    folder = Path(folder)
+    if not (folder / "label.json").is_file():
+        raise InputError(f"{folder}: no units here. Found no label.json. Make them with `sottovoce label`.")
+    found = files.read_json(folder / "label.json")
+    if fold and found["fold"] != fold:
+        raise InputError(f"{folder}: units of another fold. Found {found['fold']}, not {fold}. Label that fold too.")
+    track = {entry["name"]: entry["track"] for entry in found["corpora"]}.get(corpus.name)
+    if track is None:
+        names = ", ".join(entry["name"] for entry in found["corpora"])
+        raise InputError(f"{folder}: no units for {corpus.name}. Found {names}. Label it with --codebook.")
+    store = TrackStore.open(corpus.folder / "tracks" / track)
+    if store.head.config.get("codebook") != found["codebook"]:
+        raise InputError(f"{store.folder}: units of another codebook than {folder}. Run `sottovoce label` again.")
+    return store
 
 
 class Stacked:

@@ -20,6 +20,7 @@ cli
 demo catalogue
 study predict
 evaluate
+label
 pretrain
 finetune
 prepare extract
