@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -126,19 +127,20 @@ def fit(
 
     Raises InputError when a gender has fewer frames than K.
     """
-    for gender, own in frames.items():
-        if clusters > own.shape[0]:
+    check_frames({gender: own.shape[0] for gender, own in frames.items()}, clusters)
+    how: dict[str, Any] = {"workers": workers, "watch": watch}
+    return np.stack([clustering.kmeans(own, clusters, seed, config, **how).centres for own in frames.values()])
+
+
+def check_frames(frames: Mapping[str, int], clusters: int) -> None:
+    """Raises InputError when a gender ("" = all together) has fewer training frames than clusters."""
+    for gender, found in frames.items():
+        if clusters > found:
             whose = f"{gender} frames" if gender else "frames"
             raise InputError(
-                f"--clusters {clusters}: more than frames. Found {own.shape[0]} {whose} in the training part. "
+                f"--clusters {clusters}: more than frames. Found {found} {whose} in the training part. "
                 "Use fewer clusters or more speech."
             )
-    return np.stack(
-        [
-            clustering.kmeans(own, clusters, seed, config, workers=workers, watch=watch).centres
-            for own in frames.values()
-        ]
-    )
 
 
 def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackStore:

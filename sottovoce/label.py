@@ -165,6 +165,7 @@ class _Part:
     rate_hz: float = 0.0
     offset_s: float = 0.0  # of slot 0
     first: dict[str, int] = field(default_factory=dict)  # id -> slot of its first state; not 0 where it was trimmed
+    frames: dict[str, int] = field(default_factory=dict)  # id -> its states
     slots: dict[str, int] = field(default_factory=dict)  # id -> slots of the whole recording
     states: TrackStore = None  # type: ignore[assignment]
 
@@ -208,7 +209,12 @@ def label(
     backbone, parts = _parts(run, corpora, fold, layer, jobs, quiet)
     genders = _genders(parts) if per_gender else ()
     heard = frozenset({runs.person(u) for part in parts for u in part.sides["train"]}) | run.exposure
-    if book is not None:
+    if book is None:
+        known = [(part.frames[u.id], u.gender) for part in parts for u in part.sides["train"]]
+        codebook.check_frames(
+            {g: sum(n for n, own in known if g in ("", own)) for g in genders or ("",)}, max(clusters)
+        )
+    else:
         book.check(where or "codebook", model=weights, layer=layer, fold=fold)
         genders, heard, stability = _genders(parts) if book.genders else (), heard | frozenset(book.heard), 0
         if _heard(heard, corpora, fold) and not transductive:
@@ -340,7 +346,7 @@ def _parts(
         for u, (begin, end) in zip(part.utterances, part.steps.bounds.tolist(), strict=True):
             first, full = round(begin / store.rate_hz * part.rate_hz), store.lengths[u.id]
             spans = [max((part.steps.frontend.steps(n) - window) // stride + 1, 1) for n in (end - begin, full)]
-            part.first[u.id], part.slots[u.id] = first, max(first + spans[0], spans[1])
+            part.first[u.id], part.frames[u.id], part.slots[u.id] = first, spans[0], max(first + spans[0], spans[1])
         parts.append(part)
     if not any(part.sides["train"] for part in parts):
         raise InputError(f"{', '.join(str(c.folder) for c in corpora)}: no training utterances for fold {fold!r}.")
@@ -524,11 +530,11 @@ def _estimate(backbone: Any, parts: Sequence[_Part], clusters: Sequence[int], ha
                 backbone.eval()(batch.x, batch.lengths)
             done, seconds = done + int(batch.lengths.sum()), seconds + time.monotonic() - begun
     steps = sum(int(part.steps.lengths.sum()) for part in parts)
-    spans = {side: sum(part.slots[u.id] for part in parts for u in part.sides[side]) for side in SIDES}
+    spans = {side: sum(part.frames[u.id] for part in parts for u in part.sides[side]) for side in SIDES}
     size = sum(spans.values()) * backbone.dim * (2 if half else 4) / 2**30
     typer.echo(
         f"{sum(len(part.utterances) for part in parts)} utterances: {spans['train']} frames to fit "
-        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} held out; at most {size:.2f} GiB of states "
+        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} held out; {size:.2f} GiB of states "
         f"while working, about {seconds / max(done, 1) * steps / 60:.1f} min to make them on {runs.hardware()}. "
         "Nothing was written."
     )
