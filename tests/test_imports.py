@@ -20,6 +20,7 @@ cli
 demo catalogue
 study predict compare phoneme
 evaluate
+label
 pretrain
 finetune strength
 companions
@@ -31,13 +32,13 @@ recipe
 finetune_settings
 training
 objectives/
-heads
+heads margins
 backbones/
 masking data
 report
 charts agreement
-page baselines statistics
-metrics attributes
+page baselines statistics codebook
+metrics attributes clustering purity
 runs phones
 corpora/
 tracks/
@@ -66,7 +67,7 @@ def rows(picture):
 
 ROW = rows(PICTURE)
 NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
-NUMPY_ONLY += ["agreement", "attributes", "intensity", "phones"]
+NUMPY_ONLY += ["agreement", "attributes", "intensity", "phones", "clustering", "purity"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))

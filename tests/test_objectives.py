@@ -34,9 +34,7 @@ def words(value):
 # Those that guess what they hid; `strength` is taught from labels and has tests of its own (test_strength.py).
 GUESSING = [n for n in plugins.names("objectives") if hasattr(plugins.load("objectives", n).Objective, "reconstruct")]
 
-each_objective = pytest.mark.parametrize(
-    ("name", "more"), [(name, {}) for name in GUESSING] + VARIANTS, ids=words
-)
+each_objective = pytest.mark.parametrize(("name", "more"), [(name, {}) for name in GUESSING] + VARIANTS, ids=words)
 
 
 def objective(name, backbone="", **more):
