@@ -39,17 +39,21 @@ class Frontend:
 
     pool: int = 4  # track frames per step; 4 frames of 10 ms are 40 ms
     how: str = "stack"  # "stack": D = pool * F; "mean": D = F
-    normalise: str = "corpus"  # whose mean and deviation: "corpus" (training part), "utterance", "speaker"
+    normalise: str = "corpus"  # whose mean and deviation: "corpus" (training part), "utterance", "speaker", "none"
     trim_db: float = 0.0  # cut leading and trailing frames this far below the loudest; 0 = keep all
-    clip: float = 10.0  # normalised features are held within +- this many deviations
+    clip: float = 10.0  # normalised features are held within +- this many deviations; 0 = as they are
 
     def __post_init__(self) -> None:
         if self.pool < 1:
             raise InputError(f"frontend.pool: frames per step, 1 or more. Found {self.pool}.")
         if self.how not in ("stack", "mean"):
             raise InputError(f"frontend.how: 'stack' or 'mean'. Found {self.how!r}.")
-        if self.normalise not in ("corpus", "utterance", "speaker"):
-            raise InputError(f"frontend.normalise: 'corpus', 'utterance' or 'speaker'. Found {self.normalise!r}.")
+        if self.normalise not in ("corpus", "utterance", "speaker", "none"):
+            raise InputError(
+                f"frontend.normalise: 'corpus', 'utterance', 'speaker' or 'none'. Found {self.normalise!r}."
+            )
+        if self.clip < 0:
+            raise InputError(f"frontend.clip: deviations, or 0 for no clipping. Found {self.clip}.")
 
     def dim(self, features: int) -> int:
         return features * (self.pool if self.how == "stack" else 1)
@@ -88,6 +92,11 @@ class Statistics:
         std = np.sqrt(square / count)
         std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
         return cls(mean.astype(np.float32), std.astype(np.float32))
+
+    @classmethod
+    def unit(cls, features: int) -> "Statistics":
+        """Mean 0 and deviation 1: they change nothing."""
+        return cls(np.zeros(features, np.float32), np.ones(features, np.float32))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         return (values - self.mean) / self.std
@@ -170,7 +179,9 @@ class Steps:
         pool = self.frontend.pool
         frames = self.raw(i)[start * pool : end * pool]
         filled = np.any(frames != 0, axis=1)
-        values = np.clip(self._statistics(i).apply(frames), -self.frontend.clip, self.frontend.clip)
+        values = self._statistics(i).apply(frames)
+        if self.frontend.clip:
+            np.clip(values, -self.frontend.clip, self.frontend.clip, out=values)
         values[~filled] = 0.0
         if self.stretch and rng is not None:
             time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch)
@@ -187,6 +198,8 @@ class Steps:
         return loud_bounds(store[key], self.frontend.trim_db)
 
     def _statistics(self, i: int) -> Statistics:
+        if self.frontend.normalise == "none":
+            return Statistics.unit(self.features)
         if self.frontend.normalise == "utterance":
             return self._own([i])
         if self.frontend.normalise == "speaker":
@@ -205,7 +218,7 @@ class Steps:
         """Of these utterances; mean 0 and deviation 1 where all their frames are missing."""
         if any(np.any(self.raw(k)) for k in members):
             return Statistics.of(self.raw(k) for k in members)
-        return Statistics(np.zeros(self.features, np.float32), np.ones(self.features, np.float32))
+        return Statistics.unit(self.features)
 
     @property
     def family(self) -> "Steps":

@@ -147,7 +147,7 @@ def test_an_unknown_speaker_is_not_mixed_with_other_unknown_speakers():
     np.testing.assert_allclose(steps[1][0].mean(0), 0, atol=1e-4)
 
 
-@pytest.mark.parametrize("normalise", ["corpus", "utterance", "speaker"])
+@pytest.mark.parametrize("normalise", ["corpus", "utterance", "speaker", "none"])
 def test_an_utterance_or_a_speaker_without_any_data_is_all_zero_and_not_scored(normalise):
     store = ToyStore({"u0": RNG.normal(5, 1, (10, 3)), "u1": np.zeros((8, 3))})  # u1 is all that s1 said
     x, scored = steps_of(store, normalise=normalise)[1]
@@ -293,7 +293,7 @@ def test_sources_are_counted_through_in_order():
     np.testing.assert_array_equal(steps.raw(2), a["u2"])
 
 
-@pytest.mark.parametrize("normalise", ["corpus", "speaker", "utterance"])
+@pytest.mark.parametrize("normalise", ["corpus", "speaker", "utterance", "none"])
 def test_a_subset_holds_the_same_steps_normalised_by_everybody(normalise):
     """Of its speakers' other recordings too: labels are few, speech is not."""
     whole = steps_of(waves(8), normalise=normalise)
@@ -320,7 +320,7 @@ def test_a_corpus_of_missing_frames_is_refused():
         Steps([(nothing, nothing.utterances)], Frontend()).fit_statistics()
 
 
-@pytest.mark.parametrize("wrong", [{"pool": 0}, {"how": "max"}, {"normalise": "everything"}])
+@pytest.mark.parametrize("wrong", [{"pool": 0}, {"how": "max"}, {"normalise": "everything"}, {"clip": -1.0}])
 def test_impossible_frontends_are_refused(wrong):
     with pytest.raises(InputError, match=f"frontend.{next(iter(wrong))}"):
         Frontend(**wrong)
@@ -381,3 +381,23 @@ def test_a_batch_moves_to_a_device_with_all_its_parts():
         "meta"
     }
     assert moved.ids == batch.ids
+
+
+# ---------------------------------------------------------------------------------------------- as they are
+
+
+def test_without_normalisation_and_clipping_frames_come_as_they_are():
+    """Magnitudes of a model that was trained on magnitudes; missing frames and padding stay zero."""
+    store = waves(5, longest=30)
+    for values in store.values():
+        values *= 400
+        values[3] = 0
+    steps = steps_of(store, Statistics(np.full(6, 7.0), np.full(6, 9.0)), normalise="none", clip=0)
+    batch = steps.batch(range(5))
+    for k, (id, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
+        np.testing.assert_array_equal(batch.x[k, :length], store[id])
+        assert not batch.x[k, length:].any()
+        assert batch.scored[k, :length].tolist() == [t != 3 for t in range(length)]
+    assert np.abs(store["u0"]).max() > 400
+    held = steps_of(store, normalise="none", clip=25).batch(range(5))
+    np.testing.assert_array_equal(held.x, batch.x.clip(-25, 25))
