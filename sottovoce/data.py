@@ -8,7 +8,7 @@ Rows are read from memory maps when a batch asks for them, so memory does not gr
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,10 @@ from torch import Tensor
 
 from sottovoce.corpus import Utterance
 from sottovoce.errors import InputError
+from sottovoce.track import Track
+
+
+WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
 
 
 class Store(Protocol):
@@ -102,6 +106,29 @@ class Statistics:
         return (values - self.mean) / self.std
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A track that batches carry along, read where the hidden states of a backbone are.
+
+    `stride` and `window` are those of the backbone, in steps.
+    """
+
+    of: Callable[[Utterance], Track]  # on any clock
+    kind: str = "linear"  # or "nearest" for labels, as `Track.align` has it
+    stride: int = 1
+    window: int = 1
+
+    def states(self, steps: int) -> int:
+        """Hidden states that so many steps make."""
+        return max((steps - self.window) // self.stride + 1, 1)
+
+    def read(self, u: Utterance, start_s: float, steps: int, rate_hz: float) -> np.ndarray:
+        """(S, ...) at the states of `steps` steps, the first of which begins at `start_s` seconds."""
+        states = np.empty(self.states(steps), np.int8)
+        clock = Track(states, rate_hz / self.stride, start_s + self.window / 2 / rate_hz)
+        return self.of(u).align(clock, kind=self.kind).values
+
+
 @dataclass
 class Batch:
     """Padded utterances. `scored` (B, S): steps that carry data; padding and all-zero frames do not."""
@@ -112,7 +139,7 @@ class Batch:
     scored: Tensor  # (B, S) bool
     seeds: list[int]  # one a row, for masks and augmentation
     target: Tensor | None = None  # (B,) class index or (B, D) numbers
-    tracks: dict[str, Tensor] = field(default_factory=dict)  # further tracks on the same clock (B, S, ...)
+    tracks: dict[str, Tensor] = field(default_factory=dict)  # further ones at the hidden states (B, S, ...)
 
     def to(self, device: torch.device | str) -> "Batch":
         move = {k: v.to(device) for k, v in self.tracks.items()}
@@ -160,9 +187,20 @@ class Steps:
         self._parent: Steps | None = None  # see `subset`
         self._speakers: dict[tuple[str, str], Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
+        self.beside: dict[str, Beside] = {}  # see `carrying`
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def budget(self) -> int:
+        """Most padded steps of a batch where nothing is trained: 16,000, or 30 s of samples."""
+        return 16000 if self.rate_hz < WAVEFORM_HZ else round(30 * self.rate_hz)
+
+    def begin_s(self, i: int, step: int = 0) -> float:
+        """When a step of utterance i begins, in seconds of its recording."""
+        store, frame = self.stores[i], int(self.bounds[i][0]) + step * self.frontend.pool
+        return getattr(store, "offset_s", 0.0) + (frame - 0.5) / store.rate_hz
 
     def raw(self, i: int) -> np.ndarray:
         """(T, F) trimmed frames as the track holds them."""
@@ -195,7 +233,13 @@ class Steps:
         length = store.lengths[key]
         if not self.frontend.trim_db or length < 2:
             return 0, length
-        return loud_bounds(store[key], self.frontend.trim_db)
+        if store.rate_hz < WAVEFORM_HZ:
+            return loud_bounds(store[key], self.frontend.trim_db)
+        hop = round(store.rate_hz / 50)  # 20 ms, so that an encoder's states keep their places
+        whole = max(length // hop, 1) * hop
+        power = np.square(store[key][:whole]).reshape(-1, min(hop, length)).mean(1, keepdims=True)
+        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=3, margin=3)
+        return first * hop, min(last * hop, length)
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":
@@ -241,11 +285,19 @@ class Steps:
         other.stretch = (time, features) if time or features else None
         return other
 
+    def carrying(self, beside: Mapping[str, Beside]) -> "Steps":
+        """The same utterances, whose batches carry further tracks."""
+        other = copy.copy(self)
+        other.beside = dict(beside)
+        return other
+
     def fit_statistics(self) -> Statistics:
         """Of these utterances; the caller sees to it that they are a training part.
 
         Raises InputError when every frame of them is missing.
         """
+        if self.frontend.normalise == "none":
+            return Statistics.unit(self.features)
         try:
             return Statistics.of(self.raw(i) for i in range(len(self)))
         except ValueError:
@@ -264,14 +316,21 @@ class Steps:
         target: np.ndarray | None = None,
     ) -> Batch:
         """Pad utterances together; longer ones than `most` steps are cut at a place drawn from the row's seed."""
-        rows, flags, seeds = [], [], []
+        if self.stretch and self.beside:
+            raise InputError(
+                f"training.time_stretch: tracks beside the features would slip. Found {', '.join(self.beside)}. "
+                "Use --set training.time_stretch=0 training.feature_stretch=0."
+            )
+        rows, flags, seeds, starts = [], [], [], []
+        grid = max((b.stride for b in self.beside.values()), default=1)  # a cut leaves hidden states where they were
         for i in indices:
             seeds.append(row_seed(seed, self.utterances[i].id))
             rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
-            start = int(rng.integers(length - most + 1)) if most and length > most else 0
+            start = int(rng.integers((length - most) // grid + 1)) * grid if most and length > most else 0
             x, ok = self.window(i, start, min(length, start + most) if most else length, rng)
             rows.append(x)
             flags.append(ok)
+            starts.append(start)
         lengths = [len(r) for r in rows]
         x = np.zeros((len(rows), max(lengths), self.dim), dtype=np.float32)
         scored = np.zeros((len(rows), max(lengths)), dtype=bool)
@@ -284,7 +343,20 @@ class Steps:
             torch.from_numpy(scored),
             seeds,
             None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
+            {name: self._carried(b, indices, starts, lengths) for name, b in self.beside.items()},
         )
+
+    def _carried(self, beside: Beside, indices: Iterable[int], starts: list[int], lengths: list[int]) -> Tensor:
+        """A further track of some rows, (B, S, ...); padded with 0, labels (whole numbers) with -1."""
+        rows = [
+            beside.read(self.utterances[i], self.begin_s(i, start), steps, self.rate_hz)
+            for i, start, steps in zip(indices, starts, lengths, strict=True)
+        ]
+        filling = 0 if np.issubdtype(rows[0].dtype, np.floating) else -1
+        out = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), filling, rows[0].dtype)
+        for k, row in enumerate(rows):
+            out[k, : len(row)] = row
+        return torch.from_numpy(out)
 
 
 def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@
 Held-out loss is measured on the fold's dev people, or on every twentieth person where a corpus has no folds.
 """
 
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,7 @@ def main(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
-    init: Annotated[str, typer.Option(help="run folder whose weights to go on from")] = "",
+    init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
     ] = "tensorboard",
@@ -133,8 +134,9 @@ def pretrain(
     """
     import torch
 
-    from sottovoce import models, recipe, training
-    from sottovoce.data import Steps
+    from sottovoce import encoders, models, recipe, training
+    from sottovoce.backbones import clock_of
+    from sottovoce.data import Beside, Steps
     from sottovoce.extract import track_store
 
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
@@ -144,9 +146,10 @@ def pretrain(
     heldout = [[u for u in part if u.id in store] for part, store in zip(heldout, stores, strict=True)]
     if not any(train):
         raise InputError(f"{', '.join(str(c.folder) for c in corpora)}: no training utterances for fold {fold!r}.")
-    earlier = models.load_pretrained(_one(init, fold)) if init else None
+    earlier = models.load_pretrained(_one(encoders.parts(init), fold)) if init else None
     if earlier:
         models.check_same_input(earlier, plan, stores[0].dim)  # before anything is written
+        plan = replace(plan, backbone=earlier.plan.backbone, backbone_config=earlier.plan.backbone_config)
     identity = files.digest(
         {
             "settings": plan,
@@ -185,7 +188,14 @@ def pretrain(
     backbone = models.build_backbone(plan, steps.dim)
     if earlier:
         backbone.load_state_dict(earlier.backbone.state_dict())
-    objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
+    objective: Any = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
+    labels = None
+    if hasattr(objective, "set_prior"):
+        how = {"init": init, "tracker": tracker, "jobs": jobs, "quiet": quiet}
+        labels = _units(plan, corpora, (train, heldout), fold, folder, earlier, dry_run=dry_run, **how)
+        beside = {"units": Beside(labels.of, "nearest", *clock_of(backbone))}
+        steps, control = steps.carrying(beside), control.carrying(beside)
+        objective.set_prior([torch.from_numpy(count) for count in labels.counts(steps.utterances)])
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
         _estimate(objective, steps, plan, say)
@@ -231,7 +241,7 @@ def pretrain(
         "curves": curves(state.history),
         "warnings": warnings(state.history),
         "config": files.plain(plan),
-    }
+    } | ({"units": labels.summary(steps.utterances)} if labels else {})
     files.write_json(folder / "report.json", report)
     from sottovoce import report as pages
 
@@ -245,35 +255,101 @@ def pretrain(
     return folder
 
 
+def _units(
+    plan: "Recipe",
+    corpora: list[Corpus],
+    parts: tuple[list[list[Utterance]], list[list[Utterance]]],
+    fold: str,
+    folder: Path,
+    earlier: Any,
+    *,
+    dry_run: bool,
+    **how: Any,
+) -> Any:
+    """Labels of every utterance that is learned from or held out, for the last of `objective.targets`.
+
+    The iterations before it are runs of their own in folder/iteration1, ...; what is done is not done again.
+
+    Args:
+        parts: training and held-out utterances of every corpus.
+        earlier: the model of `--init`, whose layers the first iteration may take its units from.
+    """
+    from sottovoce import models, training, units
+    from sottovoce.data import Steps
+    from sottovoce.extract import track_store
+    from sottovoce.objectives.masked_units import parse
+
+    *before, now = plan.objective_config.targets
+    source, sizes = parse(now)
+    if dry_run:
+        return units.blank(sizes)
+    identity = runs.Run.load(folder).config["identity"]
+    found = units.load(folder / "units.safetensors", identity)
+    if found:
+        return found
+    everybody = [train + heldout for train, heldout in zip(*parts, strict=True)]
+    utterances = [u for part in everybody for u in part]
+    training_part = {id(u) for part in parts[0] for u in part}
+    if source == "mfcc":
+        made = [track_store(c, "mfcc", {"deltas": 2}, jobs=how["jobs"], quiet=how["quiet"]) for c in corpora]
+        places = [store for store, part in zip(made, everybody, strict=True) for _ in part]
+
+        def frames(indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+            return ((i, places[i].track(utterances[i].id)) for i in indices)
+    else:
+        if before:
+            first = replace(plan, objective_config=replace(plan.objective_config, targets=tuple(before)))
+            teacher = models.load_pretrained(
+                runs.Run.load(pretrain(first, corpora, fold, folder / f"iteration{len(before)}", **how))
+            )
+        elif earlier:
+            teacher = earlier
+        else:
+            raise InputError(
+                f"objective.targets: layer {source} of which model? Found neither an iteration before nor --init. "
+                f"Use e.g. mfcc:100,{now}."
+            )
+        stores = [track_store(c, plan.track, asdict(plan.track_config), quiet=True) for c in corpora]
+        steps = Steps(list(zip(stores, everybody, strict=True)), teacher.plan.frontend, teacher.statistics)
+
+        def frames(indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+            return ((indices[k], t) for k, t in models.states(teacher.backbone, steps.subset(indices), int(source)))
+
+    chosen = [i for i, u in enumerate(utterances) if id(u) in training_part]
+    found = units.make(frames, utterances, chosen, sizes, plan.training.seed)
+    if training.first_process():
+        units.save(folder / "units.safetensors", found, identity)
+    return found
+
+
 def health(objective: Any, control: "Steps", seed: int) -> dict[str, float]:
-    """Held-out loss, the loss of guessing the mean, realised coverage, and the rank of the representation.
+    """Held-out loss, the loss of guessing without looking, what the objective logs, and the representation's rank.
 
     The same masks every time, so that the curve moves only when the model does.
     """
     import torch
 
+    from sottovoce.backbones import clock_of
     from sottovoce.data import sequential
     from sottovoce.masking import RowRandom
 
-    device = next(objective.parameters()).device
-    total = weight = trivial = coverage = 0.0
-    means, batches = [], 0
+    device, stride = next(objective.parameters()).device, clock_of(objective.backbone)[0]
+    sums: dict[str, float] = {}
+    means, weight = [], 0.0
     with torch.inference_mode():
-        for rows in sequential(control.lengths, batch_steps=16000):
-            batch = control.batch(rows, seed=seed, most=1500).to(device)
-            loss = objective(batch, RowRandom(batch.seeds))
-            total, weight = total + loss.total.item(), weight + loss.weight.item()
-            trivial += objective.trivial(batch, RowRandom(batch.seeds)).total.item()
-            coverage, batches = coverage + loss.logs.get("coverage", 0.0), batches + 1
+        for rows in sequential(control.lengths, batch_steps=control.budget):
+            batch = control.batch(rows, seed=seed, most=1500 * stride).to(device)
+            loss, trivial = (f(batch, RowRandom(batch.seeds)) for f in (objective, objective.trivial))
+            count = loss.weight.item()
+            weight += count
+            for name, part in (("heldout", loss), ("trivial", trivial)):
+                sums[f"{name}_loss"] = sums.get(f"{name}_loss", 0.0) + part.total.item()
+                for key, value in part.logs.items():
+                    sums[f"{name}_{key}"] = sums.get(f"{name}_{key}", 0.0) + value * count
             hidden = objective.backbone(batch.x, batch.lengths)
             valid = hidden.valid[..., None]
             means.append((hidden.last * valid).sum(1) / valid.sum(1))
-    return {
-        "heldout_loss": total / max(weight, 1),
-        "trivial_loss": trivial / max(weight, 1),
-        "heldout_coverage": coverage / batches,
-        "rank": effective_rank(torch.cat(means)),
-    }
+    return {key: value / max(weight, 1) for key, value in sums.items()} | {"rank": effective_rank(torch.cat(means))}
 
 
 def effective_rank(x: Any) -> float:
@@ -336,7 +412,9 @@ def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
 
 
 def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
-    """Original, mask and reconstruction of a few held-out utterances, for the page."""
+    """Original, mask and reconstruction of a few held-out utterances, for the page; none where none is made."""
+    if not hasattr(objective, "reconstruct"):
+        return []
     import torch
 
     from sottovoce.masking import RowRandom
@@ -386,6 +464,8 @@ def curves(history: list[dict[str, float]]) -> dict[str, Any]:
         "probe_step": steps("probe_ua"),
         "probe_ua": column("probe_ua"),
         "trivial_loss": column("trivial_loss")[-1] if column("trivial_loss") else None,
+        "accuracy": column("heldout_accuracy"),
+        "trivial_accuracy": column("trivial_accuracy")[-1] if column("trivial_accuracy") else None,
     }
 
 
@@ -433,9 +513,8 @@ def _heard(corpora: list[Corpus], fold: str, people: list[str]) -> str:
     return f"{len(people)} people; test speakers of {fold} are not among them"
 
 
-def _one(folder: str, fold: str) -> Any:
+def _one(found: list[runs.Run], fold: str) -> runs.Run:
     """The run to go on from: the one made for this fold, else the first."""
-    found = runs.parts(folder, "pretrain")
     return next((run for run in found if run.config["fold"] == fold), found[0])
 
 

@@ -24,8 +24,9 @@ pretrain
 finetune
 prepare extract
 recipes/
-supervised
+supervised units
 models
+encoders
 recipe
 finetune_settings
 training
@@ -47,6 +48,7 @@ errors
 ROW = {name: k for k, line in enumerate(PICTURE.split("\n")) for name in line.split()}
 NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
+HEAVY |= {"transformers", "peft"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))
 MODULES.remove("__init__")  # imports nothing before it is asked to
