@@ -4,12 +4,16 @@
 
 A *frame* is one row of a track, a *step* one position of a backbone: `pool` frames stacked or averaged.
 Rows are read from memory maps when a batch asks for them, so memory does not grow with the corpus.
+
+An objective may need further tracks (`companions`): an intensity to mask by, another spectrogram to predict, labels.
+They are brought to the clock of the features and go with them through trimming, cropping and stretching. Where a
+backbone makes fewer states than it gets steps, such as an encoder of waveforms, they are brought to its states.
 """
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,8 +24,8 @@ from sottovoce.corpus import Utterance
 from sottovoce.errors import InputError
 from sottovoce.track import Track
 
-
 WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
+APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
 class Store(Protocol):
@@ -29,6 +33,8 @@ class Store(Protocol):
 
     @property
     def rate_hz(self) -> float: ...
+    @property
+    def offset_s(self) -> float: ...
     @property
     def dim(self) -> int: ...
     @property
@@ -106,29 +112,6 @@ class Statistics:
         return (values - self.mean) / self.std
 
 
-@dataclass(frozen=True)
-class Beside:
-    """A track that batches carry along, read where the hidden states of a backbone are.
-
-    `stride` and `window` are those of the backbone, in steps.
-    """
-
-    of: Callable[[Utterance], Track]  # on any clock
-    kind: str = "linear"  # or "nearest" for labels, as `Track.align` has it
-    stride: int = 1
-    window: int = 1
-
-    def states(self, steps: int) -> int:
-        """Hidden states that so many steps make."""
-        return max((steps - self.window) // self.stride + 1, 1)
-
-    def read(self, u: Utterance, start_s: float, steps: int, rate_hz: float) -> np.ndarray:
-        """(S, ...) at the states of `steps` steps, the first of which begins at `start_s` seconds."""
-        states = np.empty(self.states(steps), np.int8)
-        clock = Track(states, rate_hz / self.stride, start_s + self.window / 2 / rate_hz)
-        return self.of(u).align(clock, kind=self.kind).values
-
-
 @dataclass
 class Batch:
     """Padded utterances. `scored` (B, S): steps that carry data; padding and all-zero frames do not."""
@@ -139,13 +122,17 @@ class Batch:
     scored: Tensor  # (B, S) bool
     seeds: list[int]  # one a row, for masks and augmentation
     target: Tensor | None = None  # (B,) class index or (B, D) numbers
-    tracks: dict[str, Tensor] = field(default_factory=dict)  # further ones at the hidden states (B, S, ...)
+    tracks: dict[str, Tensor] = field(default_factory=dict)  # companions at steps or states: (B, S) or (B, S, D')
+    progress: float = 1.0  # share of the training that is done
 
     def to(self, device: torch.device | str) -> "Batch":
-        move = {k: v.to(device) for k, v in self.tracks.items()}
-        target = None if self.target is None else self.target.to(device)
-        return Batch(
-            self.ids, self.x.to(device), self.lengths.to(device), self.scored.to(device), self.seeds, target, move
+        return replace(
+            self,
+            x=self.x.to(device),
+            lengths=self.lengths.to(device),
+            scored=self.scored.to(device),
+            target=None if self.target is None else self.target.to(device),
+            tracks={k: v.to(device) for k, v in self.tracks.items()},
         )
 
 
@@ -156,9 +143,14 @@ class Steps:
         sources: (track store, utterances of it) pairs; indices count through them in order.
         frontend: how frames become steps.
         statistics: fitted on a training part by the caller; needed for normalise="corpus".
+        companions: name in `Batch.tracks` -> (a store for each of `sources`, "linear" or "pad"). A companion of one
+            column is averaged over the frames of a step, (B, S); a wider one is pooled as the features are. "nearest":
+            labels, whole numbers (B, S, D'), -1 where there are none.
+        clock: (stride, window) of the backbone's states in steps, see `sottovoce.backbones`.
 
     Raises:
-        InputError: an utterance without frames in the store, or tracks of different width.
+        InputError: an utterance without frames in a store, tracks of different width, or a companion that is longer
+            or shorter than the features.
     """
 
     def __init__(
@@ -166,6 +158,8 @@ class Steps:
         sources: Sequence[tuple[Store, Sequence[Utterance]]],
         frontend: Frontend,
         statistics: Statistics | None = None,
+        companions: Mapping[str, tuple[Sequence[Store], str]] | None = None,
+        clock: tuple[int, int] = (1, 1),
     ):
         self.frontend, self.statistics = frontend, statistics
         self.utterances = [u for _, part in sources for u in part]
@@ -184,10 +178,15 @@ class Steps:
         self.rate_hz = sources[0][0].rate_hz / frontend.pool  # steps per second
         self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
         self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
+        self.companions = {
+            name: ([store for store, (_, part) in zip(stores, sources, strict=True) for _ in part], align)
+            for name, (stores, align) in (companions or {}).items()
+        }
+        self.clock = clock
+        self._check_companions()
         self._parent: Steps | None = None  # see `subset`
         self._speakers: dict[tuple[str, str], Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
-        self.beside: dict[str, Beside] = {}  # see `carrying`
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -197,10 +196,13 @@ class Steps:
         """Most padded steps of a batch where nothing is trained: 16,000, or 30 s of samples."""
         return 16000 if self.rate_hz < WAVEFORM_HZ else round(30 * self.rate_hz)
 
-    def begin_s(self, i: int, step: int = 0) -> float:
-        """When a step of utterance i begins, in seconds of its recording."""
-        store, frame = self.stores[i], int(self.bounds[i][0]) + step * self.frontend.pool
-        return getattr(store, "offset_s", 0.0) + (frame - 0.5) / store.rate_hz
+    def states(self, i: int, start: int, steps: int, clock: tuple[int, int], time: float = 1.0) -> Track:
+        """When the states of so many steps from `start` on are, after stretching; its values say nothing."""
+        store, first = self.stores[i], int(self.bounds[i][0]) + start * self.frontend.pool
+        begin = store.offset_s + (first - 0.5) / store.rate_hz  # of the first step, not its centre
+        stride, window = clock
+        count, rate_hz = max((steps - window) // stride + 1, 1), self.rate_hz / time
+        return Track(np.empty(count, np.int8), rate_hz / stride, begin + window / 2 / rate_hz)
 
     def raw(self, i: int) -> np.ndarray:
         """(T, F) trimmed frames as the track holds them."""
@@ -211,9 +213,9 @@ class Steps:
         return self.window(i, 0, int(self.lengths[i]))
 
     def window(
-        self, i: int, start: int, end: int, rng: np.random.Generator | None = None
+        self, i: int, start: int, end: int, factors: tuple[float, float] = (1.0, 1.0)
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Steps start..end of utterance i: x (S, D), scored (S,); stretched when `rng` is given and asked for."""
+        """Steps start..end of utterance i, stretched in time and along the features: x (S, D), scored (S,)."""
         pool = self.frontend.pool
         frames = self.raw(i)[start * pool : end * pool]
         filled = np.any(frames != 0, axis=1)
@@ -221,12 +223,57 @@ class Steps:
         if self.frontend.clip:
             np.clip(values, -self.frontend.clip, self.frontend.clip, out=values)
         values[~filled] = 0.0
-        if self.stretch and rng is not None:
-            time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch)
-            values = stretch(values, time, features)
-            filled = _between(filled[:, None].astype(np.float32), _places(len(filled), time))[:, 0] == 1
+        if self.stretch:
+            values = stretch(values, *factors)
+            filled = _between(filled[:, None].astype(np.float32), _places(len(filled), factors[0]))[:, 0] == 1
             values[~filled] = 0.0  # what is mixed with a missing frame is missing
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
+
+    def beside(self, i: int, start: int, end: int, time: float = 1.0) -> dict[str, np.ndarray]:
+        """The companions of the same steps or their states, as much faster or slower: (S,) or (S, D') each."""
+        pool, store, (first, last) = self.frontend.pool, self.stores[i], self.bounds[i]
+        first, last = first + start * pool, min(first + end * pool, last)
+        found = {}
+        for name, (stores, align) in self.companions.items():
+            values = stores[i][self.utterances[i].id]
+            if align == "nearest" or self.clock != (1, 1):
+                count = self.frontend.steps(len(_places(last - first, time)))
+                track = Track(values, stores[i].rate_hz, stores[i].offset_s)
+                kind = "nearest" if align == "nearest" else "linear"
+                values = track.align(self.states(i, start, count, self.clock, time), kind=kind).values
+                labels = values.astype(np.int64) if kind == "nearest" else values
+                found[name] = labels[:, 0] if kind == "linear" and values.shape[1] == 1 else labels
+                continue
+            if align == "pad":  # frame by frame whatever the clocks say, zeros behind the end: as EMS was released
+                kept = values[first:last]
+                values = np.concatenate([kept, np.zeros((last - first - len(kept), kept.shape[1]), kept.dtype)])
+            else:
+                clock = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
+                values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(clock).values
+            if time != 1:
+                values = _between(values, _places(len(values), time))
+            narrow = values.shape[1] == 1
+            how = replace(self.frontend, how="mean") if narrow else self.frontend
+            steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), how)[0]
+            found[name] = steps[:, 0] if narrow else steps
+        return found
+
+    def _check_companions(self) -> None:
+        for name, (stores, _) in self.companions.items():
+            missing = [u for u, store in zip(self.utterances, stores, strict=True) if u.id not in store]
+            if missing:
+                raise InputError(
+                    f"{missing[0].corpus}: no {name} for utterance {missing[0].id!r}. Found it for "
+                    f"{len(self) - len(missing)} of {len(self)}. Extract the track for this corpus."
+                )
+            for u, ours, theirs in zip(self.utterances, self.stores, stores, strict=True):
+                ends = [s.offset_s + (s.lengths[u.id] - 1) / s.rate_hz for s in (ours, theirs)]
+                if abs(ends[0] - ends[1]) > APART_S:
+                    raise InputError(
+                        f"{u.corpus}: the {name} of utterance {u.id!r} belongs to other audio, or its clock is wrong. "
+                        f"Found {ends[1]:.2f} s at {theirs.rate_hz:g} Hz beside {ends[0]:.2f} s of features. "
+                        "Extract both again."
+                    )
 
     def _bounds(self, i: int) -> tuple[int, int]:
         store, key = self.stores[i], self.utterances[i].id
@@ -235,9 +282,8 @@ class Steps:
             return 0, length
         if store.rate_hz < WAVEFORM_HZ:
             return loud_bounds(store[key], self.frontend.trim_db)
-        hop = round(store.rate_hz / 50)  # 20 ms, so that an encoder's states keep their places
-        whole = max(length // hop, 1) * hop
-        power = np.square(store[key][:whole]).reshape(-1, min(hop, length)).mean(1, keepdims=True)
+        hop = min(round(store.rate_hz / 50), length)  # 20 ms, so that an encoder's states keep their places
+        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
         first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=3, margin=3)
         return first * hop, min(last * hop, length)
 
@@ -274,6 +320,7 @@ class Steps:
         other = copy.copy(self)
         other.utterances = [self.utterances[i] for i in indices]
         other.stores = [self.stores[i] for i in indices]
+        other.companions = {k: ([stores[i] for i in indices], how) for k, (stores, how) in self.companions.items()}
         other.bounds, other.lengths = self.bounds[list(indices)], self.lengths[list(indices)]
         other._parent = self.family
         return other
@@ -283,12 +330,6 @@ class Steps:
         feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training."""
         other = copy.copy(self)
         other.stretch = (time, features) if time or features else None
-        return other
-
-    def carrying(self, beside: Mapping[str, Beside]) -> "Steps":
-        """The same utterances, whose batches carry further tracks."""
-        other = copy.copy(self)
-        other.beside = dict(beside)
         return other
 
     def fit_statistics(self) -> Statistics:
@@ -316,47 +357,38 @@ class Steps:
         target: np.ndarray | None = None,
     ) -> Batch:
         """Pad utterances together; longer ones than `most` steps are cut at a place drawn from the row's seed."""
-        if self.stretch and self.beside:
-            raise InputError(
-                f"training.time_stretch: tracks beside the features would slip. Found {', '.join(self.beside)}. "
-                "Use --set training.time_stretch=0 training.feature_stretch=0."
-            )
-        rows, flags, seeds, starts = [], [], [], []
-        grid = max((b.stride for b in self.beside.values()), default=1)  # a cut leaves hidden states where they were
+        rows, flags, seeds = [], [], []
+        tracks: dict[str, list[np.ndarray]] = {name: [] for name in self.companions}
         for i in indices:
             seeds.append(row_seed(seed, self.utterances[i].id))
             rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
+            # A cut leaves the states where they were.
+            grid = self.clock[0]
             start = int(rng.integers((length - most) // grid + 1)) * grid if most and length > most else 0
-            x, ok = self.window(i, start, min(length, start + most) if most else length, rng)
+            end = min(length, start + most) if most else length
+            time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch) if self.stretch else (1.0, 1.0)
+            x, ok = self.window(i, start, end, (time, features))
             rows.append(x)
             flags.append(ok)
-            starts.append(start)
-        lengths = [len(r) for r in rows]
-        x = np.zeros((len(rows), max(lengths), self.dim), dtype=np.float32)
-        scored = np.zeros((len(rows), max(lengths)), dtype=bool)
-        for k, (row, ok) in enumerate(zip(rows, flags, strict=True)):
-            x[k, : len(row)], scored[k, : len(row)] = row, ok
+            for name, values in self.beside(i, start, end, time).items():
+                tracks[name].append(values)
         return Batch(
             [self.utterances[i].id for i in indices],
-            torch.from_numpy(x),
-            torch.tensor(lengths),
-            torch.from_numpy(scored),
+            _padded(rows),
+            torch.tensor([len(r) for r in rows]),
+            _padded(flags),
             seeds,
             None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
-            {name: self._carried(b, indices, starts, lengths) for name, b in self.beside.items()},
+            {name: _padded(rows, -1 if rows[0].dtype == np.int64 else 0) for name, rows in tracks.items()},
         )
 
-    def _carried(self, beside: Beside, indices: Iterable[int], starts: list[int], lengths: list[int]) -> Tensor:
-        """A further track of some rows, (B, S, ...); padded with 0, labels (whole numbers) with -1."""
-        rows = [
-            beside.read(self.utterances[i], self.begin_s(i, start), steps, self.rate_hz)
-            for i, start, steps in zip(indices, starts, lengths, strict=True)
-        ]
-        filling = 0 if np.issubdtype(rows[0].dtype, np.floating) else -1
-        out = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), filling, rows[0].dtype)
-        for k, row in enumerate(rows):
-            out[k, : len(row)] = row
-        return torch.from_numpy(out)
+
+def _padded(rows: Sequence[np.ndarray], fill: int = 0) -> Tensor:
+    """(S, ...) arrays below each other, `fill` (False) behind the shorter ones: (B, longest S, ...)."""
+    out = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), fill, rows[0].dtype)
+    for k, row in enumerate(rows):
+        out[k, : len(row)] = row
+    return torch.from_numpy(out)
 
 
 def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ def load(init: str) -> Run:
 
 
 def is_public(init: str) -> bool:
-    """Whether this is a folder in transformers' layout or an id of the hub, not a run folder (or a slip in its name)."""
+    """Whether this is a folder in transformers' layout or an id of the hub, and no run folder or a slip in its name."""
     folder = Path(init)
     if folder.is_dir():
         found = files.read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -67,7 +67,7 @@ def _public(init: str) -> Run:
     plan = files.plain(settings) | {"backbone": "encoder", "backbone_config": files.plain(backbone)}
     folder = Path(init)
     version = [files.file_digest(p) for p in sorted(folder.glob("*.safetensors"))]
-    version = version or getattr(found, "_commit_hash", "")
+    version = version or [str(getattr(found, "_commit_hash", ""))]
     config = {
         "kind": "pretrain",
         "encoder": init,
@@ -123,6 +123,7 @@ def _read(init: str, how: Any) -> Any:
             why = f"No such folder here, and the hub is switched off (HF_HUB_OFFLINE). Elsewhere: hf download {init}"
         else:
             why = "No such folder here, and no checkpoint in safetensors on the hub"
-        raise InputError(f"{init}: neither run nor encoder. {why}. Found: {' '.join(str(error).split())}"[:500]) from None
+        found = " ".join(str(error).split())[:300]
+        raise InputError(f"{init}: neither run nor encoder. {why}. Found: {found}") from None
     finally:
         transformers.logging.set_verbosity(level)

@@ -5,7 +5,7 @@ weights and in nothing else.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,15 +167,14 @@ def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int,
         )
     backbone.eval()
     device = next(backbone.parameters()).device
-    stride, window = clock_of(backbone)
+    clock = clock_of(backbone)
     for rows in sequential(steps.lengths, batch_steps=steps.budget):
         batch = steps.batch(rows)
         with torch.inference_mode():
             hidden = backbone(batch.x.to(device), batch.lengths.to(device))
         found = hidden.layers[layer].cpu().numpy()
         for k, (i, length) in enumerate(zip(rows, hidden.lengths.tolist(), strict=True)):
-            centre = steps.begin_s(i) + window / 2 / steps.rate_hz
-            yield int(i), Track(found[k, :length], steps.rate_hz / stride, centre)
+            yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=found[k, :length])
 
 
 def embed(backbone: nn.Module, steps: Steps) -> np.ndarray:

@@ -309,7 +309,7 @@ class Memory:
     """Arrays that look like a track store."""
 
     def __init__(self, values: dict[str, "np.ndarray"], rate_hz: float):
-        self.values, self.rate_hz = values, rate_hz
+        self.values, self.rate_hz, self.offset_s = values, rate_hz, 0.0
         self.dim: int = next(iter(values.values())).shape[1]
         self.lengths = {k: len(v) for k, v in values.items()}
 

@@ -136,7 +136,7 @@ def pretrain(
 
     from sottovoce import encoders, models, recipe, training
     from sottovoce.backbones import clock_of
-    from sottovoce.data import Beside, Steps
+    from sottovoce.data import Steps
     from sottovoce.extract import track_store
 
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
@@ -183,19 +183,22 @@ def pretrain(
         statistics = earlier.statistics
     else:
         statistics = Steps(list(zip(stores, train, strict=True)), plan.frontend, _unit(stores[0].dim)).fit_statistics()
-    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics)
-    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics)
-    backbone = models.build_backbone(plan, steps.dim)
+    backbone = models.build_backbone(plan, plan.frontend.dim(stores[0].dim))
     if earlier:
         backbone.load_state_dict(earlier.backbone.state_dict())
     objective: Any = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
     labels = None
     if hasattr(objective, "set_prior"):
         how = {"init": init, "tracker": tracker, "jobs": jobs, "quiet": quiet}
-        labels = _units(plan, corpora, (train, heldout), fold, folder, earlier, dry_run=dry_run, **how)
-        beside = {"units": Beside(labels.of, "nearest", *clock_of(backbone))}
-        steps, control = steps.carrying(beside), control.carrying(beside)
-        objective.set_prior([torch.from_numpy(count) for count in labels.counts(steps.utterances)])
+        labels = _units(plan, corpora, stores, (train, heldout), fold, folder, earlier, dry_run=dry_run, **how)
+        objective.set_prior([torch.from_numpy(count) for count in labels.counts(u for part in train for u in part)])
+
+    def steps_of(parts: list[tuple[Any, list[Utterance]]]) -> Steps:
+        beside = {"units": ([labels.store(part) for _, part in parts], "nearest")} if labels else {}
+        return Steps(parts, plan.frontend, statistics, beside, clock_of(backbone))
+
+    steps = steps_of(list(zip(stores, train, strict=True)))
+    control = steps_of(_spread(stores, heldout if any(heldout) else train))
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
         _estimate(objective, steps, plan, say)
@@ -258,6 +261,7 @@ def pretrain(
 def _units(
     plan: "Recipe",
     corpora: list[Corpus],
+    stores: list[Any],
     parts: tuple[list[list[Utterance]], list[list[Utterance]]],
     fold: str,
     folder: Path,
@@ -281,13 +285,14 @@ def _units(
 
     *before, now = plan.objective_config.targets
     source, sizes = parse(now)
+    everybody = [train + heldout for train, heldout in zip(*parts, strict=True)]
     if dry_run:
-        return units.blank(sizes)
+        lengths = [(u, s.lengths[u.id] / s.rate_hz) for s, us in zip(stores, everybody, strict=True) for u in us]
+        return units.blank(sizes, lengths)
     identity = runs.Run.load(folder).config["identity"]
     found = units.load(folder / "units.safetensors", identity)
     if found:
         return found
-    everybody = [train + heldout for train, heldout in zip(*parts, strict=True)]
     utterances = [u for part in everybody for u in part]
     training_part = {id(u) for part in parts[0] for u in part}
     if source == "mfcc":
@@ -309,7 +314,6 @@ def _units(
                 f"objective.targets: layer {source} of which model? Found neither an iteration before nor --init. "
                 f"Use e.g. mfcc:100,{now}."
             )
-        stores = [track_store(c, plan.track, asdict(plan.track_config), quiet=True) for c in corpora]
         steps = Steps(list(zip(stores, everybody, strict=True)), teacher.plan.frontend, teacher.statistics)
 
         def frames(indices: Sequence[int]) -> Iterator[tuple[int, Any]]:

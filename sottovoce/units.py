@@ -1,15 +1,13 @@
-"""Frame pseudo-labels to learn from: clusters of MFCC, or of hidden states of an earlier model (HuBERT, arXiv:2106.07447).
+"""Frame pseudo-labels to learn from: clusters of MFCC, or of hidden states of an earlier model.
 
     training part -> some of its frames -> k-means, one a label set -> every utterance labelled, held-out ones too
 
-Nothing is fitted on anybody but the training part. L label sets, K units of a set, T frames, D features.
+As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the training part. L label sets, K units of a set, T frames, D features.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,15 +27,18 @@ class Units:
 
     sizes: tuple[int, ...]
     codebooks: list[np.ndarray]  # (K, D) a label set
-    tracks: dict[str, Track]  # (T, L) whole numbers, by `key`
+    rate_hz: float
+    offset_s: float
+    labels: dict[str, np.ndarray]  # (T, L) whole numbers by `key`, -1 where there were no frames
 
-    def of(self, u: Utterance) -> Track:
-        return self.tracks[key(u)]
+    def store(self, utterances: Sequence[Utterance]) -> "UnitStore":
+        """The labels of some utterances of one corpus, as a track store has them."""
+        return UnitStore({u.id: self.labels[key(u)] for u in utterances}, self.rate_hz, self.offset_s, len(self.sizes))
 
     def counts(self, utterances: Iterable[Utterance]) -> list[np.ndarray]:
         """(K,) a label set: how often every unit occurs in these utterances."""
-        every = [self.of(u).values for u in utterances]
-        return [sum(np.bincount(v[:, s], minlength=k) for v in every) for s, k in enumerate(self.sizes)]  # type: ignore
+        every = np.concatenate([self.labels[key(u)] for u in utterances]) + 1
+        return [np.bincount(every[:, s], minlength=k + 1)[1:] for s, k in enumerate(self.sizes)]
 
     def summary(self, utterances: Iterable[Utterance]) -> list[dict[str, float]]:
         """For the report: units of every label set, how many are used, and as how many equally frequent ones."""
@@ -48,10 +49,30 @@ class Units:
         return rows
 
 
-def blank(sizes: Sequence[int]) -> Units:
-    """Unit 0 everywhere: to time a step without clustering anything."""
-    nothing = Track(np.zeros((1, len(sizes)), np.int64), 1.0)
-    return Units(tuple(sizes), [], defaultdict(lambda: nothing))
+@dataclass
+class UnitStore:
+    """What `sottovoce.data.Store` asks for."""
+
+    values: dict[str, np.ndarray]
+    rate_hz: float
+    offset_s: float
+    dim: int
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        return {id: len(v) for id, v in self.values.items()}
+
+    def __getitem__(self, id: str, /) -> np.ndarray:
+        return self.values[id]
+
+    def __contains__(self, id: object, /) -> bool:
+        return id in self.values
+
+
+def blank(sizes: Sequence[int], seconds: Iterable[tuple[Utterance, float]]) -> Units:
+    """Unit 0 everywhere, to time a step before anything is clustered."""
+    labels = {key(u): np.zeros((max(int(50 * s), 1), len(sizes)), np.int64) for u, s in seconds}
+    return Units(tuple(sizes), [], 50.0, 0.0, labels)
 
 
 def key(u: Utterance) -> str:
@@ -65,7 +86,8 @@ def make(
     """Cluster frames of the training part, label all.
 
     Args:
-        frames: of some of `utterances`, in any order.
+        frames: of some of `utterances`, in any order. Their clocks may begin at different times, whole frames apart
+            (trimmed recordings): labels begin with the recording, where there were no frames they are -1.
         train: indices of those that clusters are fitted on; at most `FRAMES` of their frames, whole utterances drawn
             by the seed.
         sizes: K of every label set.
@@ -86,11 +108,13 @@ def make(
             f"{len(order)} training utterances. Use fewer units or more speech."
         )
     codebooks = [kmeans(sample, k, seed) for k in sizes]
-    tracks: dict[str, Track] = {}
+    labels, rate_hz, offset_s = {}, 0.0, 0.0
     for i, track in frames(range(len(utterances))):
-        labels = np.stack([nearest(track.values, book) for book in codebooks], axis=1)
-        tracks[key(utterances[i])] = Track(labels, track.rate_hz, track.offset_s)
-    return Units(tuple(sizes), codebooks, tracks)
+        rate_hz, before = track.rate_hz, round(track.offset_s * track.rate_hz - 0.5)  # frames cut off at the front
+        offset_s = track.offset_s - before / rate_hz
+        found = np.stack([nearest(track.values, book) for book in codebooks], axis=1)
+        labels[key(utterances[i])] = np.concatenate([np.full((before, len(sizes)), -1), found])
+    return Units(tuple(sizes), codebooks, rate_hz, offset_s, labels)
 
 
 def kmeans(frames: np.ndarray, k: int, seed: int) -> np.ndarray:
@@ -112,14 +136,12 @@ def nearest(frames: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def save(path: Path, units: Units, identity: str) -> None:
     import json
 
-    names = sorted(units.tracks)
+    names = sorted(units.labels)
     tensors = {f"codebook.{s}": torch.from_numpy(book) for s, book in enumerate(units.codebooks)}
-    tracks = [units.tracks[name] for name in names]
-    tensors["labels"] = torch.from_numpy(np.concatenate([t.values for t in tracks]).astype(np.int32))
-    tensors["lengths"] = torch.tensor([len(t) for t in tracks])
-    tensors["offset_s"] = torch.tensor([t.offset_s for t in tracks], dtype=torch.float64)
-    head = {"identity": identity, "utterances": json.dumps(names), "rate_hz": repr(tracks[0].rate_hz)}
-    training.save_tensors(path, tensors, head)
+    tensors["labels"] = torch.from_numpy(np.concatenate([units.labels[name] for name in names]).astype(np.int32))
+    tensors["lengths"] = torch.tensor([len(units.labels[name]) for name in names])
+    head = {"rate_hz": units.rate_hz, "offset_s": units.offset_s, "utterances": names}
+    training.save_tensors(path, tensors, {"identity": identity, "head": json.dumps(head)})
 
 
 def load(path: Path, identity: str) -> Units | None:
@@ -128,15 +150,11 @@ def load(path: Path, identity: str) -> Units | None:
 
     if not path.exists():
         return None
-    tensors, head = training.read_tensors(path)
-    if head.get("identity") != identity:
+    tensors, metadata = training.read_tensors(path)
+    if metadata.get("identity") != identity:
         return None
+    head = json.loads(metadata["head"])
     books = [tensors[f"codebook.{s}"].numpy() for s in range(tensors["labels"].shape[1])]
-    labels = torch.split(tensors["labels"].long(), tensors["lengths"].tolist())
-    tracks: dict[str, Any] = {
-        name: Track(values.numpy(), float(head["rate_hz"]), offset)
-        for name, values, offset in zip(
-            json.loads(head["utterances"]), labels, tensors["offset_s"].tolist(), strict=True
-        )
-    }
-    return Units(tuple(map(len, books)), books, tracks)
+    parts = torch.split(tensors["labels"], tensors["lengths"].tolist())
+    labels = {name: values.numpy() for name, values in zip(head["utterances"], parts, strict=True)}
+    return Units(tuple(map(len, books)), books, head["rate_hz"], head["offset_s"], labels)

@@ -401,3 +401,92 @@ def test_without_normalisation_and_clipping_frames_come_as_they_are():
     assert np.abs(store["u0"]).max() > 400
     held = steps_of(store, normalise="none", clip=25).batch(range(5))
     np.testing.assert_array_equal(held.x, batch.x.clip(-25, 25))
+
+
+# ---------------------------------------------------------------------------------------------- companions
+
+UNIT = Statistics(np.zeros(2, np.float32), np.ones(2, np.float32))
+
+
+def clocks(seconds=(3.0, 1.37, 0.2), rate_hz=62.5, offset_s=0.0):
+    """Features whose first column is the time of the frame, and a companion whose only column is its own time."""
+    ours, theirs = {}, {}
+    for k, s in enumerate(seconds):
+        t = 0.0125 + np.arange(round(s * 100)) / 100
+        ours[f"u{k}"] = np.stack([t, np.where((t > 0.4) & (t < s - 0.3), 5.0, -5.0)], axis=1)  # loud in the middle
+        theirs[f"u{k}"] = (offset_s + np.arange(round(s * rate_hz)) / rate_hz)[:, None]
+    return ToyStore(ours, 100.0, 0.0125), ToyStore(theirs, rate_hz, offset_s)
+
+
+def same_ramp(batch, ends):
+    """The companion tells the time of every step: a ramp on its own frames, held at the ends of its clock."""
+    for k, length in enumerate(batch.lengths.tolist()):
+        now, found = batch.x[k, :length, 0].numpy(), batch.tracks["intensity"][k, :length].numpy()
+        first, last = ends[batch.ids[k]]
+        inside = (now > first + 0.03) & (now < last - 0.03)  # a step at the edge is partly held
+        np.testing.assert_allclose(found[inside], now[inside], atol=1e-3)
+        np.testing.assert_allclose(found, now.clip(first, last), atol=0.02)
+        assert not batch.tracks["intensity"][k, length:].any()
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 0.03])
+@pytest.mark.parametrize("rate_hz", [62.5, 100.0, 333.0])
+@pytest.mark.parametrize("how", ["plain", "pooled", "trimmed", "cropped", "stretched", "all of it"])
+def test_a_ramp_stays_a_ramp_on_its_frames_through_trimming_cropping_pooling_and_stretching(how, rate_hz, offset_s):
+    ours, theirs = clocks(rate_hz=rate_hz, offset_s=offset_s)
+    pool = 3 if how in ("pooled", "all of it") else 1
+    trim = 10.0 if how in ("trimmed", "all of it") else 0.0
+    crop = 20 if how in ("cropped", "all of it") else None
+    steps = steps_of(ours, UNIT, {"intensity": (theirs, "linear")}, pool=pool, how="mean", trim_db=trim)
+    if how in ("stretched", "all of it"):
+        steps = steps.stretched(0.2, 0.0)
+    ends = {k: (v[0, 0], v[-1, 0]) for k, v in theirs.items()}
+    for seed in range(5):
+        batch = steps.batch([2, 0, 1], seed=seed, most=crop)
+        assert batch.tracks["intensity"].shape == batch.x.shape[:2]
+        same_ramp(batch, ends)
+    same_ramp(steps.subset([1, 2]).batch([0, 1]), ends)
+
+
+def test_held_edges_leave_no_zeros_in_the_tail():
+    ours, theirs = clocks()
+    batch = steps_of(ours, UNIT, {"intensity": (theirs, "linear")}).batch([0])
+    assert batch.tracks["intensity"][0, -1] == theirs["u0"][-1, 0]
+
+
+def test_padding_as_released_leaves_the_last_third_without_intensity():
+    ours, theirs = clocks()
+    for pool in (1, 4):
+        batch = steps_of(ours, UNIT, {"intensity": (theirs, "pad")}, pool=pool).batch([0, 1])
+        for k, (key, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
+            padded = np.zeros(length * pool)
+            kept = theirs[key][: len(padded), 0]
+            padded[: len(kept)] = kept
+            wanted = padded.reshape(-1, pool).mean(1)
+            np.testing.assert_allclose(batch.tracks["intensity"][k, :length], wanted, atol=1e-6)
+    dense = {k: np.arange(900.0)[:, None] for k in ours}
+    many = ToyStore(dense, 900 / 3.0)
+    few = ToyStore({"u0": ours["u0"]}, 100.0, 0.0125)
+    batch = steps_of(few, UNIT, {"intensity": (many, "pad")}).batch([0], most=50)
+    assert (batch.tracks["intensity"][0].diff() == 1).all()  # cut where the features end, and with them
+    assert batch.tracks["intensity"][0, 0] == round(float(batch.x[0, 0, 0]) * 100 - 1.25)
+
+
+def test_a_wide_companion_is_pooled_like_the_features():
+    store = waves(4, features=3)
+    batch = steps_of(store, companions={"target": (store, "linear")}, pool=4).batch(range(4))
+    assert batch.tracks["target"].shape == batch.x.shape
+    raw = steps_of(store, Statistics(np.zeros(3), np.ones(3)), pool=4).batch(range(4))
+    torch.testing.assert_close(batch.tracks["target"], raw.x)
+
+
+def test_a_companion_of_other_audio_is_refused():
+    ours, theirs = clocks()
+    for store, said in [
+        (ToyStore({k: v[:-30] for k, v in theirs.items() if k != "u2"} | {"u2": theirs["u2"]}, 62.5),
+         "of utterance 'u0' belongs to other audio.*2.51 s at 62.5 Hz beside 3.00 s"),
+        (ToyStore(theirs, 100.0), "of utterance 'u0' belongs to other audio, or its clock is wrong"),
+        (ToyStore({"v0": theirs["u0"], "u1": theirs["u1"]}, 62.5), "no intensity for utterance 'u0'. Found it for 1 of 3"),
+    ]:  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            steps_of(ours, UNIT, {"intensity": (store, "linear")})

@@ -1,20 +1,17 @@
 """Encoders: the laws of backbones for every family, the library's own results, and folders that are no encoders."""
 
 import json
-from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import ToyStore
 
 from sottovoce import encoders, files, models, recipe, training
 from sottovoce.backbones import clock_of, encoder, valid_steps
-from sottovoce.corpus import Utterance
-from sottovoce.data import Beside, Frontend, Statistics, Steps
+from sottovoce.data import Frontend, Steps
 from sottovoce.errors import InputError
-from sottovoce.track import Track
-from toys import ToyStore
 
 transformers = pytest.importorskip("transformers")
 LENGTHS = torch.tensor([2000, 5000, 400, 3999, 70])  # samples; the last one is shorter than a window
@@ -180,17 +177,17 @@ def test_base_is_the_librarys_own_and_large_is_as_published():
 # ---------------------------------------------------------------------------------------------- the clock of states
 
 
-def steps_of(lengths, seed=0, **frontend):
+def steps_of(lengths, companions=None, seed=0):
     rng = np.random.default_rng(seed)
     store = ToyStore({f"u{k}": 0.1 * rng.standard_normal((n, 1)) for k, n in enumerate(lengths)}, rate_hz=16000.0)
-    return Steps([(store, store.utterances)], Frontend(**({"pool": 1, "normalise": "none", "clip": 0.0} | frontend)))
+    front = Frontend(pool=1, normalise="none", clip=0.0)
+    return Steps([(store, store.utterances)], front, companions=companions, clock=(320, 400))
 
 
 def test_a_ramp_on_any_clock_is_a_ramp_at_the_states():
-    """In whole utterances and where they are cut: a state reads the track at the middle of its 25 ms."""
-    steps = steps_of([16000, 9000])
-    ramp = Track(np.arange(400) / 62.5 + 0.008, 62.5, 0.008)  # seconds, every 16 ms
-    steps = steps.carrying({"time": Beside(lambda u: ramp, "linear", 320, 400)})
+    """In whole utterances, cut and stretched ones: a state reads a track at the middle of its 25 ms."""
+    ramp = ToyStore({f"u{k}": np.arange(n)[:, None] / 62.5 + 0.008 for k, n in enumerate((63, 35))}, 62.5, 0.008)
+    steps = steps_of([16000, 9000], {"time": ([ramp], "linear")})
     whole = steps.batch([0, 1])
     assert whole.tracks["time"].shape == (2, 49)
     np.testing.assert_allclose(whole.tracks["time"][0], 0.0125 + 0.02 * np.arange(49), atol=1e-4)
@@ -200,14 +197,19 @@ def test_a_ramp_on_any_clock_is_a_ramp_at_the_states():
     assert first == pytest.approx(round(first), abs=0.01)  # a cut leaves states where they were
     assert first > 0
     np.testing.assert_array_equal(cut.x[0, :, 0], steps.raw(0)[round(first) * 320 :][:8000, 0])
+    fast = steps.stretched(0.2, 0.0).batch([0])
+    time = 16000 / int(fast.lengths[0])
+    wanted = time * (0.0125 + 0.02 * np.arange(fast.tracks["time"].shape[1]))
+    assert time != pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(fast.tracks["time"][0], wanted, atol=1e-3)
 
 
 def test_labels_are_read_at_the_nearest_time_and_padded_with_minus_one():
-    labels = Track(np.arange(200)[:, None] // 2, 100.0, 0.0125)  # two MFCC frames a state
-    steps = steps_of([16000, 3000]).carrying({"units": Beside(lambda u: labels, "nearest", 320, 400)})
-    units = steps.batch([0, 1]).tracks["units"]
-    assert units[0, :, 0].tolist() == list(range(49))
-    assert units[1, :, 0].tolist() == list(range(9)) + [-1] * 40
+    labels = ToyStore({f"u{k}": np.arange(n)[:, None] // 2 for k, n in enumerate((98, 16))}, 100.0, 0.0125)
+    units = steps_of([16000, 3000], {"units": ([labels], "nearest")}).batch([0, 1]).tracks["units"]
+    assert units.dtype == torch.int64
+    assert units[0, :, 0].tolist() == list(range(49))  # two frames of MFCC a state
+    assert units[1, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7] + [-1] * 40
 
 
 def test_silence_at_the_ends_of_a_waveform_is_cut_on_the_grid_of_the_states():
@@ -218,7 +220,8 @@ def test_silence_at_the_ends_of_a_waveform_is_cut_on_the_grid_of_the_states():
     assert first % 320 == 0
     assert 8123 - 5 * 320 <= first <= 8123
     assert 24123 <= last <= 24123 + 5 * 320
-    assert steps.begin_s(0) == pytest.approx((first - 0.5) / 16000)
+    times = steps.states(0, 0, int(steps.lengths[0]), (320, 400)).times
+    np.testing.assert_allclose(times[:2], (first + 199.5 + np.array([0, 320])) / 16000)
 
 
 def test_states_come_with_their_clock_and_are_those_of_a_row_alone():
@@ -325,7 +328,7 @@ def test_an_encoder_that_is_not_on_this_machine_is_one_line(monkeypatch, tmp_pat
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="facebook/hubert-nowhere: .*switched off .HF_HUB_OFFLINE") as found:
+    with pytest.raises(InputError, match=r"facebook/hubert-nowhere: .*switched off .HF_HUB_OFFLINE") as found:
         encoders.parts("facebook/hubert-nowhere")
     assert "\n" not in str(found.value)
 
@@ -344,5 +347,5 @@ def test_impossible_encoders_are_refused(wrong, named):
 
 
 def test_an_encoder_reads_waveforms_only():
-    with pytest.raises(InputError, match="reads a waveform.* Found 80 features. Use --track wave"):
+    with pytest.raises(InputError, match=r"reads a waveform.* Found 80 features. Use --track wave"):
         encoder.Backbone(encoder.Config(size="tiny"), 80)

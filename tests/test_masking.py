@@ -7,7 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from sottovoce.masking import RowRandom, corrupt, feature_mask, span_mask
+from sottovoce.errors import InputError
+from sottovoce.masking import (
+    RULES,
+    Policy,
+    RowRandom,
+    contrast,
+    corrupt,
+    coverage_mask,
+    feature_mask,
+    hide,
+    released_mask,
+    sampled_mask,
+    span_mask,
+    threshold_mask,
+)
 
 LENGTHS = torch.tensor([100, 37, 64, 5, 2])
 SEEDS = [11, 22, 33, 44, 55]
@@ -121,6 +135,271 @@ def test_feature_columns_are_masked_one_by_one():
     assert mask[1, :37].equal(alone[0])
 
 
+# ---------------------------------------------------------------------------------------------- intensity
+
+LONG = torch.tensor([1500, 700, 233, 64, 41, 20, 7, 3])
+ROWS = list(range(100, 100 + len(LONG)))
+
+
+def scores(kind, lengths=LONG, seed=0):
+    """(B, T) intensities; padding holds what would win if it were looked at."""
+    rng = torch.Generator().manual_seed(seed)
+    shape = (len(lengths), int(lengths.max()))
+    x = {
+        "white": lambda: torch.rand(shape, generator=rng),
+        "smooth": lambda: torch.rand((shape[0], shape[1] + 49), generator=rng).unfold(1, 50, 1).mean(-1),
+        "plateau": lambda: (
+            torch.rand((shape[0], shape[1] + 49), generator=rng).unfold(1, 50, 1).mean(-1) * 20
+        ).round(),
+        "ramp": lambda: torch.arange(shape[1]).float().expand(shape) / shape[1],
+        "constant": lambda: torch.ones(shape),
+    }[kind]().clone()
+    x[torch.arange(shape[1])[None] >= lengths[:, None]] = 99.0
+    return x
+
+
+def policy(rule, **more):
+    return Policy(**({"rule": rule, "span": 7, "intensity": "strength"} | more))
+
+
+def released_slowly(e, length, ratio, span, shuffled):
+    """The rule as papers and code tell it, frame by frame; `shuffled` are the legal starts in a random order."""
+    n, last = round(length * ratio / span), max(length - span - 1, 0)
+    strongest = sorted(range(length), key=lambda t: -e[t])[: 2 * n]
+    starts = [t for t in strongest if t <= last][:n]
+    if len(starts) < n:
+        starts = [t for t in shuffled if t <= last][:n]
+    return {t + j for t in starts for j in range(span) if t + j < length}
+
+
+def threshold_slowly(e, length, ratio, span, shuffled, threshold):
+    n, last = round(length * ratio / span), max(length - span - 1, 0)
+    legal = [t for t in shuffled if t <= last]
+    strong, weak = [t for t in legal if e[t] > threshold], [t for t in legal if e[t] <= threshold]
+    return {t + j for t in (strong + weak)[:n] for j in range(span) if t + j < length}
+
+
+def greedy_slowly(order, length, ratio, span):
+    """Walk the starts in a given order; skip what overlaps, and what leaves too little room for the rest."""
+    if length < 2:
+        return set()
+    span = min(span, length - 1)
+    n, hidden = min(max(round(ratio * length / span), 1), (length - 1) // span), set()
+
+    def room(taken):
+        free, fits = 0, 0
+        for t in range(length):
+            free = 0 if t in taken else free + 1
+            if free == span:
+                free, fits = 0, fits + 1
+        return fits
+
+    left = n
+    for start in order:
+        frames = set(range(start, start + span))
+        if left and start + span <= length and not frames & hidden and room(hidden | frames) >= left - 1:
+            hidden, left = hidden | frames, left - 1
+    return hidden
+
+
+def frames_of(row):
+    return set(row.nonzero()[:, 0].tolist())
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.4, 0.8])
+@pytest.mark.parametrize("kind", ["white", "smooth", "plateau", "ramp"])
+def test_released_equals_its_slow_reference(kind, ratio):
+    e, starts = scores(kind), (LONG - 7).clamp(min=1)
+    mask = released_mask(e, LONG, RowRandom(ROWS), ratio=ratio, span=7)
+    shuffled = RowRandom(ROWS).uniform(starts).argsort(dim=1, stable=True)
+    for row, values, length, order in zip(mask, e, LONG.tolist(), shuffled, strict=True):
+        assert frames_of(row) == released_slowly(values.tolist(), length, ratio, 7, order.tolist())
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.4])
+@pytest.mark.parametrize("kind", ["white", "smooth", "constant"])
+def test_threshold_equals_its_slow_reference(kind, ratio):
+    e, starts = scores(kind), (LONG - 7).clamp(min=1)
+    mask = threshold_mask(e, LONG, RowRandom(ROWS), ratio=ratio, span=7, threshold=0.52)
+    for k, length in enumerate(LONG.tolist()):
+        order = RowRandom(ROWS[k : k + 1]).uniform(starts[k : k + 1]).argsort(dim=1, stable=True)[0].tolist()
+        assert frames_of(mask[k]) == threshold_slowly(e[k].tolist(), length, ratio, 7, order, 0.52)
+
+
+def test_the_prototypes_own_threshold_changed_nothing():
+    """Why ours searches the whole shuffle: topping up from its beginning ends with its first n whatever is strong."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        shuffle, e, n = rng.permutation(60), rng.random(60), int(rng.integers(1, 9))
+        chosen = [t for t in shuffle[:n] if e[t] > 0.5]
+        for t in shuffle:
+            if len(chosen) != n and t not in chosen:
+                chosen.append(t)
+        assert set(chosen) == set(shuffle[:n])
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.4, 0.7, 0.95])
+@pytest.mark.parametrize("kind", ["white", "smooth", "ramp"])
+def test_coverage_equals_its_slow_reference(kind, ratio):
+    e = scores(kind, LONG[1:])
+    mask = coverage_mask(e, LONG[1:], RowRandom(ROWS[1:]), ratio=ratio, span=7)
+    for row, values, length in zip(mask, e, LONG[1:].tolist(), strict=True):
+        order = values[:length].argsort(descending=True).tolist()
+        assert frames_of(row) == greedy_slowly(order, length, ratio, 7)
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.7])
+def test_sampled_equals_its_slow_reference(ratio):
+    e = scores("smooth", LONG[1:])
+    mask = sampled_mask(e, LONG[1:], RowRandom(ROWS[1:]), ratio=ratio, span=7, temperature=0.3)
+    u = RowRandom(ROWS[1:]).uniform(LONG[1:])
+    for row, values, length, noise in zip(mask, e, LONG[1:].tolist(), u, strict=True):
+        x = values[:length].double().numpy()
+        keys = (x - x.mean()) / x.std() / 0.3 - np.log(-np.log(noise[:length].double().numpy()))
+        assert frames_of(row) == greedy_slowly(np.argsort(-keys).tolist(), length, ratio, 7)
+
+
+def test_starts_are_drawn_with_chances_that_grow_with_intensity():
+    """One span of one frame: chances are exp(z / temperature), normalised."""
+    draws, e = 6000, torch.tensor([0.0, 1.0, 2.0, 3.0])
+    lengths = torch.full((draws,), 4)
+    mask = sampled_mask(e.expand(draws, 4), lengths, RowRandom(range(draws)), ratio=0.25, span=1, temperature=0.8)
+    z = (e - e.mean()) / e.std(unbiased=False)
+    wanted = (z / 0.8).softmax(0)
+    share = mask.float().mean(0)
+    assert ((share - wanted).abs() < 5 * (wanted * (1 - wanted) / draws).sqrt()).all()
+
+
+@pytest.mark.parametrize("rule", ["ems_coverage", "ems_sampled", "random"])
+@pytest.mark.parametrize("kind", ["white", "smooth", "plateau", "ramp", "constant"])
+@pytest.mark.parametrize("ratio", [0.01, 0.15, 0.4, 0.6, 0.95])
+def test_the_requested_ratio_really_is_hidden_whatever_the_scores(rule, kind, ratio):
+    mask = hide(policy(rule, ratio=ratio), LONG, RowRandom(ROWS), scores(kind))
+    for row, length in zip(mask, LONG.tolist(), strict=True):
+        assert row.sum() == hidden_frames(length, ratio, 7)
+        assert all(n % min(7, length - 1) == 0 for _, n in runs(row))
+
+
+def test_smooth_scores_hide_little_as_released_and_all_that_was_asked_for_with_coverage():
+    e, lengths = scores("smooth", torch.full((20,), 1000)), torch.full((20,), 1000)
+    share = {
+        rule: float(hide(policy(rule), lengths, RowRandom(range(20)), e).float().mean())
+        for rule in ("ems_released", "ems_coverage")
+    }
+    assert share["ems_released"] < 0.07
+    assert share["ems_coverage"] == pytest.approx(0.15, abs=0.004)
+
+
+def test_the_peak_is_hidden_first():
+    e = torch.zeros(1, 100)
+    e[0, 40] = 1.0
+    for rule in ("ems_coverage", "ems_released"):
+        mask = hide(policy(rule, ratio=0.07), torch.tensor([100]), RowRandom([0]), e)
+        assert frames_of(mask[0]) == set(range(40, 47))
+
+
+def test_constant_scores_give_coverage_random_spans():
+    masks = [
+        coverage_mask(torch.ones(1, 200), torch.tensor([200]), RowRandom([seed]), ratio=0.1, span=5)
+        for seed in range(40)
+    ]
+    share = torch.stack(masks).float().mean(0)[0]
+    assert share[:100].sum() == pytest.approx(share[100:].sum(), rel=0.5)
+    assert len({tuple(frames_of(m[0])) for m in masks}) == 40
+
+
+def test_temperature_leads_from_random_to_the_strongest():
+    lengths = torch.full((40,), 500)
+    e, inside = scores("smooth", lengths), torch.ones(40, 500, dtype=torch.bool)
+
+    def gap(rule, **more):
+        found = contrast(hide(policy(rule, **more), lengths, RowRandom(range(40)), e), e, inside)
+        return found["hidden_intensity"] - found["visible_intensity"]
+
+    gaps = [gap("ems_sampled", temperature=t) for t in (100.0, 2.0, 0.5, 0.1)]
+    assert gaps == sorted(gaps)
+    assert abs(gaps[0]) < 0.2 * gaps[-1]
+    assert gap("ems_coverage") == pytest.approx(gap("ems_sampled", temperature=1e-4), rel=1e-3)
+    assert abs(gap("random")) < 0.1 * gap("ems_coverage")
+
+
+def test_epochs_differ_when_sampled_and_agree_by_coverage():
+    e = scores("white")
+
+    def mask(rule, epoch):
+        return hide(policy(rule), LONG, RowRandom([s + 1000 * epoch for s in ROWS]), e)
+
+    assert mask("ems_coverage", 0).equal(mask("ems_coverage", 1))
+    assert not mask("ems_sampled", 0).equal(mask("ems_sampled", 1))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_rule_lets_a_row_see_neighbours_order_or_padding(rule):
+    e, p = scores("smooth"), policy(rule, ratio=0.3, ramp=0.5)
+    together = hide(p, LONG, RowRandom(ROWS), e, progress=0.3)
+    assert not (together & (torch.arange(1500)[None] >= LONG[:, None])).any()
+    for k, length in enumerate(LONG.tolist()):
+        alone = hide(p, LONG[k : k + 1], RowRandom(ROWS[k : k + 1]), e[k : k + 1, :length], progress=0.3)
+        assert together[k, :length].equal(alone[0])
+    turned = hide(p, LONG.flip(0), RowRandom(ROWS[::-1]), e.flip(0), progress=0.3)
+    assert turned.flip(0).equal(together)
+
+
+@pytest.mark.parametrize("rule", ["ems_released", "ems_coverage"])
+def test_only_the_order_of_the_scores_counts(rule):
+    e = scores("white")
+    a, b = (hide(policy(rule), LONG, RowRandom(ROWS), x) for x in (e, 40 * e.double().exp() - 3))
+    assert a.equal(b)
+
+
+def test_a_ramp_leads_from_random_to_emotional_spans_utterance_by_utterance():
+    lengths, p = torch.full((400,), 100), policy("ems_coverage", ramp=0.5)
+    e = scores("white", lengths)
+    emotional = hide(policy("ems_coverage"), lengths, RowRandom(range(400)), e)
+    share = {}
+    for progress in (0.0, 0.125, 0.375, 0.5, 1.0):
+        mask = hide(p, lengths, RowRandom(range(400)), e, progress=progress)
+        assert (mask.sum(1) == 14).all()  # the coverage stays the same
+        share[progress] = float((mask == emotional).all(1).float().mean())
+    assert share[0.0] < 0.02
+    assert share[0.125] == pytest.approx(0.25, abs=0.1)
+    assert share[0.375] == pytest.approx(0.75, abs=0.1)
+    assert share[0.5] == share[1.0] == 1
+
+
+def test_contrast_is_the_mean_over_valid_frames():
+    mask = torch.tensor([[1, 0, 0, 1], [0, 1, 1, 1]], dtype=torch.bool)
+    valid = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)
+    e = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 70.0, 80.0]])
+    found = contrast(mask, e, valid)
+    assert found["hidden_intensity"] == pytest.approx((1 + 4 + 6) / 3)
+    assert found["visible_intensity"] == pytest.approx((2 + 3 + 5) / 3)
+    assert contrast(torch.zeros_like(mask), e, valid) == {"visible_intensity": 3.5}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rule": "loudest"}, "objective.rule: one of"),
+        ({"rule": "ems_coverage", "intensity": ""}, "objective.rule: ems_coverage.*no intensity track.*intensity=str"),
+        ({"align": "stretch"}, "objective.align"),
+        ({"temperature": 0.0}, "objective.temperature"),
+        ({"ramp": 1.5}, "objective.ramp"),
+    ],
+)
+def test_impossible_policies_are_refused(wrong, said):
+    with pytest.raises(InputError, match=said):
+        policy(**({"rule": "random"} | wrong))
+
+
+def test_a_span_no_utterance_has_room_for_is_refused():
+    policy("random").check(100)
+    with pytest.raises(InputError, match=r"objective\.span: 7 steps. Found utterances of at most 7"):
+        policy("random", ratio=0.9).check(7)
+    with pytest.raises(InputError, match=r"objective\.ratio: leaves no span. Found 0.05 of at most 60 steps"):
+        policy("random", ratio=0.05).check(60)
+
+
 # ---------------------------------------------------------------------------------------------- corruption
 
 FILLS = {"zero": "zero", "noise": "noise", "learned": torch.full((4,), 99.0)}
@@ -195,6 +474,44 @@ def test_shares_are_80_10_10_of_the_runs_and_a_run_has_one_fate(span):
         assert abs(fates[fate] / total - share) < 5 * (share * (1 - share) / total) ** 0.5 + 1 / frames
 
 
+@pytest.mark.parametrize("fill", FILLS)
+def test_one_draw_an_utterance_is_80_10_10_of_the_utterances(fill):
+    rows, frames = 1000, 60
+    lengths = torch.full((rows,), frames)
+    x = torch.arange(frames * 4).view(1, frames, 4).repeat(rows, 1, 1) + 1000.0
+    mask = span_mask(lengths, RowRandom(range(rows)), ratio=0.3, span=3)
+    seen = corrupt(x, mask, lengths, RowRandom(range(rows)), fill=FILLS[fill], draw="utterance")
+    fates = Counter()
+    for b in range(rows):
+        now, was = seen[b][mask[b]], x[b][mask[b]]
+        fates["kept" if now.equal(was) else "swap" if (now >= 1000).all() else "fill"] += 1
+    for fate, share in [("fill", 0.8), ("swap", 0.1), ("kept", 0.1)]:
+        assert abs(fates[fate] / rows - share) < 5 * (share * (1 - share) / rows) ** 0.5
+
+
+def test_swapped_with_one_draw_a_run_becomes_another_stretch_of_the_utterance():
+    lengths = torch.tensor([60, 40, 9])
+    x = torch.arange(60).view(1, 60, 1).repeat(3, 1, 1).float()
+    mask = span_mask(lengths, RowRandom([1, 2, 3]), ratio=0.3, span=5)
+    seen = corrupt(x, mask, lengths, RowRandom([1, 2, 3]), replace=(0, 1, 0), draw="utterance")
+    assert not seen.equal(x)
+    for row, hidden, length in zip(seen[..., 0], mask, lengths.tolist(), strict=True):
+        for first, many in runs(hidden):
+            stretch = row[first : first + many]
+            assert ((stretch[1:] - stretch[:-1]) % length == 1).all()
+
+
+@pytest.mark.parametrize("draw", ["run", "utterance"])
+def test_a_score_beside_the_features_gets_the_same_treatment(draw):
+    """What EMS does to the frames it does to their scores: filled, taken from the same place, or left."""
+    lengths = torch.full((60,), 50)
+    x = torch.arange(50).view(1, 50, 1).repeat(60, 1, 2) + 1.0
+    mask = span_mask(lengths, RowRandom(range(60)), ratio=0.3, span=4)
+    seen = corrupt(x, mask, lengths, RowRandom(range(60)), draw=draw)
+    assert seen[..., 0].equal(seen[..., 1])
+    assert not seen.equal(x)
+
+
 def test_features_masked_one_by_one_have_fates_of_their_own():
     """With features masked one by one nearly every frame is hidden somewhere; that must not make one run of them."""
     rows, frames, width = 10, 100, 40
@@ -210,13 +527,15 @@ def test_features_masked_one_by_one_have_fates_of_their_own():
     assert own_column[changed].all()  # swapped for another time of the same feature
 
 
+@pytest.mark.parametrize("draw", ["run", "utterance"])
 @pytest.mark.parametrize("fill", FILLS)
-def test_corruption_of_a_row_does_not_depend_on_its_neighbours(fill):
+def test_corruption_of_a_row_does_not_depend_on_its_neighbours(fill, draw):
     x, lengths = planted()
     seeds = [7, 8, 9]
     mask = span_mask(lengths, RowRandom(seeds), ratio=0.4)
-    together = corrupt(x, mask, lengths, RowRandom(seeds), fill=FILLS[fill])
+    more = {"fill": FILLS[fill], "draw": draw, "replace": (0.4, 0.4, 0.2)}
+    together = corrupt(x, mask, lengths, RowRandom(seeds), **more)
     for k, length in enumerate(lengths.tolist()):
         own = slice(k, k + 1)
-        alone = corrupt(x[own, :length], mask[own, :length], lengths[own], RowRandom(seeds[own]), fill=FILLS[fill])
+        alone = corrupt(x[own, :length], mask[own, :length], lengths[own], RowRandom(seeds[own]), **more)
         assert together[k, :length].equal(alone[0])

@@ -9,9 +9,9 @@ from sottovoce.data import Frontend, Statistics, Steps
 class ToyStore(dict):
     """utterance id -> (T, F) float32; notes which rows were asked for."""
 
-    def __init__(self, arrays, rate_hz=100.0):
+    def __init__(self, arrays, rate_hz=100.0, offset_s=0.0):
         super().__init__({k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()})
-        self.rate_hz, self.dim = rate_hz, next(iter(self.values())).shape[1]
+        self.rate_hz, self.offset_s, self.dim = rate_hz, offset_s, next(iter(self.values())).shape[1]
         self.lengths = {k: len(v) for k, v in self.items()}
         self.read = []
 
@@ -37,8 +37,19 @@ def waves(n=8, features=6, shortest=12, longest=40, seed=0):
     return ToyStore(arrays)
 
 
-def steps_of(store, statistics=None, **frontend):
-    """All utterances of a store as steps, with statistics of all of them."""
+def steps_of(store, statistics=None, companions=None, **frontend):
+    """All utterances of a store as steps, with statistics of all of them; companions are {name: (store, align)}."""
     frontend = Frontend(**({"pool": 1} | frontend))
     steps = Steps([(store, store.utterances)], frontend, Statistics(np.zeros(store.dim), np.ones(store.dim)))
-    return Steps([(store, store.utterances)], frontend, statistics or steps.fit_statistics())
+    beside = {name: ([other], align) for name, (other, align) in (companions or {}).items()}
+    return Steps([(store, store.utterances)], frontend, statistics or steps.fit_statistics(), beside)
+
+
+def murmurs(store, rate_hz=62.5, seed=0):
+    """An intensity (T', 1) of every utterance of a store, smooth and on a clock of its own."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for key, length in store.lengths.items():
+        t = np.arange(max(round(length * rate_hz / store.rate_hz), 1))[:, None] / rate_hz
+        arrays[key] = 0.5 + 0.4 * np.sin(2 * np.pi * rng.uniform(3, 6) * t + rng.uniform(0, 6))
+    return ToyStore(arrays, rate_hz)

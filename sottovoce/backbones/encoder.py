@@ -127,9 +127,7 @@ class Backbone(nn.Module):
         """Samples a local feature hears: 400, 25 ms."""
         return 1 + sum((k - 1) * math.prod(self.strides[:i]) for i, k in enumerate(self.kernels))
 
-    def forward(
-        self, x: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None
-    ) -> Hidden:
+    def forward(self, x: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None) -> Hidden:
         """`mask` and `columns` as in `contextualise`."""
         return self.contextualise(*self.convolve(x, lengths), mask, columns)
 

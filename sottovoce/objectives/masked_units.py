@@ -1,6 +1,6 @@
-"""Masked units: say which cluster hidden stretches of speech belong to, from what is left (HuBERT, arXiv:2106.07447).
+"""Masked units: say which cluster hidden stretches of speech belong to, from what is left.
 
-Settings and losses as in fairseq (`hubert_base_librispeech.yaml`, `models/hubert/hubert.py`, `hubert_criterion.py`):
+HuBERT (arXiv:2106.07447). Settings and losses as in fairseq (`hubert_base_librispeech.yaml`, `models/hubert/hubert.py`, `hubert_criterion.py`):
 a learned vector stands for what is hidden, states are projected and compared with a vector a unit by their cosine,
 several label sets have a projection each. Departures: spans do not overlap, so that `ratio` is kept; the prior of the
 units is known, so that the loss can be read; gradients into the convolutions are not scaled down (AdamW would scale
@@ -61,7 +61,7 @@ def parse(target: str) -> tuple[str, tuple[int, ...]]:
     counts = [int(k) for k in sizes.split("+") if k.isdecimal() and int(k) > 1]
     if (source != "mfcc" and not source.isdecimal()) or not counts or len(counts) != len(sizes.split("+")):
         raise InputError(
-            f"objective.targets: {target!r} is not SOURCE:UNITS. Found no mfcc or layer, or no number of units above 1. "
+            f"objective.targets: {target!r} is not SOURCE:UNITS. Found no mfcc or layer, or no number above 1. "
             "Use e.g. mfcc:100 or 6:64+512."
         )
     return source, tuple(counts)
