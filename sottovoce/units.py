@@ -2,7 +2,9 @@
 
     training part -> some of its frames -> k-means, one a label set -> every utterance labelled, held-out ones too
 
-As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the training part. L label sets, K units of a set, T frames, D features.
+As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the training part.
+
+L label sets, K units of a set, T frames, D features.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

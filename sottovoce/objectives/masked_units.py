@@ -1,10 +1,11 @@
 """Masked units: say which cluster hidden stretches of speech belong to, from what is left.
 
-HuBERT (arXiv:2106.07447). Settings and losses as in fairseq (`hubert_base_librispeech.yaml`, `models/hubert/hubert.py`, `hubert_criterion.py`):
-a learned vector stands for what is hidden, states are projected and compared with a vector a unit by their cosine,
-several label sets have a projection each. Departures: spans do not overlap, so that `ratio` is kept; the prior of the
-units is known, so that the loss can be read; gradients into the convolutions are not scaled down (AdamW would scale
-them up again). A backbone without convolutions is hidden steps of its input (log-mel: MelHuBERT, arXiv:2211.09944).
+HuBERT (arXiv:2106.07447); settings and losses were read in fairseq (`hubert_base_librispeech.yaml`, `hubert.py`,
+`hubert_criterion.py`): a learned vector stands for what is hidden, states are projected and compared with a vector for
+every unit by their cosine, several label sets have a projection each. Departures: spans do not overlap, so that `ratio`
+is kept; vectors of units begin normally distributed, not all positive; gradients into the convolutions are not scaled
+down (AdamW would scale them up again). Where a backbone has no convolutions, steps of its input are hidden, as in
+MelHuBERT (arXiv:2211.09944).
 
 B utterances, S states, H width, L label sets, K units of a set, P projected, M states that count.
 """
