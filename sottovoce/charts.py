@@ -267,7 +267,7 @@ def triptych(panel: Mapping[str, Any], *, width: int) -> Any:
     end = len(original) / rate
     masked = np.array(original, dtype=np.float64)
     masked[hidden[: len(masked)]] = np.nan
-    rows = [("original", original), ("masked", masked)]
+    rows = [("original", original)] + [("masked", masked)] * bool(hidden.any())
     if rebuilt is not None:
         rows.append(("reconstructed", np.atleast_2d(rebuilt)))
     finite = original[np.isfinite(original)]
@@ -303,6 +303,59 @@ def triptych(panel: Mapping[str, Any], *, width: int) -> Any:
     bar = picture.colorbar(shades, ax=list(grid), fraction=0.04, pad=0.01, aspect=40)
     bar.outline.set_visible(False)
     bar.set_label("value, feature units")
+    return picture
+
+
+def hidden_spans(panel: Mapping[str, Any], *, width: int) -> Any:
+    """Features (T, D), their intensity (T,) and, a row for every rule, the spans it hides: `rules` {name: (T,) bool}.
+
+    Beside each row the share it hides and the mean intensity there; `rule` names the one that was trained with.
+    """
+    original, intensity = np.atleast_2d(panel["original"]), series(panel["intensity"])
+    rate, rules, own = float(panel.get("rate_hz") or 100.0), panel["rules"], panel.get("rule")
+    end = len(original) / rate
+    wide = width > 500
+    picture = _figure(width, 230 + 24 * len(rules))
+    above, curve, below = picture.subplots(3, 1, sharex=True, height_ratios=[88, 72, 24 * len(rules)])
+    above.imshow(
+        pooled(pooled(np.asarray(original, dtype=np.float64), 600).T, 80),
+        aspect="auto",
+        origin="lower",
+        interpolation="none",
+        cmap="magma",
+        extent=(0, end, 0, original.shape[1]),
+    )
+    above.set_yticks([])
+    above.set_ylabel("features", rotation=0, ha="right", va="center", color=INK)
+    curve.plot(*(pooled(part, 600) for part in (np.arange(len(intensity)) / rate, intensity)), color=INK, linewidth=1.4)
+    curve.axhline(intensity.mean(), color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+    low, high = float(intensity.min()), float(intensity.max())
+    curve.set_yticks([low, high], [number(low, 2), number(high, 2)])
+    curve.yaxis.tick_right()
+    curve.margins(y=0.12)
+    curve.set_ylabel("intensity", rotation=0, ha="right", va="center", color=INK)
+    for k, (name, mask) in enumerate(rules.items()):
+        mask = np.asarray(mask, dtype=bool)
+        spans = [(start / rate, (stop - start) / rate) for start, stop in _runs(mask)]
+        colour = SERIES[1] if name == own else SERIES[0]
+        below.broken_barh(spans, (k - 0.36, 0.72), facecolor=colour, linewidth=0)
+        there = number(float(intensity[mask].mean()), 2) if mask.any() else "–"
+        said = f"{100 * mask.mean():.0f} %, {there}" if wide else f"{100 * mask.mean():.0f} %"
+        below.annotate(
+            said, (1, k), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center"
+        )
+        if name == own:
+            curve.fill_between(
+                np.arange(len(mask)) / rate, 0, 1, where=mask, transform=curve.get_xaxis_transform(), step="post",
+                color=colour, alpha=0.18, linewidth=0,
+            )  # fmt: skip
+    below.set_yticks(range(len(rules)), [name if name != own else f"{name} *" for name in rules])
+    below.tick_params(axis="y", labelcolor=INK)
+    below.set_ylim(len(rules) - 0.5, -0.5)
+    for axes in (above, curve, below):
+        axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+    _clock(below, end)
     return picture
 
 

@@ -125,6 +125,11 @@ class Batch:
     tracks: dict[str, Tensor] = field(default_factory=dict)  # companions at steps or states: (B, S) or (B, S, D')
     progress: float = 1.0  # share of the training that is done
 
+    @property
+    def valid(self) -> Tensor:
+        """(B, S) bool, True = inside the utterance."""
+        return torch.arange(self.x.shape[1], device=self.x.device)[None] < self.lengths[:, None]
+
     def to(self, device: torch.device | str) -> "Batch":
         return replace(
             self,
@@ -223,7 +228,7 @@ class Steps:
         if self.frontend.clip:
             np.clip(values, -self.frontend.clip, self.frontend.clip, out=values)
         values[~filled] = 0.0
-        if self.stretch:
+        if factors != (1.0, 1.0):
             values = stretch(values, *factors)
             filled = _between(filled[:, None].astype(np.float32), _places(len(filled), factors[0]))[:, 0] == 1
             values[~filled] = 0.0  # what is mixed with a missing frame is missing
@@ -327,7 +332,16 @@ class Steps:
 
     def stretched(self, time: float, features: float) -> "Steps":
         """The same utterances, but batches hold them stretched in time by up to exp(+-time) and along the
-        feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training."""
+        feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training.
+
+        Raises InputError when a companion has features that would stay where they are.
+        """
+        wide = [name for name, (stores, _) in self.companions.items() if any(s.dim > 1 for s in stores)]
+        if features and wide:
+            raise InputError(
+                f"training.feature_stretch: {features:g} would move the features away from the {wide[0]}. Found a "
+                f"{wide[0]} of its own. Set training.feature_stretch=0."
+            )
         other = copy.copy(self)
         other.stretch = (time, features) if time or features else None
         return other

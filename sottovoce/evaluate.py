@@ -178,7 +178,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     if normal == "speaker" or settings["finetune"]["embedding"] == "speaker":
         norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
     else:
-        norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance", "none": "none"}[normal]
+        norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
     return {
         "first_line": " ".join(lines) or None,

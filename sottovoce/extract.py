@@ -1,6 +1,7 @@
 """`sottovoce extract`: a track of every utterance, computed once and kept.
 
     manifest --> recordings (or encoded feature files) --> maker in `tracks/` --> TrackStore
+    TrackStore --> maker, or a trained model --> TrackStore     (energy, strength, ...)
 
 The folder carries the digest of the maker's configuration, and every utterance the hash of the audio it was
 made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or worse, it goes on from there.
@@ -11,23 +12,26 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
 from sottovoce import audio, files, plugins
 from sottovoce.corpus import Corpus, Utterance
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 from sottovoce.progress import Bar
 from sottovoce.settings import from_mapping, parse_settings
 from sottovoce.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.track import Track
+
+if TYPE_CHECKING:
+    from sottovoce.runs import Run
 
 BATCH = 16  # utterances a worker takes at a time
 FEW = 64  # utterances that are done before two workers have started
@@ -39,6 +43,12 @@ def main(
     track: Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")] = "fbank",
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
     half: Annotated[bool, typer.Option("--half", help="keep float16: half the disk, three digits")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="run folder, for tracks that a trained model makes, e.g. runs/strength")
+    ] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="which runs of it: NAME, several with commas, or 'all'; default: the first")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="processes; 0 = one for every core")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
@@ -46,18 +56,21 @@ def main(
 ) -> None:
     """Writes CORPUS/tracks/TRACK-DIGEST/. Only what is missing, or whose audio changed, is computed."""
     prepared = Corpus.load(corpus)
-    config = parse_settings(plugins.load("tracks", track).Config, set_)
-    settings = asdict(config) | ({"half": True} if half else {})
-    start = time.monotonic()
-    store = _extract(
-        prepared, track, settings, jobs or None, quiet, overwrite=overwrite, skip_broken=skip_broken, again=True
-    )
-    if not quiet:
-        hours = store.frames / store.rate_hz / 3600
-        print(
-            f"{store.folder}: {len(store)} utterances, {store.frames} frames x {store.dim} at {store.rate_hz:g} Hz "
-            f"({hours:.2f} h), {time.monotonic() - start:.1f} s"
-        )
+    module = plugins.load("tracks", track)
+    config = parse_settings(module.Config, set_)
+    for run in model_runs(module, model, fold):
+        settings = asdict(replace(config, **whose(run)) if run else config) | ({"half": True} if half else {})
+        start = time.monotonic()
+        store = _extract(
+            prepared, track, settings, jobs or None, quiet, overwrite=overwrite, skip_broken=skip_broken, again=True,
+            run=run,
+        )  # fmt: skip
+        if not quiet:
+            hours = store.frames / store.rate_hz / 3600
+            print(
+                f"{store.folder}: {len(store)} utterances, {store.frames} frames x {store.dim} at {store.rate_hz:g} Hz "
+                f"({hours:.2f} h), {time.monotonic() - start:.1f} s"
+            )
 
 
 def track_store(
@@ -91,6 +104,90 @@ def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None 
     return _plan(corpus, track, settings or {}).folder
 
 
+def find_model_store(
+    corpus: Corpus, track: str, *, avoiding: Collection[str] = (), transductive: bool = False
+) -> TrackStore:
+    """The extracted store of a track that a trained model makes, whose model has not heard these people.
+
+    Args:
+        track: its name, "strength", or that of one store, "strength-0c6d...", where there are several.
+        avoiding: corpus/speaker of those it must not have heard, e.g. the test speakers of a fold.
+        transductive: take one that has heard them all the same; the caller's report has to say so, and `heard` of the
+            store tells whom.
+
+    Raises:
+        InputError: none extracted, none whole, none but such that know these people, or several that do not.
+    """
+    name = track.partition("-")[0]
+    found = sorted((corpus.folder / "tracks").glob(f"{track if '-' in track else f'{name}-*'}/track.json"))
+    again = f"`sottovoce extract {corpus.folder} --track {name} --model RUN"
+    if not found:
+        raise InputError(f"{corpus.folder}: no {track} extracted. A trained model makes it. Run {again}`.")
+    stores = [TrackStore.open(path.parent) for path in found]
+    stamps = _stamps(corpus)
+    whole = [s for s in stores if not _missing(corpus, s, stamps)]
+    if not whole:
+        raise InputError(
+            f"{stores[0].folder}: not whole. Found {len(stores[0])} of {len(corpus.utterances)} utterances as they are "
+            f"now. Run {again}` once more."
+        )
+    clean = [s for s in whole if not heard(s) & set(avoiding)]
+    if len(clean) > 1 or (transductive and not clean and len(whole) > 1):
+        names = ", ".join(f"{s.folder.name} ({s.head.config.get('made_by')})" for s in clean or whole)
+        raise InputError(f"{corpus.folder}: several stores of {name}. Found {names}. Name one of them.")
+    if clean or transductive:
+        return (clean or whole)[0]
+    known = sorted(heard(whole[0]) & set(avoiding))
+    raise InputError(
+        f"{whole[0].folder}: made by a model that has heard {len(known)} people who are to be tested "
+        f"({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}). {again[:-4]} RUN --fold NAME` with the run that "
+        "left them out, or allow it by name with --transductive."
+    )
+
+
+def heard(store: TrackStore) -> frozenset[str]:
+    """corpus/speaker of everybody whom the model behind a store knows; nobody for tracks made from sound alone."""
+    return frozenset(store.head.config.get("heard", ()))
+
+
+def whose(run: "Run") -> dict[str, Any]:
+    """What the Config of a model's track says about the model."""
+    return {
+        "model": files.file_digest(run.weights),
+        "made_by": f"{run.config.get('recipe', '')} {run.config['fold']}".strip(),
+        "heard": tuple(sorted(run.exposure)),
+    }
+
+
+def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> "Sequence[Run | None]":
+    """The runs to extract with; [None] for tracks that need none.
+
+    Raises InputError: a model where none is needed or the other way round, of another objective, an unknown fold.
+    """
+    from sottovoce import runs
+
+    name = module.__name__.rpartition(".")[2]
+    if not hasattr(module, "frames"):
+        if model is not None or fold is not None:
+            raise InputError(f"{name} is made without a model. Found --model or --fold. Leave them out.")
+        return [None]
+    if model is None:
+        raise InputError(f"{name} is made by a trained model. Found no --model. Name the run: --model runs/{name}.")
+    found = runs.parts(model, "pretrain")
+    objective = found[0].config["settings"]["objective"]
+    if objective != module.OBJECTIVE:
+        raise InputError(f"{model}: trained by {objective}. {name} needs a run of {module.OBJECTIVE}.")
+    if fold is None:
+        return found[:1]
+    if fold == "all":
+        return found
+    by_name = {run.config["fold"]: run for run in found}
+    for wanted in fold.split(","):
+        if wanted.strip() not in by_name:
+            raise unknown_name(f"fold of {model}", wanted.strip(), by_name)
+    return [by_name[wanted.strip()] for wanted in fold.split(",")]
+
+
 @dataclass(frozen=True)
 class _Plan:
     module: ModuleType  # sottovoce.tracks.<track>
@@ -106,6 +203,8 @@ def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     config = from_mapping(module.Config, settings, where=f"{track} settings")
     # A maker whose numbers change for the same configuration raises its VERSION.
     made_by = {"track": track, "config": config, "half": half, "version": getattr(module, "VERSION", 1)}
+    if hasattr(module, "derive"):
+        made_by["source"] = _plan(corpus, module.SOURCE, {}).folder.name
     return _Plan(module, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
 
 
@@ -119,11 +218,12 @@ def _extract(
     overwrite: bool = False,
     skip_broken: bool = False,
     again: bool = False,
+    run: "Run | None" = None,
 ) -> TrackStore:
-    """`again` tries what an earlier --skip-broken left out."""
+    """`again` tries what an earlier --skip-broken left out; `run` is the model of tracks that need one."""
     plan = _plan(corpus, track, settings)
     reader = _encoded(corpus)
-    if reader is None and not hasattr(plan.module, "make"):
+    if reader is None and not any(hasattr(plan.module, way) for way in ("make", "derive", "frames")):
         raise InputError(
             f"{corpus.folder}: {track} is read from feature files, not made from audio. Found a corpus of recordings. "
             "Use --track fbank, mfcc or egemaps."
@@ -133,26 +233,28 @@ def _extract(
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
             f"Use --track {reader.TRACKS[0]}."
         )
-    stamps = _stamps(corpus)
-
-    def missing(store: TrackStore | TrackWriter) -> list[Utterance]:
-        skipped = set(store.skipped) if again else set()
-        known = {u.id: source.stamp for u in corpus.utterances if (source := store.source(u.id))}
-        return [u for u in corpus.utterances if u.id in skipped or known.get(u.id) != stamps[u.id]]
-
+    stamps = _stamps(corpus, per_speaker=getattr(plan.module, "PER_SPEAKER", False))
     todo = list(corpus.utterances)
     if not overwrite and (plan.folder / "track.json").is_file():
-        todo = missing(TrackStore.open(plan.folder))
+        todo = _missing(corpus, TrackStore.open(plan.folder), stamps, again)
     if todo:
-        head = _rehearse(plan, track) if reader is None else _first(reader, corpus, todo[0], plan, track)
+        origin = _origin(corpus, plan, run, jobs, quiet, skip_broken)
+        if reader is not None:
+            head = _first(reader, corpus, todo[0], plan, track)
+        elif origin is not None:
+            head = Head(track, asdict(plan.config), origin.rate_hz, origin.offset_s, plan.config.dim, plan.half)
+        else:
+            head = _rehearse(plan, track)
         broken: dict[str, str] = {}
         with TrackWriter(plan.folder, head, overwrite=overwrite) as writer:
             if not overwrite:
-                todo = missing(writer)  # another process may have done it while this one waited
-            if reader is None:
-                work = _from_audio(corpus, track, plan.config, todo, writer, jobs)
-            else:
+                todo = _missing(corpus, writer, stamps, again)  # another process may have done it while this one waited
+            if reader is not None:
                 work = _from_features(reader, corpus, track, head, todo)
+            elif origin is not None:
+                work = _from_track(corpus, track, origin, todo, writer)
+            else:
+                work = _from_audio(corpus, track, plan.config, todo, writer, jobs)
             by_id = {u.id: u for u in todo}
             with Bar(len(todo), f"extract {track}", quiet=quiet) as bar, contextlib.closing(work):
                 for made in work:
@@ -175,6 +277,15 @@ def _extract(
     return TrackStore.open(plan.folder)
 
 
+def _missing(
+    corpus: Corpus, store: TrackStore | TrackWriter, stamps: Mapping[str, str], again: bool = False
+) -> list[Utterance]:
+    """What is not there, or was made from something else than is there now."""
+    skipped = set(store.skipped) if again else set()
+    known = {u.id: source.stamp for u in corpus.utterances if (source := store.source(u.id))}
+    return [u for u in corpus.utterances if u.id in skipped or known.get(u.id) != stamps[u.id]]
+
+
 def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: bool, quiet: bool) -> None:
     if not broken:
         return
@@ -193,8 +304,10 @@ def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: boo
     )
 
 
-def _stamps(corpus: Corpus) -> dict[str, str]:
+def _stamps(corpus: Corpus, *, per_speaker: bool = False) -> dict[str, str]:
     """Of every id a cheap sign that its source may have changed; "" when the file is not there.
+
+    With `per_speaker` the sources are all recordings of its speaker.
 
     `features.h5#12` is an entry of features.h5, unless there is a file of that very name.
     """
@@ -209,7 +322,17 @@ def _stamps(corpus: Corpus) -> dict[str, str]:
                 status[path] = of(path.rpartition("#")[0]) if "#" in path else ""
         return status[path]
 
-    return {u.id: f"{u.path}:{of(u.path)}:{u.start}:{u.end}" if of(u.path) else "" for u in corpus.utterances}
+    own = {u.id: f"{u.path}:{of(u.path)}:{u.start}:{u.end}" if of(u.path) else "" for u in corpus.utterances}
+    return _by_speaker(corpus, own) if per_speaker else own
+
+
+def _by_speaker(corpus: Corpus, of: Mapping[str, str]) -> dict[str, str]:
+    """Texts of utterances -> of every utterance a digest of those of its speaker; an unknown speaker stands alone."""
+    mates: dict[str, list[str]] = {}
+    for u in corpus.utterances:
+        mates.setdefault(u.speaker or f"?{u.id}", []).append(of.get(u.id, ""))
+    digests = {name: files.digest(texts) for name, texts in mates.items()}
+    return {u.id: digests[u.speaker or f"?{u.id}"] for u in corpus.utterances}
 
 
 @dataclass
@@ -436,3 +559,94 @@ def _from_features(
         yield made
     for id, u in left.items():
         yield _Made(id, "", why=f"{corpus.root / u.path}: no {track} of {id}. Found no frames.")
+
+
+# -- from another track -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The track something is made from, how, and the clock of what comes out."""
+
+    source: TrackStore
+    keys: Mapping[str, str]  # of what each utterance's rows depend on
+    make: Callable[[Sequence[Utterance]], Iterator[tuple[str, np.ndarray]]]
+    rate_hz: float
+    offset_s: float
+
+
+def _origin(
+    corpus: Corpus, plan: _Plan, run: "Run | None", jobs: int | None, quiet: bool, skip_broken: bool
+) -> _Origin | None:
+    """None for tracks made from recordings or read from files."""
+    if hasattr(plan.module, "derive"):
+        return _by_rule(corpus, plan, jobs, quiet, skip_broken)
+    if hasattr(plan.module, "frames"):
+        return _by_model(corpus, plan, run, jobs, quiet, skip_broken)
+    return None
+
+
+def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_broken: bool) -> _Origin:
+    """By a maker that reads another track."""
+    source = _extract(corpus, plan.module.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
+    everybody = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+
+    def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
+        return plan.module.derive(source, utterances, everybody, plan.config)
+
+    per_speaker = getattr(plan.module, "PER_SPEAKER", False)
+    return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
+
+
+def _by_model(
+    corpus: Corpus, plan: _Plan, run: "Run | None", jobs: int | None, quiet: bool, skip_broken: bool
+) -> _Origin:
+    """By a trained run, from the track it was trained on."""
+    name = plan.module.__name__.rpartition(".")[2]
+    if run is None:
+        raise InputError(
+            f"{corpus.folder}: {name} of this model is not there, or not of all utterances. A trained model makes it. "
+            f"Run `sottovoce extract {corpus.folder} --track {name} --model RUN`."
+        )
+    import torch
+
+    from sottovoce import models
+    from sottovoce.data import Steps
+
+    objective, it = models.load_objective(run)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    objective.to(device)
+    source = _extract(corpus, it.plan.track, asdict(it.plan.track_config), jobs, quiet, skip_broken=skip_broken)
+    everybody = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+    frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
+
+    def judge(x: Any, lengths: Any) -> Any:
+        return plan.module.frames(objective, x, lengths)
+
+    def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
+        wanted = {u.id for u in utterances}
+        steps = Steps([(source, everybody)], frontend, it.statistics)
+        chosen = steps.subset([k for k, u in enumerate(everybody) if u.id in wanted])
+        return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
+
+    centre_s = source.offset_s + (frontend.pool - 1) / 2 / source.rate_hz  # of the first step
+    return _Origin(source, keys, make, source.rate_hz / frontend.pool, centre_s)
+
+
+def _from_track(
+    corpus: Corpus, track: str, origin: _Origin, todo: Sequence[Utterance], writer: TrackWriter
+) -> Generator[_Made, None, None]:
+    """What has no source comes first, with the reason; then what has to be made, as its maker streams it."""
+    skipped, fresh = writer.skipped, []
+    for u in todo:
+        if u.id not in origin.source:
+            yield _Made(u.id, "", why=origin.source.skipped.get(u.id, f"{u.path}: no {origin.source.head.track}."))
+        elif (known := writer.source(u.id)) and u.id not in skipped and known.key == origin.keys[u.id]:
+            yield _Made(u.id, known.key)
+        else:
+            fresh.append(u)
+    for id, values in origin.make(fresh):
+        why = _unusable(values, corpus.root / corpus.by_id[id].path, track)
+        yield _Made(id, origin.keys[id], None if why else values, why)

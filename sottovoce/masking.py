@@ -28,6 +28,7 @@ from sottovoce.errors import InputError
 
 RULES = ("random", "ems_released", "ems_threshold", "ems_coverage", "ems_sampled")
 ALIGNMENTS = ("linear", "pad")
+ANCHORS = ("start", "mean")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Policy:
     rule: str = "random"  # where the spans lie, one of RULES
     intensity: str = ""  # track that says how emotional a frame is: strength, energy, random; "" = none
     align: str = "linear"  # its clock to ours: interpolated; or "pad", zeros behind its end, as EMS was released
+    anchor: str = "start"  # ems_coverage, ems_sampled: a span is as strong as its first step, EMS's way; or its "mean"
     threshold: float = 0.5  # of ems_threshold, in units of the track
     temperature: float = 0.5  # of ems_sampled, in deviations of an utterance's intensity; small = the strongest
     ramp: float = 0.0  # share of training over which the utterances masked by the rule, not at random, grow to all
@@ -48,7 +50,7 @@ class Policy:
             raise InputError(f"objective.ratio: share of steps hidden, 0 < ratio < 1. Found {self.ratio}.")
         if self.span < 1:
             raise InputError(f"objective.span: steps, 1 or more. Found {self.span}.")
-        for name, allowed in (("rule", RULES), ("align", ALIGNMENTS)):
+        for name, allowed in (("rule", RULES), ("align", ALIGNMENTS), ("anchor", ANCHORS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"objective.{name}: one of {allowed}. Found {getattr(self, name)!r}.")
         if self.rule != "random" and not self.intensity:
@@ -62,9 +64,9 @@ class Policy:
             raise InputError(f"objective.ramp: share of training, 0 to 1. Found {self.ramp}.")
 
     @property
-    def needs(self) -> dict[str, str]:
-        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> track."""
-        return {"intensity": self.intensity} if self.intensity else {}
+    def needs(self) -> dict[str, tuple[str, str]]:
+        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> (track, how it is aligned)."""
+        return {"intensity": (self.intensity, self.align)} if self.intensity else {}
 
     def check(self, longest: int) -> None:
         """Raises InputError when not even the longest utterance (steps) has room for a span, or a share for one."""
@@ -123,9 +125,11 @@ def hide(
     elif policy.rule == "ems_threshold":
         mask = threshold_mask(intensity, lengths, rng, ratio=ratio, span=span, threshold=policy.threshold)
     elif policy.rule == "ems_coverage":
-        mask = coverage_mask(intensity, lengths, rng, ratio=ratio, span=span)
+        mask = coverage_mask(intensity, lengths, rng, ratio=ratio, span=span, anchor=policy.anchor)
     else:
-        mask = sampled_mask(intensity, lengths, rng, ratio=ratio, span=span, temperature=policy.temperature)
+        mask = sampled_mask(
+            intensity, lengths, rng, ratio=ratio, span=span, temperature=policy.temperature, anchor=policy.anchor
+        )
     if progress >= policy.ramp:
         return mask
     early = rng.uniform(torch.ones_like(lengths)) >= progress / policy.ramp  # (B, 1)
@@ -206,7 +210,9 @@ def threshold_mask(
     return _covered(order, torch.arange(order.shape[1])[None] < wanted[:, None], span, lengths)
 
 
-def coverage_mask(intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7) -> Tensor:
+def coverage_mask(
+    intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7, anchor: str = "start"
+) -> Tensor:
     """Hide the spans that start at the strongest frames, without overlap: as much as `span_mask`, to the frame.
 
     Starts in order of falling intensity as in EMS; one whose span would touch frames that are hidden already is
@@ -216,10 +222,13 @@ def coverage_mask(intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: 
     Args:
         intensity: (B, T), finite; only its order within an utterance matters.
         lengths, rng, ratio, span: as in `span_mask`.
+        anchor: "start", as EMS does: a span that begins on a peak lies behind it, where an intensity that rises and
+            falls within a few frames is weak already; "mean": a span is as strong as all of it.
 
     Returns:
         mask: (B, T) bool, True = hidden, T = longest utterance.
     """
+    intensity = _anchored(intensity, lengths, span, anchor)
     order = rng.uniform(lengths).argsort(dim=1, stable=True)
     order = order.gather(1, _valid_only(intensity, lengths).gather(1, order).argsort(dim=1, stable=True))
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order))
@@ -227,7 +236,14 @@ def coverage_mask(intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: 
 
 
 def sampled_mask(
-    intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7, temperature: float = 0.5
+    intensity: Tensor,
+    lengths: Tensor,
+    rng: RowRandom,
+    *,
+    ratio: float = 0.15,
+    span: int = 7,
+    temperature: float = 0.5,
+    anchor: str = "start",
 ) -> Tensor:
     """Hide spans whose starts are drawn without replacement with chances exp(z / temperature), z = an utterance's
     intensity in its own deviations: other frames every epoch, and as much as `span_mask` to the frame.
@@ -236,7 +252,7 @@ def sampled_mask(
     do not fit are skipped as in `coverage_mask`, to which this tends as the temperature falls.
     """
     inside = torch.arange(int(lengths.max()) if len(lengths) else 0)[None] < lengths[:, None]
-    x = intensity[:, : inside.shape[1]].double().masked_fill(~inside, 0.0)
+    x = _anchored(intensity, lengths, span, anchor)[:, : inside.shape[1]].double().masked_fill(~inside, 0.0)
     mean = x.sum(1, keepdim=True) / lengths[:, None]
     deviation = ((x - mean).square().masked_fill(~inside, 0.0).sum(1, keepdim=True) / lengths[:, None]).sqrt()
     z = (x - mean) / deviation.clamp(min=1e-9)
@@ -254,6 +270,17 @@ def _exact(lengths: Tensor, ratio: float, span: int) -> tuple[Tensor, Tensor]:
 def _released(lengths: Tensor, ratio: float, span: int) -> tuple[Tensor, Tensor]:
     """(B,) spans and (B,) frames that may start one, as in s3prl and EMS."""
     return torch.round(lengths.double() * ratio / span).long(), (lengths - span).clamp(min=1)
+
+
+def _anchored(intensity: Tensor, lengths: Tensor, span: int, anchor: str) -> Tensor:
+    """(B, T) how strong the span is that starts at each frame; at the end the part of it that is there."""
+    if anchor == "start":
+        return intensity
+    spans, _ = _exact(lengths, 0.5, span)
+    at = torch.arange(intensity.shape[1])[None]
+    until = torch.minimum(at + spans[:, None], lengths[:, None]).clamp(min=at + 1)
+    total = torch.nn.functional.pad(intensity.double().cumsum(1), (1, 0))  # of all frames before
+    return (total.gather(1, until) - total[:, :-1]) / (until - at)
 
 
 def _valid_only(intensity: Tensor, lengths: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sottovoce.finetune_settings import FineTuning
     from sottovoce.recipe import Recipe
 
+WINDOW = 256  # utterances whose values `framewise` holds at a time
+
 
 def build_backbone(plan: "Recipe", dim: int) -> nn.Module:
     """The backbone of a recipe for steps of `dim` features; random weights from torch's global seed."""
@@ -40,8 +42,14 @@ class Pretrained:
     run: Run
 
 
-def save_pretrained(folder: "Path", backbone: nn.Module, statistics: Statistics) -> None:
+def save_pretrained(
+    folder: "Path", backbone: nn.Module, statistics: Statistics, objective: nn.Module | None = None
+) -> None:
+    """`objective`: where its own layers are of use later, as those that judge frames are."""
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
+    if objective is not None:
+        own = {k: v for k, v in objective.state_dict().items() if not k.startswith("backbone.")}
+        tensors |= {f"objective.{k}": v for k, v in own.items()}
     training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
@@ -55,6 +63,41 @@ def load_pretrained(run: Run) -> Pretrained:
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     _fill(backbone, {k[9:]: v for k, v in tensors.items() if k.startswith("backbone.")}, run)
     return Pretrained(backbone.eval(), statistics, plan, run)
+
+
+def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
+    """The objective a run was trained by, with all its weights, around the run's backbone.
+
+    Raises InputError when the run kept none of them: most objectives are thrown away.
+    """
+    it = load_pretrained(run)
+    objective = plugins.load("objectives", it.plan.objective).Objective(it.plan.objective_config, it.backbone)
+    own = {k[10:]: v for k, v in training.load_tensors(run.weights).items() if k.startswith("objective.")}
+    if not own:
+        raise InputError(
+            f"{run.folder}: its weights hold no layers of {it.plan.objective}. Found a backbone alone. "
+            "Make the run again."
+        )
+    _fill(objective, own | {f"backbone.{k}": v for k, v in it.backbone.state_dict().items()}, run)
+    return objective.eval(), it
+
+
+def framewise(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 4000) -> Iterator[tuple]:
+    """(utterance, values (S, ...)) of `function(x, lengths) -> (B, S, ...)`, in order, a few hundred at a time.
+
+    Utterances of like length go together; what is in memory does not grow with their number.
+    """
+    for at in range(0, len(steps), WINDOW):
+        near = steps.subset(range(at, min(at + WINDOW, len(steps))))
+        found: dict[int, np.ndarray] = {}
+        with torch.inference_mode():
+            for rows in sequential(near.lengths, batch_steps=batch_steps):
+                batch = near.batch(rows)
+                values = function(batch.x.to(device), batch.lengths.to(device)).cpu().numpy()
+                for place, value, length in zip(rows, values, batch.lengths.tolist(), strict=True):
+                    found[int(place)] = value[:length]
+        for k, u in enumerate(near.utterances):
+            yield u, found.pop(k)
 
 
 def _statistics_tensors(statistics: Statistics) -> dict[str, Tensor]:

@@ -2,11 +2,11 @@
 
     corpora -> tracks -> training people only -> statistics -> objective(backbone) -> model.safetensors
 
-Held-out loss is measured on the fold's dev people, or on every twentieth person where a corpus has no folds.
+Held-out loss is measured on the fold's dev people, or on every twentieth person where a corpus has no folds. Tracks
+that an objective needs beside its features, such as an intensity to mask by, come from `companions.py`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +48,10 @@ def main(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
     init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
+    transductive: Annotated[
+        bool,
+        typer.Option("--transductive", help="allow a strength track whose model has heard test speakers (reported)"),
+    ] = False,
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
     ] = "tensorboard",
@@ -70,7 +74,10 @@ def main(
         typer.echo(recipes.show(plan))
         return
     for name in fold_names(loaded, fold):
-        pretrain(plan, loaded, name, output / name, init=init, tracker=tracker, jobs=jobs, dry_run=dry_run, quiet=quiet)
+        pretrain(
+            plan, loaded, name, output / name, init=init, transductive=transductive, tracker=tracker, jobs=jobs,
+            dry_run=dry_run, quiet=quiet,
+        )  # fmt: skip
         if dry_run:
             return
         typer.echo(f"{output / name}: done. Report: {output / name / 'report.html'}")
@@ -122,6 +129,7 @@ def pretrain(
     folder: Path,
     *,
     init: str = "",
+    transductive: bool = False,
     tracker: str = "none",
     jobs: int | None = None,
     dry_run: bool = False,
@@ -130,13 +138,14 @@ def pretrain(
     """One pre-training into `folder`; nothing is done when the same one is finished there.
 
     Raises:
-        InputError: another run is in the folder, no frames, or features of another width than `init`'s.
+        InputError: another run is in the folder, no frames, features of another width than `init`'s, a further track
+            that is missing or does not fit, or an objective that cannot work with this backbone or these lengths.
     """
     import torch
 
-    from sottovoce import encoders, models, recipe, training
+    from sottovoce import companions, encoders, models, recipe, training, units
     from sottovoce.backbones import clock_of
-    from sottovoce.data import Steps
+    from sottovoce.data import Statistics, Steps
     from sottovoce.extract import track_store
 
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
@@ -150,15 +159,32 @@ def pretrain(
     if earlier:
         models.check_same_input(earlier, plan, stores[0].dim)  # before anything is written
         plan = replace(plan, backbone=earlier.plan.backbone, backbone_config=earlier.plan.backbone_config)
+    beside = companions.find(plan.objective_config, corpora, fold, transductive=transductive, jobs=jobs, quiet=quiet)
+    known = companions.heard(beside)
+    torch.manual_seed(plan.training.seed)
+    backbone = models.build_backbone(plan, plan.frontend.dim(stores[0].dim))
+    if earlier:
+        backbone.load_state_dict(earlier.backbone.state_dict())
+    unit, clock = Statistics.unit(stores[0].dim), clock_of(backbone)
+    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, unit, beside, clock)
+    remarks = companions.check(plan.objective_config, steps, plan.training.crop)
+    if both := sorted(known & runs.tested_people(corpora, fold)):
+        remarks.insert(0, f"The intensity comes from a model that has heard test speakers: {', '.join(both[:4])}.")
+    widths = {name: plan.frontend.dim(found[0].dim) for name, (found, _) in beside.items()}
+    objective: Any = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone, widths)
+    if hasattr(objective, "set_prior"):
+        units.check(plan.objective_config.targets, steps, len(backbone.blocks), bool(init))
     identity = files.digest(
         {
             "settings": plan,
             "data": [[u.id for u in part] for part in train],
             "heldout": [[u.id for u in part] for part in heldout],
             "audio": [c.info.get("audio_digest", "") for c in corpora],
+            "companions": {name: [store.folder.name for store in found] for name, (found, _) in beside.items()},
             "init": earlier.run.config["identity"] if earlier else None,
         }
     )
+    exposure = {runs.person(u) for part in train + heldout for u in part} | known
     config = {
         "kind": "pretrain",
         "identity": identity,
@@ -166,9 +192,7 @@ def pretrain(
         "fold": fold,
         "settings": plan,
         "features": stores[0].dim,
-        "exposure": sorted(
-            {runs.person(u) for part in train + heldout for u in part} | (earlier.run.exposure if earlier else set())
-        ),
+        "exposure": sorted(exposure | (earlier.run.exposure if earlier else frozenset())),
         "corpora": [
             {"name": c.name, "utterances": len(part), "speakers": len({runs.person(u) for u in part})}
             for c, part in zip(corpora, train, strict=True)
@@ -178,27 +202,16 @@ def pretrain(
     if not dry_run and runs.begin(folder, config):
         return folder
 
-    torch.manual_seed(plan.training.seed)
-    if earlier:
-        statistics = earlier.statistics
-    else:
-        statistics = Steps(list(zip(stores, train, strict=True)), plan.frontend, _unit(stores[0].dim)).fit_statistics()
-    backbone = models.build_backbone(plan, plan.frontend.dim(stores[0].dim))
-    if earlier:
-        backbone.load_state_dict(earlier.backbone.state_dict())
-    objective: Any = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
+    statistics = earlier.statistics if earlier else steps.fit_statistics()
     labels = None
     if hasattr(objective, "set_prior"):
-        how = {"init": init, "tracker": tracker, "jobs": jobs, "quiet": quiet}
-        labels = _units(plan, corpora, stores, (train, heldout), fold, folder, earlier, dry_run=dry_run, **how)
-        objective.set_prior([torch.from_numpy(count) for count in labels.counts(u for part in train for u in part)])
-
-    def steps_of(parts: list[tuple[Any, list[Utterance]]]) -> Steps:
-        beside = {"units": ([labels.store(part) for _, part in parts], "nearest")} if labels else {}
-        return Steps(parts, plan.frontend, statistics, beside, clock_of(backbone))
-
-    steps = steps_of(list(zip(stores, train, strict=True)))
-    control = steps_of(_spread(stores, heldout if any(heldout) else train))
+        how = {"init": init, "transductive": transductive, "tracker": tracker, "jobs": jobs, "quiet": quiet}
+        labels = _units(plan, corpora, stores, train, heldout, fold, folder, earlier, dry_run=dry_run, **how)
+        objective.set_prior([torch.from_numpy(count) for count in labels.counts(steps.utterances)])
+        everybody = [a + b for a, b in zip(train, heldout, strict=True)]
+        beside["units"] = [labels.store(part) for part in everybody], "nearest"
+    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics, beside, clock)
+    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics, beside, clock)
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
         _estimate(objective, steps, plan, say)
@@ -242,7 +255,8 @@ def pretrain(
         "seconds": state.seconds,
         "hardware": runs.hardware(),
         "curves": curves(state.history),
-        "warnings": warnings(state.history),
+        "warnings": remarks + warnings(state.history),
+        "masking": masking(plan, state.history, beside),
         "config": files.plain(plan),
     } | ({"units": labels.summary(steps.utterances)} if labels else {})
     files.write_json(folder / "report.json", report)
@@ -262,7 +276,8 @@ def _units(
     plan: "Recipe",
     corpora: list[Corpus],
     stores: list[Any],
-    parts: tuple[list[list[Utterance]], list[list[Utterance]]],
+    train: list[list[Utterance]],
+    heldout: list[list[Utterance]],
     fold: str,
     folder: Path,
     earlier: Any,
@@ -270,57 +285,36 @@ def _units(
     dry_run: bool,
     **how: Any,
 ) -> Any:
-    """Labels of every utterance that is learned from or held out, for the last of `objective.targets`.
+    """Labels of every utterance for the last of `objective.targets`, fitted on the training part.
 
     The iterations before it are runs of their own in folder/iteration1, ...; what is done is not done again.
 
     Args:
-        parts: training and held-out utterances of every corpus.
+        train, heldout: utterances of every corpus.
         earlier: the model of `--init`, whose layers the first iteration may take its units from.
     """
     from sottovoce import models, training, units
-    from sottovoce.data import Steps
     from sottovoce.extract import track_store
-    from sottovoce.objectives.masked_units import parse
 
     *before, now = plan.objective_config.targets
-    source, sizes = parse(now)
-    everybody = [train + heldout for train, heldout in zip(*parts, strict=True)]
+    source, sizes = units.parse(now)
+    everybody = [a + b for a, b in zip(train, heldout, strict=True)]
     if dry_run:
-        lengths = [(u, s.lengths[u.id] / s.rate_hz) for s, us in zip(stores, everybody, strict=True) for u in us]
-        return units.blank(sizes, lengths)
+        return units.blank(sizes, stores, everybody)
     identity = runs.Run.load(folder).config["identity"]
-    found = units.load(folder / "units.safetensors", identity)
-    if found:
-        return found
-    utterances = [u for part in everybody for u in part]
-    training_part = {id(u) for part in parts[0] for u in part}
+    if (folder / "units.safetensors").exists():
+        return units.load(folder / "units.safetensors", identity)
     if source == "mfcc":
         made = [track_store(c, "mfcc", {"deltas": 2}, jobs=how["jobs"], quiet=how["quiet"]) for c in corpora]
-        places = [store for store, part in zip(made, everybody, strict=True) for _ in part]
-
-        def frames(indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
-            return ((i, places[i].track(utterances[i].id)) for i in indices)
+        frames = units.of_tracks(made, everybody)
     else:
+        teacher = earlier
         if before:
             first = replace(plan, objective_config=replace(plan.objective_config, targets=tuple(before)))
-            teacher = models.load_pretrained(
-                runs.Run.load(pretrain(first, corpora, fold, folder / f"iteration{len(before)}", **how))
-            )
-        elif earlier:
-            teacher = earlier
-        else:
-            raise InputError(
-                f"objective.targets: layer {source} of which model? Found neither an iteration before nor --init. "
-                f"Use e.g. mfcc:100,{now}."
-            )
-        steps = Steps(list(zip(stores, everybody, strict=True)), teacher.plan.frontend, teacher.statistics)
-
-        def frames(indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
-            return ((indices[k], t) for k, t in models.states(teacher.backbone, steps.subset(indices), int(source)))
-
-    chosen = [i for i, u in enumerate(utterances) if id(u) in training_part]
-    found = units.make(frames, utterances, chosen, sizes, plan.training.seed)
+            pretrain(first, corpora, fold, folder / f"iteration{len(before)}", **how)
+            teacher = models.load_pretrained(runs.Run.load(folder / f"iteration{len(before)}"))
+        frames = units.of_layer(teacher, int(source), stores, everybody)
+    found = units.make(frames, train, everybody, sizes, plan.training.seed)
     if training.first_process():
         units.save(folder / "units.safetensors", found, identity)
     return found
@@ -416,7 +410,7 @@ def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
 
 
 def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
-    """Original, mask and reconstruction of a few held-out utterances, for the page; none where none is made."""
+    """Original, mask and reconstruction of a few held-out utterances, and what each masking rule would hide of them."""
     if not hasattr(objective, "reconstruct"):
         return []
     import torch
@@ -427,8 +421,9 @@ def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
     batch = control.batch(middle, seed=seed, most=400)
     batch = batch.to(next(objective.parameters()).device)
     with torch.inference_mode():
-        guess, mask, _ = objective.reconstruct(batch, RowRandom(batch.seeds))
-    shown = torch.where(mask, guess, batch.x)
+        shown, mask = objective.reconstruct(batch, RowRandom(batch.seeds))
+        truth = objective.target(batch)
+    rules = rule_masks(objective.config, batch)
     out = []
     for k, length in enumerate(batch.lengths.tolist()):
         pool = control.frontend.pool if control.frontend.how == "stack" else 1
@@ -436,17 +431,34 @@ def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
         def unstack(x: Any, length: int = length, pool: int = pool) -> Any:
             return x[:length].reshape(length * pool, -1).cpu().numpy()
 
-        hidden = mask[k, :length].any(-1).repeat_interleave(pool).cpu().numpy()
-        out.append(
-            {
-                "id": batch.ids[k],
-                "rate_hz": control.rate_hz * pool,
-                "original": unstack(batch.x[k]),
-                "masked": hidden,
-                "reconstructed": unstack(shown[k]),
-            }
-        )
+        def by_frame(x: Any, length: int = length, pool: int = pool) -> Any:
+            return x[:length].repeat_interleave(pool).cpu().numpy()
+
+        panel = {
+            "id": batch.ids[k],
+            "rate_hz": control.rate_hz * pool,
+            "original": unstack(truth[k]),
+            "masked": by_frame(mask[k].any(-1)),
+            "reconstructed": unstack(shown[k]),
+        }
+        if rules:
+            panel["intensity"] = by_frame(batch.tracks["intensity"][k])
+            panel["rules"] = {rule: by_frame(hidden[k]) for rule, hidden in rules.items()}
+        out.append(panel)
     return out
+
+
+def rule_masks(config: Any, batch: Any) -> dict[str, Any]:
+    """What every rule hides (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
+    from sottovoce.masking import RULES, Policy, RowRandom, hide
+
+    if not isinstance(config, Policy) or not config.intensity or not getattr(config, "hide", True):
+        return {}
+    own = {f.name: getattr(config, f.name) for f in fields(Policy)}
+    intensity = batch.tracks["intensity"]
+    return {
+        rule: hide(Policy(**(own | {"rule": rule})), batch.lengths, RowRandom(batch.seeds), intensity) for rule in RULES
+    }
 
 
 def curves(history: list[dict[str, float]]) -> dict[str, Any]:
@@ -464,6 +476,9 @@ def curves(history: list[dict[str, float]]) -> dict[str, Any]:
         "heldout_step": steps("heldout_loss"),
         "heldout_loss": column("heldout_loss"),
         "coverage": column("heldout_coverage"),
+        "hidden_step": steps("hidden_intensity"),
+        "hidden_intensity": column("hidden_intensity"),
+        "visible_intensity": column("visible_intensity"),
         "rank": column("rank"),
         "probe_step": steps("probe_ua"),
         "probe_ua": column("probe_ua"),
@@ -471,6 +486,15 @@ def curves(history: list[dict[str, float]]) -> dict[str, Any]:
         "accuracy": column("heldout_accuracy"),
         "trivial_accuracy": column("trivial_accuracy")[-1] if column("trivial_accuracy") else None,
     }
+
+
+def masking(plan: "Recipe", history: list[dict[str, float]], beside: Any) -> dict[str, Any]:
+    """What was asked for, and what training really hid: share of the steps, intensity there and elsewhere."""
+    config, row = plan.objective_config, history[-1] if history else {}
+    found = {name: row[name] for name in ("coverage", "hidden_intensity", "visible_intensity") if name in row}
+    asked = {name: getattr(config, name) for name in ("rule", "ratio", "span", "intensity") if hasattr(config, name)}
+    stores = beside.get("intensity", ([], ""))[0]
+    return asked | found | ({"stores": sorted({store.folder.name for store in stores})} if stores else {})
 
 
 def warnings(history: list[dict[str, float]]) -> list[str]:
@@ -492,14 +516,6 @@ def _spread(stores: list[Any], parts: list[list[Utterance]]) -> list[tuple[Any, 
     return [(store, part[::step]) for store, part in zip(stores, parts, strict=True)]
 
 
-def _unit(features: int) -> Any:
-    import numpy as np
-
-    from sottovoce.data import Statistics
-
-    return Statistics(np.zeros(features, np.float32), np.ones(features, np.float32))
-
-
 def _installed(tracker: str) -> bool:
     import importlib.util
 
@@ -508,7 +524,7 @@ def _installed(tracker: str) -> bool:
 
 def _heard(corpora: list[Corpus], fold: str, people: list[str]) -> str:
     """Whose audio the weights know, in words."""
-    tested = {runs.person(c.by_id[k]) for c in corpora for f in c.folds if f.name == fold for k in f.test}
+    tested = runs.tested_people(corpora, fold)
     if not tested:
         return f"{len(people)} people: everybody in these corpora"
     both = sorted(tested & set(people))

@@ -228,7 +228,9 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
 
     Keys: title, objective, backbone, parameters, corpora [{name, utterances, hours, speakers}], fold, exposure,
     seconds, hardware, curves {step, loss, heldout_step, heldout_loss, coverage, rank, probe_step, probe_ua,
-    trivial_loss}, panels [{id, rate_hz, original (T, D), masked (T,), reconstructed (T, D)}], warnings, config.
+    trivial_loss, hidden_step, hidden_intensity, visible_intensity}, masking {rule, ratio, span, intensity, coverage,
+    hidden_intensity, visible_intensity, stores}, panels [{id, rate_hz, original (T, D), masked (T,), reconstructed
+    (T, D), intensity (T,), rules {name: (T,)}}], warnings, config.
     """
     get, curves = report.get, report.get("curves") or {}
     held, trivial = charts.series(curves.get("heldout_loss")), number_of(curves.get("trivial_loss"))
@@ -244,6 +246,7 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
                 ("Trivial loss", number(trivial, fixed=True), "always guessing the mean"),
                 ("Learnt", gained, "of the trivial loss is gone"),
                 *([("Probe UA", number(probe[-1], fixed=True), "linear, frozen encoder, dev")] if len(probe) else []),
+                *_masking_tiles(get("masking") or {}),
             ]
         )
     )
@@ -285,11 +288,34 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
                 width=HALF,
             )
             small.append(page.join([tag("h3", title), picture]))
+    strong, weak = (charts.series(curves.get(f"{side}_intensity")) for side in ("hidden", "visible"))
+    if len(strong):
+        x = _steps(curves, "hidden", len(strong))
+        picture = charts.figure(
+            lambda width: charts.traces(
+                [("hidden", x, strong), ("visible", x, weak)], xlabel="step", ylabel="mean intensity", width=width
+            ),
+            "intensity",
+            f"Mean intensity of the frames hidden in training and of the others. n = {len(strong):,} epochs.",
+            "Mean intensity of hidden and of visible frames over steps",
+            width=HALF,
+        )
+        small.append(page.join([tag("h3", "Intensity"), picture]))
     if small:
         body.append(page.section("Health", page.pair(*small)))
-    panels = [_panel(k, panel) for k, panel in enumerate(get("panels") or ()) if panel.get("original") is not None]
-    if panels:
-        body.append(page.section("What it reconstructs", page.pair(*panels)))
+    drawn = [panel for panel in get("panels") or () if panel.get("original") is not None]
+    rule = (get("masking") or {}).get("rule")
+    spans = [_spans(k, panel | {"rule": rule}) for k, panel in enumerate(drawn) if panel.get("rules")]
+    if spans:
+        said = (
+            "The same utterances under every rule, at the ratio and span of this run; * is its own. At the right the "
+        )
+        said += "share that is hidden, and the mean intensity there."
+        body.append(page.section("What each rule hides", tag("p", said), spans))
+    if drawn:
+        body.append(
+            page.section("What it reconstructs", page.pair(*(_panel(k, panel) for k, panel in enumerate(drawn))))
+        )
     corpora = [[c.get("name"), number(c.get("utterances")), number(c.get("hours"), 2), number(c.get("speakers"))]
                for c in get("corpora") or ()]  # fmt: skip
     facts = {"Objective": get("objective"), "Backbone": get("backbone"), "Parameters": number(get("parameters")),
@@ -300,6 +326,26 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     body.append(page.settings(get("config") or {}))
     lede = _listed(get("objective"), get("backbone"), get("fold") and f"fold {get('fold')}")
     return page.document("pre-training", get("title") or "Pre-training", *body, lede=lede)
+
+
+def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
+    """Realised coverage beside what was asked for; where the intensity is known, that of hidden and visible frames."""
+    if not number_of(found.get("coverage")) > 0:
+        return []
+    rule = text(found.get("rule") or "")
+    asked = f"{rule}, {100 * found['ratio']:.0f} % asked for" if found.get("ratio") else rule
+    tiles: list[tuple[Any, Any, Any]] = [("Hidden", f"{100 * found['coverage']:.1f} %", asked)]
+    if "hidden_intensity" in found:
+        there, elsewhere = (number(found.get(f"{side}_intensity"), 2, fixed=True) for side in ("hidden", "visible"))
+        tiles.append(("Intensity", there, f"{text(found.get('intensity') or '')} where hidden; {elsewhere} elsewhere"))
+    return tiles
+
+
+def _spans(k: int, panel: Mapping[str, Any]) -> Html:
+    shares = ", ".join(f"{name} {100 * np.mean(mask):.0f} %" for name, mask in panel["rules"].items())
+    said = f"{text(panel.get('id', f'utterance {k + 1}'))}: intensity, its mean dashed, and what each rule hides."
+    alt = f"Features, intensity and hidden spans of {text(panel.get('id'))} by rule: {shares}"
+    return charts.figure(lambda width: charts.hidden_spans(panel, width=width), f"spans-{k}", said, alt)
 
 
 def _steps(curves: Mapping[str, Any], key: str, many: int) -> np.ndarray:
@@ -321,6 +367,11 @@ def _panel(k: int, panel: Mapping[str, Any]) -> Html:
             found = np.abs(np.asarray(panel["reconstructed"]) - original)[hidden].mean()
             plain = np.abs(original[~hidden].mean(0) - original)[hidden].mean()
             said += f"; mean absolute error there {number(found)}, guessing the mean of the rest {number(plain)}"
+    elif panel.get("reconstructed") is not None:
+        found, plain = (np.abs(guess - original).mean() for guess in (panel["reconstructed"], original.mean(0)))
+        said += (
+            f", each predicted from its surroundings; mean absolute error {number(found)}, of the mean {number(plain)}"
+        )
     alt = f"Original, masked and reconstructed features. {said}"
     return charts.figure(lambda width: charts.triptych(panel, width=width), f"panel-{k}", said + ".", alt, width=HALF)
 

@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -183,6 +184,11 @@ def seen_test_people(corpus: Corpus, fold: Fold, exposure: frozenset[str]) -> li
     """Test speakers of a fold that are in an exposure list."""
     people = {person(corpus.by_id[key]) for key in fold.test}
     return sorted(people & exposure)
+
+
+def tested_people(corpora: Iterable[Corpus], fold: str) -> set[str]:
+    """Test speakers of all folds of a name."""
+    return {person(c.by_id[key]) for c in corpora for f in c.folds if f.name == fold for key in f.test}
 
 
 def choose_folds(corpus: Corpus, wanted: str | None) -> list[Fold]:

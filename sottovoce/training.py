@@ -179,6 +179,7 @@ def fit(
                     most=config.crop or None,
                     target=target,
                 ).to(accelerator.device)
+                batch.progress = state.update / total
                 more = part is not parts[-1]
                 with accelerator.no_sync(wrapped) if more else nullcontext():
                     with torch.autocast(accelerator.device.type, torch.bfloat16, config.precision == "bf16"):

@@ -9,18 +9,23 @@ L label sets, K units of a set, T frames, D features.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from sottovoce import training
+from sottovoce import models, training
 from sottovoce.corpus import Utterance
+from sottovoce.data import Steps
 from sottovoce.errors import InputError
+from sottovoce.objectives.masked_units import parse
 from sottovoce.track import Track
 
 FRAMES = 300_000  # that k-means sees at most
-Frames = Callable[[Sequence[int]], Iterator[tuple[int, Track]]]  # indices of utterances -> their frames (T, D)
+SOME = 64  # utterances whose frames are asked for at a time
+Frames = Callable[[Sequence[Utterance]], Iterator[tuple[Utterance, Track]]]  # frames (T, D) of these, in any order
 
 
 @dataclass
@@ -60,7 +65,7 @@ class UnitStore:
     offset_s: float
     dim: int
 
-    @property
+    @cached_property
     def lengths(self) -> dict[str, int]:
         return {id: len(v) for id, v in self.values.items()}
 
@@ -71,10 +76,69 @@ class UnitStore:
         return id in self.values
 
 
-def blank(sizes: Sequence[int], seconds: Iterable[tuple[Utterance, float]]) -> Units:
+def check(targets: Sequence[str], steps: Steps, blocks: int, has_init: bool) -> None:
+    """Raises InputError when an iteration, however late, asks for a layer or for units that there cannot be.
+
+    Args:
+        steps: the training part.
+        blocks: of the backbone that all iterations share.
+        has_init: whether there is a model before the first iteration.
+    """
+    stride, window = steps.clock
+    frames = int(np.maximum((steps.lengths - window) // stride + 1, 1).sum())
+    for k, target in enumerate(targets):
+        source, sizes = parse(target)
+        if source != "mfcc" and int(source) > blocks:
+            raise InputError(
+                f"objective.targets: {target} names a layer that is not there. Found {blocks} blocks. Name one of 1 to "
+                f"{blocks}, or 0 for their input."
+            )
+        if source != "mfcc" and not k and not has_init:
+            raise InputError(
+                f"objective.targets: layer {source} of which model? Found neither an iteration before nor --init. "
+                f"Use e.g. mfcc:100,{target}."
+            )
+        if max(sizes) > frames:
+            raise InputError(
+                f"objective.targets: {target} has more units than there are frames. Found {frames} in "
+                f"{len(steps)} training utterances. Use fewer units or more speech."
+            )
+
+
+def blank(sizes: Sequence[int], stores: Sequence[Any], parts: Sequence[Sequence[Utterance]]) -> Units:
     """Unit 0 everywhere, to time a step before anything is clustered."""
-    labels = {key(u): np.zeros((max(int(50 * s), 1), len(sizes)), np.int64) for u, s in seconds}
+    labels = {
+        key(u): np.zeros((max(int(50 * store.lengths[u.id] / store.rate_hz), 1), len(sizes)), np.int64)
+        for store, part in zip(stores, parts, strict=True)
+        for u in part
+    }
     return Units(tuple(sizes), [], 50.0, 0.0, labels)
+
+
+def of_tracks(stores: Sequence[Any], parts: Sequence[Sequence[Utterance]]) -> Frames:
+    """The frames of a track, from a store for every part."""
+    places = {key(u): (store, u.id) for store, part in zip(stores, parts, strict=True) for u in part}
+
+    def frames(utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Track]]:
+        for u in utterances:
+            store, id = places[key(u)]
+            yield u, Track(store[id], store.rate_hz, store.offset_s)
+
+    return frames
+
+
+def of_layer(
+    teacher: models.Pretrained, layer: int, stores: Sequence[Any], parts: Sequence[Sequence[Utterance]]
+) -> Frames:
+    """The hidden states of a layer (1 = first block) of a model that reads these stores."""
+    steps = Steps(list(zip(stores, parts, strict=True)), teacher.plan.frontend, teacher.statistics)
+    places = {key(u): i for i, u in enumerate(steps.utterances)}
+
+    def frames(utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Track]]:
+        some = steps.subset([places[key(u)] for u in utterances])
+        return ((utterances[k], track) for k, track in models.states(teacher.backbone, some, layer))
+
+    return frames
 
 
 def key(u: Utterance) -> str:
@@ -83,40 +147,38 @@ def key(u: Utterance) -> str:
 
 
 def make(
-    frames: Frames, utterances: Sequence[Utterance], train: Sequence[int], sizes: Sequence[int], seed: int = 0
+    frames: Frames,
+    train: Sequence[Sequence[Utterance]],
+    everybody: Sequence[Sequence[Utterance]],
+    sizes: Sequence[int],
+    seed: int = 0,
 ) -> Units:
-    """Cluster frames of the training part, label all.
+    """Cluster frames of the training part, label everybody.
 
     Args:
-        frames: of some of `utterances`, in any order. Their clocks may begin at different times, whole frames apart
-            (trimmed recordings): labels begin with the recording, where there were no frames they are -1.
-        train: indices of those that clusters are fitted on; at most `FRAMES` of their frames, whole utterances drawn
-            by the seed.
+        frames: their clocks may begin at different times, whole frames apart (trimmed recordings): labels begin with
+            the recording, where there were no frames they are -1.
+        train: utterances of every corpus that clusters are fitted on: at most `FRAMES` of their frames, whole
+            utterances drawn by the seed.
         sizes: K of every label set.
-
-    Raises:
-        InputError: fewer frames than units.
     """
+    pool = [u for part in train for u in part]
     seen: list[np.ndarray] = []
-    order = np.random.default_rng(seed).permutation(np.asarray(train))
-    for at in range(0, len(order), 16):
-        if sum(map(len, seen)) >= FRAMES:
+    order = np.random.default_rng(seed).permutation(len(pool))
+    for at in range(0, len(order), SOME):
+        if sum(len(values) for values in seen) >= FRAMES:
             break
-        seen += [track.values for _, track in sorted(frames(order[at : at + 16].tolist()), key=lambda pair: pair[0])]
+        found = {key(u): track.values for u, track in frames([pool[k] for k in order[at : at + SOME]])}
+        seen += [found[name] for name in sorted(found)]
     sample = np.concatenate(seen)
-    if len(sample) < max(sizes):
-        raise InputError(
-            f"objective.targets: more units than frames. Found {max(sizes)} units, {len(sample)} frames in "
-            f"{len(order)} training utterances. Use fewer units or more speech."
-        )
-    codebooks = [kmeans(sample, k, seed) for k in sizes]
-    labels, rate_hz, offset_s = {}, 0.0, 0.0
-    for i, track in frames(range(len(utterances))):
-        rate_hz, before = track.rate_hz, round(track.offset_s * track.rate_hz - 0.5)  # frames cut off at the front
-        offset_s = track.offset_s - before / rate_hz
-        found = np.stack([nearest(track.values, book) for book in codebooks], axis=1)
-        labels[key(utterances[i])] = np.concatenate([np.full((before, len(sizes)), -1), found])
-    return Units(tuple(sizes), codebooks, rate_hz, offset_s, labels)
+    books = [kmeans(sample, k, seed) for k in sizes]
+    units = Units(tuple(sizes), books, 0.0, 0.0, {})
+    for u, track in frames([u for part in everybody for u in part]):
+        before = round(track.offset_s * track.rate_hz - 0.5)  # frames that are missing at the front
+        units.rate_hz, units.offset_s = track.rate_hz, track.offset_s - before / track.rate_hz
+        labels = np.stack([nearest(track.values, book) for book in books], axis=1)
+        units.labels[key(u)] = np.concatenate([np.full((before, len(sizes)), -1), labels])
+    return units
 
 
 def kmeans(frames: np.ndarray, k: int, seed: int) -> np.ndarray:
@@ -146,15 +208,13 @@ def save(path: Path, units: Units, identity: str) -> None:
     training.save_tensors(path, tensors, {"identity": identity, "head": json.dumps(head)})
 
 
-def load(path: Path, identity: str) -> Units | None:
-    """What `save` wrote for the same identity; None where there is nothing like it."""
+def load(path: Path, identity: str) -> Units:
+    """What `save` wrote. Raises InputError when it was for another run."""
     import json
 
-    if not path.exists():
-        return None
     tensors, metadata = training.read_tensors(path)
     if metadata.get("identity") != identity:
-        return None
+        raise InputError(f"{path}: labels of another run. Found {metadata.get('identity')}. Delete it.")
     head = json.loads(metadata["head"])
     books = [tensors[f"codebook.{s}"].numpy() for s in range(tensors["labels"].shape[1])]
     parts = torch.split(tensors["labels"], tensors["lengths"].tolist())

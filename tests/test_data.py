@@ -383,26 +383,6 @@ def test_a_batch_moves_to_a_device_with_all_its_parts():
     assert moved.ids == batch.ids
 
 
-# ---------------------------------------------------------------------------------------------- as they are
-
-
-def test_without_normalisation_and_clipping_frames_come_as_they_are():
-    """Magnitudes of a model that was trained on magnitudes; missing frames and padding stay zero."""
-    store = waves(5, longest=30)
-    for values in store.values():
-        values *= 400
-        values[3] = 0
-    steps = steps_of(store, Statistics(np.full(6, 7.0), np.full(6, 9.0)), normalise="none", clip=0)
-    batch = steps.batch(range(5))
-    for k, (id, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
-        np.testing.assert_array_equal(batch.x[k, :length], store[id])
-        assert not batch.x[k, length:].any()
-        assert batch.scored[k, :length].tolist() == [t != 3 for t in range(length)]
-    assert np.abs(store["u0"]).max() > 400
-    held = steps_of(store, normalise="none", clip=25).batch(range(5))
-    np.testing.assert_array_equal(held.x, batch.x.clip(-25, 25))
-
-
 # ---------------------------------------------------------------------------------------------- companions
 
 UNIT = Statistics(np.zeros(2, np.float32), np.ones(2, np.float32))
@@ -478,6 +458,8 @@ def test_a_wide_companion_is_pooled_like_the_features():
     assert batch.tracks["target"].shape == batch.x.shape
     raw = steps_of(store, Statistics(np.zeros(3), np.ones(3)), pool=4).batch(range(4))
     torch.testing.assert_close(batch.tracks["target"], raw.x)
+    with pytest.raises(InputError, match=r"training.feature_stretch: 0.1 would move the features away from the target"):
+        steps_of(store, companions={"target": (store, "linear")}).stretched(0.0, 0.1)
 
 
 def test_a_companion_of_other_audio_is_refused():
@@ -486,7 +468,28 @@ def test_a_companion_of_other_audio_is_refused():
         (ToyStore({k: v[:-30] for k, v in theirs.items() if k != "u2"} | {"u2": theirs["u2"]}, 62.5),
          "of utterance 'u0' belongs to other audio.*2.51 s at 62.5 Hz beside 3.00 s"),
         (ToyStore(theirs, 100.0), "of utterance 'u0' belongs to other audio, or its clock is wrong"),
-        (ToyStore({"v0": theirs["u0"], "u1": theirs["u1"]}, 62.5), "no intensity for utterance 'u0'. Found it for 1 of 3"),
+        (ToyStore({"v0": theirs["u0"], "u1": theirs["u1"]}, 62.5),
+         "no intensity for utterance 'u0'. Found it for 1 of 3"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=said):
             steps_of(ours, UNIT, {"intensity": (store, "linear")})
+
+
+# ---------------------------------------------------------------------------------------------- as they are
+
+
+def test_without_normalisation_and_clipping_frames_come_as_they_are():
+    """Magnitudes of a model that was trained on magnitudes; missing frames and padding stay zero."""
+    store = waves(5, longest=30)
+    for values in store.values():
+        values *= 400
+        values[3] = 0
+    steps = steps_of(store, Statistics(np.full(6, 7.0), np.full(6, 9.0)), normalise="none", clip=0)
+    batch = steps.batch(range(5))
+    for k, (id, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
+        np.testing.assert_array_equal(batch.x[k, :length], store[id])
+        assert not batch.x[k, length:].any()
+        assert batch.scored[k, :length].tolist() == [t != 3 for t in range(length)]
+    assert np.abs(store["u0"]).max() > 400
+    held = steps_of(store, normalise="none", clip=25).batch(range(5))
+    np.testing.assert_array_equal(held.x, batch.x.clip(-25, 25))

@@ -22,6 +22,7 @@ study predict
 evaluate
 pretrain
 finetune
+companions
 prepare extract
 recipes/
 supervised units

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from sottovoce import plugins
+from sottovoce.corpus import Utterance
 from sottovoce.errors import InputError
 from sottovoce.track import Track
-from sottovoce.tracks import _kaldi, egemaps, fbank, mfcc, wave
+from sottovoce.tracks import _kaldi, egemaps, energy, fbank, level, mel, mfcc, random, spectrogram, wave
 
 RATE = 16_000
 MAKERS = [name for name in plugins.names("tracks") if hasattr(plugins.load("tracks", name), "make")]
@@ -287,3 +288,128 @@ def test_missing_opensmile_says_how_to_get_it_and_its_licence(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"licence.*pip install 'sottovoce\[egemaps\]'"):
         egemaps.make(track(voice()), egemaps.Config())
+
+
+# ---------------------------------------------------------------------------------------------- intensity and its input
+
+
+def slaney_mel(bins: int, size: int) -> np.ndarray:
+    """(bins, 1 + size // 2) by the book: hertz to mel by a loop, triangles by interpolation, area 1."""
+
+    def hz_of(mel: float) -> float:
+        return 200 / 3 * mel if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+    top = 15 + 27 * math.log(8) / math.log(6.4)  # 8 kHz
+    edges = [hz_of(top * k / (bins + 1)) for k in range(bins + 2)]
+    hz = np.arange(1 + size // 2) * RATE / size
+    rows = [np.interp(hz, edges[k : k + 3], [0, 2 / (edges[k + 2] - edges[k]), 0]) for k in range(bins)]
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("samples", [RATE, 12_345, 400, 90])
+def test_the_linear_spectrogram_equals_torchs_stft_on_the_clock_of_fbank(samples):
+    import torch
+
+    signal = voice(1.0)[:samples]
+    config = spectrogram.Config(cmvn="none")
+    ours = spectrogram.make(track(signal), config)
+    whole = torch.nn.functional.pad(torch.from_numpy(signal), (0, max(400 - samples, 0)))
+    spectrum = torch.stft(whole, 400, 160, window=torch.hann_window(400), center=False, return_complex=True)
+    np.testing.assert_allclose(ours.values, (spectrum.abs().square() + 1e-10).log().T.numpy(), rtol=2e-3, atol=2e-3)
+    beside = fbank.make(track(signal), fbank.Config())
+    assert (len(ours), ours.rate_hz, ours.offset_s) == (len(beside), beside.rate_hz, beside.offset_s)
+    assert config.dim == 201
+    if len(ours) > 1:
+        normal = spectrogram.make(track(signal), spectrogram.Config()).values
+        np.testing.assert_allclose(normal.mean(0), 0, atol=1e-4)
+        np.testing.assert_allclose(normal.std(0), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [RATE, 12_345, 600])
+def test_mel_equals_scipys_stft_through_mel_filters_of_the_book(samples):
+    from scipy.signal import stft
+
+    sound, window = voice()[:samples], np.hamming(512)
+    _, _, spectrum = stft(
+        sound, RATE, window, nperseg=512, noverlap=256, boundary="even", padded=False, scaling="spectrum"
+    )
+    wanted = (slaney_mel(80, 512) @ np.abs(spectrum) * window.sum()).T  # scipy divides by the window's sum
+    made = mel.make(track(sound), mel.Config())
+    assert made.values.shape == wanted.shape == (1 + samples // 256, 80)
+    assert (made.rate_hz, made.offset_s) == (62.5, 0.0)
+    np.testing.assert_allclose(made.values, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_mel_is_a_magnitude():
+    """No logarithm: twice the sound is twice the value."""
+    once, twice = (mel.make(track(g * voice()), mel.Config()).values for g in (0.25, 0.5))
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-5)
+    with pytest.raises(ValueError, match="bins is too many"):
+        mel.Config(bins=200)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 255, 256, 511])
+def test_centred_frames_of_short_waves_are_one_or_two(samples):
+    for maker in (mel, level):
+        values = maker.make(track(voice()[:samples]), maker.Config()).values
+        assert len(values) == 1 + samples // 256
+        assert np.isfinite(values).all()
+
+
+def test_a_click_is_where_the_centred_clock_says():
+    click = np.zeros(RATE)
+    click[40 * 256] = 0.9
+    for made in (mel.make(track(click), mel.Config()).values.sum(1), level.make(track(click), level.Config()).values):
+        assert made[40] == made.max() > made[38]
+
+
+def test_level_is_the_rms_in_decibel():
+    t = np.arange(RATE) / RATE
+    sine = level.make(track(0.1 * np.sin(2 * np.pi * 1000 * t)), level.Config())
+    np.testing.assert_allclose(sine.values[2:-2], 20 * math.log10(0.1 / math.sqrt(2)), atol=0.01)
+    assert set(level.make(track(np.zeros(RATE)), level.Config()).values) == {-80.0}
+
+
+def utterances(*speakers: str) -> list[Utterance]:
+    return [Utterance(f"u{k}", "toy", "", speaker=name) for k, name in enumerate(speakers)]
+
+
+def test_energy_has_no_mean_and_unit_deviation_over_a_speakers_recordings():
+    rng = np.random.default_rng(0)
+    people = utterances("a", "b", "a", "a", "", "")
+    source = {u.id: rng.normal(-30 - 9 * k, 1 + k, (20 + k, 1)).astype(np.float32) for k, u in enumerate(people)}
+    made = dict(energy.derive(source, people, people, energy.Config()))
+    assert sorted(made) == sorted(source)
+    for mates in (["u0", "u2", "u3"], ["u1"], ["u4"], ["u5"]):  # unknown speakers are not one person
+        together = np.concatenate([made[id] for id in mates])
+        np.testing.assert_allclose([together.mean(), together.std()], [0, 1], atol=1e-5)
+    alone = dict(energy.derive(source, people[2:3], people, energy.Config()))  # asked for alone, scaled with the others
+    np.testing.assert_array_equal(alone["u2"], made["u2"])
+
+
+def test_a_silent_recording_has_no_energy_and_stays_finite():
+    silent = {"u0": np.full((9, 1), -80.0, np.float32)}
+    assert not dict(energy.derive(silent, utterances(""), utterances(""), energy.Config()))["u0"].any()
+
+
+def test_random_knows_the_id_and_nothing_of_the_sound():
+    config = random.Config()
+    people = utterances("a", "b")
+    loud, soft = ({"u0": g * np.ones((500, 1)), "u1": g * np.ones((300, 1))} for g in (1.0, 0.1))
+    one, two = (dict(random.derive(source, people, people, config)) for source in (loud, soft))
+    assert [v.shape for v in one.values()] == [(500, 1), (300, 1)]
+    for id, values in one.items():
+        np.testing.assert_array_equal(values, two[id])
+    assert not np.array_equal(one["u0"][:300], one["u1"])
+    assert not np.array_equal(random.noise(500, "u0", replace(config, seed=1)), one["u0"][:, 0])
+
+
+def test_random_is_as_smooth_as_it_says_and_has_unit_deviation():
+    values = random.noise(200_000, "x", random.Config(smooth_s=0.1))
+    assert values.std() == pytest.approx(1, abs=0.02)
+    lag = 10  # frames, 0.16 s: a Gaussian of deviation w correlates with itself as exp(-lag^2 / 4 w^2)
+    found = np.corrcoef(values[:-lag], values[lag:])[0, 1]
+    assert found == pytest.approx(math.exp(-(lag**2) / (4 * 6.25**2)), abs=0.03)
+    assert random.noise(1, "x", random.Config()).shape == (1,)
+    white = random.noise(5000, "x", random.Config(smooth_s=0.0))
+    assert abs(np.corrcoef(white[:-1], white[1:])[0, 1]) < 0.05

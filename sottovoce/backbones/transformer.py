@@ -1,8 +1,12 @@
-"""Transformer encoder: linear input, convolutional or sinusoidal positions, pre-norm blocks.
+"""Transformer encoder: linear input, convolutional or sinusoidal positions, pre- or post-norm.
 
 "Attention is all you need" (arXiv:1706.03762), pre-norm as in arXiv:2002.04745, convolutional positions
 as in wav2vec 2.0 (arXiv:2006.11477). The masked-timestep paper (arXiv:2307.12343) names no size; 4 x 128
-is our default. Attention has no dropout: on a CPU its random numbers cost more than the attention.
+is our default. Post-norm is BERT's encoder (arXiv:1810.04805), which MockingJay (arXiv:1910.12638) took over: one
+norm behind the input, one behind every sum, none at the end.
+
+Attention is PyTorch's scaled_dot_product_attention, which never stores the S x S weights. They have no dropout by
+default: on a CPU its random numbers cost more than the attention.
 
 B utterances, S steps, D input features, H width.
 """
@@ -26,6 +30,11 @@ class Config:
     dropout: float = 0.1
     positions: str = "conv"  # a depthwise convolution, which knows no absolute time; or "sinusoidal"
     kernel: int = 15  # steps, of "conv"; odd
+    norm: str = "pre"  # before attention and feed-forward, and at the end; or "post": behind every sum
+    activation: str = "gelu"  # of the feed-forward; or "relu"
+    eps: float = 1e-5  # of the layer norms
+    attention_dropout: float = 0.0  # of the attention weights; MockingJay has 0.1
+    init_std: float = 0.0  # linear layers drawn from a normal of this deviation, biases 0; 0 = PyTorch's own way
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -35,28 +44,43 @@ class Config:
             raise InputError(f"backbone.width: must be a multiple of {need}. Found {self.width}.")
         if self.layers < 1:
             raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
-        if self.positions not in ("sinusoidal", "conv"):
-            raise InputError(f"backbone.positions: 'sinusoidal' or 'conv'. Found {self.positions!r}.")
+        for name, allowed in (
+            ("positions", ("sinusoidal", "conv")),
+            ("norm", ("pre", "post")),
+            ("activation", ("gelu", "relu")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"backbone.{name}: {allowed[0]!r} or {allowed[1]!r}. Found {getattr(self, name)!r}.")
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feedforward(norm(x))."""
+    """x + attention(norm(x)), then the same with the feed-forward; post-norm: norm(x + attention(x)), and so on."""
 
     def __init__(self, c: Config):
         super().__init__()
-        self.heads = c.heads
-        self.norm1, self.norm2 = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
+        self.heads, self.post, self.attention_dropout = c.heads, c.norm == "post", c.attention_dropout
+        self.activation = nn.functional.gelu if c.activation == "gelu" else nn.functional.relu
+        self.norm1, self.norm2 = nn.LayerNorm(c.width, c.eps), nn.LayerNorm(c.width, c.eps)
         self.qkv, self.out = nn.Linear(c.width, 3 * c.width), nn.Linear(c.width, c.width)
         self.grow, self.shrink = nn.Linear(c.width, c.feedforward), nn.Linear(c.feedforward, c.width)
         self.drop = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
+        if self.post:
+            x = self.norm1(x + self.drop(self.attention(x, attend)))
+            return self.norm2(x + self.drop(self.feedforward(x)))
+        x = x + self.drop(self.attention(self.norm1(x), attend))
+        return x + self.drop(self.feedforward(self.norm2(x)))
+
+    def attention(self, x: Tensor, attend: Tensor | None) -> Tensor:
         batch, steps, width = x.shape
-        qkv = self.qkv(self.norm1(x)).view(batch, steps, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, S, H / heads)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attend)
-        x = x + self.drop(self.out(mixed.transpose(1, 2).reshape(batch, steps, width)))
-        return x + self.drop(self.shrink(nn.functional.gelu(self.grow(self.norm2(x)))))
+        q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).reshape(batch, steps, width))  # from (B, heads, S, H / heads)
+
+    def feedforward(self, x: Tensor) -> Tensor:
+        return self.shrink(self.activation(self.grow(x)))
 
 
 class Backbone(nn.Module):
@@ -72,7 +96,13 @@ class Backbone(nn.Module):
             )
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
+        norm = nn.LayerNorm(config.width, config.eps)
+        if config.norm == "post":
+            self.embed_norm = norm
+        else:
+            self.norm = norm
+        if config.init_std:
+            self.apply(self._initialise)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Hidden:
         valid = valid_steps(lengths, x.shape[1])
@@ -82,14 +112,22 @@ class Backbone(nn.Module):
             h = h + nn.functional.gelu(near)
         else:
             h = h + sinusoids(h.shape[1], h.shape[2]).to(h)
+        if self.config.norm == "post":
+            h = self.embed_norm(h)
         h = self.drop(h)
         # A full batch needs no mask, and attention without one is faster.
         attend = None if bool(valid.all()) else valid[:, None, None, :]
         layers = [h]
         for block in self.blocks:
             layers.append(block(layers[-1], attend))
-        layers[-1] = self.norm(layers[-1])
+        if self.config.norm == "pre":
+            layers[-1] = self.norm(layers[-1])
         return Hidden(layers, lengths)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.init_std)
+            nn.init.zeros_(module.bias)
 
 
 def sinusoids(steps: int, width: int) -> Tensor:

@@ -1,6 +1,7 @@
-"""One file, one self-supervised objective: `Config`, `NEEDS`, `Objective(config, backbone)`.
+"""One file, one self-supervised objective: `Config`, `Objective(config, backbone, widths)`.
 
-`Objective.forward(batch, rng) -> Loss`. An objective is given its backbone and knows no files.
+`Objective.forward(batch, rng) -> Loss`. An objective is given its backbone and knows no files. What it reads beside
+the features its `Config.needs` tells: name in `Batch.tracks` -> (track, how it is aligned); `widths` are theirs.
 """
 
 from dataclasses import dataclass, field

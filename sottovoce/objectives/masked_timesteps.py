@@ -1,13 +1,18 @@
 """Masked timesteps: hide steps of a feature sequence, encode the rest, reconstruct what was hidden.
 
-Nimitsurachat & Washington 2023, "Self-Supervised Learning for Audio-Based Emotion Recognition"
-(arXiv:2307.12343), after BERT (arXiv:1810.04805). The paper says "randomly masked timestamps" and leaves
-ratio, replacement and loss open; each is a setting here. Only steps that carry data are scored: padding
-and all-zero frames (COVAREP's missing values) are not.
+Three papers, one objective; the recipes say which settings are whose.
+
+    masked timesteps   single steps, BERT's way         Nimitsurachat & Washington 2023, arXiv:2307.12343
+    MockingJay         spans of 7 frames                Liu et al. 2020, arXiv:1910.12638 (s3prl `pretrain/mockingjay`)
+    EMS                spans where emotion is strong    Liu & Ma 2024, arXiv:2406.06646 (AI-S2-Lab/EMS@6b35c57)
+
+The first paper says "randomly masked timestamps" and leaves ratio, replacement and loss open; each is a setting
+here. Only steps that carry data are scored: padding and all-zero frames (COVAREP's missing values) are not.
 
 B utterances, S steps, D features, H width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,27 +23,26 @@ from sottovoce.data import Batch
 from sottovoce.errors import InputError
 from sottovoce.objectives import Loss
 
-NEEDS: tuple[str, ...] = ()  # tracks beside the one the backbone reads
-
 
 @dataclass(frozen=True)
-class Config:
-    ratio: float = 0.15  # share of valid steps hidden
-    span: int = 1  # steps per span; 1 = single timesteps, the paper's
+class Config(masking.Policy):
+    """What is hidden, see `masking.Policy`; then what is seen instead, and how the guess is scored:"""
+
     unit: str = "frame"  # "frame": whole steps; "feature": every column on its own
     fill: str = "learned"  # "zero", "learned" or "noise"
-    replace: tuple[float, float, float] = (0.8, 0.1, 0.1)  # filled, another step, unchanged
+    replace: tuple[float, float, float] = (0.8, 0.1, 0.1)  # filled, other steps, unchanged
+    draw: str = "run"  # of these three: for each run of hidden steps; or once an "utterance", as MockingJay does
+    score: bool = False  # EMS's code: the intensity is added to the input, and guessed by a second head
+    target: str = ""  # another track to reconstruct, e.g. spectrogram; "" = the features themselves
     loss: str = "l1"  # "l1", "l2" or "huber", on normalised features
     head: int = 1  # linear layers of the prediction head, 1 or 2; thrown away afterwards
 
     def __post_init__(self) -> None:
-        if not 0 < self.ratio < 1:
-            raise InputError(f"objective.ratio: share of steps hidden, 0 < ratio < 1. Found {self.ratio}.")
-        if self.span < 1:
-            raise InputError(f"objective.span: steps, 1 or more. Found {self.span}.")
+        super().__post_init__()
         for name, allowed in [
             ("unit", ("frame", "feature")),
             ("fill", ("zero", "learned", "noise")),
+            ("draw", ("run", "utterance")),
             ("loss", ("l1", "l2", "huber")),
             ("head", (1, 2)),
         ]:
@@ -46,20 +50,36 @@ class Config:
                 raise InputError(f"objective.{name}: one of {allowed}. Found {getattr(self, name)!r}.")
         if min(self.replace) < 0 or abs(sum(self.replace) - 1) > 1e-6:
             raise InputError(f"objective.replace: three shares that add up to 1. Found {self.replace}.")
+        if self.unit == "feature" and (self.intensity or self.target):
+            raise InputError(
+                "objective.unit: 'feature' hides columns one by one, at random. Found an intensity or a target of its "
+                "own with it. Use objective.unit=frame."
+            )
+        if self.score and not self.intensity:
+            raise InputError(
+                "objective.score: adds the intensity to the input. Found no intensity track. "
+                "Name one, e.g. --set objective.intensity=strength."
+            )
+
+    @property
+    def needs(self) -> dict[str, tuple[str, str]]:
+        return super().needs | ({"target": (self.target, "linear")} if self.target else {})
 
 
 class Objective(nn.Module):
-    """forward(batch, rng) -> Loss; `reconstruct` also returns what it saw and guessed, for pictures."""
+    """forward(batch, rng) -> Loss; `reconstruct` also returns what it saw and guessed, for pictures.
 
-    def __init__(self, config: Config, backbone: nn.Module):
+    Args:
+        widths: features a step of the tracks in `Config.needs`.
+    """
+
+    def __init__(self, config: Config, backbone: nn.Module, widths: Mapping[str, int] | None = None):
         super().__init__()
         self.config, self.backbone = config, backbone
-        width, features = backbone.dim, backbone.features
-        layers: list[nn.Module] = [nn.Linear(width, features)]
-        if config.head == 2:
-            layers = [nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), *layers]
-        self.predict = nn.Sequential(*layers)
-        self.hidden_step = nn.Parameter(torch.zeros(features)) if config.fill == "learned" else None
+        features = (widths or {}).get("target", backbone.features)
+        self.predict = head(config.head, backbone.dim, features)
+        self.predict_score = head(config.head, backbone.dim, backbone.features) if config.score else None
+        self.hidden_step = nn.Parameter(torch.zeros(backbone.features)) if config.fill == "learned" else None
 
     def mask(self, batch: Batch, rng: masking.RowRandom) -> Tensor:
         """(B, S) or (B, S, D) bool, True = hidden."""
@@ -67,31 +87,66 @@ class Objective(nn.Module):
         if c.unit == "feature":
             mask = masking.feature_mask(batch.lengths, batch.x.shape[2], rng, ratio=c.ratio, span=c.span)
         else:
-            mask = masking.span_mask(batch.lengths, rng, ratio=c.ratio, span=c.span)
+            mask = masking.hide(c, batch.lengths, rng, batch.tracks.get("intensity"), batch.progress)
         return mask.to(batch.x.device)
 
-    def reconstruct(self, batch: Batch, rng: masking.RowRandom) -> tuple[Tensor, Tensor, Tensor]:
-        """Guess (B, S, D), mask (B, S, D) of what is hidden *and* carries data, hidden share ()."""
+    def target(self, batch: Batch) -> Tensor:
+        """(B, S, D or D') what is to be reconstructed."""
+        return batch.tracks["target"] if self.config.target else batch.x
+
+    def reconstruct(self, batch: Batch, rng: masking.RowRandom) -> tuple[Tensor, Tensor]:
+        """(B, S, D) the target with the guess in place of what was hidden, and (B, S, D) what was hidden."""
         mask = self.mask(batch, rng)
-        fill = self.config.fill if self.hidden_step is None else self.hidden_step
-        seen = masking.corrupt(batch.x, mask, batch.lengths, rng, fill=fill, replace=self.config.replace)
-        guess = self.predict(self.backbone(seen, batch.lengths).last)
-        scored = (mask if mask.ndim == 3 else mask[..., None]) & batch.scored[..., None]
-        full = scored.expand(-1, -1, batch.x.shape[2])
-        share = full.sum() / (batch.scored.sum() * batch.x.shape[2]).clamp(min=1)
-        return guess, full, share
+        seen, _ = self._seen(batch, mask, rng)
+        hidden = self._scored(mask, batch)
+        return torch.where(hidden, self.predict(self.backbone(seen, batch.lengths).last), self.target(batch)), hidden
 
     def forward(self, batch: Batch, rng: masking.RowRandom) -> Loss:
-        guess, scored, share = self.reconstruct(batch, rng)
-        error = distance(self.config.loss, guess, batch.x)
-        return Loss((error * scored).sum(), scored.sum(), {"coverage": float(share)})
+        mask, truth = self.mask(batch, rng), self.target(batch)
+        seen, score = self._seen(batch, mask, rng)
+        scored = self._scored(mask, batch)
+        guess = self.predict(self.backbone(seen, batch.lengths).last)
+        total, weight = (distance(self.config.loss, guess, truth) * scored).sum(), scored.sum()
+        logs = {"coverage": float(weight / (batch.scored.sum() * truth.shape[2]).clamp(min=1))}
+        if self.config.intensity:
+            logs |= masking.contrast(mask, batch.tracks["intensity"], batch.valid)
+        if self.predict_score is not None and score is not None:
+            shown, true = (s[..., None].expand_as(batch.x) for s in (score, batch.tracks["intensity"]))
+            guess = self.predict_score(self.backbone(shown, batch.lengths).last)  # the same encoder once more
+            error = distance(self.config.loss, guess, true).mean(2)  # (B, S)
+            total = total + (error * scored[..., 0]).sum() * truth.shape[2]  # as heavy as the features, per step
+        return Loss(total, weight, logs)
 
     def trivial(self, batch: Batch, rng: masking.RowRandom) -> Loss:
-        """The loss of always guessing the mean (zero after normalisation), on the same mask."""
-        mask = self.mask(batch, rng)
-        scored = (mask if mask.ndim == 3 else mask[..., None]) & batch.scored[..., None]
-        error = distance(self.config.loss, torch.zeros_like(batch.x), batch.x)
-        return Loss((error * scored).sum(), scored.expand_as(error).sum())
+        """The loss of always guessing the mean, on the same mask: zero after normalisation, of an intensity its own."""
+        truth, scored = self.target(batch), self._scored(self.mask(batch, rng), batch)
+        total = (distance(self.config.loss, torch.zeros_like(truth), truth) * scored).sum()
+        if self.config.score:
+            score = batch.tracks["intensity"]  # zero after an utterance's end
+            mean = score.sum(1, keepdim=True) / batch.lengths[:, None]
+            total = total + (distance(self.config.loss, mean, score) * scored[..., 0]).sum() * truth.shape[2]
+        return Loss(total, scored.sum())
+
+    def _seen(self, batch: Batch, mask: Tensor, rng: masking.RowRandom) -> tuple[Tensor, Tensor | None]:
+        """What the backbone sees (B, S, D), and the intensity (B, S) as it is in there, where it is in there."""
+        c, fill = self.config, self.config.fill if self.hidden_step is None else self.hidden_step
+        if not c.score:
+            return masking.corrupt(batch.x, mask, batch.lengths, rng, fill=fill, replace=c.replace, draw=c.draw), None
+        x = torch.cat([batch.x, batch.tracks["intensity"][..., None]], dim=2)  # what befalls a frame befalls its score
+        fill = nn.functional.pad(fill, (0, 1)) if isinstance(fill, Tensor) else fill
+        seen = masking.corrupt(x, mask, batch.lengths, rng, fill=fill, replace=c.replace, draw=c.draw)
+        return seen[..., :-1] + seen[..., -1:], seen[..., -1]
+
+    def _scored(self, mask: Tensor, batch: Batch) -> Tensor:
+        """(B, S, D) bool: hidden and carrying data."""
+        mask = mask if mask.ndim == 3 else mask[..., None]
+        return (mask & batch.scored[..., None]).expand(-1, -1, self.target(batch).shape[2])
+
+
+def head(layers: int, width: int, features: int) -> nn.Sequential:
+    """The prediction head: one linear layer, or MockingJay's Linear, GELU, LayerNorm, Linear."""
+    last = nn.Linear(width, features)
+    return nn.Sequential(*([nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)] if layers == 2 else []), last)
 
 
 def distance(kind: str, guess: Tensor, truth: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ MelHuBERT (arXiv:2211.09944).
 B utterances, S states, H width, L label sets, K units of a set, P projected, M states that count.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,6 @@ from sottovoce import masking
 from sottovoce.data import Batch
 from sottovoce.errors import InputError
 from sottovoce.objectives import Loss
-
-NEEDS: tuple[str, ...] = ("units",)  # (B, S, L) whole numbers, -1 = unknown
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,12 @@ def parse(target: str) -> tuple[str, tuple[int, ...]]:
 
 
 class Objective(nn.Module):
-    """forward(batch, rng) -> Loss; logs the share of hidden states that are right, `accuracy`."""
+    """forward(batch, rng) -> Loss; logs the share of hidden states that are right, `accuracy`.
 
-    def __init__(self, config: Config, backbone: nn.Module):
+    Reads `batch.tracks["units"]` (B, S, L): whole numbers, -1 = unknown.
+    """
+
+    def __init__(self, config: Config, backbone: nn.Module, widths: Mapping[str, int] | None = None):
         super().__init__()
         self.config, self.backbone = config, backbone
         self.sets = parse(config.targets[-1])[1]

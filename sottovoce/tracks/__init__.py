@@ -1,5 +1,11 @@
 """Tracks: everything per frame. One file is one maker, and its name is the name on the command line.
 
-A maker offers `Config` (frozen dataclass with `rate_hz` and `dim`) and `make(wave, config) -> Track`, where
-`wave` is mono float32 at 16 kHz. A track that only comes from files (`covarep`) has no `make`.
+Every maker offers `Config` (frozen dataclass with `rate_hz` and `dim`) and one of
+
+    make(wave, config) -> Track           from a recording: mono float32 at 16 kHz
+    SOURCE, derive(source, utterances, everybody, config) -> (id, values) ...
+                                          from another track of the corpus, named by SOURCE
+    OBJECTIVE, frames(model, x, lengths)  by a trained run of that objective; `Config.model` and `Config.heard`
+                                          say which weights, and whose voices they know
+    nothing                               read from files of features (`covarep`)
 """

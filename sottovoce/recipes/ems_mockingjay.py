@@ -1,0 +1,30 @@
+"""EMS (arXiv:2406.06646): MockingJay that hides where emotion is strong, by a frame-level intensity.
+
+Liu & Ma, "Emotion-Aware Speech Self-Supervised Representation Learning with Intensity Knowledge", Interspeech 2024;
+code read in AI-S2-Lab/EMS@6b35c57. Everything not named here is recipe `mockingjay`.
+
+Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strength
+         sottovoce extract data/librispeech --track strength --model runs/strength
+         sottovoce pretrain ems_mockingjay data/librispeech -o runs/ems
+         sottovoce finetune data/ravdess --init runs/ems --recipe frozen_probe -o runs/probe
+Needs:   the strength track; or `--set objective.intensity=energy` (loudness, the trivial competitor), `random`
+Expect:  docs/results.md; the paper claims up to 7.1 points on IEMOCAP, its tables could not be read
+Read:    spans of 7 frames whose starts are the strongest 15 % / 7; 80/10/10 once an utterance; ratio 0.15 to 0.40 tried
+Release: `--set objective.rule=ems_released objective.align=pad objective.score=true backbone.attention_dropout=0.1`
+         (four --set): overlapping spans, no interpolation of the 16 ms clock to 10 ms, intensity added to the input and
+         guessed by a second head
+Departs: spans that would overlap are skipped, so that 15 % really is hidden (`ems_coverage`); `ems_sampled` draws
+         them, with `objective.temperature`; `objective.ramp=0.5` begins with random spans; strength is interpolated
+"""
+
+from dataclasses import replace
+
+from sottovoce import plugins
+from sottovoce.recipe import Recipe
+
+
+def recipe(track: str | None = None) -> Recipe:
+    """MockingJay's settings for a track, with the rule and the intensity of EMS."""
+    plain: Recipe = plugins.load("recipes", "mockingjay").recipe(track)
+    emotional = replace(plain.objective_config, rule="ems_coverage", intensity="strength")
+    return replace(plain, name="ems_mockingjay", objective_config=emotional)

@@ -1,0 +1,28 @@
+"""EMS (arXiv:2406.06646) for NPC: spans where emotion is strong are zero at the input.
+
+Liu & Ma, Interspeech 2024. The NPC model file of the release is not public and its configuration (mask 7, kernel 15,
+4 blocks) leaves the last masked convolution without a tap; what its training code shows is in `objectives/npc.py`.
+Everything not named here is recipe `npc`.
+
+Run:     sottovoce extract data/librispeech --track strength --model runs/strength
+         sottovoce pretrain ems_npc data/librispeech -o runs/ems_npc
+Needs:   the strength track; or `--set objective.intensity=energy` (loudness, the trivial competitor), `random`
+Expect:  docs/results.md; the paper's tables could not be read
+Release: `--set objective.hide=false objective.rule=random objective.score=true` (three --set): the intensity is added
+         to the input and a second head predicts the sum; mask 7 needs `--set backbone.layers=3` or `backbone.kernel=17`
+Ours:    the way in which the intensity acts: 15 % of the frames, in spans of 7, as recipe `ems_mockingjay`
+"""
+
+from dataclasses import replace
+
+from sottovoce import plugins
+from sottovoce.recipe import Recipe
+
+
+def recipe(track: str | None = None) -> Recipe:
+    """NPC's settings for a track, with hidden spans by the rule and the intensity of EMS."""
+    plain: Recipe = plugins.load("recipes", "npc").recipe(track)
+    emotional = replace(
+        plain.objective_config, hide=True, rule="ems_coverage", ratio=0.15, span=7, intensity="strength"
+    )
+    return replace(plain, name="ems_npc", objective_config=emotional)

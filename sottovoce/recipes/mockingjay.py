@@ -1,0 +1,56 @@
+"""MockingJay (arXiv:1910.12638): reconstruct hidden spans of log-mel frames with a Transformer.
+
+Liu, Yang, Chi, Hsu & Lee, ICASSP 2020; settings as in s3prl `pretrain/mockingjay` ("base") and, for the 3 layers, in
+the EMS release. The 12 layers of the paper: `--set backbone.layers=12`; its linear target: `--set
+objective.target=spectrogram`.
+
+Run:     sottovoce pretrain mockingjay data/librispeech -o runs/mockingjay
+         sottovoce finetune data/ravdess --init runs/mockingjay --recipe frozen_probe -o runs/probe
+Needs:   nothing but recordings; at 3 x 768 a GPU
+Time:    see docs/results.md; the release takes 1,000,000 updates of 16 utterances, here `training.epochs` decides
+Expect:  docs/results.md
+Read:    fbank 80 with two deltas, mean and deviation of the utterance; 3 x 768, 12 heads, feed-forward 3072, GELU,
+         post-norm with eps 1e-12, sinusoidal positions, dropout 0.1, weights N(0, 0.02); spans of 7 frames, 15 %,
+         to zero, to other frames or unchanged (80/10/10, one draw an utterance); L1 on hidden frames; head of two
+         layers; AdamW, lr 2e-4, warm-up 7 %, weight decay 0.01, clip 5, crops of 1,500 frames
+Departs: spans do not overlap (release: they may, and hide less than 15 %); no dropout on attention weights (release:
+         `--set backbone.attention_dropout=0.1`); a cosine down, not a line; the prediction head begins as PyTorch's;
+         features beyond 10 deviations are cut off
+"""
+
+from typing import Any
+
+from sottovoce import plugins
+from sottovoce.data import Frontend
+from sottovoce.recipe import Recipe
+from sottovoce.training import Config as Training
+
+
+def recipe(track: str | None = None) -> Recipe:
+    """Settings for a track; `None` = fbank with two deltas, 240 values a frame."""
+    track = track or "fbank"
+    tracks: Any = plugins.load("tracks", track)
+    backbone: Any = plugins.load("backbones", "transformer")
+    objective: Any = plugins.load("objectives", "masked_timesteps")
+    return Recipe(
+        name="mockingjay",
+        track=track,
+        backbone="transformer",
+        objective="masked_timesteps",
+        track_config=tracks.Config(deltas=2) if track == "fbank" else tracks.Config(),
+        frontend=Frontend(pool=1, normalise="utterance"),
+        backbone_config=backbone.Config(
+            width=768,
+            layers=3,
+            heads=12,
+            feedforward=3072,
+            positions="sinusoidal",
+            norm="post",
+            eps=1e-12,
+            init_std=0.02,
+        ),
+        objective_config=objective.Config(ratio=0.15, span=7, fill="zero", draw="utterance", head=2),
+        training=Training(
+            epochs=100, lr=2e-4, warmup=0.07, weight_decay=0.01, clip=5.0, crop=1500, batch_rows=16, batch_steps=24000
+        ),
+    )

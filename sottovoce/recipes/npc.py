@@ -1,0 +1,44 @@
+"""NPC (arXiv:2011.00406): predict every frame from its surroundings with masked convolutions.
+
+Liu, Chung & Glass, Interspeech 2021; numbers of the authors' code (Alexander-H-Liu/NPC `config/self_supervised/
+npc_example.yml`), which s3prl keeps.
+
+Run:     sottovoce pretrain npc data/librispeech -o runs/npc
+         sottovoce finetune data/ravdess --init runs/npc --recipe frozen_probe -o runs/probe
+Needs:   nothing but recordings
+Time:    see docs/results.md; 100 epochs of LibriSpeech 360 h there, 335,000 updates in the EMS release
+Expect:  docs/results.md
+Read:    fbank 80, mean and deviation of the utterance; 4 blocks of 512, kernel 15, mask 5 (growing to 13), residual,
+         batch norm, ReLU, dropout 0.1; 4 groups of 64 codes, temperature 1; L1 on all valid frames; Adam, lr 1e-3,
+         batches of 32, crops of 1,500 frames, clip 5
+Departs: batch norm counts no padding; a cosine down from lr 1e-3 (release: constant); features beyond 10 deviations
+         are cut off
+"""
+
+from typing import Any
+
+from sottovoce import plugins
+from sottovoce.data import Frontend
+from sottovoce.recipe import Recipe
+from sottovoce.training import Config as Training
+
+
+def recipe(track: str | None = None) -> Recipe:
+    """Settings for a track; `None` = fbank, 80 values a frame."""
+    track = track or "fbank"
+    tracks: Any = plugins.load("tracks", track)
+    backbone: Any = plugins.load("backbones", "npc")
+    objective: Any = plugins.load("objectives", "npc")
+    return Recipe(
+        name="npc",
+        track=track,
+        backbone="npc",
+        objective="npc",
+        track_config=tracks.Config(),
+        frontend=Frontend(pool=1, normalise="utterance"),
+        backbone_config=backbone.Config(),
+        objective_config=objective.Config(),
+        training=Training(
+            epochs=100, lr=1e-3, warmup=0.0, weight_decay=0.0, clip=5.0, crop=1500, batch_rows=32, batch_steps=48000
+        ),
+    )

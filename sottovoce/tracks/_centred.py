@@ -1,0 +1,40 @@
+"""Centred frames, as librosa cuts them: frame k lies around sample k * hop; the common ground of mel and level.
+
+The signal is mirrored at both ends (librosa before 0.10: pad_mode="reflect"), so that the first frame is centred
+on the first sample and N samples give 1 + N // hop frames.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sottovoce.audio import RATE_HZ
+
+CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
+
+
+@dataclass(frozen=True)
+class Frames:
+    window: int = 512  # samples at 16 kHz, 32 ms
+    hop: int = 256  # samples, 16 ms
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.window <= RATE_HZ:
+            raise ValueError(f"window is samples at 16 kHz, 16 to 16000; got {self.window}")
+        if not 1 <= self.hop <= RATE_HZ:
+            raise ValueError(f"hop is samples at 16 kHz, 1 to 16000; got {self.hop}")
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second; 62.5 by default."""
+        return RATE_HZ / self.hop
+
+
+def frames(samples: np.ndarray, config: Frames) -> np.ndarray:
+    """(N,) -> (1 + N // hop, window), a view of the mirrored signal."""
+    if samples.ndim != 1 or len(samples) == 0:
+        raise ValueError(f"a waveform is (N,) with N > 0, got {samples.shape}")
+    before = config.window // 2
+    signal = np.pad(np.asarray(samples, dtype=np.float32), (before, config.window - before), mode="reflect")
+    count = 1 + len(samples) // config.hop
+    return np.lib.stride_tricks.sliding_window_view(signal, config.window)[:: config.hop][:count]

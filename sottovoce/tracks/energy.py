@@ -1,0 +1,69 @@
+"""Energy: loudness as an intensity, RMS in dB, z-scored per speaker. What a learned strength has to beat.
+
+Mean and deviation are taken over all frames of all recordings of the speaker in the corpus (pauses too, their level
+held at the floor of `level`), so that a soft voice and a distant microphone count as little as a loud one. An
+unknown speaker is somebody of their own: their statistics are those of the recording alone. A speaker's own audio
+is all that is used, test speakers' included; nothing is learned from anybody else.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sottovoce.corpus import Utterance
+from sottovoce.tracks import _centred
+
+SOURCE = "level"
+PER_SPEAKER = True  # a new recording of a speaker changes the rows of all the others
+
+
+@dataclass(frozen=True)
+class Config:
+    """Nothing to set."""
+
+    @property
+    def rate_hz(self) -> float:
+        return _centred.Frames().rate_hz
+
+    @property
+    def dim(self) -> int:
+        return 1
+
+
+def derive(
+    source: Mapping[str, np.ndarray], utterances: Sequence[Utterance], everybody: Sequence[Utterance], config: Config
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(id, values (T, 1) float32 in deviations) of each, speaker by speaker.
+
+    Args:
+        source: id -> level (T, 1) dB.
+        utterances: those wanted.
+        everybody: all utterances of the corpus that have a level.
+    """
+    mates: dict[str, list[str]] = {}
+    for u in everybody:
+        mates.setdefault(speaker(u), []).append(u.id)
+    wanted: dict[str, list[str]] = {}
+    for u in utterances:
+        wanted.setdefault(speaker(u), []).append(u.id)
+    for name, ids in wanted.items():
+        mean, deviation = moments(source[id] for id in mates[name])
+        for id in ids:
+            yield id, ((source[id] - mean) / deviation).astype(np.float32)
+
+
+def speaker(u: Utterance) -> str:
+    return u.speaker or f"?{u.id}"
+
+
+def moments(blocks: Iterator[np.ndarray]) -> tuple[float, float]:
+    """Mean and deviation over all values, in float64 and one pass; a constant has deviation 1."""
+    count, mean, square = 0, 0.0, 0.0
+    for block in blocks:
+        rows = block.astype(np.float64)
+        delta, total = rows.mean() - mean, count + len(rows)
+        square += ((rows - rows.mean()) ** 2).sum() + delta**2 * count * len(rows) / total
+        mean, count = mean + delta * len(rows) / total, total
+    deviation = np.sqrt(square / count)
+    return float(mean), float(deviation) if deviation > 1e-6 else 1.0

@@ -1,0 +1,53 @@
+"""Random: smooth noise as an intensity, drawn from every utterance's id. The placebo of the learned ones.
+
+It knows nothing of the sound, and is as smooth as a learned strength: white normal noise under a Gaussian of
+`smooth_s`, scaled to deviation 1 in theory (not utterance by utterance, so that a short one may be nearly flat, as
+a real one may). What random intensity does better than no intensity, intensity has not done.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sottovoce.corpus import Utterance
+from sottovoce.tracks import _centred
+
+SOURCE = "level"  # for its clock alone
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: int = 0
+    smooth_s: float = 0.1  # deviation of the Gaussian, seconds
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smooth_s <= 10:
+            raise ValueError(f"smooth_s is seconds, 0 to 10; got {self.smooth_s}")
+
+    @property
+    def rate_hz(self) -> float:
+        return _centred.Frames().rate_hz
+
+    @property
+    def dim(self) -> int:
+        return 1
+
+
+def derive(
+    source: Mapping[str, np.ndarray], utterances: Sequence[Utterance], everybody: Sequence[Utterance], config: Config
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(id, values (T, 1) float32) of each; the same id and seed give the same curve everywhere."""
+    for u in utterances:
+        yield u.id, noise(len(source[u.id]), u.id, config)[:, None]
+
+
+def noise(frames: int, id: str, config: Config) -> np.ndarray:
+    """(T,) float32."""
+    seed = int.from_bytes(hashlib.blake2b(f"{config.seed}/{id}".encode(), digest_size=8).digest(), "big")
+    width = config.smooth_s * config.rate_hz  # frames
+    reach = int(4 * width)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2) if reach else np.ones(1)
+    white = np.random.default_rng(seed).standard_normal(frames + 2 * reach)
+    return np.convolve(white, kernel / np.sqrt((kernel**2).sum()), mode="valid").astype(np.float32)

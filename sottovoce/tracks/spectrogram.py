@@ -1,0 +1,69 @@
+"""Linear spectrogram: 201 log powers of 25 ms every 10 ms, what the 12-layer MockingJay reconstructs.
+
+ln(|FFT|^2 + 1e-10) under a periodic Hann window, each utterance with mean 0 and deviation 1, as in s3prl's
+`upstream/baseline/preprocessor.py` ("linear", log, cmvn). Departure: whole windows only and no mirrored ends, so
+that frames lie exactly where those of `fbank` lie and a target needs no interpolation.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sottovoce.audio import RATE_HZ
+from sottovoce.track import Track
+from sottovoce.tracks import _kaldi
+
+FLOOR = np.float32(1e-10)
+
+
+@dataclass(frozen=True)
+class Config:
+    window_ms: float = 25.0
+    hop_ms: float = 10.0
+    cmvn: Literal["none", "mean", "utterance"] = "utterance"  # per utterance: nothing, mean, mean and deviation
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.window_ms <= 1000:
+            raise ValueError(f"window_ms is milliseconds, 2 to 1000; got {self.window_ms}")
+        if not 0.1 <= self.hop_ms <= 1000:
+            raise ValueError(f"hop_ms is milliseconds, 0.1 to 1000; got {self.hop_ms}")
+        _kaldi.check_cmvn(self.cmvn)
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second."""
+        return 1000.0 / self.hop_ms
+
+    @property
+    def offset_s(self) -> float:
+        """Seconds of the first frame's centre."""
+        return self.window_ms / 2000.0
+
+    @property
+    def samples(self) -> int:
+        """In a window, at 16 kHz; also the size of the FFT."""
+        return int(RATE_HZ * 0.001 * self.window_ms)
+
+    @property
+    def dim(self) -> int:
+        return self.samples // 2 + 1
+
+
+def make(wave: Track, config: Config) -> Track:
+    """Waveform (N,) -> values (T, D) float32; T is that of `fbank`, at least 1."""
+    from scipy.fft import rfft
+
+    size, hop = config.samples, int(RATE_HZ * 0.001 * config.hop_ms)
+    signal = np.asarray(wave.values, dtype=np.float32)
+    if signal.ndim != 1 or len(signal) == 0:
+        raise ValueError(f"a waveform is (N,) with N > 0, got {signal.shape}")
+    if len(signal) < size:
+        signal = np.pad(signal, (0, size - len(signal)))
+    windows = np.lib.stride_tricks.sliding_window_view(signal, size)[::hop]  # (T, size), a view
+    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+    out = np.empty((len(windows), config.dim), dtype=np.float32)
+    for at in range(0, len(out), _kaldi.CHUNK):
+        spectrum = rfft(windows[at : at + _kaldi.CHUNK] * hann, axis=1)
+        np.log(spectrum.real**2 + spectrum.imag**2 + FLOOR, out=out[at : at + len(spectrum)])
+    return Track(_kaldi.normalise(out, config.cmvn), config.rate_hz, wave.offset_s + config.offset_s)

@@ -1,0 +1,38 @@
+"""Strength: how emotional every frame sounds to a trained StrengthNet, 62.5 Hz, about 0 to 1.
+
+    sottovoce pretrain strengthnet data/ravdess -o runs/strength
+    sottovoce extract data/librispeech --track strength --model runs/strength
+
+The frame score of StrengthNet (arXiv:2206.07229), which EMS (arXiv:2406.06646) masks by. Its Config carries the
+digest of the weights and whom they have heard: stores of two models never mix, and a later step can refuse one that
+knows the people it is going to be tested on (`sottovoce.extract.find_model_store`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sottovoce.tracks import _centred
+
+OBJECTIVE = "strength"  # of the runs that can make it
+
+
+@dataclass(frozen=True)
+class Config:
+    """Filled in by `sottovoce extract --model`."""
+
+    model: str = ""  # digest of the weights
+    made_by: str = ""  # "strengthnet fold1", for people
+    heard: tuple[str, ...] = ()  # corpus/speaker of everybody whose audio the weights know
+
+    @property
+    def rate_hz(self) -> float:
+        return _centred.Frames().rate_hz
+
+    @property
+    def dim(self) -> int:
+        return 1
+
+
+def frames(model: Any, x: Any, lengths: Any) -> Any:
+    """Steps (B, S, D), lengths (B,) -> scores (B, S, 1), by the objective of the run."""
+    return model.judge(x, lengths).frames[..., None]
