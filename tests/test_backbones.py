@@ -84,7 +84,7 @@ def test_every_parameter_gets_a_gradient(name, more):
     assert silent == []
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.names("backbones") if name != "npc"])
+@pytest.mark.parametrize("name", [name for name in ON_STEPS if name != "npc"])
 def test_every_step_can_see_every_other(name):
     """Bidirectional: the first step's state depends on the last step's input and the other way round."""
     backbone = small(name, kernel=5).eval()

@@ -36,6 +36,11 @@ class Config:
     visible: float = 0.0  # weight of the states that are not hidden
     penalty: float = 10.0  # of the mean square of the local features
 
+    @property
+    def needs(self) -> dict[str, tuple[str, str]]:
+        """No track: units are made for a run, see `sottovoce.units`."""
+        return {}
+
     def __post_init__(self) -> None:
         if not self.targets:
             raise InputError("objective.targets: an iteration at least. Found none. Use e.g. mfcc:100,6:500.")

@@ -1,4 +1,4 @@
-"""HuBERT from scratch (arXiv:2106.07447): guess units of hidden speech, from MFCC first, then from a layer.
+"""HuBERT from scratch (arXiv:2106.07447): guess hidden units, of MFCC first, then of a layer.
 
 Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units" (2021).
 
