@@ -5,8 +5,9 @@
 A *frame* is one row of a track, a *step* one position of a backbone: `pool` frames stacked or averaged.
 Rows are read from memory maps when a batch asks for them, so memory does not grow with the corpus.
 
-An objective may need further tracks (`companions`): an intensity to mask by, another spectrogram to predict. They
-are brought to the clock of the features and go with them through trimming, cropping and stretching.
+An objective may need further tracks (`companions`): an intensity to mask by, another spectrogram to predict, labels.
+They are brought to the clock of the features and go with them through trimming, cropping and stretching. Where a
+backbone makes fewer states than it gets steps, such as an encoder of waveforms, they are brought to its states.
 """
 
 import copy
@@ -23,6 +24,7 @@ from sottovoce.corpus import Utterance
 from sottovoce.errors import InputError
 from sottovoce.track import Track
 
+WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
 APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
@@ -124,7 +126,7 @@ class Batch:
     scored: Tensor  # (B, S) bool
     seeds: list[int]  # one a row, for masks and augmentation
     target: Tensor | None = None  # (B,) class index or (B, D) numbers
-    tracks: dict[str, Tensor] = field(default_factory=dict)  # companions on the same clock: (B, S) or (B, S, D')
+    tracks: dict[str, Tensor] = field(default_factory=dict)  # companions at steps or states: (B, S) or (B, S, D')
     progress: float = 1.0  # share of the training that is done
 
     @property
@@ -151,7 +153,9 @@ class Steps:
         frontend: how frames become steps.
         statistics: fitted on a training part by the caller; needed for normalise="corpus".
         companions: name in `Batch.tracks` -> (a store for each of `sources`, "linear" or "pad"). A companion of one
-            column is averaged over the frames of a step, (B, S); a wider one is pooled as the features are.
+            column is averaged over the frames of a step, (B, S); a wider one is pooled as the features are. "nearest":
+            labels, whole numbers (B, S, D'), -1 where there are none.
+        clock: (stride, window) of the backbone's states in steps, see `sottovoce.backbones`.
 
     Raises:
         InputError: an utterance without frames in a store, tracks of different width, or a companion that is longer
@@ -164,6 +168,7 @@ class Steps:
         frontend: Frontend,
         statistics: Statistics | None = None,
         companions: Mapping[str, tuple[Sequence[Store], str]] | None = None,
+        clock: tuple[int, int] = (1, 1),
     ):
         self.frontend, self.statistics = frontend, statistics
         self.utterances = [u for _, part in sources for u in part]
@@ -186,6 +191,7 @@ class Steps:
             name: ([store for store, (_, part) in zip(stores, sources, strict=True) for _ in part], align)
             for name, (stores, align) in (companions or {}).items()
         }
+        self.clock = clock
         self._check_companions()
         self._parent: Steps | None = None  # see `subset`
         self._speakers: dict[tuple[str, str], Statistics] = {}
@@ -193,6 +199,19 @@ class Steps:
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def budget(self) -> int:
+        """Most padded steps of a batch where nothing is trained: 16,000, or 30 s of samples."""
+        return 16000 if self.rate_hz < WAVEFORM_HZ else round(30 * self.rate_hz)
+
+    def states(self, i: int, start: int, steps: int, clock: tuple[int, int], time: float = 1.0) -> Track:
+        """When the states of so many steps from `start` on are, after stretching; its values say nothing."""
+        store, first = self.stores[i], int(self.bounds[i][0]) + start * self.frontend.pool
+        begin = store.offset_s + (first - 0.5) / store.rate_hz  # of the first step, not its centre
+        stride, window = clock
+        count, rate_hz = max((steps - window) // stride + 1, 1), self.rate_hz / time
+        return Track(np.empty(count, np.int8), rate_hz / stride, begin + window / 2 / rate_hz)
 
     def raw(self, i: int) -> np.ndarray:
         """(T, F) trimmed frames as the track holds them."""
@@ -220,12 +239,20 @@ class Steps:
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
 
     def beside(self, i: int, start: int, end: int, time: float = 1.0) -> dict[str, np.ndarray]:
-        """The companions of the same steps, as much faster or slower: (S,) or (S, D') float32 each."""
+        """The companions of the same steps or their states, as much faster or slower: (S,) or (S, D') each."""
         pool, store, (first, last) = self.frontend.pool, self.stores[i], self.bounds[i]
         first, last = first + start * pool, min(first + end * pool, last)
         found = {}
         for name, (stores, align) in self.companions.items():
             values = stores[i][self.utterances[i].id]
+            if align == "nearest" or self.clock != (1, 1):
+                count = self.frontend.steps(len(_places(last - first, time)))
+                track = Track(values, stores[i].rate_hz, stores[i].offset_s)
+                kind = "nearest" if align == "nearest" else "linear"
+                values = track.align(self.states(i, start, count, self.clock, time), kind=kind).values
+                labels = values.astype(np.int64) if kind == "nearest" else values
+                found[name] = labels[:, 0] if kind == "linear" and values.shape[1] == 1 else labels
+                continue
             if align == "pad":  # frame by frame whatever the clocks say, zeros behind the end: as EMS was released
                 kept = values[first:last]
                 values = np.concatenate([kept, np.zeros((last - first - len(kept), kept.shape[1]), kept.dtype)])
@@ -262,7 +289,12 @@ class Steps:
         length = store.lengths[key]
         if not self.frontend.trim_db or length < 2:
             return 0, length
-        return loud_bounds(store[key], self.frontend.trim_db)
+        if store.rate_hz < WAVEFORM_HZ:
+            return loud_bounds(store[key], self.frontend.trim_db)
+        hop = min(round(store.rate_hz / 50), length)  # 20 ms, so that an encoder's states keep their places
+        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
+        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=3, margin=3)
+        return first * hop, min(last * hop, length)
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":
@@ -323,6 +355,8 @@ class Steps:
 
         Raises InputError when every frame of them is missing.
         """
+        if self.frontend.normalise == "none":
+            return Statistics.unit(self.features)
         try:
             return Statistics.of(self.raw(i) for i in range(len(self)))
         except ValueError:
@@ -346,7 +380,9 @@ class Steps:
         for i in indices:
             seeds.append(row_seed(seed, self.utterances[i].id))
             rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
-            start = int(rng.integers(length - most + 1)) if most and length > most else 0
+            # A cut leaves the states where they were.
+            grid = self.clock[0]
+            start = int(rng.integers((length - most) // grid + 1)) * grid if most and length > most else 0
             end = min(length, start + most) if most else length
             time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch) if self.stretch else (1.0, 1.0)
             x, ok = self.window(i, start, end, (time, features))
@@ -361,13 +397,13 @@ class Steps:
             _padded(flags),
             seeds,
             None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
-            {name: _padded(values) for name, values in tracks.items()},
+            {name: _padded(rows, -1 if rows[0].dtype == np.int64 else 0) for name, rows in tracks.items()},
         )
 
 
-def _padded(rows: Sequence[np.ndarray]) -> Tensor:
-    """(S, ...) arrays below each other, zeros (False) behind the shorter ones: (B, longest S, ...)."""
-    out = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), rows[0].dtype)
+def _padded(rows: Sequence[np.ndarray], fill: int = 0) -> Tensor:
+    """(S, ...) arrays below each other, `fill` (False) behind the shorter ones: (B, longest S, ...)."""
+    out = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), fill, rows[0].dtype)
     for k, row in enumerate(rows):
         out[k, : len(row)] = row
     return torch.from_numpy(out)

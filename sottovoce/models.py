@@ -5,19 +5,20 @@ weights and in nothing else.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sottovoce import heads, plugins, recipe, training
-from sottovoce.backbones import Hidden
+from sottovoce import encoders, heads, plugins, recipe, training
+from sottovoce.backbones import Hidden, clock_of
 from sottovoce.data import Statistics, Steps, sequential
 from sottovoce.errors import InputError
 from sottovoce.runs import Run
 from sottovoce.task import Task
+from sottovoce.track import Track
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,8 @@ def save_pretrained(
 def load_pretrained(run: Run) -> Pretrained:
     """Raises InputError when weights and config.json do not fit together."""
     plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
+    if "encoder" in run.config:
+        return Pretrained(encoders.backbone(run).eval(), Statistics.unit(run.config["features"]), plan, run)
     tensors = training.load_tensors(run.weights)
     statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
@@ -186,16 +189,42 @@ def load_recognised(run: Run) -> Recognised:
     return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run)
 
 
-def run_over(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 16000) -> np.ndarray:
+def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
     """`function(x, lengths) -> (B, ...)` over all utterances in order of their indices, as one array."""
     out: list[np.ndarray | None] = [None] * len(steps)
     with torch.inference_mode():
-        for rows in sequential(steps.lengths, batch_steps=batch_steps):
+        for rows in sequential(steps.lengths, batch_steps=steps.budget):
             batch = steps.batch(rows)
             values = function(batch.x.to(device), batch.lengths.to(device)).cpu().numpy()
             for place, value in zip(rows, values, strict=True):
                 out[place] = value
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
+
+
+def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
+    """(index, hidden states (S, H) of a layer with their clock) of every utterance, shortest first.
+
+    Args:
+        layer: 0 = the input projection, 1 = the first block.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    blocks = len(backbone.blocks)
+    if not 0 <= layer <= blocks:
+        raise InputError(
+            f"layer {layer}: not in this model. Found {blocks} blocks. Name one of 1 to {blocks}, or 0 for their input."
+        )
+    backbone.eval()
+    device = next(backbone.parameters()).device
+    clock = clock_of(backbone)
+    for rows in sequential(steps.lengths, batch_steps=steps.budget):
+        batch = steps.batch(rows)
+        with torch.inference_mode():
+            hidden = backbone(batch.x.to(device), batch.lengths.to(device))
+        found = hidden.layers[layer].cpu().numpy()
+        for k, (i, length) in enumerate(zip(rows, hidden.lengths.tolist(), strict=True)):
+            yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=found[k, :length])
 
 
 def embed(backbone: nn.Module, steps: Steps) -> np.ndarray:

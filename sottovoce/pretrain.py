@@ -6,7 +6,7 @@ Held-out loss is measured on the fold's dev people, or on every twentieth person
 that an objective needs beside its features, such as an intensity to mask by, come from `companions.py`.
 """
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +47,7 @@ def main(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
-    init: Annotated[str, typer.Option(help="run folder whose weights to go on from")] = "",
+    init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
     transductive: Annotated[
         bool,
         typer.Option("--transductive", help="allow a strength track whose model has heard test speakers (reported)"),
@@ -154,7 +154,8 @@ def pretrain(
     """
     import torch
 
-    from sottovoce import companions, models, recipe, training
+    from sottovoce import companions, encoders, models, recipe, training, units
+    from sottovoce.backbones import clock_of
     from sottovoce.data import Statistics, Steps
     from sottovoce.extract import track_store
 
@@ -165,21 +166,25 @@ def pretrain(
     heldout = [[u for u in part if u.id in store] for part, store in zip(heldout, stores, strict=True)]
     if not any(train):
         raise InputError(f"{', '.join(str(c.folder) for c in corpora)}: no training utterances for fold {fold!r}.")
-    earlier = models.load_pretrained(_one(init, fold)) if init else None
+    earlier = models.load_pretrained(_one(encoders.parts(init), fold)) if init else None
     if earlier:
         models.check_same_input(earlier, plan, stores[0].dim)  # before anything is written
+        plan = replace(plan, backbone=earlier.plan.backbone, backbone_config=earlier.plan.backbone_config)
     beside = companions.find(plan.objective_config, corpora, fold, transductive=transductive, jobs=jobs, quiet=quiet)
     known = companions.heard(beside)
     torch.manual_seed(plan.training.seed)
-    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, Statistics.unit(stores[0].dim), beside)
+    backbone = models.build_backbone(plan, plan.frontend.dim(stores[0].dim))
+    if earlier:
+        backbone.load_state_dict(earlier.backbone.state_dict())
+    unit, clock = Statistics.unit(stores[0].dim), clock_of(backbone)
+    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, unit, beside, clock)
     remarks = companions.check(plan.objective_config, steps, plan.training.crop)
     if both := sorted(known & runs.tested_people(corpora, fold)):
         remarks.insert(0, f"The intensity comes from a model that has heard test speakers: {', '.join(both[:4])}.")
-    backbone = models.build_backbone(plan, steps.dim)
-    if earlier:
-        backbone.load_state_dict(earlier.backbone.state_dict())
     widths = {name: plan.frontend.dim(found[0].dim) for name, (found, _) in beside.items()}
-    objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone, widths)
+    objective: Any = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone, widths)
+    if hasattr(objective, "set_prior"):
+        units.check(plan.objective_config.targets, steps, len(backbone.blocks), bool(init))
     identity = files.digest(
         {
             "settings": plan,
@@ -208,8 +213,16 @@ def pretrain(
     if not dry_run and runs.begin(folder, config):
         return folder
 
-    statistics = steps.statistics = earlier.statistics if earlier else steps.fit_statistics()
-    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics, beside)
+    statistics = earlier.statistics if earlier else steps.fit_statistics()
+    labels = None
+    if hasattr(objective, "set_prior"):
+        how = {"init": init, "transductive": transductive, "tracker": tracker, "jobs": jobs, "quiet": quiet}
+        labels = _units(plan, corpora, stores, train, heldout, fold, folder, earlier, dry_run=dry_run, **how)
+        objective.set_prior([torch.from_numpy(count) for count in labels.counts(steps.utterances)])
+        everybody = [a + b for a, b in zip(train, heldout, strict=True)]
+        beside["units"] = [labels.store(part) for part in everybody], "nearest"
+    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics, beside, clock)
+    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics, beside, clock)
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
         _estimate(objective, steps, plan, say)
@@ -256,7 +269,7 @@ def pretrain(
         "warnings": remarks + warnings(state.history),
         "masking": masking(plan, state.history, beside),
         "config": files.plain(plan),
-    }
+    } | ({"units": labels.summary(steps.utterances)} if labels else {})
     files.write_json(folder / "report.json", report)
     from sottovoce import report as pages
 
@@ -270,36 +283,82 @@ def pretrain(
     return folder
 
 
+def _units(
+    plan: "Recipe",
+    corpora: list[Corpus],
+    stores: list[Any],
+    train: list[list[Utterance]],
+    heldout: list[list[Utterance]],
+    fold: str,
+    folder: Path,
+    earlier: Any,
+    *,
+    dry_run: bool,
+    **how: Any,
+) -> Any:
+    """Labels of every utterance for the last of `objective.targets`, fitted on the training part.
+
+    The iterations before it are runs of their own in folder/iteration1, ...; what is done is not done again.
+
+    Args:
+        train, heldout: utterances of every corpus.
+        earlier: the model of `--init`, whose layers the first iteration may take its units from.
+    """
+    from sottovoce import models, training, units
+    from sottovoce.extract import track_store
+
+    *before, now = plan.objective_config.targets
+    source, sizes = units.parse(now)
+    everybody = [a + b for a, b in zip(train, heldout, strict=True)]
+    if dry_run:
+        return units.blank(sizes, stores, everybody)
+    identity = runs.Run.load(folder).config["identity"]
+    if (folder / "units.safetensors").exists():
+        return units.load(folder / "units.safetensors", identity)
+    if source == "mfcc":
+        made = [track_store(c, "mfcc", {"deltas": 2}, jobs=how["jobs"], quiet=how["quiet"]) for c in corpora]
+        frames = units.of_tracks(made, everybody)
+    else:
+        teacher = earlier
+        if before:
+            first = replace(plan, objective_config=replace(plan.objective_config, targets=tuple(before)))
+            pretrain(first, corpora, fold, folder / f"iteration{len(before)}", **how)
+            teacher = models.load_pretrained(runs.Run.load(folder / f"iteration{len(before)}"))
+        frames = units.of_layer(teacher, int(source), stores, everybody)
+    found = units.make(frames, train, everybody, sizes, plan.training.seed)
+    if training.first_process():
+        units.save(folder / "units.safetensors", found, identity)
+    return found
+
+
 def health(objective: Any, control: "Steps", seed: int) -> dict[str, float]:
-    """Held-out loss, the loss of guessing the mean, what the objective logs, and the rank of the representation.
+    """Held-out loss, the loss of guessing without looking, what the objective logs, and the representation's rank.
 
     The same masks every time, so that the curve moves only when the model does.
     """
     import torch
 
+    from sottovoce.backbones import clock_of
     from sottovoce.data import sequential
     from sottovoce.masking import RowRandom
 
-    device = next(objective.parameters()).device
-    total = weight = trivial = 0.0
-    means, logs = [], dict[str, list[float]]()
+    device, stride = next(objective.parameters()).device, clock_of(objective.backbone)[0]
+    sums: dict[str, float] = {}
+    means, weight = [], 0.0
     with torch.inference_mode():
-        for rows in sequential(control.lengths, batch_steps=16000):
-            batch = control.batch(rows, seed=seed, most=1500).to(device)
-            loss = objective(batch, RowRandom(batch.seeds))
-            total, weight = total + loss.total.item(), weight + loss.weight.item()
-            trivial += objective.trivial(batch, RowRandom(batch.seeds)).total.item()
-            for key, value in loss.logs.items():
-                logs.setdefault(f"heldout_{key}", []).append(value)
+        for rows in sequential(control.lengths, batch_steps=control.budget):
+            batch = control.batch(rows, seed=seed, most=1500 * stride).to(device)
+            loss, trivial = (f(batch, RowRandom(batch.seeds)) for f in (objective, objective.trivial))
+            count = loss.weight.item()
+            weight += count
+            for name, part in (("heldout", loss), ("trivial", trivial)):
+                sums[f"{name}_loss"] = sums.get(f"{name}_loss", 0.0) + part.total.item()
+                for key, value in part.logs.items():
+                    sums[f"{name}_{key}"] = sums.get(f"{name}_{key}", 0.0) + value * count
             hidden = objective.backbone(batch.x, batch.lengths)
             valid = hidden.valid[..., None]
             means.append((hidden.last * valid).sum(1) / valid.sum(1))
-    return {
-        "heldout_loss": total / max(weight, 1),
-        "trivial_loss": trivial / max(weight, 1),
-        **{key: sum(values) / len(values) for key, values in logs.items()},
-        "rank": effective_rank(torch.cat(means)),
-    }
+    return {key: value / max(weight, 1) for key, value in sums.items()} | {"rank": effective_rank(torch.cat(means))}
 
 
 def effective_rank(x: Any) -> float:
@@ -363,6 +422,8 @@ def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
 
 def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
     """Original, mask and reconstruction of a few held-out utterances, and what each masking rule would hide of them."""
+    if not hasattr(objective, "reconstruct"):
+        return []
     import torch
 
     from sottovoce.masking import RowRandom
@@ -433,6 +494,8 @@ def curves(history: list[dict[str, float]]) -> dict[str, Any]:
         "probe_step": steps("probe_ua"),
         "probe_ua": column("probe_ua"),
         "trivial_loss": column("trivial_loss")[-1] if column("trivial_loss") else None,
+        "accuracy": column("heldout_accuracy"),
+        "trivial_accuracy": column("trivial_accuracy")[-1] if column("trivial_accuracy") else None,
     }
 
 
@@ -481,9 +544,8 @@ def _heard(corpora: list[Corpus], fold: str, people: list[str]) -> str:
     return f"{len(people)} people; test speakers of {fold} are not among them"
 
 
-def _one(folder: str, fold: str) -> Any:
+def _one(found: list[runs.Run], fold: str) -> runs.Run:
     """The run to go on from: the one made for this fold, else the first."""
-    found = runs.parts(folder, "pretrain")
     return next((run for run in found if run.config["fold"] == fold), found[0])
 
 

@@ -311,10 +311,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Raises InputError when the file is missing, truncated or no safetensors."""
-    return _read(path)[0]
+    return read_tensors(path)[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -341,7 +341,7 @@ def _save(
 
 def _load(folder: Path, identity: str, model: nn.Module, optimiser: Any, averaged: dict[str, Tensor]) -> State:
     path = folder / "last.safetensors"
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path)
     if metadata.get("identity", "") != identity:
         raise InputError(
             f"{folder}: a run of another configuration is in this folder. Found {metadata.get('identity') or 'none'}, "

@@ -26,8 +26,9 @@ finetune strength
 companions
 prepare extract
 recipes/
-supervised probe
+supervised probe units
 models
+encoders
 recipe
 finetune_settings
 training
@@ -69,6 +70,7 @@ ROW = rows(PICTURE)
 NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
 NUMPY_ONLY += ["agreement", "attributes", "intensity", "phones", "clustering", "purity"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
+HEAVY |= {"transformers", "peft"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))
 MODULES.remove("__init__")  # imports nothing before it is asked to

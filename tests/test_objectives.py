@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_backbones import small
+from test_backbones import ON_STEPS, small
 from toys import ToyStore, murmurs, steps_of, waves
 
 from sottovoce import plugins
@@ -24,6 +24,7 @@ VARIANTS = [
         for more in ({"score": True}, {"target": "spectrogram", "rule": "ems_coverage"})
     ),
     *(("npc", EMS | more) for more in ({"hide": True, "rule": "ems_sampled"}, {"score": True})),
+    *(("masked_units", {"targets": ("mfcc:7+9",)} | more) for more in ({}, {"visible": 0.5, "combine": "mean"})),
 ]
 
 
@@ -32,9 +33,13 @@ def words(value):
 
 
 # Those that guess what they hid; `strength` is taught from labels and has tests of its own (test_strength.py).
-GUESSING = [n for n in plugins.names("objectives") if hasattr(plugins.load("objectives", n).Objective, "reconstruct")]
+GUESSING = [name for name in plugins.names("objectives") if name != "strength"]
 
 each_objective = pytest.mark.parametrize(("name", "more"), [(name, {}) for name in GUESSING] + VARIANTS, ids=words)
+
+each_reconstruction = pytest.mark.parametrize(
+    ("name", "more"), [(name, more) for name, more in each_objective.args[1] if name != "masked_units"], ids=words
+)
 
 
 def objective(name, backbone="", **more):
@@ -51,7 +56,12 @@ def loss_of(model, batch, seeds=None):
 
 def beside(store):
     """Every companion an objective may want."""
-    return {"intensity": (murmurs(store), "linear"), "target": (waves_like(store), "linear")}
+    units = ToyStore({k: np.stack([v.argmax(1), v.argmin(1)], 1) for k, v in store.items()})
+    return {
+        "intensity": (murmurs(store), "linear"),
+        "target": (waves_like(store), "linear"),
+        "units": (units, "nearest"),
+    }
 
 
 def waves_like(store):
@@ -89,7 +99,7 @@ def test_one_batch_is_learned_by_heart(name, more, steps):
     assert after < 0.5 * before
 
 
-@pytest.mark.parametrize("backbone", plugins.names("backbones"))
+@pytest.mark.parametrize("backbone", ON_STEPS)
 @pytest.mark.parametrize("name", GUESSING)
 def test_every_backbone_learns_by_every_objective(name, backbone, steps):
     if name == "npc" != backbone:  # a backbone that sees the frame has nothing to predict
@@ -139,7 +149,7 @@ def test_what_stands_in_missing_and_padded_frames_is_never_scored(name, more):
     torch.testing.assert_close(clean.total, dirty.total)
 
 
-@each_objective
+@each_reconstruction
 def test_trivial_is_the_loss_of_guessing_the_mean_on_the_same_mask(name, more, steps):
     model, batch = objective(name, **more).eval(), steps.batch(range(6))
     for p in model.predict[-1].parameters():
@@ -174,7 +184,7 @@ def test_a_batch_without_anything_to_score_costs_nothing(name, more):
     assert (loss.weight.item(), loss.value.item()) == (0, 0)
 
 
-@each_objective
+@each_reconstruction
 def test_a_picture_is_the_target_with_the_guess_in_it(name, more, steps):
     model, batch = objective(name, **more).eval(), steps.batch(range(6))
     shown, hidden = model.reconstruct(batch, RowRandom(batch.seeds))

@@ -1,8 +1,12 @@
-"""One file, one backbone: `Config`, and `Backbone(config, features)` whose forward returns `Hidden`."""
+"""One file, one backbone: `Config`, and `Backbone(config, features)` whose forward returns `Hidden`.
+
+A backbone that makes fewer states than it gets steps says so: each of its states describes `window` steps, and the
+next one begins `stride` steps later. Both are 1 where it does not say.
+"""
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass
@@ -27,3 +31,8 @@ def valid_steps(lengths: Tensor, steps: int) -> Tensor:
     import torch
 
     return torch.arange(steps, device=lengths.device)[None] < lengths[:, None]
+
+
+def clock_of(backbone: nn.Module) -> tuple[int, int]:
+    """(stride, window) of the hidden states, in steps."""
+    return getattr(backbone, "stride", 1), getattr(backbone, "window", 1)

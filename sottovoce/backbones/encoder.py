@@ -1,0 +1,228 @@
+"""HuBERT, WavLM, wav2vec 2.0 and data2vec-audio: a waveform through convolutions, then a Transformer.
+
+arXiv:2106.07447, arXiv:2110.13900, arXiv:2006.11477, arXiv:2202.03555. Sizes "base" and "large" are theirs, "small"
+and "tiny" ours. The layers are those of the `transformers` library, so that every checkpoint of these families fits;
+the way through them is ours, because there padding changes the result: the first convolution is normalised over time,
+padding included. Here it is normalised over each row's own length, and so is the waveform where a checkpoint wants
+that. Departures: no layer drop; one dropout rate for hidden states and activations; where blocks normalise their input
+("large"), the last state is the normalised one.
+
+B utterances, N samples at 16 kHz, S states at 50 Hz, C channels of the last convolution, H width.
+"""
+
+import math
+from dataclasses import dataclass, field
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.errors import InputError
+
+FAMILIES = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")  # `model_type` in the library's words
+
+
+def _size(width: int, layers: int, heads: int, channels: int, **more: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "conv_dim": (channels,) * 7,
+    } | more
+
+
+SIZES = {
+    "tiny": _size(32, 2, 2, 16),  # 0.03 M parameters
+    "small": _size(256, 4, 4, 128),  # 4 M; with 512 channels it would cost four times as much
+    "base": _size(768, 12, 12, 512),  # 95 M
+    "large": _size(1024, 24, 16, 512, feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True),  # 317 M
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    family: str = "hubert"  # or "wavlm", "wav2vec2", "data2vec-audio"
+    size: str = "small"  # "tiny", "small", "base" or "large"
+    # What differs from that size, in the words of the library's configuration; of a checkpoint, all that counts.
+    architecture: dict[str, int | float | bool | tuple[int, ...] | str] = field(default_factory=dict)
+    normalise: bool = False  # every waveform to mean 0 and deviation 1 first
+    dropout: float = 0.1  # of hidden states and activations
+    attention_dropout: float = 0.0  # costs more than the attention on a CPU
+    checkpointing: bool = False  # blocks are computed again in the backward pass: less memory, a third more time
+
+    def __post_init__(self) -> None:
+        for name, allowed in [("family", FAMILIES), ("size", tuple(SIZES))]:
+            if getattr(self, name) not in allowed:
+                raise InputError(f"backbone.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
+
+    def resolved(self) -> Any:
+        """The library's configuration. Raises InputError when transformers is missing or refuses a value."""
+        auto = library().AutoConfig
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()}
+        dropouts = {"hidden_dropout": self.dropout, "activation_dropout": self.dropout}
+        others = {"attention_dropout": self.attention_dropout, "feat_proj_dropout": 0.0, "mask_time_prob": 0.05}
+        try:
+            return auto.for_model(self.family, **(SIZES[self.size] | fields | dropouts | others))
+        except Exception as error:  # the library validates with exceptions of several kinds
+            raise InputError(f"backbone.architecture: {' '.join(str(error).split())}") from None
+
+
+def library() -> Any:
+    """The `transformers` package. Raises InputError when it is not installed."""
+    try:
+        import transformers
+    except ImportError:
+        raise InputError(
+            "backbone encoder: needs the transformers library. Found none. Install it: pip install 'sottovoce[hf]'."
+        ) from None
+    return transformers
+
+
+class Backbone(nn.Module):
+    """forward(x (B, N, 1), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H).
+
+    Args:
+        features: of a step; a waveform has one.
+        model: the library's, with weights; None makes random ones.
+
+    Raises:
+        InputError: other features than a waveform's, transformers is missing, or an architecture it refuses.
+    """
+
+    def __init__(self, config: Config, features: int, model: Any = None):
+        super().__init__()
+        if features != 1:
+            raise InputError(
+                f"backbone encoder: reads a waveform, one value a sample. Found {features} features. Use --track wave."
+            )
+        if model is None:
+            model = library().AutoModel.from_config(config.resolved())
+        c, encoder = model.config, model.encoder
+        self.config, self.features, self.dim = config, features, c.hidden_size
+        self.kernels, self.strides = tuple(c.conv_kernel), tuple(c.conv_stride)
+        self.front, self.project = model.feature_extractor.conv_layers, model.feature_projection
+        # Learned stand-in for what is hidden; a checkpoint brings its own.
+        self.mask_vector = model.masked_spec_embed
+        self.positions, self.drop, self.blocks = encoder.pos_conv_embed, encoder.dropout, encoder.layers
+        stable = type(encoder).__name__.endswith("StableLayerNorm")  # blocks normalise their input, not their output
+        self.norm_first = None if stable else encoder.layer_norm
+        self.norm = encoder.layer_norm if stable else None
+        for block in self.blocks:
+            if hasattr(block.attention, "gru_rel_pos_linear"):  # WavLM's
+                block.attention.torch_multi_head_self_attention = MethodType(_attend, block.attention)
+            else:
+                c._attn_implementation = "sdpa"
+
+    @property
+    def stride(self) -> int:
+        """Samples from one state to the next: 320, 20 ms."""
+        return math.prod(self.strides)
+
+    @property
+    def window(self) -> int:
+        """Samples a local feature hears: 400, 25 ms."""
+        return 1 + sum((k - 1) * math.prod(self.strides[:i]) for i, k in enumerate(self.kernels))
+
+    def forward(self, x: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None) -> Hidden:
+        """`mask` and `columns` as in `contextualise`."""
+        return self.contextualise(*self.convolve(x, lengths), mask, columns)
+
+    def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waveforms (B, N, 1) -> local features (B, S, C), zero after their lengths (B,)."""
+        wave = x[..., 0]
+        inside = valid_steps(lengths, wave.shape[1])
+        wave = wave.masked_fill(~inside, 0.0)
+        if self.config.normalise:
+            wave = (wave - wave.sum(1, keepdim=True) / lengths[:, None]).masked_fill(~inside, 0.0)
+            wave = wave / (wave.square().sum(1, keepdim=True) / lengths[:, None] + 1e-7).sqrt()  # as in the library
+        # Shorter ones than a window are filled up with zeros and make one state.
+        h = nn.functional.pad(wave, (0, max(self.window - wave.shape[1], 0)))[:, None]  # (B, 1, N)
+        n = lengths.clamp(min=self.window)
+        for layer, kernel, stride in zip(self.front, self.kernels, self.strides, strict=True):
+            h, n = layer.conv(h), (n - kernel) // stride + 1
+            norm = getattr(layer, "layer_norm", None)
+            if isinstance(norm, nn.GroupNorm):
+                h = _normalise_rows(norm, h, n)
+            elif norm is not None:
+                h = norm(h.transpose(1, 2)).transpose(1, 2)
+            h = layer.activation(h)
+        h = h.transpose(1, 2)
+        return h.masked_fill(~valid_steps(n, h.shape[1])[..., None], 0.0), n
+
+    def contextualise(
+        self, local: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None
+    ) -> Hidden:
+        """Local features (B, S, C) -> Hidden.
+
+        Args:
+            mask: (B, S) bool, True = hidden from the blocks behind the mask vector.
+            columns: (B, H) bool, True = this feature is 0 throughout the utterance.
+        """
+        h = self.project(local)
+        h = h[0] if isinstance(h, tuple) else h  # HuBERT's projection returns one tensor, the others' two
+        if mask is not None:
+            h = torch.where(mask[..., None], self.mask_vector.to(h), h)
+        if columns is not None:
+            h = h.masked_fill(columns[:, None], 0.0)
+        valid = valid_steps(lengths, h.shape[1])
+        h = h.masked_fill(~valid[..., None], 0.0)
+        h = h + self._place(h, valid)
+        h = self.drop(h if self.norm_first is None else self.norm_first(h))
+        # A full batch needs no mask, and attention without one is faster.
+        more: dict[str, Any] = {"attention_mask": None if bool(valid.all()) else valid[:, None, None, :]}
+        if hasattr(self.blocks[0].attention, "compute_bias"):  # WavLM: where one state lies from another
+            bias = self.blocks[0].attention.compute_bias(h.shape[1], h.shape[1])  # (heads, S, S)
+            more["position_bias"] = bias.repeat(len(h), 1, 1)
+        layers = [h]
+        for block in self.blocks:
+            if self.config.checkpointing and self.training and torch.is_grad_enabled():
+                out = checkpoint(block, layers[-1], use_reentrant=False, **more)
+            else:
+                out = block(layers[-1], **more)
+            layers.append(out[0] if isinstance(out, tuple) else out)
+        if self.norm is not None:
+            layers[-1] = self.norm(layers[-1])
+        return Hidden(layers, lengths)
+
+    def _place(self, h: Tensor, valid: Tensor) -> Tensor:
+        """Convolutional positions (B, S, H); padding stays zero between the layers of data2vec's."""
+        if not hasattr(self.positions, "layers"):
+            return self.positions(h)
+        h, outside = h.transpose(1, 2), ~valid[:, None]
+        for layer in self.positions.layers:
+            h = layer(h).masked_fill(outside, 0.0)
+        return h.transpose(1, 2)
+
+
+def _normalise_rows(norm: nn.GroupNorm, h: Tensor, lengths: Tensor) -> Tensor:
+    """Group norm (B, C, T) of every row over its own length; what is after it becomes 0."""
+    frames = h.shape[2]
+    if bool((lengths == frames).all()):
+        return norm(h)
+    rows = [norm(row[None, :, :n]) for row, n in zip(h, lengths.tolist(), strict=True)]
+    return torch.cat([nn.functional.pad(row, (0, frames - row.shape[2])) for row in rows])
+
+
+def _attend(self: Any, hidden: Tensor, mask: Tensor | None, bias: Tensor) -> tuple[Tensor, None]:
+    """WavLM's attention by PyTorch's fused one: faster, and its projections can be adapted (LoRA).
+
+    Args:
+        hidden: (B, S, H).
+        mask: (B, 1, 1, S) bool, True = may be attended to.
+        bias: (B * heads, S, S), added to the scores.
+    """
+    batch, steps, width = hidden.shape
+    bias = bias.view(batch, self.num_heads, steps, steps)
+    if mask is not None:
+        bias = bias.masked_fill(~mask, -torch.inf)
+    q, k, v = (
+        project(hidden).view(batch, steps, self.num_heads, -1).transpose(1, 2)
+        for project in (self.q_proj, self.k_proj, self.v_proj)
+    )
+    drop = self.dropout if self.training else 0.0
+    mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q), dropout_p=drop)
+    return self.out_proj(mixed.transpose(1, 2).reshape(batch, steps, width)), None

@@ -1,0 +1,160 @@
+"""Masked units: say which cluster hidden stretches of speech belong to, from what is left.
+
+HuBERT (arXiv:2106.07447); settings and losses were read in fairseq (`hubert_base_librispeech.yaml`, `hubert.py`,
+`hubert_criterion.py`): a learned vector stands for what is hidden, states are projected and compared with a vector for
+every unit by their cosine, several label sets have a projection each. Departures: spans do not overlap, so that `ratio`
+is kept; vectors of units begin normally distributed, not all positive; gradients into the convolutions are not scaled
+down (AdamW would scale them up again). Where a backbone has no convolutions, steps of its input are hidden, as in
+MelHuBERT (arXiv:2211.09944).
+
+B utterances, S states, H width, L label sets, K units of a set, P projected, M states that count.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sottovoce import masking
+from sottovoce.data import Batch
+from sottovoce.errors import InputError
+from sottovoce.objectives import Loss
+
+
+@dataclass(frozen=True)
+class Config:
+    # Where the units of every iteration come from, and how many: k-means of MFCC, then of a layer of the model before
+    # (with --init, of the first model too). Several label sets at once: "10:64+512+4096".
+    targets: tuple[str, ...] = ("mfcc:100", "6:500")
+    ratio: float = 0.57  # share of states hidden: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
+    span: int = 10  # states per span, 200 ms
+    project: int = 256  # P
+    temperature: float = 0.1  # cosines are divided by it
+    combine: str = "sum"  # losses of several label sets: "sum" or "mean"
+    visible: float = 0.0  # weight of the states that are not hidden
+    penalty: float = 10.0  # of the mean square of the local features
+
+    @property
+    def needs(self) -> dict[str, tuple[str, str]]:
+        """No track: units are made for a run, see `sottovoce.units`."""
+        return {}
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise InputError("objective.targets: an iteration at least. Found none. Use e.g. mfcc:100,6:500.")
+        for target in self.targets:
+            parse(target)
+        if not 0 <= self.ratio < 1:
+            raise InputError(f"objective.ratio: share of states hidden, 0 <= ratio < 1. Found {self.ratio}.")
+        if self.ratio == 0 and self.visible == 0:
+            raise InputError("objective.ratio: 0 hides nothing. Found objective.visible=0 too, so nothing would count.")
+        if self.span < 1:
+            raise InputError(f"objective.span: states, 1 or more. Found {self.span}.")
+        if self.combine not in ("sum", "mean"):
+            raise InputError(f"objective.combine: 'sum' or 'mean'. Found {self.combine!r}.")
+
+
+def parse(target: str) -> tuple[str, tuple[int, ...]]:
+    """Where units come from ("mfcc" or the number of a layer) and the sizes of the label sets.
+
+    >>> parse("6:64+512")
+    ('6', (64, 512))
+    """
+    source, _, sizes = target.partition(":")
+    counts = [int(k) for k in sizes.split("+") if k.isdecimal() and int(k) > 1]
+    if (source != "mfcc" and not source.isdecimal()) or not counts or len(counts) != len(sizes.split("+")):
+        raise InputError(
+            f"objective.targets: {target!r} is not SOURCE:UNITS. Found no mfcc or layer, or no number above 1. "
+            "Use e.g. mfcc:100 or 6:64+512."
+        )
+    return source, tuple(counts)
+
+
+class Objective(nn.Module):
+    """forward(batch, rng) -> Loss; logs the share of hidden states that are right, `accuracy`.
+
+    Reads `batch.tracks["units"]` (B, S, L): whole numbers, -1 = unknown.
+    """
+
+    def __init__(self, config: Config, backbone: nn.Module, widths: Mapping[str, int] | None = None):
+        super().__init__()
+        self.config, self.backbone = config, backbone
+        self.sets = parse(config.targets[-1])[1]
+        self.project = nn.ModuleList(nn.Linear(backbone.dim, config.project) for _ in self.sets)
+        self.units = nn.ParameterList(torch.randn(k, config.project) for k in self.sets)
+        self.register_buffer("prior", torch.full((sum(self.sets),), 1.0))  # chances of all label sets' units
+        self.whole = hasattr(backbone, "convolve")  # its mask vector stands behind the convolutions
+        self.hidden_step = None if self.whole else nn.Parameter(torch.zeros(backbone.features))
+
+    def set_prior(self, counts: list[Tensor]) -> None:
+        """How often every unit occurs in the training part, (K,) a label set: what `trivial` guesses by."""
+        self.prior.copy_(torch.cat([(count + 1) / (count + 1).sum() for count in counts]))
+
+    def encode(self, batch: Batch, rng: masking.RowRandom) -> tuple[Any, Tensor, Tensor]:
+        """Hidden, mask (B, S) of the hidden ones, mean square (B,) of what the convolutions made of each row."""
+        x, lengths, penalty = batch.x, batch.lengths, batch.x.new_zeros(len(batch.x))
+        if not self.whole:
+            assert self.hidden_step is not None
+            mask = self.mask(lengths, rng).to(x.device)
+            return self.backbone(torch.where(mask[..., None], self.hidden_step, x), lengths), mask, penalty
+        local, lengths = self.backbone.convolve(x, lengths)
+        mask = self.mask(lengths, rng).to(x.device)
+        penalty = local.float().square().sum((1, 2)) / (lengths * local.shape[2])
+        return self.backbone.contextualise(local, lengths, mask), mask, penalty
+
+    def mask(self, lengths: Tensor, rng: masking.RowRandom) -> Tensor:
+        """(B, S) bool, True = hidden."""
+        if not self.config.ratio:
+            return torch.zeros(len(lengths), int(lengths.max()), dtype=torch.bool)
+        return masking.span_mask(lengths, rng, ratio=self.config.ratio, span=self.config.span)
+
+    def weights(self, batch: Batch, mask: Tensor) -> Tensor:
+        """(B, S) how much every state counts: hidden ones 1, others `visible`, unknown and missing ones 0."""
+        known = (batch.tracks["units"] >= 0).all(-1)
+        if not self.whole:
+            known = known & batch.scored
+        return torch.where(mask, 1.0, self.config.visible) * known
+
+    def forward(self, batch: Batch, rng: masking.RowRandom) -> Loss:
+        hidden, mask, penalty = self.encode(batch, rng)
+        weights = self.weights(batch, mask)
+        counts = weights > 0
+        states, wanted, weight = hidden.last[counts], batch.tracks["units"][counts], weights[counts]  # (M, ...)
+        guesses = [self.guess(states, k) for k in range(len(self.sets))]
+        losses = [nn.functional.cross_entropy(g.float(), wanted[:, k], reduction="none") for k, g in enumerate(guesses)]
+        right = torch.stack([g.argmax(1) == wanted[:, k] for k, g in enumerate(guesses)])  # (L, M)
+        total = (self.together(losses) * weight).sum()
+        if self.training:  # held out, the loss is that of the units alone, as `trivial` is
+            total = total + self.config.penalty * (penalty * weights.sum(1)).sum()
+        share = mask.sum() / hidden.valid.sum()
+        return Loss(total, weights.sum(), {"coverage": float(share)} | self.accuracy(right, mask[counts]))
+
+    def guess(self, states: Tensor, k: int) -> Tensor:
+        """States (M, H) -> scores (M, K) of the units of label set k."""
+        projected = nn.functional.normalize(self.project[k](states), dim=-1)
+        return projected @ nn.functional.normalize(self.units[k], dim=-1).T / self.config.temperature
+
+    def together(self, losses: list[Tensor]) -> Tensor:
+        summed = torch.stack(losses).sum(0)
+        return summed / len(losses) if self.config.combine == "mean" else summed
+
+    def accuracy(self, right: Tensor, hidden: Tensor) -> dict[str, float]:
+        """Mean over label sets of the share of hidden states that are right: (L, M), (M,)."""
+        return {"accuracy": float(right[:, hidden].float().mean())} if hidden.any() else {}
+
+    def trivial(self, batch: Batch, rng: masking.RowRandom) -> Loss:
+        """Loss and accuracy of guessing by how often units occur, on the same states."""
+        lengths = batch.lengths
+        if self.whole:
+            stride, window = self.backbone.stride, self.backbone.window
+            lengths = ((lengths - window) // stride + 1).clamp(min=1)
+        mask = self.mask(lengths, rng).to(batch.x.device)
+        weights = self.weights(batch, mask)
+        counts = weights > 0
+        wanted = batch.tracks["units"][counts]
+        priors = self.prior.split(self.sets)
+        losses = [-prior.log()[wanted[:, k]] for k, prior in enumerate(priors)]
+        right = torch.stack([prior.argmax() == wanted[:, k] for k, prior in enumerate(priors)])
+        return Loss((self.together(losses) * weights[counts]).sum(), weights.sum(), self.accuracy(right, mask[counts]))
