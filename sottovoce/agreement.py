@@ -148,11 +148,11 @@ def agree(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a report says about agreement, over tested people, or over dev where nobody is tested.
 
     Returns:
-        {"part", "intensity", "neutral", "follows_energy", "moves"}: for both questions {"n", "speakers", "scores":
-        {score: {"auc", "spearman"}} with intervals, "ahead" of energy likewise (paired), "by_emotion": {emotion:
-        {score: auc or, for numbers, spearman}}}, None where there is nothing to compare. Then how closely frames of strength follow those of energy (the
-        correlation within an utterance) and how far they move (their deviation): median of the utterances, and as
-        "low" and "high" the 10th and 90th percentile.
+        {"part", "intensity", "neutral", "follows_energy", "moves"}. Each question is None where there is nothing to
+        compare, else {"n", "speakers", "scores": {score: {"auc", "spearman"}} with intervals, "ahead" of energy
+        likewise (paired), "key", "by_emotion": {emotion: {score: auc or, for numbers, spearman}}}. The other two say
+        how closely frames of strength follow those of energy (correlation within an utterance) and how far they move
+        (deviation): median of the utterances, and as "low" and "high" the 10th and 90th percentile.
     """
     part = "test" if any(row["part"] == "test" for row in rows) else "heldout"
     mine = [row for row in rows if row["part"] == part]
