@@ -23,6 +23,7 @@ from sottovoce.errors import InputError
 KEYS = ("spearman", "auc")
 REPLICATES = 1000
 SCORES = ("rank", "strength", "energy")  # columns that are compared; `rank` stands for `rank_<emotion>`
+TRIVIAL = "energy"  # what the others have to beat
 
 
 def agreement(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
@@ -90,22 +91,55 @@ def agreement_intervals(
     Returns:
         "spearman", "auc" -> {"value", "low", "high"}; bounds None with fewer than two speakers.
     """
+    return _bounds(_replicates(score, label, clusters, strata, n, seed), len(set(clusters)))
+
+
+def agreement_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    label: np.ndarray,
+    clusters: Sequence[str],
+    *,
+    strata: Sequence[str] | None = None,
+    n: int = REPLICATES,
+    seed: int = 0,
+) -> dict[str, dict[str, float | None]]:
+    """How much better score `a` agrees than score `b`, on the same resampled speakers; arguments as above.
+
+    Returns:
+        "spearman", "auc" -> {"value", "low", "high", "p"}; p is two-sided, None with fewer than two speakers.
+    """
+    ours, theirs = (_replicates(score, label, clusters, strata, n, seed) for score in (a, b))
+    apart = {key: ours[key] - theirs[key] for key in KEYS}
+    many = len(set(clusters))
+    found = _bounds(apart, many)
+    for key, values in apart.items():
+        found[key]["p"] = statistics.p_value(values[1:], many) if np.isfinite(values[0]) else None
+    return found
+
+
+def _replicates(
+    score: np.ndarray, label: np.ndarray, clusters: Sequence[str], strata: Sequence[str] | None, n: int, seed: int
+) -> dict[str, np.ndarray]:
+    """(1 + R,) of every key: the agreement itself, then with speakers drawn anew; R = 0 for a single speaker."""
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
     names = np.asarray(strata if strata is not None else [""] * len(score))
-    groups = [np.flatnonzero(names == name) for name in np.unique(names)]
-    many = len(set(clusters))
     weights = np.ones((1, len(score)))
-    if many > 1:
+    if len(set(clusters)) > 1:
         weights = np.concatenate([weights, statistics.cluster_weights(clusters, n, seed)])
+    groups = [np.flatnonzero(names == name) for name in np.unique(names)]
     parts = [_weighted(score[g], label[g], weights[:, g]) for g in groups]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing defined is NaN
+        return {key: np.nanmean(np.stack([part[key] for part in parts]), axis=0) for key in KEYS}
+
+
+def _bounds(replicates: Mapping[str, np.ndarray], clusters: int) -> dict[str, dict[str, float | None]]:
     found: dict[str, dict[str, float | None]] = {}
-    for key in KEYS:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing defined is NaN
-            values = np.nanmean(np.stack([part[key] for part in parts]), axis=0)  # (1 + R,)
+    for key, values in replicates.items():
         low = high = None
         if np.isfinite(values[1:]).any():
-            low, high = (float(bound) for bound in statistics.bounds(values[1:], clusters=many))
+            low, high = (float(bound) for bound in statistics.bounds(values[1:], clusters=clusters))
         found[key] = {"value": float(values[0]), "low": low, "high": high}
     return found
 
@@ -114,11 +148,11 @@ def agree(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a report says about agreement, over tested people, or over dev where nobody is tested.
 
     Returns:
-        {"part", "intensity", "neutral", "follows_energy", "moves"}: for both questions {"n", "speakers", "scores":
-        {score: {"auc", "spearman"}} with intervals, "by_emotion": {emotion: {score: auc or, for numbers, spearman}}},
-        None where there is nothing to compare. Then how closely frames of strength follow those of energy (the
-        correlation within an utterance) and how far they move (their deviation): median of the utterances, and as
-        "low" and "high" the 10th and 90th percentile.
+        {"part", "intensity", "neutral", "follows_energy", "moves"}. Each question is None where there is nothing to
+        compare, else {"n", "speakers", "scores": {score: {"auc", "spearman"}} with intervals, "ahead" of energy
+        likewise (paired), "key", "by_emotion": {emotion: {score: auc or, for numbers, spearman}}}. The other two say
+        how closely frames of strength follow those of energy (correlation within an utterance) and how far they move
+        (deviation): median of the utterances, and as "low" and "high" the 10th and 90th percentile.
     """
     part = "test" if any(row["part"] == "test" for row in rows) else "heldout"
     mine = [row for row in rows if row["part"] == part]
@@ -146,18 +180,26 @@ def _question(asked: Sequence[tuple[str, Mapping[str, Any], float]]) -> dict[str
     people = [row["person"] for _, row, _ in asked]
     key = "auc" if len(set(label.tolist())) == 2 else "spearman"
     scores: dict[str, Any] = {}
+    columns: dict[str, np.ndarray] = {}
     by_emotion: dict[str, dict[str, float]] = {emotion: {} for emotion in emotions}
     for name in SCORES:
         column = [row.get(f"rank_{emotion}" if name == "rank" else name) for emotion, row, _ in asked]
         if any(value is None for value in column):
             continue
-        score = np.array(column, dtype=np.float64)
+        score = columns[name] = np.array(column, dtype=np.float64)
         scores[name] = agreement_intervals(score, label, people, strata=emotions)
         for emotion in by_emotion:
             own = np.array(emotions) == emotion
             by_emotion[emotion][name] = agreement(score[own], label[own])[key]
-    rows = {id(row) for _, row, _ in asked}
-    return {"n": len(rows), "speakers": len(set(people)), "scores": scores, "key": key, "by_emotion": by_emotion}
+    ahead = {
+        name: agreement_difference(columns[name], columns[TRIVIAL], label, people, strata=emotions)
+        for name in columns
+        if name != TRIVIAL and TRIVIAL in columns
+    }
+    n = len({id(row) for _, row, _ in asked})
+    return {
+        "n": n, "speakers": len(set(people)), "scores": scores, "ahead": ahead, "key": key, "by_emotion": by_emotion
+    }  # fmt: skip
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -469,7 +469,7 @@ def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> 
     keys = [k for k in ("auc", "spearman") if any(math.isfinite(number_of(entry.get(k))) for entry in scores.values())]
     rows = [(SCORE_NAMES[s], entry, ACCENT if s == "strength" else PLAIN) for s, entry in scores.items()]
     facts = f"n = {number(found.get('n'))} utterances, {number(found.get('speakers'))} speakers"
-    picture = _dots(
+    picture = keys and _dots(
         rows, [(k, _agreed(k)) for k in keys], f"agreement-{name}",
         f"Within each emotion, then averaged; {meaning}. {INTERVAL}; dashed: no better than chance. {facts}.",
         f"{title}: " + ", ".join(f"{label} {number(number_of(entry.get(key)))}" for label, entry, _ in rows),
@@ -478,7 +478,12 @@ def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> 
     table = [[emotion, *(number(values.get(s), fixed=True) for s in scores)]
              for emotion, values in (found.get("by_emotion") or {}).items()]  # fmt: skip
     grid = page.table([_agreed(key), *(SCORE_NAMES[s] for s in scores)], table, label=f"{title}, by emotion")
-    return page.section(title, picture, page.folded("emotion by emotion", grid))
+    ahead = [
+        tag("p", f"{SCORE_NAMES[s]} − energy, on the same speakers: {_agreed(key)} ", score(entry.get(key)),
+            f", p {_chance(entry.get(key) or {})}.")
+        for s, entry in (found.get("ahead") or {}).items()
+    ]  # fmt: skip
+    return page.section(title, ahead, picture, page.folded("emotion by emotion", grid))
 
 
 # --- label ----------------------------------------------------------------------------------------------------------

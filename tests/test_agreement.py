@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sottovoce.agreement import _weighted, agree, agreement, agreement_intervals, read_rows, write_rows
+from sottovoce.agreement import (
+    _weighted,
+    agree,
+    agreement,
+    agreement_difference,
+    agreement_intervals,
+    read_rows,
+    write_rows,
+)
 from sottovoce.errors import InputError
 
 FELT = ("angry", "sad", "fear")
@@ -56,6 +64,22 @@ def test_intervals_come_from_speakers_not_from_utterances():
     assert alone["auc"]["low"] is None
 
 
+def test_a_difference_is_paired():
+    """Two scores that err together: each interval is wide, that of the difference is not."""
+    rng = np.random.default_rng(5)
+    label, people = np.tile([0.0, 1.0], 120), [f"s{k // 24}" for k in range(240)]
+    luck = np.repeat(rng.normal(0, 2, 10), 24) * label  # some speakers act, others do not
+    a = luck + rng.normal(0, 1, 240)
+    b = a + rng.normal(0, 0.05, 240)
+    apart = agreement_difference(a, b, label, people)["auc"]
+    alone = agreement_intervals(a, label, people)["auc"]
+    assert apart["value"] == pytest.approx(agreement(a, label)["auc"] - agreement(b, label)["auc"])
+    assert apart["high"] - apart["low"] < 0.2 * (alone["high"] - alone["low"])
+    assert agreement_difference(label, a, label, people)["auc"]["p"] < 0.05
+    assert agreement_difference(a, a, label, people)["auc"]["p"] == 1
+    assert agreement_difference(a, b, label, ["s"] * 240)["auc"]["p"] is None
+
+
 # ---------------------------------------------------------------------------------------------- tables
 
 
@@ -86,6 +110,7 @@ def test_a_report_tells_ranks_that_know_from_energy_that_does_not():
     assert (intensity["n"], intensity["speakers"], neutral["n"]) == (90, 6, 120)
     assert intensity["scores"]["rank"]["auc"]["value"] > 0.95
     assert intensity["scores"]["energy"]["auc"]["value"] == pytest.approx(0.5, abs=0.15)  # though angry is loud
+    assert intensity["ahead"]["rank"]["auc"]["low"] > 0.2
     assert neutral["scores"]["rank"]["auc"]["value"] > 0.95
     assert neutral["by_emotion"]["angry"]["energy"] > 0.95
     assert neutral["by_emotion"]["sad"]["energy"] < 0.7
