@@ -384,11 +384,8 @@ def hidden_spans(panel: Mapping[str, Any], *, width: int) -> Any:
         below.annotate(
             said, (1, k), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center"
         )
-        if name == own:
-            curve.fill_between(
-                np.arange(len(mask)) / rate, 0, 1, where=mask, transform=curve.get_xaxis_transform(), step="post",
-                color=colour, alpha=0.18, linewidth=0,
-            )  # fmt: skip
+        for start, length in spans if name == own else ():
+            curve.axvspan(start, start + length, color=colour, alpha=0.18, linewidth=0)
     below.set_yticks(range(len(rules)), [name if name != own else f"{name} *" for name in rules])
     below.tick_params(axis="y", labelcolor=INK)
     below.set_ylim(len(rules) - 0.5, -0.5)

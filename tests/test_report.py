@@ -63,8 +63,10 @@ def pretrain_report():
         for start in rng.choice(300, 9, replace=False):
             mask[start : start + 14] = True
         y = np.where(mask[:, None], 0.75 * x + 0.1 * rng.standard_normal(x.shape), x)
+        rules = {"random": mask, "ems_coverage": np.roll(mask, 20), "ems_released": np.zeros(320, dtype=bool)}
         panels.append(
             {"id": f"Actor_0{k + 1}/03-01-05", "rate_hz": 100.0, "original": x, "masked": mask, "reconstructed": y}
+            | {"intensity": np.sin(t[:, 0] / 20), "rules": rules}
         )
     return {
         **{"title": "masked_timesteps on ravdess, librispeech", "objective": "masked_timesteps"},
@@ -78,7 +80,12 @@ def pretrain_report():
             **{"step": step, "loss": loss, "heldout_step": held, "heldout_loss": 0.44 + 0.4 * np.exp(-held / 2500)},
             **{"coverage": 0.4 + 0.01 * rng.standard_normal(len(step)), "trivial_loss": 0.81},
             **{"rank": 20 + 40 * (1 - np.exp(-held / 3000)), "probe_step": held[::4]},
+            **{"hidden_step": held, "hidden_intensity": 0.6 + held / 1e5, "visible_intensity": 0.5 - held / 1e5},
             "probe_ua": 0.3 + 0.25 * (1 - np.exp(-held[::4] / 4000)),
+        },
+        "masking": {
+            **{"rule": "ems_coverage", "ratio": 0.4, "span": 14, "intensity": "strength", "coverage": 0.397},
+            **{"hidden_intensity": 0.72, "visible_intensity": 0.38},
         },
         **{
             "panels": panels,
@@ -403,6 +410,23 @@ def replace(value, change):
     if isinstance(value, (list, tuple)):
         return [replace(v, change) for v in value]
     return change(value) if isinstance(value, str) else value
+
+
+def test_a_pre_training_page_says_what_was_asked_for_and_what_was_hidden():
+    words = Reader(report.pretrain_page(pretrain_report())).words.replace("\xa0", " ")
+    assert "39.7 %" in words
+    assert "ems_coverage, 40 % asked for" in words
+    assert "strength where hidden; 0.38 elsewhere" in words
+    assert "What each rule hides" in words
+    hidden = pretrain_report()["panels"][0]["rules"]["random"]
+    assert f"random {100 * hidden.mean():.0f} %, ems_coverage" in report.pretrain_page(pretrain_report())
+
+
+def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
+    panel = pretrain_report()["panels"][0]
+    nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
+    assert len(charts.triptych(panel, width=400).axes) == len(charts.triptych(nothing, width=400).axes) + 1
+    assert "each predicted from its surroundings; mean absolute error" in report._panel(0, nothing)
 
 
 @pytest.mark.parametrize(
