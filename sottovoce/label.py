@@ -207,7 +207,7 @@ def label(
     config, started = config or KMeans(), time.monotonic()
     weights = files.file_digest(run.weights)
     backbone, parts = _parts(run, corpora, fold, layer, jobs, quiet)
-    genders = _genders(parts) if per_gender else ()
+    genders = _genders(parts) if per_gender or (book and book.genders) else ()
     heard = frozenset({runs.person(u) for part in parts for u in part.sides["train"]}) | run.exposure
     if book is None:
         known = [(part.frames[u.id], u.gender) for part in parts for u in part.sides["train"]]
@@ -216,7 +216,12 @@ def label(
         )
     else:
         book.check(where or "codebook", model=weights, layer=layer, fold=fold)
-        genders, heard, stability = _genders(parts) if book.genders else (), heard | frozenset(book.heard), 0
+        if not set(genders) <= set(book.genders):
+            raise InputError(
+                f"{where}: no centres for {', '.join(sorted(set(genders) - set(book.genders)))}. Found "
+                f"{', '.join(book.genders) or 'one set for all genders'}. Leave --per-gender out, or --codebook."
+            )
+        heard, stability = heard | frozenset(book.heard), 0
         if _heard(heard, corpora, fold) and not transductive:
             raise InputError(f"{where}: has heard test speakers of {fold}. Allow it by name with --transductive.")
     head: dict[str, Any] = {
@@ -226,9 +231,7 @@ def label(
         "clusters": clusters,
         "genders": genders,
         "seed": seed,
-        "clustering": asdict(config),
-        "half": half,
-        "stability": stability,
+        "config": {"clustering": asdict(config), "half": half, "stability": stability},
         "codebook": book.digest if book else None,
         "data": [[[u.id for u in part.sides[side]] for side in SIDES] for part in parts],
         "audio": [part.corpus.info.get("audio_digest", "") for part in parts],

@@ -495,41 +495,33 @@ def label_page(report: Mapping[str, Any]) -> str:
     Keys: title, run, layer, fold, seed, genders, codebook, width, rate_hz, frames {train, heldout}, corpora [{name,
     train, heldout}], sets [{clusters, units, inertia, counts, train, heldout, seeds [{seed, ari, nmi}]}] with sides
     {distance, explained, used, empty, perplexity, mean_ms, median_ms, p95_ms, single, names {label: {purity, chance,
-    nmi}}}, exposure, warnings, clustering, seconds, hardware.
+    nmi}}}, exposure, warnings, config, seconds, hardware.
     """
     get, sets = report.get, report.get("sets") or ()
-    sides = [side for side in ("train", "heldout") if any(side in entry for entry in sets)]
-    seen = {"train": "fitted on", "heldout": "held-out people"}
+    where = {"train": "fitted on", "heldout": "held-out people"}
+    read = [  # every label set on both sides
+        (f"{number(entry['units'])} units, {words}", entry[side])
+        for entry in sets
+        for side, words in where.items()
+        if entry.get(side)
+    ]
     body: list[Any] = [page.warnings(get("warnings"))]
+    meaning = "perplexity: as many equally frequent ones"
     body.append(
         page.tiles(
-            [
-                (
-                    f"{number(entry.get('clusters'))} clusters",
-                    number((entry.get("train") or {}).get("perplexity"), 0),
-                    "equally frequent units would spread as far",
-                )
-                for entry in sets
-            ]
+            (f"{number(e['units'])} units", number((e.get("train") or {}).get("perplexity"), 1), meaning) for e in sets
         )
     )
-    used = [
-        [
-            f"{number(entry['units'])}, {seen[side]}",
-            f"{number(entry[side].get('used'))} of {number(entry['units'])}",
-            number(entry[side].get("perplexity"), 1),
-            f"{number(100 * number_of(entry[side].get('explained')), 1)} %",
-            number(entry[side].get("mean_ms"), 0),
-            number(entry[side].get("p95_ms"), 0),
-            f"{number(100 * number_of(entry[side].get('single')), 0)} %",
-        ]
-        for entry in sets
-        for side in sides
-        if side in entry
-    ]
-    head = ["units", "used", "perplexity", "variance explained", "mean run, ms", "95th percentile, ms", "single frames"]
-    if used:
-        body.append(page.section("Use and lengths", page.table(head, used, label="use of the units")))
+    rows = [
+        [name, number(found.get("used")), _percent(found.get("explained"), 1),
+         *(number(found.get(key), 0) for key in ("mean_ms", "median_ms", "p95_ms")), _percent(found.get("single"))]
+        for name, found in read
+    ]  # fmt: skip
+    head = ["", "used", "variance explained", "mean run, ms", "median", "95th percentile", "single frames"]
+    if rows:
+        body.append(
+            page.section("Use and lengths", page.table(head, rows, label="use of the units and how long they last"))
+        )
     falling = [np.sort(np.asarray(entry.get("counts", ())))[::-1] for entry in sets]
     lines = [
         (f"{number(len(n))} units", np.arange(1, len(n) + 1) / len(n), n * len(n) / n.sum()) for n in falling if n.sum()
@@ -545,44 +537,60 @@ def label_page(report: Mapping[str, Any]) -> str:
             "Frequency of the units in falling order, one curve a label set",
         )  # fmt: skip
         body.append(page.section("How evenly units occur", picture))
-    told_of = [(entry.get(side) or {}).get("names") or {} for entry in sets for side in sides]
-    names = list(dict.fromkeys(name for found in told_of for name in found))
-    meaning = [
-        [f"{_title(name)}, {number(entry['units'])} units, {seen[side]}", _three(found["nmi"]), _three(found["purity"]),
-         _three(found["chance"])]
-        for name in names
-        for entry in sets
-        for side in sides
-        if (found := (entry.get(side) or {}).get("names", {}).get(name))
-    ]  # fmt: skip
-    if meaning:
-        told = (
-            "NMI is 0 where units tell nothing of a label and 1 where each tells all of the other. Purity is the share "
-        )
-        told += "of frames with the most frequent label of their unit; it grows with the number of units by itself."
-        grid = page.table(["label", "NMI", "purity", "most frequent"], meaning, label="agreement with labels")
-        body.append(page.section("What units mean", tag("p", told), grid))
+    known = list(dict.fromkeys(label for _, found in read for label in found.get("names") or ()))
+    told = (
+        "NMI is 0 where units tell nothing of a label and 1 where each tells all of the other. Purity is the share of "
+        "frames with the most frequent label of their unit; it grows with the number of units by itself."
+    )
+    grids = []
+    for label in known:
+        beside = [(name, found["names"][label]) for name, found in read if label in (found.get("names") or {})]
+        rows = [[name, *(_three(entry.get(key)) for key in ("nmi", "purity", "chance"))] for name, entry in beside]
+        grid = page.table(["", "NMI", "purity", "most frequent alone"], rows, label=f"agreement with {label}")
+        grids.append(page.join([tag("h3", _title(label)), grid]))
+    if grids:
+        body.append(page.section("What units mean", tag("p", told), page.pair(*grids)))
     seeds = [
-        [f"{number(entry['units'])} units, seed {other['seed']}", _three(other["ari"]), _three(other["nmi"])]
-        for entry in sets
-        for other in entry.get("seeds") or ()
+        [
+            f"{number(e['units'])} units, seed {number(other.get('seed'))}",
+            _three(other.get("ari")),
+            _three(other.get("nmi")),
+        ]
+        for e in sets
+        for other in e.get("seeds") or ()
     ]
     if seeds:
-        told = f"The same clustering with other seeds than {get('seed')}: adjusted Rand index and NMI of the labels."
+        told = "The same clustering from other seeds: adjusted Rand index and NMI of the labels of the training frames."
         grid = page.table(["", "adjusted Rand", "NMI"], seeds, label="agreement across seeds")
         body.append(page.section("Other seeds", tag("p", told), grid))
     rows = [[c.get("name"), number(c.get("train")), number(c.get("heldout"))] for c in get("corpora") or ()]
-    frames = {seen[side]: n for side, n in (get("frames") or {}).items()}
-    facts = {"Run": get("run"), "Layer": get("layer"), "Fold": get("fold"), "Frames": frames,
-             "States": f"{number(get('width'))} values at {number(get('rate_hz'))} Hz", "Codebook": get("codebook"),
-             "Kept apart": ", ".join(get("genders") or ()), "People known": number(len(get("exposure") or ())),
-             "Time": page.duration(get("seconds")), "Hardware": get("hardware")}  # fmt: skip
+    facts = {
+        "Run": get("run"),
+        "Layer": get("layer"),
+        "Fold": get("fold"),
+        "Frames": {where[side]: n for side, n in (get("frames") or {}).items()},
+        "Values a frame": get("width"),
+        "Frames a second": get("rate_hz"),
+        "Kept apart": ", ".join(get("genders") or ()),
+        "People known": len(get("exposure") or ()),
+        "Codebook": get("codebook"),
+        "Seed": get("seed"),
+        "Time": page.duration(get("seconds")),
+        "Hardware": get("hardware"),
+    }
     heard = page.table(["corpus", "utterances fitted on", "held out"], rows, label="corpora") if rows else None
-    body.append(page.section("The labels", page.facts({k: v for k, v in facts.items() if v}), heard))
-    body.append(page.settings(get("clustering") or {}))
-    kinds = ", ".join(number(entry["units"]) for entry in sets)
-    lede = _listed(f"layer {get('layer')}", f"{kinds} units", get("fold") and f"fold {get('fold')}")
+    body.append(
+        page.section("The labels", page.facts({k: v for k, v in facts.items() if v not in (None, "", {})}), heard)
+    )
+    body.append(page.settings(get("config") or {}))
+    layer = "" if get("layer") is None else f"layer {get('layer')}"
+    kinds = ", ".join(number(e["units"]) for e in sets)
+    lede = _listed(layer, kinds and f"{kinds} units", get("fold") and f"fold {get('fold')}")
     return page.document("pseudo-labels", get("title") or "Pseudo-labels", *body, lede=lede)
+
+
+def _percent(share: Any, digits: int = 0) -> str:
+    return NOTHING if not math.isfinite(number_of(share)) else f"{number(100 * number_of(share), digits)} %"
 
 
 # --- evaluate -------------------------------------------------------------------------------------------------------

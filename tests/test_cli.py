@@ -54,6 +54,7 @@ def test_help_costs_no_heavy_import(helps):
     ("verb", "words"),
     [
         ("pretrain", ["--fold", "--track", "--set", "-o", "default: the recipe's", "test (and dev) speakers"]),
+        ("label", ["--layer", "1 = first block", "one label set per K", "--per-gender", "training part only"]),
         ("finetune", ["--init", "--fold", "--labels", "--transductive", "--speaker-norm", "count or a percentage"]),
         ("evaluate", ["--opensmile", "default: the run"]),
         ("study", ["--labels", "--seeds", "--arms", "[default: 5;", "1%,5%,10%,25%,50%,100%", "percentages"]),

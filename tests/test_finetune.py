@@ -457,7 +457,7 @@ def test_killed_and_resumed_gives_identical_weights(corpus, pretrained, process,
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not (folder / "model.safetensors").exists()
-    update = json.loads(training._read(folder / "last.safetensors")[1]["state"])["update"]
+    update = json.loads(training.read_tensors(folder / "last.safetensors")[1]["state"])["update"]
     assert 0 < update < 120
     resumed = tune(corpus, tmp_path / "killed", *settings, init=pretrained, fold="fold3")
     whole = tune(corpus, tmp_path / "whole", *settings, init=pretrained, fold="fold3")

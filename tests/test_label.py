@@ -195,6 +195,9 @@ def test_women_and_men_get_units_of_their_own(home, pretrained):
         units = store[u.id][store[u.id][:, 0] >= 0]
         for column, k in enumerate((6, 15)):
             assert set((units[:, column] // k).tolist()) == {0.0 if u.gender == "female" else 1.0}
+    before = {id: store[id].copy() for id in store.ids[:5]}
+    make(home, pretrained, home / "apart again", book=home / "apart" / "codebook.safetensors", clusters="")
+    assert all((open_units(home / "apart again", corpus)[id] == units).all() for id, units in before.items())
 
 
 def test_a_finetuned_run_knows_its_corpus_and_fold(finetuned, home, tmp_path):
@@ -269,6 +272,7 @@ def test_a_run_that_has_heard_a_test_speaker_is_refused_unless_it_is_allowed_by_
         (["--codebook", "{made}/codebook.safetensors", "--fold", "fold2"], "of another encoder"),
         (["--codebook", "{made}/codebook.safetensors", "--clusters", "7"], "the codebook has others. Found 6,15"),
         (["--codebook", "{made}/none.safetensors"], "no such file"),
+        (["--codebook", "{made}/codebook.safetensors", "--per-gender"], "no centres for female, male. Found one set"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(words, complaint, home, made, pretrained, sottovoce):

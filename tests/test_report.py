@@ -134,6 +134,34 @@ def strength_report():
     }
 
 
+def label_report():
+    rng, sets = np.random.default_rng(4), []
+    for k in (64, 512):
+        counts = rng.multinomial(60_000, rng.dirichlet(np.ones(k)))
+        names = {
+            "emotion": {"purity": 0.27, "chance": 0.15, "nmi": 0.065},
+            "gender": {"purity": 0.76, "chance": 0.52, "nmi": 0.1},
+        }
+        side = {"distance": 3411.8, "explained": 0.64, "used": k, "empty": 0, "perplexity": 0.9 * k, "mean_ms": 69.6}
+        side |= {"median_ms": 40.0, "p95_ms": 160.0, "single": 0.62, "names": names}
+        entry = {"clusters": k, "units": k, "inertia": 1.8e8, "counts": counts, "train": side, "heldout": side}
+        sets.append(entry | {"seeds": [{"seed": 1, "ari": 0.49, "nmi": 0.73}]})
+    return {
+        **{
+            "title": "masked_timesteps, layer 2, fold1",
+            "run": "runs/pre/fold1",
+            "layer": 2,
+            "fold": "fold1",
+            "seed": 0,
+        },
+        **{"genders": [], "codebook": "54aad2f0c845ce6ba199948b17d48e68", "width": 128, "rate_hz": 25.0, "sets": sets},
+        **{"frames": {"train": 54057, "heldout": 6245}, "exposure": ["ravdess/Actor_05"], "seconds": 58.0},
+        "corpora": [{"name": "ravdess", "train": 1080, "heldout": 120}],
+        "warnings": ["Leaky: clusters were fitted on everybody, test speakers of every fold included."],
+        **{"config": {"clustering": {"method": "nested", "tolerance": 5e-4}}, "hardware": "2 CPU cores"},
+    }
+
+
 def class_report():
     rng = np.random.default_rng(2)
     recall = dict(zip(EMOTIONS, rng.uniform(0.4, 0.85, 8), strict=True))
@@ -289,6 +317,7 @@ PAGES = {
     "data": lambda: report.data_page(data_report()),
     "pretrain": lambda: report.pretrain_page(pretrain_report()),
     "strength": lambda: report.strength_page(strength_report()),
+    "label": lambda: report.label_page(label_report()),
     "evaluate": lambda: report.evaluate_page(class_report()),
     "evaluate_number": lambda: report.evaluate_page(number_report()),
     "study": lambda: report.study_page(study_report()),
@@ -435,6 +464,7 @@ def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
         (report.data_page, data_report()),
         (report.pretrain_page, pretrain_report() | {"panels": []}),
         (report.strength_page, strength_report()),
+        (report.label_page, label_report()),
         (report.evaluate_page, class_report()),
         (report.study_page, study_report()),
         (report.timeline_page, prediction()),
@@ -529,6 +559,7 @@ MAKERS = {
     "data": (report.data_page, data_report()),
     "pretrain": (report.pretrain_page, pretrain_report()),
     "strength": (report.strength_page, strength_report()),
+    "label": (report.label_page, label_report()),
     "class": (report.evaluate_page, class_report()),
     "number": (report.evaluate_page, number_report()),
     "study": (report.study_page, study_report()),
@@ -565,6 +596,7 @@ def blank(value):
 
 
 @pytest.mark.parametrize("name", ["class", "number", "study", "pretrain", "strength"])
+@pytest.mark.parametrize("name", ["class", "number", "study", "pretrain", "label"])
 def test_what_is_not_a_number_is_a_dash(quick, name):
     make, data = MAKERS[name]
     words = Reader(make(blank({k: v for k, v in data.items() if k not in ("panels", "config")}))).words

@@ -413,7 +413,7 @@ def test_a_run_killed_with_sigkill_and_resumed_ends_with_the_same_weights(tmp_pa
         assert "done" not in process.stdout.read()
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-    killed_at = json.loads(training._read(tmp_path / "last.safetensors")[1]["state"])["update"]
+    killed_at = json.loads(training.read_tensors(tmp_path / "last.safetensors")[1]["state"])["update"]
     assert 0 < killed_at < 12
     again, state = learn(tmp_path, attention(), **HARD)
     assert state.update == 12
@@ -449,10 +449,10 @@ def test_a_damaged_checkpoint_is_one_clear_error(damage, tmp_path):
     path = tmp_path / "last.safetensors"
     whole = path.read_bytes()
     if damage == "tensor":  # of another model
-        tensors, metadata = training._read(path)
+        tensors, metadata = training.read_tensors(path)
         training.save_tensors(path, {k: v[:1] for k, v in tensors.items() if v.ndim}, metadata)
     elif damage == "text":
-        tensors, metadata = training._read(path)
+        tensors, metadata = training.read_tensors(path)
         training.save_tensors(path, tensors, metadata | {"state": "{"})
     else:
         path.write_bytes({"short": whole[: len(whole) // 2], "empty": b"", "noise": b"\xff" * 500}[damage])
