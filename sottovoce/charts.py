@@ -360,6 +360,46 @@ def hidden_spans(panel: Mapping[str, Any], *, width: int) -> Any:
     return picture
 
 
+def strength(panel: Mapping[str, Any], *, width: int) -> Any:
+    """Spectrogram, and below it strength by frame with its mean, what it should be, and energy; on one clock.
+
+    Panel: features (T, D) magnitudes or logarithms, frames (T',) and energy_frames (T',) every 1 / rate_hz s, target.
+    """
+    frames, target = series(panel["frames"]), number_of(panel.get("target"))
+    end = len(frames) / float(panel["rate_hz"])
+    features = np.asarray(panel["features"], dtype=np.float64)
+    if features.min(initial=0.0) >= 0:  # magnitudes: in decibel as anybody draws them
+        features = 20 * np.log10(features + 1e-3 * max(float(features.max(initial=0.0)), 1e-6))
+    picture = _figure(width, 270)
+    above, below = picture.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
+    small = pooled(pooled(features, 400).T, 80)
+    extent = (0, end, 0, features.shape[1])
+    above.imshow(small, aspect="auto", origin="lower", interpolation="none", cmap="magma", extent=extent)
+    above.grid(visible=False)
+    above.set_ylabel("mel band")
+    clock_s = (np.arange(len(frames)) + 0.5) / float(panel["rate_hz"])
+    if len(energy := series(panel.get("energy_frames"))) == len(frames):
+        beside = below.twinx()
+        beside.plot(*(pooled(part, 600) for part in (clock_s, energy)), color=SOFT, linewidth=1.2, label="energy")
+        beside.set_yticks([])
+        beside.spines[["left", "right"]].set_visible(False)
+        beside.grid(visible=False)
+        below.plot([], [], color=SOFT, linewidth=1.2, label="energy, own scale")
+        below.set_zorder(beside.get_zorder() + 1)
+    below.plot(*(pooled(part, 600) for part in (clock_s, frames)), color=SERIES[0], linewidth=1.8, label="strength")
+    mean = float(frames.mean()) if len(frames) else math.nan
+    below.axhline(mean, color=SERIES[0], linewidth=1.2, linestyle=(0, (1, 2)), label=f"its mean {number(mean, 2)}")
+    if math.isfinite(target):
+        name = f"by rank {number(target, 2)}"
+        below.axhline(target, color=SERIES[1], linewidth=1.5, linestyle=(0, (4, 3)), label=name)
+    low, high = (f([*frames, mean, *([target] if math.isfinite(target) else [])]) for f in (min, max))
+    below.set_ylim(low - 0.1 * (high - low) - 0.01, high + 0.1 * (high - low) + 0.01)
+    below.set_ylabel("strength")
+    _clock(below, end)
+    _legend(picture, below, 2)
+    return picture
+
+
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
     """[start, stop) of every stretch of True.
 

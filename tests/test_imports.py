@@ -21,7 +21,7 @@ demo catalogue
 study predict
 evaluate
 pretrain
-finetune
+finetune strength
 companions
 prepare extract
 recipes/
@@ -35,18 +35,19 @@ heads
 backbones/
 masking data
 report
-charts
+charts agreement
 page baselines statistics
-metrics
+metrics attributes
 runs corpora/
 tracks/
-audio voice label_maps csd store task download
+audio voice label_maps csd store task download intensity
 corpus track settings plugins progress
 files
 errors
 """
 ROW = {name: k for k, line in enumerate(PICTURE.split("\n")) for name in line.split()}
 NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
+NUMPY_ONLY += ["agreement", "attributes", "intensity"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 
 MODULES = sorted(p.relative_to(HOME).with_suffix("").as_posix() for p in HOME.rglob("*.py"))
