@@ -82,6 +82,14 @@ def test_the_encoder_is_twelve_convolutions_with_the_zeros_of_keras(frequencies)
     np.testing.assert_allclose(found, by_the_book(backbone, x), rtol=1e-4, atol=1e-5)
 
 
+def test_a_long_recording_is_encoded_in_pieces_and_the_same(monkeypatch):
+    backbone, batch = network().backbone.eval(), lesson_batch(6)
+    whole = backbone(batch.x, batch.lengths).last
+    monkeypatch.setattr(strengthnet, "PIECE", 7)
+    torch.testing.assert_close(backbone(batch.x, batch.lengths).last, whole)
+    assert whole.std() > 0.01
+
+
 def test_sizes_are_those_of_the_paper():
     backbone = strengthnet.Backbone(strengthnet.Config(), 80)
     assert backbone.dim == 4 * 128 == 512
@@ -548,6 +556,32 @@ def test_changed_recordings_make_a_model_store_stale(data, model, tmp_path):
         find_model_store(corpus, "strength")
     extract.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
     assert len(find_model_store(corpus, "strength")) == len(corpus.utterances)
+
+
+@pytest.mark.parametrize("name", ["ravdess", "esd"])
+def test_the_commands_of_the_readme_run_as_written(name, tmp_path, sottovoce, monkeypatch, no_pages):
+    """On generated recordings in the layout of the corpus."""
+    import layouts
+
+    monkeypatch.chdir(tmp_path)
+    options = {"ravdess": {"actors": 4, "statements": 1, "repetitions": 1}, "esd": {}}[name]
+    for corpus, root in ((name, getattr(layouts, name)(tmp_path / "raw", **options)),
+                         ("librispeech", layouts.librispeech(tmp_path / "libri"))):  # fmt: skip
+        assert sottovoce("prepare", corpus, root, "-o", f"data/{corpus}", "--jobs", "1").code == 0
+    sizes = [word for setting in TINY for word in ("--set", setting)]
+    done = sottovoce("pretrain", "strengthnet", f"data/{name}", "-o", "runs/strength", "--jobs", "1", "-q", *sizes)
+    assert done.code == 0, done.err
+    done = sottovoce("extract", "data/librispeech", "--track", "strength", "--model", "runs/strength")
+    assert done.code == 0, done.err
+    assert "12 utterances" in done.out
+    store = find_model_store(Corpus.load("data/librispeech"), "strength")
+    assert {person.split("/")[0] for person in heard(store)} == {name}
+    found = json.loads((tmp_path / "runs/strength/fold1/report.json").read_text())["agreement"]
+    if name == "ravdess":
+        assert found["intensity"]["key"] == "auc"  # normal, strong
+        assert found["intensity"]["scores"]["energy"]["auc"]["value"] == pytest.approx(0.5, abs=0.4)
+    else:
+        assert found["intensity"] is None
 
 
 # ---------------------------------------------------------------------------------------------- bad input

@@ -25,6 +25,7 @@ from sottovoce.errors import InputError
 
 STRIDE = 3  # of the last convolution of a group, along frequency
 GROUP = 3  # convolutions of a group
+PIECE = 2000  # steps that are encoded at a time once training is over: memory does not grow with the recording
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,17 @@ class Backbone(nn.Module):
         self.apply(glorot)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Hidden:
-        valid = valid_steps(lengths, x.shape[1])
+        valid, reach = valid_steps(lengths, x.shape[1]), len(self.convolutions)
+        if self.training or x.shape[1] <= PIECE:
+            return Hidden([self.encode(x, valid)], lengths)
+        states = []  # piece by piece, each with the frames around it that it hears
+        for at in range(0, x.shape[1], PIECE):
+            near = slice(max(at - reach, 0), at + PIECE + reach)
+            states.append(self.encode(x[:, near], valid[:, near])[:, at - near.start :][:, :PIECE])
+        return Hidden([torch.cat(states, dim=1)], lengths)
+
+    def encode(self, x: Tensor, valid: Tensor) -> Tensor:
+        """(B, S, D), (B, S) -> (B, S, H)."""
         padding = None if bool(valid.all()) else ~valid[:, None, :, None]
         h = self.stem(x)[:, None]  # (B, 1, S, F)
         h = h if padding is None else h.masked_fill(padding, 0.0)
@@ -78,7 +89,7 @@ class Backbone(nn.Module):
                 h = nn.functional.pad(h, (short // 2, short - short // 2))
             h = convolution(h)  # (B, C, S, F')
             h = (h if padding is None else h.masked_fill_(padding, 0.0)).relu_()
-        return Hidden([h.permute(0, 2, 3, 1).flatten(2)], lengths)
+        return h.permute(0, 2, 3, 1).flatten(2)
 
 
 def glorot(module: nn.Module) -> None:

@@ -28,8 +28,6 @@ from sottovoce.errors import InputError
 from sottovoce.masking import RowRandom
 from sottovoce.objectives import Loss
 
-NEEDS: tuple[str, ...] = ()  # tracks beside the one the backbone reads
-
 
 @dataclass(frozen=True)
 class Config:
