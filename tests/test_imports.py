@@ -22,6 +22,7 @@ study predict
 evaluate
 pretrain
 finetune
+features export_csd
 prepare extract
 recipes/
 supervised
