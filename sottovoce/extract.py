@@ -104,6 +104,12 @@ def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None 
     return _plan(corpus, track, settings or {}).folder
 
 
+def columns(track: str, dim: int) -> tuple[str, ...]:
+    """Names of a track's columns: its own, or numbers where it names none for this width."""
+    names = getattr(plugins.load("tracks", track), "NAMES", ())
+    return tuple(names) if len(names) == dim else tuple(f"{track}_{k}" for k in range(dim))
+
+
 def find_model_store(
     corpus: Corpus, track: str, *, avoiding: Collection[str] = (), transductive: bool = False
 ) -> TrackStore:
@@ -546,12 +552,15 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
 # -- from encoded features ----------------------------------------------------------------------------------
 
 
+def reader_of(corpus: Corpus) -> ModuleType | None:
+    """The module that prepared a corpus; None for one under a name of its own, from a table or a folder."""
+    name = corpus.info.get("reader", corpus.name)
+    return plugins.load("corpora", name) if name in plugins.names("corpora") else None
+
+
 def _encoded(corpus: Corpus) -> ModuleType | None:
     """The reader of a corpus that comes as features instead of audio, None for recordings."""
-    name = corpus.info.get("reader", corpus.name)
-    if name not in plugins.names("corpora"):  # a corpus under a name of its own, from a table or a folder
-        return None
-    module = plugins.load("corpora", name)
+    module = reader_of(corpus)
     return module if getattr(module, "TRACKS", ()) else None
 
 

@@ -23,7 +23,7 @@ evaluate
 label
 pretrain
 finetune strength
-companions
+companions features export_csd
 prepare extract
 recipes/
 supervised probe units

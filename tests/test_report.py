@@ -595,8 +595,7 @@ def blank(value):
     return float("nan") if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("name", ["class", "number", "study", "pretrain", "strength"])
-@pytest.mark.parametrize("name", ["class", "number", "study", "pretrain", "label"])
+@pytest.mark.parametrize("name", ["class", "number", "study", "pretrain", "strength", "label"])
 def test_what_is_not_a_number_is_a_dash(quick, name):
     make, data = MAKERS[name]
     words = Reader(make(blank({k: v for k, v in data.items() if k not in ("panels", "config")}))).words
