@@ -1,5 +1,6 @@
-"""`sottovoce list`: what there is, read from the folders themselves."""
+"""`sottovoce list`: what there is, read from the folders themselves; of a recipe also what it costs and promises."""
 
+import textwrap
 from typing import Annotated
 
 import typer
@@ -7,11 +8,13 @@ import typer
 from sottovoce import plugins
 from sottovoce.errors import unknown_name
 
+CARD = ("Run", "Needs", "Time", "Expect")  # of a recipe's docstring
+
 
 def main(
     kind: Annotated[str, typer.Argument(help="corpora, tracks, backbones, objectives or recipes; default: all")] = "",
 ) -> None:
-    """Every name is a file; its first line says what it is."""
+    """Every name is a file; its first line says what it is. Recipes also say command, needs, time and figures."""
     if kind and kind not in plugins.FOLDERS:
         raise unknown_name("kind", kind, plugins.FOLDERS)
     for folder in [kind] if kind else plugins.FOLDERS:
@@ -21,3 +24,20 @@ def main(
         width = max(map(len, found), default=0)
         for name in found:
             typer.echo(f"  {name:<{width}}  {plugins.summary(folder, name)}")
+            if folder == "recipes":
+                card = plugins.card(folder, name)
+                for key in CARD:
+                    if key in card:
+                        typer.echo(_hanging(f"    {key:<8}", card[key]))
+
+
+def _hanging(head: str, text: str) -> str:
+    """`head` and the text beside it, in lines of 118 characters."""
+    return textwrap.fill(
+        text,
+        118,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -37,7 +37,7 @@ STYLE = {
 METRICS = {
     **{"wa": "WA", "ua": "UA", "macro_f1": "macro-F1", "f1": "F1", "f1w": "weighted F1", "wacc": "weighted accuracy"},
     **{"mae": "MAE", "ccc": "CCC", "pcc": "PCC", "acc2": "2-class accuracy", "acc4": "4-class accuracy"},
-    **{"acc7": "7-class accuracy"},
+    **{"acc7": "7-class accuracy", "per": "PER"},
 }
 # A fixed colour for every emotion of the canonical vocabulary, so that reports can be compared.
 EMOTION_COLOURS = {
@@ -439,6 +439,32 @@ def number_of(entry: Any, part: str = "value") -> float:
     """`part` of {"value", "low", "high"}, or of a plain number; NaN where there is none."""
     found = entry.get(part) if isinstance(entry, Mapping) else entry if part == "value" else None
     return math.nan if found is None else float(found)
+
+
+# --- compare --------------------------------------------------------------------------------------------------------
+
+
+def by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[str], stem: str, *, width: int) -> Any:
+    """A score of every class, one mark and interval a system: [(name, {"<stem>_<class>": {"value", ...}})]."""
+    picture = _figure(width, 70 + 22 * len(systems) + len(parts) * (14 + 11 * len(systems)))
+    axes = picture.subplots()
+    step = 0.7 / len(systems)
+    for k, (name, scores) in enumerate(systems):
+        colour, marker = SERIES[k % len(SERIES)], MARKERS[k % len(MARKERS)]
+        for y, part in enumerate(parts):
+            value, low, high = (number_of(scores.get(f"{stem}_{part}"), end) for end in ("value", "low", "high"))
+            at = y + step * (k - (len(systems) - 1) / 2)
+            if np.isfinite([low, high]).all():
+                axes.plot([low, high], [at, at], color=colour, linewidth=4, alpha=0.35, solid_capstyle="round")
+            axes.plot([value], [at], marker=marker, markersize=6, color=colour, linestyle="none")
+        axes.plot([], [], marker=marker, markersize=6, color=colour, linestyle="none", label=short(name, 40))
+    axes.set_yticks(range(len(parts)), [short(part) for part in parts], color=INK)
+    axes.set_ylim(len(parts) - 0.5, -0.5)
+    axes.set_xlim(left=min(axes.get_xlim()[0], 0.0))
+    axes.grid(axis="y", visible=False)
+    axes.set(xlabel=metric_name(stem) + (", label units" if stem == "mae" else ""))
+    _legend(picture, axes, 1 if width < 500 else min(len(systems), 3))
+    return picture
 
 
 # --- study ----------------------------------------------------------------------------------------------------------

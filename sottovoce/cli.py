@@ -23,6 +23,8 @@ VERBS = {
     "pretrain": "Features, no labels -> backbone weights, with a health report.",
     "finetune": "Weights (or none) + labels -> emotion classifier or intensity regressor.",
     "evaluate": "Run -> metrics with intervals beside trivial baselines, report page, predictions.",
+    "compare": "Runs side by side -> paired differences with intervals, p values, table, picture.",
+    "phoneme": "Frozen backbone + transcripts + lexicon -> phone error rate (SUPERB's PR).",
     "study": "How many labels pre-training saves, against the identical backbone from scratch.",
     "predict": "Model + recordings -> emotion per file and over time.",
     "list": "Names of the corpora, tracks, backbones, objectives and recipes there are.",

@@ -132,6 +132,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         "n": len(tested),
         "speakers": len(set(clusters)) if any(u.speaker for u in tested) else None,  # unknown is not one each
         "protocol": protocol(corpus, found, task),
+        "probes": probes(found),
         "groups": _by_gender(task, truth, predicted, tested, clusters),
         "config": first["settings"],
         "hardware": runs.hardware(),
@@ -174,24 +175,54 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         )
     if "none" in groups:
         lines.append("Leaky: the folds share speakers between training and test; the figures flatter.")
+    tuning = settings["finetune"]
+    superb = tuning.get("dev") == "superb"
+    if superb:
+        lines.append("Chosen on SUPERB's dev part, a random fifth of training whose speakers were trained on.")
     normal = settings["frontend"]["normalise"]
     if normal == "speaker" or settings["finetune"]["embedding"] == "speaker":
         norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
     else:
         norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
+    chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "strength of the probe, epoch"
+    if tuning["mode"] == "probe":
+        p = tuning["probe"]
+        chooser, chosen = (p["select"].upper() if task.kind == "class" else "MAE"), "learning rate, update"
+        relu = " with ReLU" * (p["activation"] == "relu")
+        layers = "weighted sum of all layers" if p["use"] == "weighted" else "last layer"
+        head = f"frozen backbone: {layers}, projector to {p['project']}{relu}, mean over time, linear"
+    else:
+        head = "linear on pooled states" + ", backbone frozen" * (tuning["mode"] == "frozen")
     return {
         "first_line": " ".join(lines) or None,
         "folds": f"{len(found)} of {len(corpus.folds)}, disjoint by {', '.join(groups)}",
         "training labels": ", ".join(sorted({f"{r.config['labels']} of {r.config['of_labels']}" for r in found})),
         "initial weights": first["init"],
         "normalisation": norm,
-        "model selection": ("UA" if task.kind == "class" else "MAE") + " on dev (strength of the probe, epoch)",
+        "head": head,
+        "dev": "a random 20 % of training utterances (torch seed 0), speakers shared" if superb else "the fold's own",
+        "model selection": f"{chooser} on dev ({chosen})",
         "test": "read once, by this command",
         "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
         "seed": ", ".join(map(str, seeds)),
         "people heard in training": len({p for run in found for p in run.exposure}),
     }
+
+
+def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
+    """Of every fold's published head: what dev chose, the readings it chose from, and what each layer weighs."""
+    from sottovoce import models
+
+    rows = []
+    for run in found:
+        if run.config["settings"]["finetune"]["mode"] != "probe":
+            continue
+        history = files.read_json(run.folder / "history.json")
+        mix = models.load_recognised(run).network.pooling.mix
+        weights = [] if mix is None else mix.softmax(0).tolist()  # what comes before the first block, then every block
+        rows.append({"fold": run.config["fold"], "layers": weights} | history)
+    return rows
 
 
 def table(
@@ -226,7 +257,7 @@ def show(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc") if n in report["metrics"]]
+    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc", "per") if n in report["metrics"]]
     out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")
     out.add_column("")
     for name in names:

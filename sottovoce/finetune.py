@@ -4,6 +4,8 @@
 
 The probe comes first in both arms. Trained from a random output layer, a backbone forgets what it knew before
 that layer has learned anything; from the probe's solution it can only be left where dev says that it is better.
+
+A protocol (`--recipe frozen_probe`) replaces all of it by a published head on frozen states, see `sottovoce.probe`.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,12 +38,22 @@ def main(
     fold: Annotated[
         str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="recipe; default: the one of --init, else masked_timesteps")] = "",
+    recipe: Annotated[
+        str,
+        typer.Option(help="a protocol, e.g. frozen_probe; or the system of --init none. Default: as --init was made"),
+    ] = "",
     target: Annotated[
         str, typer.Option(help="label(s) to learn, e.g. emotion or happy,sad,anger; default: the corpus's own")
     ] = "",
     labels: Annotated[str, typer.Option(help="labelled training utterances to use: a count or a percentage")] = "100%",
     mode: Annotated[str, typer.Option(help="'full' or 'frozen' (probe only); default: the recipe's")] = "",
+    dev: Annotated[
+        str,
+        typer.Option(help="'fold': its own dev speakers; 'superb': a random 20 % of train + dev, speakers shared"),
+    ] = "",
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+    ] = False,
     speaker_norm: Annotated[
         bool,
         typer.Option(
@@ -68,6 +80,7 @@ def main(
     """Learn emotions from labelled utterances of a fold's training part; choose on its dev part.
 
     Example: sottovoce finetune data/ravdess --init runs/pre --fold all -o runs/ft
+    A published protocol: sottovoce finetune data/ravdess --init runs/pre --recipe frozen_probe -o runs/probe
     """
     from sottovoce import recipe as recipes
     from sottovoce.extract import track_store
@@ -75,22 +88,25 @@ def main(
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     extra = list(settings or [])
-    if mode:
-        extra.append(f"finetune.mode={mode}")
+    extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
     if speaker_norm:
         extra.append("finetune.embedding=speaker")
+    protocol = recipe if recipes.is_protocol(recipe) else ""
     if init == "none":
-        plan = recipes.resolve(
-            recipe or "masked_timesteps", [data], track=track, backbone=backbone, settings=extra, seed=seed
-        )
+        if scratch:
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+        system = "" if protocol else recipe
+        plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone)
     else:
         first = runs.parts(init, "pretrain")[0]
-        plan = recipes.override(recipes.from_dict(first.config["settings"], first.folder / "config.json"), extra)
-        plan = recipes.seeded(plan, seed)
-        for option, wanted, has in (("recipe", recipe, plan.name), ("track", track, plan.track),
+        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+        for option, wanted, has in (("recipe", recipe, protocol or plan.name), ("track", track, plan.track),
                                     ("backbone", backbone, plan.backbone)):  # fmt: skip
             if wanted not in ("", has):
                 raise InputError(f"--{option} {wanted}: the weights of {init} were made with {has}. Leave it out.")
+    plan = recipes.judged(plan, protocol) if protocol else plan
+    plan = recipes.seeded(recipes.override(plan, extra), seed)
+    init = "none" if scratch else init
     if print_config:
         typer.echo(recipes.show(plan))
         return
@@ -99,8 +115,10 @@ def main(
     weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
     if dry_run:
         for f in folds:
-            n = len(select(data, f.train, task, labels, seed))
-            typer.echo(f"{output / f.name}: {n} labels, {len(f.dev)} dev, {len(f.test)} test utterances, init {init}.")
+            split = with_dev(data, f, plan.finetune.dev)
+            n = len(select(data, split.train, task, labels, seed))
+            sizes = f"{n} labels, {len(split.dev)} dev, {len(split.test)} test utterances"
+            typer.echo(f"{output / f.name}: {sizes}, init {init}.")
         return
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
     plan = recipes.on_clock(plan, store.rate_hz)
@@ -149,6 +167,25 @@ def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: in
     return [pool[k] for k in sorted(nested_subsets(task.values(pool), counts, seed)[0])]
 
 
+def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
+    """The fold with the dev part a protocol wants.
+
+    "superb" is s3prl's: a random fifth of all that is not tested, drawn by torch with seed 0 (its
+    `downstream/emotion/expert.py`). The training part then has four sessions of IEMOCAP, and dev shares its speakers.
+    Departure: s3prl draws from the order of its own file lists, we from that of the manifest.
+    """
+    if dev == "fold":
+        return fold
+    import torch
+
+    rest = set(fold.train) | set(fold.dev)
+    pool = [u.id for u in corpus.utterances if u.id in rest]
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0)).tolist()
+    n = int(0.8 * len(pool))
+    train, held = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
+    return replace(fold, train=tuple(train), dev=tuple(held))
+
+
 def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
     """The rest of a fold's training part: heard for statistics, its labels not looked at."""
     labelled = {u.id for u in train}
@@ -174,6 +211,7 @@ def finetune(
     from sottovoce import models, training
     from sottovoce.supervised import supervised_loss
 
+    fold = with_dev(corpus, fold, plan.finetune.dev)
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     rest = unlabelled(corpus, fold, store, train)
@@ -262,7 +300,8 @@ def train_recogniser(
     label: str = "fine-tuning",
     quiet: bool = True,
 ) -> tuple["Recognised", dict[str, Any]]:
-    """Probe, then (in mode "full") everything from the probe's solution; dev chooses strength and epoch.
+    """Probe, then (in mode "full") everything from the probe's solution; dev chooses strength and epoch. In mode
+    "probe" a published head on frozen states, of which dev chooses learning rate and update.
 
     Both arms run through this function with the same settings; `init` alone tells them apart.
 
@@ -274,7 +313,8 @@ def train_recogniser(
         init: pre-trained weights and the statistics they were trained with; None = random weights from the seed.
 
     Returns:
-        The recogniser and its history: scores of the probe by strength, rows of the training log.
+        The recogniser and its history: scores of the probe by strength (or learning rate and update), rows of the
+        training log.
     """
     import torch
 
@@ -298,8 +338,10 @@ def train_recogniser(
     target = task.values(train)
     truth = task.values(dev) if dev else None
 
-    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth)}
     it = models.Recognised(network, statistics, plan, task)
+    if settings.mode == "probe":
+        return it, fit_head(network, task, settings, steps, target, held, truth, label=label, quiet=quiet)
+    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth)}
 
     def validate(model: Any) -> dict[str, float]:
         assert held is not None
@@ -331,10 +373,12 @@ def train_recogniser(
     return it, history
 
 
-def score(task: Task, answers: "np.ndarray", truth: "np.ndarray") -> dict[str, float]:
+def score(
+    task: Task, answers: "np.ndarray", truth: "np.ndarray", by: str = "ua", likelihood: float = 0.01
+) -> dict[str, float]:
     """Dev scores of answers (N, K) or (N, D); `select` is the one that chooses.
 
-    For classes: UA, plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
+    For classes: UA (or WA), plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
     part cannot. For numbers: minus the mean absolute error.
     """
     import numpy as np
@@ -347,10 +391,60 @@ def score(task: Task, answers: "np.ndarray", truth: "np.ndarray") -> dict[str, f
         return {
             "dev_ua": float(found["ua"]),
             "dev_wa": float(found["wa"]),
-            "select": float(found["ua"]) + 0.01 * likely,
+            "select": float(found[by]) + likelihood * likely,
         }
     found = metrics.scores(task, truth, answers)
     return {"dev_mae": float(found["mae"]), "dev_ccc": float(found["ccc"]), "select": -float(found["mae"])}
+
+
+def fit_head(
+    network: Any,
+    task: Task,
+    settings: Any,
+    steps: "Steps",
+    target: "np.ndarray",
+    held: "Steps | None",
+    truth: Any,
+    *,
+    label: str = "probe",
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Train a published head on frozen states; the history of its learning rates, and what dev chose."""
+    import numpy as np
+    import torch
+
+    from sottovoce import models, probe
+    from sottovoce.data import sequential
+    from sottovoce.supervised import supervised_loss
+
+    p, y = settings.probe, torch.from_numpy(target)
+    loss = supervised_loss(task, settings, target)
+    averaged = p.activation == "none"  # then the mean over time commutes with the head
+    network.eval()
+    states = probe.frozen_states(network.backbone, steps, averaged=averaged)
+
+    def judge(head: Any) -> dict[str, float]:
+        assert held is not None
+        out = np.empty((len(held), task.outputs), np.float32)
+        for rows in sequential(held.lengths, batch_steps=16000):
+            out[rows] = head(held_states(rows)).numpy()
+        # a likelihood decides only where the score itself is equal
+        return score(task, models.answers(task, out), truth, by=p.select, likelihood=1e-7)
+
+    if held is not None:
+        held_states = probe.frozen_states(network.backbone, held, averaged=averaged)
+    chosen, readings = probe.fit(
+        probe.Head(network),
+        len(steps),
+        lambda rows: (states(rows), y[torch.from_numpy(rows)]),
+        lambda head, batch: loss(head(batch[0]), batch[1]).mean(),
+        p,
+        judge=judge if held is not None else None,
+        seed=settings.training.seed,
+        label=label,
+        quiet=quiet,
+    )
+    return {"probe": readings, "chosen": chosen}
 
 
 def fit_probe(

@@ -6,7 +6,8 @@ from sottovoce.errors import InputError
 from sottovoce.training import Config as Training
 
 CHOICES = {
-    "mode": ("full", "frozen"),
+    "mode": ("full", "frozen", "probe"),
+    "dev": ("fold", "superb"),
     "use": ("concat", "weighted", "last"),
     "pool": ("statistics", "dynamics", "mean", "attentive"),
     "embedding": ("corpus", "speaker"),
@@ -15,11 +16,41 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
+class Probe:
+    """The head of mode "probe" and how it is trained: SUPERB's emotion task (arXiv:2105.01051), with the numbers of
+    s3prl's `downstream/emotion/config.yaml` except where it says "ours"."""
+
+    use: str = "weighted"  # layers: learned weighted sum; or "last" (EmoBox, emotion2vec)
+    project: int = 256  # units of the projector
+    activation: str = "none"  # behind the projector; or "relu" (EmoBox, emotion2vec)
+    lrs: tuple[float, ...] = (1e-4, 1e-3, 1e-2)  # of Adam, without a schedule; s3prl's own is 1e-4, dev chooses (ours)
+    updates: int = 30_000  # most; IEMOCAP's four sessions less dev are then seen 266 to 280 times
+    epochs: int = 280  # ours: most passes over the training part, so that a small corpus is not seen more often
+    batch: int = 32  # utterances an update: 4, accumulated 8 times
+    readings: int = 30  # of the dev score, evenly spaced: every 1,000 updates of 30,000
+    patience: int = 5  # ours: readings without a better score that end a learning rate; 0 = go to the end, as s3prl
+    clip: float = 1.0  # largest gradient norm
+    select: str = "wa"  # dev score that chooses learning rate and update; or "ua". Numbers: always MAE
+
+    def __post_init__(self) -> None:
+        choices = {"use": ("weighted", "last"), "activation": ("none", "relu"), "select": ("wa", "ua")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"finetune.probe.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
+        for name in ("project", "updates", "epochs", "batch", "readings"):
+            if getattr(self, name) < 1:
+                raise InputError(f"finetune.probe.{name}: 1 or more. Found {getattr(self, name)}.")
+        if not self.lrs or not all(lr > 0 for lr in self.lrs):
+            raise InputError(f"finetune.probe.lrs: learning rates above 0, one or more. Found {self.lrs}.")
+
+
+@dataclass(frozen=True)
 class FineTuning:
     """A linear probe on pooled frozen states first; then, in mode "full", everything is trained from there
-    (LP-FT, Kumar et al. 2022, arXiv:2202.10054)."""
+    (LP-FT, Kumar et al. 2022, arXiv:2202.10054). Mode "probe" trains the head of `probe` on frozen states instead."""
 
-    mode: str = "full"  # "full", or "frozen": the probe alone
+    mode: str = "full"  # "full", "frozen": the linear probe alone, or "probe": a published head, see `probe`
+    dev: str = "fold"  # the fold's own dev speakers; or "superb": a random 20 % of train and dev, speakers shared
     depth: int = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
     use: str = "concat"  # layers: "concat", "weighted" (learned sum) or "last"
     pool: str = "dynamics"  # over time: mean, deviation and deviation of change; or "statistics", "mean", "attentive"
@@ -39,6 +70,7 @@ class FineTuning:
     feature_mask: float = 0.15  # longest, share of the features
     dropout: float = 0.3  # of pooled features
     mixup: float = 0.0  # alpha of the Beta distribution (arXiv:1710.09412); 0 = off
+    probe: Probe = field(default_factory=Probe)  # of mode "probe" alone
     training: Training = field(
         default_factory=lambda: Training(
             epochs=10,
@@ -57,3 +89,8 @@ class FineTuning:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"finetune.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
+        if self.mode == "probe" and self.embedding == "speaker":
+            raise InputError(
+                "finetune.embedding: 'speaker' does not go with mode 'probe', whose protocol standardises nothing. "
+                "Leave --speaker-norm out, or use --mode frozen."
+            )

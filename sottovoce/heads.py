@@ -57,14 +57,34 @@ class AttentivePool(nn.Module):
 PARTS = {"mean": 1, "statistics": 2, "attentive": 2, "dynamics": 3}  # pooled vectors of width H a layer
 
 
+def weighted_sum(logits: Tensor, layers: list[Tensor]) -> Tensor:
+    """Softmax-weighted sum of L layers (B, S, H), as SUPERB's (arXiv:2105.01051, sec. 3): logits (L,) -> (B, S, H)."""
+    return torch.einsum("l,lbsh->bsh", logits.softmax(0), torch.stack(layers))
+
+
 class Pooling(nn.Module):
     """Hidden -> (B, P): "concat" pools every layer and puts them side by side, "weighted" pools their learned
-    softmax-weighted sum (as SUPERB does, arXiv:2105.01051, sec. 3), "last" the last one alone."""
+    softmax-weighted sum, "last" the last one alone.
 
-    def __init__(self, layers: int, width: int, *, use: str = "concat", pool: str = "statistics"):
+    With `project` units a linear projector comes before the pooling (not for "concat"). Without an activation it
+    commutes with the mean over time (SUPERB); with "relu" (EmoBox, emotion2vec) it does not.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        width: int,
+        *,
+        use: str = "concat",
+        pool: str = "statistics",
+        project: int = 0,
+        activation: str = "none",
+    ):
         super().__init__()
-        self.use, self.pool = use, pool
+        self.use, self.pool, self.activation = use, pool, activation
         self.mix = nn.Parameter(torch.zeros(layers)) if use == "weighted" else None
+        self.project = nn.Linear(width, project) if project else None
+        width = project or width
         self.attend = AttentivePool(width) if pool == "attentive" else None
         self.dim = (layers if use == "concat" else 1) * width * PARTS[pool]
 
@@ -72,16 +92,28 @@ class Pooling(nn.Module):
         valid = hidden.valid
         if self.use == "concat":
             return torch.cat([self._pool(layer, valid) for layer in hidden.layers], dim=1)
-        if self.mix is not None:
-            weights = self.mix.softmax(0)
-            mixed = sum(w * layer for w, layer in zip(weights, hidden.layers, strict=True))
-            return self._pool(mixed, valid)
-        return self._pool(hidden.last, valid)
+        x = hidden.last if self.mix is None else weighted_sum(self.mix, hidden.layers)
+        if self.project is not None:
+            x = self.project(x)
+            x = x.relu() if self.activation == "relu" else x
+        return self._pool(x, valid)
 
     def _pool(self, x: Tensor, valid: Tensor) -> Tensor:
         if self.attend is not None:
             return self.attend(x, valid)
         return {"mean": mean_pool, "statistics": statistics_pool, "dynamics": dynamics_pool}[self.pool](x, valid)
+
+
+class FrameHead(nn.Module):
+    """Hidden -> (B, S, O): scores of every step from the weighted sum of layers and two linear maps (SUPERB's PR)."""
+
+    def __init__(self, layers: int, width: int, project: int, outputs: int):
+        super().__init__()
+        self.mix = nn.Parameter(torch.zeros(layers))
+        self.project, self.out = nn.Linear(width, project), nn.Linear(project, outputs)
+
+    def forward(self, hidden: Hidden) -> Tensor:
+        return self.out(self.project(weighted_sum(self.mix, hidden.layers)))
 
 
 class Standardise(nn.Module):

@@ -4,6 +4,7 @@
     numbers              mae, ccc, mae_<name>, ccc_<name>, pcc_<name>
     intensities 0..3     + acc4, acc4_<name>, wacc, wa_<name>, f1, f1_<name>, f1w, f1w_<name>   (CMU-MOSEI emotions)
     sentiment -3..3      + acc2, acc2_<name>, acc7, acc7_<name>                                 (CMU-MOSEI sentiment)
+    phones               per: edits over reference phones, summed over utterances               (`sottovoce.phones`)
 
 Every one of these is a function of sums over rows. So a score is made in two steps: `terms` gives each row its
 M numbers, `from_sums` turns their sum into scores. A bootstrap replicate is another weighted sum of the same
@@ -19,7 +20,7 @@ import numpy as np
 
 from sottovoce.task import Task
 
-MAIN = {"class": "ua", "number": "mae"}  # the score that chooses models and heads reports
+MAIN = {"class": "ua", "number": "mae", "phones": "per"}  # the score that chooses models and heads reports
 
 # A regressor never says exactly 0, so "present" needs a threshold on the predicted side. Intensities are means of
 # three annotators, multiples of 1/3: rounded half-up to that grid, anything from 1/6 on is present.
@@ -29,12 +30,12 @@ INTENSITY, SENTIMENT = (0.0, 3.0), (-3.0, 3.0)
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a larger value of this score is the better one; only the errors (`mae...`) are not.
+    """Whether a larger value of this score is the better one; only the errors (`mae...`, `per`) are not.
 
     >>> higher_is_better("ua"), higher_is_better("mae_happy")
     (True, False)
     """
-    return name.split("_")[0] != "mae"
+    return name.split("_")[0] not in ("mae", "per")
 
 
 def scores(
@@ -48,8 +49,8 @@ def scores(
     """Every score that this kind of task has.
 
     Args:
-        target: (N,) class indices, or (N, D) numbers.
-        predicted: same shape.
+        target: (N,) class indices, (N, D) numbers, or (N,) reference phones of an utterance.
+        predicted: same shape; of phones the edits that turn what was heard into the reference.
         weight: None, (N,) or (R, N), not negative: how often each row counts.
         presence_threshold: an emotion is predicted present from this intensity on; see `PRESENCE`.
 
@@ -85,6 +86,8 @@ def confusion(task: Task, target: np.ndarray, predicted: np.ndarray) -> np.ndarr
 
 def terms(task: Task, target: np.ndarray, predicted: np.ndarray, *, presence_threshold: float = PRESENCE) -> np.ndarray:
     """(N, M) what each row adds to the sums that `from_sums` reads."""
+    if task.kind == "phones":
+        return np.stack([target, predicted], axis=1).astype(np.float64)
     if task.kind == "class":
         k = task.outputs
         target, predicted = _indices("target", target, k), _indices("predicted", predicted, k)
@@ -114,7 +117,10 @@ def terms(task: Task, target: np.ndarray, predicted: np.ndarray, *, presence_thr
 def from_sums(task: Task, sums: np.ndarray) -> dict[str, float | np.ndarray]:
     """Scores from (M,) or (R, M) weighted sums of `terms`: floats, or arrays (R,)."""
     with np.errstate(divide="ignore", invalid="ignore"):  # undefined scores are NaN on purpose
-        found = _class_scores(task, sums) if task.kind == "class" else _number_scores(task, sums)
+        if task.kind == "phones":
+            found = {"per": sums[..., 1] / sums[..., 0]}
+        else:
+            found = _class_scores(task, sums) if task.kind == "class" else _number_scores(task, sums)
     return {name: value if sums.ndim > 1 else float(value) for name, value in found.items()}
 
 

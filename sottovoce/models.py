@@ -130,7 +130,10 @@ def check_same_input(earlier: Pretrained, plan: "Recipe", features: int) -> None
 
 
 class Network(nn.Module):
-    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer."""
+    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer.
+
+    In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
+    """
 
     def __init__(self, backbone: nn.Module, settings: "FineTuning", outputs: int):
         super().__init__()
@@ -138,11 +141,18 @@ class Network(nn.Module):
         if settings.depth:
             backbone.blocks = backbone.blocks[: settings.depth]
         layers = len(backbone.blocks) + 1
-        self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
+        if settings.mode == "probe":
+            p = settings.probe
+            self.pooling = heads.Pooling(
+                layers, backbone.dim, use=p.use, pool="mean", project=p.project, activation=p.activation
+            )
+        else:
+            self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out = nn.Linear(self.pooling.dim, outputs)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        if settings.mode != "probe":  # solved, not trained: begins at 0
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
 
     def pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
         return self.pooling(self.backbone(x, lengths))  # (B, P)
@@ -169,12 +179,8 @@ def save_recognised(folder: "Path", it: Recognised) -> None:
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
-    plan, found = recipe.from_dict(run.config["settings"], run.folder / "config.json"), run.config["task"]
-    try:
-        ranges = tuple((float(a), float(b)) for a, b in found["ranges"])
-        task = Task(found["kind"], tuple(found["target"]), tuple(found["classes"]), ranges)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run.folder / 'config.json'}: damaged task. {error}. Make the run again.") from None
+    where = run.folder / "config.json"
+    plan, task = recipe.from_dict(run.config["settings"], where), Task.from_dict(run.config["task"], where)
     tensors = training.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)

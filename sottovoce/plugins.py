@@ -1,6 +1,7 @@
 """Nouns are folders: a file in `corpora/`, `tracks/`, `backbones/`, ... is a name on the command line."""
 
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -29,11 +30,35 @@ def load(folder: str, name: str) -> ModuleType:
 
 def summary(folder: str, name: str) -> str:
     """First line of a module's docstring, read without importing it."""
+    return _docstring(folder, name).split("\n")[0]
+
+
+def card(folder: str, name: str) -> dict[str, str]:
+    """The entries of a module's docstring, `Key:   text` with what hangs below it, as {key: text}.
+
+    >>> card("recipes", "frozen_probe")["Needs"]
+    'a pre-trained run'
+    """
+    found: dict[str, str] = {}
+    key = ""
+    for line in _docstring(folder, name).splitlines():
+        head = re.match(r"([A-Z][a-z]+):\s+(.*)", line)
+        if head:
+            key = head[1]
+            found[key] = head[2].strip()
+        elif key and line.startswith(" "):
+            found[key] += " " + line.strip()
+        else:
+            key = ""
+    return found
+
+
+def _docstring(folder: str, name: str) -> str:
+    """Of a module, without importing it."""
     import ast
 
     here = Path(__file__).parent / folder
     path = here / f"{name}.py"
     if not path.exists():
         path = here / name / "__init__.py"
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
-    return text.split("\n")[0]
+    return ast.get_docstring(ast.parse(path.read_text())) or ""

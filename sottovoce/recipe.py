@@ -9,7 +9,7 @@ from sottovoce import files, plugins, settings
 from sottovoce.corpus import Corpus
 from sottovoce.data import Frontend
 from sottovoce.errors import InputError
-from sottovoce.finetune_settings import FineTuning
+from sottovoce.finetune_settings import FineTuning, Probe
 from sottovoce.training import Config as Training
 
 
@@ -49,13 +49,27 @@ def resolve(
 ) -> Recipe:
     """The recipe of a name, on a track the corpora have, with another backbone and single settings if asked.
 
-    Raises InputError for unknown names and keys, and for corpora that share no track.
+    Raises InputError for unknown names and keys, for a protocol, and for corpora that share no track.
     """
     track = track or common_track(corpora)
+    if is_protocol(name):
+        raise InputError(
+            f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`."
+        )
     plan = plugins.load("recipes", name).recipe(track or None)
     if backbone and backbone != plan.backbone:
         plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
     return seeded(override(plan, settings), seed)
+
+
+def is_protocol(name: str) -> bool:
+    """Whether a recipe is a way to judge weights (`protocol(plan) -> Recipe`) and not a system (`recipe(track)`)."""
+    return bool(name) and hasattr(plugins.load("recipes", name), "protocol")
+
+
+def judged(plan: Recipe, protocol: str) -> Recipe:
+    """The same system, fine-tuned as a protocol says."""
+    return plugins.load("recipes", protocol).protocol(plan)
 
 
 def seeded(plan: Recipe, seed: int) -> Recipe:
@@ -131,6 +145,7 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
         objective = plugins.load("objectives", values["objective"]).Config
         tuning = dict(values["finetune"])
         tuning["training"] = _made(Training, tuning["training"])
+        tuning["probe"] = _made(Probe, tuning.get("probe", {}))  # runs made before there were protocols have none
         return Recipe(
             values["name"],
             values["track"],

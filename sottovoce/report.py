@@ -2,6 +2,7 @@
 
     data_page      what `prepare` found            evaluate_page   how good a run is, and against what
     pretrain_page  is pre-training healthy         study_page      what pre-training is worth, label by label
+    compare_page   which of several runs is better and by how much
     timeline_page  one recording over time         index_page      the pages of a demo run
 
 Every key of every dict may be missing: a section without data is left out, a number that is not there is "–".
@@ -26,6 +27,7 @@ MEANING = {
     "macro_f1": "mean F1 over the classes",
     "mae": "mean absolute error, in label units; lower is better",
     "acc4": "intensities rounded to 0, 1, 2, 3 that are right",
+    "per": "edits over reference phones; lower is better",
     "acc2": "sign of the sentiment that is right",
     "acc7": "sentiment rounded to −3 … 3 that is right",
     "wacc": "presence of an emotion, both sides weighted the same",
@@ -384,7 +386,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
 
     Keys: title, protocol {..., first_line}, task {kind, classes, target}, metrics {name: {value, low, high}},
     folds [{name, n, metrics}], baselines {name: {metrics}}, confusion {classes, counts}, groups {group: {value:
-    {name: {...}}}}, config, n, speakers, hardware, seconds. Scores of one class are named `recall_<class>`, ...
+    {name: {...}}}}, examples [{id, reference, heard}], probes [{fold, layers, chosen, probe}], config, n, speakers,
+    hardware, seconds. Scores of one class are named `recall_<class>`, ...
     """
     get = report.get
     task, scores = get("task") or {}, get("metrics") or {}
@@ -423,6 +426,11 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
             picture = _dots(each, [(m, metric_name(m)) for m in shown], f"group-{len(body)}", f"{INTERVAL}. {facts}.",
                             f"Scores by {text(group)}")  # fmt: skip
             body.append(page.section(f"By {text(group)}", picture))
+    if examples := get("examples"):
+        said = [[e.get("id"), e.get("reference"), e.get("heard")] for e in examples]
+        grid = page.table(["", "said", "heard"], said, label="examples", wrap=True)
+        body.append(page.section("Examples", grid))
+    body.append(_probes(get("probes") or ()))
     body.append(_card(report, protocol))
     every = [[name.replace("_", " "), score(value)] for name, value in scores.items()]
     if every:
@@ -446,7 +454,7 @@ def _title(key: Any) -> str:
 def _main_scores(scores: Mapping[str, Any], parts: Sequence[str], kind: str) -> list[str]:
     """Scores of the whole, the one that chooses models first."""
     own = [name for name in scores if not any(name.endswith(f"_{part}") for part in parts)]
-    order = ["ua", "wa", "macro_f1"] if kind == "class" else ["mae", "acc4", "ccc"]
+    order = ["ua", "wa", "macro_f1"] if kind == "class" else ["mae", "acc4", "ccc", "per"]
     return sorted(own, key=lambda name: order.index(name) if name in order else len(order))
 
 
@@ -527,6 +535,40 @@ def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Se
     return page.section("Emotion by emotion", picture, grid)
 
 
+def _probes(probes: Sequence[Mapping[str, Any]]) -> Html:
+    """What the published heads learned: the weight of every layer, and how their learning rate was chosen."""
+    probes = [p for p in probes if p.get("chosen")]
+    if not probes:
+        return Html("")
+    body: list[Any] = []
+    weights = np.array([p.get("layers") or () for p in probes], dtype=np.float64)
+    names = [f"layer {k}" for k in range(weights.shape[-1])]  # 0 is what comes before the first block
+    if weights.size:
+        means = dict(zip(names, weights.mean(0).tolist(), strict=True))
+        body += [tag("h3", "Weight of every layer"), page.bars(means, label="weight of every layer", unit="weight")]
+        body.append(tag("p", f"Softmax weights of the learned sum, mean over {_count(len(probes), 'fold')}."))
+    name = next((n for n in ("dev_wa", "dev_mae", "dev_per") if n in probes[0]["chosen"]), "")
+    label = metric_name(name.removeprefix("dev_"))
+    if any(name in row for row in probes[0].get("probe") or ()):
+        rates = dict.fromkeys(row["lr"] for row in probes[0]["probe"])
+        lines = []
+        for rate in rates:
+            own = [row for row in probes[0]["probe"] if row["lr"] == rate]
+            lines.append((f"lr {rate:g}", [row["update"] for row in own], [row[name] for row in own]))
+        picture = charts.figure(
+            lambda width: charts.traces(lines, xlabel="update", ylabel=f"{label} on dev", width=width),
+            "rates",
+            f"{label} on dev of {probes[0].get('fold')}, a line for every learning rate; the best reading is kept.",
+            f"{label} on dev over updates for every learning rate",
+        )
+        body += [tag("h3", "Learning rates"), picture]
+    rows = [[p.get("fold"), f"{p['chosen'].get('lr'):g}", number(p["chosen"].get("update")), _three(p["chosen"], name),
+             *(number(w, 2, fixed=True) for w in p.get("layers") or ())] for p in probes]  # fmt: skip
+    head = ["fold", "learning rate", "update", f"{label} on dev", *(names if weights.size else ())]
+    body.append(page.table(head, rows, label="what dev chose"))
+    return page.section("The probe", *body)
+
+
 def _panel_title(name: str) -> str:
     return metric_name(name) + ("" if metrics.higher_is_better(name) else ", lower is better")
 
@@ -540,6 +582,126 @@ def _best(baselines: Mapping[str, Any], key: str) -> tuple[float, str]:
 
 def _beside(value: float, name: str) -> Html:
     return page.join([number(value, fixed=True), tag("span", " " + name.replace("_", " "), class_="range")])
+
+
+# --- compare --------------------------------------------------------------------------------------------------------
+
+
+def compare_page(found: Mapping[str, Any]) -> str:
+    """Systems side by side: scores, paired differences from the first, every class, what else differs.
+
+    Keys: title, metric, higher_is_better, reference, systems [{name, seeds, metrics {name: {value, low, high}},
+    difference {name: {value, low, high, p, p_holm}}, detectable, by_seed}], task {kind, classes}, n, speakers,
+    left_out, differs {setting: {system: value}}, protocol {..., first_line}.
+    """
+    get = found.get
+    first, protocol = _protocol(get("protocol"))
+    systems, metric = list(get("systems") or ()), get("metric") or "score"
+    name, reference = metric_name(metric), text(get("reference") or "")
+    others = [s for s in systems if s.get("difference")]
+    facts = f"n = {number(get('n'))} utterances, {number(get('speakers'))} speakers"
+    body: list[Any] = [page.banner(first) if first else None]
+    if get("left_out"):
+        body.append(page.warnings([f"{number(get('left_out'))} utterances left out: not every system answered them."]))
+    body.append(page.tiles(_gap_tile(s, metric, name, reference) for s in others[:4]))
+    body.append(tag("p", [tag("span", _gap_verdict(s, found), " ") for s in others]))
+    caption = (
+        f"{INTERVAL}. Right: {name} minus that of {reference} on the same utterances; hollow: the smallest difference "
+        f"these speakers would have shown. {facts}."
+    )
+    alt = f"{name} of every system and its difference from {reference}"
+    picture = charts.figure(lambda width: _comparison(found, width), "compare", caption, alt)
+    body.append(page.section(f"Against {reference}", picture))
+    rows = []
+    for s in systems:
+        gap = (s.get("difference") or {}).get(metric) or {}
+        seeds = s.get("by_seed") or ()
+        own = f"{_three(min(seeds))} to {_three(max(seeds))}" if len(seeds) > 1 else ""
+        detectable = _three(s.get("detectable")) if gap else ""
+        rows.append([s.get("name"), number(len(s.get("seeds") or ())), score(s["metrics"].get(metric)), own,
+                     score(gap) if gap else "", _chance(gap) if gap else "", detectable])  # fmt: skip
+    head = ["", "seeds", f"{name} [95 % interval]", "single seeds", f"− {reference}", "p", "detectable"]
+    note = "p of the paired difference, corrected by Holm. Detectable: found four times in five, were it true."
+    body.append(page.section("In numbers", page.table(head, rows, label="systems side by side"), tag("p", note)))
+    body.append(_classes_beside(systems, found, facts))
+    if differs := get("differs"):
+        names = [s.get("name") for s in systems]
+        lines = [[key, *(tag("td", tag("code", str(v.get(n)))) for n in names)] for key, v in differs.items()]
+        grid = page.table(["setting", *names], lines, label="settings that differ", wrap=True)
+        body.append(page.section("What differs between them", grid))
+    body.append(_card(found, protocol))
+    lede = _listed(_count(len(systems), "system"), _count(get("n"), "utterance"), _count(get("speakers"), "speaker"))
+    return page.document("comparison", get("title") or "Comparison", *body, lede=lede)
+
+
+def _gap_tile(system: Mapping[str, Any], metric: str, name: str, reference: str) -> tuple[Any, Any, Any]:
+    gap = system["difference"].get(metric) or {}
+    sign = "+" if number_of(gap) > 0 else ""
+    between = f"{_three(gap, 'low')} to {_three(gap, 'high')} (95 %), {name} minus that of {reference}"
+    return system.get("name"), sign + _three(gap), between
+
+
+def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """One sentence that claims no more than the interval does."""
+    metric, reference = str(found.get("metric")), text(found.get("reference"))
+    gap, name = system["difference"].get(metric) or {}, text(system.get("name"))
+    low, high = number_of(gap, "low"), number_of(gap, "high")
+    if not math.isfinite(low + high):
+        return f"{name}: too few speakers to say anything."
+    clear = number_of(gap, "p_holm") < 0.05 and not low <= 0 <= high
+    if not clear:
+        return (
+            f"{name} cannot be told from {reference}: these speakers would show a difference of "
+            f"{_three(system.get('detectable'))} or more."
+        )
+    better = (low > 0) == bool(found.get("higher_is_better", True))
+    return f"{name} is {'better' if better else 'worse'} than {reference}, p {_chance(gap)}."
+
+
+def _comparison(found: Mapping[str, Any], width: int) -> Any:
+    """Scores at the left, differences from the reference at the right, a row for every system."""
+    metric = str(found.get("metric"))
+    rows, least = [], []
+    for s in found.get("systems") or ():
+        gap = (s.get("difference") or {}).get(metric)
+        rows.append((text(s.get("name")), {metric: s["metrics"].get(metric), "gap": gap}, ACCENT if gap else PLAIN))
+        side = -1 if number_of(gap) < 0 else 1
+        least.append({"gap": side * number_of(s.get("detectable"))})
+    titles = [
+        (metric, _panel_title(metric)),
+        ("gap", f"{metric_name(metric)} − {charts.short(found.get('reference'))}"),
+    ]
+    return charts.dots(rows, titles, marks={"gap": 0.0}, rivals=least, width=width)
+
+
+def _classes_beside(systems: Sequence[Mapping[str, Any]], found: Mapping[str, Any], facts: str) -> Html:
+    """The recall (or MAE) of every class, systems beside each other."""
+    task = found.get("task") or {}
+    stem = "recall" if task.get("kind") == "class" else "mae"
+    parts = [c for c in task.get("classes") or () if any(f"{stem}_{c}" in s["metrics"] for s in systems)]
+    if not parts:
+        return Html("")
+    named = [(text(s.get("name")), s["metrics"]) for s in systems]
+    title = "Emotion by emotion" if list(task.get("target") or ()) == ["emotion"] else "One by one"
+    picture = charts.figure(
+        lambda width: charts.by_class(named, parts, stem, width=width),
+        "classes",
+        f"{metric_name(stem).capitalize()} of every class with its 95 % interval. {facts}.",
+        f"{stem} by class and system",
+    )
+    rows = []
+    for part in parts:
+        key = f"{stem}_{part}"
+        gaps = [score(s["difference"].get(key)) for s in systems if s.get("difference")]
+        rows.append([part, *(score(s["metrics"].get(key)) for s in systems), *gaps])
+    head = ["", *(name for name, _ in named)]
+    head += [f"{text(s.get('name'))} − {text(found.get('reference'))}" for s in systems if s.get("difference")]
+    return page.section(title, picture, page.folded("as a table", page.table(head, rows, label="scores by class")))
+
+
+def compare_figure(found: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
+    """The first picture of `compare_page`, in light colours."""
+    charts.save(lambda: _comparison(found, charts.WIDE), path_svg, path_png)
 
 
 # --- study ----------------------------------------------------------------------------------------------------------

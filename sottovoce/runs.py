@@ -29,6 +29,7 @@ PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate"
 NEEDED = {  # entries of config.json that readers rely on
     "pretrain": ("identity", "settings", "fold", "features", "exposure"),
     "finetune": ("identity", "settings", "fold", "features", "exposure", "task", "corpus", "seed", "labels"),
+    "phoneme": ("identity", "settings", "fold", "exposure", "task", "corpus", "seed"),
 }
 
 
@@ -84,7 +85,9 @@ def parts(folder: Path | str, kind: str | None = None) -> list[Run]:
     if (folder / "config.json").is_file():
         found = [Run.load(folder, kind)]
     else:
-        found = [Run.load(p.parent, kind) for p in sorted(folder.glob("*/config.json"), key=_natural)]
+        found = [
+            Run.load(p.parent, kind) for p in sorted(folder.glob("*/config.json"), key=lambda p: natural(p.parent.name))
+        ]
     done = [run for run in found if run.finished]
     if not done:
         names = ", ".join(r.folder.name for r in found) or "nothing"
@@ -119,10 +122,11 @@ def _difference(found: dict, now: dict) -> str:
     return "; ".join(shown) + ("; ..." if len(keys) > 3 else "") if shown else "its data"
 
 
-def _natural(path: Path) -> tuple:
+def natural(name: str) -> tuple:
+    """Sorts fold2 before fold10."""
     import re
 
-    return tuple(int(t) if t.isdigit() else t for t in re.split(r"(\d+)", path.parent.name))
+    return tuple(int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name))
 
 
 def provenance() -> dict[str, Any]:

@@ -69,17 +69,23 @@ def _cluster_counts(clusters: int, n: int, seed: int) -> np.ndarray:
     return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=n).astype(np.float64)
 
 
-def _seed_shares(seeds: int, n: int, seed: int) -> np.ndarray:
+def _seed_shares(seeds: int, n: int, seed: int, stream: int = 1) -> np.ndarray:
     """(n, S) shares that sum to 1. S - 1 draws of S: the variance of a mean over S seeds is then not understated
-    (Rao & Wu 1988), which S draws do by (S - 1) / S, a half for two seeds."""
+    (Rao & Wu 1988), which S draws do by (S - 1) / S, a half for two seeds. Another stream is another draw."""
     if seeds == 1:
         return np.ones((n, 1))
-    rng = np.random.default_rng([seed, 1])  # a stream of its own: the clusters drawn do not depend on S
+    rng = np.random.default_rng([seed, stream])  # not stream 0: the clusters drawn do not depend on S
     return rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=n) / (seeds - 1)
 
 
 def _replicates(
-    task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray, n: int, seed: int
+    task: Task,
+    target: np.ndarray,
+    predicted: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    n: int,
+    seed: int,
+    stream: int = 1,
 ) -> dict[str, tuple[float, np.ndarray]]:
     """name -> (value, (R,) replicates) of the mean over seeds; R = 0 with fewer than two clusters."""
     runs = np.asarray(predicted)
@@ -92,7 +98,7 @@ def _replicates(
         raise ValueError("predicted holds no seed")
     n = n if count > 1 else 0
     drawn = _cluster_counts(max(count, 1), n, seed)  # (R, C)
-    shares = _seed_shares(len(runs), n, seed)  # (R, S)
+    shares = _seed_shares(len(runs), n, seed, stream)  # (R, S)
     order = np.argsort(place, kind="stable")
     starts = np.searchsorted(place[order], np.arange(count))
     value: dict[str, list[float]] = {}
@@ -146,23 +152,28 @@ def paired(
     b: np.ndarray,
     clusters: Sequence | np.ndarray,
     *,
+    same_seeds: bool = True,
     n: int = REPLICATES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> dict[str, dict[str, float | None]]:
-    """Differences of scores, a - b, on the same resampled clusters (and seeds: a[s] and b[s] belong together).
+    """Differences of scores, a - b, on the same resampled clusters.
+
+    Args:
+        same_seeds: a[s] and b[s] belong together and are drawn together; False draws the seeds of each on their
+            own, of which there may then be different numbers.
 
     Returns:
         name -> {"value", "low", "high", "p"}; p is two-sided. Bounds and p are None as in `intervals`.
 
     Raises:
-        ValueError: a and b have different numbers of seeds.
+        ValueError: a and b have different numbers of seeds that belong together.
     """
-    if np.shape(a) != np.shape(b):
+    if same_seeds and np.shape(a) != np.shape(b):
         raise ValueError(f"a {np.shape(a)} and b {np.shape(b)} are paired and need one shape")
     count = _places(clusters)[1]
     left = _replicates(task, target, a, clusters, n, seed)
-    right = _replicates(task, target, b, clusters, n, seed)
+    right = _replicates(task, target, b, clusters, n, seed, stream=1 if same_seeds else 2)
     found: dict[str, dict[str, float | None]] = {}
     for name in left:
         value, replicates = left[name][0] - right[name][0], left[name][1] - right[name][1]

@@ -42,7 +42,10 @@ def main(
     fold: Annotated[
         str | None, typer.Option(help="NAME, several with commas, or 'all'; default: those --init was made for")
     ] = None,
-    arms: Annotated[str, typer.Option(help="of pretrained, probe, scratch")] = ",".join(ARMS),
+    recipe: Annotated[str, typer.Option(help="a protocol for every arm, e.g. frozen_probe")] = "",
+    arms: Annotated[
+        str, typer.Option(help="of pretrained, probe, scratch; default: all, or probe,scratch where nothing is tuned")
+    ] = "",
     target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
     metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for numbers")] = "",
     speaker_norm: Annotated[
@@ -66,15 +69,21 @@ def main(
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
-    chosen = [a.strip() for a in arms.split(",")]
-    for arm in chosen:
-        if arm not in ARMS:
-            raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(ARMS)}.")
     found = runs.parts(init, "pretrain")
     extra = list(settings or [])
     if speaker_norm:
         extra.append("finetune.embedding=speaker")
-    plan = recipes.override(recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json"), extra)
+    plan = recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json")
+    if recipes.is_protocol(recipe):
+        plan = recipes.judged(plan, recipe)
+    elif recipe not in ("", plan.name):
+        raise InputError(f"--recipe {recipe}: the weights of {init} were made with {plan.name}. Leave it out.")
+    plan = recipes.override(plan, extra)
+    possible = ARMS if plan.finetune.mode == "full" else ("probe", "scratch")
+    chosen = [a.strip() for a in (arms or ",".join(possible)).split(",")]
+    for arm in chosen:
+        if arm not in possible:
+            raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(possible)}.")
     check_speakers(data, plan)
     check_metric(metric, data, task)
     track_store(data, plan.track, asdict(plan.track_config), quiet=quiet)
@@ -136,7 +145,7 @@ def plan_cells(
 
     Raises InputError when an arm's weights have heard a test speaker (unless `transductive`).
     """
-    from sottovoce.finetune import weights_for
+    from sottovoce.finetune import weights_for, with_dev
     from sottovoce.statistics import parse_label_counts
 
     if fold is None:
@@ -145,6 +154,7 @@ def plan_cells(
         folds = known or runs.choose_folds(corpus, None)
     else:
         folds = runs.choose_folds(corpus, fold)
+    folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
     totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
     wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
@@ -283,14 +293,14 @@ def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "n
     from sottovoce import models, recipe
     from sottovoce.data import Steps
     from sottovoce.extract import track_store
-    from sottovoce.finetune import select, train_recogniser, unlabelled
+    from sottovoce.finetune import select, train_recogniser, unlabelled, with_dev
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
-    fold = corpus.fold(cell.fold)
+    fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
     train = [u for u in select(corpus, fold.train, task, str(cell.n), cell.seed) if u.id in store]
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     own = recipe.seeded(plan, cell.seed)
-    if cell.arm == "probe":
+    if cell.arm == "probe" and own.finetune.mode == "full":
         own = replace(own, finetune=replace(own.finetune, mode="frozen"))
     init = models.load_pretrained(runs.Run.load(cell.init)) if cell.init != "none" else None
     rest = unlabelled(corpus, fold, store, train)
@@ -307,6 +317,7 @@ def collect(
 
     from sottovoce import baselines, metrics, statistics
     from sottovoce.extract import track_store
+    from sottovoce.finetune import with_dev
 
     metric = metric or metrics.MAIN[task.kind]
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
@@ -348,7 +359,8 @@ def collect(
     kind = "recall" if task.kind == "class" else metric
     named = {c: f"{kind}_{c}" for c in (task.classes or task.target)}
     per_class = {c: {a: points(a, n) for a in arms} for c, n in named.items() if n in curves[arms[0]]}
-    known = [corpus.by_id[k] for f in folds for k in corpus.fold(f).train if task.has(corpus.by_id[k])]
+    parts = [with_dev(corpus, corpus.fold(f), plan.finetune.dev).train for f in folds]
+    known = [corpus.by_id[k] for part in parts for k in part if task.has(corpus.by_id[k])]
     trivial = baselines.trivial(task, task.values(known), len(everybody), seed=0, draws=20)
     trivial.pop("uniform", None)  # in UA the same as chance: one line in the picture is enough
     scores = {
@@ -420,7 +432,9 @@ def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], 
         "folds": f"{len(folds)} of {len(corpus.folds)}, disjoint by {corpus.fold(folds[0]).group}",
         "label subsets": "nested, stratified by class, the same for every arm",
         "control": "identical backbone and settings, random weights",
-        "model selection": "dev part of the fold, never test",
+        "model selection": "a random 20 % of training, speakers shared (SUPERB)"
+        if plan.finetune.dev == "superb"
+        else "dev part of the fold, never test",
         "intervals": "95 %, resampling speakers and seeds",
         "normalisation": "per speaker, test speakers' unlabelled audio included"
         if plan.per_speaker
@@ -439,16 +453,22 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
         for metric, points in of.items()
         for p in points
     ]
+    arm, prefix = _held_against_scratch(result)
     rows += [
-        {"arm": "pretrained - scratch", "labels": p["n"], "metric": result["metric"]}
+        {"arm": f"{arm} - scratch", "labels": p["n"], "metric": result["metric"]}
         | {k: p[k] for k in ("value", "low", "high")}
-        for p in result.get("paired", ())
+        for p in result.get(f"{prefix}paired", ())
     ]
     write_table(output / "study.csv", rows)
     files.write_json(output / "study.json", result)
     plain = files.plain(result)
     pages.study_figure(plain, output / "study.svg", output / "study.png")
     files.write_text(output / "report.html", pages.study_page(plain))
+
+
+def _held_against_scratch(result: Mapping[str, Any]) -> tuple[str, str]:
+    """The arm whose differences are shown, and how their keys begin."""
+    return ("probe", "probe_") if "pretrained" not in result["arms"] else ("pretrained", "")
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -462,7 +482,8 @@ def show(result: Mapping[str, Any]) -> None:
     out.add_column("labels", justify="right")
     for arm in result["arms"]:
         out.add_column(arm, justify="right")
-    out.add_column("pretrained - scratch", justify="right")
+    arm, prefix = _held_against_scratch(result)
+    out.add_column(f"{arm} - scratch", justify="right")
     out.add_column("labels saved", justify="right")
 
     def cell(p: Mapping[str, Any] | None) -> str:
@@ -471,9 +492,9 @@ def show(result: Mapping[str, Any]) -> None:
         return f"{p['value']:.3f}" + ("" if p["low"] is None else f" [{p['low']:.3f}, {p['high']:.3f}]")
 
     for k, n in enumerate(result["ns"]):
-        saved = (result.get("labels_saved") or [None] * len(result["ns"]))[k]
+        saved = (result.get(f"{prefix}labels_saved") or [None] * len(result["ns"]))[k]
         factor = "" if saved is None else f"{'>= ' if saved['censored'] else ''}{saved['factor']:.1f}x"
-        paired = (result.get("paired") or [None] * len(result["ns"]))[k]
+        paired = (result.get(f"{prefix}paired") or [None] * len(result["ns"]))[k]
         out.add_row(str(n), *(cell(of[k]) for of in result["arms"].values()), cell(paired), factor)
     Console(width=None if Console().is_terminal else 160).print(out)
 

@@ -1,8 +1,9 @@
 """What is to be predicted: one emotion of K, or D numbers such as six intensities or valence and arousal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from sottovoce.errors import InputError, unknown_name
 
 @dataclass(frozen=True)
 class Task:
-    """`kind` "class": one label column, K `classes`. `kind` "number": D label columns with their `ranges`."""
+    """`kind` "class": one label column, K `classes`. `kind` "number": D label columns with their `ranges`.
+    `kind` "phones": a sequence of `classes`, which no label column holds (see `sottovoce.phoneme`)."""
 
-    kind: Literal["class", "number"]
+    kind: Literal["class", "number", "phones"]
     target: tuple[str, ...]  # label columns of the manifest
     classes: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()  # (lowest, highest) of every number
@@ -35,6 +37,15 @@ class Task:
         rows = [[float(u.labels[name]) for name in self.target] for u in utterances]
         low, high = np.array(self.ranges, dtype=np.float64).T
         return np.clip(np.array(rows, dtype=np.float64).reshape(-1, len(self.target)), low, high)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: Path | str) -> "Task":
+        """The task a run's config.json holds. Raises InputError, which begins with `where`, when it is damaged."""
+        try:
+            ranges = tuple((float(a), float(b)) for a, b in values["ranges"])
+            return cls(values["kind"], tuple(values["target"]), tuple(values["classes"]), ranges)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{where}: damaged task. {error}. Make the run again.") from None
 
     @classmethod
     def of(cls, corpus: Corpus, target: Sequence[str] = ()) -> "Task":

@@ -108,6 +108,44 @@ def librispeech(root: Path, *, suffix: str = ".flac") -> Path:
     return root
 
 
+LEXICON = {  # of a language with six phones, each a tone of its own
+    "BADO": "B A D O",
+    "DABI": "D A B I",
+    "MIDO": "M I D O",
+    "OMA": "O M A",
+    "IDA": "I D A",
+}
+TONES = {"B": 300, "A": 700, "D": 1300, "O": 2100, "I": 3200, "M": 4600}  # Hz
+
+
+def spelled(root: Path, *, parts: dict[str, tuple[str, ...]] | None = None, each: int = 8) -> Path:
+    """LibriSpeech's folders with transcripts, in which every phone is 120 ms of its tone; and `lexicon.txt`.
+
+    `parts`: readers of each folder; `each` utterances a reader, of three words.
+    """
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    parts = parts or {"train-clean-100": ("11", "12", "13"), "dev-clean": ("21",), "test-clean": ("31", "32")}
+    time_s = np.arange(round(0.12 * RATE_HZ)) / RATE_HZ
+    fade = np.sin(np.pi * np.arange(len(time_s)) / len(time_s)) ** 0.5
+    for part, readers in parts.items():
+        for reader in readers:
+            folder, lines = root / part / reader / "100", []
+            folder.mkdir(parents=True)
+            for k in range(each):
+                words = [list(LEXICON)[i] for i in rng.integers(0, len(LEXICON), 3)]
+                tones = [TONES[phone] * rng.uniform(0.97, 1.03) for w in words for phone in LEXICON[w].split()]
+                wave = np.concatenate([fade * np.sin(2 * np.pi * tone * time_s) for tone in tones])
+                name = f"{reader}-100-{k:04}"
+                soundfile.write(folder / f"{name}.flac", 0.3 * wave + 0.003 * rng.normal(size=len(wave)), RATE_HZ)
+                lines.append(f"{name} {' '.join(words)}")
+            (folder / f"{reader}-100.trans.txt").write_text("\n".join(lines) + "\n")
+    lines = [f"{word}\t{phones}" for word, phones in LEXICON.items()] + ["BADO B A D"]  # a second pronunciation
+    (root / "lexicon.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
 # neutral, happy, excited, angry, sad a session, such that the four classes give 5,531
 IEMOCAP = {
     1: (384, 135, 143, 229, 194),
@@ -146,6 +184,28 @@ def iemocap(
             (folder / "Categorical" / f"{dialogue}_e1_cat.txt").write_text(f"{dialogue}_F000 :Neutral state; ()\n")
             (folder / f"{dialogue}.txt").write_text("\n".join(lines) + "\n")
             (folder / f"._{dialogue}.txt").write_bytes(b"\x00\x05[1.0 - 2.0]\tSes01F_impro01_F000\tang\t[1, 1, 1]")
+    return root
+
+
+COMMANDS = (  # transcription, action, object, location
+    ("Turn on the lights", "activate", "lights", "none"),
+    ("Turn the kitchen heat up", "increase", "heat", "kitchen"),
+    ("Switch off the washroom lights", "deactivate", "lights", "washroom"),
+    ("Set language to Chinese", "change language", "Chinese", "none"),
+)
+
+
+def fluent(root: Path, *, suffix: str = ".wav") -> Path:
+    """Six speakers train, two validate, two test; every one says every command twice."""
+    people = [f"spk{k:02}XyZ" for k in range(10)]
+    for part, speakers in (("train", people[:6]), ("valid", people[6:8]), ("test", people[8:])):
+        rows = []
+        for speaker, (words, *slots), k in itertools.product(speakers, COMMANDS, (1, 2)):
+            path = f"wavs/speakers/{speaker}/{speaker}-{slots[0]}-{k}{suffix}"
+            noise(root / path)
+            names = ("", "path", "speakerId", "transcription", "action", "object", "location")
+            rows.append(dict(zip(names, (len(rows), path, speaker, words, *slots), strict=True)))
+        write_table(root / f"data/{part}_data.csv", rows)
     return root
 
 
@@ -205,4 +265,5 @@ NAMED = {  # corpora whose labels are in names or in tables of their own
     "esd": esd,
     "iemocap": iemocap,
     "librispeech": librispeech,
+    "fluent": fluent,
 }

@@ -87,8 +87,20 @@ def test_list_shows_every_name_with_its_first_line(sottovoce, folder):
     found = sottovoce("list", folder)
     assert found.code == 0
     names = plugins.names(folder)
-    assert [line.split()[0] for line in found.out.splitlines()] == names
-    assert all(len(line.split()) > 2 for line in found.out.splitlines())
+    shown = [line for line in found.out.splitlines() if not line.startswith("    ")]  # below a recipe is its card
+    assert [line.split()[0] for line in shown] == names
+    assert all(len(line.split()) > 2 for line in shown)
+
+
+@pytest.mark.parametrize("name", plugins.names("recipes"))
+def test_list_shows_what_a_recipe_costs_and_promises(sottovoce, name):
+    """Command, needs, time and expected figures, from the recipe's own docstring."""
+    words = " ".join(sottovoce("list", "recipes").out.split())
+    card = plugins.card("recipes", name)
+    for key in ("Run", "Needs", "Time", "Expect"):
+        assert f"{key} {card[key]}" in words
+    assert "arXiv" in plugins.summary("recipes", name)
+    assert "sottovoce" in card["Run"]
 
 
 def test_list_alone_shows_every_folder(sottovoce):

@@ -104,3 +104,35 @@ def test_a_constant_feature_does_not_explode():
     standardise = heads.Standardise(1)
     standardise.fit(torch.full((9, 1), 4.0))
     assert standardise(torch.full((9, 1), 4.0)).abs().max() == 0
+
+
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_a_projector_comes_before_the_pooling_and_padding_changes_nothing(activation):
+    torch.manual_seed(0)
+    pool_of = heads.Pooling(4, 6, use="weighted", pool="mean", project=5, activation=activation)
+    assert pool_of.dim == 5
+    with torch.no_grad():
+        pool_of.mix.copy_(torch.tensor([0.5, -1.0, 2.0, 0.0]))
+    found = pool_of(HIDDEN).detach().numpy()
+    share = np.exp([0.5, -1.0, 2.0, 0.0]) / np.exp([0.5, -1.0, 2.0, 0.0]).sum()
+    weight, bias = (p.detach().numpy() for p in (pool_of.project.weight, pool_of.project.bias))
+    for k, length in enumerate(LENGTHS.tolist()):
+        mixed = sum(w * layer[k, :length].numpy() for w, layer in zip(share, LAYERS, strict=True))
+        steps = mixed @ weight.T + bias
+        np.testing.assert_allclose(found[k], (steps if activation == "none" else steps.clip(0)).mean(0), atol=1e-5)
+    longer = [torch.cat([layer, torch.full((3, 5, 6), 1e3)], dim=1) for layer in LAYERS]
+    torch.testing.assert_close(pool_of(Hidden(longer, LENGTHS)), pool_of(HIDDEN))
+
+
+def test_scores_of_a_step_depend_on_that_step_alone():
+    torch.manual_seed(0)
+    head = heads.FrameHead(4, 6, 5, 3)
+    scores = head(HIDDEN)
+    assert scores.shape == (3, 14, 3)
+    other = [layer.clone() for layer in LAYERS]
+    for layer in other:
+        layer[1, 4] += 1
+    changed = (head(Hidden(other, LENGTHS)) - scores).abs().sum(2) > 1e-6
+    assert changed.nonzero().tolist() == [[1, 4]]
+    mean = torch.stack(LAYERS).mean(0)  # equal weights to begin with
+    torch.testing.assert_close(scores, head.out(head.project(mean)))

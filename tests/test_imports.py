@@ -18,14 +18,14 @@ PICTURE = """
 __main__
 cli
 demo catalogue
-study predict
+study predict compare phoneme
 evaluate
 pretrain
 finetune
 companions
 prepare extract
 recipes/
-supervised units
+supervised probe units
 models
 encoders
 recipe
@@ -39,7 +39,8 @@ report
 charts
 page baselines statistics
 metrics
-runs corpora/
+runs phones
+corpora/
 tracks/
 audio voice label_maps csd store task download
 corpus track settings plugins progress
@@ -47,7 +48,19 @@ files
 errors
 """
 ROW = {name: k for k, line in enumerate(PICTURE.split("\n")) for name in line.split()}
-NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report", "charts", "page", "store", "audio"]
+NUMPY_ONLY = [
+    "corpora/",
+    "tracks/",
+    "phones",
+    "metrics",
+    "statistics",
+    "baselines",
+    "report",
+    "charts",
+    "page",
+    "store",
+    "audio",
+]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 HEAVY |= {"transformers", "peft"}
 

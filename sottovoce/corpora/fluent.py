@@ -1,0 +1,80 @@
+"""Fluent Speech Commands: 97 speakers of English, 31 spoken commands to a smart home.
+
+Source:   https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understanding-research (on request);
+          data/{train,valid,test}_data.csv with path, speakerId, transcription, action, object, location, and
+          wavs/speakers/<speaker>/<clip>.wav.
+Licence:  Fluent Speech Commands Public License: research only.
+Size:     30,043 clips, 19 h; official split of 23,132 / 3,118 / 3,793 clips by speaker (77 / 10 / 10).
+Labels:   intent = action, object and location together ("increase/heat/kitchen"); and each of the three alone.
+          SUPERB scores three answers and counts a clip when all are right; here the answer is one of the intents
+          there are, so accuracy (WA) has the same meaning and no impossible combination can be answered.
+Folds:    the official one; its speakers are checked to be apart, in dev too.
+Cite:     Lugosch, Ravanelli, Ignoto, Tomar & Bengio, "Speech model pre-training for end-to-end spoken language
+          understanding", Interspeech 2019.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sottovoce.corpora import _layout
+from sottovoce.corpus import Fold, Kind, Label, Utterance
+from sottovoce.errors import InputError
+
+LICENCE = "Fluent Speech Commands Public License (research only)"
+SOURCE = "https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understanding-research"
+TARGET = ("intent",)
+SLOTS = ("action", "object", "location")
+KINDS: dict[str, Kind] = {"intent": "class", **dict.fromkeys(SLOTS, "class"), "split": "class"}
+SPLITS = ("train", "valid", "test")
+CLASSES: dict[str, tuple[str, ...]] = {"split": SPLITS}
+COLUMNS = ("path", "speakerid", *SLOTS)  # `_layout.read_table` makes names small
+
+
+def utterances(root: Path) -> list[Utterance]:
+    """Every clip of the three tables.
+
+    Args:
+        root: the folder with `data` and `wavs`, or one above it.
+
+    Raises:
+        InputError: a table or a column that is missing, a clip that is listed twice, a speaker of two parts.
+    """
+    found: dict[str, Utterance] = {}
+    part_of: dict[str, str] = {}
+    for split, home, row in _rows(root):
+        name, speaker = Path(row["path"]).stem, row["speakerid"]
+        if name in found:
+            raise InputError(f"{root}: clip {name} is listed twice. Restore the official tables.")
+        if part_of.setdefault(speaker, split) != split:
+            raise InputError(
+                f"{root}: speaker {speaker} is in {part_of[speaker]} and in {split}. The official parts share nobody. "
+                "Restore the official tables."
+            )
+        path = Path(os.path.relpath(home / row["path"], root)).as_posix()
+        labels: dict[str, Label] = {slot: row[slot] for slot in SLOTS}
+        labels |= {"intent": "/".join(row[s] for s in SLOTS), "split": split}
+        found[name] = Utterance(name, "fluent", path, speaker=speaker, labels=labels)
+    return list(found.values())
+
+
+def _rows(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
+    """(part, folder the paths start in, row) of every line."""
+    for split in SPLITS:
+        table = _layout.first_named(Path(root), f"{split}_data.csv")
+        if table is None:
+            raise InputError(
+                f"{root}: not Fluent Speech Commands. Looked for data/{split}_data.csv. Found none. "
+                "Name the folder with data and wavs."
+            )
+        for row in _layout.read_table(table, ","):
+            lacking = [c for c in COLUMNS if not row.get(c)]
+            if lacking:
+                raise InputError(f"{table}: a row without {', '.join(lacking)}. Found {', '.join(row)}. Restore it.")
+            yield split, table.parent.parent, row
+
+
+def folds(utterances: Sequence[Utterance]) -> list[Fold]:
+    """The official split."""
+    parts = {s: tuple(u.id for u in utterances if u.labels.get("split") == s) for s in SPLITS}
+    return [Fold("official", "speaker", parts["train"], parts["valid"], parts["test"])]

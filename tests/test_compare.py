@@ -1,0 +1,350 @@
+"""`compare`: paired by utterance, honest about speakers and seeds, and a refusal where runs cannot be compared."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from sottovoce import compare, evaluate, finetune, metrics, statistics
+from sottovoce.errors import InputError
+from sottovoce.task import Task
+
+EMOTIONS = ("neutral", "happy", "sad")
+TASK = Task("class", ("emotion",), EMOTIONS)
+NUMBERS = Task("number", ("valence", "arousal"), ranges=((0.0, 1.0),) * 2)
+PHONES = Task("phones", ("phones",), ("AA", "B"))
+
+
+def draw(rng, *, speakers=12, each=30, seeds=1, gap=0.0, seed_spread=0.0):
+    """Target (N,), two systems' answers (S, N) and clusters: who is easy to hear depends on the speaker."""
+    target = np.tile(np.arange(3), speakers * each // 3)
+    clusters = np.repeat(np.arange(speakers), each)
+    easy = rng.normal(0, 0.6, speakers)
+    systems = []
+    for better in (0.0, gap):
+        own = rng.normal(0, 0.3, speakers)
+        logit = 0.3 + (easy + own)[clusters] + better + rng.normal(0, seed_spread, (seeds, 1))
+        hit = rng.random((seeds, len(target))) < 1 / (1 + np.exp(-logit))
+        wrong = (target + rng.integers(1, 3, (seeds, len(target)))) % 3
+        systems.append(np.where(hit, target, wrong))
+    return target, *systems, clusters
+
+
+def write(folder, target, predicted, clusters, *, task=TASK, seed=0, names=None, **config):
+    """A run folder as `evaluate` leaves it, one fold."""
+    inner = folder / "fold1"
+    inner.mkdir(parents=True)
+    (inner / "model.safetensors").write_bytes(b"")
+    head = {"kind": "finetune", "identity": "x", "settings": {"track": "fbank"}, "fold": "fold1", "features": 3}
+    head |= {"exposure": [], "corpus": "data/toy", "seed": seed, "labels": 9}
+    head |= {"task": {"kind": task.kind, "target": task.target, "classes": task.classes, "ranges": task.ranges}}
+    (inner / "config.json").write_text(json.dumps(head | config))
+    rows = []
+    for k, (y, p, c) in enumerate(zip(target, predicted, clusters, strict=True)):
+        row = {"id": f"u{k}", "fold": "fold1", "speaker": f"s{c}", "session": "", "gender": ""}
+        if task.kind == "class":
+            row |= {"target": task.classes[y], "predicted": task.classes[p]}
+        elif task.kind == "number":
+            row |= {f"target_{n}": v for n, v in zip(task.target, y, strict=True)}
+            row |= {f"predicted_{n}": v for n, v in zip(task.target, p, strict=True)}
+        else:
+            row |= {"phones": y, "edits": p}
+        rows.append(row)
+    evaluate.write_table(folder / "predictions.csv", rows if names is None else [rows[k] for k in names])
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two runs of twelve speakers, the second clearly better."""
+    target, a, b, clusters = draw(np.random.default_rng(0), gap=1.0)
+    return write(tmp_path / "a", target, a[0], clusters), write(tmp_path / "b", target, b[0], clusters)
+
+
+def read(folder):
+    with open(folder, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def result_of(*systems, **options):
+    return compare.compare([compare.load(str(s)) for s in systems], **options)
+
+
+# ---------------------------------------------------------------------------------------------- figures
+
+
+def test_differences_are_those_of_the_slow_way(two):
+    """Written out: resample whole speakers, score both systems on each resample, read off the t-widened tails."""
+    from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+    (first, second) = result_of(*two)["systems"]
+    rows = [read(folder / "predictions.csv") for folder in two]
+    place = {name: k for k, name in enumerate(EMOTIONS)}
+    target = np.array([place[row["target"]] for row in rows[0]])
+    answer = [np.array([place[row["predicted"]] for row in own]) for own in rows]
+    speakers = np.array([row["speaker"] for row in rows[0]])
+
+    def ua(predicted, weight):
+        recalls = [np.sum(weight * (target == k) * (predicted == k)) / np.sum(weight * (target == k)) for k in range(3)]
+        return np.mean(recalls)
+
+    one = np.ones(len(target))
+    for entry, predicted in zip((first, second), answer, strict=True):
+        assert entry["metrics"]["ua"]["value"] == pytest.approx(ua(predicted, one))
+    gaps = np.array([ua(answer[1], w) - ua(answer[0], w) for w in statistics.cluster_weights(speakers)])
+    tail = ndtr(np.sqrt(12 / 11) * stdtrit(11, 0.025))
+    found = second["difference"]["ua"]
+    assert found["value"] == pytest.approx(ua(answer[1], one) - ua(answer[0], one))
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(gaps, [tail, 1 - tail]).tolist())
+    beyond = (1 + np.sum(gaps <= 0)) / (1 + len(gaps))
+    assert found["p"] == pytest.approx(2 * stdtr(11, ndtri(beyond) * np.sqrt(11 / 12)))
+    half = (found["high"] - found["low"]) / 2
+    assert second["detectable"] == pytest.approx(half / stdtrit(11, 0.975) * (stdtrit(11, 0.975) + stdtrit(11, 0.8)))
+
+
+def test_equal_runs_differ_by_nothing_and_a_better_one_is_found(two, tmp_path):
+    shutil.copytree(two[0], tmp_path / "copy")
+    result = result_of(two[0], tmp_path / "copy", two[1])
+    same, better = (entry["difference"]["ua"] for entry in result["systems"][1:])
+    assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
+    assert same["p_holm"] == 1
+    assert better["value"] > 0.1
+    assert better["p_holm"] < 0.05
+    assert better["low"] > 0
+    assert better["p_holm"] == pytest.approx(min(1, 2 * better["p"]))
+
+
+def test_rows_may_come_in_any_order(two, tmp_path):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(two[1], mixed)
+    rows = read(mixed / "predictions.csv")
+    order = np.random.default_rng(1).permutation(len(rows))
+    evaluate.write_table(mixed / "predictions.csv", [rows[k] for k in order])
+    straight, shuffled = (result_of(two[0], b)["systems"][1] for b in (two[1], mixed))
+    assert straight["difference"] == shuffled["difference"]
+
+
+@pytest.mark.parametrize(("seeds", "seed_spread"), [(1, 0.0), (3, 0.15)])
+def test_two_equal_systems_are_told_apart_in_one_of_twenty_comparisons(seeds, seed_spread):
+    """The level of the test, also where seeds differ; sign flips over speakers would reject up to five times as
+    often there."""
+    p, flipped = [], []
+    for trial in range(120):
+        rng = np.random.default_rng(trial)
+        target, a, b, clusters = draw(rng, speakers=16, seeds=seeds, seed_spread=seed_spread)
+        p.append(statistics.paired(TASK, target, a, b, clusters, n=300, seed=trial)["ua"]["p"])
+        sums = [np.mean([metrics.terms(TASK, target, run) for run in runs], axis=0) for runs in (a, b)]
+        by = [np.stack([own[clusters == c].sum(0) for c in range(16)]) for own in sums]
+        swap = rng.integers(0, 2, (300, 16)).astype(float)
+        gap = (
+            metrics.from_sums(TASK, (1 - swap) @ by[0] + swap @ by[1])["ua"]
+            - metrics.from_sums(TASK, swap @ by[0] + (1 - swap) @ by[1])["ua"]
+        )
+        real = metrics.from_sums(TASK, by[0].sum(0))["ua"] - metrics.from_sums(TASK, by[1].sum(0))["ua"]
+        flipped.append((1 + np.sum(np.abs(gap) >= abs(real) - 1e-12)) / 301)
+    level, of_flips = np.mean(np.array(p) < 0.05), np.mean(np.array(flipped) < 0.05)
+    assert level <= 0.09
+    if seeds == 1:
+        assert 0.01 <= of_flips <= 0.1  # exact where there is one seed: both agree
+        assert abs(level - of_flips) < 0.05
+    else:
+        assert of_flips > level + 0.05
+
+
+# ---------------------------------------------------------------------------------------------- seeds
+
+
+def test_seeds_of_a_system_are_averaged_and_drawn_too(tmp_path):
+    target, a, b, clusters = draw(np.random.default_rng(3), seeds=3, seed_spread=0.4)
+    for k in range(3):
+        write(tmp_path / f"many/s{k}", target, a[k], clusters, seed=k)
+        write(tmp_path / f"b{k}", target, b[k], clusters, seed=k)
+    commas = "joined=" + ",".join(str(tmp_path / f"b{k}") for k in range(3))
+    result = result_of(tmp_path / "many", commas)
+    first, second = result["systems"]
+    assert (first["name"], second["name"]) == ("many", "joined")
+    assert (first["seeds"], second["seeds"]) == ((0, 1, 2), (0, 1, 2))
+    each = [float(metrics.scores(TASK, target, run)["ua"]) for run in a]
+    assert first["by_seed"] == pytest.approx(each)
+    assert first["metrics"]["ua"]["value"] == pytest.approx(np.mean(each))
+    assert second["difference"]["ua"] == pytest.approx(
+        statistics.paired(TASK, target, b, a, [f"s{c}" for c in clusters])["ua"]
+        | {"p_holm": second["difference"]["ua"]["p"]}
+    )
+    assert second["seeds_paired"]
+
+
+def test_seeds_belong_together_only_where_they_are_the_same(tmp_path):
+    """In another order they still do; other seeds, or more of them, are drawn on their own."""
+    target, a, b, clusters = draw(np.random.default_rng(4), seeds=3, seed_spread=0.4)
+    names = [f"s{c}" for c in clusters]
+    for k in range(3):
+        write(tmp_path / f"a/{k}", target, a[k], clusters, seed=k)
+        write(tmp_path / f"turned/{k}", target, b[k], clusters, seed=2 - k)
+        write(tmp_path / f"other/{k}", target, b[k], clusters, seed=7 + k)
+    turned = result_of(tmp_path / "a", tmp_path / "turned")["systems"][1]
+    expected = statistics.paired(TASK, target, b[::-1], a, names)["ua"]
+    assert turned["seeds_paired"]
+    assert turned["difference"]["ua"]["low"] == pytest.approx(expected["low"])
+    other = result_of(tmp_path / "a", tmp_path / "other")["systems"][1]
+    assert not other["seeds_paired"]
+    assert other["difference"]["ua"]["value"] == pytest.approx(turned["difference"]["ua"]["value"])
+    one = result_of(tmp_path / "a", tmp_path / "other/0")["systems"][1]
+    assert not one["seeds_paired"]
+    assert len(one["seeds"]) == 1
+
+
+# ---------------------------------------------------------------------------------------------- tasks
+
+
+def test_numbers_and_phones_are_compared_too(tmp_path):
+    rng = np.random.default_rng(5)
+    target, clusters = rng.uniform(0, 1, (120, 2)).round(6), np.repeat(np.arange(12), 10)
+    near, far = ((target + rng.normal(0, s, target.shape)).clip(0, 1).round(6) for s in (0.05, 0.3))
+    a = write(tmp_path / "far", target, far, clusters, task=NUMBERS)
+    b = write(tmp_path / "near", target, near, clusters, task=NUMBERS)
+    result = result_of(a, b)
+    assert result["metric"] == "mae"
+    assert not result["higher_is_better"]
+    gap = result["systems"][1]["difference"]["mae"]
+    assert gap["value"] == pytest.approx(np.abs(near - target).mean() - np.abs(far - target).mean())
+    assert gap["high"] < 0
+
+    length = rng.integers(5, 40, 120)
+    edits = [rng.binomial(length, share) for share in (0.5, 0.2)]
+    a, b = (
+        write(tmp_path / n, length, e, clusters, task=PHONES, kind="phoneme") for n, e in zip("ab", edits, strict=True)
+    )
+    result = result_of(a, b)
+    assert result["metric"] == "per"
+    values = [entry["metrics"]["per"]["value"] for entry in result["systems"]]
+    assert values == pytest.approx([e.sum() / length.sum() for e in edits])
+    assert result["systems"][1]["difference"]["per"]["p_holm"] < 0.05
+    compare.save(tmp_path / "out", result)
+    assert "PER" in (tmp_path / "out/compare.html").read_text()
+
+
+# ---------------------------------------------------------------------------------------------- from run to page
+
+
+def test_everything_is_written_and_the_page_claims_no_more_than_the_interval(sottovoce, two, tmp_path):
+    found = sottovoce("compare", f"plain={two[0]}", f"ems={two[1]}", "-o", tmp_path / "out")
+    assert found.code == 0, found.err
+    assert "ems" in found.out
+    assert "detectable" in found.out
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        f"compare.{end}" for end in ("csv", "html", "json", "png", "svg")
+    ]
+    rows = read(tmp_path / "out/compare.csv")
+    (main,) = [row for row in rows if (row["system"], row["metric"]) == ("ems", "ua")]
+    result = json.loads((tmp_path / "out/compare.json").read_text())
+    gap = result["systems"][1]["difference"]["ua"]
+    assert float(main["difference"]) == pytest.approx(gap["value"])
+    assert float(main["p_holm"]) == pytest.approx(gap["p_holm"])
+    assert {row["metric"] for row in rows} >= {"ua", "wa", "recall_happy"}
+    page = (tmp_path / "out/compare.html").read_text()
+    assert "ems is better than plain" in page
+    assert "Emotion by emotion" in page
+    turned = result_of(two[1], two[0])
+    compare.save(tmp_path / "turned", turned)
+    assert "a is worse than b" in (tmp_path / "turned/compare.html").read_text()
+    same = tmp_path / "same"
+    shutil.copytree(two[0], same)
+    compare.save(tmp_path / "equal", result_of(two[0], same))
+    assert "same cannot be told from a" in (tmp_path / "equal/compare.html").read_text()
+
+
+def test_runs_without_predictions_are_evaluated_and_their_folder_left_alone(corpus, pretrained, tmp_path, capsys):
+    few = ["finetune.probe.updates=20", "finetune.probe.readings=2", "finetune.probe.lrs=0.01"]
+    options = {"init": str(pretrained), "recipe": "frozen_probe", "settings": few, "quiet": True, "fold": "fold1,fold2"}
+    finetune.main(corpus, tmp_path / "probe", **options)
+    finetune.main(corpus, tmp_path / "scratch", scratch=True, **options)
+    evaluate.main(tmp_path / "scratch", opensmile=False, quiet=True)
+    compare.main([str(tmp_path / "scratch"), str(tmp_path / "probe")], tmp_path / "out")
+    assert "probe: no predictions of fold1, fold2 yet" in capsys.readouterr().err
+    assert not (tmp_path / "probe/predictions.csv").exists()
+    result = json.loads((tmp_path / "out/compare.json").read_text())
+    assert (result["n"], result["speakers"]) == (40, 4)
+    evaluate.main(tmp_path / "probe", opensmile=False, quiet=True)
+    again = result_of(tmp_path / "scratch", tmp_path / "probe")
+    assert json.loads(json.dumps(again["systems"][1]["difference"])) == result["systems"][1]["difference"]
+    assert set(result["differs"]) == {"init"}  # the control differs in nothing else
+
+
+def test_the_page_tells_which_settings_differ(two, tmp_path):
+    config = json.loads((two[1] / "fold1/config.json").read_text())
+    config["settings"] = {"track": "mfcc", "training": {"seed": 5, "lr": 0.1}}
+    (two[1] / "fold1/config.json").write_text(json.dumps(config))
+    assert result_of(*two)["differs"] == {
+        "track": {"a": "fbank", "b": "mfcc"},
+        "training.lr": {"a": None, "b": 0.1},
+    }
+
+
+def test_one_speaker_allows_no_interval(tmp_path):
+    target, a, b, _ = draw(np.random.default_rng(6))
+    alone = np.zeros(len(target), int)
+    result = result_of(write(tmp_path / "a", target, a[0], alone), write(tmp_path / "b", target, b[0], alone))
+    second = result["systems"][1]
+    assert second["difference"]["ua"]["p"] is None
+    assert second["detectable"] is None
+    compare.save(tmp_path / "out", result)
+    assert "too few speakers to say anything" in (tmp_path / "out/compare.html").read_text()
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+
+
+def test_runs_on_other_utterances_are_refused_or_cut_to_what_they_share(sottovoce, tmp_path):
+    target, a, b, clusters = draw(np.random.default_rng(7))
+    write(tmp_path / "a", target, a[0], clusters)
+    write(tmp_path / "b", target, b[0], clusters, names=range(100))
+    line = sottovoce("compare", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out").complaint
+    assert "b: other utterances than a. Found 100, there 360, 100 in both. Compare these with --common" in line
+    assert not (tmp_path / "out").exists()
+    for order in (("a", "b"), ("b", "a")):
+        result = result_of(*(tmp_path / name for name in order), common=True)
+        assert (result["n"], result["left_out"]) == (100, 260)
+    compare.save(tmp_path / "out", result)
+    assert "260 utterances left out" in (tmp_path / "out/compare.html").read_text()
+    rows = read(tmp_path / "b/predictions.csv")
+    evaluate.write_table(tmp_path / "b/predictions.csv", [row | {"id": f"other{k}"} for k, row in enumerate(rows)])
+    with pytest.raises(InputError, match="no utterance in common"):
+        result_of(tmp_path / "a", tmp_path / "b", common=True)
+
+
+def test_what_cannot_be_compared_is_one_line(sottovoce, two, tmp_path):
+    a, b = two
+    target, answer, _, clusters = draw(np.random.default_rng(8))
+    other = Task("class", ("emotion",), ("neutral", "happy", "angry"))
+    write(tmp_path / "task", target, answer[0], clusters, task=other)
+    write(tmp_path / "labels", (target + (np.arange(len(target)) == 7)) % 3, answer[0], clusters)
+    write(tmp_path / "pre", target, answer[0], clusters, kind="pretrain")
+    write(tmp_path / "twice", target, answer[0], clusters, names=[0, 1, 1])
+    write(tmp_path / "cut", target, answer[0], clusters)
+    text = (tmp_path / "cut/predictions.csv").read_text()
+    (tmp_path / "cut/predictions.csv").write_text(text[: len(text) - 20])
+    write(tmp_path / "odd", target, answer[0], clusters)
+    (tmp_path / "odd/predictions.csv").write_text(text.replace(",happy\n", ",joyful\n"))
+    write(tmp_path / "bare", target, answer[0], clusters)
+    (tmp_path / "bare/predictions.csv").write_text(text.replace("predicted", "guess"))
+    for words, said in (
+        ([a], "one system alone"),
+        ([a, a], "two systems called a"),
+        ([a, tmp_path / "nowhere"], "no such run folder"),
+        ([a, tmp_path / "pre"], "a pretrain run, which answers nothing"),
+        ([a, tmp_path / "task"], "another task than a"),
+        ([a, f"x={b},{tmp_path / 'task'}"], "Seeds of one system share their task"),
+        ([a, tmp_path / "labels"], "other targets than a for 1 of 360 utterances, e.g. u7"),
+        ([a, tmp_path / "twice"], "1 utterances are in it twice"),
+        ([a, tmp_path / "cut"], "predictions.csv: damaged"),
+        ([a, tmp_path / "odd"], "a predicted that is none. 'joyful'"),
+        ([a, tmp_path / "bare"], "damaged. Found no predicted"),
+        ([a, b, "--metric", "uar"], "unknown --metric 'uar'"),
+        ([a, "x="], "names no run"),
+    ):
+        line = sottovoce("compare", *words, "-o", tmp_path / "out").complaint
+        assert said in line, line
+    assert not (tmp_path / "out").exists()
