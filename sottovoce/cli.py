@@ -21,6 +21,7 @@ VERBS = {
     "prepare": "Corpus folder or table -> manifest, speaker-disjoint folds, data report.",
     "extract": "Manifest + a track maker -> cached features (parallel, resumable).",
     "pretrain": "Features, no labels -> backbone weights, with a health report.",
+    "label": "Hidden states of a run -> k-means units, one label set per K, for a fold.",
     "finetune": "Weights (or none) + labels -> emotion classifier or intensity regressor.",
     "evaluate": "Run -> metrics with intervals beside trivial baselines, report page, predictions.",
     "compare": "Runs side by side -> paired differences with intervals, p values, table, picture.",

@@ -470,7 +470,14 @@ def row_seed(seed: int, key: str) -> int:
 
 
 def plan_epoch(
-    lengths: np.ndarray, *, batch_steps: int, batch_rows: int, seed: int, epoch: int, most: int | None = None
+    lengths: np.ndarray,
+    *,
+    batch_steps: int,
+    batch_rows: int,
+    seed: int,
+    epoch: int,
+    most: int | None = None,
+    classes: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Length-bucketed batches of one epoch: shuffled, sorted in stretches, cut, shuffled again.
 
@@ -479,13 +486,14 @@ def plan_epoch(
         batch_steps: most padded steps a batch (rows x longest).
         batch_rows: most rows a batch.
         most: longer utterances count as this long, as `Steps.batch` will cut them.
+        classes: (N,) of every utterance: then an epoch has as many of each class, see `balanced`.
 
     Returns:
-        Index arrays; together every utterance once. The same (seed, epoch) gives the same plan.
+        Index arrays; together every utterance once, or N balanced ones. The same (seed, epoch) gives the same plan.
     """
     rng = np.random.default_rng((seed, epoch))
     cost = np.minimum(lengths, most) if most else lengths
-    order = rng.permutation(len(lengths))
+    order = rng.permutation(len(lengths)) if classes is None else balanced(classes, rng)
     stretch = max(batch_rows * 20, 1)
     batches: list[np.ndarray] = []
     for at in range(0, len(order), stretch):
@@ -500,6 +508,22 @@ def plan_epoch(
         if rows:
             batches.append(np.array(rows))
     return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """N indices of N utterances in random order, in which all classes are equally frequent, give or take one.
+
+    Within a class no utterance comes twice more than another. A row that comes several times in an epoch has the same
+    masks and crop each time.
+    """
+    names = np.unique(classes)
+    quota = np.full(len(names), len(classes) // len(names))
+    quota[rng.permutation(len(names))[: len(classes) % len(names)]] += 1
+    drawn = []
+    for name, n in zip(names, quota, strict=True):
+        members = np.flatnonzero(classes == name)
+        drawn += [rng.permutation(members)[: n - k] for k in range(0, n, len(members))]
+    return rng.permutation(np.concatenate(drawn))
 
 
 def sequential(lengths: np.ndarray, *, batch_steps: int, batch_rows: int = 64) -> Iterator[np.ndarray]:

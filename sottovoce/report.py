@@ -3,7 +3,8 @@
     data_page      what `prepare` found            evaluate_page   how good a run is, and against what
     pretrain_page  is pre-training healthy         study_page      what pre-training is worth, label by label
     compare_page   which of several runs is better and by how much
-    timeline_page  one recording over time         index_page      the pages of a demo run
+    label_page     are pseudo-labels worth it      timeline_page   one recording over time
+    index_page     the pages of a demo run
 
 Every key of every dict may be missing: a section without data is left out, a number that is not there is "–".
 `page` knows HTML, `charts` knows figures, here is only what a report says and in which order.
@@ -376,6 +377,105 @@ def _panel(k: int, panel: Mapping[str, Any]) -> Html:
         )
     alt = f"Original, masked and reconstructed features. {said}"
     return charts.figure(lambda width: charts.triptych(panel, width=width), f"panel-{k}", said + ".", alt, width=HALF)
+
+
+# --- label ----------------------------------------------------------------------------------------------------------
+
+
+def label_page(report: Mapping[str, Any]) -> str:
+    """Whether pseudo-labels are worth learning from: use, lengths, what they mean, how far they depend on the seed.
+
+    Keys: title, run, layer, fold, seed, genders, codebook, width, rate_hz, frames {train, heldout}, corpora [{name,
+    train, heldout}], sets [{clusters, units, inertia, counts, train, heldout, seeds [{seed, ari, nmi}]}] with sides
+    {distance, explained, used, empty, perplexity, mean_ms, median_ms, p95_ms, single, names {label: {purity, chance,
+    nmi}}}, exposure, warnings, clustering, seconds, hardware.
+    """
+    get, sets = report.get, report.get("sets") or ()
+    sides = [side for side in ("train", "heldout") if any(side in entry for entry in sets)]
+    seen = {"train": "fitted on", "heldout": "held-out people"}
+    body: list[Any] = [page.warnings(get("warnings"))]
+    body.append(
+        page.tiles(
+            [
+                (
+                    f"{number(entry.get('clusters'))} clusters",
+                    number((entry.get("train") or {}).get("perplexity"), 0),
+                    "equally frequent units would spread as far",
+                )
+                for entry in sets
+            ]
+        )
+    )
+    used = [
+        [
+            f"{number(entry['units'])}, {seen[side]}",
+            f"{number(entry[side].get('used'))} of {number(entry['units'])}",
+            number(entry[side].get("perplexity"), 1),
+            f"{number(100 * number_of(entry[side].get('explained')), 1)} %",
+            number(entry[side].get("mean_ms"), 0),
+            number(entry[side].get("p95_ms"), 0),
+            f"{number(100 * number_of(entry[side].get('single')), 0)} %",
+        ]
+        for entry in sets
+        for side in sides
+        if side in entry
+    ]
+    head = ["units", "used", "perplexity", "variance explained", "mean run, ms", "95th percentile, ms", "single frames"]
+    if used:
+        body.append(page.section("Use and lengths", page.table(head, used, label="use of the units")))
+    falling = [np.sort(np.asarray(entry.get("counts", ())))[::-1] for entry in sets]
+    lines = [
+        (f"{number(len(n))} units", np.arange(1, len(n) + 1) / len(n), n * len(n) / n.sum()) for n in falling if n.sum()
+    ]
+    if lines:
+        picture = charts.figure(
+            lambda width: charts.traces(
+                lines, xlabel="share of the units, most frequent first", ylabel="frequency, 1 = even", width=width,
+                zero=True,
+            ),
+            "use",
+            "How often units occur, as a multiple of what an even spread would give each.",
+            "Frequency of the units in falling order, one curve a label set",
+        )  # fmt: skip
+        body.append(page.section("How evenly units occur", picture))
+    told_of = [(entry.get(side) or {}).get("names") or {} for entry in sets for side in sides]
+    names = list(dict.fromkeys(name for found in told_of for name in found))
+    meaning = [
+        [f"{_title(name)}, {number(entry['units'])} units, {seen[side]}", _three(found["nmi"]), _three(found["purity"]),
+         _three(found["chance"])]
+        for name in names
+        for entry in sets
+        for side in sides
+        if (found := (entry.get(side) or {}).get("names", {}).get(name))
+    ]  # fmt: skip
+    if meaning:
+        told = (
+            "NMI is 0 where units tell nothing of a label and 1 where each tells all of the other. Purity is the share "
+        )
+        told += "of frames with the most frequent label of their unit; it grows with the number of units by itself."
+        grid = page.table(["label", "NMI", "purity", "most frequent"], meaning, label="agreement with labels")
+        body.append(page.section("What units mean", tag("p", told), grid))
+    seeds = [
+        [f"{number(entry['units'])} units, seed {other['seed']}", _three(other["ari"]), _three(other["nmi"])]
+        for entry in sets
+        for other in entry.get("seeds") or ()
+    ]
+    if seeds:
+        told = f"The same clustering with other seeds than {get('seed')}: adjusted Rand index and NMI of the labels."
+        grid = page.table(["", "adjusted Rand", "NMI"], seeds, label="agreement across seeds")
+        body.append(page.section("Other seeds", tag("p", told), grid))
+    rows = [[c.get("name"), number(c.get("train")), number(c.get("heldout"))] for c in get("corpora") or ()]
+    frames = {seen[side]: n for side, n in (get("frames") or {}).items()}
+    facts = {"Run": get("run"), "Layer": get("layer"), "Fold": get("fold"), "Frames": frames,
+             "States": f"{number(get('width'))} values at {number(get('rate_hz'))} Hz", "Codebook": get("codebook"),
+             "Kept apart": ", ".join(get("genders") or ()), "People known": number(len(get("exposure") or ())),
+             "Time": page.duration(get("seconds")), "Hardware": get("hardware")}  # fmt: skip
+    heard = page.table(["corpus", "utterances fitted on", "held out"], rows, label="corpora") if rows else None
+    body.append(page.section("The labels", page.facts({k: v for k, v in facts.items() if v}), heard))
+    body.append(page.settings(get("clustering") or {}))
+    kinds = ", ".join(number(entry["units"]) for entry in sets)
+    lede = _listed(f"layer {get('layer')}", f"{kinds} units", get("fold") and f"fold {get('fold')}")
+    return page.document("pseudo-labels", get("title") or "Pseudo-labels", *body, lede=lede)
 
 
 # --- evaluate -------------------------------------------------------------------------------------------------------

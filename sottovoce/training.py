@@ -37,6 +37,7 @@ class Config:
     weight_decay: float = 1e-4
     batch_steps: int = 8000  # most padded steps a batch
     batch_rows: int = 64  # most utterances a batch
+    balanced: bool = False  # an epoch has as many utterances of every class; then no class weights
     crop: int = 0  # longer utterances are cut to this many steps, elsewhere every epoch; 0 = never
     time_stretch: float = 0.0  # augmentation: utterances up to exp(+-this) faster or slower
     feature_stretch: float = 0.0  # and stretched along the mel axis; only for features that have one
@@ -106,6 +107,8 @@ def fit(
     """
     from accelerate import Accelerator
 
+    if config.balanced and (target is None or target.ndim != 1):
+        raise InputError(f"training.balanced: needs one class an utterance. Found none in {label}. Leave it out.")
     data = data.stretched(config.time_stretch, config.feature_stretch)
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is ours: accelerate's is one for the whole life of a process
@@ -143,6 +146,7 @@ def fit(
             seed=config.seed,
             epoch=epoch,
             most=config.crop or None,
+            classes=target if config.balanced else None,
         )
 
     def updates_of(epochs: int) -> list[int]:

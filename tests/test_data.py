@@ -356,6 +356,30 @@ def test_epochs_repeat_by_seed_and_number_and_differ_otherwise():
     assert {frozenset(rows) for rows in plan(0, 3)} != {frozenset(rows) for rows in plan(0, 4)}  # other company too
 
 
+@pytest.mark.parametrize("epoch", range(3))
+def test_a_balanced_epoch_has_as_many_of_every_class_and_repeats_nobody_twice_as_often(epoch):
+    classes = np.repeat([0, 1, 4], [1500, 480, 20])
+    plan = plan_epoch(LENGTHS, batch_steps=4000, batch_rows=32, seed=0, epoch=epoch, classes=classes)
+    drawn = np.concatenate(plan)
+    assert len(drawn) == 2000
+    assert sorted(np.bincount(classes[drawn], minlength=5)[[0, 1, 4]].tolist()) == [666, 667, 667]
+    times = np.bincount(drawn, minlength=2000)
+    for name in (0, 1, 4):
+        assert np.ptp(times[classes == name]) <= 1
+    for rows in plan:
+        assert len(rows) == 1 or len(rows) * LENGTHS[rows].max() <= 4000
+
+
+def test_balanced_epochs_take_turns_with_a_large_class():
+    classes = np.repeat([0, 1], [1500, 500])
+    plans = [
+        np.concatenate(plan_epoch(LENGTHS, batch_steps=4000, batch_rows=32, seed=0, epoch=e, classes=classes))
+        for e in (0, 0, 1)
+    ]
+    assert plans[0].tolist() == plans[1].tolist()
+    assert set(plans[0][plans[0] < 1500].tolist()) != set(plans[2][plans[2] < 1500].tolist())
+
+
 def test_little_of_a_batch_is_padding_and_batches_come_in_no_order_of_length():
     plan = plan_epoch(LENGTHS, batch_steps=8000, batch_rows=32, seed=0, epoch=0)
     padded = sum(len(rows) * LENGTHS[rows].max() for rows in plan)

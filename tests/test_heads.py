@@ -136,3 +136,42 @@ def test_scores_of_a_step_depend_on_that_step_alone():
     assert changed.nonzero().tolist() == [[1, 4]]
     mean = torch.stack(LAYERS).mean(0)  # equal weights to begin with
     torch.testing.assert_close(scores, head.out(head.project(mean)))
+
+
+UNITS = torch.stack([torch.randint(k, (3, 14), generator=torch.Generator().manual_seed(k)) for k in (3, 5)], dim=-1)
+
+
+def unit_heads():
+    torch.manual_seed(0)
+    return heads.UnitHeads(6, (3, 5))
+
+
+def test_unit_heads_are_the_mean_of_plain_cross_entropies():
+    it = unit_heads()
+    total, count, right = it(HIDDEN.last, UNITS, HIDDEN.valid)
+    losses, hits = [], []
+    for k, layer in enumerate(it.guess):
+        scores = [torch.log_softmax(layer(row), -1) for row in map(torch.from_numpy, rows(HIDDEN.last))]
+        wanted = [UNITS[b, : len(s), k] for b, s in enumerate(scores)]
+        losses.append(sum(-s[t, w] for s, y in zip(scores, wanted, strict=True) for t, w in enumerate(y.tolist())))
+        hits.append(sum(int((s.argmax(-1) == y).sum()) for s, y in zip(scores, wanted, strict=True)))
+    assert count == LENGTHS.sum()
+    torch.testing.assert_close(total, (losses[0] + losses[1]) / 2)
+    assert right.tolist() == hits
+
+
+def test_unit_heads_see_neither_padding_nor_steps_without_a_unit():
+    it, units, x = unit_heads(), UNITS.clone(), HIDDEN.last.clone()
+    units[0, 3:6, 1] = -1
+    kept = HIDDEN.valid.clone()
+    kept[0, 3:6] = False
+    expected = it(x, UNITS, kept)
+    x[~kept], units[~HIDDEN.valid] = 1e3, -1
+    for found, wanted in zip(it(x, units, HIDDEN.valid), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_unit_heads_without_a_step_to_score_give_a_zero_that_can_be_trained_on():
+    total, count, right = unit_heads()(HIDDEN.last.requires_grad_(), UNITS, torch.zeros(3, 14, dtype=torch.bool))
+    total.backward()
+    assert (total.item(), count.item(), right.tolist()) == (0.0, 0, [0, 0])

@@ -20,6 +20,7 @@ cli
 demo catalogue
 study predict compare phoneme
 evaluate
+label
 pretrain
 finetune
 companions
@@ -32,13 +33,13 @@ recipe
 finetune_settings
 training
 objectives/
-heads
+heads margins
 backbones/
 masking data
 report
 charts
-page baselines statistics
-metrics
+page baselines statistics codebook
+metrics clustering purity
 runs phones
 corpora/
 tracks/
@@ -53,6 +54,8 @@ NUMPY_ONLY = [
     "tracks/",
     "phones",
     "metrics",
+    "clustering",
+    "purity",
     "statistics",
     "baselines",
     "report",

@@ -152,6 +152,27 @@ def test_targets_travel_with_their_utterances():
     assert seen == {f"u{k}": 3 * k for k in range(10)}
 
 
+def test_balanced_epochs_show_as_many_rows_of_every_class():
+    seen = []
+
+    class Watch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = mixer()
+
+        def forward(self, batch, rng):
+            seen.extend(batch.target.tolist())
+            return self.inner(batch, rng)
+
+    learn(model=Watch(), target=np.array([0] * 8 + [1] * 2), validate=None, epochs=2, balanced=True)
+    assert np.bincount(seen).tolist() == [10, 10]
+
+
+def test_balancing_needs_classes():
+    with pytest.raises(InputError, match="needs one class an utterance"):
+        learn(validate=None, balanced=True)
+
+
 def test_long_utterances_are_cut_elsewhere_in_every_epoch():
     rows = {}
 
