@@ -46,6 +46,13 @@ class Frames:
             yield u, Track(self.frames[units.key(u)].astype(np.float32), 50.0, self.offset_s)
 
 
+def counts_of(people, found):
+    """As a training part that carries the labels beside features counts them."""
+    sources = [(ToyStore({u.id: np.ones((98, 2)) for u in part}, 80.0), part) for part in (people[::2], people[1::2])]
+    beside = {"units": ([found.store(part) for _, part in sources], "nearest")}
+    return units.counts(Steps(sources, Frontend(pool=1, normalise="none"), None, beside), found.sizes)
+
+
 def test_planted_clusters_are_found_again():
     people, frames, truth = planted()
     found = units.make(Frames(frames), [people], [people], (4, 8))
@@ -53,10 +60,10 @@ def test_planted_clusters_are_found_again():
         assert adjusted_rand_score(where, found.labels[name][:, 0]) == 1
         assert found.labels[name].shape == (60, 2)
     assert [book.shape for book in found.codebooks] == [(4, 5), (8, 5)]
-    counts = found.counts(people)
+    counts = counts_of(people, found)
     assert [c.sum() for c in counts] == [360, 360]
     assert counts[0].tolist() == np.bincount(np.concatenate([v[:, 0] for v in found.labels.values()])).tolist()
-    used = found.summary(people)[0]
+    used = units.summary(counts)[0]
     assert (used["units"], used["used"]) == (4, 4)
     assert 3.5 < used["perplexity"] <= 4
 
@@ -89,7 +96,7 @@ def test_labels_begin_with_the_recording_where_its_frames_do_not():
     cut = units.make(Frames(frames, offset_s=0.0125 + 3 * 0.02), [people], [people], (4,))
     assert cut.offset_s == pytest.approx(0.0125)
     assert all(v[:3, 0].tolist() == [-1, -1, -1] and len(v) == 63 for v in cut.labels.values())
-    assert sum(cut.counts(people)[0]) == 360
+    assert counts_of(people, cut)[0].sum() == 360
 
 
 def test_labels_come_back_from_their_file_and_only_for_their_run(tmp_path):
@@ -154,11 +161,11 @@ def test_the_loss_is_fairseqs_by_hand():
                 total -= w * (cosines[truth] - np.log(np.exp(cosines).sum()))
         total += 10 * own * float(local[row, :length].detach().double().square().mean())
         weight += own
-    assert float(found.weight) == pytest.approx(weight)
-    assert float(found.total) == pytest.approx(total, rel=1e-4)
+    assert found.weight.item() == pytest.approx(weight)
+    assert found.total.item() == pytest.approx(total, rel=1e-4)
     mean = objective(visible=0.25, combine="mean", penalty=0.0).train()(batch, RowRandom(batch.seeds))
     both = objective(visible=0.25, penalty=0.0).train()(batch, RowRandom(batch.seeds))
-    assert float(mean.total) == pytest.approx(float(both.total) / 2, rel=1e-5)
+    assert mean.total.item() == pytest.approx(both.total.item() / 2, rel=1e-5)
 
 
 def test_hidden_shares_are_what_the_start_probability_of_hubert_makes():
@@ -241,7 +248,7 @@ def test_what_a_later_iteration_cannot_have_is_refused_before_the_first(targets,
     units.check(("2:5",), steps, blocks=2, has_init=True)
 
 
-# ---------------------------------------------------------------------------------------------- sottovoce pretrain hubert
+# ---------------------------------------------------------------------------------------------- the command line
 
 SETTINGS = (
     *("backbone.size=tiny", "objective.targets=mfcc:12,1:8+20", "training.epochs=2", "training.lr=3e-3"),
@@ -292,7 +299,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_
     monkeypatch.setattr(training, "fit", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain(corpus, tmp_path / "run")
-    monkeypatch.setattr(units, "kmeans", lambda *_: pytest.fail("clustered again"))
+    monkeypatch.setattr(units.clustering, "kmeans", lambda *_: pytest.fail("clustered again"))
     folder = pretrain(corpus, tmp_path / "run")
     assert len(calls) == 3
     a, b = (training.load_tensors(run / "model.safetensors") for run in (hubert, folder))
@@ -336,7 +343,7 @@ def test_units_may_come_from_a_layer_of_the_first_model(corpus, hubert, tmp_path
 
 
 def test_a_dry_run_clusters_nothing_and_writes_nothing(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(units, "kmeans", lambda *_: pytest.fail("clustered"))
+    monkeypatch.setattr(units.clustering, "kmeans", lambda *_: pytest.fail("clustered"))
     pretrain(corpus, tmp_path / "run", dry_run=True)
     assert "0.04 M parameters" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
@@ -356,4 +363,4 @@ def test_a_public_encoder_is_fine_tuned_and_evaluated_like_a_run(corpus, tmp_pat
     config = json.loads((tmp_path / "ft" / "fold1" / "config.json").read_text())
     assert config["init"] == str(tmp_path / "enc")
     assert files.digest(config["settings"]["backbone_config"]["architecture"])
-    assert encoders.RECIPE == config["recipe"]
+    assert config["recipe"] == encoders.RECIPE
