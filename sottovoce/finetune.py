@@ -33,7 +33,7 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
     output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
     init: Annotated[
-        str, typer.Option(help="run folder of `pretrain`, or 'none' = the same backbone from scratch")
+        str, typer.Option(help="run folder of `pretrain`, public encoder (folder or hub id), or 'none' = from scratch")
     ] = "none",
     fold: Annotated[
         str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
@@ -82,6 +82,7 @@ def main(
     Example: sottovoce finetune data/ravdess --init runs/pre --fold all -o runs/ft
     A published protocol: sottovoce finetune data/ravdess --init runs/pre --recipe frozen_probe -o runs/probe
     """
+    from sottovoce import encoders
     from sottovoce import recipe as recipes
     from sottovoce.extract import track_store
 
@@ -98,7 +99,7 @@ def main(
         system = "" if protocol else recipe
         plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone)
     else:
-        first = runs.parts(init, "pretrain")[0]
+        first = encoders.parts(init)[0]
         plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
         for option, wanted, has in (("recipe", recipe, protocol or plan.name), ("track", track, plan.track),
                                     ("backbone", backbone, plan.backbone)):  # fmt: skip
@@ -139,7 +140,9 @@ def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = F
     """
     if init == "none":
         return None
-    found = runs.parts(init, "pretrain")
+    from sottovoce import encoders
+
+    found = encoders.parts(init)
     clean = [run for run in found if not runs.seen_test_people(corpus, fold, run.exposure)]
     named = [run for run in clean if run.config["fold"] == fold.name]
     if named or clean:
@@ -349,6 +352,8 @@ def train_recogniser(
         return score(task, models.predict(replace(it, network=model.network), held), truth)
 
     if settings.mode == "full" and settings.training.epochs:
+        if settings.lora:
+            models.add_adapters(backbone, settings.lora)
         model = Supervised(network, task, settings, steps, target)
         start = validate(model) if held else {}
         state = training.fit(
@@ -368,6 +373,8 @@ def train_recogniser(
             label=label,
             quiet=quiet,
         )
+        if settings.lora:
+            models.merge_adapters(backbone)
         history |= {"start": start, "epochs": state.history, "seconds": state.seconds}
     network.eval()
     return it, history
@@ -426,7 +433,7 @@ def fit_head(
     def judge(head: Any) -> dict[str, float]:
         assert held is not None
         out = np.empty((len(held), task.outputs), np.float32)
-        for rows in sequential(held.lengths, batch_steps=16000):
+        for rows in sequential(held.lengths, batch_steps=held.budget):
             out[rows] = head(held_states(rows)).numpy()
         # a likelihood decides only where the score itself is equal
         return score(task, models.answers(task, out), truth, by=p.select, likelihood=1e-7)
@@ -516,19 +523,29 @@ def solve(
 
 def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
     """Parameter name (inside `Supervised`) -> factor on the learning rate: 1 at the top block, `layer_decay`
-    less at each one below, 0 for frozen ones."""
+    less at each one below, 0 for frozen ones. With adapters all else of the backbone is frozen.
+
+    Raises InputError when more blocks are to be frozen than there are.
+    """
     depth = len(network.backbone.blocks)
+    if not -depth <= settings.freeze_blocks <= depth:
+        raise InputError(
+            f"finetune.freeze_blocks: at most the {depth} of this backbone. Found {settings.freeze_blocks}."
+        )
+    frozen = settings.freeze_blocks % (depth + (settings.freeze_blocks >= 0))
 
     def rate(name: str) -> float:
         if not name.startswith("network.backbone."):
             return settings.head_lr
         name = name.removeprefix("network.backbone.")
+        if (
+            (settings.lora and "lora_" not in name)
+            or (settings.freeze_front and name.startswith("front."))
+            or (name == "mask_vector" and not settings.hide_time)
+        ):
+            return 0.0
         level = int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth if name.startswith("norm.") else 0
-        return (
-            0.0
-            if level < settings.freeze_blocks + bool(settings.freeze_blocks)
-            else settings.layer_decay ** (depth - level)
-        )
+        return 0.0 if level < frozen + bool(frozen) else settings.layer_decay ** (depth - level)
 
     return rate
 

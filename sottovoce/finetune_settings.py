@@ -63,7 +63,13 @@ class FineTuning:
     label_smoothing: float = 0.1
     layer_decay: float = 1.0  # lr factor from each block to the one below it
     head_lr: float = 1.0  # lr factor of pooling and output layer
-    freeze_blocks: int = 0  # blocks from the bottom (and the input) that stay as they are
+    freeze_blocks: int = 0  # blocks from the bottom (and the input) that stay as they are; -2 = all but the top two
+    freeze_front: bool = True  # the convolutions of an encoder stay as they are
+    lora: int = 0  # rank of adapters to the attention of an encoder, whose own weights stay; 0 = none
+    hide_time: float = 0.0  # share of an encoder's states put behind its mask vector, as wav2vec 2.0 augments
+    hide_span: int = 10  # states a span
+    hide_features: float = 0.0  # share of its features that are zero throughout an utterance
+    hide_width: int = 64  # features a block
     time_masks: int = 0  # SpecAugment (arXiv:1904.08779) in time, masks per utterance
     time_mask_s: float = 0.3  # longest, seconds
     feature_masks: int = 0  # and in the features
@@ -89,6 +95,12 @@ class FineTuning:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"finetune.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
+        for name in ("hide_time", "hide_features"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"finetune.{name}: a share, 0 <= share < 1. Found {getattr(self, name)}.")
+        for name, least in (("hide_span", 1), ("hide_width", 1), ("lora", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"finetune.{name}: {least} or more. Found {getattr(self, name)}.")
         if self.mode == "probe" and self.embedding == "speaker":
             raise InputError(
                 "finetune.embedding: 'speaker' does not go with mode 'probe', whose protocol standardises nothing. "

@@ -155,11 +155,40 @@ class Network(nn.Module):
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
-    def pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
-        return self.pooling(self.backbone(x, lengths))  # (B, P)
+    def pooled(self, x: Tensor, lengths: Tensor, **hidden: Tensor) -> Tensor:
+        """(B, P); `hidden` is what an encoder hides of its own states, see its `contextualise`."""
+        return self.pooling(self.backbone(x, lengths, **hidden))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         return self.out(self.standardise(self.pooled(x, lengths)))
+
+
+def add_adapters(backbone: nn.Module, rank: int) -> None:
+    """LoRA (arXiv:2106.09685) beside the attention's query and value projections, scaled by 2, by peft.
+
+    Raises InputError when peft is missing or the backbone has no such projections.
+    """
+    try:
+        import peft
+    except ImportError:
+        raise InputError(
+            "finetune.lora: needs the peft library. Found none. Install it: pip install 'sottovoce[hf]'."
+        ) from None
+    if not hasattr(backbone, "contextualise"):
+        raise InputError("finetune.lora: adapts encoders only. Found another backbone. Use --set finetune.lora=0.")
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"])
+    peft.inject_adapter_in_model(settings, backbone)
+
+
+def merge_adapters(backbone: nn.Module) -> None:
+    """Add what adapters have learned to the weights beside them, and take them out: an ordinary backbone again."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(backbone.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(backbone.get_submodule(parent), child, module.base_layer)
 
 
 @dataclass

@@ -266,7 +266,7 @@ def hear(head: Any, states: Any, steps: "Steps", symbols: Sequence[str]) -> list
     from sottovoce.data import sequential
 
     found: list[tuple[str, ...]] = [()] * len(steps)
-    for rows in sequential(steps.lengths, batch_steps=16000):
+    for rows in sequential(steps.lengths, batch_steps=steps.budget):
         scores = head(states(rows)).cpu().numpy()  # (B, S, 1 + V)
         for row, own in zip(rows, scores, strict=True):
             found[row] = tuple(symbols[k - 1] for k in phones.best_path(own[: steps.lengths[row]]))

@@ -48,6 +48,9 @@ def main(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
     init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
+    units: Annotated[
+        str, typer.Option(help="folder of `sottovoce label` with the units to guess; default: made as targets say")
+    ] = "",
     transductive: Annotated[
         bool,
         typer.Option("--transductive", help="allow a strength track whose model has heard test speakers (reported)"),
@@ -86,8 +89,8 @@ def main(
         return
     for name in fold_names(loaded, fold):
         pretrain(
-            plan, loaded, name, output / name, init=init, transductive=transductive, tracker=tracker, jobs=jobs,
-            dry_run=dry_run, quiet=quiet,
+            plan, loaded, name, output / name, init=init, units_from=units, transductive=transductive,
+            tracker=tracker, jobs=jobs, dry_run=dry_run, quiet=quiet,
         )  # fmt: skip
         if dry_run:
             return
@@ -140,6 +143,7 @@ def pretrain(
     folder: Path,
     *,
     init: str = "",
+    units_from: str = "",
     transductive: bool = False,
     tracker: str = "none",
     jobs: int | None = None,
@@ -170,8 +174,11 @@ def pretrain(
     if earlier:
         models.check_same_input(earlier, plan, stores[0].dim)  # before anything is written
         plan = replace(plan, backbone=earlier.plan.backbone, backbone_config=earlier.plan.backbone_config)
+    found = units.given(Path(units_from), corpora, fold) if units_from else None
+    if found:
+        plan = replace(plan, objective_config=replace(plan.objective_config, targets=(found[1],)))
     beside = companions.find(plan.objective_config, corpora, fold, transductive=transductive, jobs=jobs, quiet=quiet)
-    known = companions.heard(beside)
+    known = companions.heard(beside) | (frozenset(found[0][0].head.config["heard"]) if found else frozenset())
     torch.manual_seed(plan.training.seed)
     backbone = models.build_backbone(plan, plan.frontend.dim(stores[0].dim))
     if earlier:
@@ -191,7 +198,8 @@ def pretrain(
             "data": [[u.id for u in part] for part in train],
             "heldout": [[u.id for u in part] for part in heldout],
             "audio": [c.info.get("audio_digest", "") for c in corpora],
-            "companions": {name: [store.folder.name for store in found] for name, (found, _) in beside.items()},
+            "companions": {name: [store.folder.name for store in stores] for name, (stores, _) in beside.items()},
+            "units": [store.folder.name for store in found[0]] if found else None,
             "init": earlier.run.config["identity"] if earlier else None,
         }
     )
@@ -214,15 +222,17 @@ def pretrain(
         return folder
 
     statistics = earlier.statistics if earlier else steps.fit_statistics()
-    labels = None
-    if hasattr(objective, "set_prior"):
+    if found:
+        beside["units"] = found[0], "nearest"
+    elif hasattr(objective, "set_prior"):
         how = {"init": init, "transductive": transductive, "tracker": tracker, "jobs": jobs, "quiet": quiet}
         labels = _units(plan, corpora, stores, train, heldout, fold, folder, earlier, dry_run=dry_run, **how)
-        objective.set_prior([torch.from_numpy(count) for count in labels.counts(steps.utterances)])
-        everybody = [a + b for a, b in zip(train, heldout, strict=True)]
-        beside["units"] = [labels.store(part) for part in everybody], "nearest"
+        beside["units"] = [labels.store(a + b) for a, b in zip(train, heldout, strict=True)], "nearest"
     steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics, beside, clock)
     control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics, beside, clock)
+    counts = units.counts(steps, objective.sets) if "units" in beside else []
+    if counts:
+        objective.set_prior([torch.from_numpy(count) for count in counts])
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
         _estimate(objective, steps, plan, say)
@@ -269,7 +279,8 @@ def pretrain(
         "warnings": remarks + warnings(state.history),
         "masking": masking(plan, state.history, beside),
         "config": files.plain(plan),
-    } | ({"units": labels.summary(steps.utterances)} if labels else {})
+        "units": units.summary(counts),
+    }
     files.write_json(folder / "report.json", report)
     from sottovoce import report as pages
 

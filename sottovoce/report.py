@@ -231,11 +231,14 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
 
     Keys: title, objective, backbone, parameters, corpora [{name, utterances, hours, speakers}], fold, exposure,
     seconds, hardware, curves {step, loss, heldout_step, heldout_loss, coverage, rank, probe_step, probe_ua,
-    trivial_loss, hidden_step, hidden_intensity, visible_intensity}, masking {rule, ratio, span, intensity, coverage,
-    hidden_intensity, visible_intensity, stores}, panels [{id, rate_hz, original (T, D), masked (T,), reconstructed
-    (T, D), intensity (T,), rules {name: (T,)}}], warnings, config.
+    trivial_loss, accuracy, trivial_accuracy, hidden_step, hidden_intensity, visible_intensity}, masking {rule,
+    ratio, span, intensity, coverage, hidden_intensity, visible_intensity, stores}, panels [{id, rate_hz, original
+    (T, D), masked (T,), reconstructed (T, D), intensity (T,), rules {name: (T,)}}], units [{units, used,
+    perplexity}], warnings, config.
     """
     get, curves = report.get, report.get("curves") or {}
+    right, often = charts.series(curves.get("accuracy")), number_of(curves.get("trivial_accuracy"))
+    guess, kind = ("by how often units occur", "nats") if len(right) else ("always guessing the mean", "feature units")
     held, trivial = charts.series(curves.get("heldout_loss")), number_of(curves.get("trivial_loss"))
     probe = charts.series(curves.get("probe_ua"))
     last = held[np.isfinite(held)][-1:] if len(held) else held
@@ -246,9 +249,10 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
         page.tiles(
             [
                 ("Held-out loss", number(last[0] if len(last) else None, fixed=True), "on speakers never trained on"),
-                ("Trivial loss", number(trivial, fixed=True), "always guessing the mean"),
+                ("Trivial loss", number(trivial, fixed=True), guess),
                 ("Learnt", gained, "of the trivial loss is gone"),
                 *([("Probe UA", number(probe[-1], fixed=True), "linear, frozen encoder, dev")] if len(probe) else []),
+                *([("Units right", _percent(right[-1]), f"the commonest is {_percent(often)}")] if len(right) else []),
                 *_masking_tiles(get("masking") or {}),
             ]
         )
@@ -261,20 +265,21 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
             lambda width: charts.traces(
                 lines,
                 xlabel="step",
-                ylabel="loss, feature units",
-                level=("mean predictor", trivial) if math.isfinite(trivial) else None,
+                ylabel=f"loss, {kind}",
+                level=("trivial predictor", trivial) if math.isfinite(trivial) else None,
                 width=width,
                 zero=True,
             ),
             "loss",
-            f"Loss on hidden frames; the dashed line guesses the mean. n = {len(charts.series(curves.get('loss'))):,} "
+            f"Loss on hidden frames; the dashed line is {guess}. n = {len(charts.series(curves.get('loss'))):,} "
             f"training and {len(held):,} held-out readings.",
-            "Training and held-out loss over steps, with the loss of the mean predictor",
+            "Training and held-out loss over steps, with the loss of the trivial predictor",
         )
         body.append(page.section("Loss", picture))
     small = []
     for key, title, unit, meaning in (
         ("coverage", "Mask coverage", "share of frames hidden", "Share of the valid frames that were hidden."),
+        ("accuracy", "Hidden units", "share right", f"By guessing the commonest unit it would be {number(often, 3)}."),
         ("rank", "Representation rank", "effective dimensions", "Falling towards 1 would mean collapse."),
         ("probe_ua", "Linear probe", "UA on dev", "A linear classifier on the frozen encoder, dev speakers only."),
     ):
@@ -325,10 +330,16 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
              "Fold": get("fold"), "Exposure": get("exposure"), "Time": page.duration(get("seconds")),
              "Hardware": get("hardware")}  # fmt: skip
     heard = page.table(["corpus", "utterances", "hours", "speakers"], corpora, label="corpora") if corpora else None
-    body.append(page.section("The run", page.facts({k: v for k, v in facts.items() if v}), heard))
+    sets = [[number(c["units"]), number(c["used"]), number(c["perplexity"], 1)] for c in get("units") or ()]
+    kinds = page.table(["units", "used", "as many equally frequent ones"], sets, label="units") if sets else None
+    body.append(page.section("The run", page.facts({k: v for k, v in facts.items() if v}), heard, kinds))
     body.append(page.settings(get("config") or {}))
     lede = _listed(get("objective"), get("backbone"), get("fold") and f"fold {get('fold')}")
     return page.document("pre-training", get("title") or "Pre-training", *body, lede=lede)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if math.isfinite(share) else NOTHING
 
 
 def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:

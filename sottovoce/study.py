@@ -63,13 +63,14 @@ def main(
 
     Example: sottovoce study data/ravdess --init runs/pre --fold all -o runs/study
     """
+    from sottovoce import encoders
     from sottovoce import recipe as recipes
     from sottovoce.extract import track_store
     from sottovoce.finetune import check_speakers
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
-    found = runs.parts(init, "pretrain")
+    found = encoders.parts(init)
     extra = list(settings or [])
     if speaker_norm:
         extra.append("finetune.embedding=speaker")
@@ -290,7 +291,7 @@ def _run_cell(cell: Cell, plan: "Recipe", task: Task, folder: Path, corpus: Corp
 
 def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "np.ndarray":
     """Train one cell on its label subset; answers (N_test, K or D) for the fold's labelled test utterances."""
-    from sottovoce import models, recipe
+    from sottovoce import encoders, models, recipe
     from sottovoce.data import Steps
     from sottovoce.extract import track_store
     from sottovoce.finetune import select, train_recogniser, unlabelled, with_dev
@@ -302,7 +303,7 @@ def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "n
     own = recipe.seeded(plan, cell.seed)
     if cell.arm == "probe" and own.finetune.mode == "full":
         own = replace(own, finetune=replace(own.finetune, mode="frozen"))
-    init = models.load_pretrained(runs.Run.load(cell.init)) if cell.init != "none" else None
+    init = models.load_pretrained(encoders.load(cell.init)) if cell.init != "none" else None
     rest = unlabelled(corpus, fold, store, train)
     it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, init=init)
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
@@ -421,9 +422,11 @@ def collect(
 
 def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], plan: "Recipe") -> dict[str, Any]:
     """How the study was made, in words, with what a reader must know first as `first_line`."""
+    from sottovoce import encoders
+
     heard: set[str] = set()
     for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
-        heard |= set(runs.seen_test_people(corpus, corpus.fold(fold), runs.Run.load(init).exposure))
+        heard |= set(runs.seen_test_people(corpus, corpus.fold(fold), encoders.load(init).exposure))
     return {
         "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test speakers."
         if heard

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import models
+from sottovoce.backbones import clock_of
 from sottovoce.data import Batch, Frontend, Steps
 from sottovoce.errors import InputError
 from sottovoce.finetune_settings import FineTuning
-from sottovoce.masking import RowRandom
+from sottovoce.masking import RowRandom, span_mask
 from sottovoce.objectives import Loss
 from sottovoce.task import Task
 
@@ -27,6 +28,11 @@ class Supervised(nn.Module):
         self.network, self.settings, self.frontend, self.rate_hz = network, settings, steps.frontend, steps.rate_hz
         self.outputs = task.outputs
         self.loss = supervised_loss(task, settings, target)
+        if (settings.hide_time or settings.hide_features) and not hasattr(network.backbone, "contextualise"):
+            raise InputError(
+                "finetune.hide_time: hides states of an encoder. Found another backbone. Use finetune.time_masks and "
+                "finetune.feature_masks, which hide what it reads."
+            )
         self.everybody = steps.family  # speakers are known from all their recordings, labelled or not
         if settings.embedding == "speaker":
             names = models.speakers(self.everybody)
@@ -50,7 +56,7 @@ class Supervised(nn.Module):
     def forward(self, batch: Batch, rng: RowRandom) -> Loss:
         s = self.settings
         x = spec_augment(batch.x, batch.lengths, rng, s, self.frontend, self.rate_hz)
-        pooled = self.network.pooled(x, batch.lengths)
+        pooled = self.network.pooled(x, batch.lengths, **hide(self.network.backbone, batch.lengths, rng, s))
         if s.embedding == "speaker":
             who = [self.place[key] for key in batch.ids]
             z = (pooled - self.speaker_mean[who]) / self.speaker_std[who]
@@ -95,6 +101,23 @@ def spec_augment(
         hit = (column >= start[:, None]) & (column < (start + width)[:, None])  # (B, F)
         x = x.masked_fill(hit.repeat(1, pool)[:, None], 0.0)
     return x
+
+
+def hide(backbone: Any, lengths: Tensor, rng: RowRandom, settings: FineTuning) -> dict[str, Tensor]:
+    """What an encoder hides of its own states: `mask` (B, S) and `columns` (B, H), True = hidden.
+
+    SpecAugment where wav2vec 2.0 does it (arXiv:2006.11477, app. B), behind the convolutions. Departure: spans do not
+    overlap, so that the shares are kept. Every row from its own seed.
+    """
+    stride, window = clock_of(backbone)
+    masks = {}
+    if settings.hide_time:
+        states = ((lengths - window) // stride + 1).clamp(min=1)
+        masks["mask"] = span_mask(states, rng, ratio=settings.hide_time, span=settings.hide_span)
+    if settings.hide_features:
+        width = torch.full_like(lengths, backbone.dim)
+        masks["columns"] = span_mask(width, rng, ratio=settings.hide_features, span=settings.hide_width)
+    return {name: mask.to(lengths.device) for name, mask in masks.items()}
 
 
 def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Callable[[Any, Any], Any]:

@@ -7,7 +7,7 @@ As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the 
 L label sets, K units of a set, T frames, D features.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce import models, training
-from sottovoce.corpus import Utterance
+from sottovoce import clustering, codebook, models, training
+from sottovoce.corpus import Corpus, Utterance
 from sottovoce.data import Steps
 from sottovoce.errors import InputError
 from sottovoce.objectives.masked_units import parse
+from sottovoce.store import TrackStore
 from sottovoce.track import Track
 
 FRAMES = 300_000  # that k-means sees at most
@@ -41,19 +42,6 @@ class Units:
     def store(self, utterances: Sequence[Utterance]) -> "UnitStore":
         """The labels of some utterances of one corpus, as a track store has them."""
         return UnitStore({u.id: self.labels[key(u)] for u in utterances}, self.rate_hz, self.offset_s, len(self.sizes))
-
-    def counts(self, utterances: Iterable[Utterance]) -> list[np.ndarray]:
-        """(K,) a label set: how often every unit occurs in these utterances."""
-        every = np.concatenate([self.labels[key(u)] for u in utterances]) + 1
-        return [np.bincount(every[:, s], minlength=k + 1)[1:] for s, k in enumerate(self.sizes)]
-
-    def summary(self, utterances: Iterable[Utterance]) -> list[dict[str, float]]:
-        """For the report: units of every label set, how many are used, and as how many equally frequent ones."""
-        rows = []
-        for k, count in zip(self.sizes, self.counts(utterances), strict=True):
-            share = count[count > 0] / count.sum()
-            rows.append({"units": k, "used": len(share), "perplexity": float(np.exp(-(share * np.log(share)).sum()))})
-        return rows
 
 
 @dataclass
@@ -76,6 +64,36 @@ class UnitStore:
         return id in self.values
 
 
+def counts(steps: Steps, sizes: Sequence[int]) -> list[np.ndarray]:
+    """(K,) a label set: how often every unit occurs in these utterances, which carry them as a companion."""
+    stores, _ = steps.companions["units"]
+    every = np.concatenate([store[u.id] for store, u in zip(stores, steps.utterances, strict=True)]).astype(int)
+    return [np.bincount(every[:, s] + 1, minlength=k + 1)[1:] for s, k in enumerate(sizes)]
+
+
+def summary(counts: Sequence[np.ndarray]) -> list[dict[str, float]]:
+    """For the report: units of every label set, how many are used, and as how many equally frequent ones."""
+    shares = [(len(count), count[count > 0] / count.sum()) for count in counts]
+    return [
+        {"units": k, "used": len(share), "perplexity": float(np.exp(-(share * np.log(share)).sum()))}
+        for k, share in shares
+    ]
+
+
+def given(folder: Path, corpora: Sequence[Corpus], fold: str) -> tuple[list[TrackStore], str]:
+    """What `sottovoce label` made for these corpora: a store for each, and what the objective calls such targets.
+
+    Args:
+        folder: of label.json, or with one sub-folder a fold.
+
+    Raises:
+        InputError: no labels there, none for a corpus, or of another fold.
+    """
+    own = folder / fold if (folder / fold / "label.json").exists() else folder
+    stores = [codebook.open_units(own, corpus, fold=fold) for corpus in corpora]
+    return stores, "label:" + "+".join(map(str, stores[0].head.config["units"]))
+
+
 def check(targets: Sequence[str], steps: Steps, blocks: int, has_init: bool) -> None:
     """Raises InputError when an iteration, however late, asks for a layer or for units that there cannot be.
 
@@ -88,6 +106,8 @@ def check(targets: Sequence[str], steps: Steps, blocks: int, has_init: bool) -> 
     frames = int(np.maximum((steps.lengths - window) // stride + 1, 1).sum())
     for k, target in enumerate(targets):
         source, sizes = parse(target)
+        if source == "label":
+            continue
         if source != "mfcc" and int(source) > blocks:
             raise InputError(
                 f"objective.targets: {target} names a layer that is not there. Found {blocks} blocks. Name one of 1 to "
@@ -171,30 +191,14 @@ def make(
         found = {key(u): track.values for u, track in frames([pool[k] for k in order[at : at + SOME]])}
         seen += [found[name] for name in sorted(found)]
     sample = np.concatenate(seen)
-    books = [kmeans(sample, k, seed) for k in sizes]
+    books = [clustering.kmeans(sample, k, seed).centres for k in sizes]
     units = Units(tuple(sizes), books, 0.0, 0.0, {})
     for u, track in frames([u for part in everybody for u in part]):
         before = round(track.offset_s * track.rate_hz - 0.5)  # frames that are missing at the front
         units.rate_hz, units.offset_s = track.rate_hz, track.offset_s - before / track.rate_hz
-        labels = np.stack([nearest(track.values, book) for book in books], axis=1)
+        labels = np.stack([clustering.nearest(track.values, book)[0] for book in books], axis=1)
         units.labels[key(u)] = np.concatenate([np.full((before, len(sizes)), -1), labels])
     return units
-
-
-def kmeans(frames: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """(N, D) -> (K, D) centres, with the settings of fairseq's `learn_kmeans.py` but fewer starts."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    found = MiniBatchKMeans(
-        k, batch_size=10_000, max_iter=100, tol=0, max_no_improvement=100, n_init=3, reassignment_ratio=0,
-        compute_labels=False, random_state=seed,
-    ).fit(frames)  # fmt: skip
-    return found.cluster_centers_.astype(np.float32)
-
-
-def nearest(frames: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """(T, D), (K, D) -> (T,) the closest centre of every frame."""
-    return (np.square(centres).sum(1) - 2 * frames @ centres.T).argmin(1)
 
 
 def save(path: Path, units: Units, identity: str) -> None:

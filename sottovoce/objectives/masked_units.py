@@ -26,7 +26,7 @@ from sottovoce.objectives import Loss
 @dataclass(frozen=True)
 class Config:
     # Where the units of every iteration come from, and how many: k-means of MFCC, then of a layer of the model before
-    # (with --init, of the first model too). Several label sets at once: "10:64+512+4096".
+    # (with --init, of the first model too). Several label sets at once: "10:64+512+4096". "label": from --units.
     targets: tuple[str, ...] = ("mfcc:100", "6:500")
     ratio: float = 0.57  # share of states hidden: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
     span: int = 10  # states per span, 200 ms
@@ -57,14 +57,18 @@ class Config:
 
 
 def parse(target: str) -> tuple[str, tuple[int, ...]]:
-    """Where units come from ("mfcc" or the number of a layer) and the sizes of the label sets.
+    """Where units come from ("mfcc", the number of a layer, or "label") and the sizes of the label sets.
 
     >>> parse("6:64+512")
     ('6', (64, 512))
     """
     source, _, sizes = target.partition(":")
     counts = [int(k) for k in sizes.split("+") if k.isdecimal() and int(k) > 1]
-    if (source != "mfcc" and not source.isdecimal()) or not counts or len(counts) != len(sizes.split("+")):
+    if (
+        (source not in ("mfcc", "label") and not source.isdecimal())
+        or not counts
+        or len(counts) != len(sizes.split("+"))
+    ):
         raise InputError(
             f"objective.targets: {target!r} is not SOURCE:UNITS. Found no mfcc or layer, or no number above 1. "
             "Use e.g. mfcc:100 or 6:64+512."
