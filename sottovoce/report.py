@@ -252,7 +252,11 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
                 ("Trivial loss", number(trivial, fixed=True), guess),
                 ("Learnt", gained, "of the trivial loss is gone"),
                 *([("Probe UA", number(probe[-1], fixed=True), "linear, frozen encoder, dev")] if len(probe) else []),
-                *([("Units right", _percent(right[-1]), f"the commonest is {_percent(often)}")] if len(right) else []),
+                *(
+                    [("Units right", _percent(right[-1], 1), f"the commonest is {_percent(often, 1)}")]
+                    if len(right)
+                    else []
+                ),
                 *_masking_tiles(get("masking") or {}),
             ]
         )
@@ -336,10 +340,6 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     body.append(page.settings(get("config") or {}))
     lede = _listed(get("objective"), get("backbone"), get("fold") and f"fold {get('fold')}")
     return page.document("pre-training", get("title") or "Pre-training", *body, lede=lede)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if math.isfinite(share) else NOTHING
 
 
 def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:

@@ -8,6 +8,7 @@ Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strength
          sottovoce pretrain ems_mockingjay data/librispeech -o runs/ems
          sottovoce finetune data/ravdess --init runs/ems --recipe frozen_probe -o runs/probe
 Needs:   the strength track; or `--set objective.intensity=energy` (loudness, the trivial competitor), `random`
+Time:    as recipe `mockingjay`; the rules themselves cost less than 2 % of a step (`python -m bench.masking`)
 Expect:  docs/results.md; the paper claims up to 7.1 points on IEMOCAP, its tables could not be read
 Read:    spans of 7 frames whose starts are the strongest 15 % / 7; 80/10/10 once an utterance; ratio 0.15 to 0.40 tried
 Release: `--set objective.rule=ems_released objective.align=pad objective.score=true backbone.attention_dropout=0.1`

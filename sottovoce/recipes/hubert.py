@@ -4,9 +4,8 @@ Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Pr
 
 Run:     sottovoce pretrain hubert data/CORPUS ... -o runs/hubert
 Needs:   recordings; the extra `hf`
-Time:    TODO
-Expect:  TODO
-Departs: TODO
+Time:    see docs/results.md; on a CPU `--set backbone.size=tiny`
+Expect:  docs/results.md
 """
 
 from sottovoce import plugins
