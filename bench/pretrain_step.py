@@ -4,8 +4,9 @@
 
     plain    a bare PyTorch loop over nn.TransformerEncoder of the same shape, batches and masks made beforehand
     bare     the same loop over our own backbone
-    s3prl    the MockingJay pre-training step: its model and its data processing, from a checkout that is not
-             ours (`--s3prl PATH` or environment S3PRL; https://github.com/s3prl/s3prl); left out where there is none
+    s3prl    the MockingJay and the NPC pre-training step: its models and its data processing, from a checkout that
+             is not ours (`--s3prl PATH` or environment S3PRL; https://github.com/s3prl/s3prl); left out where there
+             is none
 
 All in one process and in turns, so that a busy neighbour slows all alike. Every figure is a median over the
 rounds; CPU seconds are those of all threads together and hardly feel the neighbours.
@@ -33,11 +34,13 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import runs, training
+from sottovoce.backbones import npc as npc_backbone
 from sottovoce.backbones import transformer
 from sottovoce.corpus import Utterance
 from sottovoce.data import Frontend, Statistics, Steps
 from sottovoce.masking import RowRandom, span_mask
 from sottovoce.objectives import masked_timesteps
+from sottovoce.objectives import npc as npc_objective
 
 RATIO, CLIP, LR = 0.15, 1.0, 2e-4
 
@@ -46,7 +49,7 @@ RATIO, CLIP, LR = 0.15, 1.0, 2e-4
 class Case:
     name: str
     features: int
-    config: transformer.Config
+    config: Any
     rows: int
     frames: int
     updates: int  # a round
@@ -55,7 +58,15 @@ class Case:
 
 CASES = [
     Case("4 x 128, 74-d", 74, transformer.Config(dropout=0.0), 32, 400, updates=6, rounds=5),
-    Case("3 x 768, 240-d", 240, transformer.Config(768, 3, 12, 3072, dropout=0.0), 16, 400, updates=3, rounds=3),
+    Case(
+        "3 x 768, 240-d",
+        240,
+        transformer.Config(768, 3, 12, 3072, dropout=0.0, positions="sinusoidal", norm="post", eps=1e-12),
+        *(16, 400),
+        updates=3,
+        rounds=3,
+    ),
+    Case("NPC 4 x 512, 80-d", 80, npc_backbone.Config(), 16, 400, updates=3, rounds=3),
 ]
 
 
@@ -71,7 +82,7 @@ class Store(dict):
                 clock * rng.uniform(0.02, 0.2, 8).astype(np.float32) + rng.uniform(0, 6, 8).astype(np.float32)
             )
             self[f"u{k}"] = slow @ mix
-        self.rate_hz, self.dim = 100.0, case.features
+        self.rate_hz, self.offset_s, self.dim = 100.0, 0.0, case.features
         self.lengths = dict.fromkeys(self, case.frames)
 
 
@@ -82,10 +93,11 @@ class Plain(nn.Module):
         super().__init__()
         c = case.config
         layer = nn.TransformerEncoderLayer(
-            c.width, c.heads, c.feedforward, c.dropout, "gelu", batch_first=True, norm_first=True
+            c.width, c.heads, c.feedforward, c.dropout, "gelu", batch_first=True, norm_first=c.norm == "pre"
         )
         self.embed = nn.Linear(case.features, c.width)
-        self.encoder = nn.TransformerEncoder(layer, c.layers, nn.LayerNorm(c.width), enable_nested_tensor=False)
+        last = nn.LayerNorm(c.width) if c.norm == "pre" else None
+        self.encoder = nn.TransformerEncoder(layer, c.layers, last, enable_nested_tensor=False)
         self.predict = nn.Linear(c.width, case.features)
         self.register_buffer("positions", transformer.sinusoids(case.frames, c.width))
 
@@ -114,11 +126,14 @@ def steps_of(case: Case) -> Steps:
     return Steps([(store, everybody)], frontend, Steps([(store, everybody)], frontend, unit).fit_statistics())
 
 
-def ours(case: Case, steps: Steps, head: int = 1, span: int = 1) -> tuple[Callable[[], None], list[float]]:
-    """One round of `training.fit`, and the losses it leaves behind."""
+def masked(case: Case, **settings: Any) -> nn.Module:
     torch.manual_seed(0)
-    settings = masked_timesteps.Config(ratio=RATIO, span=span, head=head)
-    model = masked_timesteps.Objective(settings, transformer.Backbone(case.config, case.features))
+    config = masked_timesteps.Config(ratio=RATIO, **settings)
+    return masked_timesteps.Objective(config, transformer.Backbone(case.config, case.features))
+
+
+def ours(case: Case, steps: Steps, model: nn.Module) -> tuple[Callable[[], None], list[float]]:
+    """One round of `training.fit`, and the losses it leaves behind."""
     losses: list[float] = []
     model.register_forward_hook(lambda *call: losses.append(call[2].value.item()))
     config = training.Config(
@@ -210,6 +225,35 @@ def mockingjay(case: Case, steps: Steps, checkout: Path) -> tuple[Callable[[], N
     return round_, losses
 
 
+def public_npc(case: Case, steps: Steps, checkout: Path) -> tuple[Callable[[], None], list[float]]:
+    """NPC in s3prl, whose model is its authors': forward, L1 on valid frames, backward, clip at 5, Adam."""
+    package = types.ModuleType("npc_upstream")
+    package.__path__ = [str(checkout / "s3prl" / "upstream" / "npc")]  # it imports its neighbour vq.py
+    sys.modules["npc_upstream"] = package
+    network = _module(checkout / "s3prl" / "upstream" / "npc" / "npc.py", "npc_upstream.npc")
+    c = case.config
+    codes = {"codebook_size": [64] * 4, "code_dim": [c.width // 4] * 4, "gumbel_temperature": 1.0}
+    model = network.NPC(case.features, c.width, c.layers, c.dropout, True, c.kernel, c.mask, vq=codes)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    batches = [steps.batch(range(k * case.rows, (k + 1) * case.rows)) for k in range(case.updates)]
+    losses: list[float] = []
+
+    def round_() -> None:
+        model.train()
+        for batch in batches:
+            guess, _ = model(batch.x)
+            error = (guess - batch.x).abs()
+            each = [error[i, :length].mean(-1).sum() for i, length in enumerate(batch.lengths.tolist())]
+            loss = sum(each) / batch.lengths.sum()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.item())
+
+    return round_, losses
+
+
 def _module(path: Path, name: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -260,10 +304,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--quick", action="store_true", help="small batches, one round: does it run?")
     options.add_argument("--s3prl", type=Path, default=os.environ.get("S3PRL"), help="an s3prl checkout")
-    options.add_argument("--only", choices=["small", "large", "s3prl"], help="one part")
+    options.add_argument("--only", choices=["small", "large", "s3prl", "npc"], help="one part")
     chosen = options.parse_args()
     cases = [replace(c, rows=4, frames=100, updates=2, rounds=2) for c in CASES] if chosen.quick else CASES
-    small, large = cases
+    small, large, npc = cases
     print(f"{runs.hardware()}, torch {torch.__version__}, {torch.get_num_threads()} threads\n")
     rule = "\n|---|---|---|---|---|---|---|"
     print("| shape | loop | frames/s | CPU s/update | `fit` costs more, wall | CPU | loss |" + rule)
@@ -272,22 +316,27 @@ def main() -> None:
             steps = steps_of(case)
             torch.manual_seed(0)
             runners = {
-                "`training.fit`": ours(case, steps),
+                "`training.fit`": ours(case, steps, masked(case)),
                 "plain nn.TransformerEncoder": loop(case, steps, Plain(case)),
                 "our backbone, bare loop": loop(case, steps, Bare(case)),
             }
             table(case, runners, race(case, runners), "`training.fit`", faster=False)
-    if chosen.only not in (None, "s3prl"):
+    if chosen.only not in (None, "s3prl", "npc"):
         return
     if not chosen.s3prl or not (Path(chosen.s3prl) / "s3prl" / "pretrain" / "mockingjay").is_dir():
         print(f"\ns3prl left out: no checkout at {chosen.s3prl or '--s3prl PATH'}.")
         return
     print("\n| shape | step | frames/s | CPU s/update | `fit` is faster, wall | CPU | loss |" + rule)
-    for dropout in (0.1, 0.0):  # as released, and without
+    steps = steps_of(npc)
+    if chosen.only in (None, "npc"):
+        model = npc_objective.Objective(npc_objective.Config(), npc_backbone.Backbone(npc.config, npc.features))
+        runners = {"`training.fit`": ours(npc, steps, model), "s3prl NPC": public_npc(npc, steps, Path(chosen.s3prl))}
+        table(npc, runners, race(npc, runners), "`training.fit`", faster=True)
+    for dropout in (0.1, 0.0) if chosen.only != "npc" else ():  # as released, and without
         case = replace(large, config=replace(large.config, dropout=dropout), name=f"{large.name}, dropout {dropout}")
         steps = steps_of(case)
         runners = {
-            "`training.fit`": ours(case, steps, head=2, span=7),
+            "`training.fit`": ours(case, steps, masked(case, span=7, head=2, fill="zero", draw="utterance")),
             "s3prl MockingJay": mockingjay(case, steps, Path(chosen.s3prl)),
         }
         table(case, runners, race(case, runners), "`training.fit`", faster=True)
