@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sottovoce.tracks.covarep import cepstrum, phase
-from sottovoce.tracks.covarep.conventions import RATE_HZ, chunks, interpolate
+from sottovoce.tracks.covarep.conventions import RATE_HZ, chunks, interpolate, scratch
 from sottovoce.tracks.covarep.pitch import Pitch
 from sottovoce.tracks.covarep.rd import rd
 from sottovoce.tracks.covarep.sinusoids import count_harmonics, fits, sinusoids
@@ -34,6 +34,8 @@ def columns(samples: np.ndarray, pitch: Pitch, at: np.ndarray, rng: np.random.Ge
     position, f0 = pitch.position[kept], pitch.f0_hz[kept]
     source = np.empty((len(f0), 2))
     envelope = np.empty((len(f0), 1 + cepstrum.ORDER))
+    mean = np.empty((len(f0), phase.BANDS))
+    deviation = np.empty((len(f0), 1 + phase.ORDER))
 
     def distortions() -> Iterator[np.ndarray]:
         richest = int(count_harmonics(f0).max(initial=0))
@@ -50,9 +52,16 @@ def columns(samples: np.ndarray, pitch: Pitch, at: np.ndarray, rng: np.random.Ge
                 piece[rows] = phase.distortion(sines, richest, noise[rows])
             yield piece
 
-    mean, deviation = (np.concatenate(pieces) for pieces in zip(*phase.smooth(distortions()), strict=True))
-    out = np.empty((len(at), DIM))
-    out[:, :2] = interpolate(at, position, source)
-    out[:, 2 : 3 + cepstrum.ORDER] = cepstrum.columns(envelope, len(samples), at)
-    out[:, 3 + cepstrum.ORDER :] = phase.columns(position / RATE_HZ, mean, deviation, (at - 1) / RATE_HZ)
+    done = 0
+    for means, deviations in phase.smooth(distortions()):
+        mean[done : done + len(means)], deviation[done : done + len(means)] = means, deviations
+        done += len(means)
+    out = scratch(len(at) * DIM).reshape(-1, DIM)
+    for part in chunks(len(at)):
+        rows = [
+            interpolate(at[part], position, source),
+            cepstrum.columns(envelope, len(samples), at[part]),
+            phase.columns(position / RATE_HZ, mean, deviation, (at[part] - 1) / RATE_HZ),
+        ]
+        out[part] = np.hstack(rows)
     return out
