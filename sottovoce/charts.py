@@ -87,6 +87,10 @@ def inline(draw: Callable[[], Any], name: str, alt: str, class_: str | None = No
     )
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub(r" transform=\"rotate\(-0 [^\"]*\"| id=\"(?:\w+_\d+|image\w+)\"", "", body)
+    clips: dict[str, str] = {}  # matplotlib names them by coordinates to the last bit, which the layout does not keep
+    body = re.sub(
+        r'(?:(?<=url\(#)|(?<=id="))p[0-9a-f]{10}', lambda m: clips.setdefault(m[0], f"clip{len(clips)}"), body
+    )
     body = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
     body = re.sub(r'(?<= [dxy])="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     body = re.sub(r"\s*\n\s*", "\n", body)

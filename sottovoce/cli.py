@@ -45,10 +45,15 @@ class Verbs(TyperGroup):
             return None
         if ctx.invoked_subcommand is None and ctx.resilient_parsing is False and _only_listing():
             return typer.core.TyperCommand(name, help=VERBS[name], callback=lambda: None)
-        module = importlib.import_module(f"sottovoce.{'catalogue' if name == 'list' else name.replace('-', '_')}")
+        module = importlib.import_module(module_of(name))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(name, help=VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or ""))(module.main)
         return typer.main.get_command(app)
+
+
+def module_of(verb: str) -> str:
+    """Where a verb lives."""
+    return "sottovoce." + ("catalogue" if verb == "list" else verb.replace("-", "_"))
 
 
 def _only_listing() -> bool:

@@ -45,7 +45,7 @@ def find(
     for name, (track, align) in getattr(config, "needs", {}).items():
         module, stores = plugins.load("tracks", track.partition("-")[0]), []
         for corpus in corpora:
-            if not hasattr(module, "frames"):
+            if not hasattr(module, "OBJECTIVE"):
                 stores.append(track_store(corpus, track, jobs=jobs, quiet=quiet))
                 continue
             try:

@@ -173,7 +173,7 @@ def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> "Seq
     from sottovoce import runs
 
     name = module.__name__.rpartition(".")[2]
-    if not hasattr(module, "frames"):
+    if not hasattr(module, "OBJECTIVE"):
         if model is not None or fold is not None:
             raise InputError(f"{name} is made without a model. Found --model or --fold. Leave them out.")
         return [None]
@@ -616,7 +616,7 @@ def _origin(
     """None for tracks made from recordings or read from files."""
     if hasattr(plan.module, "derive"):
         return _by_rule(corpus, plan, jobs, quiet, skip_broken)
-    if hasattr(plan.module, "frames"):
+    if hasattr(plan.module, "OBJECTIVE"):
         return _by_model(corpus, plan, run, jobs, quiet, skip_broken)
     return None
 

@@ -60,6 +60,11 @@ def features(recording: Path, track: str, settings: list[str]) -> Table:
     """A track of a recording. Raises InputError: it cannot be read, or an unknown track or setting."""
     module = plugins.load("tracks", track)
     config = parse_settings(module.Config, settings)
+    if not hasattr(module, "make"):
+        raise InputError(
+            f"--track {track}: made for a corpus, by a model or from its speakers' other recordings. "
+            f"Use `sottovoce extract DATA --track {track}`, or another track."
+        )
     if hasattr(module, "frames"):  # hears by itself that a recording has no upper band
         wave = audio.read(recording, rate_hz=min(audio.RATE_HZ, audio.probe(recording).rate_hz))
         frames = module.frames(wave, config)

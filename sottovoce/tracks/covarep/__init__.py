@@ -173,7 +173,8 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
     put(slice(11, 74), found[:, 2:], found[:, 2:])
     if network is not None:
         points(10, *creak.creak(samples, network))
-    defined[:, [8, 9, *range(36, 74)]] &= defined[:, :1]  # F0 = 1 has no harmonics
+    silent = defined[:, 1] & ~defined[:, 0]
+    defined[silent, 8:] = False  # F0 = 1 has no harmonics
     if rate_hz < 16_000:
         defined[:, FULL_BAND] = False
     return Frames(values, defined)
