@@ -73,7 +73,7 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         InputError: missing, empty, truncated, non-audio or non-finite content, or a stretch outside the file.
     """
     path, info = Path(path), probe(path)
-    _check_stretch(path, info, start, end)
+    check_stretch(path, info, start, end)
     first = round(start * rate_hz)  # output samples
     last = None if end is None else round(end * rate_hz)
     if info.rate_hz == rate_hz:
@@ -148,7 +148,8 @@ def _resampled(path: Path, info: AudioInfo, rate_hz: int) -> Iterator[np.ndarray
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _check_stretch(path: Path, info: AudioInfo, start: float, end: float | None) -> None:
+def check_stretch(path: Path, info: AudioInfo, start: float, end: float | None) -> None:
+    """Raises InputError when [start, end) seconds do not lie in a file, as `read` does."""
     found = f"Found {info.duration_s:.3f} s of audio"
     if not (math.isfinite(start) and start >= 0):
         raise InputError(f"{path}: start {start} s is not a time in the file. {found}. Correct the segment table.")

@@ -20,6 +20,8 @@ VERBS = {
     "demo": "The whole way on one corpus: prepare, pre-train, fine-tune, evaluate, study, predict.",
     "prepare": "Corpus folder or table -> manifest, speaker-disjoint folds, data report.",
     "extract": "Manifest + a track maker -> cached features (parallel, resumable).",
+    "features": "One recording -> any track as a table with named columns.",
+    "export-csd": "Tracks of a corpus -> one .csd file, the layout of CMU-MOSEI and its SDK.",
     "pretrain": "Features, no labels -> backbone weights, with a health report.",
     "finetune": "Weights (or none) + labels -> emotion classifier or intensity regressor.",
     "evaluate": "Run -> metrics with intervals beside trivial baselines, report page, predictions.",
@@ -40,10 +42,15 @@ class Verbs(TyperGroup):
             return None
         if ctx.invoked_subcommand is None and ctx.resilient_parsing is False and _only_listing():
             return typer.core.TyperCommand(name, help=VERBS[name], callback=lambda: None)
-        module = importlib.import_module(f"sottovoce.{'catalogue' if name == 'list' else name}")
+        module = importlib.import_module(module_of(name))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(name, help=VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or ""))(module.main)
         return typer.main.get_command(app)
+
+
+def module_of(verb: str) -> str:
+    """Where a verb lives."""
+    return "sottovoce." + ("catalogue" if verb == "list" else verb.replace("-", "_"))
 
 
 def _only_listing() -> bool:

@@ -30,7 +30,7 @@ from sottovoce.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.track import Track
 
 BATCH = 16  # utterances a worker takes at a time
-FEW = 64  # utterances that are done before two workers have started
+FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -91,6 +91,12 @@ def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None 
     return _plan(corpus, track, settings or {}).folder
 
 
+def columns(track: str, dim: int) -> tuple[str, ...]:
+    """Names of a track's columns: its own, or numbers where it names none for this width."""
+    names = getattr(plugins.load("tracks", track), "NAMES", ())
+    return tuple(names) if len(names) == dim else tuple(f"{track}_{k}" for k in range(dim))
+
+
 @dataclass(frozen=True)
 class _Plan:
     module: ModuleType  # sottovoce.tracks.<track>
@@ -123,11 +129,6 @@ def _extract(
     """`again` tries what an earlier --skip-broken left out."""
     plan = _plan(corpus, track, settings)
     reader = _encoded(corpus)
-    if reader is None and not hasattr(plan.module, "make"):
-        raise InputError(
-            f"{corpus.folder}: {track} is read from feature files, not made from audio. Found a corpus of recordings. "
-            "Use --track fbank, mfcc or egemaps."
-        )
     if reader is not None and track not in reader.TRACKS:
         raise InputError(
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
@@ -251,15 +252,19 @@ class _Job:
 def _from_audio(
     corpus: Corpus, track: str, config: Any, todo: Sequence[Utterance], writer: TrackWriter, jobs: int | None
 ) -> Generator[_Made, None, None]:
-    """In the order of `todo`, however many processes work: the files of a store do not depend on them."""
+    """In the order of `todo`, however many processes work: the files of a store do not depend on them.
+
+    Of a track that is made of whole recordings (`WHOLE` in its module), utterances of one recording come together.
+    """
     skipped = writer.skipped
-    known = [source.key if (source := writer.source(u.id)) and u.id not in skipped else "" for u in todo]
+    known = {u.id: source.key for u in todo if (source := writer.source(u.id)) and u.id not in skipped}
+    whole = _whole_first(track)
+    parts = _by_recording(todo) if whole else [todo[at : at + BATCH] for at in range(0, len(todo), BATCH)]
     batches = [
-        _Job(track, config, corpus.root, tuple(todo[at : at + BATCH]), tuple(known[at : at + BATCH]))
-        for at in range(0, len(todo), BATCH)
+        _Job(track, config, corpus.root, tuple(part), tuple(known.get(u.id, "") for u in part)) for part in parts
     ]
     if jobs is None:
-        jobs = _cores() if len(todo) > FEW else 1
+        jobs = _cores() if len(batches) > FEW_WHOLE and (whole or len(todo) > FEW) else 1
     if min(jobs, len(batches)) < 2:
         for batch in batches:
             for k in range(len(batch.utterances)):
@@ -294,6 +299,18 @@ def _from_audio(
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _whole_first(track: str) -> bool:
+    """Whether a track is made of whole recordings, which are cut into utterances afterwards."""
+    return getattr(plugins.load("tracks", track), "WHOLE", False)
+
+
+def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
+    groups: dict[str, list[Utterance]] = {}
+    for u in todo:
+        groups.setdefault(u.path, []).append(u)
+    return list(groups.values())
 
 
 def _cores() -> int:
@@ -354,8 +371,11 @@ def _make_one(job: _Job, k: int) -> _Made:
         made.key = f"{_content(path)}:{u.start}:{u.end}"
         if made.key == job.known[k]:
             return made
-        wave = audio.read(path, u.start, u.end)
-        values = plugins.load("tracks", job.track).make(wave, job.config).values
+        if _whole_first(job.track):
+            values = _piece(_whole(path, made.key.split(":")[0], job.track, job.config), path, u).values
+        else:
+            wave = audio.read(path, u.start, u.end)
+            values = plugins.load("tracks", job.track).make(wave, job.config).values
         made.why = _unusable(values, path, job.track)
         if not made.why:
             made.values = values
@@ -365,6 +385,18 @@ def _make_one(job: _Job, k: int) -> _Made:
         error.add_note(f"while making {job.track} of {u.id} from {path}")
         raise
     return made
+
+
+@lru_cache(maxsize=1)  # the utterances of a recording come together
+def _whole(path: Path, content: str, track: str, config: Any) -> Track:
+    """The track of a recording; `content` is its hash."""
+    return plugins.load("tracks", track).make(audio.read(path), config)
+
+
+def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
+    """The frames with their centres in the utterance, put on the clock of the track: up to half a frame of shift."""
+    audio.check_stretch(path, audio.probe(path), utterance.start, utterance.end)
+    return whole.slice(utterance.start, utterance.end)
 
 
 def _content(path: Path) -> str:
@@ -397,12 +429,15 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
 # -- from encoded features ----------------------------------------------------------------------------------
 
 
+def reader_of(corpus: Corpus) -> ModuleType | None:
+    """The module that prepared a corpus; None for one under a name of its own, from a table or a folder."""
+    name = corpus.info.get("reader", corpus.name)
+    return plugins.load("corpora", name) if name in plugins.names("corpora") else None
+
+
 def _encoded(corpus: Corpus) -> ModuleType | None:
     """The reader of a corpus that comes as features instead of audio, None for recordings."""
-    name = corpus.info.get("reader", corpus.name)
-    if name not in plugins.names("corpora"):  # a corpus under a name of its own, from a table or a folder
-        return None
-    module = plugins.load("corpora", name)
+    module = reader_of(corpus)
     return module if getattr(module, "TRACKS", ()) else None
 
 

@@ -189,7 +189,7 @@ class Recogniser:
             timeline: also keep the course over time, segments and a waveform envelope.
 
         Raises:
-            InputError: a file that cannot be read, or a model whose features cannot be made from audio.
+            InputError: a file that cannot be read.
         """
         places = [Path(p) for p in paths]
         speaker = _SpeakerStatistics(self, places) if self.per_speaker else None
@@ -232,26 +232,41 @@ class Recogniser:
         return found
 
     def frames(self, wave: "Track") -> "np.ndarray":
-        """(T, F) track frames of a waveform. Raises InputError when the track cannot be made from audio."""
+        """(T, F) track frames of a waveform. Raises InputError as `_make`."""
+        return self._make(wave).values
+
+    def _make(self, wave: "Track") -> "Track":
+        """Raises InputError when the model's steps were words of a feature file."""
         from sottovoce import plugins
 
-        maker = plugins.load("tracks", self.plan.track)
-        if not hasattr(maker, "make"):
+        if self.plan.track == "covarep" and self.plan.frontend.pool == 1:
             raise InputError(
-                f"track {self.plan.track}: cannot be extracted from audio yet, so this model cannot hear a recording. "
-                "Use a model trained on fbank, or give encoded features to `sottovoce evaluate`."
+                "track covarep: the model was trained on word-aligned features, so it cannot hear a recording. Found "
+                "one step a frame (frontend.pool=1). Use a model trained on frames, or `sottovoce evaluate`."
             )
-        return maker.make(wave, self.plan.track_config).values
+        return plugins.load("tracks", self.plan.track).make(wave, self.plan.track_config)
 
     def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, "np.ndarray"]]:
-        """(centre in seconds, frames (T, F)) of each window, reading the recording block by block."""
+        """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.
+
+        A track that is made of whole recordings (`WHOLE` in its module) is made first and then cut.
+        """
         import numpy as np
 
-        from sottovoce import audio
+        from sottovoce import audio, plugins
         from sottovoce.track import Track
 
+        whole = None
+        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+            whole = self._make(audio.read(path))
         rate = 16000
         size, step = round(window_s * rate), round(hop_s * rate)
+
+        def window(start: int, samples: "np.ndarray") -> tuple[float, "np.ndarray"]:
+            begin, end = start / rate, (start + len(samples)) / rate
+            frames = self.frames(Track(samples, rate)) if whole is None else whole.slice(begin, end).values
+            return (begin + end) / 2, frames
+
         held, start, count = np.zeros(0, np.float32), 0, 0  # `start`: sample of the recording where `held` begins
         skip = 0  # samples still to be left out, where hops are wider than windows
         for block in audio.blocks(path, 30.0):
@@ -261,10 +276,10 @@ class Recogniser:
                 held, start, skip = held[left_out:], start + left_out, skip - left_out
                 if skip or len(held) < size:
                     break
-                yield (start + size / 2) / rate, self.frames(Track(held[:size], rate))
+                yield window(start, held[:size])
                 count, skip = count + 1, step
         if count == 0 or len(held) > size / 2:  # what is left, when there is enough of it to hear
-            yield (start + len(held) / 2) / rate, self.frames(Track(held, rate))
+            yield window(start, held)
 
     def hear(self, frames: Sequence["np.ndarray"], speaker: Any = None) -> "np.ndarray":
         """(N, K or D) mean answer of all models for N stretches of track frames (T, F)."""

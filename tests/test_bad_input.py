@@ -223,7 +223,6 @@ def test_an_output_that_cannot_be_written_is_named(sottovoce, corpus, pretrained
         (["pretrain", "masked_timesteps", "CORPUS", "--set", "objective.ratio=2"], "0 < ratio < 1"),
         (["pretrain", "masked_timesteps", "CORPUS", "--set", "backbone=gru"], "Use --backbone gru"),
         (["pretrain", "masked_timesteps", "CORPUS", "--set", "epochs"], "not key=value"),
-        (["pretrain", "masked_timesteps", "CORPUS", "--track", "covarep"], "covarep is read from feature files"),
         (["finetune", "CORPUS", "--fold", "fold0"], "There are: fold1, fold2, fold3, fold4"),
         (["finetune", "CORPUS", "--recipe", "masked"], "There are: masked_timesteps"),
         (["finetune", "CORPUS", "--target", "emotions"], "Did you mean 'emotion'?"),

@@ -334,18 +334,29 @@ def test_encoded_features_have_a_study(encoded):
     assert set(result["per_class"]) == set(SIX)
 
 
-def test_a_model_of_encoded_features_cannot_hear_a_recording_and_says_so(encoded, sottovoce, tmp_path):
+def test_a_model_of_encoded_features_hears_a_recording(encoded, sottovoce, tmp_path):
     path = layouts.noise(tmp_path / "clip.wav", seconds=1.0)
-    said = sottovoce("predict", encoded / "ft", path, "-o", tmp_path / "out.csv").complaint
-    assert "track covarep: cannot be extracted from audio" in said
-    assert not (tmp_path / "out.csv").exists()
+    sottovoce("predict", encoded / "ft", path, "--timeline", "--window", "0.5", "-o", tmp_path / "out.csv")
+    head, row = (tmp_path / "out.csv").read_text().splitlines()
+    assert head.split(",")[-6:] == list(SIX)
+    assert np.isfinite([float(v) for v in row.split(",")[-6:]]).all()
+
+
+def test_a_model_of_words_cannot_hear_a_recording_and_says_so(encoded):
+    from dataclasses import replace
+
+    from sottovoce import predict
+    from sottovoce.track import Track
+
+    model = predict.load(encoded / "ft")
+    model.plan = replace(model.plan, frontend=replace(model.plan.frontend, pool=1))
+    with pytest.raises(InputError, match="word-aligned"):
+        model.frames(Track(np.zeros(16_000, np.float32), 16_000))
 
 
 def test_weights_of_one_kind_of_corpus_do_not_go_with_the_other(encoded, pretrained, corpus, tmp_path):
     with pytest.raises(InputError, match="no audio to make fbank from"):
         finetune.main(encoded / "data", tmp_path / "a", init=str(pretrained), quiet=True)
-    with pytest.raises(InputError, match="covarep is read from feature files"):
-        finetune.main(corpus, tmp_path / "b", init=str(encoded / "pre"), quiet=True)
     with pytest.raises(InputError, match="no track in common"):
         pretrain.main("masked_timesteps", [corpus, encoded / "data"], tmp_path / "c", quiet=True)
     assert list(tmp_path.iterdir()) == []

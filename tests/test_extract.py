@@ -272,12 +272,10 @@ def test_encoded_features_are_streamed_into_the_store(encoded):
     assert asked[-1] == store.ids
 
 
-def test_encoded_corpora_have_no_audio_tracks_and_recordings_no_encoded_ones(encoded, tmp_path):
+def test_encoded_corpora_have_no_audio_tracks(encoded):
     corpus, _, _ = encoded
     with pytest.raises(InputError, match=r"no audio to make fbank from.*--track covarep"):
         track_store(corpus, "fbank", quiet=True)
-    with pytest.raises(InputError, match=r"read from feature files.*fbank"):
-        track_store(make_corpus(tmp_path / "recordings", 1), "covarep", quiet=True)
 
 
 def test_missing_and_mixed_encoded_features_are_named(encoded):
@@ -456,3 +454,63 @@ def test_a_maker_that_breaks_its_promise_is_our_defect(tmp_path, monkeypatch):
     monkeypatch.setattr(fbank, "make", lambda wave, config: Track(np.zeros((98, 80), np.float32), 100.0))
     with pytest.raises(ValueError, match="fbank promises 80 values at 50"):
         track_store(make_corpus(tmp_path, 1), "fbank", quiet=True)
+
+
+# -- whole recordings first ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    """Nine utterances of three recordings, taking turns, and a `covarep` that counts the frames of what it gets."""
+    from sottovoce.tracks import covarep
+
+    assert covarep.WHOLE
+
+    def make(wave, config):
+        values = np.zeros((int(len(wave) / 160), 74), np.float32)
+        values[:, 0], values[:, 1] = np.arange(len(values)), wave.values[0]
+        return Track(values, 100.0, covarep.OFFSET_S)
+
+    monkeypatch.setattr(covarep, "make", make)
+    corpus = make_corpus(tmp_path, 3, seconds=1.5)
+    places = [(k, n) for n in range(3) for k in range(3)]
+    parts = [Utterance(f"u{k}_{n}", "tiny", f"u{k}.wav", 0.1 + 0.4 * n, 0.5 + 0.4 * n) for k, n in places]
+    return with_utterances(corpus, *parts)
+
+
+def test_a_recording_is_made_whole_once_and_then_cut(counted, made):
+    store = track_store(counted, "covarep", quiet=True)
+    assert made == ["u0.wav", "u1.wav", "u2.wav"]
+    for u in counted.utterances:
+        first = round(100 * u.start)
+        assert store[u.id][:, 0].tolist() == list(range(first, first + 40))
+        assert store[u.id][0, 1] == audio.read(counted.root / u.path).values[0]
+
+
+def test_whole_recordings_are_resumed_and_made_again_like_others(counted, made):
+    some = [u for u in counted.utterances if u.path != "u2.wav"][:-1]
+    track_store(with_utterances(counted, *some), "covarep", quiet=True)
+    made.clear()
+    track_store(counted, "covarep", quiet=True)
+    assert sorted(made) == ["u1.wav", "u2.wav"]
+    made.clear()
+    record(counted.root / "u0.wav", seed=9, seconds=1.6)
+    assert len(track_store(counted, "covarep", quiet=True)) == 9
+    assert made == ["u0.wav"]
+
+
+def test_an_utterance_beyond_its_recording_is_named_also_when_the_track_is_cut(counted):
+    late = with_utterances(counted, *counted.utterances, Utterance("late", "tiny", "u0.wav", 1.4, 2.5))
+    with pytest.raises(InputError, match=r"u0\.wav: end 2\.5 s is beyond the end"):
+        track_store(late, "covarep", quiet=True)
+    assert len(TrackStore.open(store_folder(counted, "covarep"))) == 9
+
+
+@pytest.mark.slow  # two interpreters have to start
+def test_processes_do_not_change_what_is_cut_from_whole_recordings(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "FEW_WHOLE", 0)
+    corpus = make_corpus(tmp_path, 3, seconds=0.3)
+    parts = [Utterance(f"{k}{n}", "tiny", f"u{k}.wav", 0.1 * n, 0.1 * n + 0.1) for n in range(3) for k in range(3)]
+    alone = contents(track_store(with_utterances(corpus, *parts), "covarep", jobs=1, quiet=True))
+    again = Corpus(tmp_path / "other", corpus.name, corpus.root, tuple(parts), (), {}, {}, {})
+    assert contents(track_store(again, "covarep", jobs=2, quiet=True)) == alone

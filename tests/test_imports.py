@@ -9,7 +9,7 @@ import pytest
 
 import sottovoce
 from sottovoce import plugins
-from sottovoce.cli import VERBS
+from sottovoce.cli import VERBS, module_of
 
 HOME = Path(sottovoce.__file__).parent
 
@@ -22,6 +22,8 @@ study predict
 evaluate
 pretrain
 finetune
+export_csd
+features
 prepare extract
 recipes/
 supervised
@@ -158,7 +160,7 @@ def test_help_loads_no_verb_and_nothing_of_weight():
     found = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "typer" in found  # the list was read as it should be
     assert not (HEAVY | {"numpy"}) & found
-    assert not {f"sottovoce.{verb}" for verb in VERBS} & found
+    assert not {module_of(verb) for verb in VERBS} & found
     for verb, line in VERBS.items():
         assert verb in done.stdout
         assert line.split(" -> ")[0].split(",")[0] in " ".join(done.stdout.split())
@@ -166,10 +168,9 @@ def test_help_loads_no_verb_and_nothing_of_weight():
 
 def test_verbs_corpora_tracks_and_reports_load_nothing_of_weight():
     """`sottovoce VERB --help` and a mistyped argument answer at once."""
-    verbs = ["catalogue" if verb == "list" else verb for verb in VERBS]
     ends = [m.removesuffix("/__init__") for m in MODULES if place(m) in NUMPY_ONLY]
     both_ends = [m.replace("/", ".") for m in ends if not inside(m)]  # a sub-package's files wait for their work
-    names = ", ".join(f"sottovoce.{name}" for name in verbs + both_ends)
+    names = ", ".join([*map(module_of, VERBS), *(f"sottovoce.{name}" for name in both_ends)])
     assert not HEAVY & loaded_by(f"import {names}")
 
 

@@ -37,6 +37,10 @@ from sottovoce.track import Track
 if TYPE_CHECKING:
     from sottovoce.tracks.covarep.creak import Network
 
+CITATION = (
+    "Degottex, Kane, Drugman, Raitio & Scherer: COVAREP, a collaborative voice analysis repository for speech "
+    "technologies. ICASSP 2014"
+)
 WHOLE = True  # made of the whole recording, cut into utterances afterwards
 RATE_HZ = 100.0  # frames per second
 OFFSET_S = 79 / 16_000  # of the first frame's centre
@@ -71,6 +75,10 @@ class Config:
         return RATE_HZ
 
     @property
+    def offset_s(self) -> float:
+        return OFFSET_S
+
+    @property
     def dim(self) -> int:
         return DIM
 
@@ -94,9 +102,12 @@ class Frames:
 
 def make(wave: Track, config: Config) -> Track:
     """Waveform (N,) of a whole recording -> values (T, 74) float32, finite."""
-    network = _network(config.creak)
-    frames = extract(wave.values, wave.rate_hz, seed=config.seed, network=network)
-    return Track(clean(frames.values)[0], RATE_HZ, wave.offset_s + OFFSET_S)
+    return Track(clean(frames(wave, config).values)[0], RATE_HZ, wave.offset_s + OFFSET_S)
+
+
+def frames(wave: Track, config: Config) -> Frames:
+    """Waveform (N,) of a whole recording -> its columns, and which of them are defined."""
+    return extract(wave.values, wave.rate_hz, seed=config.seed, network=_network(config.creak))
 
 
 def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Network | None" = None) -> Frames:
@@ -113,7 +124,8 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
 
     Args:
         samples: (N,) floats, or (N, channels), of which the first is taken as in the original.
-        rate_hz: other rates than 16 kHz are resampled. Below it, columns that hear the empty band above are undefined.
+        rate_hz: other rates than 16 kHz are resampled. Below it, columns that hear the empty band above are numbers
+            that no wide-band recording has, and not `defined`.
         seed: of the phases that are random by design.
         network: `creak.Network.load(path)` of the user's own weights.
 
@@ -161,9 +173,10 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
     put(slice(11, 74), found[:, 2:], found[:, 2:])
     if network is not None:
         points(10, *creak.creak(samples, network))
-    defined[:, [8, 9, *range(36, 74)]] &= defined[:, :1]  # F0 = 1 has no harmonics
+    silent = defined[:, 1] & ~defined[:, 0]
+    defined[silent, 8:] = False  # F0 = 1 has no harmonics
     if rate_hz < 16_000:
-        values[:, FULL_BAND], defined[:, FULL_BAND] = 0.0, False
+        defined[:, FULL_BAND] = False
     return Frames(values, defined)
 
 
