@@ -14,12 +14,10 @@ SciPy's L-BFGS finds the minimum of a convex function.
 P emotional rows, Q neutral rows, F features.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sottovoce import statistics
 from sottovoce.errors import InputError
 
 SLACK = 0.1  # C; of 0.01 to 1000 the one that orders the dev speakers of RAVDESS best (2026-11-21)
@@ -124,79 +122,3 @@ def hinge(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     by_b = np.empty_like(b)
     by_b[order] = 2 * (last * rising - np.concatenate([[0.0], np.cumsum(below)])[last])
     return float(value), by_a, by_b
-
-
-# --------------------------------------------------------------------------------------- does it order as people do?
-
-
-def agreement(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Spearman's rank correlation, and for two labels the AUC: how often the higher label has the higher score.
-
-    Args:
-        score: (N,) any scale.
-        label: (N,) numbers; two different ones are "weak" and "strong".
-
-    Returns:
-        {"spearman", "auc"}; NaN where one side has no spread, auc NaN for more than two labels.
-
-    >>> agreement(np.array([0.1, 0.3, 0.2, 0.9]), np.array([0, 0, 1, 1]))["auc"]
-    0.75
-    """
-    from scipy.stats import rankdata
-
-    ranks, levels = rankdata(score), np.unique(label)
-    of_label = rankdata(label)
-    spread = ranks.std() * of_label.std() if len(ranks) else 0.0
-    rho = ((ranks - ranks.mean()) * (of_label - of_label.mean())).mean() / spread if spread else np.nan
-    auc = np.nan
-    if len(levels) == 2:
-        strong = label == levels[1]
-        p, q = int(strong.sum()), int((~strong).sum())
-        auc = (ranks[strong].sum() - p * (p + 1) / 2) / (p * q)
-    return {"spearman": float(rho), "auc": float(auc)}
-
-
-def agreement_intervals(
-    score: np.ndarray,
-    label: np.ndarray,
-    clusters: Sequence[str],
-    *,
-    strata: Sequence[str] | None = None,
-    n: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float | None]]:
-    """`agreement` with 95 % intervals from resampling whole speakers, expanded as in `sottovoce.statistics`.
-
-    Args:
-        score, label: (N,) as in `agreement`.
-        clusters: (N,) speaker of each row.
-        strata: (N,) groups to compare within, e.g. emotions: the score is then the mean over the groups, and an
-            emotion that is loud as such does not count as agreement.
-
-    Returns:
-        "spearman", "auc" -> {"value", "low", "high"}; bounds None with fewer than two speakers.
-    """
-    score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
-    names = np.asarray(strata if strata is not None else [""] * len(score))
-    groups = [np.flatnonzero(names == name) for name in np.unique(names)]
-
-    def mean(counts: np.ndarray) -> list[float]:
-        rows = [np.repeat(g, counts[g]) for g in groups]
-        found = [agreement(score[r], label[r]) for r in rows if len(r)]
-        values = [[f[key] for f in found if np.isfinite(f[key])] for key in KEYS]
-        return [float(np.mean(v)) if v else np.nan for v in values]
-
-    value = mean(np.ones(len(score), dtype=np.int64))
-    many = len(set(clusters))
-    drawn = statistics.cluster_weights(clusters, n, seed).astype(np.int64) if many > 1 else ()
-    replicates = np.array([mean(row) for row in drawn]).reshape(-1, len(KEYS))
-    found: dict[str, dict[str, float | None]] = {}
-    for k, key in enumerate(KEYS):
-        low = high = None
-        if many > 1 and np.isfinite(replicates[:, k]).any():
-            low, high = (float(b) for b in statistics.bounds(replicates[:, k], clusters=many))
-        found[key] = {"value": value[k], "low": low, "high": high}
-    return found
-
-
-KEYS = ("spearman", "auc")

@@ -87,6 +87,10 @@ def inline(draw: Callable[[], Any], name: str, alt: str, class_: str | None = No
     )
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub(r" transform=\"rotate\(-0 [^\"]*\"| id=\"(?:\w+_\d+|image\w+)\"", "", body)
+    clips: dict[str, str] = {}  # matplotlib names them by coordinates to the last bit, which the layout does not keep
+    body = re.sub(
+        r'(?:(?<=url\(#)|(?<=id="))p[0-9a-f]{10}', lambda m: clips.setdefault(m[0], f"clip{len(clips)}"), body
+    )
     body = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
     body = re.sub(r'(?<= [dxy])="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
@@ -344,11 +348,8 @@ def hidden_spans(panel: Mapping[str, Any], *, width: int) -> Any:
         below.annotate(
             said, (1, k), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center"
         )
-        if name == own:
-            curve.fill_between(
-                np.arange(len(mask)) / rate, 0, 1, where=mask, transform=curve.get_xaxis_transform(), step="post",
-                color=colour, alpha=0.18, linewidth=0,
-            )  # fmt: skip
+        for start, length in spans if name == own else ():
+            curve.axvspan(start, start + length, color=colour, alpha=0.18, linewidth=0)
     below.set_yticks(range(len(rules)), [name if name != own else f"{name} *" for name in rules])
     below.tick_params(axis="y", labelcolor=INK)
     below.set_ylim(len(rules) - 0.5, -0.5)
@@ -356,6 +357,46 @@ def hidden_spans(panel: Mapping[str, Any], *, width: int) -> Any:
         axes.grid(visible=False)
         axes.spines[["left", "bottom"]].set_visible(False)
     _clock(below, end)
+    return picture
+
+
+def strength(panel: Mapping[str, Any], *, width: int) -> Any:
+    """Spectrogram, and below it strength by frame with its mean, what it should be, and energy; on one clock.
+
+    Panel: features (T, D) magnitudes or logarithms, frames (T',) and energy_frames (T',) every 1 / rate_hz s, target.
+    """
+    frames, target = series(panel["frames"]), number_of(panel.get("target"))
+    end = len(frames) / float(panel["rate_hz"])
+    features = np.asarray(panel["features"], dtype=np.float64)
+    if features.min(initial=0.0) >= 0:  # magnitudes: in decibel as anybody draws them
+        features = 20 * np.log10(features + 1e-3 * max(float(features.max(initial=0.0)), 1e-6))
+    picture = _figure(width, 270)
+    above, below = picture.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
+    small = pooled(pooled(features, 400).T, 80)
+    extent = (0, end, 0, features.shape[1])
+    above.imshow(small, aspect="auto", origin="lower", interpolation="none", cmap="magma", extent=extent)
+    above.grid(visible=False)
+    above.set_ylabel("mel band")
+    clock_s = (np.arange(len(frames)) + 0.5) / float(panel["rate_hz"])
+    if len(energy := series(panel.get("energy_frames"))) == len(frames):
+        beside = below.twinx()
+        beside.plot(*(pooled(part, 600) for part in (clock_s, energy)), color=SOFT, linewidth=1.2, label="energy")
+        beside.set_yticks([])
+        beside.spines[["left", "right"]].set_visible(False)
+        beside.grid(visible=False)
+        below.plot([], [], color=SOFT, linewidth=1.2, label="energy, own scale")
+        below.set_zorder(beside.get_zorder() + 1)
+    below.plot(*(pooled(part, 600) for part in (clock_s, frames)), color=SERIES[0], linewidth=1.8, label="strength")
+    mean = float(frames.mean()) if len(frames) else math.nan
+    below.axhline(mean, color=SERIES[0], linewidth=1.2, linestyle=(0, (1, 2)), label=f"its mean {number(mean, 2)}")
+    if math.isfinite(target):
+        name = f"by rank {number(target, 2)}"
+        below.axhline(target, color=SERIES[1], linewidth=1.5, linestyle=(0, (4, 3)), label=name)
+    low, high = (f([*frames, mean, *([target] if math.isfinite(target) else [])]) for f in (min, max))
+    below.set_ylim(low - 0.1 * (high - low) - 0.01, high + 0.1 * (high - low) + 0.01)
+    below.set_ylabel("strength")
+    _clock(below, end)
+    _legend(picture, below, 2)
     return picture
 
 

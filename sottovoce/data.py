@@ -72,6 +72,10 @@ class Frontend:
         """Steps that `frames` frames make; the last step may be padded with its own last frame."""
         return -(-frames // self.pool)
 
+    def centre_s(self, rate_hz: float) -> float:
+        """Seconds from the centre of a track's first frame to that of the first step."""
+        return (self.pool - 1) / 2 / rate_hz
+
 
 @dataclass(frozen=True)
 class Statistics:

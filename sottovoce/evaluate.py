@@ -36,6 +36,9 @@ def main(
         ),
     ] = None,
     feature_set: Annotated[str, typer.Option(help="eGeMAPSv02 or ComParE_2016, of that baseline")] = "eGeMAPSv02",
+    on: Annotated[
+        Path | None, typer.Option(help="prepared corpus to judge a strength model on (run of `pretrain strengthnet`)")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
@@ -44,6 +47,11 @@ def main(
     Example: sottovoce evaluate runs/ft
     """
     output = output or run
+    if on is not None:
+        from sottovoce import strength
+
+        strength.evaluate(run, Corpus.load(on), output, jobs=jobs, quiet=quiet)
+        return
     from sottovoce import baselines
     from sottovoce import report as pages
 

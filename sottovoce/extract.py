@@ -631,8 +631,8 @@ def _by_model(
         chosen = steps.subset([k for k, u in enumerate(everybody) if u.id in wanted])
         return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
 
-    centre_s = source.offset_s + (frontend.pool - 1) / 2 / source.rate_hz  # of the first step
-    return _Origin(source, keys, make, source.rate_hz / frontend.pool, centre_s)
+    offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
+    return _Origin(source, keys, make, source.rate_hz / frontend.pool, offset_s)
 
 
 def _from_track(

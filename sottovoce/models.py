@@ -82,10 +82,11 @@ def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
     return objective.eval(), it
 
 
-def framewise(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 4000) -> Iterator[tuple]:
+def framewise(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 1000) -> Iterator[tuple]:
     """(utterance, values (S, ...)) of `function(x, lengths) -> (B, S, ...)`, in order, a few hundred at a time.
 
-    Utterances of like length go together; what is in memory does not grow with their number.
+    Utterances of like length go together; what is in memory does not grow with their number. Small batches stay in
+    the caches of a core: on a CPU 1,000 steps at a time are faster than 4,000.
     """
     for at in range(0, len(steps), WINDOW):
         near = steps.subset(range(at, min(at + WINDOW, len(steps))))

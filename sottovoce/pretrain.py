@@ -76,6 +76,17 @@ def main(
     if print_config:
         typer.echo(recipes.show(plan))
         return
+    if plan.objective == "strength":  # learned from labels
+        from sottovoce import strength
+
+        if init:
+            raise InputError(f"{recipe}: begins with random weights. Found --init {init}. Leave it out.")
+        strength.learn(
+            plan, loaded, {name: parts(loaded, name) for name in fold_names(loaded, fold)}, output,
+            tracker="" if tracker == "none" or not _installed(tracker) else tracker,
+            jobs=jobs, dry_run=dry_run, quiet=quiet,
+        )  # fmt: skip
+        return
     for name in fold_names(loaded, fold):
         pretrain(
             plan, loaded, name, output / name, init=init, units_from=units, transductive=transductive,

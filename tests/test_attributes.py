@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sottovoce.attributes import Scale, agreement, agreement_intervals, fit, hinge, objective
+from sottovoce.attributes import Scale, fit, hinge, objective
 from sottovoce.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -105,47 +105,3 @@ def test_the_scale_is_that_of_the_finite_training_values():
     assert z[4, 1] == 0
     np.testing.assert_allclose(z[:, 2], 0)
     np.testing.assert_allclose(np.nanstd(x[:, 1]), scale.std[1])
-
-
-# ---------------------------------------------------------------------------------------------- agreement
-
-
-def test_agreement_is_that_of_scipy_and_scikit_learn():
-    from sklearn.metrics import roc_auc_score
-
-    score = RNG.integers(0, 6, 80).astype(float)  # many ties
-    label = (score + RNG.normal(0, 3, 80) > 3).astype(float)
-    found = agreement(score, label)
-    assert found["auc"] == pytest.approx(roc_auc_score(label, score))
-    assert found["spearman"] == pytest.approx(stats.spearmanr(score, label).statistic)
-    numbers = RNG.normal(0, 1, 80)
-    assert agreement(score, numbers)["spearman"] == pytest.approx(stats.spearmanr(score, numbers).statistic)
-    assert np.isnan(agreement(score, numbers)["auc"])
-    assert np.isnan(agreement(np.ones(80), label)["spearman"])
-    assert agreement(np.ones(80), label)["auc"] == 0.5
-
-
-def test_within_strata_a_loud_emotion_is_no_agreement():
-    """One emotion scores higher and is labelled strong more often; within each, the score is noise."""
-    rng = np.random.default_rng(2)
-    loud = np.repeat([0, 1], 200)
-    label = rng.random(400) < np.where(loud, 0.9, 0.1)
-    score = 5.0 * loud + rng.normal(0, 1, 400)
-    people = [f"s{k % 10}" for k in range(400)]
-    pooled = agreement_intervals(score, label, people, n=50)
-    within = agreement_intervals(score, label, people, strata=[str(e) for e in loud], n=50)
-    assert pooled["auc"]["value"] > 0.85
-    assert within["auc"]["value"] == pytest.approx(0.5, abs=0.1)
-
-
-def test_intervals_come_from_speakers_not_from_utterances():
-    """Every utterance said twenty times tells no more than once."""
-    rng = np.random.default_rng(3)
-    score, label = rng.normal(0, 1, 60), np.tile([0, 1], 30)
-    people = [f"s{k // 6}" for k in range(60)]
-    once = agreement_intervals(score, label, people, n=200)
-    often = agreement_intervals(np.repeat(score, 20), np.repeat(label, 20), list(np.repeat(people, 20)), n=200)
-    assert once["auc"] == pytest.approx(often["auc"])
-    assert once["auc"]["low"] < once["auc"]["value"] < once["auc"]["high"]
-    alone = agreement_intervals(score, label, ["s"] * 60)
-    assert alone["auc"]["low"] is None

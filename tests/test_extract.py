@@ -307,6 +307,69 @@ def test_non_finite_encoded_features_name_the_entry(encoded):
         track_store(corpus, "covarep", quiet=True)
 
 
+# -- from another track -----------------------------------------------------------------------------------
+
+
+def test_a_derived_track_has_the_clock_of_its_source_and_is_made_once(tmp_path, made):
+    corpus = make_corpus(tmp_path)
+    energy, noise = (track_store(corpus, name, quiet=True) for name in ("energy", "random"))
+    level = track_store(corpus, "level", quiet=True)
+    for derived in (energy, noise):
+        assert derived.ids == level.ids
+        assert derived.lengths == level.lengths
+        assert (derived.rate_hz, derived.offset_s, derived.dim) == (62.5, 0.0, 1)
+    for name in ("s0", "s1", "s2"):
+        own = np.concatenate([energy[u.id] for u in corpus.utterances if u.speaker == name])
+        np.testing.assert_allclose([own.mean(), own.std()], [0, 1], atol=1e-4)
+    assert len(made) == len(corpus.utterances)  # every recording was read once, for the level
+    before = contents(energy), contents(noise)
+    assert (
+        contents(track_store(corpus, "energy", quiet=True)),
+        contents(track_store(corpus, "random", quiet=True)),
+    ) == before
+    assert len(made) == len(corpus.utterances)
+
+
+def test_a_changed_recording_rescales_its_speaker_and_nobody_else(tmp_path):
+    corpus = make_corpus(tmp_path)
+    before = {id: values.copy() for id, values in _all(track_store(corpus, "energy", quiet=True))}
+    record(corpus.root / "u0.wav", seed=99, seconds=0.8)  # of s0, as is u3
+    after = dict(_all(track_store(corpus, "energy", quiet=True)))
+    assert len(after["u0"]) > len(before["u0"])
+    assert not np.array_equal(after["u3"], before["u3"])
+    for id in ("u1", "u2", "u4", "u5"):
+        np.testing.assert_array_equal(after[id], before[id])
+    fresh = Corpus(tmp_path / "fresh", corpus.name, corpus.root, corpus.utterances, (), {}, {}, {})
+    for id, values in _all(track_store(fresh, "energy", quiet=True)):
+        np.testing.assert_array_equal(values, after[id])
+
+
+def _all(store):
+    return [(id, store[id]) for id in store]
+
+
+def test_touched_recordings_are_not_derived_again(tmp_path, monkeypatch):
+    from sottovoce.tracks import random
+
+    corpus = make_corpus(tmp_path)
+    track_store(corpus, "random", quiet=True)
+    os.utime(corpus.root / "u2.wav", ns=(1, 1))
+    monkeypatch.setattr(random, "noise", None)  # would fail
+    assert len(track_store(corpus, "random", quiet=True)) == 6
+
+
+def test_what_its_source_left_out_a_derived_track_leaves_out_too(tmp_path):
+    corpus = make_corpus(tmp_path)
+    (corpus.root / "u1.wav").write_bytes(b"no sound")
+    with pytest.raises(InputError, match=r"u1\.wav"):
+        track_store(corpus, "energy", quiet=True)
+    extract.main(corpus.folder, track="energy", skip_broken=True, quiet=True)
+    store = track_store(corpus, "energy", quiet=True)
+    assert "u1" not in store
+    assert "u1.wav" in store.skipped["u1"]
+    assert len(store) == 5
+
+
 # -- accidents ----------------------------------------------------------------------------------------------
 
 SLOW = """

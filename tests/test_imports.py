@@ -22,7 +22,7 @@ study predict compare phoneme
 evaluate
 label
 pretrain
-finetune
+finetune strength
 companions
 prepare extract
 recipes/
@@ -37,13 +37,13 @@ heads margins
 backbones/
 masking data
 report
-charts
+charts agreement
 page baselines statistics codebook
-metrics clustering purity
+metrics attributes clustering purity
 runs phones
 corpora/
 tracks/
-audio voice label_maps csd store task download
+audio voice label_maps csd store task download intensity
 corpus track settings plugins progress
 files
 errors
@@ -64,6 +64,7 @@ NUMPY_ONLY = [
     "store",
     "audio",
 ]
+NUMPY_ONLY += ["agreement", "attributes", "intensity"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 HEAVY |= {"transformers", "peft"}
 

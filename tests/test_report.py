@@ -63,8 +63,10 @@ def pretrain_report():
         for start in rng.choice(300, 9, replace=False):
             mask[start : start + 14] = True
         y = np.where(mask[:, None], 0.75 * x + 0.1 * rng.standard_normal(x.shape), x)
+        rules = {"random": mask, "ems_coverage": np.roll(mask, 20), "ems_released": np.zeros(320, dtype=bool)}
         panels.append(
             {"id": f"Actor_0{k + 1}/03-01-05", "rate_hz": 100.0, "original": x, "masked": mask, "reconstructed": y}
+            | {"intensity": np.sin(t[:, 0] / 20), "rules": rules}
         )
     return {
         **{"title": "masked_timesteps on ravdess, librispeech", "objective": "masked_timesteps"},
@@ -78,12 +80,57 @@ def pretrain_report():
             **{"step": step, "loss": loss, "heldout_step": held, "heldout_loss": 0.44 + 0.4 * np.exp(-held / 2500)},
             **{"coverage": 0.4 + 0.01 * rng.standard_normal(len(step)), "trivial_loss": 0.81},
             **{"rank": 20 + 40 * (1 - np.exp(-held / 3000)), "probe_step": held[::4]},
+            **{"hidden_step": held, "hidden_intensity": 0.6 + held / 1e5, "visible_intensity": 0.5 - held / 1e5},
             "probe_ua": 0.3 + 0.25 * (1 - np.exp(-held[::4] / 4000)),
+        },
+        "masking": {
+            **{"rule": "ems_coverage", "ratio": 0.4, "span": 14, "intensity": "strength", "coverage": 0.397},
+            **{"hidden_intensity": 0.72, "visible_intensity": 0.38},
         },
         **{
             "panels": panels,
             "config": {"training": {"lr": 2e-4, "steps": 12000}, "objective": {"span": 14, "ratio": 0.4}},
         },
+    }
+
+
+def strength_report():
+    rng = np.random.default_rng(4)
+
+    def question(*values):
+        scores = {
+            n: {"auc": entry(v), "spearman": entry(2 * v - 1)}
+            for n, v in zip(("rank", "strength", "energy"), values, strict=True)
+        }
+        ahead = {"strength": {"auc": entry(values[1] - values[2]) | {"p": 0.0123}}}
+        by_emotion = {
+            e: {n: v + d for n, v in zip(scores, values, strict=True)} for e, d in (("happy", 0.02), ("sad", -0.03))
+        }
+        return {"n": 224, "speakers": 4, "key": "auc", "scores": scores, "ahead": ahead, "by_emotion": by_emotion}
+
+    panels = []
+    for k in range(2):
+        frames = 0.5 + 0.2 * np.sin(np.arange(220) / 20 + k)
+        panels.append(
+            {"id": f"03-01-0{k}", "emotion": "happy", "said": "strong", "person": "ravdess/Actor_05", "rate_hz": 62.5,
+             "features": np.abs(rng.standard_normal((220, 80))) - k, "frames": frames, "energy_frames": 3 * frames - 1,
+             "target": 0.73, "follows_energy": 0.41}
+        )  # fmt: skip
+    held = 1.9 + 0.4 * np.exp(-np.arange(8) / 3)
+    return {
+        **{"title": "strengthnet, fold1", "first_line": "Split at random, as released: flattering.", "fold": "fold1"},
+        "agreement": {
+            **{"part": "test", "intensity": question(0.786, 0.804, 0.844), "neutral": question(0.884, 0.871, 0.863)},
+            **{"follows_energy": entry(0.512), "moves": entry(0.047)},
+        },
+        "curves": {
+            **{"step": np.arange(1, 9) * 16, "loss": held - 0.1, "heldout_step": np.arange(1, 9) * 16},
+            **{"heldout_loss": held, "heldout_mae": held / 10, "heldout_ua": 1 - held / 3, "trivial_loss": 2.26},
+        },
+        **{"panels": panels, "parameters": 1_859_769, "emotions": ["happy", "sad"], "neutral": ["neutral"]},
+        "corpora": [{"name": "ravdess", "utterances": 896, "speakers": 18}],
+        **{"functionals": "eGeMAPSv02", "exposure": "20 people", "seconds": 1200.0, "hardware": "2 CPU cores"},
+        **{"warnings": ["The held-out loss is no better."], "config": {"training": {"lr": 1e-4}}},
     }
 
 
@@ -241,6 +288,7 @@ def index():
 PAGES = {
     "data": lambda: report.data_page(data_report()),
     "pretrain": lambda: report.pretrain_page(pretrain_report()),
+    "strength": lambda: report.strength_page(strength_report()),
     "evaluate": lambda: report.evaluate_page(class_report()),
     "evaluate_number": lambda: report.evaluate_page(number_report()),
     "study": lambda: report.study_page(study_report()),
@@ -364,11 +412,29 @@ def replace(value, change):
     return change(value) if isinstance(value, str) else value
 
 
+def test_a_pre_training_page_says_what_was_asked_for_and_what_was_hidden():
+    words = Reader(report.pretrain_page(pretrain_report())).words.replace("\xa0", " ")
+    assert "39.7 %" in words
+    assert "ems_coverage, 40 % asked for" in words
+    assert "strength where hidden; 0.38 elsewhere" in words
+    assert "What each rule hides" in words
+    hidden = pretrain_report()["panels"][0]["rules"]["random"]
+    assert f"random {100 * hidden.mean():.0f} %, ems_coverage" in report.pretrain_page(pretrain_report())
+
+
+def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
+    panel = pretrain_report()["panels"][0]
+    nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
+    assert len(charts.triptych(panel, width=400).axes) == len(charts.triptych(nothing, width=400).axes) + 1
+    assert "each predicted from its surroundings; mean absolute error" in report._panel(0, nothing)
+
+
 @pytest.mark.parametrize(
     ("make", "data"),
     [
         (report.data_page, data_report()),
         (report.pretrain_page, pretrain_report() | {"panels": []}),
+        (report.strength_page, strength_report()),
         (report.evaluate_page, class_report()),
         (report.study_page, study_report()),
         (report.timeline_page, prediction()),
@@ -407,6 +473,18 @@ def test_scores_of_the_report_are_on_the_page(pages):
     for row in found["confusion"]["counts"]:
         assert all(f" {n} " in words for n in row)
     assert words.index("Transductive") < words.index("0.621")
+
+
+def test_agreement_of_a_strength_model_is_on_the_page(pages):
+    words = Reader(pages["strength"]).words
+    for question in ("intensity", "neutral"):
+        found = strength_report()["agreement"][question]
+        for entry in found["scores"].values():
+            assert f"{entry['auc']['value']:.3f}" in words
+        assert f"{found['by_emotion']['sad']['energy']:.3f}" in words
+    assert words.index("Split at random") < words.index("no better") < words.index("0.804")
+    assert "StrengthNet − energy, on the same speakers: AUC −0.040" in re.sub(r"\s+", " ", words)
+    assert "by rank 0.73" in words.replace("\xa0", " ")
 
 
 def test_study_table_holds_every_point(pages):
@@ -450,6 +528,7 @@ def test_corpus_counts_are_on_the_page(pages):
 MAKERS = {
     "data": (report.data_page, data_report()),
     "pretrain": (report.pretrain_page, pretrain_report()),
+    "strength": (report.strength_page, strength_report()),
     "class": (report.evaluate_page, class_report()),
     "number": (report.evaluate_page, number_report()),
     "study": (report.study_page, study_report()),
@@ -485,7 +564,7 @@ def blank(value):
     return float("nan") if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("name", ["class", "number", "study", "pretrain"])
+@pytest.mark.parametrize("name", ["class", "number", "study", "pretrain", "strength"])
 def test_what_is_not_a_number_is_a_dash(quick, name):
     make, data = MAKERS[name]
     words = Reader(make(blank({k: v for k, v in data.items() if k not in ("panels", "config")}))).words

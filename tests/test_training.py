@@ -191,6 +191,26 @@ def test_long_utterances_are_cut_elsewhere_in_every_epoch():
     assert all(len(found) >= 4 for found in rows.values())
 
 
+def test_an_objective_is_told_how_far_training_is():
+    """From 0 to just below 1, update by update, accumulated batches alike; 1 for everybody else."""
+    seen = []
+
+    class Watch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = mixer()
+
+        def forward(self, batch, rng):
+            seen.append(batch.progress)
+            return self.inner(batch, rng)
+
+    _, state = learn(model=Watch(), validate=None, epochs=4, accumulate=2)
+    updates = state.update
+    assert sorted(set(seen)) == pytest.approx([k / updates for k in range(updates)])
+    assert seen == sorted(seen)
+    assert STEPS.batch([0]).progress == 1
+
+
 def test_factors_of_the_learning_rate_scale_the_way_and_zero_freezes():
     def moved(scale):
         before, (after, _) = mixer(), learn(

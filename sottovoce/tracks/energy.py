@@ -1,4 +1,4 @@
-"""Energy: loudness as an intensity, RMS in dB, z-scored per speaker. What a learned strength has to beat.
+"""Energy: loudness as an intensity, RMS in dB, z-scored per speaker; what a strength has to beat.
 
 Mean and deviation are taken over all frames of all recordings of the speaker in the corpus (pauses too, their level
 held at the floor of `level`), so that a soft voice and a distant microphone count as little as a loud one. An
@@ -34,7 +34,7 @@ class Config:
 def derive(
     source: Mapping[str, np.ndarray], utterances: Sequence[Utterance], everybody: Sequence[Utterance], config: Config
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """(id, values (T, 1) float32 in deviations) of each, speaker by speaker.
+    """(id, values (T, 1) float32 in deviations) of each.
 
     Args:
         source: id -> level (T, 1) dB.
@@ -44,13 +44,13 @@ def derive(
     mates: dict[str, list[str]] = {}
     for u in everybody:
         mates.setdefault(speaker(u), []).append(u.id)
-    wanted: dict[str, list[str]] = {}
+    scale: dict[str, tuple[float, float]] = {}
     for u in utterances:
-        wanted.setdefault(speaker(u), []).append(u.id)
-    for name, ids in wanted.items():
-        mean, deviation = moments(source[id] for id in mates[name])
-        for id in ids:
-            yield id, ((source[id] - mean) / deviation).astype(np.float32)
+        name = speaker(u)
+        if name not in scale:
+            scale[name] = moments(source[id] for id in mates[name])
+        mean, deviation = scale[name]
+        yield u.id, ((source[u.id] - mean) / deviation).astype(np.float32)
 
 
 def speaker(u: Utterance) -> str:

@@ -1,4 +1,4 @@
-"""Random: smooth noise as an intensity, drawn from every utterance's id. The placebo of the learned ones.
+"""Random: smooth noise as an intensity, drawn from the utterance's id; the placebo of the others.
 
 It knows nothing of the sound, and is as smooth as a learned strength: white normal noise under a Gaussian of
 `smooth_s`, scaled to deviation 1 in theory (not utterance by utterance, so that a short one may be nearly flat, as

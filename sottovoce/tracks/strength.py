@@ -35,4 +35,4 @@ class Config:
 
 def frames(model: Any, x: Any, lengths: Any) -> Any:
     """Steps (B, S, D), lengths (B,) -> scores (B, S, 1), by the objective of the run."""
-    return model.judge(x, lengths).frames[..., None]
+    return model.frames(x, lengths)[..., None]

@@ -1,0 +1,155 @@
+"""Strength: StrengthNet's branches, how strong speech and its frames sound, and which emotion.
+
+Liu et al. 2022 (arXiv:2206.07229; layers and loss read in https://github.com/ttslr/StrengthNet, model.py, train.py).
+Learned from labels, not self-supervised: the target of an utterance is its relative-attribute score and its emotion.
+
+    frames (B, S, H) -> BLSTM 128 -> Linear 128, ReLU -> Linear 1  = strength of a frame; its mean that of the utterance
+                     -> BLSTM 128, both last states -> Linear K    = emotion
+
+    loss = |utterance - target| + mean over frames |frame - target| + cross-entropy, all of weight 1
+
+Frames are told the score of their utterance, so how strength moves within it is what the network makes of that.
+Kept from the release: recurrent weights held below a norm of 1e-5 an output. That is nothing, so each state hears its
+own frame and the cell that leaks into the next one, no more; recurrent dropout then has nothing to drop and is left
+out. Departures: padding is not heard and not scored; padding="included" is the release, in which it is both.
+
+B utterances, S frames, H backbone width, K emotions.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from sottovoce.data import Batch
+from sottovoce.errors import InputError
+from sottovoce.masking import RowRandom
+from sottovoce.objectives import Loss
+
+
+@dataclass(frozen=True)
+class Config:
+    """The branches, the loss, and where the targets come from (`sottovoce.strength`)."""
+
+    lstm: int = 128  # a direction
+    dense: int = 128
+    dropout: float = 0.3
+    recurrent_norm: float = 1e-5  # largest norm of the recurrent weights of an output; 0 = free
+    padding: str = "excluded"  # or "included", as released
+    emotions: int = 4  # K; set to the number of the corpora's emotions
+
+    split: str = "speaker"  # what dev and test are apart by; "random", as released, is marked in the report
+    neutral: tuple[str, ...] = ("neutral",)  # emotions that count as none; RAVDESS also has "calm"
+    functionals: str = "auto"  # what utterances are ranked by: "eGeMAPSv02", "fbank", or the first where installed
+    speaker_norm: bool = False  # functionals standardised within each speaker, test speakers' audio included
+    slack: float = 0.1  # C of the ranking, see `sottovoce.attributes`
+
+    def __post_init__(self) -> None:
+        for name in ("lstm", "dense", "emotions"):
+            if getattr(self, name) < 1:
+                raise InputError(f"objective.{name}: 1 or more. Found {getattr(self, name)}.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"objective.dropout: a share, 0 <= dropout < 1. Found {self.dropout}.")
+        for name, allowed in [
+            ("padding", ("excluded", "included")),
+            ("split", ("speaker", "random")),
+            ("functionals", ("auto", "eGeMAPSv02", "fbank")),
+        ]:
+            if getattr(self, name) not in allowed:
+                raise InputError(f"objective.{name}: one of {allowed}. Found {getattr(self, name)!r}.")
+        if not self.slack > 0:
+            raise InputError(f"objective.slack: above 0. Found {self.slack}.")
+
+
+@dataclass
+class Judged:
+    """frames (B, S) strength, 0 where not valid (B, S); utterance (B,) its mean; emotion (B, K) logits."""
+
+    frames: Tensor
+    valid: Tensor
+    utterance: Tensor
+    emotion: Tensor
+
+
+class Recurrent(nn.Module):
+    """Bidirectional LSTM that hears no padding: (B, S, H) -> states (B, S, 2 L), last states (B, 2 L).
+
+    Dropout hides the same features in all frames of a row, as Keras does (Keras draws each direction its own).
+    """
+
+    def __init__(self, width: int, config: Config):
+        super().__init__()
+        self.dropout, self.norm = config.dropout, config.recurrent_norm
+        self.lstm = nn.LSTM(width, config.lstm, batch_first=True, bidirectional=True)
+        for name, weight in self.lstm.named_parameters():  # as Keras: Glorot, orthogonal, forget gates open
+            if "bias" in name:
+                nn.init.zeros_(weight)
+                if "bias_ih" in name:
+                    nn.init.ones_(weight.data[config.lstm : 2 * config.lstm])
+            else:
+                (nn.init.orthogonal_ if "_hh" in name else nn.init.xavier_uniform_)(weight)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        if self.norm:
+            with torch.no_grad():  # rows of weight_hh are outputs
+                for weight in (self.lstm.weight_hh_l0, self.lstm.weight_hh_l0_reverse):
+                    weight.renorm_(2, 0, self.norm)
+        hidden = nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.dropout, self.training)
+        packed = pack_padded_sequence(x * hidden, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        states, (last, _) = self.lstm(packed)
+        states, _ = pad_packed_sequence(states, batch_first=True, total_length=x.shape[1])
+        return states, torch.cat([last[0], last[1]], dim=1)
+
+
+class Objective(nn.Module):
+    """forward(batch, rng) -> Loss; batch.target (B, 2) is score and number of the emotion."""
+
+    def __init__(self, config: Config, backbone: nn.Module):
+        super().__init__()
+        self.config, self.backbone = config, backbone
+        self.strength_states = Recurrent(backbone.dim, config)
+        self.strength = nn.Sequential(
+            nn.Linear(2 * config.lstm, config.dense), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.dense, 1)
+        )
+        self.emotion_states = Recurrent(backbone.dim, config)
+        self.emotion = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * config.lstm, config.emotions))
+        for layer in (*self.strength, *self.emotion):
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def judge(self, x: Tensor, lengths: Tensor) -> Judged:
+        """Features (B, S, D), lengths (B,) -> `Judged`."""
+        encoded = self.backbone(x, lengths)
+        frames = self._strength(encoded)
+        _, last = self.emotion_states(encoded.last, lengths)
+        return Judged(frames, encoded.valid, frames.sum(1) / lengths, self.emotion(last))
+
+    def frames(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The strength branch alone: (B, S), 0 behind the end."""
+        return self._strength(self.backbone(x, lengths))
+
+    def _strength(self, encoded: Any) -> Tensor:
+        """`Hidden` -> (B, S)."""
+        states, _ = self.strength_states(encoded.last, encoded.lengths)
+        return self.strength(states)[..., 0].masked_fill(~encoded.valid, 0.0)
+
+    def forward(self, batch: Batch, rng: RowRandom) -> Loss:
+        if batch.target is None:
+            raise ValueError("strength is learned from targets (B, 2)")
+        lengths = batch.lengths
+        if self.config.padding == "included":
+            lengths = torch.full_like(lengths, batch.x.shape[1])
+        return loss_of(self.judge(batch.x, lengths), batch.target)
+
+
+def loss_of(judged: Judged, target: Tensor) -> Loss:
+    """Sum over the utterances; the three parts are logged as means. Targets (B, 2) as in `Objective`."""
+    score, emotion = target[:, 0].to(judged.utterance), target[:, 1].long()
+    whole = (judged.utterance - score).abs()  # (B,)
+    each = ((judged.frames - score[:, None]).abs() * judged.valid).sum(1) / judged.valid.sum(1)
+    named = nn.functional.cross_entropy(judged.emotion, emotion, reduction="none")
+    logs = {"mae": whole.mean().item(), "frame_mae": each.mean().item(), "cross_entropy": named.mean().item()}
+    return Loss((whole + each + named).sum(), torch.full_like(whole, 1.0).sum(), logs)
