@@ -26,7 +26,7 @@ finetune strength
 companions
 prepare extract
 recipes/
-supervised probe units
+supervised probe units genders
 models
 encoders
 recipe
