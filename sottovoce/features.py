@@ -65,7 +65,7 @@ def features(recording: Path, track: str, settings: list[str]) -> Table:
             f"--track {track}: made for a corpus, by a model or from its speakers' other recordings. "
             f"Use `sottovoce extract DATA --track {track}`, or another track."
         )
-    if hasattr(module, "frames"):  # hears by itself that a recording has no upper band
+    if getattr(module, "WHOLE", False):  # hears by itself that a recording has no upper band
         wave = audio.read(recording, rate_hz=min(audio.RATE_HZ, audio.probe(recording).rate_hz))
         frames = module.frames(wave, config)
         return Table(frames.values, frames.times_s, module.NAMES, config.rate_hz, frames.defined)

@@ -158,7 +158,7 @@ def pretrain(
     """
     import torch
 
-    from sottovoce import companions, encoders, models, recipe, training, units
+    from sottovoce import companions, encoders, genders, models, recipe, training, units
     from sottovoce.backbones import clock_of
     from sottovoce.data import Statistics, Steps
     from sottovoce.extract import track_store
@@ -177,6 +177,10 @@ def pretrain(
     found = units.given(Path(units_from), corpora, fold) if units_from else None
     if found:
         plan = replace(plan, objective_config=replace(plan.objective_config, targets=(found[1],)))
+    module = plugins.load("objectives", plan.objective)
+    if hasattr(module, "fitted"):  # it learns from labels, and which classes there are decides its size
+        everybody = [u for part in train for u in part]
+        plan = replace(plan, objective_config=module.fitted(plan.objective_config, everybody))
     beside = companions.find(plan.objective_config, corpora, fold, transductive=transductive, jobs=jobs, quiet=quiet)
     known = companions.heard(beside) | (frozenset(found[0][0].head.config["heard"]) if found else frozenset())
     torch.manual_seed(plan.training.seed)
@@ -189,7 +193,7 @@ def pretrain(
     if both := sorted(known & runs.tested_people(corpora, fold)):
         remarks.insert(0, f"The intensity comes from a model that has heard test speakers: {', '.join(both[:4])}.")
     widths = {name: plan.frontend.dim(found[0].dim) for name, (found, _) in beside.items()}
-    objective: Any = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone, widths)
+    objective: Any = module.Objective(plan.objective_config, backbone, widths)
     if hasattr(objective, "set_prior"):
         units.check(plan.objective_config.targets, steps, len(backbone.blocks), bool(init))
     identity = files.digest(
@@ -233,9 +237,18 @@ def pretrain(
     counts = units.counts(steps, objective.sets) if "units" in beside else []
     if counts:
         objective.set_prior([torch.from_numpy(count) for count in counts])
+    target = held_target = None
+    told: dict[str, str] = {}
+    if hasattr(module, "targets"):
+        learners = steps.utterances
+        if "gender" in plan.objective_config.used and not dry_run:
+            learners, told["Gender"] = genders.complete(steps, backbone)
+        target = module.targets(learners, plan.objective_config)
+        held_target = module.targets(control.utterances, plan.objective_config)
+        objective.set_shares(torch.from_numpy(target))
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
-        _estimate(objective, steps, plan, say)
+        _estimate(objective, steps, plan, say, target)
         return folder
     labelled = _labelled(corpora, stores, fold)
 
@@ -245,15 +258,17 @@ def pretrain(
     def validate(model: Any) -> dict[str, float]:
         nonlocal validated
         validated += 1
-        found = health(model, control, plan.training.seed)
+        found = health(model, control, plan.training.seed, held_target)
         return found | (probe(model.backbone, labelled, plan, statistics) if validated % every == 0 else {})
 
     state = training.fit(
         objective,
         steps,
         plan.training,
+        target=target,
         validate=validate,
         metric="heldout_loss",
+        lr_scale=getattr(objective, "rate", lambda name: 1.0),
         folder=folder,
         identity=identity,
         tracker="" if tracker == "none" or not _installed(tracker) else tracker,
@@ -280,6 +295,7 @@ def pretrain(
         "masking": masking(plan, state.history, beside),
         "config": files.plain(plan),
         "units": units.summary(counts),
+        "told": told,
     }
     files.write_json(folder / "report.json", report)
     from sottovoce import report as pages
@@ -342,7 +358,7 @@ def _units(
     return found
 
 
-def health(objective: Any, control: "Steps", seed: int) -> dict[str, float]:
+def health(objective: Any, control: "Steps", seed: int, target: Any = None) -> dict[str, float]:
     """Held-out loss, the loss of guessing without looking, what the objective logs, and the representation's rank.
 
     The same masks every time, so that the curve moves only when the model does.
@@ -358,7 +374,7 @@ def health(objective: Any, control: "Steps", seed: int) -> dict[str, float]:
     means, weight = [], 0.0
     with torch.inference_mode():
         for rows in sequential(control.lengths, batch_steps=control.budget):
-            batch = control.batch(rows, seed=seed, most=1500 * stride).to(device)
+            batch = control.batch(rows, seed=seed, most=1500 * stride, target=target).to(device)
             loss, trivial = (f(batch, RowRandom(batch.seeds)) for f in (objective, objective.trivial))
             count = loss.weight.item()
             weight += count
@@ -507,6 +523,8 @@ def curves(history: list[dict[str, float]]) -> dict[str, Any]:
         "trivial_loss": column("trivial_loss")[-1] if column("trivial_loss") else None,
         "accuracy": column("heldout_accuracy"),
         "trivial_accuracy": column("trivial_accuracy")[-1] if column("trivial_accuracy") else None,
+        "emotion_accuracy": column("heldout_emotion_accuracy"),
+        "gender_accuracy": column("heldout_gender_accuracy"),
     }
 
 
@@ -560,7 +578,7 @@ def _one(found: list[runs.Run], fold: str) -> runs.Run:
     return next((run for run in found if run.config["fold"] == fold), found[0])
 
 
-def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str) -> None:
+def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str, target: Any = None) -> None:
     """Time a few updates and say how long the whole will take."""
     import time
 
@@ -574,7 +592,7 @@ def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str) -> None:
     few = batches[:4]
     started = time.monotonic()
     for rows in few:
-        batch = steps.batch(rows, most=t.crop or None)
+        batch = steps.batch(rows, most=t.crop or None, target=target)
         objective(batch, RowRandom(batch.seeds)).value.backward()
     seconds = (time.monotonic() - started) / len(few) * len(batches) * t.epochs
     parameters = sum(p.numel() for p in objective.backbone.parameters())

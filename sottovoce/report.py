@@ -231,14 +231,17 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
 
     Keys: title, objective, backbone, parameters, corpora [{name, utterances, hours, speakers}], fold, exposure,
     seconds, hardware, curves {step, loss, heldout_step, heldout_loss, coverage, rank, probe_step, probe_ua,
-    trivial_loss, accuracy, trivial_accuracy, hidden_step, hidden_intensity, visible_intensity}, masking {rule,
-    ratio, span, intensity, coverage, hidden_intensity, visible_intensity, stores}, panels [{id, rate_hz, original
-    (T, D), masked (T,), reconstructed (T, D), intensity (T,), rules {name: (T,)}}], units [{units, used,
-    perplexity}], warnings, config.
+    trivial_loss, accuracy, trivial_accuracy, emotion_accuracy, gender_accuracy, hidden_step, hidden_intensity,
+    visible_intensity}, masking {rule, ratio, span, intensity, coverage, hidden_intensity, visible_intensity, stores},
+    panels [{id, rate_hz, original (T, D), masked (T,), reconstructed (T, D), intensity (T,), rules {name: (T,)}}],
+    units [{units, used, perplexity}], told {fact: text}, warnings, config.
     """
     get, curves = report.get, report.get("curves") or {}
     right, often = charts.series(curves.get("accuracy")), number_of(curves.get("trivial_accuracy"))
-    guess, kind = ("by how often units occur", "nats") if len(right) else ("always guessing the mean", "feature units")
+    if len(right) or len(charts.series(curves.get("emotion_accuracy"))):
+        guess, kind = "guessing by how frequent each answer is", "nats"
+    else:
+        guess, kind = "always guessing the mean", "feature units"
     held, trivial = charts.series(curves.get("heldout_loss")), number_of(curves.get("trivial_loss"))
     probe = charts.series(curves.get("probe_ua"))
     last = held[np.isfinite(held)][-1:] if len(held) else held
@@ -275,7 +278,7 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
                 zero=True,
             ),
             "loss",
-            f"Loss on hidden frames; the dashed line is {guess}. n = {len(charts.series(curves.get('loss'))):,} "
+            f"Loss; the dashed line is that of {guess}. n = {len(charts.series(curves.get('loss'))):,} "
             f"training and {len(held):,} held-out readings.",
             "Training and held-out loss over steps, with the loss of the trivial predictor",
         )
@@ -284,6 +287,8 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     for key, title, unit, meaning in (
         ("coverage", "Mask coverage", "share of frames hidden", "Share of the valid frames that were hidden."),
         ("accuracy", "Hidden units", "share right", f"By guessing the commonest unit it would be {number(often, 3)}."),
+        ("emotion_accuracy", "Emotion", "share right", "Emotions of held-out utterances."),
+        ("gender_accuracy", "Gender", "share right", "Genders of held-out utterances, where the corpus tells them."),
         ("rank", "Representation rank", "effective dimensions", "Falling towards 1 would mean collapse."),
         ("probe_ua", "Linear probe", "UA on dev", "A linear classifier on the frozen encoder, dev speakers only."),
     ):
@@ -332,7 +337,7 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
                for c in get("corpora") or ()]  # fmt: skip
     facts = {"Objective": get("objective"), "Backbone": get("backbone"), "Parameters": number(get("parameters")),
              "Fold": get("fold"), "Exposure": get("exposure"), "Time": page.duration(get("seconds")),
-             "Hardware": get("hardware")}  # fmt: skip
+             "Hardware": get("hardware")} | dict(get("told") or {})  # fmt: skip
     heard = page.table(["corpus", "utterances", "hours", "speakers"], corpora, label="corpora") if corpora else None
     sets = [[number(c["units"]), number(c["used"]), number(c["perplexity"], 1)] for c in get("units") or ()]
     kinds = page.table(["units", "used", "as many equally frequent ones"], sets, label="units") if sets else None

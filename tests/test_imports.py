@@ -27,7 +27,7 @@ companions export_csd
 features
 prepare extract
 recipes/
-supervised probe units
+supervised probe units genders
 models
 encoders
 recipe
