@@ -110,7 +110,7 @@ def _transform(causal: np.ndarray, half: int) -> np.ndarray:
     even = np.zeros((len(causal), half + 1))
     even[:, : causal.shape[1]] = causal
     even[:, 1:] /= 2
-    return fft.dct(even, 1)
+    return fft.dct(even, 1, overwrite_x=True)
 
 
 @lru_cache(maxsize=4)

@@ -32,10 +32,8 @@ def columns(samples: np.ndarray, pitch: Pitch, at: np.ndarray, rng: np.random.Ge
     """
     kept = fits(pitch.position, pitch.f0_hz, len(samples))
     position, f0 = pitch.position[kept], pitch.f0_hz[kept]
-    source = np.empty((len(f0), 2))
-    envelope = np.empty((len(f0), 1 + cepstrum.ORDER))
-    mean = np.empty((len(f0), phase.BANDS))
-    deviation = np.empty((len(f0), 1 + phase.ORDER))
+    widths = (2, 1 + cepstrum.ORDER, phase.BANDS, 1 + phase.ORDER)
+    source, envelope, mean, deviation = (scratch(len(f0) * width).reshape(-1, width) for width in widths)
 
     def distortions() -> Iterator[np.ndarray]:
         richest = int(count_harmonics(f0).max(initial=0))

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import fft
 
 from sottovoce.tracks.covarep.cepstrum import mel_cepstrum
-from sottovoce.tracks.covarep.conventions import RATE_HZ, chunks, interpolate, rounded, wrap
+from sottovoce.tracks.covarep.conventions import RATE_HZ, interpolate, rounded, wrap
 from sottovoce.tracks.covarep.sinusoids import Sinusoids
 
 BINS = 513
@@ -30,6 +30,7 @@ BIN_HZ = RATE_HZ / 2 / (BINS - 1)
 MEAN, TREND, SPREAD = 25, 9, 9  # frames, about 10 ms each
 LEAST = MEAN  # frames without which nothing is defined
 MARGIN = 24  # frames on either side that a smoothed one hears
+HELD = 16 * MARGIN  # frames that are collected before they are smoothed
 BANDS, ORDER = 25, 12
 GRID_S = 0.005  # of the first resampling
 
@@ -83,7 +84,7 @@ def smooth(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarra
     held, skipped = np.zeros((0, BINS)), 0
     for block in blocks:
         held = np.concatenate([held, block])
-        if len(held) < 4 * MARGIN:
+        if len(held) < HELD:
             continue
         mean, deviation = _statistics(held)
         yield mean[skipped:-MARGIN], deviation[skipped:-MARGIN]
@@ -100,29 +101,20 @@ def columns(time_s: np.ndarray, mean: np.ndarray, deviation: np.ndarray, at_s: n
 
     Args:
         time_s: (F,) of the frames.
+        at_s: rising. Any stretch of a longer row of times gives its part of the whole.
         mean, deviation: (F, 25) and (F, 13).
     """
-    out = np.full((len(at_s), BANDS + ORDER + 1), np.nan)
-    if len(time_s) == 0:
-        return out
-    first, last = np.ceil(time_s[0] / GRID_S - 1e-9), np.floor(time_s[-1] / GRID_S + 1e-9)
+    if len(time_s) == 0 or len(at_s) == 0:
+        return np.full((len(at_s), BANDS + ORDER + 1), np.nan)
+    first = max(np.ceil(time_s[0] / GRID_S - 1e-9), np.floor(at_s[0] / GRID_S) - 1)
+    last = min(np.floor(time_s[-1] / GRID_S + 1e-9), np.ceil(at_s[-1] / GRID_S) + 1)
     fine_s = np.arange(first, last + 1) * GRID_S
     fine_s = fine_s.clip(time_s[0], time_s[-1])  # a multiple of 5 ms is only one to the last bit
-    for part in chunks(len(at_s)):
-        fine = fine_s[_around(fine_s, at_s[part])]
-        rows = _around(time_s, fine)
-        angle, spread = mean[rows], interpolate(fine, time_s[rows], deviation[rows])
-        for source_s, target_s in ((time_s[rows], fine), (fine, at_s[part])):
-            angle = wrap(interpolate(target_s, source_s, np.unwrap(angle, axis=0)))
-        out[part] = np.hstack([angle, interpolate(at_s[part], fine, spread)])
-    return out
-
-
-def _around(points: np.ndarray, at: np.ndarray) -> slice:
-    """The part of the rising `points` that interpolation at the rising `at` needs."""
-    if len(at) == 0:
-        return slice(0, 0)
-    return slice(max(np.searchsorted(points, at[0]) - 2, 0), np.searchsorted(points, at[-1]) + 2)
+    near = slice(max(np.searchsorted(time_s, at_s[0]) - 3, 0), np.searchsorted(time_s, at_s[-1]) + 3)
+    time_s, angle = time_s[near], mean[near]
+    for source_s, target_s in ((time_s, fine_s), (fine_s, at_s)):
+        angle = wrap(interpolate(target_s, source_s, np.unwrap(angle, axis=0)))
+    return np.hstack([angle, interpolate(at_s, fine_s, interpolate(fine_s, time_s, deviation[near]))])
 
 
 def _envelope(sines: Sinusoids) -> np.ndarray:
@@ -158,14 +150,23 @@ def _statistics(distortions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(F, 25) and (F, 13) of frames (F, 513) taken as a whole recording, F >= 25."""
     cosine, sine = np.cos(distortions), np.sin(distortions)
     average = np.full(MEAN, 1 / MEAN)
-    mean = np.arctan2(_moving(sine, average), _moving(cosine, average))
+    mean = _direction(_moving(cosine, average), _moving(sine, average))
     hann = np.hanning(TREND)
     hann = (hann / hann.sum())[1:-1]  # its ends are zero
-    away = distortions - np.arctan2(_moving(_median(sine), hann), _moving(_median(cosine), hann))
+    trend = _direction(_moving(_median(cosine), hann), _moving(_median(sine), hann))
     average = np.full(SPREAD, 1 / SPREAD)
-    length = np.hypot(_moving(np.cos(away), average), _moving(np.sin(away), average))
-    deviation = np.sqrt(-2 * np.log(np.minimum(length, 1.0)))
-    return _bands(mean), _compressed(deviation)
+    along = _moving(cosine * trend[0] + sine * trend[1], average)  # of the difference to the trend
+    across = _moving(sine * trend[0] - cosine * trend[1], average)
+    length = np.minimum(np.hypot(along, across), 1.0)
+    return _bands(*mean), _compressed(np.sqrt(-2 * np.log(length)))
+
+
+def _direction(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine of the angles of vectors, any shape; that of a zero vector is 0."""
+    length = np.hypot(x, y)
+    none = length == 0
+    length[none] = 1.0
+    return np.where(none, 1.0, x / length), y / length
 
 
 def _moving(rows: np.ndarray, taps: np.ndarray) -> np.ndarray:
@@ -193,10 +194,10 @@ def _median(rows: np.ndarray) -> np.ndarray:
     return np.partition(windows, TREND // 2, axis=-1)[..., TREND // 2]
 
 
-def _bands(angle: np.ndarray) -> np.ndarray:
-    """(F, 25) circular means of (F, 513) over bands that widen with frequency; the Nyquist bin is left out."""
+def _bands(cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
+    """(F, 25) circular means of angles (F, 513) over bands that widen with frequency; the Nyquist bin is left out."""
     member = _membership()
-    return np.arctan2(np.sin(angle[:, :-1]) @ member, np.cos(angle[:, :-1]) @ member)
+    return np.arctan2(sine[:, :-1] @ member, cosine[:, :-1] @ member)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,138 @@
+"""Cost of COVAREP's 74 columns: `python -m bench.covarep [--minutes 5]`; truth is `python -m bench.covarep_parity`.
+
+CPU seconds a second of audio on one core, in all and by stage, on the recordings of $SOTTOVOCE_DATA/covarep_reference;
+how much two processes gain; and the memory that a long recording takes beyond its samples. "Own" memory is what the
+process holds; "resident" has pages of temporary files on top, which the system keeps only as long as it likes. With
+the length, own memory grows by the slope of the last row.
+"""
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import soundfile
+
+from bench.feature_store import Phase
+from sottovoce.tracks import covarep
+from sottovoce.tracks.covarep import (
+    cepstrum,
+    closure,
+    conventions,
+    glottal,
+    harmonics,
+    inverse_filter,
+    phase,
+    pitch,
+    polarity,
+    residual,
+    wavelets,
+)
+
+RATE_HZ, REPEATS = 16_000, 3
+STAGES = (  # functions of `covarep.extract`, with what they call
+    ("polarity", polarity, "polarity"),
+    ("pitch: residual, SRH", pitch, "srh"),
+    ("residual", residual, "lp_residual"),
+    ("closure instants", closure, "sedreams"),
+    ("MDQ", wavelets, "dispersion"),
+    ("peakSlope", wavelets, "peak_slope"),
+    ("inverse filtering", inverse_filter, "glottal_flow"),
+    ("NAQ, QOQ, H1H2, PSP", glottal, "parameters"),
+    ("sinusoids", harmonics, "sinusoids"),
+    ("Rd", harmonics, "rd"),
+    ("MCEP", cepstrum, "mcep"),
+    ("HMPD: distortion", phase, "distortion"),
+    ("HMPD: mean and deviation", phase, "_statistics"),
+)
+
+
+def extract(samples: np.ndarray) -> float:
+    """CPU seconds."""
+    start = time.process_time()
+    covarep.extract(samples, RATE_HZ)
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=5.0, help="length of the long recording (default: 5)")
+    minutes = parser.parse_args().minutes
+    folder = Path(os.environ.get("SOTTOVOCE_DATA", "")) / "covarep_reference"
+    if not folder.is_dir():
+        sys.exit("covarep: no recordings. Set SOTTOVOCE_DATA to the folder that holds covarep_reference.")
+    clips = [soundfile.read(path, dtype="float32")[0] for path in sorted(folder.glob("*.wav"))]
+    audio_s = sum(map(len, clips)) / RATE_HZ
+    stages(clips, audio_s)
+    processes(clips)
+    memory(np.concatenate(clips), minutes)
+
+
+def stages(clips: list[np.ndarray], audio_s: float) -> None:
+    extract(clips[0])  # imports and tables
+    cost = min(sum(map(extract, clips)) for _ in range(REPEATS)) / audio_s
+    print(f"{len(clips)} recordings, {audio_s:.0f} s, one core\n")
+    print("| stage | CPU s per s of audio |\n|---|---|")
+    print(f"| **all of it** | **{cost:.3f}** (target 0.25) |")
+    spent = dict.fromkeys((label for label, _, _ in STAGES), 0.0)
+    with ExitStack() as stack:
+        for label, module, name in STAGES:
+            stack.enter_context(mock.patch.object(module, name, timed(getattr(module, name), label, spent)))
+        for clip in clips:
+            extract(clip)
+    for label, seconds in spent.items():
+        print(f"| {label} | {seconds / audio_s:.4f} |")
+
+
+def timed(function: Callable, label: str, spent: dict[str, float]) -> Callable:
+    def call(*arguments, **options):
+        start = time.process_time()
+        try:
+            return function(*arguments, **options)
+        finally:
+            spent[label] += time.process_time() - start
+
+    return call
+
+
+def processes(clips: list[np.ndarray]) -> None:
+    """Wall time of the same work with one worker and with two, the best of several turns."""
+    best = {1: np.inf, 2: np.inf}
+    for workers in (1, 2) * REPEATS:
+        with ProcessPoolExecutor(workers) as pool:
+            list(pool.map(extract, clips[:workers]))  # started, imported
+            start = time.perf_counter()
+            list(pool.map(extract, clips))
+            best[workers] = min(best[workers], time.perf_counter() - start)
+    print(f"| two processes instead of one | {best[1] / best[2]:.2f} x as fast (wall; target 1.8) |")
+
+
+def memory(voice: np.ndarray, minutes: float) -> None:
+    rows = []
+    conventions.LARGE = 1 << 16  # temporary files from the beginning, as in recordings of more than 9 minutes
+    for share in (0.5, 1.0):
+        samples = np.resize(voice, int(share * minutes * 60 * RATE_HZ))
+        with open("/proc/self/status") as status:
+            before = next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
+        with Phase(f"{share * minutes:g} minutes") as watch:
+            covarep.extract(samples, RATE_HZ)
+        rows.append((len(samples) / RATE_HZ / 3600, watch.own - before))
+        print(
+            f"| {watch.name}: memory beyond the samples | {rows[-1][1] / 2**20:.0f} MiB own, "
+            f"{watch.resident / 2**20:.0f} MiB resident in all |"
+        )
+    print(f"| growth | {(rows[1][1] - rows[0][1]) / (rows[1][0] - rows[0][0]) / 2**20:.0f} MiB an hour |")
+
+
+if __name__ == "__main__":
+    main()
