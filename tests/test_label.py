@@ -11,19 +11,25 @@ from sottovoce import clustering, label, models, pretrain, runs
 from sottovoce.codebook import Codebook, open_units
 from sottovoce.corpus import Corpus
 from sottovoce.data import Steps
-from sottovoce.extract import track_store
+from sottovoce.extract import store_folder, track_store
 from sottovoce.store import TrackStore, TrackWriter
 from sottovoce.track import Track
 
 FOLD, LAYER = "fold1", 1
 
 
+def features_of(data, run):
+    """Folder of the track that a pre-training reads."""
+    plan = models.load_pretrained(runs.Run.load(run / FOLD)).plan
+    return store_folder(Corpus.load(data), plan.track, plan.track_config.__dict__)
+
+
 @pytest.fixture(scope="module")
-def home(corpus, tmp_path_factory):
+def home(corpus, pretrained, tmp_path_factory):
     """A copy of the corpus, which gets further tracks, and silence at the beginning of some recordings."""
     folder = tmp_path_factory.mktemp("label")
     shutil.copytree(corpus, folder / "data")
-    fbank = next((folder / "data" / "tracks").glob("fbank-*"))
+    fbank = features_of(folder / "data", pretrained)
     store = TrackStore.open(fbank)
     with TrackWriter(fbank, store.head) as writer:
         for u in parts(folder)[1][:3]:
@@ -97,7 +103,7 @@ def test_a_test_speakers_sound_changes_no_centre(home, pretrained, made, tmp_pat
     """The canary is loud: every frame of the test speakers is replaced."""
     shutil.copytree(home / "data", tmp_path / "data", ignore=shutil.ignore_patterns("units-*"))
     corpus = Corpus.load(tmp_path / "data")
-    folder = next((tmp_path / "data" / "tracks").glob("fbank-*"))
+    folder = features_of(tmp_path / "data", pretrained)
     store = TrackStore.open(folder)
     with TrackWriter(folder, store.head) as writer:
         for id in corpus.fold(FOLD).test:

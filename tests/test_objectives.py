@@ -32,8 +32,8 @@ def words(value):
     return value if isinstance(value, str) else ",".join(f"{k}={x}" for k, x in value.items()) or "default"
 
 
-# Those that guess what they hid; `strength` is taught from labels and has tests of its own (test_strength.py).
-GUESSING = [name for name in plugins.names("objectives") if name != "strength"]
+# Those that guess what they hid; the others are taught from labels and have tests of their own.
+GUESSING = [name for name in plugins.names("objectives") if name not in ("strength", "attributes")]
 
 each_objective = pytest.mark.parametrize(("name", "more"), [(name, {}) for name in GUESSING] + VARIANTS, ids=words)
 
