@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
 CORPUS ?=
+BENCHES := startup fbank bootstrap pretrain_step feature_store masking strength kmeans
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test check bench docs clean setup
+.PHONY: demo test check bench parity docs clean setup
 setup: $(VENV)/.ready
 
 # uv installs in a fifth of pip's time; --find-links lets a wheel on disk be used where PIP_FIND_LINKS names one.
@@ -29,7 +30,10 @@ check: setup  ## what a commit must pass: style, types, the fast tests
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m "not slow and not gpu and not data"
 
 bench: setup  ## every benchmark, as the tables of bench/README.md
-	for name in startup fbank bootstrap pretrain_step feature_store; do $(BIN)/python -m bench.$$name || exit; done
+	for name in $(BENCHES); do $(BIN)/python -m bench.$$name || exit; done
+
+parity: setup  ## COVAREP's columns beside the original's, every reference file; needs SOTTOVOCE_DATA
+	$(BIN)/python -m bench.covarep_parity
 
 docs: setup  ## the figures of docs/ again, from the commands that made them; needs SOTTOVOCE_DATA
 	bash docs/make_results.sh
