@@ -14,7 +14,7 @@ sottovoce prepare mfn "$corpora/covarep_mfn/mmmo" -o "$work/data/mmmo"
 
 # Pre-training: RAVDESS training speakers, LibriSpeech, nEMO; one run a fold, without its test and dev speakers.
 sottovoce pretrain masked_timesteps "$work/data/ravdess" "$work/data/librispeech" "$work/data/nemo" \
-    --fold "$folds" -o "$work/runs/pre"
+    --fold "$folds" --set training.epochs=60 -o "$work/runs/pre"
 for norm in "" --speaker-norm; do
     sottovoce study "$work/data/ravdess" --init "$work/runs/pre" --fold "$folds" --seeds "$seeds" $norm \
         -o "$work/runs/study$norm"
