@@ -355,7 +355,7 @@ def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
     asked = f"{rule}, {100 * found['ratio']:.0f} % asked for" if found.get("ratio") else rule
     tiles: list[tuple[Any, Any, Any]] = [("Hidden", f"{100 * found['coverage']:.1f} %", asked)]
     if "hidden_intensity" in found:
-        there, elsewhere = (number(found.get(f"{side}_intensity"), 2, fixed=True) for side in ("hidden", "visible"))
+        there, elsewhere = (number(found.get(f"{side}_intensity"), fixed=True) for side in ("hidden", "visible"))
         tiles.append(("Intensity", there, f"{text(found.get('intensity') or '')} where hidden; {elsewhere} elsewhere"))
     return tiles
 

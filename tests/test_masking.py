@@ -420,6 +420,9 @@ def test_a_span_no_utterance_has_room_for_is_refused():
         policy("random", ratio=0.9).check(7)
     with pytest.raises(InputError, match=r"objective\.ratio: leaves no span. Found 0.05 of at most 60 steps"):
         policy("random", ratio=0.05).check(60)
+    policy("random", ratio=0.05, span=1).check(3)  # a step of three is more than asked for, and all there is
+    with pytest.raises(InputError, match=r"objective\.ratio: leaves no span"):
+        policy("ems_released", ratio=0.05, span=1).check(3)
 
 
 # ---------------------------------------------------------------------------------------------- corruption

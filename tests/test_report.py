@@ -445,7 +445,7 @@ def test_a_pre_training_page_says_what_was_asked_for_and_what_was_hidden():
     words = Reader(report.pretrain_page(pretrain_report())).words.replace("\xa0", " ")
     assert "39.7 %" in words
     assert "ems_coverage, 40 % asked for" in words
-    assert "strength where hidden; 0.38 elsewhere" in words
+    assert "strength where hidden; 0.380 elsewhere" in words
     assert "What each rule hides" in words
     hidden = pretrain_report()["panels"][0]["rules"]["random"]
     assert f"random {100 * hidden.mean():.0f} %, ems_coverage" in report.pretrain_page(pretrain_report())
