@@ -13,7 +13,7 @@ Kept from the original: harmonics are sought at bins counted from 1, so F0 is re
 from functools import lru_cache
 
 import numpy as np
-from scipy import fft
+from scipy import fft, signal
 
 from sottovoce.tracks.covarep.closure import periods
 from sottovoce.tracks.covarep.conventions import RATE_HZ, chunks, is_peak, rounded, spaced
@@ -75,12 +75,13 @@ def h1h2(derivative: np.ndarray, closures: np.ndarray, period: np.ndarray) -> np
     out = np.full(len(closures), np.nan)
     reach = rounded(1.5 * period)
     for part in chunks(len(closures), CHUNK):
-        frames = np.zeros((part.stop - part.start, RATE_HZ))
+        frames = np.zeros((part.stop - part.start, (2 * int(reach[part].max()) // 64 + 1) * 64))
         for row, at, r in zip(frames, closures[part], reach[part], strict=True):
             frame = derivative[max(at - r, 0) : at + r + 1]
-            row[: len(frame)] = frame * np.hamming(len(frame))
+            row[: len(frame)] = frame * _window(len(frame))
         f0 = RATE_HZ / period[part]
-        power = np.abs(fft.rfft(frames)[:, : int(HARMONICS * f0.max(initial=0)) + 2]) ** 2
+        bins = (int(HARMONICS * f0.max()) // 256 + 1) * 256
+        power = np.abs(_spectrum(frames.shape[1], bins)(frames)) ** 2
         peaks = is_peak(power, "middle")
         for k, (found, levels, hz) in enumerate(zip(peaks, power, f0, strict=True)):
             at = np.flatnonzero(found)
@@ -89,6 +90,17 @@ def h1h2(derivative: np.ndarray, closures: np.ndarray, period: np.ndarray) -> np
                 first, second = (levels[at[np.abs(at + 1 - n * hz).argmin()]] for n in (1, 2))
                 out[part.start + k] = 10 * np.log10(first / second)
     return out
+
+
+@lru_cache(maxsize=1024)
+def _window(length: int) -> np.ndarray:
+    return np.hamming(length)
+
+
+@lru_cache(maxsize=64)
+def _spectrum(length: int, bins: int) -> signal.CZT:
+    """Bins 0, 1, ... of one hertz each, without the thousands above."""
+    return signal.CZT(length, bins, np.exp(-2j * np.pi / RATE_HZ))
 
 
 def psp(pulses: list[np.ndarray], period: np.ndarray) -> np.ndarray:
@@ -117,19 +129,21 @@ def _of_rectangle(period: int) -> float:
     return float(_curvature(rectangle)[0])
 
 
-def _curvature(frames: np.ndarray) -> np.ndarray:
-    """(F,) a of the parabola a k^2 + b through as many low bins k of the spectrum in dB as it fits."""
+def _curvature(frames: np.ndarray, bins: int = 128) -> np.ndarray:
+    """(F,) a of the parabola a k^2 + b through as many low bins k of the spectrum in dB as it fits, `bins` at first."""
     with np.errstate(divide="ignore"):
-        level = 20 * np.log10(np.abs(fft.rfft(frames)[:, : PSP_POINTS // 2]))
-    count = np.arange(1, level.shape[1] + 1)
-    x = np.arange(level.shape[1]) ** 2.0
+        level = 20 * np.log10(np.abs(fft.rfft(frames)[:, :bins]))
+    count = np.arange(1, bins + 1)
+    x = np.arange(bins) ** 2.0
     sx, sxx = np.cumsum(x), np.cumsum(x**2)
     with np.errstate(invalid="ignore", divide="ignore"):
         sy, sxy, syy = (np.cumsum(values, axis=1) for values in (level, level * x, level**2))
         a = (count * sxy - sx * sy) / (count * sxx - sx**2)
         b = (sy - a * sx) / count
-        error = (syy - a * sxy - b * sy) / syy
-    left = ~(error < PSP_ERROR)
+        left = ~((syy - a * sxy - b * sy) / syy < PSP_ERROR)  # also where a silent bin is under it
     left[:, :2] = False  # three points at least
-    left[:, -1] = True
-    return a[np.arange(len(a)), left.argmax(axis=1)]
+    out = a[np.arange(len(a)), np.where(left.any(axis=1), left.argmax(axis=1), bins - 1)]
+    fits = ~left.any(axis=1)
+    if bins < PSP_POINTS // 2 and fits.any():
+        out[fits] = _curvature(frames[fits], PSP_POINTS // 2)
+    return out
