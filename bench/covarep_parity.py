@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -95,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     spent = time.process_time() - spent
     plain = [name for name in theirs if name not in (SILENT, OTHER_RATE)]
     kept = all([report(plain, ours, theirs), *edge_cases(ours, theirs, folder)])
+    random_columns(ours, theirs, folder)
     if options.files:
         print("\n| recording | " + " | ".join(rule.name for rule in RULES) + " |\n|---" * 1 + "|---" * len(RULES) + "|")
         for name in plain:
@@ -123,6 +124,24 @@ def report(names: list[str], ours: dict[str, np.ndarray], theirs: dict[str, np.n
             f"| {'yes' if kept[-1] else 'NO'} |"
         )
     return all(kept)
+
+
+def random_columns(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], folder: Path) -> None:
+    """How much two runs differ where phases are drawn: two of the original, ours and the original, two of ours."""
+    with np.load(folder / "second_seed_columns_60_to_73.npz", allow_pickle=False) as file:
+        again = {name: np.hstack([np.zeros((len(file[name]), 60)), file[name]]) for name in file.files}
+    other = {}
+    for name in again:
+        samples, rate_hz = soundfile.read(folder / f"{name}.wav", dtype="float64")
+        other[name] = covarep.extract(samples, rate_hz, seed=1).values
+    print(f"\n| mean and 99th percentile of the difference, {len(again)} recordings, 0.2 s from the ends | ", end="")
+    print("original, two runs | ours and the original | ours, two seeds |\n|---|---|---|---|")
+    for rule in (replace(DRAWN, inside=True), RULES[-1]):
+        cells = []
+        for a, b in ((theirs, again), (ours, theirs), (ours, other)):
+            error = np.concatenate([rule.errors(a[name], b[name]) for name in again])
+            cells.append(f"{error.mean():.1e}, {np.percentile(error, 99):.1e}")
+        print(f"| {rule.name.split(',')[0]} | " + " | ".join(cells) + " |")
 
 
 def edge_cases(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], folder: Path) -> list[bool]:

@@ -134,7 +134,7 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
     """
     from sottovoce.tracks.covarep import creak, glottal, harmonics, wavelets
     from sottovoce.tracks.covarep.closure import sedreams
-    from sottovoce.tracks.covarep.conventions import grid, interpolate, scratch
+    from sottovoce.tracks.covarep.conventions import chunks, grid, interpolate, scratch
     from sottovoce.tracks.covarep.inverse_filter import glottal_flow
     from sottovoce.tracks.covarep.pitch import srh
     from sottovoce.tracks.covarep.polarity import polarity
@@ -149,8 +149,9 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
 
     def put(where: slice | int, known: np.ndarray, filled: np.ndarray) -> None:
         """Columns that hold `filled` and are defined where `known` is not NaN."""
-        values[:, where] = np.where(np.isnan(filled), 0.0, filled)
-        defined[:, where] = ~np.isnan(known)
+        for part in chunks(len(at)):
+            values[part, where] = np.where(np.isnan(filled[part]), 0.0, filled[part])
+            defined[part, where] = ~np.isnan(known[part])
 
     def points(where: slice | int, position: np.ndarray, known: np.ndarray) -> None:
         """The same from points (K,) that still have to go to the grid."""

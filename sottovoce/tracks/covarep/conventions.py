@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import fft, signal
+from scipy import signal
 
 RATE_HZ = 16_000
 STEP = 160  # samples between two rows of the output, 10 ms
@@ -119,18 +119,6 @@ def interpolate(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return out
 
 
-def skewness(x: np.ndarray) -> float:
-    """Third standardised moment of (N,), without correction for N; NaN for a constant."""
-    mean = x.mean()
-    powers = np.zeros(2)
-    for part in chunks(len(x), BLOCK):
-        centred = x[part] - mean
-        powers += (centred**2).sum(), (centred**3).sum()
-    second, third = powers / len(x)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(third / second**1.5)
-
-
 # -- filters ------------------------------------------------------------------------------------------------
 
 
@@ -207,62 +195,33 @@ def high_pass(samples: np.ndarray, cutoff_hz: float, other_hz: float) -> np.ndar
     return zero_phase(b, a, samples)
 
 
-def minimum_phase(magnitude: np.ndarray) -> np.ndarray:
-    """(..., n) complex minimum-phase spectrum with these magnitudes, by folding the cepstrum.
-
-    Oppenheim & Schafer, "Discrete-time signal processing", ch. 12.
-
-    Args:
-        magnitude: (..., n), n even: a whole symmetric spectrum, bins 0 .. n - 1.
-    """
-    return np.exp(fft.fft(fold(real_cepstrum(np.log(magnitude)))))
-
-
-def real_cepstrum(log_magnitude: np.ndarray) -> np.ndarray:
-    """(..., n) quefrencies of a whole symmetric logarithmic spectrum (..., n)."""
-    return fft.ifft(log_magnitude).real
-
-
-def fold(cepstrum: np.ndarray) -> np.ndarray:
-    """The causal part: (..., n) with quefrencies 1 .. n/2 - 1 doubled and the negative ones zero, n even."""
-    half = cepstrum.shape[-1] // 2
-    out = cepstrum.copy()
-    out[..., 1:half] *= 2
-    out[..., half + 1 :] = 0
-    return out
-
-
 # -- peaks --------------------------------------------------------------------------------------------------
 
 
-def is_peak(x: np.ndarray, plateau: str) -> np.ndarray:
-    """Where the values rise before and fall after; ends of a row are no peaks.
+def is_peak(x: np.ndarray) -> np.ndarray:
+    """Where the values of a spectrum rise before and fall after; ends of a row are no peaks (peaks B).
+
+    Of equal samples the middle one is the peak, the lower of two. A long signal has `turns`.
 
     Args:
         x: (..., n); -inf is lower than anything, NaN makes no peak.
-        plateau: which sample of equal ones is the peak: "first" (peaks A of the closure instants) or "middle",
-            the lower of two (peaks B of spectra and power).
 
     Returns:
         (..., n) bool.
 
-    >>> is_peak(np.array([0, 1, 0, 2, 2, 2, 0, 5.0]), "first").nonzero()[0].tolist()
-    [1, 3]
-    >>> is_peak(np.array([0, 1, 0, 2, 2, 2, 0, 5.0]), "middle").nonzero()[0].tolist()
+    >>> is_peak(np.array([0, 1, 0, 2, 2, 2, 0, 5.0])).nonzero()[0].tolist()
     [1, 4]
     """
     new = np.ones(x.shape, dtype=bool)  # a run of equal values starts here
     new[..., 1:] = x[..., 1:] != x[..., :-1]
-    flat = x.ravel()
     first = np.flatnonzero(new)
     last = np.append(first[1:], x.size) - 1
-    value = flat[first]
-    column = first % x.shape[-1]
+    value = x.ravel()[first]
     peak = np.zeros(len(first), dtype=bool)
     peak[1:-1] = (value[1:-1] > value[:-2]) & (value[1:-1] > value[2:])
-    peak &= (column > 0) & (last % x.shape[-1] < x.shape[-1] - 1)
+    peak &= (first % x.shape[-1] > 0) & (last % x.shape[-1] < x.shape[-1] - 1)
     out = np.zeros(x.size, dtype=bool)
-    out[(first if plateau == "first" else (first + last) // 2)[peak]] = True
+    out[((first + last) // 2)[peak]] = True
     return out.reshape(x.shape)
 
 

@@ -223,7 +223,7 @@ def _periodicity(banded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     found = _autocorrelation(frames(banded, starts, length))[:, : last + 1]
     found = found / found[:, :1] * (length / (length - 1 - np.arange(last + 1)))
     found[:, :16] = 0.0
-    peaks = np.where(is_peak(found, "middle"), found, -np.inf)
+    peaks = np.where(is_peak(found), found, -np.inf)
     weakest = np.zeros(len(starts))
     for k, lag in enumerate(np.nan_to_num(found).argmax(axis=1)):
         weakest[k] = found[k, lag]
@@ -239,7 +239,7 @@ def _periodicity(banded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _power_peaks(banded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Peaks of the short-time power: position (K,), and (K, 3) similarity to the one before, fall and rise in dB."""
     power, reach, half = _power(banded), 5, 120
-    top = np.flatnonzero(is_peak(power, "middle"))
+    top = np.flatnonzero(is_peak(power))
     top = top[(top >= reach) & (top < len(power) - reach)]
     top = top[(power[top] - power[top - 3] >= 2) & (power[top] - power[top + 3] >= 2)]
     top = top[power[top] >= power[top].max(initial=-np.inf) - 30]

@@ -82,7 +82,7 @@ def h1h2(derivative: np.ndarray, closures: np.ndarray, period: np.ndarray) -> np
         f0 = RATE_HZ / period[part]
         bins = (int(HARMONICS * f0.max()) // 256 + 1) * 256
         power = np.abs(_spectrum(frames.shape[1], bins)(frames)) ** 2
-        peaks = is_peak(power, "middle")
+        peaks = is_peak(power)
         for k, (found, levels, hz) in enumerate(zip(peaks, power, f0, strict=True)):
             at = np.flatnonzero(found)
             at = at[spaced(at, levels[at], hz / 2)]

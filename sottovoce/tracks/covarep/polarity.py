@@ -7,7 +7,7 @@ all of the spectrum instead of the high frequencies alone. A statistic of the wh
 
 import numpy as np
 
-from sottovoce.tracks.covarep.conventions import high_pass, skewness
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, high_pass
 from sottovoce.tracks.covarep.residual import FRAME, lp_residual
 
 ORDER = 18
@@ -23,9 +23,18 @@ def polarity(samples: np.ndarray) -> int:
     if len(samples) <= FRAME:
         return 1
     high = high_pass(samples, CUTOFF_HZ, EDGE_HZ)
-    difference = _skewness(samples, None) - _skewness(samples, high)
+    plain, whitened_high = (np.nan_to_num(lp_residual(samples, ORDER, predict=p), copy=False) for p in (None, high))
+    difference = _skewness(plain) - _skewness(whitened_high)
     return -1 if difference < 0 else 1
 
 
-def _skewness(samples: np.ndarray, predict: np.ndarray | None) -> float:
-    return skewness(np.nan_to_num(lp_residual(samples, ORDER, predict=predict), copy=False))
+def _skewness(x: np.ndarray) -> float:
+    """Third standardised moment of (N,), without correction for N; NaN for a constant."""
+    mean = x.mean()
+    powers = np.zeros(2)
+    for part in chunks(len(x), BLOCK):
+        centred = x[part] - mean
+        powers += (centred**2).sum(), (centred**3).sum()
+    second, third = powers / len(x)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(third / second**1.5)

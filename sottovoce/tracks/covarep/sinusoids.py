@@ -122,7 +122,7 @@ def _nearest_peak(log_magnitude: np.ndarray, wanted: np.ndarray) -> tuple[np.nda
     Returns:
         frequency (F, K) in Hz, height (F, K) as natural logarithm, found (F, K) False in a frame without peaks.
     """
-    row, at = is_peak(log_magnitude, "middle").nonzero()
+    row, at = is_peak(log_magnitude).nonzero()
     if len(row) == 0:
         return wanted, np.zeros(wanted.shape), np.zeros(wanted.shape, dtype=bool)
     offset, height = parabola(*(log_magnitude[row, at + k] for k in (-1, 0, 1)))
