@@ -171,8 +171,10 @@ def pretrain(
     beside = companions.find(plan.objective_config, corpora, fold, transductive=transductive, jobs=jobs, quiet=quiet)
     known = companions.heard(beside)
     torch.manual_seed(plan.training.seed)
-    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, Statistics.unit(stores[0].dim), beside)
-    remarks = companions.check(plan.objective_config, steps, plan.training.crop)
+    plain = Statistics.unit(stores[0].dim)  # until it is clear that everything fits
+    steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, plain, beside)
+    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, plain, beside)
+    remarks = companions.check(plan.objective_config, steps, control, plan.training.crop)
     if both := sorted(known & runs.tested_people(corpora, fold)):
         remarks.insert(0, f"The intensity comes from a model that has heard test speakers: {', '.join(both[:4])}.")
     backbone = models.build_backbone(plan, steps.dim)
@@ -208,8 +210,8 @@ def pretrain(
     if not dry_run and runs.begin(folder, config):
         return folder
 
-    statistics = steps.statistics = earlier.statistics if earlier else steps.fit_statistics()
-    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics, beside)
+    statistics = earlier.statistics if earlier else steps.fit_statistics()
+    steps.statistics = control.statistics = statistics
     say = f"{plan.name} {fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h"
     if dry_run:
         _estimate(objective, steps, plan, say)
