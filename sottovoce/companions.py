@@ -63,10 +63,11 @@ def heard(companions: Companions) -> frozenset[str]:
     return frozenset().union(*(extract.heard(store) for stores, _ in companions.values() for store in stores))
 
 
-def check(config: Any, steps: "Steps", crop: int = 0) -> list[str]:
+def check(config: Any, steps: "Steps", heldout: "Steps | None" = None, crop: int = 0) -> list[str]:
     """What a person should know about masking a training part with an objective's settings.
 
     Args:
+        heldout: what is looked at after every epoch.
         crop: most steps of an utterance that are trained on at a time; 0 = all.
 
     Raises:
@@ -83,7 +84,13 @@ def check(config: Any, steps: "Steps", crop: int = 0) -> list[str]:
             "hidden, or nothing."
         )
     if "intensity" in steps.companions:
-        constant = flat_intensities(steps, config.intensity)
+        flat = [_flat(part, config.intensity) for part in (steps, heldout) if part is not None]
+        constant = sum(flat[0])
+        if constant == len(steps):
+            raise InputError(
+                f"{config.intensity}: no frame is stronger than another. Found constant intensities in all {constant} "
+                "utterances. Extract it from a better model, or choose another with --set objective.intensity=energy."
+            )
         if constant:
             remarks.append(
                 f"{constant} of {len(steps)} utterances have a constant {config.intensity}, which prefers no frame."
@@ -91,12 +98,9 @@ def check(config: Any, steps: "Steps", crop: int = 0) -> list[str]:
     return remarks
 
 
-def flat_intensities(steps: "Steps", track: str) -> int:
-    """In how many utterances no frame is stronger than another.
-
-    Raises InputError when that is so in all of them, or when values are not finite.
-    """
-    flat = 0
+def _flat(steps: "Steps", track: str) -> list[bool]:
+    """Of every utterance whether no frame is stronger than another. Raises InputError where values are not finite."""
+    flat = []
     for u, store in zip(steps.utterances, steps.companions["intensity"][0], strict=True):
         values = store[u.id]
         if bad := int((~np.isfinite(values)).sum()):
@@ -104,10 +108,5 @@ def flat_intensities(steps: "Steps", track: str) -> int:
                 f"{u.corpus}: the {track} of utterance {u.id!r} is not finite. Found {bad} of {values.size} values NaN "
                 "or infinite. Extract it again with --overwrite."
             )
-        flat += bool(values.min() == values.max())
-    if flat == len(steps):
-        raise InputError(
-            f"{track}: no frame is stronger than another. Found constant intensities in all {flat} utterances. "
-            "Extract it from a better model, or choose another with --set objective.intensity=energy."
-        )
+        flat.append(bool(values.min() == values.max()))
     return flat

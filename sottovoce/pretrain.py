@@ -189,7 +189,9 @@ def pretrain(
         backbone.load_state_dict(earlier.backbone.state_dict())
     unit, clock = Statistics.unit(stores[0].dim), clock_of(backbone)
     steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, unit, beside, clock)
-    remarks = companions.check(plan.objective_config, steps, plan.training.crop)
+    apart = _spread(stores, heldout if any(heldout) else train)
+    control = Steps(apart, plan.frontend, unit, beside, clock)
+    remarks = companions.check(plan.objective_config, steps, control, plan.training.crop)
     if both := sorted(known & runs.tested_people(corpora, fold)):
         remarks.insert(0, f"The intensity comes from a model that has heard test speakers: {', '.join(both[:4])}.")
     widths = {name: plan.frontend.dim(found[0].dim) for name, (found, _) in beside.items()}
@@ -233,7 +235,7 @@ def pretrain(
         labels = _units(plan, corpora, stores, train, heldout, fold, folder, earlier, dry_run=dry_run, **how)
         beside["units"] = [labels.store(a + b) for a, b in zip(train, heldout, strict=True)], "nearest"
     steps = Steps(list(zip(stores, train, strict=True)), plan.frontend, statistics, beside, clock)
-    control = Steps(_spread(stores, heldout if any(heldout) else train), plan.frontend, statistics, beside, clock)
+    control = Steps(apart, plan.frontend, statistics, beside, clock)
     counts = units.counts(steps, objective.sets) if "units" in beside else []
     if counts:
         objective.set_prior([torch.from_numpy(count) for count in counts])

@@ -167,8 +167,9 @@ def complaint(sottovoce, folder, tmp_path, *more, recipe="ems_mockingjay", fold=
     return done.complaint
 
 
-def test_intensities_that_are_not_finite_are_refused(sottovoce, own, tmp_path):
-    victim = Corpus.load(own).fold("fold2").train[3]
+@pytest.mark.parametrize("part", ["train", "dev"])
+def test_intensities_that_are_not_finite_are_refused(sottovoce, own, tmp_path, part):
+    victim = getattr(Corpus.load(own).fold("fold2"), part)[3]
     spoil(own, "energy", np.nan, {victim})
     said = complaint(sottovoce, own, tmp_path)
     assert said.startswith(f"synthetic: the energy of utterance '{victim}' is not finite. Found")

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toys import steps_of, waves
+from toys import murmurs, steps_of, waves
 
 from sottovoce import training
-from sottovoce.backbones import Hidden, transformer, valid_steps
+from sottovoce.backbones import Hidden, npc, transformer, valid_steps
 from sottovoce.data import plan_epoch, row_seed
 from sottovoce.errors import InputError
 from sottovoce.masking import RowRandom
 from sottovoce.objectives import masked_timesteps as mt
+from sottovoce.objectives import npc as npc_objective
 from sottovoce.training import Config, fit
 
 FEATURES = 6
@@ -363,6 +364,34 @@ def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_weights(at, tmp_p
     assert (state.best, state.update, state.epoch) == (resumed.best, resumed.update, resumed.epoch)
     third, _ = learn(tmp_path, attention(), **HARD)  # a finished one is only loaded
     assert_same_weights(whole, third)
+
+
+@pytest.mark.parametrize("at", [3, 8])
+def test_running_statistics_drawn_codes_and_a_ramp_of_masks_resume_too(at, tmp_path):
+    store = waves(10, features=FEATURES)
+    steps = steps_of(store, companions={"intensity": (murmurs(store), "linear")})
+    policy = {"rule": "ems_sampled", "intensity": "strength", "span": 2, "ramp": 0.8}
+
+    def model():
+        torch.manual_seed(0)
+        backbone = npc.Backbone(npc.Config(width=8, layers=2, dropout=0.2), FEATURES)
+        return npc_objective.Objective(npc_objective.Config(hide=True, groups=2, codes=4, **policy), backbone)
+
+    whole, _ = learn(model=model(), steps=steps, validate=None)
+    half, count = model(), 0
+
+    def stop(*_):
+        nonlocal count
+        count += 1
+        if count == at:
+            raise Interrupted
+
+    half.register_forward_hook(stop)
+    with pytest.raises(Interrupted):
+        learn(tmp_path, half, steps=steps, validate=None, save_every=0.0)
+    again, _ = learn(tmp_path, model(), steps=steps, validate=None, save_every=0.0)
+    assert_same_weights(whole, again)
+    assert whole.backbone.blocks[0].norm1.num_batches_tracked == again.backbone.blocks[0].norm1.num_batches_tracked > 0
 
 
 def test_what_an_epoch_began_with_is_not_computed_again_on_resuming(tmp_path):
