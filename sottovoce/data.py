@@ -202,8 +202,10 @@ class Steps:
 
     @property
     def budget(self) -> int:
-        """Most padded steps of a batch where nothing is trained: 16,000, or 30 s of samples."""
-        return 16000 if self.rate_hz < WAVEFORM_HZ else round(30 * self.rate_hz)
+        """Most padded steps of a batch where nothing is trained: 16,000; of samples 16 s, which stay in the cache of a
+        CPU, or 320 s where there is a GPU."""
+        seconds = 320 if torch.cuda.is_available() else 16
+        return 16000 if self.rate_hz < WAVEFORM_HZ else round(seconds * self.rate_hz)
 
     def states(self, i: int, start: int, steps: int, clock: tuple[int, int], time: float = 1.0) -> Track:
         """When the states of so many steps from `start` on are, after stretching; its values say nothing."""

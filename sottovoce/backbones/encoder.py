@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from sottovoce.backbones import Hidden, valid_steps
 from sottovoce.errors import InputError
 
+PIECE = 100  # states of which the convolutions are computed at a time, 2 s
 FAMILIES = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")  # `model_type` in the library's words
 
 
@@ -140,8 +141,11 @@ class Backbone(nn.Module):
             wave = (wave - wave.sum(1, keepdim=True) / lengths[:, None]).masked_fill(~inside, 0.0)
             wave = wave / (wave.square().sum(1, keepdim=True) / lengths[:, None] + 1e-7).sqrt()  # as in the library
         # Shorter ones than a window are filled up with zeros and make one state.
-        h = nn.functional.pad(wave, (0, max(self.window - wave.shape[1], 0)))[:, None]  # (B, 1, N)
-        n = lengths.clamp(min=self.window)
+        wave = nn.functional.pad(wave, (0, max(self.window - wave.shape[1], 0)))
+        h, n = wave[:, None], lengths.clamp(min=self.window)  # (B, 1, N)
+        if wave.device.type == "cpu" and not torch.is_grad_enabled():
+            rows = [self._in_pieces(row[:samples]) for row, samples in zip(wave, n.tolist(), strict=True)]
+            return nn.utils.rnn.pad_sequence(rows, batch_first=True), (n - self.window) // self.stride + 1
         for layer, kernel, stride in zip(self.front, self.kernels, self.strides, strict=True):
             h, n = layer.conv(h), (n - kernel) // stride + 1
             norm = getattr(layer, "layer_norm", None)
@@ -152,6 +156,22 @@ class Backbone(nn.Module):
             h = layer.activation(h)
         h = h.transpose(1, 2)
         return h.masked_fill(~valid_steps(n, h.shape[1])[..., None], 0.0), n
+
+    def _in_pieces(self, wave: Tensor) -> Tensor:
+        """The same for one waveform (N,), PIECE states at a time, which a core's cache can hold: (S, C)."""
+        first, *others = self.front
+        norm = getattr(first, "layer_norm", None)
+        weight, bias = _folded(first.conv, norm, wave) if isinstance(norm, nn.GroupNorm) else (None, None)
+        pieces, count = [], (len(wave) - self.window) // self.stride + 1
+        for s in range(0, count, PIECE):
+            end = (min(s + PIECE, count) - 1) * self.stride + self.window
+            h = wave[None, None, s * self.stride : end]
+            if weight is not None:
+                h = first.activation(nn.functional.conv1d(h, weight, bias, first.conv.stride))
+            for layer in others if weight is not None else self.front:
+                h = layer(h)
+            pieces.append(h[0])
+        return torch.cat(pieces, dim=1).T
 
     def contextualise(
         self, local: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None
@@ -205,6 +225,20 @@ def _normalise_rows(norm: nn.GroupNorm, h: Tensor, lengths: Tensor) -> Tensor:
         return norm(h)
     rows = [norm(row[None, :, :n]) for row, n in zip(h, lengths.tolist(), strict=True)]
     return torch.cat([nn.functional.pad(row, (0, frames - row.shape[2])) for row in rows])
+
+
+def _folded(conv: nn.Conv1d, norm: nn.GroupNorm, wave: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (C, 1, K) and bias (C,) of a convolution of one waveform (N,) with the norm behind it inside.
+
+    The norm wants mean and variance over time of every channel. They follow from mean m and covariance V of the K
+    samples the convolution looks at: w m and w V w. So nothing has to be computed twice or held.
+    """
+    seen = wave.double().unfold(0, conv.kernel_size[0], conv.stride[0])  # (T, K), a view
+    mean = seen.mean(0)
+    covariance = (seen - mean).T @ (seen - mean) / len(seen)
+    weight = conv.weight[:, 0].double()
+    scale = norm.weight * ((weight @ covariance * weight).sum(1) + norm.eps).rsqrt()
+    return (weight * scale[:, None])[:, None].to(wave), (norm.bias - scale * (weight @ mean)).to(wave)
 
 
 def _attend(self: Any, hidden: Tensor, mask: Tensor | None, bias: Tensor) -> tuple[Tensor, None]:

@@ -1,0 +1,190 @@
+"""Encoders beside a straightforward transformers loop: `python -m bench.encoders [--size base] [--part states|tuning]`.
+
+    states   hidden states of recordings of mixed lengths: length-bucketed batches (`models.states`) against one
+             recording at a time, and against batches of eight padded as they come
+    tuning   an update of fine-tuning (`training.fit`, all that belongs to it) against bare forward, backward, step
+
+Weights are random, recordings are noise: speeds and equality, not accuracy. All in one process and in turns, so that a
+busy neighbour slows all alike; CPU seconds are those of all threads together.
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sottovoce import models, recipe, runs, training
+from sottovoce.backbones import encoder
+from sottovoce.corpus import Utterance
+from sottovoce.data import Frontend, Steps
+from sottovoce.supervised import Supervised
+from sottovoce.task import Task
+
+RATE_HZ = 16_000
+
+
+class Store(dict):
+    """utterance id -> (N, 1) noise, as a track store has it."""
+
+    def __init__(self, seconds: np.ndarray):
+        rng = np.random.default_rng(0)
+        sizes = (seconds * RATE_HZ).astype(int)
+        super().__init__({f"u{k}": 0.1 * rng.standard_normal((n, 1), np.float32) for k, n in enumerate(sizes)})
+        self.rate_hz, self.offset_s, self.dim = float(RATE_HZ), 0.0, 1
+        self.lengths = {key: len(wave) for key, wave in self.items()}
+
+    def steps(self) -> Steps:
+        front = Frontend(pool=1, normalise="none", clip=0.0)
+        people = [Utterance(k, "bench", "", labels={"emotion": "ab"[i % 2]}) for i, k in enumerate(self)]
+        return Steps([(self, people)], front)
+
+
+def library(config: encoder.Config) -> Any:
+    """The library's own model, and the same weights as our backbone."""
+    torch.manual_seed(0)
+    return encoder.library().AutoModel.from_config(config.resolved()).eval()
+
+
+def race(rounds: int, runners: dict[str, Callable[[], Any]]) -> dict[str, dict[str, float]]:
+    """Median wall and CPU seconds of every runner, in turns; the first round does not count."""
+    clocks: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in runners}
+    for turn in range(rounds + 1):
+        for name in list(runners)[:: 1 if turn % 2 else -1]:
+            wall, cpu = time.perf_counter(), time.process_time()
+            runners[name]()
+            if turn:
+                clocks[name]["wall"].append(time.perf_counter() - wall)
+                clocks[name]["cpu"].append(time.process_time() - cpu)
+    return {name: {key: statistics.median(times) for key, times in c.items()} for name, c in clocks.items()}
+
+
+def states(size: str, rounds: int, many: int, longest: float, family: str) -> None:
+    config = encoder.Config(family, size, dropout=0.0)
+    theirs = library(config)
+    ours = encoder.Backbone(config, 1, library(config)).eval()
+    store = Store(np.random.default_rng(1).uniform(1.0, longest, many))
+    steps, waves = store.steps(), [torch.from_numpy(wave[:, 0]) for wave in store.values()]
+    last = len(ours.blocks)
+    kept: dict[str, dict[int, np.ndarray]] = {}
+
+    def one() -> None:
+        with torch.inference_mode():
+            found = [theirs(w[None], output_hidden_states=True).hidden_states[-1][0].numpy() for w in waves]
+        kept["one"] = dict(enumerate(found))
+
+    def padded() -> None:
+        kept["padded"] = {}
+        for first in range(0, many, 8):
+            batch = waves[first : first + 8]
+            x = nn.utils.rnn.pad_sequence(batch, batch_first=True)
+            lengths = torch.tensor([len(w) for w in batch])
+            mask = (torch.arange(x.shape[1])[None] < lengths[:, None]).long()
+            with torch.inference_mode():
+                hidden = theirs(x, attention_mask=mask, output_hidden_states=True).hidden_states[-1]
+            for k, n in enumerate(theirs._get_feat_extract_output_lengths(lengths).tolist()):
+                kept["padded"][first + k] = hidden[k, :n].numpy()
+
+    def bucketed() -> None:
+        kept["ours"] = {i: track.values for i, track in models.states(ours, steps, last)}
+
+    clocks = race(rounds, {"transformers, one at a time": one, "transformers, 8 padded": padded, "ours": bucketed})
+    audio_s = sum(len(w) for w in waves) / RATE_HZ
+    best = min(clocks["transformers, one at a time"]["wall"], clocks["transformers, 8 padded"]["wall"])
+    apart = {
+        name: max(float(np.abs(found[i] - kept["one"][i]).max()) for i in range(many)) for name, found in kept.items()
+    }
+    print(f"\n{family} {size}, {many} recordings of 1 to {longest:g} s, {audio_s:.0f} s together\n")
+    print("| states of the last layer | wall s | CPU s | x real time | ours is faster | largest difference |")
+    print("|---|---|---|---|---|---|")
+    for (name, clock), key in zip(clocks.items(), ("one", "padded", "ours"), strict=True):
+        print(
+            f"| {name} | {clock['wall']:.2f} | {clock['cpu']:.2f} | {audio_s / clock['wall']:.1f} "
+            f"| {clock['wall'] / clocks['ours']['wall']:.2f} x | {apart[key]:.1e} |"
+        )
+    print(f"\nOurs against the better of both: {best / clocks['ours']['wall']:.2f} x")
+
+
+class Bare(nn.Module):
+    """What one writes in a notebook: the library's model, the mean of its last states, a linear layer."""
+
+    def __init__(self, model: nn.Module, width: int):
+        super().__init__()
+        self.model, self.out = model, nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.model(x).last_hidden_state.mean(1))
+
+
+def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, family: str) -> None:
+    """Batches of equal length, so that both see the same; convolutions frozen in both."""
+    config = encoder.Config(family, size, dropout=0.1)
+    store = Store(np.full(rows * updates, seconds))
+    steps, task = store.steps(), Task("class", ("emotion",), ("a", "b"))
+    target = task.values(steps.utterances)
+    plan = recipe.resolve("hubert")
+    loop = training.Config(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_steps=10**9)
+    settings = replace(plan.finetune, use="last", pool="mean", training=loop, dropout=0.0, label_smoothing=0.0)
+    network = models.Network(encoder.Backbone(config, 1, library(config)), settings, task.outputs)
+    model = Supervised(network, task, settings, steps, target)
+    frozen = {name: 0.0 if ".front." in name or "mask_vector" in name else 1.0 for name, _ in model.named_parameters()}
+    bare = Bare(library(config), network.backbone.dim).train()
+    bare.model.config.apply_spec_augment = False
+    for p in bare.model.feature_extractor.parameters():
+        p.requires_grad_(False)
+    bare.model.feature_extractor._requires_grad = False
+    optimiser = torch.optim.AdamW([p for p in bare.parameters() if p.requires_grad], lr=1e-4)
+    batches = [steps.batch(range(k * rows, (k + 1) * rows), target=target) for k in range(updates)]
+
+    def ours() -> None:
+        training.fit(model, steps, loop, target=target, lr_scale=frozen.__getitem__, quiet=True)
+
+    def theirs() -> None:
+        for batch in batches:
+            assert batch.target is not None
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(bare(batch.x[..., 0]), batch.target).backward()
+            nn.utils.clip_grad_norm_(bare.parameters(), 1.0)
+            optimiser.step()
+
+    clocks = race(rounds, {"bare transformers": theirs, "`training.fit`": ours})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"\n{family} {size}, {rows} x {seconds:g} s, {updates} updates a round, convolutions frozen\n")
+    print("| update of fine-tuning | wall s | CPU s | costs more, wall | CPU |\n|---|---|---|---|---|")
+    for name, clock in clocks.items():
+        more = [100 * (clock[key] / clocks["bare transformers"][key] - 1) for key in ("wall", "cpu")]
+        each = {key: value / updates for key, value in clock.items()}
+        print(f"| {name} | {each['wall']:.2f} | {each['cpu']:.2f} | {more[0]:+.1f} % | {more[1]:+.1f} % |")
+    print(f"\nPeak memory of the process, which holds both: {peak:.2f} GiB")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    options.add_argument("--size", default="base", choices=list(encoder.SIZES))
+    options.add_argument("--family", default="hubert", choices=encoder.FAMILIES)
+    options.add_argument("--part", choices=["states", "tuning"], help="one of them; default: both")
+    options.add_argument("--recordings", type=int, default=24, help="of `states`")
+    options.add_argument("--longest", type=float, default=12.0, help="seconds, of `states`")
+    options.add_argument("--updates", type=int, default=2, help="a round, of `tuning`")
+    options.add_argument("--rounds", type=int, default=3)
+    chosen = options.parse_args()
+    print(f"{runs.hardware()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    if chosen.part in (None, "states"):
+        states(chosen.size, chosen.rounds, chosen.recordings, chosen.longest, chosen.family)
+    if chosen.part in (None, "tuning"):
+        tuning(chosen.size, chosen.rounds, 4, 5.0, chosen.updates, chosen.family)
+
+
+if __name__ == "__main__":
+    main()
