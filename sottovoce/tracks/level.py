@@ -23,5 +23,5 @@ def make(wave: Track, config: Config) -> Track:
     """Waveform (N,) in [-1, 1] -> values (T,) float32 dB, 0 = a square wave at full scale."""
     parts = _centred.frames(wave.values, config)
     power = np.einsum("tw,tw->t", parts, parts) / config.window
-    decibel = 10 * np.log10(np.maximum(power, 10 ** (config.floor_db / 10)))
-    return Track(decibel.astype(np.float32), config.rate_hz, wave.offset_s)
+    decibel = 10 * np.log10(np.maximum(power, np.finfo(np.float32).tiny))
+    return Track(np.maximum(decibel, config.floor_db).astype(np.float32), config.rate_hz, wave.offset_s)
