@@ -20,7 +20,7 @@ import typer
 
 from sottovoce import files, metrics, runs, statistics
 from sottovoce.errors import InputError
-from sottovoce.evaluate import evaluate, write_table
+from sottovoce.evaluate import cautions, evaluate, write_table
 from sottovoce.task import Task
 
 if TYPE_CHECKING:
@@ -258,8 +258,8 @@ def _shared(tables: Sequence[tuple[str, Mapping[str, Any]]], common: bool) -> li
 
 
 def _warning(systems: Sequence[System]) -> str | None:
-    heard = [s.name for s in systems if any(config.get("heard_test_speakers") for config in s.configs)]
-    return f"Transductive: the pre-training of {', '.join(heard)} heard test speakers' audio." if heard else None
+    lines = [f"{line} ({s.name})" for s in systems for line in cautions(s.configs)]
+    return " ".join(lines) or None
 
 
 def differing(systems: Sequence[System]) -> dict[str, dict[str, Any]]:

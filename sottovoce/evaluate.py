@@ -174,19 +174,10 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     first = found[0].config
     groups = sorted({corpus.fold(run.config["fold"]).group for run in found})
     settings = first["settings"]
-    heard = sorted({p for run in found for p in run.config.get("heard_test_speakers", ())})
-    lines = []
-    if heard:
-        lines.append(
-            f"Transductive: the pre-training heard the unlabelled audio of {len(heard)} test "
-            f"speaker{'s' * (len(heard) > 1)} ({', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''})."
-        )
+    lines = cautions([run.config for run in found])
     if "none" in groups:
         lines.append("Leaky: the folds share speakers between training and test; the figures flatter.")
     tuning = settings["finetune"]
-    superb = tuning.get("dev") == "superb"
-    if superb:
-        lines.append("Chosen on SUPERB's dev part, a random fifth of training whose speakers were trained on.")
     normal = settings["frontend"]["normalise"]
     if normal == "speaker" or settings["finetune"]["embedding"] == "speaker":
         norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
@@ -202,6 +193,8 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         head = f"frozen backbone: {layers}, projector to {p['project']}{relu}, mean over time, linear"
     else:
         head = "linear on pooled states" + ", backbone frozen" * (tuning["mode"] == "frozen")
+        if tuning.get("loss") == "amsoftmax":
+            head = f"AM-Softmax on pooled states, scale {tuning['scale']:g}, margin {tuning['margin']:g}"
     return {
         "first_line": " ".join(lines) or None,
         "folds": f"{len(found)} of {len(corpus.folds)}, disjoint by {', '.join(groups)}",
@@ -209,13 +202,32 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "initial weights": first["init"],
         "normalisation": norm,
         "head": head,
-        "dev": "a random 20 % of training utterances (torch seed 0), speakers shared" if superb else "the fold's own",
-        "model selection": f"{chooser} on dev ({chosen})",
-        "test": "read once, by this command",
+        "dev": {
+            "superb": "a random 20 % of training utterances (torch seed 0), speakers shared",
+            "test": "none: the test part",
+        }.get(tuning.get("dev"), "the fold's own"),
+        "model selection": f"{chooser} on {'the test part' if tuning.get('dev') == 'test' else 'dev'} ({chosen})",
+        "test": "read while choosing" if tuning.get("dev") == "test" else "read once, by this command",
         "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
         "seed": ", ".join(map(str, seeds)),
         "people heard in training": len({p for run in found for p in run.exposure}),
     }
+
+
+def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of the scores of these fine-tuned runs must know before any figure."""
+    lines = []
+    if heard := sorted({person for config in configs for person in config.get("heard_test_speakers", ())}):
+        lines.append(
+            f"Transductive: the pre-training heard the unlabelled audio of {len(heard)} test "
+            f"speaker{'s' * (len(heard) > 1)} ({', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''})."
+        )
+    chosen_on = {config.get("settings", {}).get("finetune", {}).get("dev") for config in configs}
+    if "superb" in chosen_on:
+        lines.append("Chosen on SUPERB's dev part, a random fifth of training whose speakers were trained on.")
+    if "test" in chosen_on:
+        lines.append("Leaky: strength and epoch were chosen on the test part; the figures flatter.")
+    return lines
 
 
 def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:

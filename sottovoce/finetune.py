@@ -49,7 +49,10 @@ def main(
     mode: Annotated[str, typer.Option(help="'full' or 'frozen' (probe only); default: the recipe's")] = "",
     dev: Annotated[
         str,
-        typer.Option(help="'fold': its own dev speakers; 'superb': a random 20 % of train + dev, speakers shared"),
+        typer.Option(
+            help="'fold': its own dev speakers; 'superb': a random 20 % of train + dev, speakers shared; 'test': "
+            "leaky, measures how much choosing on the test part flatters"
+        ),
     ] = "",
     scratch: Annotated[
         bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
@@ -175,10 +178,13 @@ def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
 
     "superb" is s3prl's: a random fifth of all that is not tested, drawn by torch with seed 0 (its
     `downstream/emotion/expert.py`). The training part then has four sessions of IEMOCAP, and dev shares its speakers.
+    "test" is the test part itself: what a result is worth that was chosen on it.
     Departure: s3prl draws from the order of its own file lists, we from that of the manifest.
     """
     if dev == "fold":
         return fold
+    if dev == "test":
+        return replace(fold, dev=fold.test)
     import torch
 
     rest = set(fold.train) | set(fold.dev)
@@ -221,6 +227,7 @@ def finetune(
     if task.kind == "class":
         check_classes(corpus, fold, task, train)
     heard = runs.seen_test_people(corpus, fold, init.exposure) if init else []
+    taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not heard
     config = {
         "kind": "finetune",
         "identity": files.digest(
@@ -245,7 +252,7 @@ def finetune(
         "labels": len(train),
         "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
         "seed": seed,
-        "exposure": sorted({runs.person(u) for u in train + rest + dev} | (init.exposure if init else frozenset())),
+        "exposure": sorted({runs.person(u) for u in taught} | (init.exposure if init else frozenset())),
         "heard_test_speakers": heard,
         "transductive": transductive,
     }
@@ -476,9 +483,7 @@ def fit_probe(
     weight = None
     for strength in settings.strengths if held else settings.strengths[:1]:
         weight, bias = solve(task, x, target, strength, settings, weight)
-        with torch.no_grad():
-            network.out.weight.copy_(weight)
-            network.out.bias.copy_(bias)
+        network.begin(weight, bias)
         row: dict[str, float] = {"strength": strength}
         if held is not None and held_pooled is not None:
             row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding), truth)
@@ -486,9 +491,7 @@ def fit_probe(
         if best is None or row.get("select", 0.0) > best[0]:
             best = (row.get("select", 0.0), weight, bias)
     assert best is not None  # there is at least one strength
-    with torch.no_grad():
-        network.out.weight.copy_(best[1])
-        network.out.bias.copy_(best[2])
+    network.begin(best[1], best[2])
     return rows
 
 
@@ -508,7 +511,8 @@ def solve(
     bias = bias.clone().requires_grad_()
     from sottovoce.supervised import supervised_loss
 
-    loss_of = supervised_loss(task, settings, target)
+    # a linear layer first, whatever margin is wanted later
+    loss_of = supervised_loss(task, replace(settings, loss="ce") if task.kind == "class" else settings, target)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> Any:

@@ -7,11 +7,11 @@ from sottovoce.training import Config as Training
 
 CHOICES = {
     "mode": ("full", "frozen", "probe"),
-    "dev": ("fold", "superb"),
+    "dev": ("fold", "superb", "test"),
     "use": ("concat", "weighted", "last"),
     "pool": ("statistics", "dynamics", "mean", "attentive"),
     "embedding": ("corpus", "speaker"),
-    "loss": ("ce", "l1", "huber", "ccc", "auto"),
+    "loss": ("ce", "amsoftmax", "l1", "huber", "ccc", "auto"),
 }
 
 
@@ -50,7 +50,9 @@ class FineTuning:
     (LP-FT, Kumar et al. 2022, arXiv:2202.10054). Mode "probe" trains the head of `probe` on frozen states instead."""
 
     mode: str = "full"  # "full", "frozen": the linear probe alone, or "probe": a published head, see `probe`
-    dev: str = "fold"  # the fold's own dev speakers; or "superb": a random 20 % of train and dev, speakers shared
+    # Who chooses: the fold's own dev speakers; "superb": a random 20 % of train and dev, speakers shared; or "test",
+    # which only measures how much choosing on the test part flatters.
+    dev: str = "fold"
     depth: int = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
     use: str = "concat"  # layers: "concat", "weighted" (learned sum) or "last"
     pool: str = "dynamics"  # over time: mean, deviation and deviation of change; or "statistics", "mean", "attentive"
@@ -58,7 +60,9 @@ class FineTuning:
         "corpus"  # pooled features standardised by the training part, or by each "speaker"'s own recordings
     )
     strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's L2; dev chooses
-    loss: str = "auto"  # "ce" for classes, "l1" for numbers; or "huber", "ccc"
+    loss: str = "auto"  # "ce" for classes, "l1" for numbers; or "amsoftmax" for classes, "huber", "ccc" for numbers
+    scale: float = 30.0  # of the cosines of "amsoftmax"
+    margin: float = 0.2  # by which the right cosine has to be ahead; 0 = cross-entropy of scaled cosines
     class_weights: bool = True  # inverse class frequency in the training part
     label_smoothing: float = 0.1
     layer_decay: float = 1.0  # lr factor from each block to the one below it
@@ -101,6 +105,15 @@ class FineTuning:
         for name, least in (("hide_span", 1), ("hide_width", 1), ("lora", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"finetune.{name}: {least} or more. Found {getattr(self, name)}.")
+        if not self.scale > 0:
+            raise InputError(f"finetune.scale: of cosines, above 0. Found {self.scale}.")
+        if not 0 <= self.margin < 2:
+            raise InputError(f"finetune.margin: between cosines, 0 to below 2. Found {self.margin}.")
+        if self.mode == "frozen" and self.loss == "amsoftmax":
+            raise InputError(
+                "finetune.loss: 'amsoftmax' does not go with mode 'frozen', whose output layer is solved and has no "
+                "margin. Use mode full or probe."
+            )
         if self.mode == "probe" and self.embedding == "speaker":
             raise InputError(
                 "finetune.embedding: 'speaker' does not go with mode 'probe', whose protocol standardises nothing. "

@@ -2,12 +2,8 @@
 
     hidden layers (B, S, H) x L  ->  pooled (B, P)  ->  standardised  ->  scores (B, K) or numbers (B, D)
 
-Or to one answer a step: its unit in each of several codebooks, see `UnitHeads`.
-
 B utterances, S steps, H width, L layers (input projection and every block), P pooled features.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -134,37 +130,3 @@ class Standardise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
-
-
-class UnitHeads(nn.Module):
-    """Guesses the units of every step, with one linear layer a codebook: cross-entropy on pseudo-labels of several
-    scales (Chen & Rudnicky's P-TAPT, github.com/b04901014/FT-w2v2-ser, which sums the scales; here their mean counts).
-
-    Args:
-        width: H of the hidden states.
-        clusters: units of each codebook, e.g. 64, 512, 4096.
-    """
-
-    def __init__(self, width: int, clusters: Sequence[int]):
-        super().__init__()
-        self.guess = nn.ModuleList(nn.Linear(width, k) for k in clusters)
-
-    def forward(self, x: Tensor, units: Tensor, scored: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the steps that are scored and have a unit in every codebook.
-
-        Args:
-            x: (B, S, H) hidden states.
-            units: (B, S, C) whole numbers, one column a codebook; below 0 = no unit.
-            scored: (B, S) bool: hidden steps, or all valid ones; never padding.
-
-        Returns:
-            Sum over steps of the mean cross-entropy of the codebooks, (); number of steps, (); how many of them
-            each codebook's guess is right for, (C,).
-        """
-        counted = scored & (units >= 0).all(-1)
-        states, wanted = x[counted], units[counted]  # (F, H), (F, C)
-        total, right = x.new_zeros(()), []
-        for scores, target in zip((guess(states) for guess in self.guess), wanted.unbind(-1), strict=True):
-            total = total + nn.functional.cross_entropy(scores, target, reduction="sum") / len(self.guess)
-            right.append((scores.argmax(-1) == target).sum())
-        return total, counted.sum(), torch.stack(right)

@@ -39,6 +39,10 @@ class AMSoftmax(nn.Module):
 
     def loss(self, x: Tensor, target: Tensor) -> Tensor:
         """Embeddings (B, P), classes (B,) -> (B,) cross-entropies, the right class held back by the margin."""
-        scores = self(x)
-        held = self.scale * self.margin * functional.one_hot(target, scores.shape[-1])
-        return functional.cross_entropy(scores - held, target, reduction="none")
+        held = held_back(self(x), target, self.scale * self.margin)
+        return functional.cross_entropy(held, target, reduction="none")
+
+
+def held_back(scores: Tensor, target: Tensor, margin: float) -> Tensor:
+    """Scores (B, K) with that of the right class (B,) less by a margin, which it then has to be ahead by."""
+    return scores - margin * functional.one_hot(target, scores.shape[-1])

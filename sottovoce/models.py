@@ -16,6 +16,7 @@ from sottovoce import encoders, heads, plugins, recipe, training
 from sottovoce.backbones import Hidden, clock_of
 from sottovoce.data import Statistics, Steps, sequential
 from sottovoce.errors import InputError
+from sottovoce.margins import AMSoftmax
 from sottovoce.runs import Run
 from sottovoce.task import Task
 from sottovoce.track import Track
@@ -131,7 +132,7 @@ def check_same_input(earlier: Pretrained, plan: "Recipe", features: int) -> None
 
 
 class Network(nn.Module):
-    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer.
+    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer or cosines.
 
     In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
     """
@@ -150,6 +151,10 @@ class Network(nn.Module):
         else:
             self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
         self.standardise = heads.Standardise(self.pooling.dim)
+        self.out: nn.Linear | AMSoftmax
+        if settings.loss == "amsoftmax":
+            self.out = AMSoftmax(self.pooling.dim, outputs, scale=settings.scale, margin=settings.margin)
+            return
         self.out = nn.Linear(self.pooling.dim, outputs)
         if settings.mode != "probe":  # solved, not trained: begins at 0
             nn.init.zeros_(self.out.weight)
@@ -161,6 +166,13 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         return self.out(self.standardise(self.pooled(x, lengths)))
+
+    @torch.no_grad()
+    def begin(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the output layer begin with a linear probe's solution, (K, P) and (K,); cosines have no bias."""
+        self.out.weight.copy_(weight)
+        if isinstance(self.out, nn.Linear):
+            self.out.bias.copy_(bias)
 
 
 def add_adapters(backbone: nn.Module, rank: int) -> None:
@@ -282,10 +294,10 @@ def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, 
         mean, std = speaker_statistics(pooled, speakers(steps))
         x = torch.from_numpy((pooled - mean) / std)
     else:
-        x = network.standardise(torch.from_numpy(pooled).to(network.out.weight.device)).cpu()
+        x = network.standardise(torch.from_numpy(pooled).to(network.out.weight.device))
     with torch.inference_mode():
-        out = nn.functional.linear(x, network.out.weight.cpu(), network.out.bias.cpu())
-    return answers(task, out.numpy())
+        out = network.out(x.to(network.out.weight.device))
+    return answers(task, out.cpu().numpy())
 
 
 def speakers(steps: Steps) -> list[str]:

@@ -15,6 +15,7 @@ from sottovoce.backbones import clock_of
 from sottovoce.data import Batch, Frontend, Steps
 from sottovoce.errors import InputError
 from sottovoce.finetune_settings import FineTuning
+from sottovoce.margins import held_back
 from sottovoce.masking import RowRandom, span_mask
 from sottovoce.objectives import Loss
 from sottovoce.task import Task
@@ -123,12 +124,13 @@ def hide(backbone: Any, lengths: Tensor, rng: RowRandom, settings: FineTuning) -
 def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Callable[[Any, Any], Any]:
     """outputs, targets -> (B,) losses, weighted so that every class counts the same if asked."""
     kind = settings.loss if settings.loss != "auto" else ("ce" if task.kind == "class" else "l1")
-    if (kind == "ce") != (task.kind == "class"):
+    if (kind in ("ce", "amsoftmax")) != (task.kind == "class"):
         raise InputError(
-            f"finetune.loss: {kind!r} does not fit {task.kind} targets. Use ce for classes; "
+            f"finetune.loss: {kind!r} does not fit {task.kind} targets. Use ce or amsoftmax for classes; "
             "l1, huber or ccc for numbers."
         )
-    if kind == "ce":
+    if task.kind == "class":
+        margin = settings.scale * settings.margin if kind == "amsoftmax" else 0.0
         weights = torch.ones(task.outputs)
         if settings.class_weights:
             count = np.bincount(target, minlength=task.outputs)
@@ -137,6 +139,7 @@ def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Cal
 
         def ce(out: Any, y: Any) -> Any:
             hard = y if y.ndim == 1 else y.argmax(1)
+            out = held_back(out, hard, margin) if margin else out
             losses = nn.functional.cross_entropy(out, y, label_smoothing=settings.label_smoothing, reduction="none")
             return losses * weights.to(out.device)[hard]
 

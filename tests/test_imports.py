@@ -17,7 +17,7 @@ HOME = Path(sottovoce.__file__).parent
 PICTURE = """
 __main__
 cli
-demo catalogue
+demo catalogue run
 study predict compare phoneme
 evaluate
 label
