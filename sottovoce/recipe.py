@@ -49,14 +49,17 @@ def resolve(
 ) -> Recipe:
     """The recipe of a name, on a track the corpora have, with another backbone and single settings if asked.
 
-    Raises InputError for unknown names and keys, for a protocol, and for corpora that share no track.
+    Raises InputError for unknown names and keys, for a protocol or a system, and for corpora that share no track.
     """
     track = track or common_track(corpora)
     if is_protocol(name):
         raise InputError(
             f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`."
         )
-    plan = plugins.load("recipes", name).recipe(track or None)
+    module = plugins.load("recipes", name)
+    if hasattr(module, "system"):
+        raise InputError(f"{name}: a system of several steps. Run it with `sottovoce run {name}`.")
+    plan = module.recipe(track or None)
     if backbone and backbone != plan.backbone:
         plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
     return seeded(override(plan, settings), seed)

@@ -213,6 +213,11 @@ def test_one_step_is_no_system(corpus, pretrained, tmp_path):
         run.main("hubert", corpus, str(pretrained), tmp_path, **HOW)
 
 
+def test_a_system_is_no_step(corpus, sottovoce, tmp_path):
+    for verb in (["pretrain", "gmp_tl", corpus], ["finetune", corpus, "--recipe", "gmp_tl"]):
+        assert "sottovoce run gmp_tl" in sottovoce(*verb, "-o", tmp_path / "out").complaint
+
+
 def test_an_encoder_that_heard_test_speakers_is_refused(corpus, pretrained, tmp_path):
     with pytest.raises(InputError, match=r"have heard \d test speakers? of fold2"):
         run.main("gmp_tl", corpus, str(pretrained / "fold1"), tmp_path, fold="fold2", settings=SMALL, **HOW)

@@ -1,4 +1,4 @@
-"""GMP-TL (arXiv:2405.02151): gender-augmented pseudo-labels of several scales, then two-stage fine-tuning.
+"""GMP-TL (arXiv:2405.02151): gender-augmented pseudo-labels of several scales, two-stage fine-tuning.
 
 Pan et al., "GMP-TL: Gender-augmented Multi-scale Pseudo-label Enhanced Transfer Learning for Speech Emotion
 Recognition" (SLT 2024). A system of several steps, each an ordinary run:
