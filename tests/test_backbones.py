@@ -9,6 +9,7 @@ from torch import nn
 from sottovoce import plugins, training
 from sottovoce.backbones import Hidden, gru, npc, strengthnet, transformer, valid_steps
 from sottovoce.errors import InputError
+from sottovoce.heads import states_at
 
 FEATURES = 7
 SMALL = {"width": 32, "layers": 2, "heads": 4, "feedforward": 64, "dropout": 0.0}
@@ -345,3 +346,31 @@ def test_a_batch_of_one_step_can_be_trained_on():
 def test_impossible_sizes_are_refused(kind, wrong, named):
     with pytest.raises(InputError, match=named):
         kind.Config(**wrong)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("positions", ["conv", "sinusoidal"])
+def test_states_at_some_steps_are_those_of_all_steps(norm, positions):
+    torch.manual_seed(0)
+    backbone = transformer.Backbone(
+        transformer.Config(width=32, layers=3, heads=2, feedforward=64, norm=norm, positions=positions), 5
+    ).eval()
+    x, lengths = torch.randn(3, 17, 5), torch.tensor([17, 9, 4])
+    where = (torch.rand(3, 17) < 0.4) & valid_steps(lengths, 17)
+    where[2] = False  # a row of which nothing is wanted
+    found = states_at(backbone, x, lengths, where)
+    torch.testing.assert_close(found, backbone(x, lengths).last[where])
+    gradients = []
+    for states in (found, backbone(x, lengths).last[where]):
+        backbone.zero_grad()
+        states.square().sum().backward()
+        gradients.append({k: p.grad.clone() for k, p in backbone.named_parameters()})
+    for key, value in gradients[0].items():
+        torch.testing.assert_close(value, gradients[1][key], atol=1e-5, rtol=1e-4)
+
+
+def test_no_step_wanted_is_a_zero_that_can_be_trained_on():
+    backbone = transformer.Backbone(transformer.Config(width=32, layers=1, heads=2), 5)
+    found = backbone.at(torch.randn(2, 6, 5), torch.tensor([6, 3]), torch.zeros(2, 6, dtype=torch.bool))
+    assert found.shape == (0, 32)
+    found.sum().backward()

@@ -65,19 +65,29 @@ class Block(nn.Module):
         self.grow, self.shrink = nn.Linear(c.width, c.feedforward), nn.Linear(c.feedforward, c.width)
         self.drop = nn.Dropout(c.dropout)
 
-    def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, attend: Tensor | None, places: Tensor | None = None) -> Tensor:
+        """(B, S, H) -> (B, S, H), or with `places` (B, Q) the states of these steps alone, (B, Q, H)."""
         if self.post:
-            x = self.norm1(x + self.drop(self.attention(x, attend)))
+            x = self.norm1(pick(x, places) + self.drop(self.attention(x, attend, places)))
             return self.norm2(x + self.drop(self.feedforward(x)))
-        x = x + self.drop(self.attention(self.norm1(x), attend))
+        x = pick(x, places) + self.drop(self.attention(self.norm1(x), attend, places))
         return x + self.drop(self.feedforward(self.norm2(x)))
 
-    def attention(self, x: Tensor, attend: Tensor | None) -> Tensor:
-        batch, steps, width = x.shape
-        q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+    def attention(self, x: Tensor, attend: Tensor | None, places: Tensor | None) -> Tensor:
+        width = x.shape[2]
+        if places is None:
+            q, k, v = self._heads(self.qkv(x), 3)
+        else:  # everybody is looked at, by a few
+            weight, bias = self.qkv.weight, self.qkv.bias
+            (q,) = self._heads(nn.functional.linear(pick(x, places), weight[:width], bias[:width]), 1)
+            k, v = self._heads(nn.functional.linear(x, weight[width:], bias[width:]), 2)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)
-        return self.out(mixed.transpose(1, 2).reshape(batch, steps, width))  # from (B, heads, S, H / heads)
+        return self.out(mixed.transpose(1, 2).flatten(2))  # from (B, heads, S or Q, H / heads)
+
+    def _heads(self, x: Tensor, parts: int) -> Tensor:
+        """(B, S, parts * H) -> (parts, B, heads, S, H / heads)."""
+        return x.unflatten(2, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def feedforward(self, x: Tensor) -> Tensor:
         return self.shrink(self.activation(self.grow(x)))
@@ -105,6 +115,27 @@ class Backbone(nn.Module):
             self.apply(self._initialise)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Hidden:
+        h, attend = self._embedded(x, lengths)
+        layers = [h]
+        for block in self.blocks:
+            layers.append(block(layers[-1], attend))
+        layers[-1] = self._finished(layers[-1])
+        return Hidden(layers, lengths)
+
+    def at(self, x: Tensor, lengths: Tensor, where: Tensor) -> Tensor:
+        """`forward(x, lengths).last[where]`, (M, H), where `where` (B, S) is True, at less cost: the last block, a
+        third of three, works for these steps alone."""
+        h, attend = self._embedded(x, lengths)
+        for block in self.blocks[:-1]:
+            h = block(h, attend)
+        count = where.sum(1)
+        most = max(int(count.max()), 1)  # Q
+        places = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        states = self._finished(self.blocks[-1](h, attend, places))
+        return states[valid_steps(count, most)]
+
+    def _embedded(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What goes into the first block (B, S, H), and what may be attended to."""
         valid = valid_steps(lengths, x.shape[1])
         h = self.embed(x).masked_fill(~valid[..., None], 0.0)
         if self.config.positions == "conv":
@@ -116,18 +147,20 @@ class Backbone(nn.Module):
             h = self.embed_norm(h)
         h = self.drop(h)
         # A full batch needs no mask, and attention without one is faster.
-        attend = None if bool(valid.all()) else valid[:, None, None, :]
-        layers = [h]
-        for block in self.blocks:
-            layers.append(block(layers[-1], attend))
-        if self.config.norm == "pre":
-            layers[-1] = self.norm(layers[-1])
-        return Hidden(layers, lengths)
+        return h, None if bool(valid.all()) else valid[:, None, None, :]
+
+    def _finished(self, h: Tensor) -> Tensor:
+        return self.norm(h) if self.config.norm == "pre" else h
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=self.config.init_std)
             nn.init.zeros_(module.bias)
+
+
+def pick(x: Tensor, places: Tensor | None) -> Tensor:
+    """(B, S, H), (B, Q) -> (B, Q, H): some steps of every row; all of them without `places`."""
+    return x if places is None else x.take_along_dim(places[..., None], dim=1)
 
 
 def sinusoids(steps: int, width: int) -> Tensor:

@@ -9,7 +9,7 @@ Three papers, one objective; the recipes say which settings are whose.
 The first paper says "randomly masked timestamps" and leaves ratio, replacement and loss open; each is a setting
 here. Only steps that carry data are scored: padding and all-zero frames (COVAREP's missing values) are not.
 
-B utterances, S steps, D features, H width.
+B utterances, S steps, D features, H width, M steps that are scored.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sottovoce import masking
+from sottovoce import heads, masking
 from sottovoce.data import Batch
 from sottovoce.errors import InputError
 from sottovoce.objectives import Loss
@@ -105,16 +105,17 @@ class Objective(nn.Module):
         mask, truth = self.mask(batch, rng), self.target(batch)
         seen, score = self._seen(batch, mask, rng)
         scored = self._scored(mask, batch)
-        guess = self.predict(self.backbone(seen, batch.lengths).last)
-        total, weight = (distance(self.config.loss, guess, truth) * scored).sum(), scored.sum()
+        where = scored.any(-1)  # (B, S): no other step has to be finished
+        guess = self.predict(heads.states_at(self.backbone, seen, batch.lengths, where))  # (M, D)
+        total, weight = (distance(self.config.loss, guess, truth[where]) * scored[where]).sum(), scored.sum()
         logs = {"coverage": float(weight / (batch.scored.sum() * truth.shape[2]).clamp(min=1))}
         if self.config.intensity:
             logs |= masking.contrast(mask, batch.tracks["intensity"], batch.valid)
         if self.predict_score is not None and score is not None:
             shown, true = (s[..., None].expand_as(batch.x) for s in (score, batch.tracks["intensity"]))
-            guess = self.predict_score(self.backbone(shown, batch.lengths).last)  # the same encoder once more
-            error = distance(self.config.loss, guess, true).mean(2)  # (B, S)
-            total = total + (error * scored[..., 0]).sum() * truth.shape[2]  # as heavy as the features, per step
+            # the same encoder once more; as heavy as the features, per step
+            guess = self.predict_score(heads.states_at(self.backbone, shown, batch.lengths, where))
+            total = total + distance(self.config.loss, guess, true[where]).mean(1).sum() * truth.shape[2]
         return Loss(total, weight, logs)
 
     def trivial(self, batch: Batch, rng: masking.RowRandom) -> Loss:
