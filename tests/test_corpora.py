@@ -408,6 +408,13 @@ def test_semicolons_a_byte_order_mark_and_other_column_names_are_understood(tmp_
     assert facts(named) == expected
 
 
+def test_a_table_called_as_all_are_gives_its_folders_name(tmp_path):
+    """Or two corpora would pass for the same people in the lists of who was heard."""
+    for home, name, corpus in (("clinic", "manifest.csv", "clinic"), ("games", "takes.csv", "takes")):
+        found = read("table", layouts.table(tmp_path / home, name=name))
+        assert {u.corpus for u in found} == {corpus}
+
+
 def test_stretches_of_files_keep_their_times(tmp_path):
     layouts.noise(tmp_path / "long.wav", seconds=3)
     rows = [

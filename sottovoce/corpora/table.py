@@ -122,7 +122,7 @@ def utterances(
         names["emotion"] = ""
     if not (unlabelled or names["emotion"] or numbers):
         raise _missing(read, "emotion")
-    name = name or (Path(root).stem if Path(root).is_file() else Path(root).resolve().name)
+    name = name or _name(Path(root).resolve())
     found = _utterances(read, names, numbers, name, relabel, audio_root, speaker_pattern, own_classes)
     _check_ids(read, found, bool(names["id"]))
     if speaker_pattern and not any(u.speaker for u in found):
@@ -280,6 +280,19 @@ def _plain_ids(read: Rows, names: Mapping[str, str]) -> list[str]:
         f"{form(p)}_{r[names['start']]}_{r[names['end']] if names['end'] else ''}"
         for p, r in zip(paths, read.rows, strict=True)
     ]
+
+
+GENERIC = ("manifest", "metadata", "labels")  # what many tables are called
+
+
+def _name(path: Path) -> str:
+    """What to call a corpus that was given no name: as its table, or as the folder of a table called as all are.
+
+    Two corpora of one name would pass for the same people in the lists of who was heard.
+    """
+    if not path.is_file():
+        return path.name
+    return path.parent.name if path.stem.lower() in GENERIC else path.stem
 
 
 def _check_ids(read: Rows, found: Sequence[Utterance], named: bool) -> None:
