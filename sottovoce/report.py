@@ -835,7 +835,7 @@ def compare_page(found: Mapping[str, Any]) -> str:
     if get("left_out"):
         body.append(page.warnings([f"{number(get('left_out'))} utterances left out: not every system answered them."]))
     body.append(page.tiles(_gap_tile(s, metric, name, reference) for s in others[:4]))
-    body.append(tag("p", [tag("span", _gap_verdict(s, found), " ") for s in others]))
+    body.append(tag("ul", *(tag("li", _gap_verdict(s, found)) for s in others)))
     caption = (
         f"{INTERVAL}. Right: {name} minus that of {reference} on the same utterances; hollow: the smallest difference "
         f"these speakers would have shown. {facts}."

@@ -144,6 +144,13 @@ def check(corpus: Corpus, task: Task, folds: Sequence[Fold], wanted: Mapping[str
                 )
 
 
+STEPS = {
+    "attributes": "step: emotion and gender learned together",
+    "label": "step: clusters of the hidden states",
+    "masked_units": "step: saying which clusters hidden stretches belong to",
+}
+
+
 @dataclass
 class System:
     """One system on one corpus; `through` takes a fold through all steps."""
@@ -273,7 +280,8 @@ def summary(
             items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": said})
     for page in sorted(output.glob("steps/*/*/report.html"), key=lambda p: runs.natural(str(p))):
         step, fold = page.parent.parent.name, page.parent.name
-        items.append({"title": f"{step}, {fold}", "href": str(page.relative_to(output)), "summary": "a step"})
+        said = STEPS[step.rpartition("-")[0]]
+        items.append({"title": f"{step}, {fold}", "href": str(page.relative_to(output)), "summary": said})
     files.write_json(
         output / "run.json",
         {"kind": "run", "system": system, "scores": scores, "settings": wanted, "encoder": plan,
