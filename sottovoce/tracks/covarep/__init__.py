@@ -132,9 +132,10 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
     Raises:
         InputError: samples that are not finite floats, an impossible rate.
     """
+    from sottovoce.files import scratch
     from sottovoce.tracks.covarep import creak, glottal, harmonics, wavelets
     from sottovoce.tracks.covarep.closure import sedreams
-    from sottovoce.tracks.covarep.conventions import chunks, grid, interpolate, scratch
+    from sottovoce.tracks.covarep.conventions import chunks, grid, interpolate
     from sottovoce.tracks.covarep.inverse_filter import glottal_flow
     from sottovoce.tracks.covarep.pitch import srh
     from sottovoce.tracks.covarep.polarity import polarity
@@ -183,7 +184,8 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
 
 def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     """(N,) float64 of our own. Raises InputError for what no number can be made of."""
-    from sottovoce.tracks.covarep.conventions import scratch
+    from sottovoce.files import scratch
+    from sottovoce.tracks.covarep.conventions import BLOCK, chunks
 
     samples = np.asarray(samples)
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or 0 in samples.shape[1:]:
@@ -194,7 +196,7 @@ def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     if not 1000 <= rate_hz <= 1e6:
         raise InputError(f"rate_hz: not a rate of speech. Found {rate_hz:g}. Give samples per second, best 16000.")
     samples = samples if samples.ndim == 1 else samples[:, 0]
-    bad = int((~np.isfinite(samples)).sum())
+    bad = sum(int((~np.isfinite(samples[part])).sum()) for part in chunks(len(samples), BLOCK))
     if bad:
         raise InputError(f"samples: not finite. Found {bad} of {len(samples)} NaN or infinite. Check the recording.")
     if rate_hz != 16_000 and len(samples):

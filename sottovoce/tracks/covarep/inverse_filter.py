@@ -14,8 +14,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, signal
 
+from sottovoce.files import scratch
 from sottovoce.tracks.covarep.closure import periods
-from sottovoce.tracks.covarep.conventions import RATE_HZ, fir, hanning, lpc, scratch
+from sottovoce.tracks.covarep.conventions import RATE_HZ, fir, hanning, lpc
 
 TRACT, SOURCE = 20, 8  # orders of the predictions
 LEAK = 0.99  # of the integrator that stands for the lips
