@@ -88,7 +88,7 @@ class Frames:
     """The 74 columns of a recording, `names` (74,) in their order, T = 1 + (N - 80) // 160 at 16 kHz."""
 
     values: np.ndarray  # (T, 74) float64, as the original writes them; peakSlope is -inf beside exact silence
-    defined: np.ndarray  # (T, 74) bool; False where the original has a filler, or a line that leads to one
+    defined: np.ndarray  # (T, 74) bool; False where the original has a filler, -inf, or a line that leads to one
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,10 +149,10 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
         return Frames(values, defined)
 
     def put(where: slice | int, known: np.ndarray, filled: np.ndarray) -> None:
-        """Columns that hold `filled` and are defined where `known` is not NaN."""
+        """Columns that hold `filled` and are defined where `known` is a number."""
         for part in chunks(len(at)):
             values[part, where] = np.where(np.isnan(filled[part]), 0.0, filled[part])
-            defined[part, where] = ~np.isnan(known[part])
+            defined[part, where] = np.isfinite(known[part])
 
     def points(where: slice | int, position: np.ndarray, known: np.ndarray) -> None:
         """The same from points (K,) that still have to go to the grid."""
