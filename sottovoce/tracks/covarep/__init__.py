@@ -208,6 +208,15 @@ def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     return own
 
 
+def log_energies(values: np.ndarray) -> np.ndarray:
+    """(T, 1) level of columns (T, 74), to tell speech from silence: MCEP_0 is the mean log amplitude.
+
+    Where it is not known, at the ends and in digital silence, far below any voice.
+    """
+    level = values[:, NAMES.index("MCEP_0")]
+    return np.where(level == 0, -100.0, 2 * level)[:, None]
+
+
 @lru_cache(maxsize=2)
 def _network(path: str) -> "Network | None":
     from sottovoce.tracks.covarep.creak import Network
