@@ -121,7 +121,7 @@ def processes(clips: list[np.ndarray]) -> None:
 
 def memory(voice: np.ndarray, minutes: float) -> None:
     """What Python and NumPy hold at most beyond the samples, at two lengths, and the line through them."""
-    files.LARGE = 1 << 16  # temporary files from the beginning, as in recordings of more than 9 minutes
+    files.LARGE = 1 << 16  # temporary files from the beginning, as in recordings of more than 4 minutes
     hours, most = [], []
     for share in (0.5, 1.0):
         samples = np.resize(voice, int(share * minutes * 60 * RATE_HZ))

@@ -13,7 +13,7 @@ from sottovoce.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-LARGE = 1 << 23  # numbers from which an array does not stay in memory: 9 minutes of samples at 16 kHz
+LARGE = 1 << 22  # numbers from which an array does not stay in memory: 4 minutes of samples at 16 kHz
 
 
 @contextmanager

@@ -124,12 +124,16 @@ def lpc(frames: np.ndarray, order: int) -> np.ndarray:
     """
     length = frames.shape[-1]
     lags = [np.einsum("...i,...i->...", frames[..., : length - lag], frames[..., lag:]) for lag in range(order + 1)]
-    r = np.stack(lags, axis=-1)  # (..., p + 1)
+    return levinson(np.stack(lags, axis=-1))
+
+
+def levinson(r: np.ndarray) -> np.ndarray:
+    """(..., p + 1) inverse filters from autocorrelations at the lags 0 .. p, (..., p + 1)."""
     a = np.zeros_like(r)
     a[..., 0] = 1.0
     error = r[..., 0]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for step in range(1, order + 1):
+        for step in range(1, r.shape[-1]):
             reflection = -np.einsum("...i,...i->...", a[..., :step], r[..., step:0:-1]) / error
             a[..., : step + 1] += reflection[..., None] * a[..., step::-1]
             error = error * (1 - reflection**2)
