@@ -23,11 +23,11 @@ from unittest import mock
 import numpy as np
 import soundfile
 
+from sottovoce import files
 from sottovoce.tracks import covarep
 from sottovoce.tracks.covarep import (
     cepstrum,
     closure,
-    conventions,
     glottal,
     harmonics,
     inverse_filter,
@@ -121,7 +121,7 @@ def processes(clips: list[np.ndarray]) -> None:
 
 def memory(voice: np.ndarray, minutes: float) -> None:
     """What Python and NumPy hold at most beyond the samples, at two lengths, and the line through them."""
-    conventions.LARGE = 1 << 16  # temporary files from the beginning, as in recordings of more than 9 minutes
+    files.LARGE = 1 << 16  # temporary files from the beginning, as in recordings of more than 4 minutes
     hours, most = [], []
     for share in (0.5, 1.0):
         samples = np.resize(voice, int(share * minutes * 60 * RATE_HZ))

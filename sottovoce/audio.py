@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.track import Track
 
@@ -84,8 +85,10 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         context = CONTEXT * max(1, -(-info.rate_hz // rate_hz))
         source_first = max(0, (first * info.rate_hz // rate_hz - context) // step * step)
         source_last = None if last is None else -(-last * info.rate_hz // rate_hz) + context
-    chunks = list(_samples(path, info, source_first, source_last))
-    samples = np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
+    if first == 0 and last is None and info.frames >= files.LARGE:  # an hour fits into memory, but not twice
+        expected = math.ceil(info.frames * rate_hz / info.rate_hz)
+        return Track(_joined(_resampled(path, info, rate_hz), expected), float(rate_hz))
+    samples = _joined(_samples(path, info, source_first, source_last))
     if info.rate_hz != rate_hz:
         import soxr
 
@@ -99,6 +102,22 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
             f"{path}: shorter than one sample at {rate_hz} Hz. Found {info.duration_s:.6f} s. Leave it out."
         )
     return Track(np.ascontiguousarray(samples, dtype=np.float32), float(rate_hz))
+
+
+def _joined(chunks: Iterator[np.ndarray], expected: int = 0) -> np.ndarray:
+    """(N,) float32 of pieces, about `expected` samples: those of a long recording lie in a temporary file."""
+    if expected < files.LARGE:
+        pieces = list(chunks)
+        return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
+    out, held = files.scratch(expected, "float32"), 0
+    for chunk in chunks:
+        if held + len(chunk) > len(out):  # containers of video know their length in whole milliseconds
+            larger = files.scratch(2 * (held + len(chunk)), "float32")
+            larger[:held] = out[:held]
+            out = larger
+        out[held : held + len(chunk)] = chunk
+        held += len(chunk)
+    return out[:held]
 
 
 def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ) -> Iterator[Track]:

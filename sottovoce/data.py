@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sottovoce import plugins
 from sottovoce.corpus import Utterance
 from sottovoce.errors import InputError
 from sottovoce.track import Track
@@ -50,7 +51,7 @@ class Frontend:
     pool: int = 4  # track frames per step; 4 frames of 10 ms are 40 ms
     how: str = "stack"  # "stack": D = pool * F; "mean": D = F
     normalise: str = "corpus"  # whose mean and deviation: "corpus" (training part), "utterance", "speaker", "none"
-    trim_db: float = 0.0  # cut leading and trailing frames this far below the loudest; 0 = keep all
+    trim_db: float = 0.0  # cut leading and trailing frames this far below the loudest, see `loud_bounds`; 0 = keep all
     clip: float = 10.0  # normalised features are held within +- this many deviations; 0 = as they are
 
     def __post_init__(self) -> None:
@@ -292,7 +293,7 @@ class Steps:
         if not self.frontend.trim_db or length < 2:
             return 0, length
         if store.rate_hz < WAVEFORM_HZ:
-            return loud_bounds(store[key], self.frontend.trim_db)
+            return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
         hop = min(round(store.rate_hz / 50), length)  # 20 ms, so that an encoder's states keep their places
         power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
         first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=3, margin=3)
@@ -423,6 +424,13 @@ def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> t
     blocks = values.reshape(len(values) // pool, pool, -1)
     steps = blocks.reshape(len(blocks), -1) if frontend.how == "stack" else blocks.mean(1)
     return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
+
+
+def _log_energies(store: Store, values: np.ndarray) -> np.ndarray:
+    """What a track (T, F) says about the level, (T, n): itself (log-mel features), where its maker knows no better."""
+    head = getattr(store, "head", None)  # a dictionary of arrays has none
+    read = getattr(plugins.load("tracks", head.track), "log_energies", None) if head else None
+    return read(values) if read else values
 
 
 def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, margin: int = 5) -> tuple[int, int]:

@@ -6,9 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sottovoce.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LARGE = 1 << 22  # numbers from which an array does not stay in memory: 4 minutes of samples at 16 kHz
 
 
 @contextmanager
@@ -30,6 +35,22 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # a parent that is a file: there is nothing to remove either
             temporary.unlink(missing_ok=True)
+
+
+def scratch(length: int, dtype: str = "float64") -> "np.ndarray":
+    """(length,) zeros to work in, e.g. for a whole signal.
+
+    A large array lies in a nameless temporary file: the system writes out what is not in use, and an hour of sound
+    takes no more memory than a minute.
+    """
+    import tempfile
+
+    import numpy as np
+
+    if length < LARGE:
+        return np.zeros(length, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
 
 
 def write_text(path: Path | str, text: str) -> None:

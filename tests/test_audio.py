@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from sottovoce import audio
+from sottovoce import audio, files
 from sottovoce.errors import InputError
 
 TONE_HZ = 440.0
@@ -110,6 +110,24 @@ def test_blocks_join_to_the_whole(tmp_path, rate, seconds):
     size = round(seconds * 16_000)
     assert all(len(p) == size for p in pieces[:-1])
     np.testing.assert_allclose([p.offset_s for p in pieces], np.arange(len(pieces)) * size / 16_000)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 8_000])
+def test_a_long_recording_lies_in_a_file_and_is_the_same(tmp_path, monkeypatch, rate):
+    x = np.random.default_rng(0).normal(0, 0.1, (rate + 777, 2)).astype(np.float32)
+    sf.write(tmp_path / "a.wav", x, rate, subtype="FLOAT")
+    short = audio.read(tmp_path / "a.wav").values
+    monkeypatch.setattr(files, "LARGE", 1000)
+    long = audio.read(tmp_path / "a.wav").values
+    assert isinstance(long.base, np.memmap) or isinstance(long.base.base, np.memmap)
+    assert long.dtype == np.float32
+    np.testing.assert_allclose(long, short, atol=2e-6)
+
+
+def test_a_recording_longer_than_its_header_says_is_kept_whole(monkeypatch):
+    monkeypatch.setattr(files, "LARGE", 10)
+    pieces = np.split(np.arange(50, dtype=np.float32), [7, 20, 33])
+    assert audio._joined(iter(pieces), 12).tolist() == list(range(50))
 
 
 def test_blocks_hold_no_more_than_they_must(tmp_path):

@@ -111,10 +111,25 @@ def test_hidden_files_and_loops_of_links_are_passed_over(tmp_path):
 def test_ravdess_codes(corpora):
     found = {u.id: u for u in read("ravdess", corpora("ravdess"))}
     u = found["03-01-06-02-01-01-12"]
-    assert u.labels == {"emotion": "fear", "intensity": "strong", "statement": "kids", "repetition": "1"}
+    said = {"emotion": "fear", "intensity": "strong", "statement": "kids", "repetition": "1"}
+    assert u.labels == said | dict.fromkeys(("happy", "sad", "anger", "surprise", "disgust"), 0.0) | {"fear": 3.0}
     assert (u.speaker, u.gender, u.path) == ("actor12", "female", "Actor_12/03-01-06-02-01-01-12.wav")
     assert found["03-01-01-01-01-01-01"].labels["emotion"] == "neutral"
     assert found["03-01-01-01-01-01-01"].gender == "male"
+
+
+def test_ravdess_has_the_six_intensities_of_mosei(corpora):
+    ravdess, mosei = (plugins.load("corpora", name) for name in ("ravdess", "mosei"))
+    words = {"happy": "happy", "sad": "sad", "angry": "anger", "fear": "fear"}
+    words |= {"surprise": "surprise", "disgust": "disgust", "neutral": None, "calm": None}
+    assert tuple(name for name, kind in ravdess.KINDS.items() if kind == "number") == mosei.EMOTIONS
+    found = read("ravdess", corpora("ravdess"))
+    assert len({(u.labels["emotion"], u.labels["intensity"]) for u in found}) == 15
+    for u in found:
+        meant = {words[u.labels["emotion"]]: {"normal": 2.0, "strong": 3.0}[u.labels["intensity"]]}
+        assert {n: u.labels[n] for n in mosei.EMOTIONS} == {n: meant.get(n, 0.0) for n in mosei.EMOTIONS}
+    renamed = read("ravdess", corpora("ravdess"), relabel={"calm": "sad"})
+    assert [u.labels["sad"] for u in renamed] == [u.labels["sad"] for u in found]
 
 
 def test_ravdess_folds_are_four_actors_two_of_each_gender(tmp_path):

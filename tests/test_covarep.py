@@ -121,12 +121,19 @@ AWKWARD = {
     "off zero": lambda x: x + 0.5,
     "whispered": lambda x: RNG.normal(size=12_000),
     "a tone": lambda x: np.sin(2 * np.pi * 200 * T),
+    "a low hum": lambda x: np.sin(2 * np.pi * 50 * T),
+    "a whistle": lambda x: np.sin(2 * np.pi * 3000 * T),
+    "the highest tone": lambda x: np.where(np.arange(12_000) % 2, 1.0, -1.0),
     "a square wave": lambda x: np.sign(np.sin(2 * np.pi * 110 * T)),
     "a slope": lambda x: T,
     "one click": lambda x: np.eye(1, 12_000, 6000)[0],
     "in eight steps": lambda x: np.round(x * 4) / 4,
     "very quiet": lambda x: x * 1e-30,
     "very loud": lambda x: x * 1e30,
+    "upside down": lambda x: -x,
+    "clipped above alone": lambda x: np.minimum(x * 20, 0.2),
+    "silent but for one bit": lambda x: np.where(T > 0.6, 2.0**-15, 0.0),
+    "silent, then a voice": lambda x: np.where(T < 0.4, 0, x),
     "with a hole": lambda x: np.where((T > 0.3) & (T < 0.5), 0, x),
 }
 
@@ -139,6 +146,8 @@ def test_awkward_signals_give_numbers_and_no_warnings(kind, vowel):
     unknown = ~np.isfinite(found.values)
     assert not np.delete(unknown, NAMED["peakSlope"], axis=1).any()
     assert np.isneginf(found.values[unknown]).all()
+    assert not found.defined[unknown].any()
+    assert not found.defined[:, NAMED["creak"]].any()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import linalg, optimize, signal
 
+from sottovoce import files
 from sottovoce.tracks.covarep import cepstrum, conventions, harmonics, phase
 from sottovoce.tracks.covarep.conventions import (
     fir,
@@ -134,7 +135,7 @@ def test_a_long_signal_is_filtered_in_blocks_and_in_a_file_to_the_same_numbers(m
     b, a = signal.ellip(5, 3, 60, 0.1, "highpass")
     expected, residual = signal.filtfilt(b, a, x, padlen=15), lp_residual(x, 12)
     monkeypatch.setattr(conventions, "BLOCK", 700)
-    monkeypatch.setattr(conventions, "LARGE", 1000)
+    monkeypatch.setattr(files, "LARGE", 1000)
     np.testing.assert_array_equal(zero_phase(b, a, x), expected)
     np.testing.assert_array_equal(lp_residual(x, 12), residual)
 
@@ -366,6 +367,23 @@ def test_a_planted_rd_is_found(shape):
     found = rd(sinusoids(samples, np.array([800, 960, 1013]), np.full(3, f0)))
     np.testing.assert_allclose(found[:, 0], shape, atol=0.05)
     assert (found[:, 1] > 0.97).all()
+
+
+def test_a_frame_of_zeros_is_not_searched_and_stays_where_a_search_without_an_answer_would(vowel):
+    samples = np.concatenate([np.zeros(2000), vowel])
+    place, f0 = np.array([1000, 8000, 8160]), np.full(3, 125.0)
+    found = rd(sinusoids(samples, place, f0))
+    nowhere, _ = minimise(lambda x, rows: np.full(len(x), np.nan), 0.3, 2.5, 1, 0.01, 32)
+    assert found[0, 0] == nowhere[0]
+    assert np.isnan(found[0, 1])
+    np.testing.assert_array_equal(found[1:], rd(sinusoids(samples, place[1:], f0[1:])))
+
+
+def test_rd_does_not_know_which_frames_are_searched_with_it(vowel):
+    samples, place = np.tile(vowel, 5), np.arange(40_000, 41_600, 160)
+    f0 = np.where(np.arange(len(place)) < 3, 1.0, 125.0)  # the first three as beside silence
+    alone = [rd(sinusoids(samples, place[k : k + 1], f0[k : k + 1]))[0] for k in range(len(place))]
+    np.testing.assert_allclose(rd(sinusoids(samples, place, f0)), alone, atol=1e-9)
 
 
 def test_rd_needs_nine_harmonics():

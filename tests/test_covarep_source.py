@@ -8,6 +8,7 @@ import pytest
 from covarep_voice import RATE_HZ, voice
 from scipy import linalg, signal
 
+from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.tracks.covarep import closure, conventions, creak, glottal, inverse_filter, wavelets
 from sottovoce.tracks.covarep.closure import periods, sedreams
@@ -126,6 +127,27 @@ def test_batches_do_not_change_the_flow_and_silence_has_none(vowel, monkeypatch)
     np.testing.assert_allclose(inverse_filter.glottal_flow(vowel.samples, vowel.closures)[0], flow, atol=1e-12)
     for closures in (np.array([400, 530, 660]), np.array([400]), np.zeros(0, np.int64)):
         assert not np.any(inverse_filter.glottal_flow(np.zeros(1000), closures))
+
+
+@pytest.mark.parametrize("length", [25, 301, 5000, 5001])
+def test_a_frame_in_blocks_is_the_frame_at_once(monkeypatch, length):
+    samples, window = np.cumsum(np.random.default_rng(0).normal(size=length)), hanning(length)
+    expected = inverse_filter.iaif((samples * window)[None], window[None])
+    monkeypatch.setattr(inverse_filter, "BLOCK", 700)
+    monkeypatch.setattr(files, "LARGE", 1000)
+    for whole, blocks in zip(expected, inverse_filter.iaif_in_blocks(samples), strict=True):
+        np.testing.assert_allclose(blocks, whole[0], atol=1e-7 * np.abs(whole).max())
+    assert not np.any(inverse_filter.iaif_in_blocks(np.zeros(length)))
+
+
+def test_a_long_pause_between_two_voices_takes_no_memory_and_no_other_numbers(vowel, monkeypatch):
+    samples = np.concatenate([vowel.samples, 1e-3 * np.random.default_rng(0).normal(size=8000), vowel.samples])
+    closures = np.concatenate([vowel.closures, vowel.closures + len(vowel.samples) + 8000])
+    expected = inverse_filter.glottal_flow(samples, closures)
+    monkeypatch.setattr(inverse_filter, "LONG", 1000)
+    found = inverse_filter.glottal_flow(samples, closures)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9 * np.abs(theirs).max())
 
 
 # glottal parameters

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from covarep_voice import voice
 from toys import ToyStore, steps_of, waves
 
+from sottovoce import plugins
 from sottovoce.corpus import Utterance
 from sottovoce.data import (
     Frontend,
@@ -18,6 +20,8 @@ from sottovoce.data import (
     stretch,
 )
 from sottovoce.errors import InputError
+from sottovoce.store import Head
+from sottovoce.track import Track
 
 RNG = np.random.default_rng(0)
 
@@ -277,6 +281,21 @@ def test_a_batch_reads_its_own_rows_only():
     store.read.clear()
     steps.batch([3, 17])
     assert sorted(set(store.read)) == ["u17", "u3"]
+
+
+@pytest.mark.parametrize("name", ["covarep", "egemaps"])
+def test_silence_is_found_in_tracks_that_are_no_log_energies(name):
+    if name == "egemaps":
+        pytest.importorskip("opensmile")
+    maker = plugins.load("tracks", name)
+    samples = 1e-4 * np.random.default_rng(0).normal(size=32_000)
+    samples[9600:22_400] += voice(seconds=0.8).samples[:12_800]
+    track = maker.make(Track(samples.astype(np.float32), 16_000.0), maker.Config())
+    store = ToyStore({"u0": track.values}, rate_hz=100.0, offset_s=track.offset_s)
+    store.head = Head(name, {}, 100.0, track.offset_s, track.values.shape[1])
+    first, last = steps_of(store, pool=1, trim_db=25.0).bounds[0]
+    assert 48 <= first <= 60
+    assert 140 <= last <= 152
 
 
 def test_making_steps_reads_no_frames_unless_they_are_to_be_trimmed():

@@ -8,10 +8,11 @@ import signal
 import time
 from dataclasses import asdict, replace
 
+import csd_layouts
 import numpy as np
 import pytest
 
-from sottovoce import finetune, metrics, models, recipe, runs, study
+from sottovoce import finetune, metrics, models, prepare, pretrain, recipe, runs, study
 from sottovoce.corpus import Corpus
 from sottovoce.data import Steps
 from sottovoce.errors import InputError
@@ -248,6 +249,19 @@ def test_numbers_have_a_study_too(corpus, pretrained, tmp_path):
     assert result["arms"]["probe"][1]["value"] < result["trivial"]["train_median"]
     assert "paired" not in result
     assert "probe_paired" in result
+
+
+def test_steps_of_words_are_not_averaged_a_second_time(tmp_path, tiny):
+    """Pre-trained on frames of 10 ms, tried on steps that are averages over words already."""
+    for name, make in (("mosei", csd_layouts.mosei), ("mfn", csd_layouts.mfn)):
+        make(tmp_path / name)
+        prepare.prepare(name, tmp_path / name, tmp_path / f"data_{name}", jobs=1)
+    options = {"settings": [s for s in tiny if "track" not in s and "pool=4" not in s], "quiet": True, "jobs": 1}
+    pretrain.main("masked_timesteps", [tmp_path / "data_mosei"], tmp_path / "pre", tracker="none", **options)
+    go(tmp_path / "data_mfn", tmp_path / "s", tmp_path / "pre", labels="100%", fold="official", seeds=1)
+    (made,) = runs.parts(tmp_path / "pre", "pretrain")
+    tried = json.loads((tmp_path / "s/config.json").read_text())
+    assert [c["settings"]["frontend"]["pool"] for c in (made.config, tried)] == [5, 1]
 
 
 def test_recordings_without_features_are_left_out_of_cells_and_of_the_truth(corpus, pretrained, tmp_path):

@@ -10,5 +10,6 @@ Every maker offers `Config` (frozen dataclass with `rate_hz` and `dim`) and one 
     OBJECTIVE, frames(model, x, lengths)  by a trained run of that objective; `Config.model` and `Config.heard`
                                           say which weights, and whose voices they know
 
-`NAMES`, where there is one, names the columns.
+`NAMES`, where there is one, names the columns; `log_energies(values)` says how loud its frames are (`frontend.trim_db`)
+where the values are not log energies themselves.
 """

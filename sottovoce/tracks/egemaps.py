@@ -52,6 +52,11 @@ class Config:
         return len(NAMES)
 
 
+def log_energies(values: np.ndarray) -> np.ndarray:
+    """(T, 1) level of descriptors (T, 25): loudness grows with intensity to the power of 0.3, band by band."""
+    return np.log(np.maximum(values[:, :1], 1e-6)) / 0.3
+
+
 def make(wave: Track, config: Config) -> Track:
     """Waveform (N,) -> values (T, 25) float32.
 

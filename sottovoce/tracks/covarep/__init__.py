@@ -88,7 +88,7 @@ class Frames:
     """The 74 columns of a recording, `names` (74,) in their order, T = 1 + (N - 80) // 160 at 16 kHz."""
 
     values: np.ndarray  # (T, 74) float64, as the original writes them; peakSlope is -inf beside exact silence
-    defined: np.ndarray  # (T, 74) bool; False where the original has a filler, or a line that leads to one
+    defined: np.ndarray  # (T, 74) bool; False where the original has a filler, -inf, or a line that leads to one
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -132,9 +132,10 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
     Raises:
         InputError: samples that are not finite floats, an impossible rate.
     """
+    from sottovoce.files import scratch
     from sottovoce.tracks.covarep import creak, glottal, harmonics, wavelets
     from sottovoce.tracks.covarep.closure import sedreams
-    from sottovoce.tracks.covarep.conventions import chunks, grid, interpolate, scratch
+    from sottovoce.tracks.covarep.conventions import chunks, grid, interpolate
     from sottovoce.tracks.covarep.inverse_filter import glottal_flow
     from sottovoce.tracks.covarep.pitch import srh
     from sottovoce.tracks.covarep.polarity import polarity
@@ -148,10 +149,10 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
         return Frames(values, defined)
 
     def put(where: slice | int, known: np.ndarray, filled: np.ndarray) -> None:
-        """Columns that hold `filled` and are defined where `known` is not NaN."""
+        """Columns that hold `filled` and are defined where `known` is a number."""
         for part in chunks(len(at)):
             values[part, where] = np.where(np.isnan(filled[part]), 0.0, filled[part])
-            defined[part, where] = ~np.isnan(known[part])
+            defined[part, where] = np.isfinite(known[part])
 
     def points(where: slice | int, position: np.ndarray, known: np.ndarray) -> None:
         """The same from points (K,) that still have to go to the grid."""
@@ -183,7 +184,8 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
 
 def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     """(N,) float64 of our own. Raises InputError for what no number can be made of."""
-    from sottovoce.tracks.covarep.conventions import scratch
+    from sottovoce.files import scratch
+    from sottovoce.tracks.covarep.conventions import BLOCK, chunks
 
     samples = np.asarray(samples)
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or 0 in samples.shape[1:]:
@@ -194,7 +196,7 @@ def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     if not 1000 <= rate_hz <= 1e6:
         raise InputError(f"rate_hz: not a rate of speech. Found {rate_hz:g}. Give samples per second, best 16000.")
     samples = samples if samples.ndim == 1 else samples[:, 0]
-    bad = int((~np.isfinite(samples)).sum())
+    bad = sum(int((~np.isfinite(samples[part])).sum()) for part in chunks(len(samples), BLOCK))
     if bad:
         raise InputError(f"samples: not finite. Found {bad} of {len(samples)} NaN or infinite. Check the recording.")
     if rate_hz != 16_000 and len(samples):
@@ -204,6 +206,15 @@ def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     own = scratch(len(samples))
     own[:] = samples
     return own
+
+
+def log_energies(values: np.ndarray) -> np.ndarray:
+    """(T, 1) level of columns (T, 74), to tell speech from silence: MCEP_0 is the mean log amplitude.
+
+    Where it is not known, at the ends and in digital silence, far below any voice.
+    """
+    level = values[:, NAMES.index("MCEP_0")]
+    return np.where(level == 0, -100.0, 2 * level)[:, None]
 
 
 @lru_cache(maxsize=2)

@@ -10,7 +10,8 @@ that place is the closure. Median pitch, strongest peaks and place are statistic
 import numpy as np
 from scipy import signal
 
-from sottovoce.tracks.covarep.conventions import BLOCK, RATE_HZ, chunks, high_pass, rounded, scratch, turns
+from sottovoce.files import scratch
+from sottovoce.tracks.covarep.conventions import BLOCK, RATE_HZ, chunks, high_pass, rounded, turns
 
 PERIODS = 1.7  # length of the moving average
 CUTOFF_HZ, EDGE_HZ = 50.0, 30.0  # what is slower than voices goes
@@ -35,7 +36,9 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
     low, high = _cycles(samples, f0_hz)
     if len(low) == 0:
         return none
-    strong = np.flatnonzero(residual > STRONG)
+    strong = np.concatenate(
+        [part.start + np.flatnonzero(residual[part] > STRONG) for part in chunks(len(residual), BLOCK)]
+    )
     nearest = _nearest(low, strong)
     place = np.median((strong - low[nearest]) / (high - low)[nearest]) if len(strong) else 0.0
     start = low + rounded((place - REACH) * (high - low))

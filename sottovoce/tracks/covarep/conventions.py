@@ -7,17 +7,17 @@ so they are kept here, once. Everything is float64; RATE_HZ is fixed, because wi
 Letters: N samples, F frames, n samples of a frame or bins of a spectrum, `...` any leading axes.
 """
 
-import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 from scipy import signal
 
+from sottovoce.files import scratch
+
 RATE_HZ = 16_000
 STEP = 160  # samples between two rows of the output, 10 ms
 CHUNK = 512  # frames worked on at a time: memory stays bounded, and the work stays in the cache of a core
 BLOCK = 1 << 18  # samples worked on at a time, 16 s
-LARGE = 1 << 23  # samples from which a signal does not stay in memory, 9 minutes
 
 
 # -- grid ---------------------------------------------------------------------------------------------------
@@ -44,18 +44,6 @@ def chunks(count: int, size: int = CHUNK) -> Iterator[slice]:
 def frames(samples: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """(F, length) copies of the stretches that begin at the 0-based `starts`; all must lie inside the signal."""
     return np.lib.stride_tricks.sliding_window_view(samples, length)[starts]
-
-
-def scratch(length: int) -> np.ndarray:
-    """(length,) float64 zeros for a whole signal.
-
-    A large one lies in a nameless temporary file: the system writes out what is not in use, and an hour of sound takes
-    no more memory than a minute.
-    """
-    if length < LARGE:
-        return np.zeros(length)
-    with tempfile.TemporaryFile() as file:
-        return np.asarray(np.memmap(file, np.float64, "w+", shape=(length,)))
 
 
 # -- windows ------------------------------------------------------------------------------------------------
@@ -136,12 +124,16 @@ def lpc(frames: np.ndarray, order: int) -> np.ndarray:
     """
     length = frames.shape[-1]
     lags = [np.einsum("...i,...i->...", frames[..., : length - lag], frames[..., lag:]) for lag in range(order + 1)]
-    r = np.stack(lags, axis=-1)  # (..., p + 1)
+    return levinson(np.stack(lags, axis=-1))
+
+
+def levinson(r: np.ndarray) -> np.ndarray:
+    """(..., p + 1) inverse filters from autocorrelations at the lags 0 .. p, (..., p + 1)."""
     a = np.zeros_like(r)
     a[..., 0] = 1.0
     error = r[..., 0]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for step in range(1, order + 1):
+        for step in range(1, r.shape[-1]):
             reflection = -np.einsum("...i,...i->...", a[..., :step], r[..., step:0:-1]) / error
             a[..., : step + 1] += reflection[..., None] * a[..., step::-1]
             error = error * (1 - reflection**2)

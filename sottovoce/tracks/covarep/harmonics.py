@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from sottovoce.files import scratch
 from sottovoce.tracks.covarep import cepstrum, phase
-from sottovoce.tracks.covarep.conventions import RATE_HZ, chunks, interpolate, scratch
+from sottovoce.tracks.covarep.conventions import RATE_HZ, chunks, interpolate
 from sottovoce.tracks.covarep.pitch import Pitch
 from sottovoce.tracks.covarep.rd import rd
 from sottovoce.tracks.covarep.sinusoids import count_harmonics, fits, sinusoids

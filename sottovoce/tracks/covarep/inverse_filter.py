@@ -14,8 +14,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, signal
 
+from sottovoce.files import scratch
 from sottovoce.tracks.covarep.closure import periods
-from sottovoce.tracks.covarep.conventions import RATE_HZ, fir, hanning, lpc, scratch
+from sottovoce.tracks.covarep.conventions import BLOCK, RATE_HZ, chunks, fir, hanning, levinson, lpc
 
 TRACT, SOURCE = 20, 8  # orders of the predictions
 LEAK = 0.99  # of the integrator that stands for the lips
@@ -23,6 +24,7 @@ SHORTEST = 21  # samples of a frame
 RAMP = 21  # samples in front of a frame, to start the filters gently
 TAPS, STOP_HZ, PASS_HZ = 301, 40.0, 70.0  # high-pass against rumble
 BATCH = 1 << 15  # samples worked on at a time, so that they stay in the cache
+LONG = 1 << 18  # samples of a frame that is worked on in blocks: 8 s without a voice on either side of a closure
 
 
 def glottal_flow(samples: np.ndarray, closures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +43,12 @@ def glottal_flow(samples: np.ndarray, closures: np.ndarray) -> tuple[np.ndarray,
     length = np.minimum(closures + period, len(samples)) - start
     by_length = np.argsort(length, kind="stable")
     by_length = by_length[length[by_length] >= SHORTEST]
+    for k in by_length[length[by_length] > LONG]:
+        here = slice(start[k], start[k] + length[k])
+        for total, own in zip((flow, derivative), iaif_in_blocks(samples[here]), strict=True):
+            for part in chunks(length[k], BLOCK):
+                total[here][part] += own[part]
+    by_length = by_length[length[by_length] <= LONG]
     while len(by_length):  # the longest of those left decides how many fit
         count = max(1, BATCH // int(length[by_length[-1]]))
         batch, by_length = by_length[-count:], by_length[:-count]
@@ -86,6 +94,54 @@ def iaif(frames: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray
     flow = integrate(derivative)
     sound = inside & (frames != 0).any(axis=1, keepdims=True)
     return np.where(sound, flow[:, RAMP:], 0.0), np.where(sound, derivative[:, RAMP:], 0.0)
+
+
+def iaif_in_blocks(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same for one frame of any length, (n,) without its window, in bounded memory.
+
+    Returns:
+        flow (n,), derivative (n,).
+    """
+    length = len(samples)
+    if not any(samples[part].any() for part in chunks(length, BLOCK)):
+        return scratch(length), scratch(length)
+
+    def window(first: int, last: int) -> np.ndarray:
+        return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(first + 1, last + 1) / (length + 1))
+
+    whole = scratch(RAMP + length)
+    x = whole[RAMP:]
+    for part in chunks(length, BLOCK):
+        first, last = max(part.start - TAPS // 2, 0), min(part.stop + TAPS // 2, length)
+        there = np.zeros(part.stop - part.start + TAPS - 1)
+        offset = first - part.start + TAPS // 2
+        there[offset : offset + last - first] = samples[first:last] * window(first, last)
+        x[part] = signal.oaconvolve(there, _taps(), mode="valid")
+    whole[:RAMP] = np.linspace(-1, 1, RAMP) * x[0]
+
+    def predict(y: np.ndarray, order: int) -> np.ndarray:
+        r = np.zeros(order + 1)
+        for part in chunks(length, BLOCK):
+            last = min(part.stop + order, length)
+            seen = y[RAMP + part.start : RAMP + last] * window(part.start, last)
+            here = part.stop - part.start
+            r += [seen[: min(here, len(seen) - lag)] @ seen[lag : lag + here] for lag in range(order + 1)]
+        return levinson(r)
+
+    def through(b: np.ndarray, a: list[float], y: np.ndarray) -> np.ndarray:
+        out, state = scratch(len(y)), np.zeros(max(len(a), len(b)) - 1)
+        for part in chunks(len(y), BLOCK):
+            out[part], state = signal.lfilter(b, a, y[part], zi=state)
+        return out
+
+    def integrate(y: np.ndarray) -> np.ndarray:
+        return through(np.ones(1), [1.0, -LEAK], y)
+
+    tilt = through(predict(whole, 1), [1.0], whole)
+    source = integrate(through(predict(tilt, TRACT), [1.0], whole))
+    tract = integrate(through(predict(source, SOURCE), [1.0], whole))
+    derivative = through(predict(tract, TRACT), [1.0], whole)
+    return integrate(derivative)[RAMP:], derivative[RAMP:]
 
 
 def _high_pass(frames: np.ndarray) -> np.ndarray:

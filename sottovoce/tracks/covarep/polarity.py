@@ -23,13 +23,14 @@ def polarity(samples: np.ndarray) -> int:
     if len(samples) <= FRAME:
         return 1
     high = high_pass(samples, CUTOFF_HZ, EDGE_HZ)
-    plain, whitened_high = (np.nan_to_num(lp_residual(samples, ORDER, predict=p), copy=False) for p in (None, high))
-    difference = _skewness(plain) - _skewness(whitened_high)
-    return -1 if difference < 0 else 1
+    plain, whitened_high = (_skewness(lp_residual(samples, ORDER, predict=p)) for p in (None, high))
+    return -1 if plain < whitened_high else 1
 
 
 def _skewness(x: np.ndarray) -> float:
-    """Third standardised moment of (N,), without correction for N; NaN for a constant."""
+    """Third standardised moment of (N,), NaN counting as 0, without correction for N; NaN for a constant."""
+    for part in chunks(len(x), BLOCK):
+        np.nan_to_num(x[part], copy=False)
     mean = x.mean()
     powers = np.zeros(2)
     for part in chunks(len(x), BLOCK):

@@ -25,14 +25,16 @@ from sottovoce.tracks.covarep.sinusoids import Sinusoids
 
 LOW, HIGH = 0.3, 2.5  # Rd searched
 TOLERANCE, STEPS = 0.01, 32  # of the search
+GOLDEN = (3 - np.sqrt(5)) / 2  # share of a bracket at which its search begins
 FIRST = 8  # harmonics whose phases count
 BATCH = 1 << 14  # harmonics of the frames that are searched together, so that they stay in the cache of a core
+FEWEST = 16  # frames, where each has thousands: beside silence F0 is 1 Hz
 
 
 def rd(sines: Sinusoids) -> np.ndarray:
     """(F, 2): Rd, and confidence 1 - (root mean square of the phase that is left) / pi.
 
-    A row does not depend on the others. NaN where an amplitude is 0.
+    A row does not depend on the others. Where an amplitude is 0 the confidence is NaN, and Rd where the search begins.
 
     Raises:
         ValueError: a frame has less than 9 harmonics below 8 kHz (F0 above 840 Hz).
@@ -41,9 +43,12 @@ def rd(sines: Sinusoids) -> np.ndarray:
         raise ValueError(f"Rd needs more than {FIRST} harmonics below {RATE_HZ // 2} Hz, found {sines.harmonics.min()}")
     below = np.floor(RATE_HZ / 2 / sines.spacing_hz).astype(np.int64)  # peaks may lie further apart than F0
     count = np.clip(sines.harmonics, FIRST + 1, np.maximum(below, FIRST + 1))
-    out = np.empty((len(count), 2))
-    order = np.argsort(count, kind="stable")  # frames with as many harmonics together
-    for part in chunks(len(order), max(1, BATCH // int(count.max(initial=1)))):
+    out = np.full((len(count), 2), np.nan)
+    heard = (sines.amplitude[:, 1:] > 0).all(axis=1)
+    out[~heard, 0] = LOW + GOLDEN * (HIGH - LOW)  # where a search that is told nothing stays
+    order = np.flatnonzero(heard)
+    order = order[np.argsort(count[order], kind="stable")]  # frames with as many harmonics together
+    for part in chunks(len(order), max(FEWEST, BATCH // int(count.max(initial=1)))):
         rows = order[part]
         out[rows] = _search(sines.amplitude[rows], sines.phase[rows], count[rows])
     return out
@@ -52,18 +57,18 @@ def rd(sines: Sinusoids) -> np.ndarray:
 def _search(amplitude: np.ndarray, phase: np.ndarray, count: np.ndarray) -> np.ndarray:
     """(F, 2) from the frames' harmonics (F, 1 + K) and how many of them are used (F,)."""
     most = int(count.max())
-    hilbert = np.zeros((len(count), most, FIRST))
-    for number in np.unique(count):
-        hilbert[count == number, :number] = _minimum_phase(int(number))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_amplitude = np.log(amplitude[:, 1 : most + 1])
-        tract = phase[:, 1 : FIRST + 1] - _apply(hilbert, log_amplitude)
+    numbers = np.unique(count)
+    hilbert = np.zeros((len(count) if len(numbers) > 1 else 1, most, FIRST))  # one for all where that will do
+    for number in numbers:
+        hilbert[count == number if len(hilbert) > 1 else 0, :number] = _minimum_phase(int(number))
+    tract = phase[:, 1 : FIRST + 1] - _apply(hilbert, np.log(amplitude[:, 1 : most + 1]))
 
     def cost(shape: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        pulse = lf_spectrum(shape, most)
-        left = (
-            tract[rows] + np.angle(pulse[:, :FIRST]) + _apply(hilbert[rows], np.log(pulse.real**2 + pulse.imag**2) / 2)
-        )
+        different, which = np.unique(shape, return_inverse=True)  # the first two steps are the same in every frame
+        pulse = lf_spectrum(different, most)
+        level = np.log(pulse.real**2 + pulse.imag**2) / 2
+        own = hilbert if len(hilbert) == 1 else hilbert[rows]
+        left = tract[rows] + np.angle(pulse[:, :FIRST])[which] + _apply(own, level[which])
         second = wrap(np.diff(left, axis=1) - left[:, :1])
         return np.mean(second**2, axis=1)
 
@@ -72,7 +77,8 @@ def _search(amplitude: np.ndarray, phase: np.ndarray, count: np.ndarray) -> np.n
 
 
 def _apply(matrices: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return (rows[:, None, :] @ matrices)[:, 0]
+    """(F, FIRST) of rows (F, K) by their matrices (F, K, FIRST), or all by the same (1, K, FIRST)."""
+    return (rows[:, None, :] @ matrices)[:, 0]  # row by row, so that no bit of one hangs on its neighbours
 
 
 @lru_cache(maxsize=512)
@@ -176,9 +182,8 @@ def minimise(
     Returns:
         where the least value was found (F,), and that value (F,).
     """
-    golden = (3 - np.sqrt(5)) / 2
     a, b = np.full(rows, low), np.full(rows, high)
-    x = a + golden * (b - a)  # best so far
+    x = a + GOLDEN * (b - a)  # best so far
     fx = cost(x, np.arange(rows))
     w, v, fw, fv = x.copy(), x.copy(), fx.copy(), fx.copy()  # second best, and the one before
     last, before = np.zeros(rows), np.zeros(rows)  # steps taken
@@ -201,7 +206,7 @@ def minimise(
         parabolic = np.where(to_edge, np.where(middle >= X, tiny, -tiny), parabolic)
         wide = np.where(middle <= X, A - X, B - X)  # otherwise a golden section of the longer side
         before[i] = np.where(fits, last[i], wide)
-        last[i] = np.where(fits, parabolic, golden * wide)
+        last[i] = np.where(fits, parabolic, GOLDEN * wide)
         u = X + np.where(last[i] >= 0, 1, -1) * np.maximum(np.abs(last[i]), tiny)
         fu = cost(u, i)
 

@@ -7,7 +7,8 @@ is windowed, whitened by its own inverse filter, brought back to its energy and 
 
 import numpy as np
 
-from sottovoce.tracks.covarep.conventions import BLOCK, chunks, fir, frames, hanning, lpc, scratch
+from sottovoce.files import scratch
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, fir, frames, hanning, lpc
 
 FRAME, STEP = 400, 80  # samples: 25 ms every 5 ms (a frame has one more sample than its name says)
 

@@ -15,8 +15,9 @@ Kept from the original: the centre of an MDQ window counts from 0, the maximum i
 import numpy as np
 from scipy import signal
 
+from sottovoce.files import scratch
 from sottovoce.tracks.covarep.closure import periods
-from sottovoce.tracks.covarep.conventions import BLOCK, chunks, frames, rounded, scratch
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, frames, rounded
 
 REACH = 1000  # samples of the wavelet on either side
 SLOPE_SCALES = range(6, -1, -1)  # coarse (125 Hz) to fine (8 kHz)
