@@ -296,7 +296,8 @@ class Recogniser:
     def moments(self, path: Path, speaker: Any = None) -> "Track":
         """Mean answer of all models at every state (F, K or D), on the clock of the first one's states.
 
-        A state has heard the whole recording, of a long one its own stretch of `LONGEST_S`.
+        A state has heard the whole recording, of a long one its own stretch of `LONGEST_S`; silence is not cut off, so
+        that every moment has an answer.
         """
         import numpy as np
 
@@ -308,7 +309,8 @@ class Recogniser:
         for begin, heard in self.stretches(path):
             offset_s, tracks = heard.offset_s if not parts else offset_s, []
             for it in self.models:
-                steps = steps_of(it, [heard.values], speaker.statistics if speaker else None)
+                whole = replace(it, plan=replace(it.plan, frontend=replace(it.plan.frontend, trim_db=0.0)))
+                steps = steps_of(whole, [heard.values], speaker.statistics if speaker else None)
                 own = speaker.pooled(it) if it.plan.finetune.embedding == "speaker" else None
                 ((_, track),) = models.frame_answers(it, steps, own=own)
                 tracks.append(replace(track, offset_s=track.offset_s + heard.offset_s))

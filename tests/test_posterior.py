@@ -204,8 +204,8 @@ def test_a_change_of_emotion_is_seen_frame_by_frame(corpus, recogniser, tmp_path
     (found,) = recogniser.predict([path], window_s=1.0, hop_s=0.5, timeline=True)
     times, values = found.frames.times, found.frames.values
     assert found.frames.rate_hz == 25
-    assert 0 <= times[0] < 0.5
-    assert times[-1] <= 8.0
+    assert 0 <= times[0] < 0.05
+    assert 7.9 < times[-1] <= 8.0
     np.testing.assert_allclose(values.sum(1), 1, atol=1e-5)
     first, second = values[times < 3.3].mean(0), values[times > 4.7].mean(0)
     sad, angry = found.names.index("sad"), found.names.index("angry")
@@ -213,15 +213,21 @@ def test_a_change_of_emotion_is_seen_frame_by_frame(corpus, recogniser, tmp_path
     assert second[angry] > first[angry] + 0.2
 
 
+def test_silence_has_frames_too(corpus, recogniser, tmp_path):
+    wave = np.concatenate([np.zeros(RATE), said_by(corpus, "sad", seconds=1.0), np.zeros(RATE)])
+    (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], timeline=True)
+    assert len(found.frames) == pytest.approx(75, abs=1)
+
+
 def test_frames_of_a_long_recording_go_on_over_the_seams(corpus, recogniser, tmp_path):
     wave = said_by(corpus, "sad", seconds=60.5)  # the half second is heard with the stretch before it
     (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], window_s=3, hop_s=3, timeline=True)
-    assert len(found.frames) == pytest.approx(60.5 * 25, abs=10)
+    assert len(found.frames) == pytest.approx(60.5 * 25, abs=2)
     assert np.isfinite(found.frames.values).all()
     begins = [begin for begin, _ in recogniser.stretches(tmp_path / "x.wav")]
     assert begins == [0.0, 30.0]
     (alone,) = recogniser.predict([written(tmp_path / "a.wav", wave[: 30 * RATE])], timeline=True)
-    many = len(alone.frames) - 5
+    many = len(alone.frames) - 1
     np.testing.assert_allclose(found.frames.values[:many], alone.frames.values[:many], atol=1e-4)
 
 
