@@ -786,12 +786,18 @@ def strip(segments: Sequence[Mapping[str, Any]], duration_s: float, most: int = 
 
 
 def timeline(prediction: Mapping[str, Any], *, width: int = WIDE) -> Any:
-    """Waveform, labelled segments and a ridge of probabilities (or numbers) on one clock, a second or an hour long."""
+    """Waveform, labelled segments and a ridge of probabilities (or numbers) on one clock, a second or an hour long.
+
+    Filled: by window. Thin dark line: by frame, where there is one.
+    """
     classes = [text(c) for c in prediction.get("classes") or ()]
     times = series(prediction.get("times_s"))
     found = prediction.get("probabilities")
     chances = np.zeros((0, len(classes))) if found is None or not len(found) else np.array(found, dtype=np.float64)
-    finite = chances[np.isfinite(chances)]  # probabilities, or numbers on their own scale
+    fine = prediction.get("frames") or {}
+    fine_s, moments = series(fine.get("times_s")), np.array(fine.get("values") or (), dtype=np.float64)
+    known_values = np.concatenate([chances.ravel(), moments.ravel()])
+    finite = known_values[np.isfinite(known_values)]  # probabilities, or numbers on their own scale
     least, most = float(min(finite.min(initial=0.0), 0.0)), float(max(finite.max(initial=1.0), 1.0))
     wave, segments = prediction.get("waveform") or {}, prediction.get("segments") or ()
     strength = series(prediction.get("intensity"))
@@ -837,6 +843,9 @@ def timeline(prediction: Mapping[str, Any], *, width: int = WIDE) -> Any:
                 x, y = (pooled(part, 600) for part in alike(times, chances[:, k]))
                 place.fill_between(x, 0, y, color=tint[classes[k]], alpha=0.35, linewidth=0)
                 place.plot(x, y, color=tint[classes[k]], linewidth=1.4)
+            if len(moments):
+                x, y = (pooled(part, width) for part in alike(fine_s, moments[:, k]))
+                place.plot(x, y, color=INK, linewidth=0.7, alpha=0.75)
             place.axhline(0, color=LINE, linewidth=1)
             place.set_ylim(least, most + 0.02 * (most - least))
             place.yaxis.tick_right()

@@ -59,7 +59,8 @@ def main(
     module = plugins.load("tracks", track)
     config = parse_settings(module.Config, set_)
     for run in model_runs(module, model, fold):
-        settings = asdict(replace(config, **whose(run)) if run else config) | ({"half": True} if half else {})
+        made_by = (whose(run) | about(module, run)) if run else {}
+        settings = asdict(replace(config, **made_by)) | ({"half": True} if half else {})
         start = time.monotonic()
         store = _extract(
             prepared, track, settings, jobs or None, quiet, overwrite=overwrite, skip_broken=skip_broken, again=True,
@@ -165,6 +166,16 @@ def whose(run: "Run") -> dict[str, Any]:
     }
 
 
+def about(module: ModuleType, run: "Run") -> dict[str, Any]:
+    """What else the Config of a track of answers says about a fine-tuned run. Raises InputError when it cannot."""
+    if not hasattr(module, "about"):
+        return {}
+    from sottovoce import models
+
+    it = models.load_recognised(run)
+    return module.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
+
+
 def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> "Sequence[Run | None]":
     """The runs to extract with; [None] for tracks that need none.
 
@@ -173,15 +184,16 @@ def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> "Seq
     from sottovoce import runs
 
     name = module.__name__.rpartition(".")[2]
-    if not hasattr(module, "OBJECTIVE"):
+    kind = getattr(module, "KIND", "pretrain" if hasattr(module, "OBJECTIVE") else "")
+    if not kind:
         if model is not None or fold is not None:
             raise InputError(f"{name} is made without a model. Found --model or --fold. Leave them out.")
         return [None]
     if model is None:
         raise InputError(f"{name} is made by a trained model. Found no --model. Name the run: --model runs/{name}.")
-    found = runs.parts(model, "pretrain")
+    found = runs.parts(model, kind)
     objective = found[0].config["settings"]["objective"]
-    if objective != module.OBJECTIVE:
+    if kind == "pretrain" and objective != module.OBJECTIVE:
         raise InputError(f"{model}: trained by {objective}. {name} needs a run of {module.OBJECTIVE}.")
     if fold is None:
         return found[:1]
@@ -616,7 +628,7 @@ def _origin(
     """None for tracks made from recordings or read from files."""
     if hasattr(plan.module, "derive"):
         return _by_rule(corpus, plan, jobs, quiet, skip_broken)
-    if hasattr(plan.module, "OBJECTIVE"):
+    if hasattr(plan.module, "OBJECTIVE") or hasattr(plan.module, "KIND"):
         return _by_model(corpus, plan, run, jobs, quiet, skip_broken)
     return None
 
@@ -649,24 +661,32 @@ def _by_model(
     from sottovoce import models
     from sottovoce.data import Steps
 
-    objective, it = models.load_objective(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    objective.to(device)
+    answers = hasattr(plan.module, "KIND")  # of a fine-tuned run, else scores of an objective
+    network: Any
+    it: Any
+    network, it = (None, models.load_recognised(run)) if answers else models.load_objective(run)
+    (it.network if answers else network).to(device)
     source = _extract(corpus, it.plan.track, asdict(it.plan.track_config), jobs, quiet, skip_broken=skip_broken)
     everybody = [u for u in corpus.utterances if u.id in source]
     keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
-        return plan.module.frames(objective, x, lengths)
+        return plan.module.frames(network, x, lengths)
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}
         steps = Steps([(source, everybody)], frontend, it.statistics)
         chosen = steps.subset([k for k, u in enumerate(everybody) if u.id in wanted])
+        if answers:
+            found = models.frame_answers(it, chosen, plan.config.window_s)
+            return ((chosen.utterances[k].id, track.values) for k, track in found)
         return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
 
     offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
+    if answers:
+        return _Origin(source, keys, make, *models.state_clock(it, source.rate_hz, source.offset_s))
     return _Origin(source, keys, make, source.rate_hz / frontend.pool, offset_s)
 
 

@@ -64,6 +64,7 @@ class AttentivePool(nn.Module):
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
 
+PIECE = 256  # states of a batch whose surroundings are held at a time
 PARTS = {"mean": 1, "statistics": 2, "attentive": 2, "dynamics": 3}  # pooled vectors of width H a layer
 
 
@@ -99,14 +100,39 @@ class Pooling(nn.Module):
         self.dim = (layers if use == "concat" else 1) * width * PARTS[pool]
 
     def forward(self, hidden: Hidden) -> Tensor:
-        valid = hidden.valid
+        return self._pooled(self._mixed(hidden), hidden.valid)
+
+    def around(self, hidden: Hidden, reach: int) -> Tensor:
+        """(B, S, P): for each state what `forward` would pool of the states up to `reach` away from it alone.
+
+        With reach 0 and pool "mean", `forward` is the mean of these over the utterance; where `reach` covers the
+        utterance, each of them is `forward`.
+        """
+
+        def windows(x: Tensor) -> Tensor:  # (B, S, ...) -> (B, S, 2 reach + 1, ...), a view; outside is 0
+            width = (0, 0) * (x.ndim - 2) + (reach, reach)
+            return nn.functional.pad(x, width).unfold(1, 2 * reach + 1, 1).movedim(-1, 2)
+
+        seen, valid = [windows(x) for x in self._mixed(hidden)], windows(hidden.valid)
+        pieces, many = [], max(PIECE // len(valid), 1)
+        for at in range(0, valid.shape[1], many):
+            near = [x[:, at : at + many].flatten(0, 1) for x in seen]
+            pooled = self._pooled(near, valid[:, at : at + many].flatten(0, 1))
+            pieces.append(pooled.unflatten(0, (len(valid), -1)))
+        return torch.cat(pieces, dim=1)
+
+    def _mixed(self, hidden: Hidden) -> list[Tensor]:
+        """What is pooled, (B, S, width) each."""
         if self.use == "concat":
-            return torch.cat([self._pool(layer, valid) for layer in hidden.layers], dim=1)
+            return hidden.layers
         x = hidden.last if self.mix is None else weighted_sum(self.mix, hidden.layers)
         if self.project is not None:
             x = self.project(x)
             x = x.relu() if self.activation == "relu" else x
-        return self._pool(x, valid)
+        return [x]
+
+    def _pooled(self, layers: list[Tensor], valid: Tensor) -> Tensor:
+        return torch.cat([self._pool(x, valid) for x in layers], dim=1)
 
     def _pool(self, x: Tensor, valid: Tensor) -> Tensor:
         if self.attend is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sottovoce.finetune_settings import FineTuning
     from sottovoce.recipe import Recipe
 
+AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pooling needs several
 WINDOW = 256  # utterances whose values `framewise` holds at a time
 
 
@@ -298,6 +299,47 @@ def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, 
     with torch.inference_mode():
         out = network.out(x.to(network.out.weight.device))
     return answers(task, out.cpu().numpy())
+
+
+def state_clock(it: Recognised, rate_hz: float, offset_s: float = 0.0) -> tuple[float, float]:
+    """States per second and the centre of the first in seconds, for a track of this clock."""
+    (stride, window), pool = clock_of(it.network.backbone), it.plan.frontend.pool
+    return rate_hz / pool / stride, offset_s + (window * pool - 1) / 2 / rate_hz
+
+
+def frame_answers(
+    it: Recognised, steps: Steps, window_s: float = 0.0, own: tuple[np.ndarray, np.ndarray] | None = None
+) -> Iterator[tuple[int, Track]]:
+    """(index, answers (S, K or D) at every state with their clock) of every utterance, shortest first.
+
+    What the last layers say of the states around each one instead of the whole utterance. Each state has heard the
+    utterance through the backbone. Where pooling is a mean, a state stands alone: before the softmax, the scores of an
+    utterance are then the mean of its states' scores.
+
+    Args:
+        window_s: seconds of states that are pooled; 0 = one state where pooling is a mean, `AROUND_S` elsewhere, as
+            deviations and attention need several.
+        own: mean and deviation (P,) of the pooled features of the one speaker there is, for embedding "speaker".
+    """
+    network, embedding = it.network.eval(), it.plan.finetune.embedding
+    device, clock = next(network.parameters()).device, clock_of(network.backbone)
+    if not window_s and network.pooling.pool != "mean":
+        window_s = AROUND_S
+    reach = round(window_s / 2 * steps.rate_hz / clock[0])
+    for rows in sequential(steps.lengths, batch_steps=steps.budget):
+        batch = steps.batch(rows)
+        with torch.inference_mode():
+            hidden = network.backbone(batch.x.to(device), batch.lengths.to(device))
+            near = network.pooling.around(hidden, reach)
+            if embedding == "speaker":
+                assert own is not None
+                mean, std = (torch.from_numpy(x).to(near) for x in own)
+                scores = network.out((near - mean) / std).cpu().numpy()
+            else:
+                scores = network.out(network.standardise(near)).cpu().numpy()
+        for k, (i, length) in enumerate(zip(rows, hidden.lengths.tolist(), strict=True)):
+            track = steps.states(i, 0, int(steps.lengths[i]), clock)
+            yield int(i), replace(track, values=answers(it.task, scores[k, :length]))
 
 
 def speakers(steps: Steps) -> list[str]:

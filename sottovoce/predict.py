@@ -5,7 +5,7 @@ of a minute. Where a run has several folds, their models vote with the mean of t
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +46,10 @@ def main(
     run: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (or one fold of it)")],
     recordings: Annotated[list[Path], typer.Argument(help="audio files, or folders of them")],
     timeline: Annotated[
-        bool, typer.Option("--timeline", help="also emotion over time, with a picture and a page a recording")
+        bool,
+        typer.Option(
+            "--timeline", help="also emotion over time, by window and by frame, with a picture and a page each"
+        ),
     ] = False,
     window: Annotated[
         float, typer.Option(help="seconds heard at a time, for the timeline and for recordings over 30 s", min=0.2)
@@ -114,6 +117,7 @@ class Prediction:
     label: str  # "" where numbers are predicted
     times_s: "np.ndarray | None" = None  # (W,) centres of the windows
     course: "np.ndarray | None" = None  # (W, K or D)
+    frames: "Track | None" = None  # (F, K or D) the answer at every state of the model
     segments: list[dict[str, Any]] = field(default_factory=list)
     envelope: dict[str, Any] = field(default_factory=dict)
     warning: str = ""
@@ -132,9 +136,16 @@ class Prediction:
     def windows(self) -> list[dict[str, Any]]:
         if self.times_s is None or self.course is None:
             return []
+        return self._rows(self.times_s, self.course)
+
+    def moments(self) -> list[dict[str, Any]]:
+        """The answer at every state of the model."""
+        return [] if self.frames is None else self._rows(self.frames.times, self.frames.values)
+
+    def _rows(self, times_s: Any, values: Any) -> list[dict[str, Any]]:
         return [
             {"time_s": round(float(t), 3)} | {n: round(float(v), 6) for n, v in zip(self.names, row, strict=True)}
-            for t, row in zip(self.times_s, self.course, strict=True)
+            for t, row in zip(times_s, values, strict=True)
         ]
 
 
@@ -226,6 +237,7 @@ class Recogniser:
         found = Prediction(path, info.duration_s, tuple(self.names), answer, label, warning=short)
         if timeline and times is not None and course is not None:
             found.times_s, found.course = times, course
+            found.frames = self.moments(path, speaker)
             found.envelope = envelope(path)
             if label:
                 found.segments = segments(times, course, self.names, info.duration_s, hop_s)
@@ -281,6 +293,58 @@ class Recogniser:
         if count == 0 or len(held) > size / 2:  # what is left, when there is enough of it to hear
             yield window(start, held)
 
+    def moments(self, path: Path, speaker: Any = None) -> "Track":
+        """Mean answer of all models at every state (F, K or D), on the clock of the first one's states.
+
+        A state has heard the whole recording, of a long one its own stretch of `LONGEST_S`; silence is not cut off, so
+        that every moment has an answer.
+        """
+        import numpy as np
+
+        from sottovoce import models
+        from sottovoce.track import Track
+
+        parts: list[tuple[float, list[Track]]] = []
+        offset_s = 0.0
+        for begin, heard in self.stretches(path):
+            offset_s, tracks = heard.offset_s if not parts else offset_s, []
+            for it in self.models:
+                whole = replace(it, plan=replace(it.plan, frontend=replace(it.plan.frontend, trim_db=0.0)))
+                steps = steps_of(whole, [heard.values], speaker.statistics if speaker else None)
+                own = speaker.pooled(it) if it.plan.finetune.embedding == "speaker" else None
+                ((_, track),) = models.frame_answers(it, steps, own=own)
+                tracks.append(replace(track, offset_s=track.offset_s + heard.offset_s))
+            parts.append((begin, tracks))
+        rate_hz, first_s = models.state_clock(self.models[0], self.plan.track_config.rate_hz, offset_s)
+        end = max(begin + track.times[-1] for begin, tracks in parts for track in tracks)
+        clock = Track(np.empty(max(round((end - first_s) * rate_hz) + 1, 1)), rate_hz, first_s)
+        votes = [_joined([(begin, tracks[k]) for begin, tracks in parts], clock) for k in range(len(self.models))]
+        return replace(clock, values=np.mean(votes, axis=0))
+
+    def stretches(self, path: Path) -> Iterator[tuple[float, "Track"]]:
+        """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
+        or up to a second more."""
+        import numpy as np
+
+        from sottovoce import audio, plugins
+        from sottovoce.track import Track
+
+        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+            whole = self._make(audio.read(path))
+            for begin in np.arange(0.0, max(whole.times[-1], 1e-3), LONGEST_S):
+                yield float(begin), whole.slice(float(begin), float(begin) + LONGEST_S)
+            return
+        held: Track | None = None
+        for block in audio.blocks(path, LONGEST_S):
+            if held is not None and block.duration_s < 1.0:  # too little to be heard alone
+                held = replace(held, values=np.concatenate([held.values, block.values]))
+                continue
+            if held is not None:
+                yield held.offset_s, self._make(replace(held, offset_s=0.0))
+            held = block
+        if held is not None:
+            yield held.offset_s, self._make(replace(held, offset_s=0.0))
+
     def hear(self, frames: Sequence["np.ndarray"], speaker: Any = None) -> "np.ndarray":
         """(N, K or D) mean answer of all models for N stretches of track frames (T, F)."""
         import numpy as np
@@ -303,8 +367,6 @@ class Recogniser:
 
 def steps_of(it: "Recognised", frames: Sequence["np.ndarray"], statistics: Any = None) -> Any:
     """Track frames as the steps a network was trained on; `statistics` replaces its own (per speaker)."""
-    from dataclasses import replace
-
     from sottovoce.corpus import Utterance
     from sottovoce.data import Steps
 
@@ -320,12 +382,22 @@ def steps_of(it: "Recognised", frames: Sequence["np.ndarray"], statistics: Any =
     return Steps([(store, [Utterance(k, "recording", "") for k in store.values])], front, used)
 
 
+def _joined(parts: Sequence[tuple[float, "Track"]], clock: "Track") -> "np.ndarray":
+    """Tracks that begin at these seconds, one after another, read at the times of a clock: (F, D)."""
+    import numpy as np
+
+    times = np.concatenate([begin + track.times for begin, track in parts])
+    values = np.concatenate([track.values for _, track in parts])
+    return np.stack([np.interp(clock.times, times, column) for column in values.T], axis=1)
+
+
 class Memory:
-    """Arrays that look like a track store."""
+    """Arrays (T, F), or samples (N,), that look like a track store."""
 
     def __init__(self, values: dict[str, "np.ndarray"], rate_hz: float):
-        self.values, self.rate_hz, self.offset_s = values, rate_hz, 0.0
-        self.dim: int = next(iter(values.values())).shape[1]
+        self.values = {k: v if v.ndim == 2 else v[:, None] for k, v in values.items()}
+        self.rate_hz, self.offset_s = rate_hz, 0.0
+        self.dim: int = next(iter(self.values.values())).shape[1]
         self.lengths = {k: len(v) for k, v in values.items()}
 
     def __getitem__(self, key: str, /) -> "np.ndarray":
@@ -475,7 +547,7 @@ def write(path: Path, results: Sequence[Prediction]) -> None:
 
 
 def draw(result: Prediction, base: Path) -> None:
-    """base.csv, base.json, base.svg, base.png, base.html of one recording's timeline."""
+    """base.csv, base.json, base.svg, base.png, base.html of one recording's timeline; base.frames.csv by frame."""
     import numpy as np
 
     from sottovoce import report
@@ -491,6 +563,9 @@ def draw(result: Prediction, base: Path) -> None:
             "classes": result.names,
             "times_s": times,
             "probabilities": course,
+            "frames": None
+            if result.frames is None
+            else {"times_s": result.frames.times, "values": result.frames.values},
             "label": result.label,
             "confidence": result.confidence,
             "segments": result.segments,
@@ -502,6 +577,7 @@ def draw(result: Prediction, base: Path) -> None:
         return base.with_name(base.name + suffix)  # with_suffix would cut names at their dots
 
     write_table(place(".csv"), result.windows())
+    write_table(place(".frames.csv"), result.moments())
     files.write_json(place(".json"), result.row() | {"windows": result.windows(), "segments": result.segments})
     report.timeline_figure(page, place(".svg"), place(".png"))
     files.write_text(place(".html"), report.timeline_page(page))

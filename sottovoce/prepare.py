@@ -100,6 +100,9 @@ def main(
         bool, typer.Option("--allow-shared-speakers", help="table: accept a split with a speaker on both sides (leaky)")
     ] = False,
     protocol: Annotated[str, typer.Option("--protocol", help="iemocap: 4class (5,531 utterances) or all")] = "",
+    split: Annotated[
+        str, typer.Option("--split", help="iemocap: who is tested: session, speaker, or emobox (dev shares speakers)")
+    ] = "",
     language: Annotated[str, typer.Option("--language", help="esd: english or mandarin; default both")] = "",
     part: Annotated[str, typer.Option("--part", help="mfn: mmmo or youtube; librispeech: what to download")] = "",
     features: Annotated[Path | None, typer.Option("--features", help="mosei, mosi: the COVAREP .csd file")] = None,
@@ -141,6 +144,7 @@ def main(
         "table": table,
         "allow_shared_speakers": allow_shared_speakers,
         "protocol": protocol,
+        "split": split,
         "language": language,
         "part": part,
         "features": features,
@@ -215,7 +219,15 @@ def prepare(
         fetched = _download(reader, name, download, base_url, given, quiet)
         source = source or download
     root = _root(reader, name, source, out, given)
-    read = _accepted(reader.utterances, given, name, unused=("part",) if fetched else ())
+    divide = {key: given[key] for key in _keywords(reader.folds) if key in given}
+    if divide and (folds is not None or group):
+        raise InputError(
+            f"--{next(iter(divide))} {next(iter(divide.values()))}: {name}'s own folds. Found --folds or --group too. "
+            "Use one or the other."
+        )
+    read = _accepted(
+        reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
+    )
     late = dict(relabel or {})
     if "relabel" in inspect.signature(reader.utterances).parameters:
         read, late = read | {"relabel": relabel or {}}, {}
@@ -250,7 +262,7 @@ def prepare(
     classes = _classes(reader, kept, kinds)
     target = _target(reader, kinds)
     _check_classes(root, kept, target, kinds, classes)
-    split = _folds(reader, kept, folds, group, name)
+    split = _folds(reader, kept, folds, group, name, divide)
     check_folds(kept, split)
     warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
     for entry in fetched:
@@ -311,15 +323,22 @@ def _root(reader: ModuleType, name: str, source: Path | None, out: Path, options
     return root
 
 
-def _accepted(function: Callable, given: Mapping[str, Any], name: str, unused: Sequence[str] = ()) -> dict[str, Any]:
-    """The options a reader has. Raises InputError naming one it has not."""
+def _keywords(function: Callable) -> list[str]:
+    """Names of a function's keyword arguments, which are options of a reader."""
     parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    return [key for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key != "relabel"]
+
+
+def _accepted(
+    function: Callable, given: Mapping[str, Any], name: str, unused: Sequence[str], more: Callable
+) -> dict[str, Any]:
+    """The options a reader has. Raises InputError naming one it has not, nor `more` has."""
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
         return dict(given)
-    own = [key for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key != "relabel"]
+    own = _keywords(function)
     for key in given:
         if key not in own and key not in unused:
-            words = ", ".join("--" + key.replace("_", "-") for key in own) or "none"
+            words = ", ".join("--" + key.replace("_", "-") for key in own + _keywords(more)) or "none"
             raise InputError(f"prepare {name}: no option --{key.replace('_', '-')}. It has: {words}. Leave it out.")
     return {key: value for key, value in given.items() if key in own}
 
@@ -585,7 +604,15 @@ def _check_classes(
             )
 
 
-def _folds(reader: ModuleType, utterances: Sequence[Utterance], n: int | None, group: str, name: str) -> list[Fold]:
+def _folds(
+    reader: ModuleType,
+    utterances: Sequence[Utterance],
+    n: int | None,
+    group: str,
+    name: str,
+    divide: Mapping[str, Any],
+) -> list[Fold]:
+    """`divide`: options of the reader's own folds."""
     labelled = [u for u in utterances if set(u.labels) - {"split"}]
     if n is not None and n < 2:
         raise InputError(f"--folds {n}: too few. Give 2 or more.")
@@ -596,7 +623,7 @@ def _folds(reader: ModuleType, utterances: Sequence[Utterance], n: int | None, g
     if group == "none":
         return _layout.file_folds(labelled, n or _layout.FOLDS)
     if n is None and not group:
-        return list(reader.folds(utterances))
+        return list(reader.folds(utterances, **divide))
     group = group or "speaker"
     known = [u for u in labelled if getattr(u, group)]
     values = sorted({getattr(u, group) for u in known})

@@ -1095,7 +1095,7 @@ def timeline_page(prediction: Mapping[str, Any]) -> str:
     """One recording over time: waveform, segments, probabilities.
 
     Keys: path, duration_s, classes, times_s, probabilities (T, K), label, confidence, segments [{start, end, label,
-    confidence}], waveform {times_s, low, high}, intensity, model.
+    confidence}], waveform {times_s, low, high}, frames {times_s, values (F, K)}, intensity, model.
     """
     get = prediction.get
     segments, classes = list(get("segments") or ()), [text(c) for c in get("classes") or ()]
@@ -1126,10 +1126,12 @@ def timeline_page(prediction: Mapping[str, Any]) -> str:
     if numbers:
         shown = "Waveform, and the predicted values over time, in label units on one scale."
     finer = "averaged where they are finer than the picture; segments: the most frequent"
+    frames = len(charts.series((get("frames") or {}).get("times_s")))
+    thin = f" Thin line: at each of {frames:,} frames, heard in their surroundings." if frames else ""
     picture = charts.figure(
         lambda width: charts.timeline(prediction, width=width),
         "timeline",
-        f"{shown} n = {windows:,} windows" + (f", {finer}." if windows > 600 else "."),
+        f"{shown} n = {windows:,} windows" + (f", {finer}." if windows > 600 else ".") + thin,
         f"Emotions over time: {spoken or 'no segments'}",
     )
     body.append(page.section("Over time", picture))

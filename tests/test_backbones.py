@@ -17,7 +17,8 @@ SMALL |= {"channels": (2, 3, 4, 8)}  # strengthnet: 4 x 8 = 32
 LOCAL = {"npc", "strengthnet"}  # hear a stretch around every step, not the whole utterance
 LENGTHS = torch.tensor([23, 40, 1, 8])
 
-ON_STEPS = [name for name in plugins.names("backbones") if name != "encoder"]  # that has its own laws: test_encoders
+# The encoder has laws of its own (test_encoders), plain has next to none.
+ON_STEPS = [name for name in plugins.names("backbones") if name not in ("encoder", "plain")]
 
 each_backbone = pytest.mark.parametrize(
     ("name", "more"),
@@ -374,3 +375,14 @@ def test_no_step_wanted_is_a_zero_that_can_be_trained_on():
     found = backbone.at(torch.randn(2, 6, 5), torch.tensor([6, 3]), torch.zeros(2, 6, dtype=torch.bool))
     assert found.shape == (0, 32)
     found.sum().backward()
+
+
+def test_plain_is_the_steps_themselves():
+    backbone, x = (
+        plugins.load("backbones", "plain").Backbone(plugins.load("backbones", "plain").Config(), FEATURES),
+        batch(),
+    )
+    hidden = backbone(x, LENGTHS)
+    assert hidden.layers == [x]
+    assert hidden.lengths is LENGTHS
+    assert (backbone.dim, len(backbone.blocks), sum(p.numel() for p in backbone.parameters())) == (FEATURES, 0, 0)

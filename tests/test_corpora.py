@@ -269,6 +269,41 @@ def test_iemocap_folds_leave_a_session_out_with_both_its_speakers(corpora):
         assert len(sessions["train"]) == 3
 
 
+def test_iemocap_folds_leave_a_speaker_out_and_take_dev_from_another_session(corpora):
+    found = read("iemocap", corpora("iemocap"))
+    by_id = {u.id: u for u in found}
+    folds = iemocap.folds(found, split="speaker")
+    assert [f.name for f in folds] == [f"Ses{k:02}{g}" for k in range(1, 6) for g in "FM"]
+    for fold in folds:
+        people = {side: {by_id[i].speaker for i in getattr(fold, side)} for side in ("train", "dev", "test")}
+        assert people["test"] == {fold.name}
+        [session] = {by_id[i].session for i in fold.dev}
+        assert session != fold.name[:5]
+        assert people["dev"] == {f"{session}F", f"{session}M"}
+        assert len(people["train"]) == 7
+        assert not people["train"] & (people["dev"] | people["test"])
+        assert fold.group == "speaker"
+        assert sorted(fold.train + fold.dev + fold.test) == sorted(k for k in by_id if "emotion" in by_id[k].labels)
+
+
+def test_iemocap_folds_as_emoboxs_draw_dev_from_the_training_speakers(tmp_path):
+    found = read("iemocap", layouts.iemocap(tmp_path, counts=layouts.IEMOCAP, empty=True))
+    by_id = {u.id: u for u in found}
+    usual, folds = iemocap.folds(found), iemocap.folds(found, split="emobox")
+    assert [f.test for f in folds] == [f.test for f in usual]
+    assert [len(f.test) for f in folds] == [1085, 1023, 1151, 1031, 1241]  # its lists' sizes
+    for fold, other in zip(folds, usual, strict=True):
+        assert {*fold.train, *fold.dev} == {*other.train, *other.dev}
+        assert len(fold.train) == int(0.8 * (5531 - len(fold.test)))
+        assert {by_id[i].speaker for i in fold.dev} == {by_id[i].speaker for i in fold.train}
+        assert not {by_id[i].session for i in fold.test} & {by_id[i].session for i in fold.train + fold.dev}
+        dev = Counter(by_id[i].session for i in fold.dev)  # drawn from everywhere alike
+        assert all(0.14 < n / sum(u.session == s for u in found) < 0.27 for s, n in dev.items())
+    assert iemocap.folds(found, split="emobox") == folds
+    with pytest.raises(InputError, match=r"split of iemocap.*session"):
+        iemocap.folds(found, split="sesion")
+
+
 def test_iemocap_protocol_and_maps(corpora):
     everything = read("iemocap", corpora("iemocap"), protocol="all")
     assert len(everything) == 5 * 14

@@ -16,7 +16,7 @@ from sottovoce.errors import InputError
 transformers = pytest.importorskip("transformers")
 LENGTHS = torch.tensor([2000, 5000, 400, 3999, 70])  # samples; the last one is shorter than a window
 STATES = [6, 15, 1, 12, 1]
-LARGE = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}  # "large" at the size of "tiny"
+LARGE = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}  # "large" at the size of "toy"
 
 each_encoder = pytest.mark.parametrize(
     ("family", "more"),
@@ -27,7 +27,7 @@ each_encoder = pytest.mark.parametrize(
 
 def small(family="hubert", seed=0, **more):
     torch.manual_seed(seed)
-    config = encoder.Config(**({"family": family, "size": "tiny", "dropout": 0.0} | more))
+    config = encoder.Config(**({"family": family, "size": "toy", "dropout": 0.0} | more))
     backbone = encoder.Backbone(config, 1)
     for p in backbone.parameters():  # norms, biases and WavLM's gates too
         nn.init.normal_(p, std=0.2)
@@ -161,7 +161,7 @@ def test_the_seed_decides_the_weights_and_dropout_acts_in_training_only():
     assert not a.train()(x, LENGTHS).last.equal(b(x, LENGTHS).last)
 
 
-@pytest.mark.parametrize(("size", "millions"), [("tiny", 0.04), ("small", 4.0)])
+@pytest.mark.parametrize(("size", "millions"), [("toy", 0.04), ("tiny", 0.9), ("small", 4.0)])
 def test_sizes_are_those_the_docs_promise(size, millions):
     found = sum(p.numel() for p in encoder.Backbone(encoder.Config(size=size), 1).parameters())
     assert found == pytest.approx(millions * 1e6, rel=0.05)
@@ -246,7 +246,7 @@ def test_a_layer_that_is_not_there_is_refused(layer):
 def checkpoint(request, tmp_path_factory):
     """A folder as the library saves it, and the model in it."""
     folder = tmp_path_factory.mktemp(request.param)
-    config = encoder.Config(request.param, "tiny", dropout=0.0).resolved()
+    config = encoder.Config(request.param, "toy", dropout=0.0).resolved()
     torch.manual_seed(5)
     model = transformers.AutoModel.from_config(config)
     model.save_pretrained(folder)
@@ -303,7 +303,7 @@ def test_other_weights_are_another_encoder(checkpoint, tmp_path):
     ids=lambda v: " ".join(v) if isinstance(v, dict) else "",
 )
 def test_a_folder_that_is_no_encoder_is_one_line(damage, said, tmp_path):
-    config = encoder.Config(size="tiny").resolved()
+    config = encoder.Config(size="toy").resolved()
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
     for name, text in damage.items():
         (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
@@ -315,7 +315,7 @@ def test_a_folder_that_is_no_encoder_is_one_line(damage, said, tmp_path):
 def test_missing_weights_are_not_made_up(tmp_path):
     from safetensors.torch import load_file, save_file
 
-    transformers.AutoModel.from_config(encoder.Config(size="tiny").resolved()).save_pretrained(tmp_path)
+    transformers.AutoModel.from_config(encoder.Config(size="toy").resolved()).save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     lost = [k for k in tensors if k.startswith("encoder.layers.1.")]
     save_file({k: v for k, v in tensors.items() if k not in lost}, tmp_path / "model.safetensors", {"format": "pt"})
@@ -348,4 +348,4 @@ def test_impossible_encoders_are_refused(wrong, named):
 
 def test_an_encoder_reads_waveforms_only():
     with pytest.raises(InputError, match=r"reads a waveform.* Found 80 features. Use --track wave"):
-        encoder.Backbone(encoder.Config(size="tiny"), 80)
+        encoder.Backbone(encoder.Config(size="toy"), 80)

@@ -106,6 +106,26 @@ def test_the_probe_is_scikit_learns_logistic_regression(strength):
     np.testing.assert_allclose(ours, theirs.predict_proba(x), atol=2e-3)
 
 
+def test_plain_and_frozen_is_logistic_regression_on_statistics_of_the_features(corpus, tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    words = ["frontend.pool=1", "finetune.pool=statistics", "finetune.strengths=0.1", "finetune.label_smoothing=0"]
+    folder = tune(corpus, tmp_path, *words, "frontend.trim_db=0", "track.bins=20", backbone="plain", mode="frozen")
+    it = models.load_recognised(runs.Run.load(folder))
+    data = Corpus.load(corpus)
+    fold, store = data.fold("fold1"), track_store(data, "fbank", asdict(it.plan.track_config), jobs=1, quiet=True)
+    labelled = [k for k in fold.train if it.task.has(data.by_id[k])]
+    every = {k: np.concatenate([store[k].mean(0), store[k].std(0)]) for k in (*labelled, *fold.test)}
+    x, y = np.array([every[k] for k in labelled]), [data.by_id[k].labels["emotion"] for k in labelled]
+    mean, std = x.mean(0), x.std(0)
+    theirs = LogisticRegression(C=10 / len(x), max_iter=2000, class_weight="balanced").fit((x - mean) / std, y)
+    steps = Steps([(store, [data.by_id[k] for k in fold.test])], it.plan.frontend, it.statistics)
+    found = models.predict(it, steps)
+    wanted = theirs.predict_proba((np.array([every[k] for k in fold.test]) - mean) / std)
+    order = [list(theirs.classes_).index(name) for name in it.task.classes]
+    np.testing.assert_allclose(found, wanted[:, order], atol=0.01)
+
+
 def test_a_stronger_probe_has_smaller_weights_and_dev_chooses(corpus, pretrained, tmp_path):
     folder = tune(corpus, tmp_path / "ft", "finetune.strengths=0.0003,0.03,300", init=pretrained, mode="frozen")
     rows = history_of(folder)["probe"]

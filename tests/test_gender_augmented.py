@@ -42,7 +42,7 @@ def steps_of(store, people):
 def objective(people, **more):
     config = attributes.fitted(attributes.Config(**more), people)
     torch.manual_seed(0)
-    return attributes.Objective(config, encoder.Backbone(encoder.Config(size="tiny", dropout=0.0), 1))
+    return attributes.Objective(config, encoder.Backbone(encoder.Config(size="toy", dropout=0.0), 1))
 
 
 def test_classes_and_targets_come_from_the_labels():
@@ -145,7 +145,7 @@ def test_genders_that_are_not_told_are_predicted_by_speaker():
     store, people = voices(16)
     hidden = [replace(u, gender="" if u.speaker in ("p0", "p3") else u.gender) for u in people]
     torch.manual_seed(0)
-    backbone = encoder.Backbone(encoder.Config(size="tiny"), 1)
+    backbone = encoder.Backbone(encoder.Config(size="toy"), 1)
     whole, said = genders.complete(steps_of(store, hidden), backbone)
     assert [u.gender for u in whole] == [u.gender for u in people]
     assert "of 8 training utterances from the corpus, of 8 predicted" in said
@@ -166,7 +166,7 @@ def test_how_often_the_head_is_right_is_measured_on_other_speakers():
 
 # ---------------------------------------------------------------------------------------------- the command line
 
-SETTINGS = ["backbone.size=tiny", "training.epochs=2", "training.lr=3e-3", "training.batch_rows=16"]
+SETTINGS = ["backbone.size=toy", "training.epochs=2", "training.lr=3e-3", "training.batch_rows=16"]
 
 
 @pytest.fixture(scope="module")

@@ -205,7 +205,7 @@ def test_a_timeline_is_a_table_a_picture_and_a_page(sottovoce, finetuned, clips,
     assert done.code == 0
     stem = clips["sad"][0].stem
     made = {p.name for p in (tmp_path / "out").iterdir()}
-    assert made == {f"{stem}{s}" for s in (".csv", ".json", ".svg", ".png", ".html")}
+    assert made == {f"{stem}{s}" for s in (".csv", ".frames.csv", ".json", ".svg", ".png", ".html")}
     (found,) = json.loads((tmp_path / "out.json").read_text())
     rows = rows_of(tmp_path / "out" / f"{stem}.csv")
     assert len(rows) == len(found["windows"]) > 2

@@ -174,6 +174,21 @@ def test_folds_can_be_counted_and_grouped_otherwise(tmp_path):
     assert "nothing" in report["exposure"]["keeps_apart"]
 
 
+def test_a_reader_may_offer_several_splits(sottovoce, tmp_path):
+    root = layouts.iemocap(tmp_path / "in")
+    for split, folds, group in (("session", 5, "session"), ("speaker", 10, "speaker"), ("emobox", 5, "session")):
+        out = tmp_path / split
+        assert sottovoce("prepare", "iemocap", root, "-o", out, "--split", split, "--no-scan").code == 0
+        data = Corpus.load(out)
+        assert [f.group for f in data.folds] == [group] * folds
+        assert data.info["options"]["split"] == split
+        check_folds(data.utterances, data.folds)
+    words = ["prepare", "iemocap", root, "-o", tmp_path / "x", "--split", "speaker"]
+    assert "Found --folds or --group too" in sottovoce(*words, "--folds", 5).complaint
+    assert "did you mean 'emobox'" in sottovoce(*words[:-1], "emobx").complaint.lower()
+    assert "no option --split" in sottovoce("prepare", "ravdess", root, "-o", tmp_path / "x", "--split", "x").complaint
+
+
 def test_folder_without_speakers_is_reported_as_leaky(tmp_path, mine):
     report = prepare("folder", mine, tmp_path / "out")
     assert {f["group"] for f in report["folds"]} == {"none"}

@@ -36,7 +36,7 @@ def plan_of(family="hubert", **tuning):
     plan = recipe.resolve("hubert")
     training = Training(epochs=2, lr=1e-2, batch_rows=4, batch_steps=10**6)
     tuned = {"dropout": 0.0, "use": "last", "training": training, "strengths": (0.1,)} | tuning
-    config = encoder.Config(family, "tiny", dropout=0.0)
+    config = encoder.Config(family, "toy", dropout=0.0)
     return replace(plan, backbone_config=config, finetune=replace(plan.finetune, **tuned))
 
 
@@ -79,7 +79,7 @@ def test_what_is_said_to_be_trained_is_trained_and_nothing_else(tuning, trains):
 
 
 def test_rates_fall_from_block_to_block():
-    network = models.Network(encoder.Backbone(encoder.Config(size="tiny"), 1), plan_of().finetune, 2)
+    network = models.Network(encoder.Backbone(encoder.Config(size="toy"), 1), plan_of().finetune, 2)
     rate = finetune.layer_rates(network, replace(plan_of().finetune, layer_decay=0.5, head_lr=3.0))
     names = ["project.projection.weight", "blocks.0.layer_norm.weight", "blocks.1.layer_norm.weight"]
     assert [rate(f"network.backbone.{name}") for name in names] == [0.25, 0.5, 1.0]
@@ -100,7 +100,7 @@ def test_adapters_become_a_change_of_low_rank_in_queries_and_values_alone(family
 
 def test_adapters_give_the_same_result_inside_and_merged():
     torch.manual_seed(0)
-    backbone = encoder.Backbone(encoder.Config(size="tiny", dropout=0.0), 1)
+    backbone = encoder.Backbone(encoder.Config(size="toy", dropout=0.0), 1)
     x, lengths = torch.randn(2, 5000, 1), torch.tensor([5000, 3000])
     plain = backbone.eval()(x, lengths).last
     models.add_adapters(backbone, 3)
@@ -115,7 +115,7 @@ def test_adapters_give_the_same_result_inside_and_merged():
 
 
 def test_shares_that_are_hidden_are_kept_and_each_row_has_its_own():
-    backbone = encoder.Backbone(encoder.Config(size="tiny"), 1)
+    backbone = encoder.Backbone(encoder.Config(size="toy"), 1)
     settings = replace(plan_of().finetune, hide_time=0.3, hide_span=5, hide_features=0.25, hide_width=4)
     lengths = torch.tensor([16000, 32400, 16000])
     masks = supervised.hide(backbone, lengths, RowRandom([1, 2, 3]), settings)
@@ -177,6 +177,6 @@ def test_stereo_at_another_rate_is_heard_as_mono_at_16_khz(tmp_path):
     assert [h.rate_hz for h in heard] == [16000, 16000]
     np.testing.assert_allclose(heard[0].values, heard[1].values, atol=1e-5)
     torch.manual_seed(0)
-    backbone = encoder.Backbone(encoder.Config(size="tiny", dropout=0.0), 1).eval()
+    backbone = encoder.Backbone(encoder.Config(size="toy", dropout=0.0), 1).eval()
     a, b = (backbone(torch.from_numpy(h.values)[None, :, None], torch.tensor([16000])).last for h in heard)
     torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)

@@ -118,7 +118,7 @@ def test_labels_come_back_from_their_file_and_only_for_their_run(tmp_path):
 
 def tiny(dropout=0.0):
     torch.manual_seed(0)
-    return encoder.Backbone(encoder.Config(size="tiny", dropout=dropout), 1)
+    return encoder.Backbone(encoder.Config(size="toy", dropout=dropout), 1)
 
 
 def wave_batch(sets=2, lengths=(16000, 9000, 4000)):
@@ -251,7 +251,7 @@ def test_what_a_later_iteration_cannot_have_is_refused_before_the_first(targets,
 # ---------------------------------------------------------------------------------------------- the command line
 
 SETTINGS = (
-    *("backbone.size=tiny", "objective.targets=mfcc:12,1:8+20", "training.epochs=2", "training.lr=3e-3"),
+    *("backbone.size=toy", "objective.targets=mfcc:12,1:8+20", "training.epochs=2", "training.lr=3e-3"),
     *("training.batch_rows=16", "finetune.training.epochs=1", "finetune.training.min_updates=0"),
 )
 
@@ -335,7 +335,7 @@ def test_units_may_come_from_a_layer_of_the_first_model(corpus, hubert, tmp_path
     """As in GMP-TL and P-TAPT: one iteration on labels of --init, whose weights are gone on from."""
     folder = pretrain(corpus, tmp_path / "run", "objective.targets=2:6", "training.epochs=1", init=str(hubert.parent))
     config = json.loads((folder / "config.json").read_text())
-    assert config["settings"]["backbone_config"]["size"] == "tiny"
+    assert config["settings"]["backbone_config"]["size"] == "toy"
     assert not (folder / "iteration1").exists()
     start, end = models.load_pretrained(runs.Run.load(hubert)), models.load_pretrained(runs.Run.load(folder))
     moved = {k for k, v in start.backbone.state_dict().items() if not v.equal(end.backbone.state_dict()[k])}
@@ -354,7 +354,7 @@ def test_a_public_encoder_is_fine_tuned_and_evaluated_like_a_run(corpus, tmp_pat
     import transformers
 
     torch.manual_seed(1)
-    transformers.AutoModel.from_config(encoder.Config(size="tiny").resolved()).save_pretrained(tmp_path / "enc")
+    transformers.AutoModel.from_config(encoder.Config(size="toy").resolved()).save_pretrained(tmp_path / "enc")
     tune = ["--set", "finetune.training.epochs=1", "--set", "finetune.training.min_updates=0", "--quiet"]
     done = sottovoce("finetune", corpus, "--init", tmp_path / "enc", "-o", tmp_path / "ft", *tune)
     assert done.code == 0, done.err

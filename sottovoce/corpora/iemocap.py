@@ -10,7 +10,11 @@ Protocol: "4class" (default): neutral, happy, sad, angry with excited counted as
           turn and every class, excited and frustrated among them; turns without a majority have no emotion.
           `--map` and `--drop` go before the protocol.
 Speaker:  the letter before the last number of the id is who speaks (Ses01F_impro01_M003: the man of session 1).
-Folds:    leave one session out; the next session is dev, so no speaker and no dialogue partner is shared.
+Folds:    `--split session` (default): leave one session out; the next session is dev, so no speaker and no dialogue
+          partner is shared. `--split speaker`: leave one of the ten speakers out; both speakers of the next session are
+          dev, and the partner of who is tested is trained on, as in the literature. `--split emobox`: EmoBox's five
+          sessions, dev a random 20 % of the other four, so that dev shares its speakers with training (its seed, 12;
+          drawn by NumPy from the order of the manifest, so these are not the very utterances of its lists).
 Counts:   5,531 = 1,708 neutral + 1,636 happy (595 + 1,041 excited) + 1,103 angry + 1,084 sad, and per session as in
           s3prl's lists (`downstream/emotion/meta_data`); a copy that differs is reported.
 Cite:     Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee & Narayanan, "IEMOCAP: interactive emotional dyadic
@@ -22,6 +26,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from sottovoce import label_maps
 from sottovoce.corpora import _layout
@@ -46,6 +52,8 @@ PROTOCOLS: dict[str, dict[str, str]] = {
     "4class": {"excited": "happy", **dict.fromkeys(OTHERS, label_maps.DROP)},
     "all": {},
 }
+SPLITS = ("session", "speaker", "emobox")
+EMOBOX_SEED = 12
 COUNTS = {  # 4 classes, by session: neutral, happy with excited, angry, sad
     "Ses01": {"neutral": 384, "happy": 278, "angry": 229, "sad": 194},
     "Ses02": {"neutral": 362, "happy": 327, "angry": 137, "sad": 197},
@@ -106,11 +114,42 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, protocol
     return found
 
 
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """Leave one session out, the next session is dev; named after the test session."""
+def folds(utterances: Sequence[Utterance], *, split: str = "session") -> list[Fold]:
+    """By session, by speaker or as EmoBox has it, see above; named after what is tested.
+
+    Raises InputError for an unknown split, and where there are too few sessions for it.
+    """
+    if split not in SPLITS:
+        raise unknown_name("split of iemocap", split, SPLITS)
     labelled = [replace(u, gender="") for u in utterances if "emotion" in u.labels]  # a session has both genders
     sessions = sorted({u.session for u in labelled})
-    return group_folds(labelled, max(3, len(sessions)), group="session", names=sessions if len(sessions) > 2 else None)
+    named = sessions if len(sessions) > 2 else None
+    by_session = group_folds(labelled, max(3, len(sessions)), group="session", names=named)
+    if split == "speaker":
+        return [
+            _without_speaker(name, fold, labelled) for fold in by_session for name in _speakers(fold.test, labelled)
+        ]
+    return by_session if split == "session" else [_shared_dev(fold, labelled) for fold in by_session]
+
+
+def _speakers(ids: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
+    return sorted({u.speaker for u in utterances if u.id in set(ids)})
+
+
+def _without_speaker(name: str, fold: Fold, utterances: Sequence[Utterance]) -> Fold:
+    """The fold of a session with one of its two speakers in training."""
+    partner = {u.id for u in utterances if u.speaker != name} & set(fold.test)
+    known = partner | set(fold.train)
+    train = tuple(u.id for u in utterances if u.id in known)
+    return Fold(name, "speaker", train, fold.dev, tuple(k for k in fold.test if k not in partner))
+
+
+def _shared_dev(fold: Fold, utterances: Sequence[Utterance]) -> Fold:
+    rest = {*fold.train, *fold.dev}
+    pool = [u.id for u in utterances if u.id in rest]
+    dev = set(np.random.default_rng(EMOBOX_SEED).permutation(len(pool))[int(0.8 * len(pool)) :].tolist())
+    train, held = (tuple(k for i, k in enumerate(pool) if (i in dev) == side) for side in (False, True))
+    return replace(fold, train=train, dev=held)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:

@@ -9,6 +9,7 @@ Every maker offers `Config` (frozen dataclass with `rate_hz` and `dim`) and one 
                                           from another track of the corpus, named by SOURCE
     OBJECTIVE, frames(model, x, lengths)  by a trained run of that objective; `Config.model` and `Config.heard`
                                           say which weights, and whose voices they know
+    KIND, about(model, rate_hz)           the answers of a fine-tuned run at every frame: what `Config` says of it
 
 `NAMES`, where there is one, names the columns; `log_energies(values)` says how loud its frames are (`frontend.trim_db`)
 where the values are not log energies themselves.

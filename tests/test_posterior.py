@@ -1,0 +1,273 @@
+"""An answer at every frame: the laws that tie it to the answer of the utterance, its track, its timeline."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sottovoce import audio, extract, finetune, heads, models, plugins, predict, runs
+from sottovoce.backbones import Hidden
+from sottovoce.corpus import Corpus
+from sottovoce.data import Steps
+from sottovoce.errors import InputError
+from sottovoce.extract import find_model_store, track_store
+from sottovoce.tracks import posterior
+
+RATE = 16000
+LENGTHS = torch.tensor([9, 14, 1])
+HIDDEN = Hidden([torch.randn(3, 14, 6, generator=torch.Generator().manual_seed(k)) for k in range(4)], LENGTHS)
+KINDS = [(use, pool) for use in ("concat", "weighted", "last") for pool in heads.PARTS]
+
+
+def pooling(use, pool, **more):
+    torch.manual_seed(0)
+    return heads.Pooling(4, 6, use=use, pool=pool, **more).eval()
+
+
+# ---------------------------------------------------------------------------------------------- laws of pooling
+
+
+@pytest.mark.parametrize(
+    ("use", "more"),
+    [("concat", {}), ("weighted", {}), ("last", {}), ("weighted", {"project": 5, "activation": "relu"})],
+)
+def test_the_mean_of_an_utterance_is_the_mean_of_its_states(use, more):
+    pool = pooling(use, "mean", **more)
+    with torch.inference_mode():
+        each, whole = pool.around(HIDDEN, 0), pool(HIDDEN)
+    for k, n in enumerate(LENGTHS.tolist()):
+        torch.testing.assert_close(each[k, :n].mean(0), whole[k])
+
+
+@pytest.mark.parametrize(("use", "pool"), KINDS)
+def test_surroundings_that_reach_over_the_utterance_are_the_utterance(use, pool, monkeypatch):
+    monkeypatch.setattr(heads, "PIECE", 15)  # pieces leave no seam
+    pool = pooling(use, pool)
+    with torch.inference_mode():
+        near, whole = pool.around(HIDDEN, 14), pool(HIDDEN)
+    for k, n in enumerate(LENGTHS.tolist()):
+        torch.testing.assert_close(near[k, :n], whole[k].expand(n, -1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("use", "pool"), KINDS)
+def test_surroundings_are_what_a_slice_of_the_utterance_would_be(use, pool):
+    pool = pooling(use, pool)
+    with torch.inference_mode():
+        near = pool.around(HIDDEN, 2)
+        for k, n in enumerate(LENGTHS.tolist()):
+            for s in range(n):
+                a, b = max(s - 2, 0), min(s + 3, n)
+                slice_ = Hidden([x[k : k + 1, a:b] for x in HIDDEN.layers], torch.tensor([b - a]))
+                torch.testing.assert_close(near[k, s], pool(slice_)[0], rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- answers of a run
+
+ENCODER = [
+    *("backbone.size=toy", "finetune.use=weighted", "finetune.pool=mean", "finetune.training.epochs=1"),
+    *("finetune.training.min_updates=0", "finetune.training.batch_rows=16", "finetune.strengths=0.03"),
+]
+
+
+@pytest.fixture(scope="module")
+def encoded(corpus, tmp_path_factory):
+    """An encoder of random weights that reads waveforms, fine-tuned for one epoch; pooling is a mean."""
+    folder = tmp_path_factory.mktemp("posterior") / "enc"
+    finetune.main(corpus, folder, recipe="hubert", init="none", settings=ENCODER, quiet=True, jobs=1)
+    return folder
+
+
+def steps_of_test(corpus, it):
+    data = Corpus.load(corpus)
+    store = track_store(data, it.plan.track, vars(it.plan.track_config), jobs=1, quiet=True)
+    some = [data.by_id[k] for k in data.fold("fold1").test[:7]]
+    return Steps([(store, some)], it.plan.frontend, it.statistics)
+
+
+def test_scores_of_an_utterance_are_the_mean_of_its_frames_scores(corpus, encoded, monkeypatch):
+    monkeypatch.setattr(models, "answers", lambda task, out: out)  # scores, before the softmax
+    it = models.load_recognised(runs.Run.load(encoded / "fold1"))
+    steps = steps_of_test(corpus, it)
+    whole = models.predict(it, steps)
+    found = dict(models.frame_answers(it, steps))
+    assert sorted(found) == list(range(len(steps)))
+    for k, track in found.items():
+        assert track.rate_hz == 50
+        assert len(track) == (steps.lengths[k] - 400) // 320 + 1
+        np.testing.assert_allclose(track.values.mean(0), whole[k], rtol=1e-3, atol=1e-4)
+
+
+def test_answers_with_a_window_as_long_as_the_utterance_are_the_utterances(corpus, finetuned):
+    """The model pools mean and deviation: no frame has an answer alone."""
+    it = models.load_recognised(runs.Run.load(finetuned / "fold1"))
+    steps = steps_of_test(corpus, it)
+    whole = models.predict(it, steps)
+    for k, track in models.frame_answers(it, steps, window_s=5.0):
+        np.testing.assert_allclose(track.values, np.tile(whole[k], (len(track), 1)), rtol=1e-3, atol=1e-4)
+    usual, second = (dict(models.frame_answers(it, steps, window_s=w)) for w in (0.0, models.AROUND_S))
+    assert all(np.array_equal(usual[k].values, second[k].values) for k in usual)
+
+
+# ---------------------------------------------------------------------------------------------- the track
+
+
+@pytest.fixture(scope="module")
+def data(corpus, tmp_path_factory):
+    """The corpus, prepared once more: a track is written into it."""
+    import shutil
+
+    return shutil.copytree(corpus, tmp_path_factory.mktemp("tracks") / "data")
+
+
+def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, encoded):
+    extract.main(data, track="posterior", model=encoded, jobs=1, quiet=True)
+    corpus, run = Corpus.load(data), runs.Run.load(encoded / "fold1")
+    store = find_model_store(corpus, "posterior", avoiding=runs.tested_people([corpus], "fold1"))
+    it = models.load_recognised(run)
+    assert (store.rate_hz, store.offset_s) == (50, pytest.approx(0.0125, abs=1e-4))
+    assert tuple(store.head.config["classes"]) == it.task.classes
+    assert store.dim == 5
+    assert set(store.ids) == set(corpus.by_id)
+    assert extract.heard(store) == run.exposure
+    wave = track_store(corpus, "wave", jobs=1, quiet=True)
+    for id in store.ids[::23]:
+        np.testing.assert_allclose(store[id].sum(1), 1, atol=1e-5)
+        alone = Steps([(wave, [corpus.by_id[id]])], replace(it.plan.frontend, trim_db=0.0), it.statistics)
+        ((_, track),) = models.frame_answers(it, alone)
+        np.testing.assert_allclose(store[id], track.values, rtol=1e-3, atol=1e-5)
+        assert track.offset_s == pytest.approx(store.offset_s)
+
+
+def test_a_model_of_spectral_steps_has_the_clock_of_its_steps(data, finetuned):
+    extract.main(data, track="posterior", model=finetuned, set_=["window_s=0.4"], fold="fold2", jobs=1, quiet=True)
+    corpus = Corpus.load(data)
+    it = models.load_recognised(runs.Run.load(finetuned / "fold2"))
+    fbank = track_store(corpus, "fbank", vars(it.plan.track_config), jobs=1, quiet=True)
+    stores = sorted((data / "tracks").glob("posterior-*"))
+    store = next(s for s in map(extract.TrackStore.open, stores) if s.head.config["window_s"] == 0.4)
+    assert store.rate_hz == 25  # four frames of 10 ms a step
+    assert store.offset_s == pytest.approx(fbank.offset_s + 0.015)
+    id = store.ids[0]
+    assert store.lengths[id] == -(-fbank.lengths[id] // 4)
+
+
+def test_what_cannot_have_a_posterior_is_told_why(corpus, encoded, pretrained, finetuned, sottovoce, tmp_path):
+    def said(*words):
+        return sottovoce("extract", corpus, "--track", "posterior", *words).complaint
+
+    assert "posterior is made by a trained model. Found no --model" in said()
+    assert "a pretrain run. A finetune run is needed" in said("--model", pretrained)
+    assert "window_s is in seconds, 0 or more. Found -1" in said("--model", encoded, "--set", "window_s=-1")
+    numbers, own = tmp_path / "numbers", tmp_path / "own"
+    some = {"init": str(pretrained), "mode": "frozen", "quiet": True, "jobs": 1}
+    finetune.main(corpus, numbers, target="valence,arousal", **some)
+    assert "predicts valence, arousal. posterior needs a model of classes" in said("--model", numbers)
+    finetune.main(corpus, own, speaker_norm=True, **some)
+    assert "standardises per speaker" in said("--model", own)
+    assert "predict --timeline" in said("--model", own)
+
+
+def test_the_configuration_says_what_it_is():
+    config = posterior.Config(classes=("a", "b", "c"), rate_hz=25.0)
+    assert (config.dim, config.rate_hz) == (3, 25.0)
+    assert not hasattr(plugins.load("tracks", "posterior"), "make")
+
+
+# ---------------------------------------------------------------------------------------------- the timeline
+
+
+@pytest.fixture(scope="module")
+def recogniser(finetuned):
+    return predict.load(finetuned / "fold1")
+
+
+def said_by(corpus, *emotions, seconds):
+    """Test speakers of fold1 with one emotion after another."""
+    data, waves = Corpus.load(corpus), []
+    for emotion in emotions:
+        ids = [k for k in data.fold("fold1").test if data.by_id[k].labels["emotion"] == emotion]
+        wave = np.concatenate([audio.read(data.root / data.by_id[k].path).values for k in ids])
+        waves.append(np.resize(wave, round(seconds * RATE)))
+    return np.concatenate(waves)
+
+
+def written(path, wave):
+    soundfile.write(path, wave, RATE)
+    return path
+
+
+def test_a_change_of_emotion_is_seen_frame_by_frame(corpus, recogniser, tmp_path):
+    path = written(tmp_path / "x.wav", said_by(corpus, "sad", "angry", seconds=4.0))
+    (found,) = recogniser.predict([path], window_s=1.0, hop_s=0.5, timeline=True)
+    times, values = found.frames.times, found.frames.values
+    assert found.frames.rate_hz == 25
+    assert 0 <= times[0] < 0.05
+    assert 7.9 < times[-1] <= 8.0
+    np.testing.assert_allclose(values.sum(1), 1, atol=1e-5)
+    first, second = values[times < 3.3].mean(0), values[times > 4.7].mean(0)
+    sad, angry = found.names.index("sad"), found.names.index("angry")
+    assert first[sad] > second[sad] + 0.2
+    assert second[angry] > first[angry] + 0.2
+
+
+def test_silence_has_frames_too(corpus, recogniser, tmp_path):
+    wave = np.concatenate([np.zeros(RATE), said_by(corpus, "sad", seconds=1.0), np.zeros(RATE)])
+    (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], timeline=True)
+    assert len(found.frames) == pytest.approx(75, abs=1)
+
+
+def test_frames_of_a_long_recording_go_on_over_the_seams(corpus, recogniser, tmp_path):
+    wave = said_by(corpus, "sad", seconds=60.5)  # the half second is heard with the stretch before it
+    (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], window_s=3, hop_s=3, timeline=True)
+    assert len(found.frames) == pytest.approx(60.5 * 25, abs=2)
+    assert np.isfinite(found.frames.values).all()
+    begins = [begin for begin, _ in recogniser.stretches(tmp_path / "x.wav")]
+    assert begins == [0.0, 30.0]
+    (alone,) = recogniser.predict([written(tmp_path / "a.wav", wave[: 30 * RATE])], timeline=True)
+    many = len(alone.frames) - 1
+    np.testing.assert_allclose(found.frames.values[:many], alone.frames.values[:many], atol=1e-4)
+
+
+def test_several_models_vote_frame_by_frame(corpus, finetuned, tmp_path):
+    path = written(tmp_path / "x.wav", said_by(corpus, "happy", seconds=2.0))
+    each = [predict.load(finetuned / name).predict([path], timeline=True)[0].frames for name in ("fold1", "fold2")]
+    both = predict.Recogniser([predict.load(finetuned / n).models[0] for n in ("fold1", "fold2")])
+    (found,) = both.predict([path], timeline=True)
+    np.testing.assert_allclose(found.frames.values, (each[0].values + each[1].values) / 2, atol=1e-6)
+
+
+def test_a_model_that_standardises_per_speaker_has_frames_too(corpus, pretrained, tmp_path):
+    finetune.main(corpus, tmp_path / "own", init=str(pretrained), mode="frozen", speaker_norm=True, quiet=True, jobs=1)
+    recogniser = predict.load(tmp_path / "own")
+    paths = [
+        written(tmp_path / f"{e}.wav", said_by(corpus, e, seconds=2.0)) for e in ("sad", "angry", "happy", "neutral")
+    ]
+    for found in recogniser.predict(paths, window_s=1.0, timeline=True):
+        assert np.isfinite(found.frames.values).all()
+        np.testing.assert_allclose(found.frames.values.sum(1), 1, atol=1e-5)
+
+
+def test_a_model_of_waveforms_hears_in_a_file_what_it_hears_in_a_corpus(corpus, encoded):
+    data, it = Corpus.load(corpus), models.load_recognised(runs.Run.load(encoded / "fold1"))
+    steps = steps_of_test(corpus, it)
+    found = predict.Recogniser([it]).predict([data.root / u.path for u in steps.utterances])
+    np.testing.assert_allclose([f.answer for f in found], models.predict(it, steps), rtol=1e-3, atol=1e-5)
+
+
+def test_frames_are_a_table_beside_the_windows(corpus, encoded, sottovoce, tmp_path):
+    path = written(tmp_path / "x.wav", said_by(corpus, "sad", seconds=1.5))
+    assert sottovoce("predict", encoded, path, "--timeline", "-o", tmp_path / "out.csv").code == 0
+    with open(tmp_path / "out" / "x.frames.csv", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert float(rows[1]["time_s"]) - float(rows[0]["time_s"]) == pytest.approx(0.02, abs=1e-3)
+    assert len(rows) == (1.5 * RATE - 400) // 320 + 1
+    assert set(rows[0]) == {"time_s", *models.load_recognised(runs.Run.load(encoded / "fold1")).task.classes}
+    assert f"at each of {len(rows)} frames" in (tmp_path / "out" / "x.html").read_text()
+
+
+def test_a_window_below_nothing_is_refused():
+    with pytest.raises(InputError, match="window_s is in seconds"):
+        posterior.Config(window_s=-0.1)
