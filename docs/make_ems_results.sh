@@ -29,7 +29,7 @@ strength() {
     local corpus other fold
     for corpus in $targets; do # who is tested is never the teacher
         other=$([ "$corpus" = ravdess ] && echo nemo || echo ravdess)
-        fold=$([ "$other" = ravdess ] && echo "${FOLDS:-fold1,fold2}" || echo none)
+        fold=$([ "$other" = ravdess ] && echo "${FOLDS:-fold1,fold2}" || echo fold1)
         sottovoce pretrain strengthnet "$data/$other" --fold "$fold" $small $quick -o "$runs/strength_$other"
         sottovoce extract "$data/$other" --track strength --model "$runs/strength_$other" --quiet
         sottovoce extract "$data/librispeech" --track strength --model "$runs/strength_$other" --quiet
@@ -101,6 +101,21 @@ compare() {
                 systems+=("$arm=$runs/probe/$target/$backbone/$arm")
             done
             sottovoce compare "${systems[@]}" -o "$runs/compare/$target/$backbone"
+        done
+    done
+}
+
+# ------------------------------------------------------------------------------------------------ pictures
+picture() { # from generated speech: recordings of the corpora, and what is cut from them, may not be published
+    sottovoce prepare synthetic "$work/voices" --set difficulty=0.2 -o "$data/synthetic" --quiet
+    sottovoce pretrain strengthnet "$data/synthetic" $small --set training.epochs=30 $quick -o "$runs/strength_synthetic"
+    sottovoce extract "$data/synthetic" --track strength --model "$runs/strength_synthetic" --quiet
+    sottovoce pretrain ems_mockingjay "$data/synthetic" $mockingjay --set frontend.pool=1 --set objective.span=7 \
+        --set training.crop=0 --set training.epochs=10 $quick -o "$runs/ems_synthetic"
+    cp "$runs/ems_synthetic/fold1/spans.png" "$work/ems_spans.png"
+    for target in $targets; do
+        for backbone in $backbones; do
+            cp "$runs/compare/$target/$backbone/compare.svg" "$work/ems_${target}_$backbone.svg" || true
         done
     done
 }
