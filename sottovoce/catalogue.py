@@ -32,12 +32,17 @@ def main(
 
 
 def _hanging(head: str, text: str) -> str:
-    """`head` and the text beside it, in lines of 118 characters."""
-    return textwrap.fill(
-        text,
-        118,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """`head` and the text beside it, in lines of 118 characters; where the text has a new line, so has this."""
+    indent = " " * len(head)
+    lines = [
+        textwrap.fill(
+            part,
+            118,
+            initial_indent=head if not k else indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for k, part in enumerate(text.split("\n"))
+    ]
+    return "\n".join(lines)

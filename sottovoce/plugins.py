@@ -34,7 +34,8 @@ def summary(folder: str, name: str) -> str:
 
 
 def card(folder: str, name: str) -> dict[str, str]:
-    """The entries of a module's docstring, `Key:   text` with what hangs below it, as {key: text}.
+    """The entries of a module's docstring, `Key:   text` with what hangs below it, as {key: text}; a command in a line
+    of its own stays in one.
 
     >>> card("recipes", "frozen_probe")["Needs"]
     'a pre-trained run'
@@ -47,7 +48,7 @@ def card(folder: str, name: str) -> dict[str, str]:
             key = head[1]
             found[key] = head[2].strip()
         elif key and line.startswith(" "):
-            found[key] += " " + line.strip()
+            found[key] += ("\n" if line.strip().startswith("sottovoce ") else " ") + line.strip()
         else:
             key = ""
     return found

@@ -302,10 +302,10 @@ def pretrain(
     files.write_json(folder / "report.json", report)
     from sottovoce import report as pages
 
-    files.write_text(
-        folder / "report.html",
-        pages.pretrain_page(report | {"panels": panels(objective, control, plan.training.seed)}),
-    )
+    drawn = panels(objective, control, plan.training.seed)
+    files.write_text(folder / "report.html", pages.pretrain_page(report | {"panels": drawn}))
+    if drawn and "rules" in drawn[0]:
+        pages.spans_figure(drawn[0] | {"rule": plan.objective_config.rule}, folder / "spans.svg", folder / "spans.png")
     models.save_pretrained(folder, objective.backbone, statistics)  # last: it makes the run a finished one
     (folder / "last.safetensors").unlink(missing_ok=True)  # the optimiser's state is of no use to a finished run
     (folder / "best.safetensors").unlink(missing_ok=True)

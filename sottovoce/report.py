@@ -367,6 +367,11 @@ def _spans(k: int, panel: Mapping[str, Any]) -> Html:
     return charts.figure(lambda width: charts.hidden_spans(panel, width=width), f"spans-{k}", said, alt)
 
 
+def spans_figure(panel: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
+    """What each rule hides of one utterance, as files: the first such picture of `pretrain_page`."""
+    charts.save(lambda: charts.hidden_spans(panel, width=charts.WIDE), path_svg, path_png)
+
+
 def _steps(curves: Mapping[str, Any], key: str, many: int) -> np.ndarray:
     """The steps a curve was read at: its own, or those of the readings with the same length."""
     own = {"probe_ua": "probe_step"}.get(key, f"{key}_step")

@@ -256,7 +256,10 @@ def learn_fold(
     train = [[u for u in it.train if u.id in store] for it, store in zip(lessons, stores, strict=True)]
     heldout = [[u for u in it.heldout if u.id in store] for it, store in zip(lessons, stores, strict=True)]
     if not any(heldout):
-        raise InputError(f"{folder}: nobody to choose the epoch by. Found no emotional utterance in dev of {fold}.")
+        raise InputError(
+            f"{folder}: nobody to choose the epoch by. Found no emotional utterance in dev of {fold}. "
+            "Name a fold of the corpus, e.g. --fold fold1."
+        )
     identity = files.digest(
         {
             "settings": plan,

@@ -96,10 +96,14 @@ def test_list_shows_every_name_with_its_first_line(sottovoce, folder):
 @pytest.mark.parametrize("name", plugins.names("recipes"))
 def test_list_shows_what_a_recipe_costs_and_promises(sottovoce, name):
     """Command, needs, time and expected figures, from the recipe's own docstring."""
-    words = " ".join(sottovoce("list", "recipes").out.split())
+    out = sottovoce("list", "recipes").out
+    words = " ".join(out.split())
     card = plugins.card("recipes", name)
     for key in ("Run", "Needs", "Time", "Expect"):
-        assert f"{key} {card[key]}" in words
+        assert f"{key} {' '.join(card[key].split())}" in words
+    shown = [line.strip().removeprefix("Run").strip() for line in out.splitlines()]
+    for command in card["Run"].split("\n"):  # each begins a line, so that it can be copied
+        assert any(line and command.startswith(line) for line in shown)
     assert "arXiv" in plugins.summary("recipes", name)
     assert "sottovoce" in card["Run"]
 

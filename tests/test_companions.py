@@ -96,6 +96,9 @@ def test_every_recipe_runs_from_the_command_line(sottovoce, prepared, tmp_path, 
         page = (run.folder / "report.html").read_text()
         assert "What each rule hides" in page
         assert all(rule in page for rule in RULES)
+        picture = (run.folder / "spans.svg").read_text()
+        assert all(rule in picture for rule in RULES)
+    assert (run.folder / "spans.png").exists() == recipe.startswith("ems")
     assert len(models.load_pretrained(run).backbone.blocks) == 2
 
 

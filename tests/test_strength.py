@@ -605,6 +605,19 @@ def test_speech_without_a_zero_or_without_emotions_is_one_line(sottovoce, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_corpus_too_small_to_hold_somebody_out_is_one_line(sottovoce, tmp_path):
+    import layouts
+
+    from sottovoce import prepare
+
+    prepare.prepare("esd", layouts.esd(tmp_path / "raw"), tmp_path / "data", jobs=1)  # six speakers
+    words = ["pretrain", "strengthnet", tmp_path / "data", "-o", tmp_path / "runs", "-q", "--jobs", 1, "--fold", "none"]
+    line = sottovoce(*words, *(word for setting in TINY for word in ("--set", setting))).complaint
+    assert "nobody to choose the epoch by" in line
+    assert "--fold fold1" in line
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_track_without_its_model_and_a_model_without_its_track_are_one_line(sottovoce, data, model, tmp_path):
     shutil.copytree(model / "fold1", tmp_path / "other")
     config = json.loads((tmp_path / "other/config.json").read_text())
