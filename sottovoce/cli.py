@@ -28,7 +28,7 @@ VERBS = {
     "evaluate": "Run -> metrics with intervals beside trivial baselines, report page, predictions.",
     "compare": "Runs side by side -> paired differences with intervals, p values, table, picture.",
     "phoneme": "Frozen backbone + transcripts + lexicon -> phone error rate (SUPERB's PR).",
-    "run": "A published system of several steps, from encoder to comparison table (gmp_tl).",
+    "run": "A published system, all steps and any ablation of it, to its comparison table.",
     "study": "How many labels pre-training saves, against the identical backbone from scratch.",
     "predict": "Model + recordings -> emotion per file and over time.",
     "list": "Names of the corpora, tracks, backbones, objectives and recipes there are.",

@@ -100,6 +100,13 @@ def track_store(
     return _extract(corpus, track, settings or {}, jobs, quiet)
 
 
+def model_store(corpus: Corpus, track: str, run: "Run", *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
+    """The store of a track that this trained model makes, after extracting what is missing."""
+    module = plugins.load("tracks", track)
+    config = replace(module.Config(), **whose(run), **about(module, run))
+    return _extract(corpus, track, asdict(config), jobs, quiet, run=run)
+
+
 def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None = None) -> Path:
     """Where the store of this configuration lies, or would."""
     return _plan(corpus, track, settings or {}).folder

@@ -57,7 +57,7 @@ def resolve(
             f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`."
         )
     module = plugins.load("recipes", name)
-    if hasattr(module, "system"):
+    if not hasattr(module, "recipe"):
         raise InputError(f"{name}: a system of several steps. Run it with `sottovoce run {name}`.")
     plan = module.recipe(track or None)
     if backbone and backbone != plan.backbone:
@@ -105,9 +105,8 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
     """`KEY=VALUE` settings, typed by the field; the last of two wins."""
     full = []
     for text in assignments:
-        key, eq, value = text.partition("=")
-        head, dot, rest = key.strip().partition(".")
-        full.append(SHORT.get(head, head) + dot + rest + eq + value if dot else text)
+        key, _, value = text.partition("=")
+        full.append(lengthened(text))
         if key.strip() in PARTS and value.strip() not in ("", getattr(plan, key.strip())):
             option = f"--{key.strip()} {value.strip()}" if key.strip() in ("track", "backbone") else "another recipe"
             raise InputError(
@@ -118,6 +117,17 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
         return settings.parse_settings(plan, full)
     except InputError as error:
         raise InputError(str(error).replace("_config", "")) from None  # as people type them
+
+
+def lengthened(assignment: str) -> str:
+    """`KEY=VALUE` with the fields of a recipe in full, wherever the recipe stands in it.
+
+    >>> lengthened("pretrain.objective.ratio=0.3")
+    'pretrain.objective_config.ratio=0.3'
+    """
+    key, eq, value = assignment.partition("=")
+    *above, leaf = key.strip().split(".")
+    return ".".join([*(SHORT.get(part, part) for part in above), leaf]) + eq + value
 
 
 PARTS = ("name", "track", "backbone", "objective")  # of a recipe that have settings of their own

@@ -1,8 +1,11 @@
-"""`sottovoce run`: a published system of several steps, from an encoder to its comparison table, one command.
+"""`sottovoce run`: a published system from corpora to its comparison table, one command.
 
-    every seed x variant x fold:  attributes -> label -> units -> finetune        (recipes/gmp_tl.py)
-    every seed x variant:         evaluate
-    all variants:                 compare with the whole system
+    masked_timesteps   pretrain -> finetune                                       --ablate scratch,frozen
+    gmp_tl             attributes -> label -> units -> finetune, from an encoder  --ablate no-gender,no-gmp,...
+    ems                strengthnet -> strength track -> pretrain -> frozen probe  --ablate random,energy,npc,...
+
+Every seed, variant and fold goes through the steps that `recipes/NAME.py` names; every variant is evaluated, and all
+are compared with the whole system:
 
     runs/gmp/
       steps/attributes-3fa9c1/fold1/   a step's run; variants that share a step share it here
@@ -35,28 +38,30 @@ if TYPE_CHECKING:
 
 
 def main(
-    system: Annotated[str, typer.Argument(help="gmp_tl")],
-    corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels and genders")],
-    encoder: Annotated[
-        str, typer.Option(help="run folder of `pretrain`, folder in transformers' layout, or id of the hub")
+    system: Annotated[str, typer.Argument(help="masked_timesteps, gmp_tl or ems")],
+    corpora: Annotated[
+        list[Path], typer.Argument(help="prepared corpora: the labelled one, then more to pre-train on, unlabelled")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again goes on")],
+    encoder: Annotated[
+        str,
+        typer.Option(help="gmp_tl: run folder of `pretrain`, folder in transformers' layout, or id of the hub"),
+    ] = "",
     fold: Annotated[
         str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
     ] = None,
     ablate: Annotated[
         str,
         typer.Option(
-            help="variants beside the whole system, with commas: plain, no-gender, no-gmp, no-amsoftmax, no-margin, "
-            "last-layer, single-scale, per-gender, all-frames, or KEY=VALUE such as layer=2; several in one: "
-            "no-gmp+no-gender. Steps left out give their epochs to the last one"
+            help="variants beside the whole system, with commas; what there is: --ablate help. KEY=VALUE is one too, "
+            "and several make one: no-gmp+no-gender"
         ),
     ] = "",
     leak: Annotated[
         str,
         typer.Option(
             help="leaky variants, to measure how much they flatter: random-dev (dev shares training speakers), "
-            "test-selection (the test part chooses), all-clusters (clusters hear test speakers)"
+            "test-selection (the test part chooses); gmp_tl also all-clusters (clusters hear test speakers)"
         ),
     ] = "",
     target: Annotated[str, typer.Option(help="label to learn; default: the corpus's own")] = "",
@@ -65,7 +70,8 @@ def main(
         bool, typer.Option("--transductive", help="allow an encoder that has heard test speakers (reported)")
     ] = False,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE for all variants, e.g. layer=2; repeatable")
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE for all variants, e.g. layer=2; repeatable. See --print-config"),
     ] = None,
     opensmile: Annotated[
         bool, typer.Option("--opensmile/--no-opensmile", help="functionals + SVM beside the whole system's first seed")
@@ -83,152 +89,193 @@ def main(
     """
     from sottovoce import encoders, plugins
     from sottovoce import recipe as recipes
-    from sottovoce.settings import parse_settings
 
     module = plugins.load("recipes", system)
     if not hasattr(module, "system"):
         raise InputError(f"{system}: not a system of several steps. Found one step: `sottovoce pretrain {system}`.")
-    data = Corpus.load(corpus)
+    if ablate == "help":
+        typer.echo("\n".join(sorted(module.ABLATIONS)))
+        return
+    loaded = [Corpus.load(folder) for folder in corpora]
+    data = loaded[0]
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
-    first = encoders.parts(encoder)[0]
-    plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
-    whole = parse_settings(module.system(plan), settings or [])
+    if bool(encoder) != module.ENCODER:
+        raise InputError(
+            f"{system}: begins {'with' if module.ENCODER else 'without'} an encoder. Found "
+            f"{'no' if not encoder else ''} --encoder {encoder}. "
+            + ("Name a run of `sottovoce pretrain`." if module.ENCODER else "Leave it out.")
+        )
+    if module.ENCODER and len(loaded) > 1:
+        raise InputError(f"{system}: learns from one corpus. Found {len(loaded)}. Pre-train the encoder on the others.")
+    plan = None
+    if encoder:
+        first = encoders.parts(encoder)[0]
+        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+    whole = changed(module.system(plan, loaded), settings or [], "--set")
     if print_config:
         typer.echo("\n".join(f"{key} = {value}" for key, value in files.flatten(whole).items()))
         return
     wanted = {system: whole}
     for option, text, known in (("--ablate", ablate, module.ABLATIONS), ("--leak", leak, module.LEAKS)):
         for words in [w.strip() for w in text.split(",") if w.strip()]:
-            wanted[words.replace("=", "-")] = module.variant(whole, words, known, option)
+            wanted[words.replace("=", "-")] = variant(whole, words, known, option)
     folds = runs.choose_folds(data, fold)
-    check(data, task, folds, wanted)
-    for config in wanted.values():
-        module.clustered(config, plan)
-    it = System(module, plan, encoder, data, task, output, transductive=transductive, jobs=jobs, quiet=quiet)
-    for f in folds:
-        it.encoder_for(f)  # refuses one that has heard test speakers
+    for name, config in wanted.items():
+        module.check(config, plan, name, data, task, folds)
+    walks = [
+        Walk(loaded, task, f, seed, output, encoder, transductive, jobs, quiet) for seed in range(seeds) for f in folds
+    ]
+    for walk in walks[: len(folds)] if encoder else ():
+        walk.weights()  # refused where it has heard test speakers
     if dry_run:
-        outline(it, wanted, folds, seeds)
-        return
+        for name, config in wanted.items():
+            typer.echo(f"{name}: {module.outline(config, plan)}; {len(folds)} folds x {seeds} seeds")
+        typer.echo("The first step of a fold; what variants share is made once:")
+        try:
+            module.through(whole, plan, replace(walks[0], dry_run=True), output)
+        except Rehearsed:
+            return
     made: dict[str, list[Path]] = {}
     for seed in range(seeds):
         for name, config in wanted.items():
             home = output / name / f"seed{seed}"
-            for f in folds:
-                it.through(config, seed, f, home / f.name)
+            for walk in walks[seed * len(folds) : (seed + 1) * len(folds)]:
+                module.through(config, plan, walk, home / walk.fold.name)
             evaluated(home, folds, opensmile=opensmile and name == system and not seed, quiet=quiet, jobs=jobs)
             made.setdefault(name, []).append(home)
-    summary(output, system, made, plan, wanted, quiet=quiet)
+    summary(output, system, module, made, wanted, quiet=quiet)
 
 
-def check(corpus: Corpus, task: Task, folds: Sequence[Fold], wanted: Mapping[str, Any]) -> None:
-    """Raises InputError for what would fail hours later: no classes, no genders, a class that a training part lacks."""
-    if task.kind != "class":
-        raise InputError(f"{corpus.folder}: {', '.join(task.target)} are numbers. Found no classes to learn.")
-    for f in folds:
-        people = [corpus.by_id[key] for key in f.train]
-        found = {str(u.labels.get(task.target[0], "")) for u in people}
-        if lost := [name for name in task.classes if name not in found]:
-            raise InputError(
-                f"{corpus.folder}: the training part of {f.name} has no {', '.join(lost)}. Found {len(people)} "
-                "utterances of the other classes. Prepare it without that class (--drop), or use other folds."
-            )
-        genders = {u.gender for u in people} - {""}
-        for name, config in wanted.items():
-            if config.per_gender and config.pseudo and any(not u.gender for u in people):
-                raise InputError(f"{corpus.folder}: {name} clusters genders apart. Found utterances without one.")
-            if config.augment and config.gender and len(genders) < 2:
-                raise InputError(
-                    f"{corpus.folder}: no two genders in the training part of {f.name}. Found "
-                    f"{', '.join(genders) or 'none'}. Prepare it with them, or leave them out: --set gender=0."
-                )
+def changed(config: Any, items: Sequence[str], option: str) -> Any:
+    """A system's settings with `KEY=VALUE` applied, in the short words of recipes: pretrain.objective.ratio=0.3."""
+    from sottovoce.recipe import lengthened
+    from sottovoce.settings import parse_settings
+
+    return parse_settings(config, [lengthened(item) for item in items], option=option)
 
 
-STEPS = {
-    "attributes": "step: emotion and gender learned together",
-    "label": "step: clusters of the hidden states",
-    "masked_units": "step: saying which clusters hidden stretches belong to",
-}
+def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> Any:
+    """A system's settings with some ablations, joined by `+`; KEY=VALUE is one too.
+
+    Raises InputError for a word that is neither.
+    """
+    from sottovoce.errors import unknown_name
+
+    for word in words.split("+"):
+        if "=" in word:
+            config = changed(config, [word], option)
+        elif word in known:
+            config = known[word](config)
+        else:
+            raise unknown_name(option, word, [*known, "KEY=VALUE"])
+    return config
 
 
-@dataclass
-class System:
-    """One system on one corpus; `through` takes a fold through all steps."""
+class Rehearsed(Exception):
+    """The first step was timed; nothing more happens in a dry run."""
 
-    module: "ModuleType"  # of recipes/
-    plan: "Recipe"  # the encoder's own settings
-    encoder: str
-    corpus: Corpus
+
+@dataclass(frozen=True)
+class Walk:
+    """One fold of one seed, on its way through a system's steps: what a recipe's `through` is handed.
+
+    A step that trains goes into output/steps/NAME-KEY/FOLD, where KEY tells its settings and all that came before.
+    """
+
+    corpora: Sequence[Corpus]  # the labelled one first
     task: Task
+    fold: Fold
+    seed: int
     output: Path
+    encoder: str = ""
     transductive: bool = False
     jobs: int | None = None
     quiet: bool = False
+    dry_run: bool = False
 
-    def encoder_for(self, fold: Fold) -> Run:
+    @property
+    def corpus(self) -> Corpus:
+        return self.corpora[0]
+
+    def weights(self) -> Run:
+        """The encoder's run that has not heard this fold's test speakers."""
         from sottovoce.finetune import weights_for
 
-        found = weights_for(self.encoder, self.corpus, fold, transductive=self.transductive)
+        found = weights_for(self.encoder, self.corpus, self.fold, transductive=self.transductive)
         assert found is not None
         return found
 
-    def through(self, config: Any, seed: int, fold: Fold, home: Path) -> None:
-        """Every step of one fold; the last one's run goes to `home`."""
+    def pretrain(
+        self, plan: "Recipe", before: Run | None = None, *, units: Path | None = None, everybody: bool = False
+    ) -> Run:
+        """One step of training, from the weights of the step before or random ones; leaky with `everybody`."""
+        from sottovoce import pretrain
+        from sottovoce import recipe as recipes
+
+        plan = recipes.seeded(plan, self.seed)
+        home = self.step(plan.name, plan, before, units and units.parent.name, everybody)
+        pretrain.pretrain(
+            plan, list(self.corpora), "everybody" if everybody else self.fold.name, home,
+            init=where(before) if before else "", units_from=str(units or ""), transductive=self.transductive,
+            jobs=self.jobs, dry_run=self.dry_run, quiet=self.quiet,
+        )  # fmt: skip
+        self.rehearsed()
+        return Run.load(home, "pretrain")
+
+    def label(
+        self, before: Run, layer: int, clusters: Sequence[int], *, per_gender: bool = False, everybody: bool = False
+    ) -> Path:
+        """The folder of the clusters of a layer's states; leaky with `everybody`."""
+        from sottovoce import label
+
+        home = self.step("label", [layer, clusters, per_gender, self.seed, everybody], before)
+        label.label(
+            before, list(self.corpora), "everybody" if everybody else self.fold.name, home, layer=layer,
+            clusters=clusters, per_gender=per_gender, seed=self.seed, stability=0,
+            transductive=self.transductive or everybody, jobs=self.jobs, quiet=self.quiet,
+        )  # fmt: skip
+        return home
+
+    def strength(self, plan: "Recipe") -> str:
+        """The intensity of all recordings by a model of emotional strength, taught on the labelled corpus: the name of
+        the track."""
+        from sottovoce import extract, pretrain, strength
+        from sottovoce import recipe as recipes
+
+        plan = recipes.seeded(plan, self.seed)
+        home = self.step(plan.name, plan)
+        strength.learn(
+            plan, [self.corpus], {self.fold.name: pretrain.parts([self.corpus], self.fold.name)}, home.parent,
+            jobs=self.jobs, dry_run=self.dry_run, quiet=self.quiet,
+        )  # fmt: skip
+        self.rehearsed()
+        run = Run.load(home, "pretrain")
+        stores = [
+            extract.model_store(corpus, "strength", run, jobs=self.jobs, quiet=self.quiet) for corpus in self.corpora
+        ]
+        return stores[0].folder.name
+
+    def finetune(self, plan: "Recipe", before: Run | None, home: Path, *, transductive: bool = False) -> None:
+        """The last step, an ordinary fine-tuned run."""
         from sottovoce import recipe as recipes
         from sottovoce.extract import track_store
         from sottovoce.finetune import finetune
 
-        weights = self.encoder_for(fold)
-        if config.augment:
-            weights = self._pretrained(self.module.first(config, self.plan, self.task.target[0]), weights, seed, fold)
-        if config.pseudo:
-            units, hearing = self._units(config, weights, seed, fold)
-            weights = self._pretrained(
-                self.module.third(config, self.plan), weights, seed, fold, units=units, hearing=hearing
-            )
-        store = track_store(
-            self.corpus, self.plan.track, asdict(self.plan.track_config), jobs=self.jobs, quiet=self.quiet
-        )
-        plan = recipes.on_clock(recipes.seeded(self.module.last(config, self.plan), seed), store.rate_hz)
+        store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
         finetune(
-            plan, self.corpus, store, fold, self.task, home, init=weights, seed=seed, quiet=self.quiet,
-            transductive=self.transductive or config.everybody,
+            recipes.on_clock(recipes.seeded(plan, self.seed), store.rate_hz), self.corpus, store, self.fold, self.task,
+            home, init=before, seed=self.seed, quiet=self.quiet, transductive=self.transductive or transductive,
         )  # fmt: skip
-
-    def _pretrained(
-        self, plan: "Recipe", before: Run, seed: int, fold: Fold, *, units: Path | None = None, hearing: str = ""
-    ) -> Run:
-        """One step of training, from the weights of the step before."""
-        from sottovoce import pretrain
-        from sottovoce import recipe as recipes
-
-        plan = recipes.seeded(plan, seed)
-        home = self.step(plan.objective, plan, before, units and units.parent.name, hearing == "everybody")
-        pretrain.pretrain(
-            plan, [self.corpus], hearing or fold.name, home / fold.name, init=where(before),
-            units_from=str(units or ""), transductive=self.transductive, jobs=self.jobs, quiet=self.quiet,
-        )  # fmt: skip
-        return Run.load(home / fold.name, "pretrain")
-
-    def _units(self, config: Any, before: Run, seed: int, fold: Fold) -> tuple[Path, str]:
-        """The folder of a fold's clusters, and the name of the part they, and who learns them, may hear."""
-        from sottovoce import label
-
-        layer = self.module.clustered(config, self.plan)
-        hearing = "everybody" if config.everybody else fold.name
-        home = self.step("label", [layer, config.clusters, config.per_gender, seed, hearing == "everybody"], before)
-        label.label(
-            before, [self.corpus], hearing, home / fold.name, layer=layer, clusters=config.clusters,
-            per_gender=config.per_gender, seed=seed, stability=0, transductive=self.transductive or config.everybody,
-            jobs=self.jobs, quiet=self.quiet,
-        )  # fmt: skip
-        return home / fold.name, hearing
 
     def step(self, name: str, *settings: Any) -> Path:
-        """Where the runs of a step are: the same for all variants that agree up to it, whatever follows."""
-        known = [s.folder.parent.name if isinstance(s, Run) and "encoder" not in s.config else s for s in settings]
-        known = [s.config["encoder"] if isinstance(s, Run) else s for s in known]
-        return self.output / "steps" / f"{name}-{files.digest([self.encoder, *known])[:6]}"
+        """Where a step of this fold is: the same for all variants that agree up to it, whatever follows."""
+        known = [s if not isinstance(s, Run) else s.config.get("encoder", s.folder.parent.name) for s in settings]
+        key = files.digest([self.encoder, [c.name for c in self.corpora], *known])
+        return self.output / "steps" / f"{name}-{key[:6]}" / self.fold.name
+
+    def rehearsed(self) -> None:
+        if self.dry_run:
+            raise Rehearsed
 
 
 def where(run: Run) -> str:
@@ -250,8 +297,8 @@ def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, quiet: bool
 def summary(
     output: Path,
     system: str,
+    module: "ModuleType",
     made: Mapping[str, Sequence[Path]],
-    plan: "Recipe",
     wanted: Mapping[str, Any],
     *,
     quiet: bool,
@@ -280,35 +327,12 @@ def summary(
             items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": said})
     for page in sorted(output.glob("steps/*/*/report.html"), key=lambda p: runs.natural(str(p))):
         step, fold = page.parent.parent.name, page.parent.name
-        said = STEPS[step.rpartition("-")[0]]
+        said = f"step: {module.STEPS.get(step.rpartition('-')[0], '')}"
         items.append({"title": f"{step}, {fold}", "href": str(page.relative_to(output)), "summary": said})
     files.write_json(
         output / "run.json",
-        {"kind": "run", "system": system, "scores": scores, "settings": wanted, "encoder": plan,
+        {"kind": "run", "system": system, "scores": scores, "settings": wanted,
          "made": runs.provenance()},
     )  # fmt: skip
     files.write_text(output / "index.html", pages.index_page(f"{system}", items))
     typer.echo(f"Report: {output / 'index.html'}")
-
-
-def outline(it: System, wanted: Mapping[str, Any], folds: Sequence[Fold], seeds: int) -> None:
-    """What would be done, and how long the first step takes."""
-    from sottovoce import pretrain
-    from sottovoce import recipe as recipes
-
-    for name, config in wanted.items():
-        steps = [f"attributes {config.attributes.epochs} epochs"] * config.augment
-        scales = ", ".join(map(str, config.clusters))
-        steps += [
-            f"clusters {scales} of layer {it.module.clustered(config, it.plan)}",
-            f"units {config.masked.epochs}",
-        ] * config.pseudo
-        steps += [f"finetune {config.finetune.training.epochs} ({config.finetune.loss})"]
-        typer.echo(f"{name}: {' -> '.join(steps)}; {len(folds)} folds x {seeds} seeds")
-    whole = next(iter(wanted.values()))
-    plan = recipes.seeded(it.module.first(whole, it.plan, it.task.target[0]), 0)
-    typer.echo("The first step of a fold; the others take about as long an epoch, what variants share is made once:")
-    pretrain.pretrain(
-        plan, [it.corpus], folds[0].name, it.output / "dry", init=where(it.encoder_for(folds[0])),
-        transductive=it.transductive, jobs=it.jobs, dry_run=True, quiet=it.quiet,
-    )  # fmt: skip

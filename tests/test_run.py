@@ -24,14 +24,16 @@ SMALL = ["clusters=4,9", "attributes.epochs=1", "masked.epochs=1", "finetune.tra
 HOW = {"opensmile": False, "jobs": 1, "quiet": True}
 
 
+def gmp(corpus, encoder, output, **more):
+    """`sottovoce run gmp_tl CORPUS --encoder ENCODER -o OUTPUT`, of the smallest size."""
+    run.main("gmp_tl", [corpus], encoder=str(encoder), output=output, **HOW | {"settings": SMALL} | more)
+
+
 @pytest.fixture(scope="module")
 def made(corpus, pretrained, tmp_path_factory):
     """One fold, four variants and a leaky one."""
     folder = tmp_path_factory.mktemp("gmp") / "out"
-    run.main(
-        "gmp_tl", corpus, str(pretrained), folder, fold="fold1", settings=SMALL,
-        ablate="no-gender,no-gmp,no-amsoftmax", leak="test-selection", **HOW,
-    )  # fmt: skip
+    gmp(corpus, pretrained, folder, fold="fold1", ablate="no-gender,no-gmp,no-amsoftmax", leak="test-selection")
     return folder
 
 
@@ -50,7 +52,7 @@ def test_every_variant_is_an_evaluated_run_beside_the_whole_system(made):
 
 def test_variants_share_the_steps_they_have_in_common(made):
     steps = sorted(p.name.split("-")[0] for p in (made / "steps").iterdir())
-    assert steps == ["attributes"] * 2 + ["label"] * 2 + ["masked_units"] * 2  # with and without gender
+    assert steps == ["attributes"] * 2 + ["hubert"] * 2 + ["label"] * 2  # with and without gender
 
 
 def test_every_step_goes_on_from_the_one_before(made):
@@ -78,10 +80,7 @@ def test_leaks_are_said_before_any_figure(made):
 
 def test_what_is_finished_is_not_done_again(made, corpus, pretrained):
     before = {p: p.stat().st_mtime_ns for p in made.rglob("*.safetensors")}
-    run.main(
-        "gmp_tl", corpus, str(pretrained), made, fold="fold1", settings=SMALL,
-        ablate="no-gender,no-gmp,no-amsoftmax", leak="test-selection", **HOW,
-    )  # fmt: skip
+    gmp(corpus, pretrained, made, fold="fold1", ablate="no-gender,no-gmp,no-amsoftmax", leak="test-selection")
     assert {p: p.stat().st_mtime_ns for p in made.rglob("*.safetensors")} == before
 
 
@@ -116,7 +115,7 @@ def test_a_canary_among_the_test_speakers_reaches_nothing(corpus, pretrained, tm
     found = []
     for home, name in ((corpus, "a"), (tmp_path / "data", "b")):
         out = tmp_path / name
-        run.main("gmp_tl", home, str(pretrained), out, fold="fold1", settings=SMALL, ablate="", **HOW)
+        gmp(home, pretrained, out, fold="fold1", ablate="")
         found.append({str(p.relative_to(out)): training.load_tensors(p) for p in sorted(out.rglob("*.safetensors"))})
         people = {runs.person(data.by_id[key]) for key in test}
         for config in out.rglob("config.json"):
@@ -134,9 +133,7 @@ def test_a_canary_among_the_test_speakers_reaches_nothing(corpus, pretrained, tm
 
 @pytest.mark.slow
 def test_clusters_of_everybody_are_said_to_be(corpus, pretrained, tmp_path):
-    run.main(
-        "gmp_tl", corpus, str(pretrained), tmp_path / "out", fold="fold1", settings=SMALL, leak="all-clusters", **HOW
-    )  # fmt: skip
+    gmp(corpus, pretrained, tmp_path / "out", fold="fold1", leak="all-clusters")
     report = json.loads((tmp_path / "out" / "all-clusters" / "seed0" / "report.json").read_text())
     assert report["protocol"]["first_line"].startswith("Transductive: the pre-training heard the unlabelled audio of 2")
 
@@ -159,22 +156,22 @@ def test_steps_left_out_give_their_epochs_to_the_last_one(pretrained):
 
 def test_ablations_join_and_take_any_setting(pretrained):
     it = whole(pretrained)
-    found = gmp_tl.variant(it, "no-gender+single-scale+finetune.margin=0.35", gmp_tl.ABLATIONS, "--ablate")
+    found = run.variant(it, "no-gender+single-scale+finetune.margin=0.35", gmp_tl.ABLATIONS, "--ablate")
     assert (found.gender, found.clusters, found.finetune.margin) == (0.0, (512,), 0.35)
     with pytest.raises(InputError, match=r"no-gende.*no-gender"):
-        gmp_tl.variant(it, "no-gende", gmp_tl.ABLATIONS, "--ablate")
+        run.variant(it, "no-gende", gmp_tl.ABLATIONS, "--ablate")
 
 
 @pytest.mark.parametrize("wrong", ["layer=0", "clusters=4,4", "clusters=1", "gender=-1"])
 def test_impossible_settings_are_refused(corpus, pretrained, tmp_path, wrong):
     with pytest.raises(InputError, match=wrong.split("=")[0]):
-        run.main("gmp_tl", corpus, str(pretrained), tmp_path, settings=[wrong], **HOW)
+        gmp(corpus, pretrained, tmp_path, settings=[wrong])
 
 
 @pytest.mark.parametrize("layer", [3, -3])
 def test_a_layer_that_is_not_there_is_refused(corpus, pretrained, tmp_path, layer):
     with pytest.raises(InputError, match=rf"layer {layer}: not in .*Found 2 blocks"):
-        run.main("gmp_tl", corpus, str(pretrained), tmp_path, settings=[*SMALL, f"layer={layer}"], **HOW)
+        gmp(corpus, pretrained, tmp_path, settings=[*SMALL, f"layer={layer}"])
 
 
 def changed(corpus: Path, home: Path, change) -> Path:
@@ -192,8 +189,8 @@ def changed(corpus: Path, home: Path, change) -> Path:
 def test_a_corpus_without_gender_is_refused_unless_gender_is_left_out(corpus, pretrained, tmp_path):
     home = changed(corpus, tmp_path / "data", lambda row: row | {"gender": ""})
     with pytest.raises(InputError, match=r"no two genders in the training part of fold1. Found none.*gender=0"):
-        run.main("gmp_tl", home, str(pretrained), tmp_path / "out", settings=SMALL, **HOW)
-    run.main("gmp_tl", home, str(pretrained), tmp_path / "out", settings=[*SMALL, "gender=0"], dry_run=True, **HOW)
+        gmp(home, pretrained, tmp_path / "out")
+    gmp(home, pretrained, tmp_path / "out", settings=[*SMALL, "gender=0"], dry_run=True)
 
 
 def test_a_class_that_a_training_part_lacks_is_refused(corpus, pretrained, tmp_path):
@@ -205,12 +202,12 @@ def test_a_class_that_a_training_part_lacks_is_refused(corpus, pretrained, tmp_p
         lambda row: row | {"emotion": "sad"} if row["id"] in train and row["emotion"] == "happy" else row,
     )
     with pytest.raises(InputError, match=r"training part of fold1 has no happy"):
-        run.main("gmp_tl", home, str(pretrained), tmp_path / "out", settings=SMALL, **HOW)
+        gmp(home, pretrained, tmp_path / "out")
 
 
 def test_one_step_is_no_system(corpus, pretrained, tmp_path):
     with pytest.raises(InputError, match=r"hubert: not a system of several steps.*sottovoce pretrain hubert"):
-        run.main("hubert", corpus, str(pretrained), tmp_path, **HOW)
+        run.main("hubert", [corpus], encoder=str(pretrained), output=tmp_path, **HOW)
 
 
 def test_a_system_is_no_step(corpus, sottovoce, tmp_path):
@@ -220,14 +217,14 @@ def test_a_system_is_no_step(corpus, sottovoce, tmp_path):
 
 def test_an_encoder_that_heard_test_speakers_is_refused(corpus, pretrained, tmp_path):
     with pytest.raises(InputError, match=r"have heard \d test speakers? of fold2"):
-        run.main("gmp_tl", corpus, str(pretrained / "fold1"), tmp_path, fold="fold2", settings=SMALL, **HOW)
+        gmp(corpus, pretrained / "fold1", tmp_path, fold="fold2")
 
 
 def test_the_plan_is_shown_before_anything_is_done(corpus, pretrained, tmp_path, capsys):
-    run.main("gmp_tl", corpus, str(pretrained), tmp_path / "out", settings=SMALL, ablate="plain", dry_run=True, **HOW)
+    gmp(corpus, pretrained, tmp_path / "out", ablate="plain", dry_run=True)
     said = capsys.readouterr().out
-    assert "gmp_tl: attributes 1 epochs -> clusters 4, 9 of layer 1 -> units 1 -> finetune 1 (amsoftmax)" in said
-    assert "plain: finetune 3 (ce); 1 folds x 1 seeds" in said
+    assert "attributes 1 epochs -> clusters 4, 9 of layer 1 -> units 1 epochs -> finetune 1 epochs (amsoftmax)" in said
+    assert "plain: finetune 3 epochs (ce); 1 folds x 1 seeds" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -288,11 +285,58 @@ def test_a_checkpoint_in_the_layout_of_the_hub_goes_through_iemocap(tmp_path):
         num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
     )  # fmt: skip
     transformers.HubertModel(config).save_pretrained(tmp_path / "hubert")
-    run.main(
-        "gmp_tl", tmp_path / "data", str(tmp_path / "hubert"), tmp_path / "out", fold="Ses05", settings=SMALL,
-        ablate="last-layer,single-scale", **HOW,
-    )  # fmt: skip
+    gmp(tmp_path / "data", tmp_path / "hubert", tmp_path / "out", fold="Ses05", ablate="last-layer,single-scale")
     found = files.read_json(tmp_path / "out" / "compare.json")
     assert [s["name"] for s in found["systems"]] == ["gmp_tl", "last-layer", "single-scale"]
     layers = {files.read_json(p)["layer"] for p in (tmp_path / "out" / "steps").glob("label-*/Ses05/label.json")}
     assert layers == {2, 4}  # the third from the end, and the last
+
+
+# ---------------------------------------------------------------------------------------------- the other systems
+
+
+def test_masked_timesteps_from_corpora_to_its_control(corpus, tiny, tmp_path):
+    run.main(
+        "masked_timesteps", [corpus], output=tmp_path, fold="fold1", ablate="scratch,frozen",
+        settings=[s if s.startswith("finetune.") else f"pretrain.{s}" for s in tiny], **HOW,
+    )  # fmt: skip
+    found = files.read_json(tmp_path / "compare.json")
+    assert [s["name"] for s in found["systems"]] == ["masked_timesteps", "scratch", "frozen"]
+    inits = [
+        runs.parts(tmp_path / name / "seed0")[0].config["init"] for name in ("masked_timesteps", "scratch", "frozen")
+    ]
+    assert inits[1] == "none"
+    assert inits[0] == inits[2]  # one pre-training serves both
+    assert len(list((tmp_path / "steps").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
+    sizes = ["backbone.width=32", "backbone.layers=1", "backbone.heads=2", "backbone.feedforward=32", "track.bins=40"]
+    small = [f"pretrain.{s}" for s in (*sizes, "training.epochs=1", "training.crop=60")]
+    small += ["strength.backbone.channels=2,2,4,4", "strength.training.epochs=1", "strength.training.crop=40"]
+    small += ["strength.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
+    run.main("ems", [corpus], output=tmp_path, fold="fold1", ablate="random,energy,untrained", settings=small, **HOW)
+    found = files.read_json(tmp_path / "compare.json")
+    assert [s["name"] for s in found["systems"]] == ["ems", "random", "energy", "untrained"]
+    (ems,), (energy,) = (runs.parts(tmp_path / name / "seed0") for name in ("ems", "energy"))
+    track = ems.config["settings"]["objective_config"]["intensity"]
+    assert track.startswith("strength-")
+    assert energy.config["settings"]["objective_config"]["intensity"] == "energy"
+    tested = {runs.person(Corpus.load(corpus).by_id[key]) for key in Corpus.load(corpus).fold("fold1").test}
+    assert not tested & ems.exposure
+    head = files.read_json(corpus / "tracks" / track / "track.json")
+    assert not tested & set(head["config"]["heard"])
+
+
+def test_an_encoder_belongs_to_the_system_that_begins_with_one(corpus, pretrained, tmp_path):
+    with pytest.raises(InputError, match=r"gmp_tl: begins with an encoder. Found no --encoder"):
+        run.main("gmp_tl", [corpus], output=tmp_path, **HOW)
+    with pytest.raises(InputError, match=r"ems: begins without an encoder"):
+        run.main("ems", [corpus], output=tmp_path, encoder=str(pretrained), **HOW)
+
+
+def test_strength_is_not_learned_where_nobody_is_neutral(corpus, tmp_path):
+    home = changed(corpus, tmp_path / "data", lambda r: r | {"emotion": r["emotion"].replace("neutral", "sad")})
+    with pytest.raises(InputError, match=r"nobody is neutral.*intensity=energy"):
+        run.main("ems", [home], output=tmp_path / "out", **HOW)

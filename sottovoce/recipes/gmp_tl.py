@@ -16,16 +16,21 @@ Departs: the paper was read in its abstract and in summaries only; see docs/card
          the standardised pooled states, without a projector, and begins with a linear probe's solution.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from sottovoce import plugins
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.corpus import Corpus, Fold
+from sottovoce.errors import InputError
 from sottovoce.finetune_settings import FineTuning
 from sottovoce.objectives.masked_units import Config as Units
 from sottovoce.recipe import Recipe
+from sottovoce.task import Task
 from sottovoce.training import Config as Training
 
+ENCODER = True  # it begins with one
 WIDE = 512  # an encoder of this width or more is tuned as HuBERT-base is
 
 
@@ -56,7 +61,7 @@ class Config:
             raise InputError(f"clusters: different numbers of 2 or more. Found {self.clusters}.")
 
 
-def system(encoder: Recipe) -> Config:
+def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
     """The settings for an encoder, from the settings it was made with."""
     before, tuned = encoder.training, encoder.finetune
     if width(encoder) >= WIDE:  # learning rates and epochs of HFLEA (arXiv:2312.16383), the paper's next of kin
@@ -77,12 +82,12 @@ def system(encoder: Recipe) -> Config:
 def width(encoder: Recipe) -> int:
     """Features of its hidden states."""
     config = encoder.backbone_config
-    return config.resolved().hidden_size if encoder.backbone == "encoder" else config.width
+    return config.resolved().hidden_size if encoder.backbone == "encoder" else getattr(config, "width", 0)
 
 
 def blocks(encoder: Recipe) -> int:
     config = encoder.backbone_config
-    return config.resolved().num_hidden_layers if encoder.backbone == "encoder" else config.layers
+    return config.resolved().num_hidden_layers if encoder.backbone == "encoder" else getattr(config, "layers", 0)
 
 
 def clustered(config: Config, encoder: Recipe) -> int:
@@ -97,7 +102,59 @@ def clustered(config: Config, encoder: Recipe) -> int:
     return layer
 
 
+def check(config: Config, encoder: Recipe, name: str, corpus: Corpus, task: Task, folds: Sequence[Fold]) -> None:
+    """Raises InputError for what would fail hours later: no such layer, no classes, no genders, a class that a training
+    part lacks."""
+    clustered(config, encoder)
+    if task.kind != "class":
+        raise InputError(f"{corpus.folder}: {', '.join(task.target)} are numbers. Found no classes to learn.")
+    for f in folds:
+        people = [corpus.by_id[key] for key in f.train]
+        found = {str(u.labels.get(task.target[0], "")) for u in people}
+        if lost := [c for c in task.classes if c not in found]:
+            raise InputError(
+                f"{corpus.folder}: the training part of {f.name} has no {', '.join(lost)}. Found {len(people)} "
+                "utterances of the other classes. Prepare it without that class (--drop), or use other folds."
+            )
+        genders = {u.gender for u in people} - {""}
+        if config.per_gender and config.pseudo and any(not u.gender for u in people):
+            raise InputError(f"{corpus.folder}: {name} clusters genders apart. Found utterances without one.")
+        if config.augment and config.gender and len(genders) < 2:
+            raise InputError(
+                f"{corpus.folder}: no two genders in the training part of {f.name}. Found "
+                f"{', '.join(genders) or 'none'}. Prepare it with them, or leave them out: --set gender=0."
+            )
+
+
 # -- the steps -----------------------------------------------------------------------------------------------
+
+STEPS = {
+    "attributes": "emotion and gender learned together",
+    "label": "clusters of the hidden states",
+    "hubert": "saying which clusters hidden stretches belong to",
+}
+
+
+def through(config: Config, encoder: Recipe, walk: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.run.Walk`); the last one's run goes to `home`."""
+    weights = walk.weights()
+    if config.augment:
+        weights = walk.pretrain(first(config, encoder, walk.task.target[0]), weights)
+    if config.pseudo:
+        layer, how = clustered(config, encoder), {"everybody": config.everybody}
+        units = walk.label(weights, layer, config.clusters, per_gender=config.per_gender, **how)
+        weights = walk.pretrain(third(config, encoder), weights, units=units, **how)
+    walk.finetune(replace(encoder, finetune=config.finetune), weights, home, transductive=config.everybody)
+
+
+def outline(config: Config, encoder: Recipe) -> str:
+    """The steps in a line."""
+    steps = [f"attributes {config.attributes.epochs} epochs"] * config.augment
+    scales = ", ".join(map(str, config.clusters))
+    steps += [f"clusters {scales} of layer {clustered(config, encoder)}"] * config.pseudo
+    steps += [f"units {config.masked.epochs} epochs"] * config.pseudo
+    steps += [f"finetune {config.finetune.training.epochs} epochs ({config.finetune.loss})"]
+    return " -> ".join(steps)
 
 
 def first(config: Config, encoder: Recipe, emotion: str) -> Recipe:
@@ -115,11 +172,6 @@ def third(config: Config, encoder: Recipe) -> Recipe:
     return replace(
         encoder, name="hubert", objective="masked_units", objective_config=config.units, training=config.masked
     )
-
-
-def last(config: Config, encoder: Recipe) -> Recipe:
-    """The classifier of utterances."""
-    return replace(encoder, finetune=config.finetune)
 
 
 # -- what it would be without ... ----------------------------------------------------------------------------
@@ -167,20 +219,3 @@ LEAKS: dict[str, Callable[[Config], Config]] = {
     "test-selection": lambda c: replace(c, finetune=replace(c.finetune, dev="test")),
     "all-clusters": lambda c: replace(c, everybody=True),
 }
-
-
-def variant(config: Config, words: str, known: dict[str, Callable[[Config], Config]], option: str) -> Config:
-    """The settings with some ablations, joined by `+`; KEY=VALUE is one too, e.g. `layer=2`.
-
-    Raises InputError for a word that is neither.
-    """
-    from sottovoce.settings import parse_settings
-
-    for word in words.split("+"):
-        if "=" in word:
-            config = parse_settings(config, [word], option=option)
-        elif word in known:
-            config = known[word](config)
-        else:
-            raise unknown_name(option, word, [*known, "KEY=VALUE"])
-    return config

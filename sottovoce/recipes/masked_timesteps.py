@@ -13,12 +13,17 @@ Departs: the paper was read in its abstract only; ratio, span, size and schedule
          single hidden step give it away.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sottovoce import plugins
+from sottovoce.corpus import Corpus, Fold
 from sottovoce.data import Frontend
-from sottovoce.recipe import Recipe
+from sottovoce.finetune_settings import FineTuning
+from sottovoce.recipe import Recipe, resolve
+from sottovoce.task import Task
 from sottovoce.training import Config as Training
 
 
@@ -61,3 +66,52 @@ def recipe(track: str | None = None) -> Recipe:
         ),
         finetune=replace(encoded.finetune, depth=2, training=replace(tuned, feature_stretch=0.05)),
     )
+
+
+# -- as a system: `sottovoce run masked_timesteps` -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Config:
+    pretrain: Recipe
+    finetune: FineTuning
+    weights: bool = True  # False: the control, the identical backbone from random weights
+
+
+ENCODER = False
+STEPS = {"masked_timesteps": "pre-training without labels"}
+
+
+def system(encoder: None, corpora: Sequence[Corpus]) -> Config:
+    plan = resolve("masked_timesteps", corpora)
+    return Config(plan, plan.finetune)
+
+
+def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, folds: Sequence[Fold]) -> None:
+    """Nothing but what every step checks by itself."""
+
+
+def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.run.Walk`); the last one's run goes to `home`."""
+    weights = walk.pretrain(config.pretrain) if config.weights else None
+    walk.finetune(replace(config.pretrain, finetune=config.finetune), weights, home)
+
+
+def outline(config: Config, encoder: None) -> str:
+    first = f"pretrain {config.pretrain.training.epochs} epochs -> " if config.weights else "random weights -> "
+    tuned = config.finetune
+    return first + (f"finetune {tuned.training.epochs} epochs" if tuned.mode == "full" else "linear probe")
+
+
+def _tuned(config: Config, **settings: Any) -> Config:
+    return replace(config, finetune=replace(config.finetune, **settings))
+
+
+ABLATIONS: dict[str, Callable[[Config], Config]] = {
+    "scratch": lambda c: replace(c, weights=False),
+    "frozen": lambda c: _tuned(c, mode="frozen"),
+}
+LEAKS: dict[str, Callable[[Config], Config]] = {
+    "random-dev": lambda c: _tuned(c, dev="superb"),
+    "test-selection": lambda c: _tuned(c, dev="test"),
+}

@@ -1,0 +1,106 @@
+"""EMS (arXiv:2406.06646) as one system: strength model, its track, masked pre-training, frozen probe.
+
+Liu & Ma, "Emotion-Aware Speech Self-Supervised Representation Learning with Intensity Knowledge", Interspeech 2024.
+The steps are recipes of their own: strengthnet, ems_mockingjay or ems_npc, frozen_probe.
+
+Run:     sottovoce run ems data/ravdess data/librispeech --fold all -o runs/ems --ablate random,energy,untrained,npc
+Needs:   a labelled corpus with neutral speech; more corpora to pre-train on, labelled or not
+Time:    that of its steps; the sizes of the paper want a GPU, docs/make_ems_results.sh has sizes for two cores
+Expect:  docs/results.md; the paper claims up to 7.1 points on IEMOCAP, its tables could not be read
+Departs: as its steps do, see docs/cards/ems.md. The strength model learns from the training part of the fold that is
+         probed, so that no test speaker is heard anywhere
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sottovoce import plugins
+from sottovoce.corpus import Corpus, Fold
+from sottovoce.errors import InputError
+from sottovoce.finetune_settings import FineTuning
+from sottovoce.recipe import Recipe, judged, resolve
+from sottovoce.task import Task
+
+
+@dataclass(frozen=True)
+class Config:
+    strength: Recipe  # of the intensity model
+    pretrain: Recipe  # its objective says which rule hides what, by which intensity
+    probe: FineTuning  # what judges it
+    weights: bool = True  # False: the control, random weights probed
+
+
+ENCODER = False
+STEPS = {
+    "strengthnet": "a model of emotional strength",
+    "ems_mockingjay": "pre-training that hides strong frames",
+    "ems_npc": "pre-training that hides strong frames",
+}
+
+
+def system(encoder: None, corpora: Sequence[Corpus]) -> Config:
+    plan = resolve("ems_mockingjay", corpora)
+    return Config(resolve("strengthnet", corpora), plan, judged(plan, "frozen_probe").finetune)
+
+
+def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, folds: Sequence[Fold]) -> None:
+    """Raises InputError where strength is to be learned and nobody is neutral."""
+    neutral = config.strength.objective_config.neutral
+    if config.pretrain.objective_config.intensity != "strength" or not config.weights:
+        return
+    for f in folds:
+        found = {str(corpus.by_id[key].labels.get("emotion", "")) for key in f.train}
+        if not found & set(neutral):
+            raise InputError(
+                f"{corpus.folder}: nobody is {' or '.join(neutral)} in the training part of {f.name}. Found "
+                f"{', '.join(sorted(found - {''})) or 'no emotions'}. Mask by loudness: "
+                "--set pretrain.objective.intensity=energy."
+            )
+
+
+def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.run.Walk`); the last one's run goes to `home`."""
+    plan, weights = config.pretrain, None
+    if config.weights:
+        if plan.objective_config.intensity == "strength":
+            track = walk.strength(config.strength)
+            plan = replace(plan, objective_config=replace(plan.objective_config, intensity=track))
+        weights = walk.pretrain(plan)
+    walk.finetune(replace(plan, finetune=config.probe), weights, home)
+
+
+def outline(config: Config, encoder: None) -> str:
+    if not config.weights:
+        return "random weights -> frozen probe"
+    plan, first = config.pretrain, ""
+    if plan.objective_config.intensity == "strength":
+        first = f"strengthnet {config.strength.training.epochs} epochs -> strength track -> "
+    rule = f"{plan.objective_config.rule} by {plan.objective_config.intensity}"
+    return f"{first}{plan.name} {plan.training.epochs} epochs ({rule}) -> frozen probe"
+
+
+def _hiding(config: Config, **settings: Any) -> Config:
+    plan = config.pretrain
+    return replace(config, pretrain=replace(plan, objective_config=replace(plan.objective_config, **settings)))
+
+
+def _probed(config: Config, **settings: Any) -> Config:
+    return replace(config, probe=replace(config.probe, **settings))
+
+
+ABLATIONS: dict[str, Callable[[Config], Config]] = {
+    # loudness is told apart for the report; a random rule does not look at it
+    "random": lambda c: _hiding(c, rule="random", intensity="energy"),
+    "energy": lambda c: _hiding(c, intensity="energy"),
+    "sampled": lambda c: _hiding(c, rule="ems_sampled"),
+    "released": lambda c: _hiding(c, rule="ems_released"),
+    "threshold": lambda c: _hiding(c, rule="ems_threshold"),
+    "untrained": lambda c: replace(c, weights=False),
+    "npc": lambda c: replace(c, pretrain=plugins.load("recipes", "ems_npc").recipe(None)),  # first: npc+random
+}
+LEAKS: dict[str, Callable[[Config], Config]] = {
+    "random-dev": lambda c: _probed(c, dev="superb"),
+    "test-selection": lambda c: _probed(c, dev="test"),
+}
