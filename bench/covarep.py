@@ -1,8 +1,9 @@
 """Cost of COVAREP's 74 columns: `python -m bench.covarep [--minutes 3]`; truth is `python -m bench.covarep_parity`.
 
 CPU seconds a second of audio on one core, in all, by stage and in silence, on the recordings of
-$SOTTOVOCE_DATA/covarep_reference; how much two processes gain; and the memory that a long recording takes beyond its samples. Whole signals of long
-recordings lie in temporary files (2 GB an hour), whose pages the system keeps in memory only as long as it likes.
+$SOTTOVOCE_DATA/covarep_reference; how much two processes gain; and the memory that a long recording takes beyond its
+samples. Whole signals of long recordings lie in temporary files (2 GB an hour), whose pages the system keeps in memory
+only as long as it likes.
 """
 
 import argparse
