@@ -1,8 +1,9 @@
 """Cost of COVAREP's 74 columns: `python -m bench.covarep [--minutes 3]`; truth is `python -m bench.covarep_parity`.
 
-CPU seconds a second of audio on one core, in all and by stage, on the recordings of $SOTTOVOCE_DATA/covarep_reference;
-how much two processes gain; and the memory that a long recording takes beyond its samples. Whole signals of long
-recordings lie in temporary files (2 GB an hour), whose pages the system keeps in memory only as long as it likes.
+CPU seconds a second of audio on one core, in all, by stage and in silence, on the recordings of
+$SOTTOVOCE_DATA/covarep_reference; how much two processes gain; and the memory that a long recording takes beyond its
+samples. Whole signals of long recordings lie in temporary files (2 GB an hour), whose pages the system keeps in memory
+only as long as it likes.
 """
 
 import argparse
@@ -73,6 +74,7 @@ def main() -> None:
     clips = [soundfile.read(path, dtype="float32")[0] for path in sorted(folder.glob("*.wav"))]
     audio_s = sum(map(len, clips)) / RATE_HZ
     stages(clips, audio_s)
+    silence(clips[0])
     processes(clips)
     memory(np.concatenate(clips), minutes)
 
@@ -102,6 +104,14 @@ def timed(function: Callable, label: str, spent: dict[str, float]) -> Callable:
             spent[label] += time.process_time() - start
 
     return call
+
+
+def silence(clip: np.ndarray) -> None:
+    """What digital silence costs; beside it F0 is 1 Hz and a frame has thousands of harmonics."""
+    spoken = min(extract(clip) for _ in range(REPEATS))
+    for seconds in (1, 10):
+        cost = min(extract(np.concatenate([clip, np.zeros(seconds * RATE_HZ), clip])) for _ in range(REPEATS))
+        print(f"| {seconds} s of digital silence between two voices | {(cost - 2 * spoken) / seconds:.4f} |")
 
 
 def processes(clips: list[np.ndarray]) -> None:
