@@ -294,9 +294,9 @@ class Steps:
             return 0, length
         if store.rate_hz < WAVEFORM_HZ:
             return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
-        hop = min(round(store.rate_hz / 50), length)  # 20 ms, so that an encoder's states keep their places
+        hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
         power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
-        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=3, margin=3)
+        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=2, margin=2)
         return first * hop, min(last * hop, length)
 
     def _statistics(self, i: int) -> Statistics:

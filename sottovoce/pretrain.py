@@ -344,6 +344,7 @@ def _units(
     identity = runs.Run.load(folder).config["identity"]
     if (folder / "units.safetensors").exists():
         return units.load(folder / "units.safetensors", identity)
+    slots = None
     if source == "mfcc":
         made = [track_store(c, "mfcc", {"deltas": 2}, jobs=how["jobs"], quiet=how["quiet"]) for c in corpora]
         frames = units.of_tracks(made, everybody)
@@ -353,8 +354,8 @@ def _units(
             first = replace(plan, objective_config=replace(plan.objective_config, targets=tuple(before)))
             pretrain(first, corpora, fold, folder / f"iteration{len(before)}", **how)
             teacher = models.load_pretrained(runs.Run.load(folder / f"iteration{len(before)}"))
-        frames = units.of_layer(teacher, int(source), stores, everybody)
-    found = units.make(frames, train, everybody, sizes, plan.training.seed)
+        frames, slots = units.of_layer(teacher, int(source), stores, everybody), units.slots(teacher, stores, everybody)
+    found = units.make(frames, train, everybody, sizes, plan.training.seed, slots)
     if training.first_process():
         units.save(folder / "units.safetensors", found, identity)
     return found

@@ -7,8 +7,8 @@ As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the 
 L label sets, K units of a set, T frames, D features.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from sottovoce import clustering, codebook, models, training
+from sottovoce.backbones import clock_of
 from sottovoce.corpus import Corpus, Utterance
 from sottovoce.data import Steps
 from sottovoce.errors import InputError
@@ -161,6 +162,17 @@ def of_layer(
     return frames
 
 
+def slots(teacher: models.Pretrained, stores: Sequence[Any], parts: Sequence[Sequence[Utterance]]) -> dict[str, int]:
+    """How many states whole recordings have, by `key`; those of trimmed ones are fewer."""
+    whole = replace(teacher.plan.frontend, trim_db=0.0)
+    stride, window = clock_of(teacher.backbone)
+    return {
+        key(u): max((whole.steps(store.lengths[u.id]) - window) // stride + 1, 1)
+        for store, part in zip(stores, parts, strict=True)
+        for u in part
+    }
+
+
 def key(u: Utterance) -> str:
     """Ids are unique in a corpus, not beyond."""
     return f"{u.corpus}/{u.id}"
@@ -172,6 +184,7 @@ def make(
     everybody: Sequence[Sequence[Utterance]],
     sizes: Sequence[int],
     seed: int = 0,
+    slots: Mapping[str, int] | None = None,
 ) -> Units:
     """Cluster frames of the training part, label everybody.
 
@@ -181,6 +194,7 @@ def make(
         train: utterances of every corpus that clusters are fitted on: at most `FRAMES` of their frames, whole
             utterances drawn by the seed.
         sizes: K of every label set.
+        slots: frames of whole recordings by `key`, where `frames` may leave some out at the end too.
     """
     pool = [u for part in train for u in part]
     seen: list[np.ndarray] = []
@@ -197,7 +211,9 @@ def make(
         before = round(track.offset_s * track.rate_hz - 0.5)  # frames that are missing at the front
         units.rate_hz, units.offset_s = track.rate_hz, track.offset_s - before / track.rate_hz
         labels = np.stack([clustering.nearest(track.values, book)[0] for book in books], axis=1)
-        units.labels[key(u)] = np.concatenate([np.full((before, len(sizes)), -1), labels])
+        after = max((slots or {}).get(key(u), 0) - before - len(labels), 0)
+        front, back = (np.full((n, len(sizes)), -1) for n in (before, after))
+        units.labels[key(u)] = np.concatenate([front, labels, back])
     return units
 
 

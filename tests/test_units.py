@@ -91,6 +91,18 @@ def test_labels_are_the_nearest_centres_and_follow_the_seed():
         np.testing.assert_array_equal(a.labels[name][:, 0], far.argmin(1))
 
 
+def test_labels_are_as_long_as_the_recording_where_its_end_was_cut_off():
+    people, frames, _ = planted()
+    offset_s, whole = 0.0125 + 3 * 0.02, {name: len(v) + 10 for name, v in frames.items()}
+    cut = units.make(Frames(frames, offset_s=offset_s), [people], [people], (4,), slots=whole)
+    plain = units.make(Frames(frames), [people], [people], (4,))
+    for name, labels in cut.labels.items():
+        assert len(labels) == whole[name]
+        assert (labels[:3] == -1).all()
+        assert (labels[-7:] == -1).all()
+        assert np.array_equal(labels[3:-7], plain.labels[name])
+
+
 def test_labels_begin_with_the_recording_where_its_frames_do_not():
     people, frames, _ = planted()
     cut = units.make(Frames(frames, offset_s=0.0125 + 3 * 0.02), [people], [people], (4,))
