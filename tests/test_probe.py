@@ -474,7 +474,7 @@ def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_p
         (["--set", "finetune.probe.lrs=0.1,-1"], "learning rates above 0, one or more"),
         (["--set", "finetune.probe.activation=gelu"], "one of none, relu. Found 'gelu'"),
         (["--set", "finetune.probe.updates=0"], "1 or more. Found 0"),
-        (["--dev", "random"], "one of fold, superb. Found 'random'"),
+        (["--dev", "random"], "one of fold, superb, test. Found 'random'"),
         (["--scratch"], "Name the run that it is the control of"),
         (["--init", pretrained, "--backbone", "gru"], "were made with transformer"),
     ):

@@ -312,20 +312,22 @@ def test_masked_timesteps_from_corpora_to_its_control(corpus, tiny, tmp_path):
 
 @pytest.mark.slow
 def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
+    home = shutil.copytree(corpus, tmp_path / "data")  # a track is left in it
+    out = tmp_path / "out"
     sizes = ["backbone.width=32", "backbone.layers=1", "backbone.heads=2", "backbone.feedforward=32", "track.bins=40"]
     small = [f"pretrain.{s}" for s in (*sizes, "training.epochs=1", "training.crop=60")]
     small += ["strength.backbone.channels=2,2,4,4", "strength.training.epochs=1", "strength.training.crop=40"]
     small += ["strength.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
-    run.main("ems", [corpus], output=tmp_path, fold="fold1", ablate="random,energy,untrained", settings=small, **HOW)
-    found = files.read_json(tmp_path / "compare.json")
+    run.main("ems", [home], output=out, fold="fold1", ablate="random,energy,untrained", settings=small, **HOW)
+    found = files.read_json(out / "compare.json")
     assert [s["name"] for s in found["systems"]] == ["ems", "random", "energy", "untrained"]
-    (ems,), (energy,) = (runs.parts(tmp_path / name / "seed0") for name in ("ems", "energy"))
+    (ems,), (energy,) = (runs.parts(out / name / "seed0") for name in ("ems", "energy"))
     track = ems.config["settings"]["objective_config"]["intensity"]
     assert track.startswith("strength-")
     assert energy.config["settings"]["objective_config"]["intensity"] == "energy"
-    tested = {runs.person(Corpus.load(corpus).by_id[key]) for key in Corpus.load(corpus).fold("fold1").test}
+    tested = {runs.person(Corpus.load(home).by_id[key]) for key in Corpus.load(home).fold("fold1").test}
     assert not tested & ems.exposure
-    head = files.read_json(corpus / "tracks" / track / "track.json")
+    head = files.read_json(home / "tracks" / track / "track.json")
     assert not tested & set(head["config"]["heard"])
 
 
