@@ -40,8 +40,14 @@ SIZES = {
     "toy": _size(32, 2, 2, 16),  # 0.04 M parameters, for tests
     # 1 M. 25 states a second instead of 50, and positions 32 wide (1.3 s): a CPU trains it in half the time.
     "tiny": _size(
-        128, 4, 4, 128, conv_dim=(32, 32, 64, 64, 128, 128, 128), conv_kernel=(10, 3, 3, 3, 3, 2, 4),
-        conv_stride=(5, 2, 2, 2, 2, 2, 4), num_conv_pos_embeddings=32,
+        128,
+        4,
+        4,
+        128,
+        conv_dim=(32, 32, 64, 64, 128, 128, 128),
+        conv_kernel=(10, 3, 3, 3, 3, 2, 4),
+        conv_stride=(5, 2, 2, 2, 2, 2, 4),
+        num_conv_pos_embeddings=32,
     ),
     "small": _size(256, 4, 4, 128),  # 4 M; with 512 channels it would cost four times as much
     "base": _size(768, 12, 12, 512),  # 95 M
