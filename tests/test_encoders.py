@@ -167,6 +167,18 @@ def test_sizes_are_those_the_docs_promise(size, millions):
     assert found == pytest.approx(millions * 1e6, rel=0.05)
 
 
+@pytest.mark.parametrize(("size", "clock"), [("toy", (320, 400)), ("tiny", (640, 720)), ("base", (320, 400))])
+def test_states_come_50_times_a_second_and_25_times_from_tiny(size, clock):
+    config = encoder.Config(size=size, architecture={"num_hidden_layers": 1}, dropout=0.0)
+    backbone = encoder.Backbone(config, 1).eval()
+    assert clock_of(backbone) == clock
+    stride, window = clock
+    for samples in (window - 1, window, window + stride - 1, window + stride, 16000):
+        with torch.inference_mode():
+            hidden = backbone(torch.randn(1, samples, 1), torch.tensor([samples]))
+        assert hidden.last.shape[1] == hidden.lengths.item() == max((samples - window) // stride + 1, 1)
+
+
 def test_base_is_the_librarys_own_and_large_is_as_published():
     base = encoder.Config(size="base", dropout=0.1, attention_dropout=0.1).resolved().to_dict()
     assert base == transformers.HubertConfig().to_dict()
