@@ -296,7 +296,7 @@ class Steps:
             return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
         hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
         power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
-        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=2, margin=2)
+        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=1, margin=1)
         return first * hop, min(last * hop, length)
 
     def _statistics(self, i: int) -> Statistics:

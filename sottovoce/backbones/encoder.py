@@ -7,7 +7,7 @@ time, padding included. Here it is normalised over each row's own length, and so
 wants that. Departures: no layer drop; one dropout rate for hidden states and activations; where blocks normalise their
 input ("large"), the last state is the normalised one.
 
-B utterances, N samples at 16 kHz, S states at 50 Hz, C channels of the last convolution, H width.
+B utterances, N samples at 16 kHz, S states (50 a second, of "tiny" 25), C channels of the last convolution, H width.
 """
 
 import math
@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from sottovoce.backbones import Hidden, valid_steps
 from sottovoce.errors import InputError
 
-PIECE = 100  # states of which the convolutions are computed at a time, 2 s
+PIECE = 100  # states of which the convolutions are computed at a time, 2 s or 4
 FAMILIES = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")  # `model_type` in the library's words
 
 
@@ -131,12 +131,12 @@ class Backbone(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Samples from one state to the next: 320, 20 ms."""
+        """Samples from one state to the next: 320, 20 ms; of "tiny" 640."""
         return math.prod(self.strides)
 
     @property
     def window(self) -> int:
-        """Samples a local feature hears: 400, 25 ms."""
+        """Samples a local feature hears: 400, 25 ms; of "tiny" 720."""
         return 1 + sum((k - 1) * math.prod(self.strides[:i]) for i, k in enumerate(self.kernels))
 
     def forward(self, x: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None) -> Hidden:
