@@ -71,7 +71,7 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
             batch: dict[str, Any] = {"crop": 160_000, "batch_rows": 16, "batch_steps": 16 * 160_000, "accumulate": 4}
             step, last = replace(step, **batch), replace(last, **batch)
     else:
-        step = replace(before, epochs=8, lr=1e-3, warmup=0.1, patience=0)
+        step = replace(before, epochs=8, lr=2e-4, warmup=0.1, patience=0)
         last = replace(tuned.training, epochs=8, lr=1e-3)
     step = replace(step, min_updates=0, ema=0.0)
     return Config(
