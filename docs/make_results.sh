@@ -30,7 +30,7 @@ sottovoce study "$work/data/mmmo" --init "$work/runs/mmmo_pre" --labels 10%,50%,
 # The same system on 74-d COVAREP made from the recordings; RAVDESS's eight emotions and its six intensities.
 here=("$work/data/ravdess" "$work/data/nemo" "$work/data/librispeech")
 short=(--set frontend.trim_db=30 --set training.batch_steps=800 --set training.batch_rows=32)
-brief=(--set finetune.training.epochs=5)
+brief=(--set finetune.training.epochs=5 --set finetune.depth=2)
 for corpus in "${here[@]}"; do sottovoce extract "$corpus" --track covarep; done
 sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold fold1,fold2,fold3 "${short[@]}" \
     --set training.crop=100 --set training.epochs=15 -o "$work/runs/pre74"
@@ -47,7 +47,7 @@ sottovoce study "$work/data/mmmo" --init "$work/runs/words74" --labels 10%,50%,1
 
 # Three tracks, one network, from scratch.
 same=(--set frontend.pool=4 --set frontend.how=stack --set frontend.trim_db=30 --set backbone.layers=3
-    --set backbone.dropout=0 --set finetune.depth=2)
+    --set backbone.dropout=0)
 for track in covarep fbank egemaps; do
     sottovoce finetune "$work/data/ravdess" --track "$track" --fold all "${same[@]}" "${brief[@]}" \
         -o "$work/runs/track_$track"
