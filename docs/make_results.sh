@@ -26,3 +26,30 @@ done
 sottovoce pretrain masked_timesteps "$work/data/mmmo" -o "$work/runs/mmmo_pre"
 sottovoce study "$work/data/mmmo" --init "$work/runs/mmmo_pre" --labels 10%,50%,100% --seeds "$seeds" \
     -o "$work/runs/mmmo_study"
+
+# The same system on 74-d COVAREP made from the recordings; RAVDESS's eight emotions and its six intensities.
+here=("$work/data/ravdess" "$work/data/nemo" "$work/data/librispeech")
+short=(--set frontend.trim_db=30 --set training.batch_steps=800 --set training.batch_rows=32)
+brief=(--set finetune.training.epochs=5 --set finetune.depth=2)
+for corpus in "${here[@]}"; do sottovoce extract "$corpus" --track covarep; done
+sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold fold1,fold2,fold3 "${short[@]}" \
+    --set training.crop=100 --set training.epochs=15 -o "$work/runs/pre74"
+sottovoce study "$work/data/ravdess" --init "$work/runs/pre74" --labels 10%,25%,100% --seeds 2 "${brief[@]}" \
+    -o "$work/runs/study74"
+sottovoce study "$work/data/ravdess" --init "$work/runs/pre74" --labels 10%,100% --seeds 2 "${brief[@]}" \
+    --target happy,sad,anger,surprise,disgust,fear --arms pretrained,scratch -o "$work/runs/six74"
+
+# Does it transfer to features that the original made, averaged over words?
+sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold none "${short[@]}" --set frontend.pool=30 \
+    --set training.crop=20 --set training.epochs=40 -o "$work/runs/words74"
+sottovoce study "$work/data/mmmo" --init "$work/runs/words74" --labels 10%,50%,100% --seeds 5 \
+    --set finetune.strengths=0.01,0.1,0.3,1,3,10 -o "$work/runs/mmmo74"
+
+# Three tracks, one network, from scratch.
+same=(--set frontend.pool=4 --set frontend.how=stack --set frontend.trim_db=30 --set backbone.layers=3
+    --set backbone.dropout=0)
+for track in covarep fbank egemaps; do
+    sottovoce finetune "$work/data/ravdess" --track "$track" --fold all "${same[@]}" "${brief[@]}" \
+        -o "$work/runs/track_$track"
+done
+sottovoce compare "$work"/runs/track_{covarep,fbank,egemaps} -o "$work/runs/track_compare"
