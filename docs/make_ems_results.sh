@@ -1,123 +1,121 @@
 #!/usr/bin/env bash
-# The EMS sections of docs/results.md again: about 1 1/2 hours of one core; every step resumes.
+# The EMS sections of docs/results.md again: about an hour of one core; every step resumes.
 #   SOTTOVOCE_DATA=/path/to/corpora bash docs/make_ems_results.sh [WORK]
-# Parts of it: STEPS="strength rules" TARGETS=ravdess BACKBONES=npc ARMS="random energy" SEEDS="0 1" bash docs/...
+# Parts of it: STEPS="strength rules" BACKBONES=npc ARMS="random energy" SEEDS="0 1" bash docs/make_ems_results.sh
 set -euo pipefail
 work=${1:-results}
 data=$work/data runs=$work/runs
 steps=${STEPS:-prepare strength agreement rules compare picture}
-targets=${TARGETS:-ravdess nemo}
 backbones=${BACKBONES:-mockingjay npc}
-arms=${ARMS:-random strength sampled energy released}
+arms=${ARMS:-random strength energy}
 seeds=${SEEDS:-0 1 2}
+folds=${FOLDS:-fold1 fold2}
 quick="--tracker none --quiet --jobs ${JOBS:-1}"
 
-prepare() {
+prepare() { # half of RAVDESS's actors are tested by what the other half taught, so that two intensity models are enough
     local corpora=${SOTTOVOCE_DATA:?name the folder that holds ravdess_speech, librispeech_subset, nemo_subset}
-    sottovoce prepare ravdess "$corpora/ravdess_speech" -o "$data/ravdess"
+    sottovoce prepare ravdess "$corpora/ravdess_speech" --folds 2 -o "$data/ravdess2"
     sottovoce prepare librispeech "$corpora/librispeech_subset" -o "$data/librispeech"
     sottovoce prepare nemo "$corpora/nemo_subset" -o "$data/nemo"
 }
 
 # ---------------------------------------------------------------------------------------- intensity models
-# A quarter of StrengthNet's channels, crops of 1.6 s. Who is to be tested is never heard: the emotions of RAVDESS are
-# probed after a strength learned from nEMO, those of nEMO after one learned from RAVDESS.
-small="--set backbone.channels=4,8,16,32 --set objective.lstm=32 --set objective.dense=32 --set training.crop=100
-    --set training.lr=1e-3 --set training.accumulate=1 --set training.epochs=8"
+# StrengthNet with a quarter of its channels, on standardised log-mel and crops of a second.
+strengthnet="--track fbank --set frontend.normalise=corpus --set backbone.channels=4,8,16,32 --set objective.lstm=32
+    --set objective.dense=32 --set training.crop=100 --set training.lr=1e-3 --set training.accumulate=1
+    --set training.epochs=8"
 
 strength() {
-    local corpus other fold
-    for corpus in $targets; do # who is tested is never the teacher
-        other=$([ "$corpus" = ravdess ] && echo nemo || echo ravdess)
-        fold=$([ "$other" = ravdess ] && echo "${FOLDS:-fold1,fold2}" || echo fold1)
-        sottovoce pretrain strengthnet "$data/$other" --fold "$fold" $small $quick -o "$runs/strength_$other"
-        sottovoce extract "$data/$other" --track strength --model "$runs/strength_$other" --quiet
-        sottovoce extract "$data/librispeech" --track strength --model "$runs/strength_$other" --quiet
+    local fold corpus
+    for fold in $folds; do
+        sottovoce pretrain strengthnet "$data/ravdess2" --fold "$fold" $strengthnet $quick -o "$runs/strength"
+        for corpus in librispeech nemo; do
+            sottovoce extract "$data/$corpus" --track strength --model "$runs/strength" --fold "$fold" --quiet
+        done
     done
 }
 
-agreement() { # of each model with a corpus it has not heard
-    sottovoce evaluate "$runs/strength_ravdess" --on "$data/nemo" --jobs "${JOBS:-1}" -o "$runs/strength_ravdess/on_nemo"
-    sottovoce evaluate "$runs/strength_nemo" --on "$data/ravdess" --jobs "${JOBS:-1}" -o "$runs/strength_nemo/on_ravdess"
+agreement() { # over both folds (nothing is trained again), and with a language nobody of them speaks
+    sottovoce pretrain strengthnet "$data/ravdess2" --fold all $strengthnet $quick -o "$runs/strength"
+    sottovoce evaluate "$runs/strength" --on "$data/nemo" --jobs "${JOBS:-1}" -o "$runs/strength/on_nemo"
 }
 
 # ------------------------------------------------------------------------------------------- masking rules
-# 15 % of the steps hidden in spans of 80 ms; the target corpus is not heard at all, so that one pre-training serves
-# all of its folds.
-mockingjay="--set track.deltas=0 --set frontend.pool=4 --set frontend.trim_db=30 --set backbone.width=128
-    --set backbone.heads=4 --set backbone.feedforward=256 --set objective.span=2 --set training.lr=1e-3
-    --set training.crop=150 --set training.batch_steps=800 --set training.epochs=8 --set training.validate_every=4"
-npc="--set frontend.pool=2 --set frontend.trim_db=30 --set backbone.width=128 --set backbone.layers=3
-    --set backbone.kernel=11 --set backbone.mask=3 --set objective.span=4 --set training.crop=300
-    --set training.batch_steps=1600 --set training.epochs=6 --set training.validate_every=3"
+# 15 % of the steps hidden in spans of 80 ms. RAVDESS is not heard at all in pre-training; whom the intensity model of
+# a fold has heard are the fold's training and dev actors.
+mockingjay="--set track.deltas=0 --set frontend.pool=4 --set frontend.trim_db=30 --set frontend.normalise=corpus
+    --set backbone.width=128 --set backbone.heads=4 --set backbone.feedforward=256 --set backbone.norm=pre
+    --set backbone.positions=conv --set backbone.init_std=0 --set backbone.dropout=0 --set objective.span=2
+    --set training.lr=2e-3 --set training.crop=150 --set training.batch_steps=800 --set training.epochs=6
+    --set training.validate_every=3"
+npc="--set frontend.pool=2 --set frontend.trim_db=30 --set frontend.normalise=corpus --set backbone.width=128
+    --set backbone.layers=3 --set backbone.kernel=11 --set backbone.mask=3 --set objective.span=4
+    --set training.crop=300 --set training.batch_steps=800 --set training.epochs=2 --set training.validate_every=2"
 probe="--set finetune.probe.epochs=60 --set finetune.probe.lrs=1e-3,1e-2"
 
-rule_of() { # ARM CORPUS -> settings; the strength of a corpus is that of the model trained on it
-    local strength=
-    case $1 in random | energy) ;; *) strength=$(basename "$(ls -d "$data/$2"/tracks/strength-*)") ;; esac
-    case $1 in
-    random) echo "--set objective.rule=random --set objective.intensity=energy" ;; # which it does not look at
-    strength) echo "--set objective.rule=ems_coverage --set objective.intensity=$strength" ;;
-    sampled) echo "--set objective.rule=ems_sampled --set objective.intensity=$strength" ;;
-    energy) echo "--set objective.rule=ems_coverage --set objective.intensity=energy" ;;
-    released) echo "--set objective.rule=ems_released --set objective.intensity=$strength" ;;
-    *) echo "$1: no arm" >&2 && return 1 ;;
-    esac
+strength_by() { # FOLD -> name of the store that this fold's intensity model made
+    basename "$(dirname "$(grep -l "strengthnet $1\"" "$data"/nemo/tracks/strength-*/track.json)")"
 }
 
 rules() {
-    local target backbone arm seed other settings place
-    for target in $targets; do
-        other=$([ "$target" = ravdess ] && echo nemo || echo ravdess)
-        for seed in $seeds; do
-            for backbone in $backbones; do
-                settings=${!backbone}
-                for arm in $arms; do
-                    place=$target/$backbone/$arm/$seed
-                    sottovoce pretrain "ems_$backbone" "$data/librispeech" "$data/$other" --fold none --seed "$seed" \
-                        $settings $(rule_of "$arm" "$other") $quick -o "$runs/pre/$place"
-                    judge "$target" "$runs/pre/$place" "$runs/probe/$place" "$seed"
-                    if [ "$arm" = random ]; then # the control: the same network, its weights drawn
-                        judge "$target" "$runs/pre/$place" "$runs/probe/$target/$backbone/untrained/$seed" "$seed" --scratch
-                    fi
-                done
+    local backbone arm seed fold
+    for seed in $seeds; do
+        for backbone in $backbones; do
+            for arm in $arms; do
+                case $arm in
+                random) one "$backbone" "$arm" "$seed" all random energy ;; # which it does not look at
+                energy) one "$backbone" "$arm" "$seed" all ems_coverage energy ;;
+                *)
+                    for fold in $folds; do
+                        one "$backbone" "$arm" "$seed" "$fold" "$(rule_of "$arm")" "$(strength_by "$fold")"
+                    done
+                    ;;
+                esac
             done
         done
     done
 }
 
-judge() { # TARGET INIT OUT SEED ...: a frozen probe of every fold, and its predictions
-    [ -f "$3/predictions.csv" ] && return
-    sottovoce finetune "$data/$1" --init "$2" --recipe frozen_probe --fold all --seed "$4" $probe $quick -o "$3" "${@:5}"
-    sottovoce evaluate "$3" --no-opensmile --quiet
+rule_of() { # ARM that masks by strength -> its rule
+    [ "$1" = strength ] && echo ems_coverage || echo "ems_$1"
+}
+
+one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen probe of each fold it serves
+    local init=$runs/pre/$1/$2/$3/$4 out=$runs/probe/$1
+    [ -f "$init/everybody/model.safetensors" ] || # the same command once more would find that out by itself
+        sottovoce pretrain "ems_$1" "$data/librispeech" "$data/nemo" --fold none --seed "$3" ${!1} \
+            --set "objective.rule=$5" --set "objective.intensity=$6" $quick -o "$init"
+    judge "$init" "$4" "$3" "$out/$2/$3"
+    if [ "$2" = random ]; then # the control: the same network, its weights drawn
+        judge "$init" "$4" "$3" "$out/untrained/$3" --scratch
+    fi
+}
+
+judge() { # INIT FOLD SEED OUT ...
+    sottovoce finetune "$data/ravdess2" --init "$1" --recipe frozen_probe --fold "$2" --seed "$3" $probe $quick \
+        -o "$4" "${@:5}"
 }
 
 compare() {
-    local target backbone arm systems
-    for target in $targets; do
-        for backbone in $backbones; do
-            systems=()
-            for arm in $arms untrained; do
-                systems+=("$arm=$runs/probe/$target/$backbone/$arm")
-            done
-            sottovoce compare "${systems[@]}" -o "$runs/compare/$target/$backbone"
+    local backbone arm systems
+    for backbone in $backbones; do
+        systems=()
+        for arm in $arms untrained; do
+            systems+=("$arm=$runs/probe/$backbone/$arm")
         done
+        sottovoce compare "${systems[@]}" -o "$runs/compare/$backbone"
     done
 }
 
 # ------------------------------------------------------------------------------------------------ pictures
 picture() { # from generated speech: recordings of the corpora, and what is cut from them, may not be published
-    sottovoce prepare synthetic "$work/voices" --set difficulty=0.2 -o "$data/synthetic" --quiet
-    sottovoce pretrain strengthnet "$data/synthetic" $small --set training.epochs=30 $quick -o "$runs/strength_synthetic"
+    sottovoce prepare synthetic "$work/voices" --set difficulty=0.2 --set speakers=8 -o "$data/synthetic" --quiet
+    sottovoce pretrain strengthnet "$data/synthetic" $strengthnet --set training.epochs=20 $quick \
+        -o "$runs/strength_synthetic"
     sottovoce extract "$data/synthetic" --track strength --model "$runs/strength_synthetic" --quiet
     sottovoce pretrain ems_mockingjay "$data/synthetic" $mockingjay --set frontend.pool=1 --set objective.span=7 \
-        --set training.crop=0 --set training.epochs=10 $quick -o "$runs/ems_synthetic"
+        --set training.crop=0 --set training.epochs=3 $quick -o "$runs/ems_synthetic"
     cp "$runs/ems_synthetic/fold1/spans.png" "$work/ems_spans.png"
-    for target in $targets; do
-        for backbone in $backbones; do
-            cp "$runs/compare/$target/$backbone/compare.svg" "$work/ems_${target}_$backbone.svg" || true
-        done
-    done
 }
 
 for step in $steps; do

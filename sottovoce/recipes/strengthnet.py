@@ -6,7 +6,7 @@ Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strength
          sottovoce extract data/librispeech --track strength --model runs/strength
 Needs:   a corpus with a neutral and other emotions; openSMILE for the paper's functionals (`sottovoce[egemaps]`)
 Time:    14 CPU s an update of 64 utterances of 3.7 s, 4 CPU minutes an epoch of a RAVDESS fold; a quarter of the
-         channels (--set backbone.channels=4,8,16,32 objective.lstm=32 objective.dense=32) a tenth of that; extraction
+         channels (--set backbone.channels=4,8,16,32, objective.lstm=32, objective.dense=32) a tenth of that; extraction
          45 x real time a core (2026-11-21, AMD EPYC, shared)
 Expect:  relative attributes order the normal and strong renderings of 24 unheard RAVDESS actors with an AUC of 0.793
          [0.766, 0.828]; their loudness alone does it with 0.863 [0.841, 0.888] (2026-11-21)
