@@ -53,3 +53,11 @@ for track in covarep fbank egemaps; do
         -o "$work/runs/track_$track"
 done
 sottovoce compare "$work"/runs/track_{covarep,fbank,egemaps} -o "$work/runs/track_compare"
+
+# GMP-TL on the folds that are pre-trained above, every ablation, every leak.
+for corpus in ravdess nemo; do
+    sottovoce run gmp_tl "$work/data/$corpus" --encoder "$work/runs/pre" --fold "${GMP_FOLDS:-fold1,fold2}" --seeds 3 \
+        --set clusters=64,512,2048 --set attributes.epochs=6 --set masked.epochs=6 --set finetune.training.epochs=6 \
+        --ablate plain,no-gender,no-gmp,no-amsoftmax,single-scale,last-layer --no-opensmile \
+        --leak random-dev,test-selection,all-clusters -o "$work/runs/gmp_$corpus"
+done
