@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 from toys import ToyStore, waves
 
-from sottovoce import encoders, files, models, runs, training, units
+from sottovoce import encoders, files, finetune, models, runs, training, units
 from sottovoce.backbones import encoder
 from sottovoce.corpus import Corpus, Utterance
 from sottovoce.data import Frontend, Statistics, Steps
@@ -293,6 +293,23 @@ def test_both_iterations_are_made_in_one_command_and_are_runs_of_their_own(huber
     assert [run.folder for run in runs.parts(hubert.parent, "pretrain")] == [hubert]
     page = (hubert / "report.html").read_text()
     assert "Hidden units" in page
+
+
+def test_log_mel_bands_will_do_for_a_start(corpus, tmp_path):
+    """As MelHuBERT: the backbone is a transformer over steps; units are learned better than their counts tell."""
+    from sottovoce import pretrain as verb
+
+    few = ["backbone.width=32", "backbone.heads=2", "backbone.feedforward=64", "backbone.layers=2", "track.bins=40"]
+    words = [*few, "objective.targets=mfcc:12,1:8+20", "training.epochs=6", "training.lr=1e-2", "training.batch_rows=4"]
+    how = {"fold": "fold1", "tracker": "none", "jobs": 1, "quiet": True}
+    verb.main("hubert", [corpus], tmp_path / "run", track="fbank", settings=words, **how)
+    for run in (tmp_path / "run/fold1/iteration1", tmp_path / "run/fold1"):
+        curves = json.loads((run / "report.json").read_text())["curves"]
+        assert curves["heldout_loss"][-1] < curves["trivial_loss"]
+    finetune.main(corpus, tmp_path / "ft", init=str(tmp_path / "run"), mode="frozen", quiet=True, jobs=1)
+    assert runs.Run.load(tmp_path / "ft/fold1", "finetune").finished
+    with pytest.raises(InputError, match=r"starts from wave or fbank. Found track mfcc"):
+        verb.main("hubert", [corpus], tmp_path / "x", track="mfcc", **how)
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_path, monkeypatch):

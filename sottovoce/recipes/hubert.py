@@ -2,7 +2,8 @@
 
 Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units" (2021).
 
-Run:     sottovoce pretrain hubert data/CORPUS ... -o runs/hubert
+Run:     sottovoce pretrain hubert data/CORPUS ... -o runs/hubert            # from the waveform
+         sottovoce pretrain hubert data/CORPUS ... --track fbank -o runs/mel  # from log-mel bands: far cheaper
 Needs:   recordings; the extra `hf`
 Time:    on a CPU `--set backbone.size=tiny`: 10 minutes of one core for an iteration of 1.5 h of speech
 Expect:  docs/results.md
@@ -23,9 +24,11 @@ RATE_HZ = 16_000
 
 
 def recipe(track: str | None = None) -> Recipe:
-    """Settings for waveforms, the only track; times of training are in samples."""
+    """Settings for waveforms, where times of training are in samples; or, for "fbank", for log-mel steps."""
+    if track == "fbank":
+        return on_log_mel()
     if track not in (None, "wave"):
-        raise InputError(f"recipe hubert: starts from the waveform. Found track {track}. Use recordings.")
+        raise InputError(f"recipe hubert: starts from wave or fbank. Found track {track}. Use recordings.")
     return Recipe(
         name="hubert",
         track="wave",
@@ -58,4 +61,23 @@ def recipe(track: str | None = None) -> Recipe:
                 crop=10 * RATE_HZ,
             ),
         ),
+    )
+
+
+def on_log_mel() -> Recipe:
+    """MelHuBERT (arXiv:2211.09944): steps of log-mel bands are hidden, and no convolutions have to be learned. Steps,
+    bands and width are those of `masked_timesteps`."""
+    tracks, backbone = plugins.load("tracks", "fbank"), plugins.load("backbones", "transformer")
+    return Recipe(
+        name="hubert",
+        track="fbank",
+        backbone="transformer",
+        objective="masked_units",
+        track_config=tracks.Config(bins=128, window_ms=50.0),
+        frontend=Frontend(pool=4, trim_db=30.0),
+        backbone_config=backbone.Config(layers=3, dropout=0.0),
+        objective_config=plugins.load("objectives", "masked_units").Config(
+            targets=("mfcc:100", "2:200"), ratio=0.4, span=5, visible=0.5
+        ),
+        training=Training(epochs=15, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_steps=400, batch_rows=32, crop=100),
     )
