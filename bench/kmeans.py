@@ -102,9 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the frames and of the centres")
     parser.add_argument("--features", type=int, default=FEATURES)
-    parser.add_argument(
-        "--skip", default="", help="leave out, with commas, e.g. scikit_learn, which takes longest"
-    )
+    parser.add_argument("--skip", default="", help="leave out, with commas, e.g. scikit_learn, which takes longest")
     args = parser.parse_args()
     n, k = round(FRAMES * args.scale), max(round(CLUSTERS * args.scale), 2)
     contestants = [ours, scikit_learn]
