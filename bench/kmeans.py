@@ -102,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the frames and of the centres")
     parser.add_argument("--features", type=int, default=FEATURES)
+    parser.add_argument("--skip", default="", help="leave out, with commas, e.g. scikit_learn, which takes longest")
     args = parser.parse_args()
     n, k = round(FRAMES * args.scale), max(round(CLUSTERS * args.scale), 2)
     contestants = [ours, scikit_learn]
@@ -111,6 +112,7 @@ def main() -> None:
         contestants += [faiss_all, faiss_sampled]
     except ImportError:
         print("faiss is not installed and left out")
+    contestants = [c for c in contestants if c.__name__ not in args.skip.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         frames = draw(Path(folder) / "frames.npy", n, args.features)
         block = frames.nbytes / 2**20

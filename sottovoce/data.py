@@ -26,6 +26,7 @@ from sottovoce.errors import InputError
 from sottovoce.track import Track
 
 WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
+PADDED = 0.2  # share of an utterance that a batch may add to it where nothing is trained; more costs more than it saves
 APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
@@ -541,11 +542,12 @@ def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def sequential(lengths: np.ndarray, *, batch_steps: int, batch_rows: int = 64) -> Iterator[np.ndarray]:
-    """Every utterance once, shortest first, for evaluation."""
+    """Every utterance once, shortest first, for evaluation; none is padded by more than `PADDED` of its length."""
     order = np.argsort(lengths, kind="stable")
     rows: list[int] = []
     for i in order:
-        if rows and (len(rows) == batch_rows or (len(rows) + 1) * lengths[i] > batch_steps):
+        full = len(rows) == batch_rows or (len(rows) + 1) * lengths[i] > batch_steps
+        if rows and (full or lengths[i] > (1 + PADDED) * lengths[rows[0]]):
             yield np.array(rows)
             rows = []
         rows.append(int(i))

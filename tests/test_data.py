@@ -413,6 +413,7 @@ def test_evaluation_reads_every_utterance_once_shortest_first():
     assert sorted(order.tolist()) == list(range(2000))
     assert (np.diff(LENGTHS[order]) >= 0).all()
     assert all(len(b) == 1 or len(b) * LENGTHS[b].max() <= 4000 for b in batches)
+    assert all(LENGTHS[rows].max() <= 1.2 * LENGTHS[rows].min() for rows in batches)  # hardly any padding
     assert list(sequential(np.zeros(0, dtype=int), batch_steps=10)) == []
 
 
