@@ -50,7 +50,7 @@ mockingjay="--set track.deltas=0 --set frontend.pool=4 --set frontend.trim_db=30
     --set training.validate_every=3"
 npc="--set frontend.pool=2 --set frontend.trim_db=30 --set frontend.normalise=corpus --set backbone.width=128
     --set backbone.layers=3 --set backbone.kernel=11 --set backbone.mask=3 --set objective.span=4
-    --set training.crop=300 --set training.batch_steps=800 --set training.epochs=2 --set training.validate_every=2"
+    --set training.crop=300 --set training.batch_steps=800 --set training.epochs=1"
 probe="--set finetune.probe.epochs=60 --set finetune.probe.lrs=1e-3,1e-2"
 
 strength_by() { # FOLD -> name of the store that this fold's intensity model made
