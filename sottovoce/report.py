@@ -352,7 +352,8 @@ def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
     if not number_of(found.get("coverage")) > 0:
         return []
     rule = text(found.get("rule") or "")
-    asked = f"{rule}, {100 * found['ratio']:.0f} % asked for" if found.get("ratio") else rule
+    ratio = f"{100 * found['ratio']:.0f} % asked for" if found.get("ratio") else ""
+    asked = ", ".join(part for part in (rule, ratio) if part)
     tiles: list[tuple[Any, Any, Any]] = [("Hidden", f"{100 * found['coverage']:.1f} %", asked)]
     if "hidden_intensity" in found:
         there, elsewhere = (number(found.get(f"{side}_intensity"), fixed=True) for side in ("hidden", "visible"))
