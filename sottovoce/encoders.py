@@ -4,6 +4,7 @@
 heard nobody we know of: whose voices are in a public checkpoint is for its model card to say.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def _public(init: str) -> Run:
     if shape.get("conv_pos_batch_norm") or getattr(found, "add_adapter", False):
         raise InputError(f"{init}: batch normalisation or an adapter inside. Found one of them; neither is known here.")
     settings = recipe.resolve(RECIPE)
+    # what others report of a checkpoint is of whole recordings
+    settings = replace(settings, frontend=replace(settings.frontend, trim_db=0.0))
     backbone = plugins.load("backbones", "encoder").Config(
         family=found.model_type, size="base", architecture=shape, normalise=bool(prepared.get("do_normalize", False))
     )
