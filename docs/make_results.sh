@@ -36,12 +36,14 @@ sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold fold1,fo
     --set training.crop=100 --set training.epochs=15 -o "$work/runs/pre74"
 sottovoce study "$work/data/ravdess" --init "$work/runs/pre74" --labels 10%,25%,100% --seeds 2 "${brief[@]}" \
     -o "$work/runs/study74"
-sottovoce study "$work/data/ravdess" --init "$work/runs/pre74" --labels 10%,100% --seeds 2 "${brief[@]}" \
-    --target happy,sad,anger,surprise,disgust,fear --arms pretrained,scratch -o "$work/runs/six74"
+six=(--target happy,sad,anger,surprise,disgust,fear --mode frozen --set finetune.loss=ccc --fold fold1,fold2,fold3)
+sottovoce finetune "$work/data/ravdess" --init "$work/runs/pre74" "${six[@]}" -o "$work/runs/six74"
+sottovoce finetune "$work/data/ravdess" --init "$work/runs/pre74" --scratch "${six[@]}" -o "$work/runs/six74_scratch"
+sottovoce compare "$work/runs/six74" "$work/runs/six74_scratch" --metric ccc -o "$work/runs/six74_compare"
 
 # Does it transfer to features that the original made, averaged over words?
 sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold none "${short[@]}" --set frontend.pool=30 \
-    --set training.crop=20 --set training.epochs=40 -o "$work/runs/words74"
+    --set training.crop=20 --set training.epochs=20 -o "$work/runs/words74"
 sottovoce study "$work/data/mmmo" --init "$work/runs/words74" --labels 10%,50%,100% --seeds 5 \
     --set finetune.strengths=0.01,0.1,0.3,1,3,10 -o "$work/runs/mmmo74"
 
