@@ -113,10 +113,12 @@ def _read(init: str, how: Any) -> Any:
     transformers = encoder.library()
     from huggingface_hub import is_offline_mode
     from huggingface_hub.errors import StrictDataclassError
+    from huggingface_hub.utils import logging as hub
     from safetensors import SafetensorError
 
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
+    loud = [(module, module.get_verbosity()) for module in (transformers.logging, hub)]
+    for module, _ in loud:
+        module.set_verbosity_error()
     try:
         return how(transformers, init)
     except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
@@ -129,4 +131,5 @@ def _read(init: str, how: Any) -> Any:
         found = " ".join(str(error).split())[:300]
         raise InputError(f"{init}: neither run nor encoder. {why}. Found: {found}") from None
     finally:
-        transformers.logging.set_verbosity(level)
+        for module, level in loud:
+            module.set_verbosity(level)

@@ -53,8 +53,10 @@ def main(
     ablate: Annotated[
         str,
         typer.Option(
-            help="variants beside the whole system, with commas; what there is: --ablate help. KEY=VALUE is one too, "
-            "and several make one: no-gmp+no-gender"
+            help="variants beside the whole system, with commas. masked_timesteps: scratch, frozen. gmp_tl: plain, "
+            "no-gender, no-gmp, no-amsoftmax, no-margin, last-layer, single-scale, per-gender, all-frames. ems: "
+            "random, energy, sampled, released, threshold, untrained, npc. KEY=VALUE is one too, such as layer=2, and "
+            "several make one: no-gmp+no-gender"
         ),
     ] = "",
     leak: Annotated[
@@ -93,17 +95,13 @@ def main(
     module = plugins.load("recipes", system)
     if not hasattr(module, "system"):
         raise InputError(f"{system}: not a system of several steps. Found one step: `sottovoce pretrain {system}`.")
-    if ablate == "help":
-        typer.echo("\n".join(sorted(module.ABLATIONS)))
-        return
     loaded = [Corpus.load(folder) for folder in corpora]
     data = loaded[0]
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     if bool(encoder) != module.ENCODER:
         raise InputError(
-            f"{system}: begins {'with' if module.ENCODER else 'without'} an encoder. Found "
-            f"{'no' if not encoder else ''} --encoder {encoder}. "
-            + ("Name a run of `sottovoce pretrain`." if module.ENCODER else "Leave it out.")
+            f"{system}: begins {'with' if module.ENCODER else 'without'} an encoder. Found {encoder or 'none'}. "
+            + ("Name a run of `sottovoce pretrain`: --encoder runs/x." if module.ENCODER else "Leave --encoder out.")
         )
     if module.ENCODER and len(loaded) > 1:
         raise InputError(f"{system}: learns from one corpus. Found {len(loaded)}. Pre-train the encoder on the others.")

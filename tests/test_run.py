@@ -332,7 +332,7 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
 
 
 def test_an_encoder_belongs_to_the_system_that_begins_with_one(corpus, pretrained, tmp_path):
-    with pytest.raises(InputError, match=r"gmp_tl: begins with an encoder. Found no --encoder"):
+    with pytest.raises(InputError, match=r"gmp_tl: begins with an encoder. Found none.*--encoder"):
         run.main("gmp_tl", [corpus], output=tmp_path, **HOW)
     with pytest.raises(InputError, match=r"ems: begins without an encoder"):
         run.main("ems", [corpus], output=tmp_path, encoder=str(pretrained), **HOW)
@@ -342,3 +342,12 @@ def test_strength_is_not_learned_where_nobody_is_neutral(corpus, tmp_path):
     home = changed(corpus, tmp_path / "data", lambda r: r | {"emotion": r["emotion"].replace("neutral", "sad")})
     with pytest.raises(InputError, match=r"nobody is neutral.*intensity=energy"):
         run.main("ems", [home], output=tmp_path / "out", **HOW)
+
+
+@pytest.mark.parametrize("system", ["masked_timesteps", "gmp_tl", "ems"])
+def test_help_names_every_ablation(system, sottovoce):
+    from sottovoce import plugins
+
+    words = " ".join(sottovoce("run", "--help").out.split()).replace("- ", "-")
+    for name in plugins.load("recipes", system).ABLATIONS:
+        assert name in words
