@@ -51,7 +51,9 @@ mockingjay="--set track.deltas=0 --set frontend.pool=4 --set frontend.trim_db=30
 npc="--set frontend.pool=2 --set frontend.trim_db=30 --set frontend.normalise=corpus --set backbone.width=128
     --set backbone.layers=3 --set backbone.kernel=11 --set backbone.mask=3 --set objective.span=4
     --set training.crop=300 --set training.batch_steps=800 --set training.epochs=1"
-probe="--set finetune.probe.epochs=60 --set finetune.probe.lrs=1e-3,1e-2"
+judged=${JUDGE:-probe} # by SUPERB's head; or "linear": a linear probe on means and deviations of all layers
+probe="--recipe frozen_probe --set finetune.probe.epochs=60 --set finetune.probe.lrs=1e-3,1e-2"
+linear="--mode frozen"
 
 strength_by() { # FOLD -> name of the store that this fold's intensity model made
     basename "$(dirname "$(grep -l "strengthnet $1\"" "$data"/nemo/tracks/strength-*/track.json)")"
@@ -81,7 +83,7 @@ rule_of() { # ARM that masks by strength -> its rule
 }
 
 one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen probe of each fold it serves
-    local init=$runs/pre/$1/$2/$3/$4 out=$runs/probe/$1
+    local init=$runs/pre/$1/$2/$3/$4 out=$runs/$judged/$1
     [ -f "$init/everybody/model.safetensors" ] || # the same command once more would find that out by itself
         sottovoce pretrain "ems_$1" "$data/librispeech" "$data/nemo" --fold none --seed "$3" ${!1} \
             --set "objective.rule=$5" --set "objective.intensity=$6" $quick -o "$init"
@@ -92,8 +94,7 @@ one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen pr
 }
 
 judge() { # INIT FOLD SEED OUT ...
-    sottovoce finetune "$data/ravdess2" --init "$1" --recipe frozen_probe --fold "$2" --seed "$3" $probe $quick \
-        -o "$4" "${@:5}"
+    sottovoce finetune "$data/ravdess2" --init "$1" --fold "$2" --seed "$3" ${!judged} $quick -o "$4" "${@:5}"
 }
 
 compare() {
@@ -101,9 +102,9 @@ compare() {
     for backbone in $backbones; do
         systems=()
         for arm in $arms untrained; do
-            systems+=("$arm=$runs/probe/$backbone/$arm")
+            systems+=("$arm=$runs/$judged/$backbone/$arm")
         done
-        sottovoce compare "${systems[@]}" -o "$runs/compare/$backbone"
+        sottovoce compare "${systems[@]}" -o "$runs/compare/$judged/$backbone"
     done
 }
 
