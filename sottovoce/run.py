@@ -169,6 +169,9 @@ def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> A
     return config
 
 
+SCORES = ("ua", "wa", "macro_f1", "mae", "acc4", "ccc")  # what run.json and index.html show of each variant
+
+
 class Rehearsed(Exception):
     """The first step was timed; nothing more happens in a dry run."""
 
@@ -319,9 +322,10 @@ def summary(
     for name, homes in made.items():
         for home in homes:
             found = files.read_json(home / "report.json")
-            scores[f"{name}/{home.name}"] = {key: found["metrics"][key] for key in ("wa", "ua", "macro_f1")}
+            main = {key: found["metrics"][key] for key in SCORES if key in found["metrics"]}
+            scores[f"{name}/{home.name}"] = main
             title = f"{name}, {home.name}" if len(homes) > 1 else name
-            said = f"UA {found['metrics']['ua']['value']:.3f}, WA {found['metrics']['wa']['value']:.3f}"
+            said = ", ".join(f"{key} {score['value']:.3f}" for key, score in main.items())
             items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": said})
     for page in sorted(output.glob("steps/*/*/report.html"), key=lambda p: runs.natural(str(p))):
         step, fold = page.parent.parent.name, page.parent.name

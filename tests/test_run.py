@@ -310,6 +310,20 @@ def test_masked_timesteps_from_corpora_to_its_control(corpus, tiny, tmp_path):
     assert len(list((tmp_path / "steps").iterdir())) == 1
 
 
+def test_masked_timesteps_of_six_intensities(tiny, tmp_path):
+    from csd_layouts import mosei
+
+    from sottovoce import prepare
+
+    prepare.prepare("mosei", mosei(tmp_path / "MOSEI"), tmp_path / "data", jobs=1)
+    few = [s if s.startswith("finetune.") else f"pretrain.{s}" for s in tiny if not s.startswith("track.")]
+    run.main("masked_timesteps", [tmp_path / "data"], output=tmp_path / "out", ablate="scratch", settings=few, **HOW)
+    found = files.read_json(tmp_path / "out" / "run.json")["scores"]
+    assert set(found) == {"masked_timesteps/seed0", "scratch/seed0"}
+    assert set(found["scratch/seed0"]) == {"mae", "acc4", "ccc"}
+    assert "mae 0." in (tmp_path / "out" / "index.html").read_text()
+
+
 @pytest.mark.slow
 def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     home = shutil.copytree(corpus, tmp_path / "data")  # a track is left in it
