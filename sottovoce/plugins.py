@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,7 @@ def names(folder: str) -> list[str]:
     return sorted(name for name in modules if not name.startswith("_"))
 
 
+@cache  # asked for once an utterance where silence is cut off
 def load(folder: str, name: str) -> ModuleType:
     """The module behind a name. Raises InputError naming the closest match when there is none."""
     if name not in names(folder):
