@@ -133,14 +133,13 @@ def lengthened(assignment: str) -> str:
 PARTS = ("name", "track", "backbone", "objective")  # of a recipe that have settings of their own
 
 
-def show(plan: Recipe) -> str:
-    """Every setting as `key = value`, in the words `--set` takes."""
+def show(plan: Any) -> str:
+    """Every setting of a recipe, or of what holds recipes, as `key = value`, in the words `--set` takes."""
     long = {v: k for k, v in SHORT.items()}
-    lines = []
-    for key, value in files.flatten(plan).items():
-        head, dot, rest = key.partition(".")
-        lines.append(f"{long.get(head, head)}{dot}{rest} = {value}")
-    return "\n".join(lines)
+    return "\n".join(
+        f"{'.'.join(long.get(part, part) for part in key.split('.'))} = {value}"
+        for key, value in files.flatten(plan).items()
+    )
 
 
 def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Recipe:

@@ -111,7 +111,7 @@ def main(
         plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
     whole = changed(module.system(plan, loaded), settings or [], "--set")
     if print_config:
-        typer.echo("\n".join(f"{key} = {value}" for key, value in files.flatten(whole).items()))
+        typer.echo(recipes.show(whole))
         return
     wanted = {system: whole}
     for option, text, known in (("--ablate", ablate, module.ABLATIONS), ("--leak", leak, module.LEAKS)):
@@ -120,10 +120,8 @@ def main(
     folds = runs.choose_folds(data, fold)
     for name, config in wanted.items():
         module.check(config, plan, name, data, task, folds)
-    walks = [
-        Walk(loaded, task, f, seed, output, encoder, transductive, jobs, quiet) for seed in range(seeds) for f in folds
-    ]
-    for walk in walks[: len(folds)] if encoder else ():
+    walks = [Walk(loaded, task, f, 0, output, encoder, transductive, jobs, quiet) for f in folds]
+    for walk in walks if encoder else ():
         walk.weights()  # refused where it has heard test speakers
     if dry_run:
         for name, config in wanted.items():
@@ -137,8 +135,8 @@ def main(
     for seed in range(seeds):
         for name, config in wanted.items():
             home = output / name / f"seed{seed}"
-            for walk in walks[seed * len(folds) : (seed + 1) * len(folds)]:
-                module.through(config, plan, walk, home / walk.fold.name)
+            for walk in walks:
+                module.through(config, plan, replace(walk, seed=seed), home / walk.fold.name)
             evaluated(home, folds, opensmile=opensmile and name == system and not seed, quiet=quiet, jobs=jobs)
             made.setdefault(name, []).append(home)
     summary(output, system, module, made, wanted, quiet=quiet)
