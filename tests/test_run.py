@@ -16,7 +16,7 @@ from sottovoce import files, models, recipe, run, runs, training
 from sottovoce.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.finetune_settings import FineTuning
-from sottovoce.recipes import gmp_tl
+from sottovoce.recipes import ems, gmp_tl
 from sottovoce.supervised import supervised_loss
 from sottovoce.task import Task
 
@@ -332,17 +332,36 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     small = [f"pretrain.{s}" for s in (*sizes, "training.epochs=1", "training.crop=60")]
     small += ["strength.backbone.channels=2,2,4,4", "strength.training.epochs=1", "strength.training.crop=40"]
     small += ["strength.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
-    run.main("ems", [home], output=out, fold="fold1", ablate="random,energy,untrained", settings=small, **HOW)
+    run.main("ems", [home], output=out, fold="fold1", ablate="random,energy,untrained,npc", settings=small, **HOW)
     found = files.read_json(out / "compare.json")
-    assert [s["name"] for s in found["systems"]] == ["ems", "random", "energy", "untrained"]
-    (ems,), (energy,) = (runs.parts(out / name / "seed0") for name in ("ems", "energy"))
-    track = ems.config["settings"]["objective_config"]["intensity"]
+    assert [s["name"] for s in found["systems"]] == ["ems", "random", "energy", "untrained", "npc"]
+    (whole,), (energy,) = (runs.parts(out / name / "seed0") for name in ("ems", "energy"))
+    track = whole.config["settings"]["objective_config"]["intensity"]
     assert track.startswith("strength-")
     assert energy.config["settings"]["objective_config"]["intensity"] == "energy"
     tested = {runs.person(Corpus.load(home).by_id[key]) for key in Corpus.load(home).fold("fold1").test}
-    assert not tested & ems.exposure
+    assert not tested & whole.exposure
     head = files.read_json(home / "tracks" / track / "track.json")
     assert not tested & set(head["config"]["heard"])
+
+
+def test_npc_keeps_what_is_set_of_the_whole_system_and_what_another_ablation_changes():
+    whole = run.changed(
+        ems.system(None, []),
+        ["pretrain.training.epochs=2", "pretrain.objective.ratio=0.4", "pretrain.backbone.heads=2"],
+        "--set",
+    )
+    plain = recipe.resolve("ems_npc")
+    npc = run.variant(whole, "npc", ems.ABLATIONS, "--ablate").pretrain
+    assert npc == replace(
+        plain,
+        objective_config=replace(plain.objective_config, ratio=0.4),
+        training=replace(plain.training, epochs=2),  # NPC has no heads; its batches, crops and lr stay its own
+    )
+    for words in ("random+npc", "npc+random"):
+        assert run.variant(whole, words, ems.ABLATIONS, "--ablate").pretrain.objective_config == replace(
+            npc.objective_config, rule="random", intensity="energy"
+        )
 
 
 def test_an_encoder_belongs_to_the_system_that_begins_with_one(corpus, pretrained, tmp_path):

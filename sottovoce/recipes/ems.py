@@ -12,11 +12,10 @@ Departs: as its steps do, see docs/cards/ems.md. The strength model learns from 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sottovoce import plugins
 from sottovoce.corpus import Corpus, Fold
 from sottovoce.errors import InputError
 from sottovoce.finetune_settings import FineTuning
@@ -90,6 +89,20 @@ def _probed(config: Config, **settings: Any) -> Config:
     return replace(config, probe=replace(config.probe, **settings))
 
 
+def _npc(plan: Recipe) -> Recipe:
+    """NPC's recipe, with all that was changed of MockingJay's and that NPC has too."""
+    before, npc = resolve("ems_mockingjay", track=plan.track), resolve("ems_npc", track=plan.track)
+    parts = ("track_config", "frontend", "backbone_config", "objective_config", "training")
+    return replace(npc, **{p: _carried(*(getattr(r, p) for r in (before, plan, npc))) for p in parts})
+
+
+def _carried(before: Any, changed: Any, other: Any) -> Any:
+    """`other` with the fields that differ between `before` and `changed`, where it has them."""
+    names = [f.name for f in fields(changed) if hasattr(other, f.name)]
+    given = {name: getattr(changed, name) for name in names}
+    return replace(other, **{name: v for name, v in given.items() if v != getattr(before, name)})
+
+
 ABLATIONS: dict[str, Callable[[Config], Config]] = {
     # loudness is told apart for the report; a random rule does not look at it
     "random": lambda c: _hiding(c, rule="random", intensity="energy"),
@@ -98,7 +111,7 @@ ABLATIONS: dict[str, Callable[[Config], Config]] = {
     "released": lambda c: _hiding(c, rule="ems_released"),
     "threshold": lambda c: _hiding(c, rule="ems_threshold"),
     "untrained": lambda c: replace(c, weights=False),
-    "npc": lambda c: replace(c, pretrain=plugins.load("recipes", "ems_npc").recipe(None)),  # first: npc+random
+    "npc": lambda c: replace(c, pretrain=_npc(c.pretrain)),
 }
 LEAKS: dict[str, Callable[[Config], Config]] = {
     "random-dev": lambda c: _probed(c, dev="superb"),
