@@ -65,7 +65,7 @@ rules() {
         for backbone in $backbones; do
             for arm in $arms; do
                 case $arm in
-                random) one "$backbone" "$arm" "$seed" all random energy ;; # which it does not look at
+                random*) one "$backbone" "$arm" "$seed" all random energy ;; # which it does not look at
                 energy) one "$backbone" "$arm" "$seed" all ems_coverage energy ;;
                 *)
                     for fold in $folds; do
@@ -79,14 +79,22 @@ rules() {
 }
 
 rule_of() { # ARM that masks by strength -> its rule
-    [ "$1" = strength ] && echo ems_coverage || echo "ems_$1"
+    case $1 in sampled | released) echo "ems_$1" ;; *) echo ems_coverage ;; esac
+}
+
+more_of() { # ARM -> what else it changes
+    case $1 in
+    *40) echo --set objective.ratio=0.4 ;;
+    ramp) echo --set objective.ramp=0.5 ;; # random spans first, by strength from the middle of the training on
+    head) echo --set objective.score=true ;; # strength at the input, and a second head that guesses it
+    esac
 }
 
 one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen probe of each fold it serves
     local init=$runs/pre/$1/$2/$3/$4 out=$runs/$judged/$1
     [ -f "$init/everybody/model.safetensors" ] || # the same command once more would find that out by itself
         sottovoce pretrain "ems_$1" "$data/librispeech" "$data/nemo" --fold none --seed "$3" ${!1} \
-            --set "objective.rule=$5" --set "objective.intensity=$6" $quick -o "$init"
+            --set "objective.rule=$5" --set "objective.intensity=$6" $(more_of "$2") $quick -o "$init"
     judge "$init" "$4" "$3" "$out/$2/$3"
     if [ "$2" = random ]; then # the control: the same network, its weights drawn
         judge "$init" "$4" "$3" "$out/untrained/$3" --scratch

@@ -161,13 +161,13 @@ def test_the_seed_decides_the_weights_and_dropout_acts_in_training_only():
     assert not a.train()(x, LENGTHS).last.equal(b(x, LENGTHS).last)
 
 
-@pytest.mark.parametrize(("size", "millions"), [("toy", 0.04), ("tiny", 0.99), ("small", 4.0)])
+@pytest.mark.parametrize(("size", "millions"), [("toy", 0.04), ("tiny", 1.08), ("small", 4.0)])
 def test_sizes_are_those_the_docs_promise(size, millions):
     found = sum(p.numel() for p in encoder.Backbone(encoder.Config(size=size), 1).parameters())
     assert found == pytest.approx(millions * 1e6, rel=0.05)
 
 
-@pytest.mark.parametrize(("size", "clock"), [("toy", (320, 400)), ("tiny", (640, 720)), ("base", (320, 400))])
+@pytest.mark.parametrize(("size", "clock"), [("toy", (320, 400)), ("tiny", (640, 1024)), ("base", (320, 400))])
 def test_states_come_50_times_a_second_and_25_times_from_tiny(size, clock):
     config = encoder.Config(size=size, architecture={"num_hidden_layers": 1}, dropout=0.0)
     backbone = encoder.Backbone(config, 1).eval()
@@ -361,3 +361,33 @@ def test_impossible_encoders_are_refused(wrong, named):
 def test_an_encoder_reads_waveforms_only():
     with pytest.raises(InputError, match=r"reads a waveform.* Found 80 features. Use --track wave"):
         encoder.Backbone(encoder.Config(size="toy"), 80)
+
+
+def test_a_long_first_convolution_begins_as_a_filter_bank():
+    torch.manual_seed(0)
+    conv = torch.nn.Conv1d(1, 40, 320, bias=False)
+    encoder.hear(conv)
+    spectrum = torch.fft.rfft(conv.weight[:, 0].detach(), 16_000).abs()  # one bin a Hz
+    loudest = spectrum.argmax(1)
+    assert (loudest.diff() > 0).all()
+    assert 60 < loudest[0] < 200
+    assert 6500 < loudest[-1] < 7600
+    widths = [(row > row.max() / 2).sum().item() for row in spectrum]
+    assert widths[-1] > 2 * widths[10]  # as the ear's, wider the higher
+    assert torch.allclose(conv.weight.square().sum(2), torch.ones(40, 1))
+
+
+def test_a_short_first_convolution_stays_as_it_is():
+    conv = torch.nn.Conv1d(1, 40, 10)
+    before = conv.weight.clone()
+    encoder.hear(conv)
+    assert (conv.weight == before).all()
+
+
+def test_weights_of_a_checkpoint_are_not_replaced_by_filters():
+    config = encoder.Config(size="tiny")
+    model = encoder.library().AutoModel.from_config(config.resolved())
+    before = model.feature_extractor.conv_layers[0].conv.weight.clone()
+    kept = encoder.Backbone(config, 1, model)
+    assert (kept.front[0].conv.weight == before).all()
+    assert (encoder.Backbone(config, 1).front[0].conv.weight != before).any()

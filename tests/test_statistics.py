@@ -331,8 +331,8 @@ def test_subsets_are_nested_distinct_stratified_and_miss_no_class(classes, seed)
         for k in present:  # near its share, or the one row that every class has
             part = np.mean(labels == k)
             share, have = size * part, np.sum(labels[rows] == k)
-            # What Sainte-Lague's divisors allow, which do not stay below the next whole number: with p the class's part,
-            # have - 1/2 <= p t and, of each of the other classes, have + 1/2 >= part t; added up over all classes.
+            # What Sainte-Lague's divisors allow, which may pass the next whole number: of this class have - 1/2 <= its
+            # part times t, of each of the others have + 1/2 >= its part times t; added up over all classes.
             above = (part * (len(present) - 1) + 1 - part) / 2
             assert have <= max(1, share + above + 1e-9)
             assert have >= min(share - len(present), np.sum(labels == k))

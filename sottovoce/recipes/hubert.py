@@ -37,10 +37,12 @@ def recipe(track: str | None = None) -> Recipe:
         track_config=plugins.load("tracks", "wave").Config(),
         frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=30.0),
         backbone_config=plugins.load("backbones", "encoder").Config(dropout=0.0, normalise=True),
-        objective_config=plugins.load("objectives", "masked_units").Config(targets=("mfcc:100", "2:200"), visible=0.5),
+        objective_config=plugins.load("objectives", "masked_units").Config(
+            targets=("mfcc:100", "2:200"), visible=0.5, penalty=0.0
+        ),
         training=Training(
             epochs=18,
-            lr=3e-3,
+            lr=1e-3,
             warmup=0.08,
             weight_decay=0.01,
             batch_steps=16 * RATE_HZ,
