@@ -147,6 +147,12 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
     }
+    if flat := metrics.flat(task, truth, predicted):
+        line = (
+            f"Constant: the answer for {', '.join(flat)} is nearly the same for everybody; MAE and 4-class accuracy "
+            "flatter it, CCC does not. Learn with --set finetune.loss=ccc."
+        )
+        report["protocol"]["first_line"] = " ".join(filter(None, [report["protocol"]["first_line"], line]))
     if task.kind == "class":
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
     return report, list(table(task, tested, of_fold, truth, answer))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from sottovoce.metrics import MAIN, PRESENCE, confusion, higher_is_better, round_half_up, scores
+from sottovoce.metrics import MAIN, PRESENCE, confusion, flat, higher_is_better, round_half_up, scores
 from sottovoce.task import Task
 
 NAMES = ("happy", "sad", "angry", "fear")
@@ -195,3 +195,13 @@ def test_the_main_scores_exist_and_know_their_direction():
     assert MAIN["class"] in scores(EMOTION, *some_classes())
     assert MAIN["number"] in scores(AFFECT, np.ones((2, 2)), np.ones((2, 2)))
     assert [higher_is_better(n) for n in ("ua", "wacc", "f1_happy", "mae", "mae_sad")] == [True] * 3 + [False] * 2
+
+
+def test_an_answer_that_never_changes_is_named_where_the_truth_does():
+    rng = np.random.default_rng(0)
+    truth = np.where(rng.random((200, 3)) < 0.8, 0.0, 2.0)
+    answer = np.stack([truth[:, 0], 1e-3 * rng.standard_normal(200), np.zeros(200)], axis=1)
+    assert flat(INTENSITIES, truth, answer) == ["sad", "anger"]
+    truth[:, 2] = 1.0  # a constant is right about a constant
+    assert flat(INTENSITIES, truth, answer) == ["sad"]
+    assert flat(Task("class", ("emotion",), ("a", "b")), np.array([0, 1]), np.array([0, 0])) == []
