@@ -455,7 +455,7 @@ def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
     panel = pretrain_report()["panels"][0]
     nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
     assert len(charts.triptych(panel, width=400).axes) == len(charts.triptych(nothing, width=400).axes) + 1
-    assert "each predicted from its surroundings; mean absolute error" in report._panel(0, nothing)
+    assert "each predicted from its surroundings; mean absolute error" in report.pretrain._panel(0, nothing)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""Reports a person enjoys: plain dicts in, one self-contained HTML page out (or figures, for a paper or a README).
+
+    data_page      what `prepare` found            evaluate_page   how good a run is, and against what
+    pretrain_page  is pre-training healthy         study_page      what pre-training is worth, label by label
+    strength_page  does a strength model order     label_page      are pseudo-labels worth it
+    compare_page   which of several runs is better timeline_page   one recording over time
+    index_page     the pages of a demo run
+
+A page is the file of the verb whose result it shows. Every key of every dict may be missing: a section without data is
+left out, a number that is not there is "–". `page` knows HTML, `charts` knows figures, here is only what a report says
+and in which order.
+"""
+
+from sottovoce.report._words import score
+from sottovoce.report.compare import compare_figure, compare_page
+from sottovoce.report.evaluate import evaluate_page
+from sottovoce.report.index import index_page
+from sottovoce.report.label import label_page
+from sottovoce.report.predict import timeline_figure, timeline_page
+from sottovoce.report.prepare import data_page
+from sottovoce.report.pretrain import pretrain_page, spans_figure
+from sottovoce.report.strength import strength_page
+from sottovoce.report.study import study_figure, study_page
+
+__all__ = [
+    "compare_figure",
+    "compare_page",
+    "data_page",
+    "evaluate_page",
+    "index_page",
+    "label_page",
+    "pretrain_page",
+    "score",
+    "spans_figure",
+    "strength_page",
+    "study_figure",
+    "study_page",
+    "timeline_figure",
+    "timeline_page",
+]
