@@ -106,13 +106,16 @@ def _study_tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, An
             if point:
                 share = f" ({number(100 * n / whole, 1)} %)" if whole else ""
                 sign = "+" if number_of(point) > 0 else ""
-                low, high = words.three(point, "low"), words.three(point, "high")
-                between = f"{low} to {high} (95 %), pre-trained − scratch in {name}"
+                ends = f"{words.three(point, 'low')} to {words.three(point, 'high')}"
+                between = f"{ends} (95 %), pre-trained − scratch in {name}"
                 found.append((f"{word} at {number(n)}{share}", sign + words.three(point), between))
         if point := _at(saved, tenth):
             low, high = number_of(point, "low"), number_of(point, "high")
-            ends = number(low) if low > 0 else "less", number(high) if math.isfinite(high) else "more than measured"
-            found.append((f"Labels saved at {number(tenth)}", _factor(point), f"{ends[0]} to {ends[1]} (95 %)"))
+            least, most = (
+                number(low) if low > 0 else "less",
+                number(high) if math.isfinite(high) else "more than measured",
+            )
+            found.append((f"Labels saved at {number(tenth)}", _factor(point), f"{least} to {most} (95 %)"))
     if "meeting_point" in study:
         meets = study["meeting_point"]
         note = "labels: from here on nothing clear is gained" if meets else "nowhere: the curves stay apart"
