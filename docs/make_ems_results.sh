@@ -66,7 +66,7 @@ rules() {
             for arm in $arms; do
                 case $arm in
                 random*) one "$backbone" "$arm" "$seed" all random energy ;; # which it does not look at
-                energy) one "$backbone" "$arm" "$seed" all ems_coverage energy ;;
+                energy*) one "$backbone" "$arm" "$seed" all ems_coverage energy ;;
                 *)
                     for fold in $folds; do
                         one "$backbone" "$arm" "$seed" "$fold" "$(rule_of "$arm")" "$(strength_by "$fold")"
@@ -84,7 +84,7 @@ rule_of() { # ARM that masks by strength -> its rule
 
 more_of() { # ARM -> what else it changes
     case $1 in
-    *40) echo --set objective.ratio=0.4 ;;
+    *40) echo --set objective.ratio=0.4 --set objective.span=5 ;; # 40 % of the steps, in spans of 200 ms
     ramp) echo --set objective.ramp=0.5 ;; # random spans first, by strength from the middle of the training on
     head) echo --set objective.score=true ;; # strength at the input, and a second head that guesses it
     esac
