@@ -23,7 +23,7 @@ from sottovoce.backbones import Hidden, valid_steps
 from sottovoce.backbones._convolve import LONG, Kept, long_grouped, spectrum, strided, taps
 from sottovoce.errors import InputError
 
-PIECE = 100  # states of which the convolutions are computed at a time, 2 s or 4
+PIECE = 2**22  # bytes about, of what the widest convolution makes at a time: what the caches of a core hold
 FAMILIES = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")  # `model_type` in the library's words
 
 
@@ -179,7 +179,7 @@ class Backbone(nn.Module):
         return h.masked_fill(~valid_steps(n, h.shape[1])[..., None], 0.0), n
 
     def _in_pieces(self, wave: Tensor) -> Tensor:
-        """The same for one waveform (N,), PIECE states at a time, which a core's cache can hold: (S, C)."""
+        """The same for one waveform (N,), some states at a time: (S, C)."""
         weights = [layer.conv.weight for layer in self.front]
         all_taps = self.front_taps(lambda: list(map(taps, weights, self.strides)), weights)
         biases, norms = [layer.conv.bias for layer in self.front], [getattr(f, "layer_norm", None) for f in self.front]
@@ -188,8 +188,9 @@ class Backbone(nn.Module):
             all_taps, norms[0] = [taps(weight, self.strides[0]), *all_taps[1:]], None
         layers = list(zip(self.front, all_taps, self.strides, biases, norms, strict=True))
         pieces, count = [], (len(wave) - self.window) // self.stride + 1
-        for s in range(0, count, PIECE):
-            end = (min(s + PIECE, count) - 1) * self.stride + self.window
+        some = max(PIECE // (4 * max(map(len, weights)) * self.stride // self.strides[0]), 1)  # half a second of "base"
+        for s in range(0, count, some):
+            end = (min(s + some, count) - 1) * self.stride + self.window
             h = wave[s * self.stride : end, None]
             for layer, kernel, stride, bias, norm in layers:
                 h = strided(h, kernel, stride, bias)
