@@ -238,7 +238,7 @@ def label(
     }
     identity = files.digest(head)
     if dry_run:
-        _estimate(backbone, parts, clusters, half)
+        _estimate(backbone, parts, layer, clusters, half)
         return folder
     if _finished(folder, identity, parts):
         return folder
@@ -367,6 +367,8 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
     """Fill `part.states`: the layer's states of every utterance, batch by batch to the disk; those there are kept."""
     import torch
 
+    from sottovoce import models
+
     made_by = {"model": weights, "layer": layer, "of": part.steps.stores[0].folder.name if part.utterances else ""}  # type: ignore[attr-defined]
     audio = part.corpus.info.get("audio_digest", "")
     name = f"{part.corpus.name}-{files.digest(made_by | {'half': half, 'audio': audio})}"
@@ -375,16 +377,13 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
     backbone.eval().to(device)
     ids = [u.id for u in part.utterances]
     with TrackWriter(home / name, head) as writer, Bar(len(ids), f"states of {part.corpus.name}", quiet=quiet) as bar:
-        for rows in _batches(part.steps):
-            # A batch half of which is there is computed whole: rounding depends on who is beside whom.
-            if any(ids[i] not in writer.rows for i in rows):
-                batch = part.steps.batch(rows)
-                with torch.inference_mode():
-                    hidden = backbone(batch.x.to(device), batch.lengths.to(device))
-                values = hidden.layers[layer].float().cpu().numpy()
-                for i, found, length in zip(rows, values, hidden.lengths.tolist(), strict=True):
-                    if ids[i] not in writer.rows:
-                        writer.add(ids[i], found[:length])
+        # A batch half of which is there is computed whole: rounding depends on who is beside whom.
+        todo = [rows for rows in _batches(part.steps) if any(ids[i] not in writer.rows for i in rows)]
+        bar.advance(len(ids) - sum(map(len, todo)))
+        for rows, (states, lengths) in models.in_batches(part.steps, todo, models.states_of(backbone, layer), device):
+            for i, found, length in zip(rows, states.float().cpu().numpy(), lengths.tolist(), strict=True):
+                if ids[i] not in writer.rows:
+                    writer.add(ids[i], found[:length])
             bar.advance(len(rows))
     part.states = TrackStore.open(home / name)
 
@@ -521,17 +520,16 @@ def _warnings(corpora: Sequence[Corpus], fold: str, heard: Sequence[str]) -> lis
     return []
 
 
-def _estimate(backbone: Any, parts: Sequence[_Part], clusters: Sequence[int], half: bool) -> None:
+def _estimate(backbone: Any, parts: Sequence[_Part], layer: int, clusters: Sequence[int], half: bool) -> None:
     """Time a few batches and say what the states will take."""
-    import torch
+    from sottovoce import models
 
-    done, seconds = 0, 0.0
+    done, begun = 0, time.monotonic()
     for part in parts:
-        for rows in _batches(part.steps)[-3:]:
-            batch, begun = part.steps.batch(rows), time.monotonic()
-            with torch.inference_mode():
-                backbone.eval()(batch.x, batch.lengths)
-            done, seconds = done + int(batch.lengths.sum()), seconds + time.monotonic() - begun
+        some = _batches(part.steps)[-3:]
+        for rows, _ in models.in_batches(part.steps, some, models.states_of(backbone.eval(), layer)):
+            done += int(part.steps.lengths[rows].sum())
+    seconds = time.monotonic() - begun
     steps = sum(int(part.steps.lengths.sum()) for part in parts)
     spans = {side: sum(part.frames[u.id] for part in parts for u in part.sides[side]) for side in SIDES}
     size = sum(spans.values()) * backbone.dim * (2 if half else 4) / 2**30

@@ -4,7 +4,9 @@ One factory builds every backbone, from the settings alone: the pre-trained arm 
 weights and in nothing else.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +86,43 @@ def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
     return objective.eval(), it
 
 
+def in_batches(
+    steps: Steps, batches: Iterable[np.ndarray], function: Callable[[Tensor, Tensor], Any], device: Any = "cpu"
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """(rows, `function(x, lengths)`) of every batch of rows, in order, in inference mode.
+
+    On a CPU as many batches at a time as there are threads, each on one of them: the matrices of one recording are too
+    small to be shared by several. Torch's number of threads is lower until the last batch is done.
+    """
+    batches, threads = list(batches), torch.get_num_threads()
+    workers = min(threads, len(batches)) if torch.device(device).type == "cpu" else 1
+
+    def work(x: Tensor, lengths: Tensor) -> Any:
+        with torch.inference_mode():  # of this thread
+            return function(x.to(device), lengths.to(device))
+
+    if workers < 2:
+        for rows in batches:
+            batch = steps.batch(rows)
+            yield rows, work(batch.x, batch.lengths)
+        return
+    torch.set_num_threads(threads // workers)  # also of the threads that begin now
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            running: deque[tuple[np.ndarray, Future[Any]]] = deque()
+            for rows in batches:
+                batch = steps.batch(rows)
+                running.append((rows, pool.submit(work, batch.x, batch.lengths)))
+                if len(running) > 2 * workers:  # no more in memory than that
+                    done, found = running.popleft()
+                    yield done, found.result()
+            while running:
+                done, found = running.popleft()
+                yield done, found.result()
+    finally:
+        torch.set_num_threads(threads)
+
+
 def framewise(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 1000) -> Iterator[tuple]:
     """(utterance, values (S, ...)) of `function(x, lengths) -> (B, S, ...)`, in order, a few hundred at a time.
 
@@ -93,12 +132,9 @@ def framewise(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int
     for at in range(0, len(steps), WINDOW):
         near = steps.subset(range(at, min(at + WINDOW, len(steps))))
         found: dict[int, np.ndarray] = {}
-        with torch.inference_mode():
-            for rows in sequential(near.lengths, batch_steps=batch_steps):
-                batch = near.batch(rows)
-                values = function(batch.x.to(device), batch.lengths.to(device)).cpu().numpy()
-                for place, value, length in zip(rows, values, batch.lengths.tolist(), strict=True):
-                    found[int(place)] = value[:length]
+        for rows, values in in_batches(near, sequential(near.lengths, batch_steps=batch_steps), function, device):
+            for place, value in zip(rows, values.cpu().numpy(), strict=True):
+                found[int(place)] = value[: near.lengths[place]]
         for k, u in enumerate(near.utterances):
             yield u, found.pop(k)
 
@@ -234,13 +270,21 @@ def load_recognised(run: Run) -> Recognised:
 def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
     """`function(x, lengths) -> (B, ...)` over all utterances in order of their indices, as one array."""
     out: list[np.ndarray | None] = [None] * len(steps)
-    with torch.inference_mode():
-        for rows in sequential(steps.lengths, batch_steps=steps.budget):
-            batch = steps.batch(rows)
-            values = function(batch.x.to(device), batch.lengths.to(device)).cpu().numpy()
-            for place, value in zip(rows, values, strict=True):
-                out[place] = value
+    for rows, values in in_batches(steps, sequential(steps.lengths, batch_steps=steps.budget), function, device):
+        for place, value in zip(rows, values.cpu().numpy(), strict=True):
+            out[place] = value
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
+
+
+def states_of(backbone: nn.Module, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """(x, lengths) -> hidden states (B, S, H) of a layer and their lengths; of an encoder, no block above it works."""
+    upto = {"upto": layer} if hasattr(backbone, "contextualise") else {}
+
+    def of(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        hidden: Hidden = backbone(x, lengths, **upto)
+        return hidden.layers[layer], hidden.lengths
+
+    return of
 
 
 def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
@@ -260,13 +304,10 @@ def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int,
     backbone.eval()
     device = next(backbone.parameters()).device
     clock = clock_of(backbone)
-    for rows in sequential(steps.lengths, batch_steps=steps.budget):
-        batch = steps.batch(rows)
-        with torch.inference_mode():
-            hidden = backbone(batch.x.to(device), batch.lengths.to(device))
-        found = hidden.layers[layer].cpu().numpy()
-        for k, (i, length) in enumerate(zip(rows, hidden.lengths.tolist(), strict=True)):
-            yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=found[k, :length])
+    batches = sequential(steps.lengths, batch_steps=steps.budget)
+    for rows, (found, lengths) in in_batches(steps, batches, states_of(backbone, layer), device):
+        for i, values, length in zip(rows, found.cpu().numpy(), lengths.tolist(), strict=True):
+            yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=values[:length])
 
 
 def embed(backbone: nn.Module, steps: Steps) -> np.ndarray:
@@ -326,20 +367,21 @@ def frame_answers(
     if not window_s and network.pooling.pool != "mean":
         window_s = AROUND_S
     reach = round(window_s / 2 * steps.rate_hz / clock[0])
-    for rows in sequential(steps.lengths, batch_steps=steps.budget):
-        batch = steps.batch(rows)
-        with torch.inference_mode():
-            hidden = network.backbone(batch.x.to(device), batch.lengths.to(device))
-            near = network.pooling.around(hidden, reach)
-            if embedding == "speaker":
-                assert own is not None
-                mean, std = (torch.from_numpy(x).to(near) for x in own)
-                scores = network.out((near - mean) / std).cpu().numpy()
-            else:
-                scores = network.out(network.standardise(near)).cpu().numpy()
-        for k, (i, length) in enumerate(zip(rows, hidden.lengths.tolist(), strict=True)):
+
+    def judge(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = network.backbone(x, lengths)
+        near = network.pooling.around(hidden, reach)
+        if embedding == "speaker":
+            assert own is not None
+            mean, std = (torch.from_numpy(x).to(near) for x in own)
+            return network.out((near - mean) / std), hidden.lengths
+        return network.out(network.standardise(near)), hidden.lengths
+
+    batches = sequential(steps.lengths, batch_steps=steps.budget)
+    for rows, (scores, lengths) in in_batches(steps, batches, judge, device):
+        for i, found, length in zip(rows, scores.cpu().numpy(), lengths.tolist(), strict=True):
             track = steps.states(i, 0, int(steps.lengths[i]), clock)
-            yield int(i), replace(track, values=answers(it.task, scores[k, :length]))
+            yield int(i), replace(track, values=answers(it.task, found[:length]))
 
 
 def speakers(steps: Steps) -> list[str]:

@@ -9,7 +9,7 @@ from torch import nn
 from toys import ToyStore
 
 from sottovoce import encoders, files, models, recipe, training
-from sottovoce.backbones import clock_of, encoder, valid_steps
+from sottovoce.backbones import _convolve, clock_of, encoder, valid_steps
 from sottovoce.data import Frontend, Steps
 from sottovoce.errors import InputError
 
@@ -23,6 +23,9 @@ each_encoder = pytest.mark.parametrize(
     [(family, more) for family in encoder.FAMILIES for more in ({}, {"architecture": LARGE, "normalise": True})],
     ids=lambda v: v if isinstance(v, str) else "large" if v else "base",
 )
+
+# Without gradients, convolutions go another way.
+each_mode = pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode], ids=["learning", "frozen"])
 
 
 def small(family="hubert", seed=0, **more):
@@ -53,31 +56,36 @@ def test_there_is_a_state_of_the_input_and_of_every_block(family, more):
     assert (backbone.features, backbone.dim, clock_of(backbone)) == (1, 32, (320, 400))
 
 
+@each_mode
 @each_encoder
-def test_padding_changes_nothing(family, more):
+def test_padding_changes_nothing(family, more, mode):
     """Neither its length nor what stands in it."""
     backbone, x = small(family, **more).eval(), waves()
-    once = backbone(x, LENGTHS)
     noise = torch.where(valid_steps(LENGTHS, x.shape[1])[..., None], x, torch.full_like(x, 99.0))
-    again = backbone(torch.cat([noise, torch.randn(5, 1000, 1)], dim=1), LENGTHS)
+    with mode():
+        once = backbone(x, LENGTHS)
+        again = backbone(torch.cat([noise, torch.randn(5, 1000, 1)], dim=1), LENGTHS)
     for a, b in zip(once.layers, again.layers, strict=True):
         for k, length in enumerate(STATES):
             torch.testing.assert_close(a[k, :length], b[k, :length])
 
 
+@each_mode
 @each_encoder
-def test_a_row_alone_or_in_another_order_is_the_same(family, more):
+def test_a_row_alone_or_in_another_order_is_the_same(family, more, mode):
     backbone, x = small(family, **more).eval(), waves()
-    together, turned = backbone(x, LENGTHS), backbone(x.flip(0), LENGTHS.flip(0))
+    with mode():
+        together, turned = backbone(x, LENGTHS), backbone(x.flip(0), LENGTHS.flip(0))
+        each = [backbone(x[k : k + 1, :n], LENGTHS[k : k + 1]) for k, n in enumerate(LENGTHS.tolist())]
     for level, states in enumerate(together.layers):
-        for k, (samples, length) in enumerate(zip(LENGTHS.tolist(), STATES, strict=True)):
-            alone = backbone(x[k : k + 1, :samples], LENGTHS[k : k + 1]).layers[level][0]
-            torch.testing.assert_close(states[k, :length], alone)
+        for k, length in enumerate(STATES):
+            torch.testing.assert_close(states[k, :length], each[k].layers[level][0])
             torch.testing.assert_close(states[k, :length], turned.layers[level][4 - k, :length])
 
 
+@each_mode
 @each_encoder
-def test_states_are_those_of_the_library_without_padding(family, more):
+def test_states_are_those_of_the_library_without_padding(family, more, mode, monkeypatch):
     """All of them; where blocks normalise their input, the last one is the library's normalised `last_hidden_state`."""
     backbone = small(family, **more).eval()
     theirs = transformers.AutoModel.from_config(backbone.config.resolved(), attn_implementation="eager").eval()
@@ -89,7 +97,10 @@ def test_states_are_those_of_the_library_without_padding(family, more):
     for name, p in own.items():
         head, dot, rest = name.partition(".")
         their[names[head] + dot + rest].data.copy_(p.data)
-    x, hidden = waves(), backbone(waves(), LENGTHS)
+    monkeypatch.setattr(encoder, "PIECE", 4 * 16 * 64 * 4)  # four states: the longest rows are of several pieces
+    x = waves()
+    with mode():
+        hidden = backbone(x, LENGTHS)
     for k, samples in enumerate(LENGTHS.tolist()[:4]):
         wave = x[k, :samples, 0]
         if backbone.config.normalise:
@@ -144,6 +155,50 @@ def test_what_is_hidden_cannot_be_seen(family, more):
     torch.testing.assert_close(seen.last[3, :12], once.last[3, :12])  # a row in which nothing is hidden
 
 
+@each_mode
+@each_encoder
+def test_blocks_above_the_wanted_one_are_left_out(family, more, mode):
+    """What is below them stays; the norm behind the last block is behind no other."""
+    backbone = small(family, **more).eval()
+    ran = []
+    backbone.blocks[1].register_forward_hook(lambda *_: ran.append(1))
+    with mode():
+        for upto in range(3):
+            found = backbone(waves(), LENGTHS, upto=upto)
+            assert len(found.layers) == 1 + upto
+            assert len(ran) == (upto == 2)
+        for a, b in zip(backbone(waves(), LENGTHS, upto=1).layers, found.layers, strict=False):
+            assert a.equal(b)
+
+
+@each_encoder
+def test_frozen_convolutions_give_the_others_the_same_gradients(family, more):
+    grads = []
+    for learns in (True, False):
+        backbone = small(family, **more).train()
+        backbone.front.requires_grad_(learns)
+        hidden = backbone(waves(), LENGTHS)
+        hidden.last[hidden.valid].square().sum().backward()
+        grads.append(
+            {k: p.grad for k, p in backbone.named_parameters() if not k.startswith("front") and k != "mask_vector"}
+        )
+        assert all((p.grad is None) != learns for p in backbone.front.parameters())
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", encoder.FAMILIES)
+def test_what_is_made_of_weights_is_made_again_when_they_change(family):
+    """By whatever way: nothing is kept that a fresh backbone of the same weights would not compute."""
+    backbone, x = small(family).eval(), waves()
+    for p in [None, backbone.front[0].conv.weight, backbone.front[3].conv.weight, *backbone.positions.parameters()]:
+        if p is not None:
+            p.data.mul_(1.5)
+        fresh = small(family).eval()
+        fresh.load_state_dict(backbone.state_dict())
+        with torch.inference_mode():
+            assert backbone(x, LENGTHS).last.equal(fresh(x, LENGTHS).last)
+
+
 @pytest.mark.parametrize("family", encoder.FAMILIES)
 def test_blocks_can_be_cut_off_from_the_top(family):
     whole, cut = small(family).eval(), small(family).eval()
@@ -184,6 +239,36 @@ def test_base_is_the_librarys_own_and_large_is_as_published():
     assert base == transformers.HubertConfig().to_dict()
     large = encoder.Config(size="large").resolved()
     assert (large.hidden_size, large.num_hidden_layers, large.num_attention_heads) == (1024, 24, 16)
+
+
+# ---------------------------------------------------------------------------------------------- convolutions
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2), (4, 4), (5, 2), (1, 1), (2, 3)])
+@pytest.mark.parametrize(("channels", "bias"), [(1, True), (6, True), (6, False)])
+def test_a_strided_convolution_is_torchs(kernel, stride, channels, bias):
+    torch.manual_seed(0)
+    conv, x = nn.Conv1d(channels, 7, kernel, stride, bias=bias), torch.randn(channels, 41)
+    with torch.no_grad():
+        found = _convolve.strided(x.T.contiguous(), _convolve.taps(conv.weight, stride), stride, conv.bias)
+        torch.testing.assert_close(found, conv(x).T)
+
+
+@pytest.mark.parametrize("kernel", [5, 8])
+@pytest.mark.parametrize("steps", [1, 5, 9, 40])
+def test_a_long_grouped_convolution_is_torchs_and_so_are_its_gradients(kernel, steps):
+    torch.manual_seed(0)
+    conv = nn.Conv1d(12, 6, kernel, padding=kernel // 2, groups=3).double()
+    x = torch.randn(2, steps, 12, dtype=torch.float64, requires_grad=True)
+
+    def ours():
+        return _convolve.long_grouped(x, _convolve.spectrum(conv.weight, 3), kernel // 2) + conv.bias
+
+    grads = []
+    for found in (ours(), conv(x.transpose(1, 2)).transpose(1, 2)):
+        toward = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        grads.append([found, *torch.autograd.grad((found * toward).sum(), [x, conv.weight, conv.bias])])
+    torch.testing.assert_close(grads[0], grads[1])
 
 
 # ---------------------------------------------------------------------------------------------- the clock of states
@@ -234,6 +319,28 @@ def test_silence_at_the_ends_of_a_waveform_is_cut_on_the_grid_of_the_states():
     assert 24123 <= last <= 24123 + 5 * 320
     times = steps.states(0, 0, int(steps.lengths[0]), (320, 400)).times
     np.testing.assert_allclose(times[:2], (first + 199.5 + np.array([0, 320])) / 16000)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_side_by_side_come_in_order_and_leave_the_threads_as_they_were(threads):
+    steps, backbone, before = steps_of([16000, 9000, 5000, 700, 12000]), small().eval(), torch.get_num_threads()
+    batches = [np.array([i]) for i in (3, 0, 4, 1, 2)]
+    torch.set_num_threads(threads)
+    try:
+        found = list(models.in_batches(steps, batches, models.states_of(backbone, 1)))
+        assert torch.get_num_threads() == threads
+        next(models.in_batches(steps, batches, models.states_of(backbone, 1)))  # and no more of them
+        assert torch.get_num_threads() == threads
+        with pytest.raises(ZeroDivisionError):
+            list(models.in_batches(steps, batches, lambda x, lengths: 1 // 0))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert [rows.tolist() for rows, _ in found] == [rows.tolist() for rows in batches]
+    for (i,), (states, lengths) in found:
+        alone = backbone(torch.from_numpy(steps.raw(i))[None], torch.tensor([steps.lengths[i]]), upto=1)
+        assert lengths.equal(alone.lengths)
+        torch.testing.assert_close(states, alone.layers[1], rtol=1e-4, atol=1e-5)
 
 
 def test_states_come_with_their_clock_and_are_those_of_a_row_alone():

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.backbones._convolve import LONG, Kept, long_grouped, spectrum, strided, taps
 from sottovoce.errors import InputError
 
 RATE_HZ = 16_000
-PIECE = 100  # states of which the convolutions are computed at a time, 2 s or 4
+PIECE = 2**22  # bytes about, of what the widest convolution makes at a time: what the caches of a core hold
 FAMILIES = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")  # `model_type` in the library's words
 
 
@@ -131,6 +132,7 @@ class Backbone(nn.Module):
                 block.attention.torch_multi_head_self_attention = MethodType(_attend, block.attention)
             else:
                 c._attn_implementation = "sdpa"
+        self.front_taps, self.place_spectrum = Kept(), Kept()  # made of weights
 
     @property
     def stride(self) -> int:
@@ -142,9 +144,16 @@ class Backbone(nn.Module):
         """Samples a local feature hears: 400, 25 ms; of "tiny" 1,024."""
         return 1 + sum((k - 1) * math.prod(self.strides[:i]) for i, k in enumerate(self.kernels))
 
-    def forward(self, x: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None) -> Hidden:
-        """`mask` and `columns` as in `contextualise`."""
-        return self.contextualise(*self.convolve(x, lengths), mask, columns)
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        mask: Tensor | None = None,
+        columns: Tensor | None = None,
+        upto: int | None = None,
+    ) -> Hidden:
+        """`mask`, `columns` and `upto` as in `contextualise`."""
+        return self.contextualise(*self.convolve(x, lengths), mask, columns, upto)
 
     def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms (B, N, 1) -> local features (B, S, C), zero after their lengths (B,)."""
@@ -157,8 +166,9 @@ class Backbone(nn.Module):
         # Shorter ones than a window are filled up with zeros and make one state.
         wave = nn.functional.pad(wave, (0, max(self.window - wave.shape[1], 0)))
         h, n = wave[:, None], lengths.clamp(min=self.window)  # (B, 1, N)
-        if wave.device.type == "cpu" and not torch.is_grad_enabled():
-            rows = [self._in_pieces(row[:samples]) for row, samples in zip(wave, n.tolist(), strict=True)]
+        if _in_float32_on_cpu(wave) and not _learns(self.front):
+            with torch.no_grad():
+                rows = [self._in_pieces(row[:samples]) for row, samples in zip(wave, n.tolist(), strict=True)]
             return nn.utils.rnn.pad_sequence(rows, batch_first=True), (n - self.window) // self.stride + 1
         for layer, kernel, stride in zip(self.front, self.kernels, self.strides, strict=True):
             h, n = layer.conv(h), (n - kernel) // stride + 1
@@ -172,29 +182,39 @@ class Backbone(nn.Module):
         return h.masked_fill(~valid_steps(n, h.shape[1])[..., None], 0.0), n
 
     def _in_pieces(self, wave: Tensor) -> Tensor:
-        """The same for one waveform (N,), PIECE states at a time, which a core's cache can hold: (S, C)."""
-        first, *others = self.front
-        norm = getattr(first, "layer_norm", None)
-        weight, bias = _folded(first.conv, norm, wave) if isinstance(norm, nn.GroupNorm) else (None, None)
+        """The same for one waveform (N,), some states at a time: (S, C)."""
+        weights = [layer.conv.weight for layer in self.front]
+        all_taps = self.front_taps(lambda: list(map(taps, weights, self.strides)), weights)
+        biases, norms = [layer.conv.bias for layer in self.front], [getattr(f, "layer_norm", None) for f in self.front]
+        if isinstance(norms[0], nn.GroupNorm):
+            weight, biases[0] = _folded(self.front[0].conv, norms[0], wave)
+            all_taps, norms[0] = [taps(weight, self.strides[0]), *all_taps[1:]], None
+        layers = list(zip(self.front, all_taps, self.strides, biases, norms, strict=True))
         pieces, count = [], (len(wave) - self.window) // self.stride + 1
-        for s in range(0, count, PIECE):
-            end = (min(s + PIECE, count) - 1) * self.stride + self.window
-            h = wave[None, None, s * self.stride : end]
-            if weight is not None:
-                h = first.activation(nn.functional.conv1d(h, weight, bias, first.conv.stride))
-            for layer in others if weight is not None else self.front:
-                h = layer(h)
-            pieces.append(h[0])
-        return torch.cat(pieces, dim=1).T
+        some = max(PIECE // (4 * max(map(len, weights)) * self.stride // self.strides[0]), 1)  # half a second of "base"
+        for s in range(0, count, some):
+            end = (min(s + some, count) - 1) * self.stride + self.window
+            h = wave[s * self.stride : end, None]
+            for layer, kernel, stride, bias, norm in layers:
+                h = strided(h, kernel, stride, bias)
+                h = layer.activation(h if norm is None else norm(h))
+            pieces.append(h)
+        return torch.cat(pieces)
 
     def contextualise(
-        self, local: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None
+        self,
+        local: Tensor,
+        lengths: Tensor,
+        mask: Tensor | None = None,
+        columns: Tensor | None = None,
+        upto: int | None = None,
     ) -> Hidden:
         """Local features (B, S, C) -> Hidden.
 
         Args:
             mask: (B, S) bool, True = hidden from the blocks behind the mask vector.
             columns: (B, H) bool, True = this feature is 0 throughout the utterance.
+            upto: the last block whose states are wanted; those above are left out. None: all.
         """
         h = self.project(local)
         h = h[0] if isinstance(h, tuple) else h  # HuBERT's projection returns one tensor, the others' two
@@ -212,20 +232,28 @@ class Backbone(nn.Module):
             bias = self.blocks[0].attention.compute_bias(h.shape[1], h.shape[1])  # (heads, S, S)
             more["position_bias"] = bias.repeat(len(h), 1, 1)
         layers = [h]
-        for block in self.blocks:
+        for block in self.blocks[:upto]:
             if self.config.checkpointing and self.training and torch.is_grad_enabled():
                 out = checkpoint(block, layers[-1], use_reentrant=False, **more)
             else:
                 out = block(layers[-1], **more)
             layers.append(out[0] if isinstance(out, tuple) else out)
-        if self.norm is not None:
+        if self.norm is not None and len(layers) == 1 + len(self.blocks):
             layers[-1] = self.norm(layers[-1])
         return Hidden(layers, lengths)
 
     def _place(self, h: Tensor, valid: Tensor) -> Tensor:
         """Convolutional positions (B, S, H); padding stays zero between the layers of data2vec's."""
         if not hasattr(self.positions, "layers"):
-            return self.positions(h)
+            conv = self.positions.conv
+            if conv.kernel_size[0] < LONG or not _in_float32_on_cpu(h):
+                return self.positions(h)
+            if _learns(conv):
+                found = spectrum(conv.weight, conv.groups)
+            else:
+                found = self.place_spectrum(lambda: spectrum(conv.weight, conv.groups), list(conv.parameters()))
+            # An even kernel makes a state too many; as in the library, the last one goes.
+            return self.positions.activation(long_grouped(h, found, conv.padding[0])[:, : h.shape[1]] + conv.bias)
         h, outside = h.transpose(1, 2), ~valid[:, None]
         for layer in self.positions.layers:
             h = layer(h).masked_fill(outside, 0.0)
@@ -248,6 +276,14 @@ def hear(conv: nn.Conv1d, low_hz: float = 60.0, high_hz: float = 7600.0) -> None
     filters = (-0.5 * (seconds / deviation).square()).exp() * (2 * math.pi * centre * seconds + phase).cos()
     with torch.no_grad():
         conv.weight.copy_(nn.functional.normalize(filters, dim=1)[:, None])
+
+
+def _in_float32_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+def _learns(module: nn.Module) -> bool:
+    return torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters())
 
 
 def _normalise_rows(norm: nn.GroupNorm, h: Tensor, lengths: Tensor) -> Tensor:
