@@ -20,6 +20,7 @@ float32: an array, a memory map, or something that reads as it is asked.
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,7 @@ from sottovoce.errors import InputError
 TILE = 2048  # frames; their distances to 512 centres are 4 MB, which a core's cache nearly holds
 SEEDING = 64  # frames a centre that seeds are chosen from, and that the first sample has
 ROUNDS, OVERSAMPLING = 5, 0.5  # of k-means||: five rounds of K / 2 candidates each; Bahmani et al., sec. 5
+NEAR = 16  # times the centres' spread about their mean: how far from 0 it may lie, squared; costs 4 bits of 24
 STRETCH = 64  # consecutive frames of a mini-batch, so that a disk reads stretches and not rows
 PATIENCE = 10  # mini-batches without gain
 
@@ -258,24 +260,38 @@ def plus_plus(frames: np.ndarray, k: int, rng: np.random.Generator, weight: np.n
 
 
 class _Search:
-    """rows (t, D) -> rows about the mean of the centres, label and squared distance of each.
+    """rows (t, D) -> rows about `shift`, label and squared distance of each.
 
-    The mean is taken out so that nothing is lost where all frames lie far from 0.
+    `shift` is the mean of the centres where that is so far from 0 that float32 would lose digits to it, else 0, and
+    then float32 rows are read where they lie. A thread keeps the room for its large arrays: new ones for every tile
+    cost as much as a fifth of the matrix product.
     """
 
     def __init__(self, centres: np.ndarray):
-        self.shift = centres.mean(0, dtype=np.float64).astype(np.float32)
+        mean = centres.mean(0, dtype=np.float64)
+        self.near = np.square(mean).sum() <= NEAR * np.square(centres - mean).sum(1).mean()
+        self.shift = (np.zeros_like(mean) if self.near else mean).astype(np.float32)
         own = centres.astype(np.float32) - self.shift
-        self.twice, self.norms = np.ascontiguousarray(-2 * own), np.einsum("ij,ij->i", own, own)
+        self.twice, self.norms = np.ascontiguousarray(-2 * own), np.vecdot(own, own)
+        self.kept = threading.local()
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        x = np.subtract(rows, self.shift, dtype=np.float32)
-        score = x @ self.twice.T  # (t, K)
+        if self.near:
+            x = np.asarray(rows, np.float32)
+        else:
+            x = np.subtract(rows, self.shift, out=self._room("rows", rows.shape), dtype=np.float32)
+        score = np.matmul(x, self.twice.T, out=self._room("score", (len(x), len(self.twice))))  # (t, K)
         score += self.norms
         labels = score.argmin(1)
         with np.errstate(invalid="ignore"):  # `lloyd` sees it
-            least = score[np.arange(len(x)), labels] + np.einsum("ij,ij->i", x, x)
+            least = score[np.arange(len(x)), labels] + np.vecdot(x, x)
         return x, labels, np.maximum(least, 0)
+
+    def _room(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A thread's own float32 array of that shape; valid until it asks again."""
+        if not hasattr(self.kept, name):
+            setattr(self.kept, name, np.empty((TILE, shape[1]), np.float32))
+        return getattr(self.kept, name)[: shape[0]]
 
 
 @dataclass
