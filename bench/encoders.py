@@ -132,7 +132,7 @@ class Bare(nn.Module):
 
 
 def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, family: str) -> None:
-    """Batches of equal length, so that both see the same; convolutions frozen in both."""
+    """Batches of equal length, so that both see the same; convolutions frozen, no layer drop, an optimiser a round."""
     config = encoder.Config(family, size, dropout=0.1)
     store = Store(np.full(rows * updates, seconds))
     steps, task = store.steps(), Task("class", ("emotion",), ("a", "b"))
@@ -144,17 +144,17 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     model = Supervised(network, task, settings, steps, target)
     frozen = {name: 0.0 if ".front." in name or "mask_vector" in name else 1.0 for name, _ in model.named_parameters()}
     bare = Bare(library(config), network.backbone.dim).train()
-    bare.model.config.apply_spec_augment = False
+    bare.model.config.apply_spec_augment, bare.model.config.layerdrop = False, 0.0
     for p in bare.model.feature_extractor.parameters():
         p.requires_grad_(False)
     bare.model.feature_extractor._requires_grad = False
-    optimiser = torch.optim.AdamW([p for p in bare.parameters() if p.requires_grad], lr=1e-4)
     batches = [steps.batch(range(k * rows, (k + 1) * rows), target=target) for k in range(updates)]
 
     def ours() -> None:
         training.fit(model, steps, loop, target=target, lr_scale=frozen.__getitem__, quiet=True)
 
     def theirs() -> None:
+        optimiser = torch.optim.AdamW([p for p in bare.parameters() if p.requires_grad], lr=1e-4)
         for batch in batches:
             assert batch.target is not None
             optimiser.zero_grad()

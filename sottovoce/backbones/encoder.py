@@ -132,7 +132,7 @@ class Backbone(nn.Module):
                 block.attention.torch_multi_head_self_attention = MethodType(_attend, block.attention)
             else:
                 c._attn_implementation = "sdpa"
-        self.front_taps, self.place_spectrum = Kept(), Kept()  # made of weights
+        self.front_taps, self.place_spectrum = Kept(), Kept()  # what the CPU makes of the weights
 
     @property
     def stride(self) -> int:
@@ -245,8 +245,8 @@ class Backbone(nn.Module):
     def _place(self, h: Tensor, valid: Tensor) -> Tensor:
         """Convolutional positions (B, S, H); padding stays zero between the layers of data2vec's."""
         if not hasattr(self.positions, "layers"):
-            conv = self.positions.conv
-            if conv.kernel_size[0] < LONG or not _in_float32_on_cpu(h):
+            conv, plain = self.positions.conv, getattr(self.positions, "batch_norm", None) is None
+            if conv.kernel_size[0] < LONG or not plain or not _in_float32_on_cpu(h):
                 return self.positions(h)
             if _learns(conv):
                 found = spectrum(conv.weight, conv.groups)
