@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The EMS sections of docs/results.md again: about an hour of one core; every step resumes.
 #   SOTTOVOCE_DATA=/path/to/corpora bash docs/make_ems_results.sh [WORK]
-# Parts of it: STEPS="strength rules" BACKBONES=npc ARMS="random energy" SEEDS="0 1" bash docs/make_ems_results.sh
+# Parts of it: STEPS="strength rules" BACKBONES=npc ARMS="random energy" SEEDS="0 1" EPOCHS=60 bash docs/make_ems_results.sh
 set -euo pipefail
 work=${1:-results}
 data=$work/data runs=$work/runs
@@ -10,6 +10,7 @@ backbones=${BACKBONES:-mockingjay npc}
 arms=${ARMS:-random strength energy}
 seeds=${SEEDS:-0 1 2}
 folds=${FOLDS:-fold1 fold2}
+longer=${EPOCHS:+-$EPOCHS} # of MockingJay's training, 6 unless said otherwise; its runs have a name of their own
 quick="--tracker none --quiet --jobs ${JOBS:-1}"
 
 prepare() { # half of RAVDESS's actors are tested by what the other half taught, so that two intensity models are enough
@@ -46,8 +47,8 @@ agreement() { # over both folds (nothing is trained again), and with a language 
 mockingjay="--set track.deltas=0 --set frontend.pool=4 --set frontend.trim_db=30 --set frontend.normalise=corpus
     --set backbone.width=128 --set backbone.heads=4 --set backbone.feedforward=256 --set backbone.norm=pre
     --set backbone.positions=conv --set backbone.init_std=0 --set backbone.dropout=0 --set objective.span=2
-    --set training.lr=2e-3 --set training.crop=150 --set training.batch_steps=800 --set training.epochs=6
-    --set training.validate_every=3"
+    --set training.lr=2e-3 --set training.crop=150 --set training.batch_steps=800 --set training.epochs=${EPOCHS:-6}
+    --set training.validate_every=${EPOCHS:-3}"
 npc="--set frontend.pool=2 --set frontend.trim_db=30 --set frontend.normalise=corpus --set backbone.width=128
     --set backbone.layers=3 --set backbone.kernel=11 --set backbone.mask=3 --set objective.span=4
     --set training.crop=300 --set training.batch_steps=800 --set training.epochs=1"
@@ -91,13 +92,13 @@ more_of() { # ARM -> what else it changes
 }
 
 one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen probe of each fold it serves
-    local init=$runs/pre/$1/$2/$3/$4 out=$runs/$judged/$1
+    local init=$runs/pre/$1/$2$longer/$3/$4 out=$runs/$judged/$1
     [ -f "$init/everybody/model.safetensors" ] || # the same command once more would find that out by itself
         sottovoce pretrain "ems_$1" "$data/librispeech" "$data/nemo" --fold none --seed "$3" ${!1} \
             --set "objective.rule=$5" --set "objective.intensity=$6" $(more_of "$2") $quick -o "$init"
-    judge "$init" "$4" "$3" "$out/$2/$3"
-    if [ "$2" = random ]; then # the control: the same network, its weights drawn
-        judge "$init" "$4" "$3" "$out/untrained/$3" --scratch
+    judge "$init" "$4" "$3" "$out/$2$longer/$3"
+    if [ "${2%40}" = random ]; then # the control: the same network, its weights drawn
+        judge "$init" "$4" "$3" "$out/untrained$longer/$3" --scratch
     fi
 }
 
@@ -110,9 +111,9 @@ compare() {
     for backbone in $backbones; do
         systems=()
         for arm in $arms untrained; do
-            systems+=("$arm=$runs/$judged/$backbone/$arm")
+            systems+=("$arm=$runs/$judged/$backbone/$arm$longer")
         done
-        sottovoce compare "${systems[@]}" -o "$runs/compare/$judged/$backbone"
+        sottovoce compare "${systems[@]}" -o "$runs/compare/$judged/$backbone$longer"
     done
 }
 
