@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from bench.feature_store import Phase
 from sottovoce import clustering
@@ -98,25 +99,33 @@ def pace(frames: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return best[0], best[1]
 
 
+def kernels() -> str:
+    """What each BLAS takes this processor for. The one in faiss's wheel is old: a processor it does not know is one of
+    2004 to it (Prescott), and faiss several times slower; OPENBLAS_CORETYPE=SkylakeX, Haswell or Zen mends that."""
+    found = [b for b in threadpool_info() if b["user_api"] == "blas"]
+    return ", ".join(f"{Path(b['filepath']).parent.name} {b.get('architecture', '')}" for b in found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the frames and of the centres")
     parser.add_argument("--features", type=int, default=FEATURES)
-    parser.add_argument("--skip", default="", help="leave out, with commas, e.g. scikit_learn, which takes longest")
+    parser.add_argument("--skip", default="", help="leave out, with commas, e.g. scikit_learn")
     args = parser.parse_args()
     n, k = round(FRAMES * args.scale), max(round(CLUSTERS * args.scale), 2)
-    contestants = [ours, scikit_learn]
+    contestants = [ours]
     try:
         import faiss  # noqa: F401
 
         contestants += [faiss_all, faiss_sampled]
     except ImportError:
         print("faiss is not installed and left out")
+    contestants.append(scikit_learn)  # takes longest
     contestants = [c for c in contestants if c.__name__ not in args.skip.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         frames = draw(Path(folder) / "frames.npy", n, args.features)
         block = frames.nbytes / 2**20
-        print(f"{n:,} frames x {args.features}, {block:,.0f} MiB; {k} centres\n")
+        print(f"{n:,} frames x {args.features}, {block:,.0f} MiB; {k} centres; BLAS: {kernels()}\n", flush=True)
         print("| | s | CPU s | own MiB | resident MiB | inertia, ours = 1 | times as long |\n" + "|---" * 7 + "|")
         first: tuple[float, float] | None = None
         for contestant in contestants:

@@ -81,8 +81,9 @@ def test_inertia_never_rises_and_ends_where_nothing_moves():
     np.testing.assert_allclose(lloyd(frames, found.centres, iterations=3).centres, found.centres, atol=1e-5)
 
 
-def test_the_nearest_centre_is_the_nearest_by_plain_distances():
-    frames = cloud(frames=3001)
+@pytest.mark.parametrize("offset", [0, 4, 1000])  # 4 stays in, 1000 is taken out
+def test_the_nearest_centre_is_the_nearest_by_plain_distances(offset):
+    frames = cloud(frames=3001) + np.float32(offset)
     centres = frames[:17] + 0.1
     labels, squared = nearest(frames, centres)
     plain = np.square(frames[:, None].astype(np.float64) - centres).sum(-1)
