@@ -73,18 +73,7 @@ def rows(picture):
 
 
 ROW = rows(PICTURE)
-NUMPY_ONLY = [
-    "corpora/",
-    "tracks/",
-    "metrics",
-    "statistics",
-    "baselines",
-    "report/",
-    "charts",
-    "page",
-    "store",
-    "audio",
-]
+NUMPY_ONLY = ["corpora/", "tracks/", "metrics", "statistics", "baselines", "report/", "charts", "page", "store"]
 NUMPY_ONLY += ["audio", "agreement", "attributes", "intensity", "phones", "clustering", "purity"]
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 HEAVY |= {"transformers", "peft"}
