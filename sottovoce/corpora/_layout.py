@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.corpus import Fold, Utterance, group_folds
+from sottovoce.data.corpus import Fold, Utterance, group_folds
 from sottovoce.errors import InputError
 
 AUDIO = frozenset(

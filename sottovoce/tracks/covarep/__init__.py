@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.track import Track
 
 if TYPE_CHECKING:
     from sottovoce.tracks.covarep.creak import Network
