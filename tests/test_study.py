@@ -380,18 +380,6 @@ def test_workers_do_not_outlive_their_parent(corpus, pretrained, process, tmp_pa
         assert err.strip() == "sottovoce: interrupted; the same command goes on from here."
 
 
-def test_a_worker_that_dies_is_one_line(corpus, pretrained, tmp_path, monkeypatch):
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    def broken(*_, **__):
-        raise BrokenProcessPool("a process was terminated abruptly")
-
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", broken)
-    with pytest.raises(InputError, match=r"a worker process died.*--jobs"):
-        go(corpus, tmp_path / "s", pretrained, jobs=2)
-
-
 # ---------------------------------------------------------------------------------------------- wrong questions
 
 

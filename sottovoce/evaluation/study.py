@@ -10,15 +10,9 @@ A cell is one (arm, label count, seed, fold): trained, tested, saved under the d
 Cells run in parallel; a finished cell is never run again; a killed study goes on where it was.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import connection, parent_process
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +28,13 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import unknown_name
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
-from sottovoce.pipeline import baselines
+from sottovoce.pipeline import baselines, workers
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, weights_for, with_dev
 
@@ -137,81 +131,23 @@ def run_cells(
 
     folder.mkdir(parents=True, exist_ok=True)
     left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
-    if min(jobs, len(left)) < 2:
-        _run_here(left, len(cells), plan, Corpus.load(corpus), task, folder, quiet)
-        return
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    before = {k: os.environ.get(k) for k in threads}
-    os.environ.update(threads)  # read by the workers when they import torch
-    pool = ProcessPoolExecutor(
-        min(jobs, len(left)), mp_context=multiprocessing.get_context("spawn"), initializer=_ready, initargs=(corpus,)
-    )
-    workers: list[Any] = []
-    try:
-        with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
-            waiting = {pool.submit(_run_cell, cell, plan, task, folder) for cell in left}
-            workers += (pool._processes or {}).values()  # the pool forgets them when it is shut down
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    bar.advance()
-    except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in workers:
-            process.terminate()  # a cell is written whole or not at all
-        if isinstance(error, BrokenProcessPool):
-            raise InputError(
-                f"{folder}: a worker process died. Found no more than that; usually memory ran out. "
-                "Run it again with fewer --jobs: finished cells are kept."
-            ) from None
-        raise
-    finally:
-        pool.shutdown()
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    work = partial(_run_cell, plan, corpus, task, folder)
+    with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
+        for _ in workers.map(work, left, jobs, ordered=False, where=folder):
+            bar.advance()
 
 
-def _run_here(
-    left: Sequence[Cell], of: int, plan: Recipe, corpus: Corpus, task: Task, folder: Path, quiet: bool
-) -> None:
-    """One cell after the other in this process, on one thread as a worker does it."""
+_loaded = lru_cache(maxsize=1)(Corpus.load)  # one cell after the other is of the same corpus
 
+
+def _run_cell(plan: Recipe, corpus: Path, task: Task, folder: Path, cell: Cell) -> None:
+    """Always on one thread, so that it does not matter for a figure how many cells run beside it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Bar(of, "study", quiet=quiet, done=of - len(left)) as bar:
-            for cell in left:
-                _run_cell(cell, plan, task, folder, corpus)
-                bar.advance()
+        answer = train_and_test(cell, plan, _loaded(corpus), task)
     finally:
         torch.set_num_threads(threads)
-
-
-_corpus: Corpus | None = None  # of a worker process
-
-
-def _ready(folder: Path) -> None:
-    global _corpus
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent = parent_process()
-    if parent is not None:  # a worker does not outlive a parent that was killed
-
-        def watch(sentinel: int) -> None:
-            connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
-    torch.set_num_threads(1)
-    _corpus = Corpus.load(folder)
-
-
-def _run_cell(cell: Cell, plan: Recipe, task: Task, folder: Path, corpus: Corpus | None = None) -> None:
-
-    corpus = corpus or _corpus
-    assert corpus is not None
-    answer = train_and_test(cell, plan, corpus, task)
     with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
         np.savez(out, answer=answer.astype(np.float32))
 

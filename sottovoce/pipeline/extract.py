@@ -8,17 +8,10 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 """
 
 import contextlib
-import os
-import signal
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,10 +30,10 @@ from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.modeling import network as models
+from sottovoce.pipeline import workers
 
 BATCH = 16  # utterances a worker takes at a time
 FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def track_store(
@@ -369,42 +362,13 @@ def _from_audio(
     known = {u.id: source.key for u in todo if (source := writer.source(u.id)) and u.id not in skipped}
     whole = _whole_first(track)
     parts = _by_recording(todo) if whole else [todo[at : at + BATCH] for at in range(0, len(todo), BATCH)]
-    batches = [
-        _Job(track, config, corpus.root, tuple(part), tuple(known.get(u.id, "") for u in part)) for part in parts
-    ]
     if jobs is None:
-        jobs = _cores() if len(batches) > FEW_WHOLE and (whole or len(todo) > FEW) else 1
-    if min(jobs, len(batches)) < 2:
-        for batch in batches:
-            for k in range(len(batch.utterances)):
-                yield _make_one(batch, k)
-        return
-
-    context = get_context("spawn")  # forking a process in which torch has threads can hang
-    stop = context.Event()
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker imports NumPy, so they are set here
-    pool = ProcessPoolExecutor(min(jobs, len(batches)), mp_context=context, initializer=_start_worker, initargs=(stop,))
-    try:
-        left, running = deque(batches), deque[Any]()
-        while left or running:
-            while left and len(running) < 4 * jobs:  # no more results in memory than that
-                with _interrupts_held():
-                    running.append(pool.submit(_make_batch, left.popleft()))
-            yield from running.popleft().result()
-    except BrokenProcessPool:
-        raise InputError(
-            f"{corpus.folder}: a worker process died. Found no more than that; usually memory ran out. "
-            "Run it again with --jobs 1: what was extracted is kept."
-        ) from None
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        jobs = workers.cores() if len(parts) > FEW_WHOLE and (whole or len(todo) > FEW) else 1
+    if jobs < 2:  # one at a time: what is there when it is interrupted is kept
+        parts = [[u] for part in parts for u in part]
+    batches = [_Job(track, config, corpus.root, tuple(p), tuple(known.get(u.id, "") for u in p)) for p in parts]
+    for made in workers.map(_make_batch, batches, jobs, where=corpus.folder):
+        yield from made
 
 
 def _whole_first(track: str) -> bool:
@@ -419,50 +383,8 @@ def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
     return list(groups.values())
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Generator[None, None, None]:
-    """A process started meanwhile never sees Ctrl-C, which is for the parent to handle; ours comes afterwards."""
-
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_stop: Any = None  # in a worker: an event, set when its results are no longer wanted
-
-
-def _start_worker(stop: Any) -> None:
-    """A worker does not outlive a parent that was killed."""
-
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-
-        def watch(sentinel: int) -> None:
-            connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
-
-
 def _make_batch(job: _Job) -> list[_Made]:
-    made: list[_Made] = []
-    for k in range(len(job.utterances)):
-        if _stop.is_set():
-            break
-        made.append(_make_one(job, k))
-    return made
+    return [_make_one(job, k) for k in range(len(job.utterances))]
 
 
 def _make_one(job: _Job, k: int) -> _Made:

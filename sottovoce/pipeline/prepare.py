@@ -11,11 +11,8 @@ Every other command trusts the manifest this one wrote.
 import hashlib
 import inspect
 import json
-import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +26,7 @@ from sottovoce.data import audio, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
+from sottovoce.pipeline import workers
 from sottovoce.report import data_page
 
 SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
@@ -312,26 +310,13 @@ def look_at(
 ) -> dict[str, Look]:
     """Every utterance's recording, in parallel processes where that pays."""
     tasks = [(str(folder / u.path), u.id, u.start, u.end, decode) for u in utterances]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = min(jobs or cores, -(-len(tasks) // 100))  # a process costs as much as some hundred recordings
+    jobs = min(jobs or workers.cores(), -(-len(tasks) // 100))  # a process costs as much as some hundred recordings
     with Bar(len(tasks), "scan", quiet=quiet) as bar:
         found = []
-        for look in _mapped(tasks, jobs):
+        for look in workers.map(_look, tasks, jobs, chunk=16, where=folder):
             found.append(look)
             bar.advance()
     return {look.id: look for look in found}
-
-
-def _mapped(tasks: Sequence[tuple], jobs: int) -> Iterable[Look]:
-    if jobs <= 1:
-        yield from map(_look, tasks)
-        return
-
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield from pool.map(_look, tasks, chunksize=16)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for the rest
 
 
 def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
