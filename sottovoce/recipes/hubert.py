@@ -17,11 +17,11 @@ Departs: settings are for an hour or two of speech and one machine, where update
 """
 
 from sottovoce import plugins
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import Full
+from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Frontend
+from sottovoce.config.training import Training
 from sottovoce.errors import InputError
-from sottovoce.modeling.training import Config as Training
 
 RATE_HZ = 16_000
 
@@ -38,7 +38,7 @@ def recipe(track: str | None = None) -> Recipe:
         backbone="encoder",
         objective="masked_units",
         track_config=plugins.load("tracks", "wave").Config(),
-        frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=30.0),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=30.0),
         backbone_config=plugins.load("backbones", "encoder").Config(dropout=0.0, normalise=True),
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), visible=0.5, penalty=0.0
@@ -52,9 +52,9 @@ def recipe(track: str | None = None) -> Recipe:
             batch_rows=32,
             crop=5 * RATE_HZ,
         ),
-        finetune=FineTuning(
-            use="weighted",
-            pool="mean",
+        finetune=Full(
+            layer_aggregation="weighted",
+            temporal_pooling="mean",
             training=Training(
                 epochs=20,
                 min_updates=150,
@@ -79,7 +79,7 @@ def on_log_mel() -> Recipe:
         backbone="transformer",
         objective="masked_units",
         track_config=tracks.Config(bins=128, window_ms=50.0),
-        frontend=Frontend(pool=4, trim_db=30.0),
+        frontend=Frontend(subsampling=4, trim_db=30.0),
         backbone_config=backbone.Config(layers=3, dropout=0.0),
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), ratio=0.4, span=5, visible=0.5
