@@ -1,9 +1,9 @@
 """Log-mel bands as Whisper hears them: 80 or 128, 25 ms windows every 10 ms, within 8 decades of the loudest.
 
-Radford et al. 2022, arXiv:2212.04356, sec. 2.2, by the numbers of `transformers`' WhisperFeatureExtractor: periodic Hann
-window, power, triangles of equal area on Slaney's mel scale, log10, what lies more than 8 below the maximum lifted
-there, (x + 4) / 4. Departures: a recording keeps its length instead of 30 s of it; and it is brought to one level first,
-because a gain moves all bands and an answer must not depend on the microphone's.
+Radford et al. 2022, arXiv:2212.04356, sec. 2.2, by the numbers of WhisperFeatureExtractor in `transformers`: periodic
+Hann window, power, triangles of equal area on Slaney's mel scale, log10, what lies more than 8 below the maximum lifted
+there, (x + 4) / 4. Departures: a recording keeps its length instead of 30 s of it; and it is brought to one level
+first, because a gain moves all bands and an answer must not depend on the microphone's.
 """
 
 import math
