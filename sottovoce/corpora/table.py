@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
@@ -550,7 +551,6 @@ def _emobox(root: Path, lists: Sequence[Path]) -> Rows:
 
 def _audformat(root: Path, wanted: str) -> Rows:
     """Tables with an emotion column, completed from the others by file; speakers and gender from the schemes."""
-    import yaml
 
     try:
         header = yaml.safe_load((root / "db.yaml").read_text(encoding="utf-8"))

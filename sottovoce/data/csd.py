@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import files
+from sottovoce import __version__, files
 from sottovoce.errors import InputError
 
 DAMAGED = "Download the file again, or name another one."
@@ -213,7 +213,6 @@ def sdk_metadata(
         names: of the columns.
         citation, dataset_citation: papers or addresses of the features and of the recordings.
     """
-    from sottovoce import __version__
 
     given = {
         "computational sequence description": description,

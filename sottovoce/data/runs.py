@@ -11,6 +11,7 @@ only when its model.safetensors is there *and* its config.json has the identity 
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -124,7 +125,6 @@ def _difference(found: dict, now: dict) -> str:
 
 def natural(name: str) -> tuple:
     """Sorts fold2 before fold10."""
-    import re
 
     return tuple(int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name))
 

@@ -27,6 +27,11 @@ from sottovoce import files
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
 SHARD_BYTES = 1 << 30  # a new file is begun before one would grow beyond this
 COMMIT_S = 2.0  # seconds of work that a power cut may cost
 RESIDENT_BYTES = 1 << 28  # pages touched before they are handed back to the system
@@ -417,9 +422,7 @@ def _write_all(descriptor: int, data: memoryview | bytes) -> None:
 def _lock(path: Path) -> int:
     """An exclusive lock that the system drops when its holder dies. Waits for the current holder."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        import fcntl
-    except ImportError:  # Windows: two extractions at once are the user's care
+    if fcntl is None:  # Windows: two extractions at once are the user's care
         return descriptor
     with contextlib.suppress(OSError):  # network file systems without locks
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -14,20 +14,19 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import typer
 
 from sottovoce import files
+from sottovoce import report as pages
 from sottovoce.data import runs
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
-
-if TYPE_CHECKING:
-    import numpy as np
 
 KINDS = ("finetune", "phoneme")  # runs that answer something
 
@@ -112,9 +111,8 @@ def _columns(task: Task, what: str) -> list[str]:
     return [what] if task.kind == "class" else [f"{what}_{name}" for name in task.target]
 
 
-def _values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str], what: str) -> "np.ndarray":
+def _values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str], what: str) -> np.ndarray:
     """(N,) class indices or counts, or (N, D) numbers. Raises InputError for what is neither."""
-    import numpy as np
 
     columns = _columns(task, what)
     try:
@@ -133,9 +131,6 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
     Raises:
         InputError: fewer than two systems, another task, other utterances or targets, an unknown score.
     """
-    import numpy as np
-
-    from sottovoce.errors import unknown_name
 
     if len(systems) < 2:
         raise InputError("compare: one system alone. Name two or more; the first is the reference.")
@@ -253,7 +248,6 @@ def differing(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
 
 def save(output: Path, result: Mapping[str, Any]) -> None:
     """compare.csv, compare.json, compare.svg, compare.png and the page."""
-    from sottovoce import report as pages
 
     rows = []
     for entry in result["systems"]:

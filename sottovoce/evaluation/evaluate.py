@@ -4,19 +4,26 @@ The only verb that reads the test part. Every score stands beside trivial baseli
 resampling whole speakers (or videos); how everything was chosen and who was heard is part of the result.
 """
 
+import csv
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from sottovoce import files
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
+from sottovoce.metrics import scores as metrics
+from sottovoce.metrics import statistics
+from sottovoce.modeling import network
+from sottovoce.pipeline import baselines
+from sottovoce.pipeline.extract import track_store
 
 DRAWS = 20  # of a random baseline, averaged
 
@@ -27,16 +34,6 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     Raises:
         InputError: runs of different corpora or tasks in one folder, a corpus that changed since.
     """
-    import time
-
-    import numpy as np
-
-    from sottovoce.data.dataset import Steps
-    from sottovoce.metrics import scores as metrics
-    from sottovoce.metrics import statistics
-    from sottovoce.modeling import network
-    from sottovoce.pipeline import baselines
-    from sottovoce.pipeline.extract import track_store
 
     started = time.monotonic()
     first = found[0].config
@@ -194,7 +191,6 @@ def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
     """Of every fold's published head: what dev chose, the readings it chose from, and what each layer weighs."""
-    from sottovoce.modeling import network
 
     rows = []
     for run in found:
@@ -208,7 +204,7 @@ def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
 
 
 def table(
-    task: Task, tested: Sequence[Utterance], folds: Sequence[str], truth: "np.ndarray", answer: "np.ndarray"
+    task: Task, tested: Sequence[Utterance], folds: Sequence[str], truth: np.ndarray, answer: np.ndarray
 ) -> list[dict[str, Any]]:
     """One row an utterance; probabilities of every class, or truth and guess of every number."""
     rows = []
@@ -226,7 +222,6 @@ def table(
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """CSV, whole or not at all."""
-    import csv
 
     with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
@@ -236,8 +231,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _svm_on(
     corpus: Corpus, fold: Fold, task: Task, feature_set: str, norm: bool, test: Sequence[Utterance], jobs: int | None
-) -> "np.ndarray":
-    from sottovoce.pipeline import baselines
+) -> np.ndarray:
 
     labelled = [k for k in fold.test if task.has(corpus.by_id[k])]
     predicted = baselines.functionals_svm(corpus, fold, task, feature_set, speaker_norm=norm, jobs=jobs)
@@ -246,11 +240,8 @@ def _svm_on(
 
 
 def _by_gender(
-    task: Task, truth: "np.ndarray", predicted: "np.ndarray", tested: Sequence[Utterance], clusters: Sequence[str]
+    task: Task, truth: np.ndarray, predicted: np.ndarray, tested: Sequence[Utterance], clusters: Sequence[str]
 ) -> dict[str, Any]:
-    import numpy as np
-
-    from sottovoce.metrics import statistics
 
     genders = np.array([u.gender for u in tested])
     found = {}

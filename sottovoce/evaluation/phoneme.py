@@ -11,31 +11,38 @@ V phones.
 """
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from sottovoce import files
+from sottovoce import report as pages
+from sottovoce.config import recipe as recipes
+from sottovoce.config.finetuning import FineTuning, Probe
+from sottovoce.config.recipe import Recipe
 from sottovoce.data import phones, runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance, group_folds
+from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-
-if TYPE_CHECKING:
-    from sottovoce.config.recipe import Recipe
-    from sottovoce.data.dataset import Steps
-    from sottovoce.data.runs import Run
+from sottovoce.evaluation.evaluate import write_table
+from sottovoce.metrics import statistics
+from sottovoce.modeling import heads, network, training
+from sottovoce.modeling import linear_probe as probe
 
 PARTS = "train-clean-100,dev-clean,test-clean"  # SUPERB's
 SIDES = ("train", "dev", "test")
 SHOWN = 10  # words, or examples, that a report names
 
 
-def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], seed: int) -> "Recipe":
+def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], seed: int) -> Recipe:
     """The system of a run (or the default one) with the head of this task."""
-    from sottovoce.config import recipe as recipes
-    from sottovoce.config.finetuning import FineTuning, Probe
 
     if init == "none":
         if scratch:
@@ -86,14 +93,14 @@ def read(corpus: Corpus, lexicon: Path) -> Reading:
 
 
 def phoneme(
-    plan: "Recipe",
+    plan: Recipe,
     corpus: Corpus,
     store: Any,
     fold: Fold,
     reading: Reading,
     output: Path,
     *,
-    init: "Run | None",
+    init: Run | None,
     seed: int = 0,
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -101,17 +108,8 @@ def phoneme(
 
     Raises InputError: a part without a usable transcript, another run in `output`.
     """
-    import time
 
-    import numpy as np
-    import torch
     from accelerate import Accelerator
-
-    from sottovoce import report as pages
-    from sottovoce.data.dataset import Statistics, Steps
-    from sottovoce.evaluation.evaluate import write_table
-    from sottovoce.modeling import heads, network, training
-    from sottovoce.modeling import linear_probe as probe
 
     started, p, folder = time.monotonic(), plan.finetune.probe, output / fold.name
     sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
@@ -220,9 +218,8 @@ def usable(corpus: Corpus, store: Any, fold: Fold, side: str, reading: Reading) 
     return found
 
 
-def hear(head: Any, states: Any, steps: "Steps", symbols: Sequence[str]) -> list[tuple[str, ...]]:
+def hear(head: Any, states: Any, steps: Steps, symbols: Sequence[str]) -> list[tuple[str, ...]]:
     """Greedy answers of every utterance, in order."""
-    from sottovoce.data.dataset import sequential
 
     found: list[tuple[str, ...]] = [()] * len(steps)
     for rows in sequential(steps.lengths, batch_steps=steps.budget):
@@ -238,7 +235,7 @@ def error_rate(heard: Sequence[Sequence[str]], said: Sequence[Utterance], readin
     return wrong / sum(len(reading.phones[u.id]) for u in said)
 
 
-def _too_short(steps: "Steps", said: Sequence[Utterance], reading: Reading) -> str:
+def _too_short(steps: Steps, said: Sequence[Utterance], reading: Reading) -> str:
     short = 0
     for u, length in zip(said, steps.lengths.tolist(), strict=True):
         spelled = reading.phones[u.id]
@@ -276,9 +273,6 @@ def report_of(
     config: dict[str, Any],
 ) -> dict[str, Any]:
     """The report of the test part, as `evaluate` writes it for emotions."""
-    import numpy as np
-
-    from sottovoce.metrics import statistics
 
     said, wrong = (np.array([row[k] for row in rows]) for k in ("phones", "edits"))
     clusters = [runs.person(u) for u in sides["test"]]

@@ -10,29 +10,45 @@ A cell is one (arm, label count, seed, fold): trained, tested, saved under the d
 Cells run in parallel; a finished cell is never run again; a killed study goes on where it was.
 """
 
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from sottovoce import files
+from sottovoce import report as pages
+from sottovoce.config import recipe
+from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sottovoce.config.recipe import Recipe
+from sottovoce.evaluation.evaluate import write_table
+from sottovoce.metrics import scores as metrics
+from sottovoce.metrics import statistics
+from sottovoce.metrics.statistics import parse_label_counts
+from sottovoce.modeling import hub, network
+from sottovoce.pipeline import baselines
+from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, weights_for, with_dev
 
 ARMS = ("pretrained", "probe", "scratch")
 
 
 def check_metric(metric: str, corpus: Corpus, task: Task) -> None:
     """Raises InputError when the task has no such score; better now than after the last cell."""
-    from sottovoce.metrics import scores as metrics
 
     truth = task.values([u for u in corpus.utterances if task.has(u)][:1])
     known = metrics.scores(task, truth, truth)
@@ -58,7 +74,7 @@ class Cell:
 
 
 def plan_cells(
-    plan: "Recipe",
+    plan: Recipe,
     corpus: Corpus,
     task: Task,
     init: str,
@@ -73,8 +89,6 @@ def plan_cells(
 
     Raises InputError when an arm's weights have heard a test speaker (unless `transductive`).
     """
-    from sottovoce.metrics.statistics import parse_label_counts
-    from sottovoce.pipeline.finetune import weights_for, with_dev
 
     if fold is None:
         named = [run.config["fold"] for run in found]
@@ -108,7 +122,7 @@ def plan_cells(
     return sorted(cells, key=lambda c: (c.seed, c.share, c.fold, c.arm))
 
 
-def begin(output: Path, plan: "Recipe", task: Task, cells: Sequence[Cell]) -> None:
+def begin(output: Path, plan: Recipe, task: Task, cells: Sequence[Cell]) -> None:
     """Write the study's configuration. Cells of other configurations may stay: their names differ."""
     files.write_json(
         output / "config.json",
@@ -117,14 +131,9 @@ def begin(output: Path, plan: "Recipe", task: Task, cells: Sequence[Cell]) -> No
 
 
 def run_cells(
-    cells: Sequence[Cell], plan: "Recipe", corpus: Path, task: Task, folder: Path, *, jobs: int, quiet: bool = False
+    cells: Sequence[Cell], plan: Recipe, corpus: Path, task: Task, folder: Path, *, jobs: int, quiet: bool = False
 ) -> None:
     """Every cell that has no result yet, `jobs` at a time in processes of one thread each."""
-    import multiprocessing
-    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-    from concurrent.futures.process import BrokenProcessPool
-
-    from sottovoce.data.progress import Bar
 
     folder.mkdir(parents=True, exist_ok=True)
     left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
@@ -164,12 +173,9 @@ def run_cells(
 
 
 def _run_here(
-    left: Sequence[Cell], of: int, plan: "Recipe", corpus: Corpus, task: Task, folder: Path, quiet: bool
+    left: Sequence[Cell], of: int, plan: Recipe, corpus: Corpus, task: Task, folder: Path, quiet: bool
 ) -> None:
     """One cell after the other in this process, on one thread as a worker does it."""
-    import torch
-
-    from sottovoce.data.progress import Bar
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -187,11 +193,6 @@ _corpus: Corpus | None = None  # of a worker process
 
 def _ready(folder: Path) -> None:
     global _corpus
-    import signal
-    import threading
-    from multiprocessing import connection, parent_process
-
-    import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent = parent_process()
@@ -206,8 +207,7 @@ def _ready(folder: Path) -> None:
     _corpus = Corpus.load(folder)
 
 
-def _run_cell(cell: Cell, plan: "Recipe", task: Task, folder: Path, corpus: Corpus | None = None) -> None:
-    import numpy as np
+def _run_cell(cell: Cell, plan: Recipe, task: Task, folder: Path, corpus: Corpus | None = None) -> None:
 
     corpus = corpus or _corpus
     assert corpus is not None
@@ -216,13 +216,8 @@ def _run_cell(cell: Cell, plan: "Recipe", task: Task, folder: Path, corpus: Corp
         np.savez(out, answer=answer.astype(np.float32))
 
 
-def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "np.ndarray":
+def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.ndarray:
     """Train one cell on its label subset; answers (N_test, K or D) for the fold's labelled test utterances."""
-    from sottovoce.config import recipe
-    from sottovoce.data.dataset import Steps
-    from sottovoce.modeling import hub, network
-    from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, with_dev
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
@@ -239,16 +234,9 @@ def train_and_test(cell: Cell, plan: "Recipe", corpus: Corpus, task: Task) -> "n
 
 
 def collect(
-    cells: Sequence[Cell], plan: "Recipe", corpus: Corpus, task: Task, folder: Path, metric: str = ""
+    cells: Sequence[Cell], plan: Recipe, corpus: Corpus, task: Task, folder: Path, metric: str = ""
 ) -> dict[str, Any]:
     """Curves, paired differences and labels saved, from finished cells: what study.json holds."""
-    import numpy as np
-
-    from sottovoce.metrics import scores as metrics
-    from sottovoce.metrics import statistics
-    from sottovoce.pipeline import baselines
-    from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import with_dev
 
     metric = metric or metrics.MAIN[task.kind]
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
@@ -350,9 +338,8 @@ def collect(
     return result
 
 
-def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], plan: "Recipe") -> dict[str, Any]:
+def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], plan: Recipe) -> dict[str, Any]:
     """How the study was made, in words, with what a reader must know first as `first_line`."""
-    from sottovoce.modeling import hub
 
     heard: set[str] = set()
     for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
@@ -377,8 +364,6 @@ def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], 
 
 def save(output: Path, result: Mapping[str, Any]) -> None:
     """study.json, study.csv, study.svg, study.png and the page."""
-    from sottovoce import report as pages
-    from sottovoce.evaluation.evaluate import write_table
 
     rows = [
         {"arm": arm, "labels": p["n"], "metric": metric, "value": p["value"], "low": p["low"], "high": p["high"]}

@@ -7,17 +7,20 @@ of a minute. Where a run has several folds, their models vote with the mean of t
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sottovoce import files
-from sottovoce.data import runs
+import numpy as np
+import torch
+
+from sottovoce import files, plugins, report
+from sottovoce.data import audio, runs
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.dataset import Steps
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sottovoce.data.track import Track
-    from sottovoce.modeling.network import Recognised
+from sottovoce.evaluation.evaluate import write_table
+from sottovoce.modeling import network as models
+from sottovoce.modeling.network import Recognised
 
 AUDIO = {
     ".wav",
@@ -47,11 +50,11 @@ class Prediction:
     path: Path
     duration_s: float
     names: tuple[str, ...]
-    answer: "np.ndarray"
+    answer: np.ndarray
     label: str  # "" where numbers are predicted
-    times_s: "np.ndarray | None" = None  # (W,) centres of the windows
-    course: "np.ndarray | None" = None  # (W, K or D)
-    frames: "Track | None" = None  # (F, K or D) the answer at every state of the model
+    times_s: np.ndarray | None = None  # (W,) centres of the windows
+    course: np.ndarray | None = None  # (W, K or D)
+    frames: Track | None = None  # (F, K or D) the answer at every state of the model
     segments: list[dict[str, Any]] = field(default_factory=list)
     envelope: dict[str, Any] = field(default_factory=dict)
     warning: str = ""
@@ -85,7 +88,6 @@ class Prediction:
 
 def load(run: Path | str) -> "Recogniser":
     """A fine-tuned run, ready to listen. Raises InputError when there is none, or it is corrupt."""
-    from sottovoce.modeling import network as models
 
     return Recogniser([models.load_recognised(part) for part in runs.parts(run, "finetune")])
 
@@ -97,7 +99,7 @@ class Recogniser:
         models: one or more fine-tuned networks of the same task and features; their answers are averaged.
     """
 
-    def __init__(self, models: Sequence["Recognised"]):
+    def __init__(self, models: Sequence[Recognised]):
         self.models = list(models)
         first = self.models[0]
         self.task, self.plan = first.task, first.plan
@@ -141,9 +143,6 @@ class Recogniser:
         return [self._one(p, speaker, window_s, hop_s, timeline) for p in places]
 
     def _one(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
-        import numpy as np
-
-        from sottovoce.data import audio
 
         info = audio.probe(path)
         short = "shorter than 0.3 s: take the answer with care" if info.duration_s < 0.3 else ""
@@ -177,13 +176,12 @@ class Recogniser:
                 found.segments = segments(times, course, self.names, info.duration_s, hop_s)
         return found
 
-    def frames(self, wave: "Track") -> "np.ndarray":
+    def frames(self, wave: Track) -> np.ndarray:
         """(T, F) track frames of a waveform. Raises InputError as `_make`."""
         return self._make(wave).values
 
-    def _make(self, wave: "Track") -> "Track":
+    def _make(self, wave: Track) -> Track:
         """Raises InputError when the model's steps were words of a feature file."""
-        from sottovoce import plugins
 
         if self.plan.track == "covarep" and self.plan.frontend.pool == 1:
             raise InputError(
@@ -192,16 +190,11 @@ class Recogniser:
             )
         return plugins.load("tracks", self.plan.track).make(wave, self.plan.track_config)
 
-    def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, "np.ndarray"]]:
+    def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray]]:
         """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.
 
         A track that is made of whole recordings (`WHOLE` in its module) is made first and then cut.
         """
-        import numpy as np
-
-        from sottovoce import plugins
-        from sottovoce.data import audio
-        from sottovoce.data.track import Track
 
         whole = None
         if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
@@ -209,7 +202,7 @@ class Recogniser:
         rate = 16000
         size, step = round(window_s * rate), round(hop_s * rate)
 
-        def window(start: int, samples: "np.ndarray") -> tuple[float, "np.ndarray"]:
+        def window(start: int, samples: np.ndarray) -> tuple[float, np.ndarray]:
             begin, end = start / rate, (start + len(samples)) / rate
             frames = self.frames(Track(samples, rate)) if whole is None else whole.slice(begin, end).values
             return (begin + end) / 2, frames
@@ -228,16 +221,12 @@ class Recogniser:
         if count == 0 or len(held) > size / 2:  # what is left, when there is enough of it to hear
             yield window(start, held)
 
-    def moments(self, path: Path, speaker: Any = None) -> "Track":
+    def moments(self, path: Path, speaker: Any = None) -> Track:
         """Mean answer of all models at every state (F, K or D), on the clock of the first one's states.
 
         A state has heard the whole recording, of a long one its own stretch of `LONGEST_S`; silence is not cut off, so
         that every moment has an answer.
         """
-        import numpy as np
-
-        from sottovoce.data.track import Track
-        from sottovoce.modeling import network as models
 
         parts: list[tuple[float, list[Track]]] = []
         offset_s = 0.0
@@ -256,14 +245,9 @@ class Recogniser:
         votes = [_joined([(begin, tracks[k]) for begin, tracks in parts], clock) for k in range(len(self.models))]
         return replace(clock, values=np.mean(votes, axis=0))
 
-    def stretches(self, path: Path) -> Iterator[tuple[float, "Track"]]:
+    def stretches(self, path: Path) -> Iterator[tuple[float, Track]]:
         """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
         or up to a second more."""
-        import numpy as np
-
-        from sottovoce import plugins
-        from sottovoce.data import audio
-        from sottovoce.data.track import Track
 
         if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
             whole = self._make(audio.read(path))
@@ -281,16 +265,12 @@ class Recogniser:
         if held is not None:
             yield held.offset_s, self._make(replace(held, offset_s=0.0))
 
-    def hear(self, frames: Sequence["np.ndarray"], speaker: Any = None) -> "np.ndarray":
+    def hear(self, frames: Sequence[np.ndarray], speaker: Any = None) -> np.ndarray:
         """(N, K or D) mean answer of all models for N stretches of track frames (T, F)."""
-        import numpy as np
 
         return np.mean([self._hear(m, frames, speaker) for m in self.models], axis=0)
 
-    def _hear(self, it: "Recognised", frames: Sequence["np.ndarray"], speaker: Any) -> "np.ndarray":
-        import torch
-
-        from sottovoce.modeling import network as models
+    def _hear(self, it: Recognised, frames: Sequence[np.ndarray], speaker: Any) -> np.ndarray:
 
         steps = steps_of(it, frames, speaker.statistics if speaker else None)
         pooled = models.run_over(steps, it.network.pooled)
@@ -301,10 +281,8 @@ class Recogniser:
         return models.from_pooled(it.network, self.task, pooled, steps, "corpus")
 
 
-def steps_of(it: "Recognised", frames: Sequence["np.ndarray"], statistics: Any = None) -> Any:
+def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = None) -> Any:
     """Track frames as the steps a network was trained on; `statistics` replaces its own (per speaker)."""
-    from sottovoce.data.corpus import Utterance
-    from sottovoce.data.dataset import Steps
 
     front = it.plan.frontend
     if front.normalise == "speaker":
@@ -318,9 +296,8 @@ def steps_of(it: "Recognised", frames: Sequence["np.ndarray"], statistics: Any =
     return Steps([(store, [Utterance(k, "recording", "") for k in store.values])], front, used)
 
 
-def _joined(parts: Sequence[tuple[float, "Track"]], clock: "Track") -> "np.ndarray":
+def _joined(parts: Sequence[tuple[float, Track]], clock: Track) -> np.ndarray:
     """Tracks that begin at these seconds, one after another, read at the times of a clock: (F, D)."""
-    import numpy as np
 
     times = np.concatenate([begin + track.times for begin, track in parts])
     values = np.concatenate([track.values for _, track in parts])
@@ -330,13 +307,13 @@ def _joined(parts: Sequence[tuple[float, "Track"]], clock: "Track") -> "np.ndarr
 class Memory:
     """Arrays (T, F), or samples (N,), that look like a track store."""
 
-    def __init__(self, values: dict[str, "np.ndarray"], rate_hz: float):
+    def __init__(self, values: dict[str, np.ndarray], rate_hz: float):
         self.values = {k: v if v.ndim == 2 else v[:, None] for k, v in values.items()}
         self.rate_hz, self.offset_s = rate_hz, 0.0
         self.dim: int = next(iter(self.values.values())).shape[1]
         self.lengths = {k: len(v) for k, v in values.items()}
 
-    def __getitem__(self, key: str, /) -> "np.ndarray":
+    def __getitem__(self, key: str, /) -> np.ndarray:
         return self.values[key]
 
     def __contains__(self, key: object, /) -> bool:
@@ -347,7 +324,6 @@ class _SpeakerStatistics:
     """What per-speaker standardisation needs of all recordings of one speaker, at most 200 of 30 s."""
 
     def __init__(self, recogniser: Recogniser, paths: Sequence[Path]):
-        from sottovoce.data import audio
 
         self.frames = [
             recogniser.frames(audio.read(p, 0.0, min(LONGEST_S, audio.probe(p).duration_s))) for p in paths[:200]
@@ -356,14 +332,11 @@ class _SpeakerStatistics:
         self.statistics = steps_of(recogniser.models[0], self.frames).fit_statistics()
         self._pooled: dict[int, Any] = {}
 
-    def pooled(self, it: "Recognised") -> tuple[Any, Any]:
+    def pooled(self, it: Recognised) -> tuple[Any, Any]:
         """Mean and deviation (P,) of the pooled features of one model.
 
         A recording minus its own mean says nothing: a single one is standardised by the training part.
         """
-        import numpy as np
-
-        from sottovoce.modeling import network as models
 
         if self.alone:
             return it.network.standardise.mean.numpy(), it.network.standardise.std.numpy()
@@ -406,7 +379,6 @@ def own_names(paths: Sequence[Path]) -> list[str]:
 
 def sound(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Which recordings can be decoded to their end, and what is wrong with the others."""
-    from sottovoce.data import audio
 
     whole, why = [], []
     for path in paths:
@@ -433,7 +405,7 @@ def batched(items: Iterable[tuple[float, Any]], size: int) -> Iterator[tuple[lis
 
 
 def segments(
-    times: "np.ndarray", course: "np.ndarray", names: Sequence[str], duration_s: float, hop_s: float
+    times: np.ndarray, course: np.ndarray, names: Sequence[str], duration_s: float, hop_s: float
 ) -> list[dict[str, Any]]:
     """Stretches with one strongest class: borders lie half-way between the windows' centres."""
     best = course.argmax(1)
@@ -454,9 +426,6 @@ def segments(
 
 def envelope(path: Path) -> dict[str, Any]:
     """Lowest and highest sample of every 50 ms: what the picture shows of the waveform."""
-    import numpy as np
-
-    from sottovoce.data import audio
 
     size = round(16000 / ENVELOPE_HZ)
     low, high = [], []
@@ -477,17 +446,11 @@ def write(path: Path, results: Sequence[Prediction]) -> None:
     if path.suffix.lower() == ".json":
         files.write_json(path, [r.row() | {"windows": r.windows(), "segments": r.segments} for r in results])
     else:
-        from sottovoce.evaluation.evaluate import write_table
-
         write_table(path, [r.row() for r in results])
 
 
 def draw(result: Prediction, base: Path) -> None:
     """base.csv, base.json, base.svg, base.png, base.html of one recording's timeline; base.frames.csv by frame."""
-    import numpy as np
-
-    from sottovoce import report
-    from sottovoce.evaluation.evaluate import write_table
 
     times, course = result.times_s, result.course
     if course is not None and len(course) == 1:  # one window holds for the whole recording: a line, not a dot

@@ -30,6 +30,7 @@ from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from sottovoce.errors import InputError
 
@@ -392,7 +393,6 @@ def _one_blas_thread() -> Any:
 @cache
 def _threads() -> Any:
     """What knows the BLAS of this process; looking for it takes milliseconds."""
-    from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from sottovoce import plugins
 from sottovoce.backbones import Hidden, clock_of
 from sottovoce.config import recipe
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.recipe import Recipe
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
@@ -25,17 +28,11 @@ from sottovoce.errors import InputError
 from sottovoce.modeling import heads, hub, training
 from sottovoce.modeling.margins import AMSoftmax
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sottovoce.config.finetuning import FineTuning
-    from sottovoce.config.recipe import Recipe
-
 AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pooling needs several
 WINDOW = 256  # utterances whose values `framewise` holds at a time
 
 
-def build_backbone(plan: "Recipe", dim: int) -> nn.Module:
+def build_backbone(plan: Recipe, dim: int) -> nn.Module:
     """The backbone of a recipe for steps of `dim` features; random weights from torch's global seed."""
     return plugins.load("backbones", plan.backbone).Backbone(plan.backbone_config, dim)
 
@@ -44,12 +41,12 @@ def build_backbone(plan: "Recipe", dim: int) -> nn.Module:
 class Pretrained:
     backbone: nn.Module
     statistics: Statistics  # of the track's features, fitted on the pre-training people
-    plan: "Recipe"
+    plan: Recipe
     run: Run
 
 
 def save_pretrained(
-    folder: "Path", backbone: nn.Module, statistics: Statistics, objective: nn.Module | None = None
+    folder: Path, backbone: nn.Module, statistics: Statistics, objective: nn.Module | None = None
 ) -> None:
     """`objective`: where its own layers are of use later, as those that judge frames are."""
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
@@ -160,7 +157,7 @@ def _fill(module: nn.Module, tensors: dict[str, Tensor], run: Run) -> None:
         raise InputError(f"{run.weights}: does not fit its config.json. {reason} Make the run again.") from None
 
 
-def check_same_input(earlier: Pretrained, plan: "Recipe", features: int) -> None:
+def check_same_input(earlier: Pretrained, plan: Recipe, features: int) -> None:
     """Raises InputError when weights made for other features are to be used with these."""
     was = earlier.run.config["features"]
     if was != features or earlier.plan.track != plan.track or earlier.plan.track_config != plan.track_config:
@@ -176,7 +173,7 @@ class Network(nn.Module):
     In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
     """
 
-    def __init__(self, backbone: nn.Module, settings: "FineTuning", outputs: int):
+    def __init__(self, backbone: nn.Module, settings: FineTuning, outputs: int):
         super().__init__()
         self.backbone = backbone
         if settings.depth:
@@ -248,12 +245,12 @@ class Recognised:
 
     network: Network
     statistics: Statistics
-    plan: "Recipe"
+    plan: Recipe
     task: Task
     run: Run | None = None
 
 
-def save_recognised(folder: "Path", it: Recognised) -> None:
+def save_recognised(folder: Path, it: Recognised) -> None:
     tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
     training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 

@@ -6,18 +6,18 @@ must not have heard the people a fold is tested on. What its values say of thems
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sottovoce import plugins
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
-
-if TYPE_CHECKING:
-    from sottovoce.data.dataset import Steps
-    from sottovoce.data.store import TrackStore
+from sottovoce.pipeline import extract
+from sottovoce.pipeline.extract import find_model_store, track_store
 
 Companions = dict[str, tuple[list["TrackStore"], str]]
 
@@ -39,7 +39,6 @@ def find(
         InputError: an unknown track, none extracted, or one whose model has heard test people of the fold (unless
             `transductive`).
     """
-    from sottovoce.pipeline.extract import find_model_store, track_store
 
     found: Companions = {}
     tested = runs.tested_people(corpora, fold)
@@ -59,12 +58,11 @@ def find(
 
 def heard(companions: Companions) -> frozenset[str]:
     """corpus/speaker of everybody whom the models behind the tracks know."""
-    from sottovoce.pipeline import extract
 
     return frozenset().union(*(extract.heard(store) for stores, _ in companions.values() for store in stores))
 
 
-def check(config: Any, steps: "Steps", heldout: "Steps | None" = None, crop: int = 0) -> list[str]:
+def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0) -> list[str]:
     """What a person should know about masking a training part with an objective's settings.
 
     Args:
@@ -99,7 +97,7 @@ def check(config: Any, steps: "Steps", heldout: "Steps | None" = None, crop: int
     return remarks
 
 
-def _flat(steps: "Steps", track: str) -> list[bool]:
+def _flat(steps: Steps, track: str) -> list[bool]:
     """Of every utterance whether no frame is stronger than another. Raises InputError where values are not finite."""
     flat = []
     for u, store in zip(steps.utterances, steps.companions["intensity"][0], strict=True):

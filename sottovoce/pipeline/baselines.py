@@ -8,18 +8,23 @@ standardised, a linear SVM. It needs the extra `egemaps`; openSMILE's licence is
 import importlib.util
 import os
 import warnings
+import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from sottovoce import files
+from sottovoce.data import audio
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.metrics import scores
+from sottovoce.tracks import egemaps
 
 FEATURE_SETS = ("eGeMAPSv02", "ComParE_2016")  # 88 and 6373 functionals
 STRENGTHS = tuple(10.0**k for k in range(-4, 1))  # C of the SVM, chosen on dev
@@ -267,8 +272,6 @@ def _compute(
                 known[key] = work(place)
                 bar.advance()
             return
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
 
         # spawn: a fork of a process in which torch has threads can hang
         with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
@@ -282,8 +285,6 @@ def _compute(
 
 
 def _vector(feature_set: str, place: tuple[str, float, float | None]) -> np.ndarray:
-    from sottovoce.data import audio
-    from sottovoce.tracks import egemaps
 
     _, vector = egemaps.functionals(audio.read(*place), feature_set)
     return np.asarray(vector, dtype=np.float32)
@@ -291,7 +292,6 @@ def _vector(feature_set: str, place: tuple[str, float, float | None]) -> np.ndar
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """key -> (F,); empty when there is no cache or it is damaged: it can be made again."""
-    import zipfile
 
     try:
         with np.load(path, allow_pickle=False) as stored:

@@ -9,28 +9,34 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from sottovoce import files, plugins
 from sottovoce.config.settings import from_mapping
-from sottovoce.data import audio
+from sottovoce.data import audio, runs
 from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
+from sottovoce.data.runs import Run
 from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
-
-if TYPE_CHECKING:
-    from sottovoce.data.runs import Run
+from sottovoce.modeling import network as models
 
 BATCH = 16  # utterances a worker takes at a time
 FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
@@ -63,7 +69,7 @@ def track_store(
     return make_store(corpus, track, settings or {}, jobs, quiet)
 
 
-def model_store(corpus: Corpus, track: str, run: "Run", *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
+def model_store(corpus: Corpus, track: str, run: Run, *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
     """The store of a track that this trained model makes, after extracting what is missing."""
     module = plugins.load("tracks", track)
     config = replace(module.Config(), **whose(run), **about(module, run))
@@ -127,7 +133,7 @@ def heard(store: TrackStore) -> frozenset[str]:
     return frozenset(store.head.config.get("heard", ()))
 
 
-def whose(run: "Run") -> dict[str, Any]:
+def whose(run: Run) -> dict[str, Any]:
     """What the Config of a model's track says about the model."""
     return {
         "model": files.file_digest(run.weights),
@@ -136,22 +142,20 @@ def whose(run: "Run") -> dict[str, Any]:
     }
 
 
-def about(module: ModuleType, run: "Run") -> dict[str, Any]:
+def about(module: ModuleType, run: Run) -> dict[str, Any]:
     """What else the Config of a track of answers says about a fine-tuned run. Raises InputError when it cannot."""
     if not hasattr(module, "about"):
         return {}
-    from sottovoce.modeling import network as models
 
     it = models.load_recognised(run)
     return module.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
 
 
-def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> "Sequence[Run | None]":
+def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequence[Run | None]:
     """The runs to extract with; [None] for tracks that need none.
 
     Raises InputError: a model where none is needed or the other way round, of another objective, an unknown fold.
     """
-    from sottovoce.data import runs
 
     name = module.__name__.rpartition(".")[2]
     kind = getattr(module, "KIND", "pretrain" if hasattr(module, "OBJECTIVE") else "")
@@ -206,7 +210,7 @@ def make_store(
     overwrite: bool = False,
     skip_broken: bool = False,
     again: bool = False,
-    run: "Run | None" = None,
+    run: Run | None = None,
 ) -> TrackStore:
     """`again` tries what an earlier --skip-broken left out; `run` is the model of tracks that need one."""
     plan = _plan(corpus, track, settings)
@@ -375,9 +379,6 @@ def _from_audio(
             for k in range(len(batch.utterances)):
                 yield _make_one(batch, k)
         return
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
 
     context = get_context("spawn")  # forking a process in which torch has threads can hang
     stop = context.Event()
@@ -425,7 +426,6 @@ def _cores() -> int:
 @contextlib.contextmanager
 def _interrupts_held() -> Generator[None, None, None]:
     """A process started meanwhile never sees Ctrl-C, which is for the parent to handle; ours comes afterwards."""
-    import signal
 
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -442,9 +442,6 @@ _stop: Any = None  # in a worker: an event, set when its results are no longer w
 
 def _start_worker(stop: Any) -> None:
     """A worker does not outlive a parent that was killed."""
-    import signal
-    import threading
-    from multiprocessing import connection, parent_process
 
     global _stop
     _stop = stop
@@ -593,7 +590,7 @@ class _Origin:
 
 
 def _origin(
-    corpus: Corpus, plan: _Plan, run: "Run | None", jobs: int | None, quiet: bool, skip_broken: bool
+    corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
 ) -> _Origin | None:
     """None for tracks made from recordings or read from files."""
     if hasattr(plan.module, "derive"):
@@ -617,7 +614,7 @@ def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_br
 
 
 def _by_model(
-    corpus: Corpus, plan: _Plan, run: "Run | None", jobs: int | None, quiet: bool, skip_broken: bool
+    corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
 ) -> _Origin:
     """By a trained run, from the track it was trained on."""
     name = plan.module.__name__.rpartition(".")[2]
@@ -626,10 +623,6 @@ def _by_model(
             f"{corpus.folder}: {name} of this model is not there, or not of all utterances. A trained model makes it. "
             f"Run `sottovoce extract {corpus.folder} --track {name} --model RUN`."
         )
-    import torch
-
-    from sottovoce.data.dataset import Steps
-    from sottovoce.modeling import network as models
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     answers = hasattr(plan.module, "KIND")  # of a fine-tuned run, else scores of an objective

@@ -12,31 +12,34 @@ A protocol (`--recipe frozen_probe`) replaces all of it by a published head on f
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from sottovoce import files
+from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sottovoce.config.recipe import Recipe
-    from sottovoce.data.dataset import Steps
-    from sottovoce.data.runs import Run
-    from sottovoce.modeling.network import Pretrained, Recognised
+from sottovoce.metrics import scores
+from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
+from sottovoce.modeling import hub, linear_probe, training
+from sottovoce.modeling import network as models
+from sottovoce.modeling.network import Pretrained, Recognised
+from sottovoce.modeling.supervised import Supervised, supervised_loss
 
 
-def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> "Run | None":
+def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
     """The pre-training whose people do not include this fold's test speakers; None for "none".
 
     Raises InputError when every run in the folder has heard one of them, unless `transductive`.
     """
     if init == "none":
         return None
-    from sottovoce.modeling import hub
 
     found = hub.parts(init)
     clean = [run for run in found if not runs.seen_test_people(corpus, fold, run.exposure)]
@@ -55,7 +58,6 @@ def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = F
 
 def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
     """The labelled utterances of a training part, or a stratified share of them."""
-    from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
 
     pool = [corpus.by_id[k] for k in ids if task.has(corpus.by_id[k])]
     if not pool:
@@ -78,7 +80,6 @@ def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
         return fold
     if dev == "test":
         return replace(fold, dev=fold.test)
-    import torch
 
     rest = set(fold.train) | set(fold.dev)
     pool = [u.id for u in corpus.utterances if u.id in rest]
@@ -95,14 +96,14 @@ def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance
 
 
 def finetune(
-    plan: "Recipe",
+    plan: Recipe,
     corpus: Corpus,
     store: Any,
     fold: Fold,
     task: Task,
     folder: Path,
     *,
-    init: "Run | None",
+    init: Run | None,
     labels: str = "100%",
     seed: int = 0,
     transductive: bool = False,
@@ -110,9 +111,6 @@ def finetune(
     quiet: bool = False,
 ) -> None:
     """One fold into `folder`; nothing is done when the same one is finished there."""
-    from sottovoce.modeling import network as models
-    from sottovoce.modeling import training
-    from sottovoce.modeling.supervised import supervised_loss
 
     fold = with_dev(corpus, fold, plan.finetune.dev)
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
@@ -170,7 +168,7 @@ def finetune(
         (folder / name).unlink(missing_ok=True)
 
 
-def check_speakers(corpus: Corpus, plan: "Recipe") -> None:
+def check_speakers(corpus: Corpus, plan: Recipe) -> None:
     """Raises InputError when recordings are to be standardised by speaker and no speaker is known."""
     if plan.per_speaker and not any(u.speaker for u in corpus.utterances):
         raise InputError(
@@ -190,20 +188,20 @@ def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Uttera
 
 
 def train_recogniser(
-    plan: "Recipe",
+    plan: Recipe,
     task: Task,
     store: Any,
     train: Sequence[Utterance],
     dev: Sequence[Utterance],
     *,
     unlabelled: Sequence[Utterance] = (),
-    init: "Pretrained | None" = None,
+    init: Pretrained | None = None,
     folder: Path | None = None,
     identity: str = "",
     tracker: str = "none",
     label: str = "fine-tuning",
     quiet: bool = True,
-) -> tuple["Recognised", dict[str, Any]]:
+) -> tuple[Recognised, dict[str, Any]]:
     """Probe, then (in mode "full") everything from the probe's solution; dev chooses strength and epoch. In mode
     "probe" a published head on frozen states, of which dev chooses learning rate and update.
 
@@ -220,12 +218,6 @@ def train_recogniser(
         The recogniser and its history: scores of the probe by strength (or learning rate and update), rows of the
         training log.
     """
-    import torch
-
-    from sottovoce.data.dataset import Statistics, Steps
-    from sottovoce.modeling import network as models
-    from sottovoce.modeling import training
-    from sottovoce.modeling.supervised import Supervised
 
     settings = plan.finetune
     torch.manual_seed(settings.training.seed)
@@ -283,16 +275,13 @@ def train_recogniser(
 
 
 def score(
-    task: Task, answers: "np.ndarray", truth: "np.ndarray", by: str = "ua", likelihood: float = 0.01
+    task: Task, answers: np.ndarray, truth: np.ndarray, by: str = "ua", likelihood: float = 0.01
 ) -> dict[str, float]:
     """Dev scores of answers (N, K) or (N, D); `select` is the one that chooses.
 
     For classes: UA (or WA), plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
     part cannot. For numbers: minus the mean absolute error.
     """
-    import numpy as np
-
-    from sottovoce.metrics import scores
 
     if task.kind == "class":
         found = scores.scores(task, truth, answers.argmax(1))
@@ -310,22 +299,15 @@ def fit_head(
     network: Any,
     task: Task,
     settings: Any,
-    steps: "Steps",
-    target: "np.ndarray",
-    held: "Steps | None",
+    steps: Steps,
+    target: np.ndarray,
+    held: Steps | None,
     truth: Any,
     *,
     label: str = "probe",
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Train a published head on frozen states; the history of its learning rates, and what dev chose."""
-    import numpy as np
-    import torch
-
-    from sottovoce.data.dataset import sequential
-    from sottovoce.modeling import linear_probe
-    from sottovoce.modeling import network as models
-    from sottovoce.modeling.supervised import supervised_loss
 
     p, y = settings.probe, torch.from_numpy(target)
     loss = supervised_loss(task, settings, target)
@@ -358,12 +340,9 @@ def fit_head(
 
 
 def fit_probe(
-    network: Any, task: Task, settings: Any, steps: "Steps", target: "np.ndarray", held: "Steps | None", truth: Any
+    network: Any, task: Task, settings: Any, steps: Steps, target: np.ndarray, held: Steps | None, truth: Any
 ) -> list[dict[str, float]]:
     """Fit the output layer on pooled frozen states, for every strength; leave the one dev prefers in the network."""
-    import torch
-
-    from sottovoce.modeling import network as models
 
     network.eval()
     pooled = models.run_over(steps.family, network.pooled)
@@ -392,11 +371,10 @@ def fit_probe(
 
 
 def solve(
-    task: Task, x: Any, target: "np.ndarray", strength: float, settings: Any, start: Any = None, iterations: int = 100
+    task: Task, x: Any, target: np.ndarray, strength: float, settings: Any, start: Any = None, iterations: int = 100
 ) -> tuple[Any, Any]:
     """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
     numbers the penalised loss of fine-tuning, by L-BFGS."""
-    import torch
 
     outputs = task.outputs
     y = torch.as_tensor(target)
@@ -405,7 +383,6 @@ def solve(
     if task.kind == "number":
         bias = y.median(0).values.float()
     bias = bias.clone().requires_grad_()
-    from sottovoce.modeling.supervised import supervised_loss
 
     # a linear layer first, whatever margin is wanted later
     loss_of = supervised_loss(task, replace(settings, loss="ce") if task.kind == "class" else settings, target)
@@ -450,7 +427,6 @@ def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
     return rate
 
 
-def _zeros(n: int) -> "np.ndarray":
-    import numpy as np
+def _zeros(n: int) -> np.ndarray:
 
     return np.zeros(n, np.float32)

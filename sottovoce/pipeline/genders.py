@@ -7,19 +7,17 @@ was not fitted on. A speaker has one gender: the majority of the utterances deci
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from sottovoce.data.corpus import Utterance
+from sottovoce.data.dataset import Steps
 from sottovoce.modeling import network
 
-if TYPE_CHECKING:
-    from sottovoce.data.dataset import Steps
 
-
-def complete(steps: "Steps", backbone: nn.Module) -> tuple[list[Utterance], str]:
+def complete(steps: Steps, backbone: nn.Module) -> tuple[list[Utterance], str]:
     """The utterances of a training part with a gender each, and in words where it comes from.
 
     Raises ValueError when fewer than two are known; callers check that before.

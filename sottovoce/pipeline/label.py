@@ -14,15 +14,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 import typer
 
 from sottovoce import files
+from sottovoce import report as pages
 from sottovoce.data import codebook, runs
 from sottovoce.data.codebook import Codebook, Stacked
 from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Steps, sequential
 from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.store import Head, TrackStore, TrackWriter
@@ -30,10 +33,9 @@ from sottovoce.errors import InputError
 from sottovoce.metrics import cluster_quality
 from sottovoce.metrics import kmeans as clustering
 from sottovoce.metrics.kmeans import Config as KMeans
+from sottovoce.modeling import network
 from sottovoce.pipeline import pretrain
-
-if TYPE_CHECKING:
-    from sottovoce.data.dataset import Steps
+from sottovoce.pipeline.extract import track_store
 
 SIDES = ("train", "heldout")
 
@@ -96,7 +98,7 @@ class _Part:
 
     corpus: Corpus
     sides: dict[str, list[Utterance]]  # train, heldout
-    steps: "Steps"  # of both, in this order
+    steps: Steps  # of both, in this order
     rate_hz: float = 0.0
     offset_s: float = 0.0  # of slot 0
     first: dict[str, int] = field(default_factory=dict)  # id -> slot of its first state; not 0 where it was trimmed
@@ -220,7 +222,6 @@ def label(
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
     }
-    from sottovoce import report as pages
 
     book.save(folder / "codebook.safetensors")
     files.write_text(folder / "report.html", pages.label_page(report))
@@ -250,9 +251,6 @@ def _parts(
     run: Run, corpora: Sequence[Corpus], fold: str, layer: int, jobs: int | None, quiet: bool
 ) -> tuple[Any, list[_Part]]:
     """The run's backbone, and of every corpus the utterances to label and the clock their states have."""
-    from sottovoce.data.dataset import Steps
-    from sottovoce.modeling import network
-    from sottovoce.pipeline.extract import track_store
 
     it: Any
     if run.config["kind"] == "finetune":
@@ -291,18 +289,14 @@ def _parts(
     return backbone, parts
 
 
-def _batches(steps: "Steps") -> list[np.ndarray]:
+def _batches(steps: Steps) -> list[np.ndarray]:
     """Utterances of like length together: 16,000 steps at a time, or half a minute of samples."""
-    from sottovoce.data.dataset import sequential
 
     return list(sequential(steps.lengths, batch_steps=16000 if steps.rate_hz < 1000 else round(30 * steps.rate_hz)))
 
 
 def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Path, half: bool, quiet: bool) -> None:
     """Fill `part.states`: the layer's states of every utterance, batch by batch to the disk; those there are kept."""
-    import torch
-
-    from sottovoce.modeling import network
 
     made_by = {"model": weights, "layer": layer, "of": part.steps.stores[0].folder.name if part.utterances else ""}  # type: ignore[attr-defined]
     audio = part.corpus.info.get("audio_digest", "")
@@ -458,7 +452,6 @@ def _warnings(corpora: Sequence[Corpus], fold: str, heard: Sequence[str]) -> lis
 
 def _estimate(backbone: Any, parts: Sequence[_Part], layer: int, clusters: Sequence[int], half: bool) -> None:
     """Time a few batches and say what the states will take."""
-    from sottovoce.modeling import network
 
     done, begun = 0, time.monotonic()
     for part in parts:

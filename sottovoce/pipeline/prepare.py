@@ -11,9 +11,11 @@ Every other command trusts the manifest this one wrote.
 import hashlib
 import inspect
 import json
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import files, plugins
+from sottovoce import __version__, files, plugins
 from sottovoce.corpora import _layout
-from sottovoce.data import vocabulary
+from sottovoce.data import audio, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
+from sottovoce.report import data_page
 
 SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
 FULL = 32767 / 32768  # the largest 16-bit sample: nobody can say whether it would have been larger
@@ -172,7 +175,6 @@ def prepare(
     }
     Corpus(Path(out), corpus_name, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info).save()
     files.write_json(Path(out) / "report.json", report)
-    from sottovoce.report import data_page
 
     files.write_text(Path(out) / "report.html", data_page(report))
     return report
@@ -324,8 +326,6 @@ def _mapped(tasks: Sequence[tuple], jobs: int) -> Iterable[Look]:
     if jobs <= 1:
         yield from map(_look, tasks)
         return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
@@ -335,7 +335,6 @@ def _mapped(tasks: Sequence[tuple], jobs: int) -> Iterable[Look]:
 
 
 def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
-    from sottovoce.data import audio
 
     path, name, start, end, decode = task
     try:
@@ -678,6 +677,5 @@ def _fold_entry(fold: Fold, utterances: Sequence[Utterance], classes: Mapping[st
 
 
 def _version() -> str:
-    from sottovoce import __version__
 
     return __version__

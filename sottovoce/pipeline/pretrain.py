@@ -6,20 +6,30 @@ Held-out loss is measured on the fold's dev people, or on every twentieth person
 that an objective needs beside its features, such as an intensity to mask by, come from `companions.py`.
 """
 
+import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import typer
 
 from sottovoce import files, plugins
-from sottovoce.data import runs
+from sottovoce import report as pages
+from sottovoce.backbones import clock_of
+from sottovoce.config import recipe
+from sottovoce.config.recipe import Recipe
+from sottovoce.data import dataset, runs
 from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
-
-if TYPE_CHECKING:
-    from sottovoce.config.recipe import Recipe
-    from sottovoce.data.dataset import Steps
+from sottovoce.metrics import scores
+from sottovoce.modeling import hub, network, training
+from sottovoce.modeling.masking import RULES, Policy, RowRandom, hide
+from sottovoce.pipeline import aux_tracks, genders, units
+from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import solve
 
 PANELS = 3  # utterances drawn on the page
 HELDOUT = 200  # most utterances in the held-out loss
@@ -65,7 +75,7 @@ def parts(corpora: list[Corpus], fold: str) -> tuple[list[list[Utterance]], list
 
 
 def pretrain(
-    plan: "Recipe",
+    plan: Recipe,
     corpora: list[Corpus],
     fold: str,
     folder: Path,
@@ -84,14 +94,6 @@ def pretrain(
         InputError: another run is in the folder, no frames, features of another width than `init`'s, a further track
             that is missing or does not fit, or an objective that cannot work with this backbone or these lengths.
     """
-    import torch
-
-    from sottovoce.backbones import clock_of
-    from sottovoce.config import recipe
-    from sottovoce.data.dataset import Statistics, Steps
-    from sottovoce.modeling import hub, network, training
-    from sottovoce.pipeline import aux_tracks, genders, units
-    from sottovoce.pipeline.extract import track_store
 
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
     plan = recipe.on_clock(plan, stores[0].rate_hz)
@@ -230,7 +232,6 @@ def pretrain(
         "told": told,
     }
     files.write_json(folder / "report.json", report)
-    from sottovoce import report as pages
 
     drawn = panels(objective, control, plan.training.seed)
     files.write_text(folder / "report.html", pages.pretrain_page(report | {"panels": drawn}))
@@ -243,7 +244,7 @@ def pretrain(
 
 
 def _units(
-    plan: "Recipe",
+    plan: Recipe,
     corpora: list[Corpus],
     stores: list[Any],
     train: list[list[Utterance]],
@@ -263,9 +264,6 @@ def _units(
         train, heldout: utterances of every corpus.
         earlier: the model of `--init`, whose layers the first iteration may take its units from.
     """
-    from sottovoce.modeling import network, training
-    from sottovoce.pipeline import units
-    from sottovoce.pipeline.extract import track_store
 
     *before, now = plan.objective_config.targets
     source, sizes = units.parse(now)
@@ -292,16 +290,11 @@ def _units(
     return found
 
 
-def health(objective: Any, control: "Steps", seed: int, target: Any = None) -> dict[str, float]:
+def health(objective: Any, control: Steps, seed: int, target: Any = None) -> dict[str, float]:
     """Held-out loss, the loss of guessing without looking, what the objective logs, and the representation's rank.
 
     The same masks every time, so that the curve moves only when the model does.
     """
-    import torch
-
-    from sottovoce.backbones import clock_of
-    from sottovoce.data.dataset import sequential
-    from sottovoce.modeling.masking import RowRandom
 
     device, stride = next(objective.parameters()).device, clock_of(objective.backbone)[0]
     sums: dict[str, float] = {}
@@ -328,27 +321,20 @@ def effective_rank(x: Any) -> float:
     Args:
         x: (N, H), one vector an utterance.
     """
-    import torch
 
     values = torch.linalg.svdvals((x - x.mean(0)).float())
     share = values / values.sum().clamp(min=1e-12)
     return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))
 
 
-def probe(backbone: Any, labelled: Any, plan: "Recipe", statistics: Any) -> dict[str, float]:
+def probe(backbone: Any, labelled: Any, plan: Recipe, statistics: Any) -> dict[str, float]:
     """UA on dev of a linear probe on mean and deviation of the hidden states; {} without labels."""
     if labelled is None:
         return {}
-    import torch
-
-    from sottovoce.data.dataset import Steps
-    from sottovoce.modeling import network
-    from sottovoce.pipeline.finetune import solve
 
     task, store, train, dev, target, truth = labelled
     everything = Steps([(store, train + dev)], plan.frontend, statistics)
     features = network.embed(backbone, everything).reshape(len(everything), -1)
-    from sottovoce.metrics import scores
 
     mean, std = features[: len(train)].mean(0), features[: len(train)].std(0) + 1e-4
     x = torch.from_numpy((features - mean) / std)
@@ -359,7 +345,6 @@ def probe(backbone: Any, labelled: Any, plan: "Recipe", statistics: Any) -> dict
 
 def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
     """The first corpus with this fold and a class label, as the probe wants it; at most 1,000 utterances."""
-    from sottovoce.data.task import Task
 
     for corpus, store in zip(corpora, stores, strict=True):
         split = next((f for f in corpus.folds if f.name == fold), None)
@@ -381,13 +366,10 @@ def _labelled(corpora: list[Corpus], stores: list[Any], fold: str) -> Any:
     return None
 
 
-def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
+def panels(objective: Any, control: Steps, seed: int) -> list[dict]:
     """Original, mask and reconstruction of a few held-out utterances, and what each masking rule would hide of them."""
     if not hasattr(objective, "reconstruct"):
         return []
-    import torch
-
-    from sottovoce.modeling.masking import RowRandom
 
     middle = control.lengths.argsort()[len(control) // 2 :][:PANELS]
     batch = control.batch(middle, seed=seed, most=400)
@@ -422,7 +404,6 @@ def panels(objective: Any, control: "Steps", seed: int) -> list[dict]:
 
 def rule_masks(config: Any, batch: Any) -> dict[str, Any]:
     """What every rule hides (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
-    from sottovoce.modeling.masking import RULES, Policy, RowRandom, hide
 
     if not isinstance(config, Policy) or not config.intensity or not getattr(config, "hide", True):
         return {}
@@ -462,7 +443,7 @@ def curves(history: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def masking(plan: "Recipe", history: list[dict[str, float]], beside: Any) -> dict[str, Any]:
+def masking(plan: Recipe, history: list[dict[str, float]], beside: Any) -> dict[str, Any]:
     """What was asked for, and what training really hid: share of the steps, intensity there and elsewhere."""
     config, row = plan.objective_config, history[-1] if history else {}
     found = {name: row[name] for name in ("coverage", "hidden_intensity", "visible_intensity") if name in row}
@@ -512,12 +493,8 @@ def _one(found: list[runs.Run], fold: str) -> runs.Run:
     return next((run for run in found if run.config["fold"] == fold), found[0])
 
 
-def _estimate(objective: Any, steps: "Steps", plan: "Recipe", say: str, target: Any = None) -> None:
+def _estimate(objective: Any, steps: Steps, plan: Recipe, say: str, target: Any = None) -> None:
     """Time a few updates and say how long the whole will take."""
-    import time
-
-    from sottovoce.data import dataset
-    from sottovoce.modeling.masking import RowRandom
 
     t = plan.training
     batches = dataset.plan_epoch(

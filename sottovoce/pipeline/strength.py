@@ -8,26 +8,30 @@ intensity labels (RAVDESS: normal, strong) is never trained on them; they, and n
 ranking, network and plain energy order the people nobody has heard.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
 import typer
 
 from sottovoce import files, plugins
+from sottovoce import report as pages
+from sottovoce.config.recipe import Recipe
 from sottovoce.data import intensity, runs
 from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Statistics, Steps, plan_epoch, sequential
+from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
-from sottovoce.metrics import agreement
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sottovoce.config.recipe import Recipe
-    from sottovoce.data.dataset import Steps
-    from sottovoce.data.store import TrackStore
-    from sottovoce.metrics.relative_attributes import Ranking, Scale
+from sottovoce.metrics import agreement, relative_attributes
+from sottovoce.metrics.relative_attributes import Ranking, Scale
+from sottovoce.modeling import network, training
+from sottovoce.objectives.strength import loss_of
+from sottovoce.pipeline import baselines
+from sottovoce.pipeline.extract import track_store
 
 LABEL, INTENSITY = "emotion", "intensity"  # columns of the manifest
 PANELS = 4  # utterances drawn on the page
@@ -37,7 +41,7 @@ Parts = tuple[list[list[Utterance]], list[list[Utterance]]]  # training and held
 
 
 def learn(
-    plan: "Recipe",
+    plan: Recipe,
     corpora: Sequence[Corpus],
     parts: Mapping[str, Parts],
     output: Path,
@@ -55,7 +59,6 @@ def learn(
     Raises:
         InputError: no emotion labels, no neutral class, another run in a folder.
     """
-    from sottovoce import report as pages
 
     config = plan.objective_config
     neutral_of(corpora, config.neutral)  # before hours of work
@@ -95,9 +98,9 @@ class Lesson:
     heldout: list[Utterance]
     test: list[Utterance]
     neutral: dict[str, list[Utterance]]  # "train", "heldout", "test" -> neutral utterances
-    rankings: "dict[str, Ranking]"  # of every emotion
-    scale: "Scale"
-    x: "dict[str, np.ndarray]"  # id -> standardised functionals (F,)
+    rankings: dict[str, Ranking]  # of every emotion
+    scale: Scale
+    x: dict[str, np.ndarray]  # id -> standardised functionals (F,)
 
     def rank(self, u: Utterance, emotion: str) -> float:
         """How strongly an utterance shows an emotion: 0 and 1 are the ends of the training part, not limits."""
@@ -110,7 +113,7 @@ class Lesson:
 
 
 def lesson(
-    corpus: Corpus, values: "np.ndarray", train: Sequence[Utterance], heldout: Sequence[Utterance], config: Any
+    corpus: Corpus, values: np.ndarray, train: Sequence[Utterance], heldout: Sequence[Utterance], config: Any
 ) -> Lesson:
     """Ranking functions of the training part, and scores of everybody.
 
@@ -120,9 +123,6 @@ def lesson(
     Raises:
         InputError: the training part has no neutral or no emotional utterance.
     """
-    import numpy as np
-
-    from sottovoce.metrics import relative_attributes
 
     known = {u.id for part in (train, heldout) for u in part}
     sides = {"train": train, "heldout": heldout, "test": [u for u in corpus.utterances if u.id not in known]}
@@ -176,7 +176,6 @@ def neutral_of(corpora: Sequence[Corpus], neutral: Sequence[str]) -> None:
 
 def at_random(corpora: Sequence[Corpus], seed: int) -> Parts:
     """The split of the release: shuffled utterances, speakers on every side."""
-    import numpy as np
 
     rng, train, heldout = np.random.default_rng(seed), [], []
     for corpus in corpora:
@@ -189,14 +188,13 @@ def at_random(corpora: Sequence[Corpus], seed: int) -> Parts:
 
 def functionals_kind(wanted: str) -> str:
     """ "auto" is openSMILE's set where openSMILE is installed, else our own."""
-    from sottovoce.pipeline import baselines
 
     return wanted if wanted != "auto" else "eGeMAPSv02" if baselines.has_opensmile() else "fbank"
 
 
 def functionals(
     corpus: Corpus, kind: str, speaker_norm: bool = False, *, jobs: int | None = None, quiet: bool = False
-) -> "np.ndarray":
+) -> np.ndarray:
     """(N, F) of all utterances of a corpus.
 
     Args:
@@ -204,10 +202,6 @@ def functionals(
             20th and 80th percentile and mean change of 26 log-mel bands, 130 in all.
         speaker_norm: standardised within each speaker.
     """
-    import numpy as np
-
-    from sottovoce.pipeline import baselines
-    from sottovoce.pipeline.extract import track_store
 
     if kind == "fbank":
         store = track_store(corpus, "fbank", {"bins": 26}, jobs=jobs, quiet=quiet)
@@ -220,9 +214,8 @@ def functionals(
     return values
 
 
-def spread_of(frames: "np.ndarray") -> "np.ndarray":
+def spread_of(frames: np.ndarray) -> np.ndarray:
     """(T, D) -> (5 D,) mean, deviation, 20th and 80th percentile, mean absolute change."""
-    import numpy as np
 
     change = np.abs(np.diff(frames, axis=0)).mean(0) if len(frames) > 1 else np.zeros(frames.shape[1])
     return np.concatenate([frames.mean(0), frames.std(0), *np.percentile(frames, [20, 80], axis=0), change])
@@ -232,7 +225,7 @@ def spread_of(frames: "np.ndarray") -> "np.ndarray":
 
 
 def learn_fold(
-    plan: "Recipe",
+    plan: Recipe,
     lessons: Sequence[Lesson],
     fold: str,
     folder: Path,
@@ -244,12 +237,6 @@ def learn_fold(
     quiet: bool,
 ) -> None:
     """One model into `folder`; nothing is done when the same one is finished there."""
-    import torch
-
-    from sottovoce import report as pages
-    from sottovoce.data.dataset import Statistics, Steps
-    from sottovoce.modeling import network, training
-    from sottovoce.pipeline.extract import track_store
 
     corpora = [it.corpus for it in lessons]
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
@@ -357,9 +344,8 @@ def learn_fold(
         (folder / name).unlink(missing_ok=True)
 
 
-def targets(lessons: Sequence[Lesson], parts: Sequence[Sequence[Utterance]], emotions: Sequence[str]) -> "np.ndarray":
+def targets(lessons: Sequence[Lesson], parts: Sequence[Sequence[Utterance]], emotions: Sequence[str]) -> np.ndarray:
     """(N, 2) float32: score and number of the emotion, corpus after corpus."""
-    import numpy as np
 
     pairs = [
         (it.score(u), emotions.index(emotion_of(u))) for it, part in zip(lessons, parts, strict=True) for u in part
@@ -367,13 +353,8 @@ def targets(lessons: Sequence[Lesson], parts: Sequence[Sequence[Utterance]], emo
     return np.array(pairs, dtype=np.float32).reshape(-1, 2)
 
 
-def health(objective: Any, control: "Steps", target: "np.ndarray") -> dict[str, float]:
+def health(objective: Any, control: Steps, target: np.ndarray) -> dict[str, float]:
     """Held-out loss and its parts, and UA of the emotion branch; padding is never heard here."""
-    import numpy as np
-    import torch
-
-    from sottovoce.data.dataset import sequential
-    from sottovoce.objectives.strength import loss_of
 
     device = next(objective.parameters()).device
     total, named = np.zeros(3), np.zeros(len(target), dtype=bool)
@@ -390,9 +371,8 @@ def health(objective: Any, control: "Steps", target: "np.ndarray") -> dict[str, 
     return {"heldout_loss": total[0] / total[2], "heldout_mae": total[1] / total[2], "heldout_ua": float(ua)}
 
 
-def loss_of_constants(target: "np.ndarray", truth: "np.ndarray", emotions: int) -> float:
+def loss_of_constants(target: np.ndarray, truth: np.ndarray, emotions: int) -> float:
     """Loss on `truth` of one strength for everybody, the median of training, and the shares of its emotions."""
-    import numpy as np
 
     shares = (np.bincount(target[:, 1].astype(int), minlength=emotions) + 1) / (len(target) + emotions)
     apart = np.abs(truth[:, 0] - np.median(target[:, 0])).mean()
@@ -400,11 +380,9 @@ def loss_of_constants(target: "np.ndarray", truth: "np.ndarray", emotions: int) 
 
 
 def judge(
-    it: Lesson, objective: Any, plan: "Recipe", statistics: Any, store: "TrackStore", energy: "TrackStore"
+    it: Lesson, objective: Any, plan: Recipe, statistics: Any, store: TrackStore, energy: TrackStore
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows for `agreement.agree` of all utterances not trained on, and pictures of a few."""
-    from sottovoce.data.dataset import Steps
-    from sottovoce.modeling import network
 
     labels = intensities(it.corpus)
     sides = {u.id: side for side in ("test", "heldout") for u in (*getattr(it, side), *it.neutral[side])}
@@ -461,9 +439,8 @@ def intensities(corpus: Corpus) -> dict[str, float]:
     }
 
 
-def correlation(a: "np.ndarray", b: "np.ndarray") -> float:
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's; NaN where one of them does not move."""
-    import numpy as np
 
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")
 
@@ -473,7 +450,7 @@ def spaced(items: Sequence[Any], many: int) -> list[Any]:
     return [items[k * (len(items) - 1) // max(many - 1, 1)] for k in range(min(many, len(items)))]
 
 
-def ranking_of(it: Lesson, kind: str, plan: "Recipe") -> dict[str, Any]:
+def ranking_of(it: Lesson, kind: str, plan: Recipe) -> dict[str, Any]:
     """All that ranks an utterance from its functionals; `taught_elsewhere` reads it."""
     return {
         "functionals": kind,
@@ -517,9 +494,6 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
     Raises:
         InputError: no strength model, a corpus without emotions the model knows, or one it has heard as a whole.
     """
-    from sottovoce import report as pages
-    from sottovoce.modeling import network
-    from sottovoce.pipeline.extract import track_store
 
     found = runs.parts(run, "pretrain")[0]
     if "functionals" not in found.config:
@@ -568,9 +542,6 @@ def taught_elsewhere(
 
     Raises InputError when ranking.json is missing or damaged.
     """
-    import numpy as np
-
-    from sottovoce.metrics.relative_attributes import Ranking, Scale
 
     path = run.folder / "ranking.json"
     stored = files.read_json(path)
@@ -591,11 +562,8 @@ def taught_elsewhere(
     return Lesson(corpus, [], [], test, calm, rankings, scale, dict(zip(corpus.by_id, x, strict=True)))
 
 
-def _estimate(objective: Any, steps: "Steps", target: "np.ndarray", plan: "Recipe", fold: str) -> None:
+def _estimate(objective: Any, steps: Steps, target: np.ndarray, plan: Recipe, fold: str) -> None:
     """Time two batches and say how long the whole will take at most."""
-    import time
-
-    from sottovoce.data.dataset import plan_epoch
 
     t = plan.training
     batches = plan_epoch(steps.lengths, batch_steps=t.batch_steps, batch_rows=t.batch_rows, seed=0, epoch=0)

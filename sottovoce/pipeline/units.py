@@ -7,6 +7,7 @@ As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the 
 L label sets, K units of a set, T frames, D features.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -220,7 +221,6 @@ def make(
 
 
 def save(path: Path, units: Units, identity: str) -> None:
-    import json
 
     names = sorted(units.labels)
     tensors = {f"codebook.{s}": torch.from_numpy(book) for s, book in enumerate(units.codebooks)}
@@ -232,7 +232,6 @@ def save(path: Path, units: Units, identity: str) -> None:
 
 def load(path: Path, identity: str) -> Units:
     """What `save` wrote. Raises InputError when it was for another run."""
-    import json
 
     tensors, metadata = training.read_tensors(path)
     if metadata.get("identity") != identity:

@@ -21,21 +21,24 @@ What is finished is never done again; a killed command goes on where it was. No 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sottovoce import files
+from sottovoce.config import recipe as recipes
+from sottovoce.config.recipe import Recipe, lengthened
+from sottovoce.config.settings import parse_settings
 from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
-
-if TYPE_CHECKING:
-    from sottovoce.config.recipe import Recipe
+from sottovoce.errors import unknown_name
+from sottovoce.evaluation import evaluate
+from sottovoce.pipeline import extract, label, pretrain, strength
+from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import finetune, weights_for
 
 
 def changed(config: Any, items: Sequence[str], option: str) -> Any:
     """A system's settings with `KEY=VALUE` applied, in the short words of recipes: pretrain.objective.ratio=0.3."""
-    from sottovoce.config.recipe import lengthened
-    from sottovoce.config.settings import parse_settings
 
     return parse_settings(config, [lengthened(item) for item in items], option=option)
 
@@ -45,7 +48,6 @@ def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> A
 
     Raises InputError for a word that is neither.
     """
-    from sottovoce.errors import unknown_name
 
     for word in words.split("+"):
         if "=" in word:
@@ -88,18 +90,15 @@ class Walk:
 
     def weights(self) -> Run:
         """The encoder's run that has not heard this fold's test speakers."""
-        from sottovoce.pipeline.finetune import weights_for
 
         found = weights_for(self.encoder, self.corpus, self.fold, transductive=self.transductive)
         assert found is not None
         return found
 
     def pretrain(
-        self, plan: "Recipe", before: Run | None = None, *, units: Path | None = None, everybody: bool = False
+        self, plan: Recipe, before: Run | None = None, *, units: Path | None = None, everybody: bool = False
     ) -> Run:
         """One step of training, from the weights of the step before or random ones; leaky with `everybody`."""
-        from sottovoce.config import recipe as recipes
-        from sottovoce.pipeline import pretrain
 
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan, before, units and units.parent.name, everybody)
@@ -115,7 +114,6 @@ class Walk:
         self, before: Run, layer: int, clusters: Sequence[int], *, per_gender: bool = False, everybody: bool = False
     ) -> Path:
         """The folder of the clusters of a layer's states; leaky with `everybody`."""
-        from sottovoce.pipeline import label
 
         home = self.step("label", [layer, clusters, per_gender, self.seed, everybody], before)
         label.label(
@@ -125,11 +123,9 @@ class Walk:
         )  # fmt: skip
         return home
 
-    def strength(self, plan: "Recipe") -> str:
+    def strength(self, plan: Recipe) -> str:
         """The intensity of all recordings by a model of emotional strength, taught on the labelled corpus: the name of
         the track."""
-        from sottovoce.config import recipe as recipes
-        from sottovoce.pipeline import extract, pretrain, strength
 
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan)
@@ -144,11 +140,8 @@ class Walk:
         ]
         return stores[0].folder.name
 
-    def finetune(self, plan: "Recipe", before: Run | None, home: Path, *, transductive: bool = False) -> None:
+    def finetune(self, plan: Recipe, before: Run | None, home: Path, *, transductive: bool = False) -> None:
         """The last step, an ordinary fine-tuned run."""
-        from sottovoce.config import recipe as recipes
-        from sottovoce.pipeline.extract import track_store
-        from sottovoce.pipeline.finetune import finetune
 
         store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
         finetune(
@@ -174,7 +167,6 @@ def where(run: Run) -> str:
 
 def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, quiet: bool, jobs: int | None) -> None:
     """Evaluate a variant's folds, unless this was done since the last of them was made."""
-    from sottovoce.evaluation import evaluate
 
     report = home / "report.json"
     newest = max((home / f.name / "model.safetensors").stat().st_mtime for f in folds)
