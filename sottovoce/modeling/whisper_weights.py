@@ -127,8 +127,8 @@ def _tensor(where: str, found: dict[str, Any], name: str, shape: tuple[int, ...]
     kind, scaled = part.get_dtype(), f"{name}.scale" in found
     if tuple(part.get_shape()) != shape:
         raise InputError(
-            f"{where}: weights that do not fit config.json. Found {name} of {list(part.get_shape())}, not {list(shape)}. "
-            "Use the config.json that came with them."
+            f"{where}: weights that do not fit config.json. Found {name} of {list(part.get_shape())}, not "
+            f"{list(shape)}. Use the config.json that came with them."
         )
     if kind not in PRECISIONS and not (kind == "I8" and scaled):
         raise InputError(
