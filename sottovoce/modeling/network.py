@@ -56,11 +56,14 @@ def save_pretrained(
     training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
-def load_pretrained(run: Run) -> Pretrained:
-    """Raises InputError when weights and config.json do not fit together."""
+def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
+    """`upto`: the last block of a public encoder that is wanted, None = all.
+
+    Raises InputError when weights and config.json do not fit together.
+    """
     plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
     if "encoder" in run.config:
-        return Pretrained(hub.backbone(run).eval(), Statistics.unit(run.config["features"]), plan, run)
+        return Pretrained(hub.backbone(run, upto).eval(), Statistics.unit(run.config["features"]), plan, run)
     tensors = training.load_tensors(run.weights)
     statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))

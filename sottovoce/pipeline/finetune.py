@@ -148,7 +148,7 @@ def finetune(
         "heard_test_speakers": heard,
         "transductive": transductive,
     }
-    earlier = models.load_pretrained(init) if init else None
+    earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
     supervised_loss(

@@ -16,6 +16,8 @@ Departs: settings are for an hour or two of speech and one machine, where update
          from the one before, make two commands of them, the second with `--init`.
 """
 
+from dataclasses import replace
+
 from sottovoce import plugins
 from sottovoce.config.finetuning import Full
 from sottovoce.config.frontend import Frontend
@@ -27,11 +29,14 @@ RATE_HZ = 16_000
 
 
 def recipe(track: str | None = None) -> Recipe:
-    """Settings for waveforms, where times of training are in samples; or, for "fbank", for log-mel steps."""
+    """Settings for waveforms, where times of training are in samples; for "fbank", for log-mel steps; for "logmel", for
+    the bands that Whisper hears and its encoder."""
     if track == "fbank":
         return on_log_mel()
+    if track == "logmel":
+        return on_whisper()
     if track not in (None, "wave"):
-        raise InputError(f"recipe hubert: starts from wave or fbank. Found track {track}. Use recordings.")
+        raise InputError(f"recipe hubert: starts from wave, fbank or logmel. Found track {track}. Use recordings.")
     return Recipe(
         name="hubert",
         track="wave",
@@ -85,4 +90,22 @@ def on_log_mel() -> Recipe:
             targets=("mfcc:100", "2:200"), ratio=0.4, span=5, visible=0.5
         ),
         training=Training(epochs=15, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_steps=400, batch_rows=32, crop=100),
+    )
+
+
+def on_whisper() -> Recipe:
+    """The same for Whisper's encoder: times of training are in frames of 10 ms, and silence at the ends is cut off."""
+    wave = recipe()
+    frames = {key: getattr(wave.training, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
+    tuned = wave.finetune.training
+    tuned_frames = {key: getattr(tuned, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
+    return replace(
+        wave,
+        track="logmel",
+        track_config=plugins.load("tracks", "logmel").Config(),
+        frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=35.0),
+        backbone="whisper",
+        backbone_config=plugins.load("backbones", "whisper").Config(),
+        training=replace(wave.training, **frames),
+        finetune=replace(wave.finetune, pool="statistics", training=replace(tuned, **tuned_frames)),
     )
