@@ -97,15 +97,16 @@ def on_whisper() -> Recipe:
     """The same for Whisper's encoder: times of training are in frames of 10 ms, and silence at the ends is cut off."""
     wave = recipe()
     frames = {key: getattr(wave.training, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
+    assert isinstance(wave.finetune, Full)
     tuned = wave.finetune.training
     tuned_frames = {key: getattr(tuned, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
     return replace(
         wave,
         track="logmel",
         track_config=plugins.load("tracks", "logmel").Config(),
-        frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=35.0),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=35.0),
         backbone="whisper",
         backbone_config=plugins.load("backbones", "whisper").Config(),
         training=replace(wave.training, **frames),
-        finetune=replace(wave.finetune, pool="statistics", training=replace(tuned, **tuned_frames)),
+        finetune=replace(wave.finetune, temporal_pooling="statistics", training=replace(tuned, **tuned_frames)),
     )
