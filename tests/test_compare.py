@@ -42,7 +42,7 @@ def write(folder, target, predicted, clusters, *, task=TASK, seed=0, names=None,
     inner.mkdir(parents=True)
     (inner / "model.safetensors").write_bytes(b"")
     head = {"kind": "finetune", "identity": "x", "settings": {"track": "fbank"}, "fold": "fold1", "features": 3}
-    head |= {"exposure": [], "corpus": "data/toy", "seed": seed, "labels": 9}
+    head |= {"seen_speakers": [], "corpus": "data/toy", "seed": seed, "labels": 9}
     head |= {"task": {"kind": task.kind, "target": task.target, "classes": task.classes, "ranges": task.ranges}}
     (inner / "config.json").write_text(json.dumps(head | config))
     rows = []

@@ -382,7 +382,7 @@ def test_a_checkpoint_is_a_run_to_go_on_from(checkpoint):
     found = network.load_pretrained(run)
     assert found.plan.backbone_config.family == model.config.model_type
     assert found.plan.backbone_config.normalise
-    assert run.exposure == frozenset()
+    assert run.seen_speakers == frozenset()
     wave = waves()[1:2, :, 0]
     wanted = model((wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()).last_hidden_state
     torch.testing.assert_close(found.backbone(waves()[1:2], LENGTHS[1:2]).last, wanted, rtol=1e-4, atol=1e-5)

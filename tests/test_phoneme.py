@@ -234,7 +234,7 @@ def heard(spoken, tiny, tmp_path_factory):
 
 
 def test_weights_that_heard_a_test_reader_are_refused_and_marked(spoken, heard, tiny, tmp_path):
-    with pytest.raises(InputError, match=r"have heard 2 test speakers of official .*--transductive"):
+    with pytest.raises(InputError, match=r"have seen 2 test speakers of official .*--transductive"):
         spell(spoken, tmp_path / "run", tiny=tiny, init=str(heard))
     few = ("finetune.updates=6",)
     report = spell(spoken, tmp_path / "run", *few, tiny=tiny, init=str(heard), transductive=True)

@@ -47,7 +47,7 @@ def test_prepared_corpus_loads_with_its_labels_folds_and_report(tmp_path):
     root = layouts.emodb(tmp_path / "in")
     report = prepare("emodb", root, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        *("corpus.json", "folds.json", "manifest.csv", "report.html", "report.json"),
+        *("contents.csv", "corpus.json", "folds.json", "manifest.csv", "report.html", "report.json"),
     ]
     corpus = Corpus.load(tmp_path / "out")
     assert (corpus.name, corpus.root, len(corpus.utterances)) == ("emodb", root, 140)

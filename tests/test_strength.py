@@ -14,15 +14,15 @@ from sottovoce.backbones import strengthnet, valid_steps
 from sottovoce.commands import extract as extract_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
 from sottovoce.modeling import network as models
 from sottovoce.objectives import strength as branches
-from sottovoce.pipeline import pretrain, strength
-from sottovoce.pipeline.extract import find_model_store, heard, track_store
+from sottovoce.pipeline import strength
+from sottovoce.pipeline.extract import find_model_store, track_store
 
 FEATURES = 7
 TINY = [
@@ -255,13 +255,13 @@ def no_pages(monkeypatch):
 
 
 def people(corpus, ids):
-    return {runs.person(corpus.by_id[k]) for k in ids}
+    return {folds.person(corpus.by_id[k]) for k in ids}
 
 
 def lesson_of(data, values=None, fold="fold1", **more):
     config = branches.Config(functionals="fbank", **more)
     corpus = Corpus.load(data)
-    (train,), (heldout,) = pretrain.parts([corpus], fold)
+    (train,), (heldout,) = folds.parts([corpus], fold)
     values = strength.functionals(corpus, "fbank", jobs=1, quiet=True) if values is None else values
     return strength.lesson(corpus, values, train, heldout, config)
 
@@ -337,7 +337,7 @@ def test_a_run_leaves_test_people_out_and_reports_how_it_orders_them(data, model
     corpus = Corpus.load(data)
     fold = corpus.fold("fold1")
     config = json.loads((model / "fold1/config.json").read_text())
-    assert set(config["exposure"]) == people(corpus, fold.train) | people(corpus, fold.dev)
+    assert set(config["seen_speakers"]) == people(corpus, fold.train) | people(corpus, fold.dev)
     assert config["emotions"] == ["happy", "sad", "angry", "fear"]
     assert config["settings"]["objective_config"]["emotions"] == 4
     report = json.loads((model / "fold1/report.json").read_text())
@@ -382,7 +382,7 @@ def test_the_released_split_shares_speakers_and_the_report_begins_with_that(data
     folder = learn([data], tmp_path / "runs", "objective.split=random", "training.epochs=1") / "random"
     config = json.loads((folder / "config.json").read_text())
     corpus = Corpus.load(data)
-    assert len(config["exposure"]) == 8  # nobody is left out
+    assert len(config["seen_speakers"]) == 8  # nobody is left out
     (train,), (heldout,) = strength.at_random([corpus], 0)
     n = len(corpus.utterances)
     assert (len(train), len(train) + len(heldout)) == (round(10 / 14 * n), round(13 / 14 * n))
@@ -444,7 +444,7 @@ def test_a_corpus_that_was_heard_and_a_model_that_is_none_are_one_line(data, mod
     corpus = Corpus.load(data)
     shutil.copytree(model / "fold1", tmp_path / "run")
     (tmp_path / "run/config.json").write_text(
-        json.dumps(heard_all | {"exposure": sorted(people(corpus, corpus.by_id))})
+        json.dumps(heard_all | {"seen_speakers": sorted(people(corpus, corpus.by_id))})
     )
     assert "nobody to judge. Found 0 utterances" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
     (tmp_path / "run/config.json").write_text(json.dumps({k: v for k, v in heard_all.items() if k != "functionals"}))
@@ -467,7 +467,7 @@ def test_a_model_that_learned_nothing_is_called_so():
 def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, model):
     extract_command.main(data, track="strength", model=model, jobs=1, quiet=True)
     corpus = Corpus.load(data)
-    store = find_model_store(corpus, "strength", avoiding=people(corpus, corpus.fold("fold1").test))
+    store = find_model_store(corpus, "strength", corpora=[corpus], fold="fold1")
     objective, _ = models.load_objective(runs.Run.load(model / "fold1"))
     mel = track_store(corpus, "mel", jobs=1, quiet=True)
     assert (store.rate_hz, store.offset_s, store.dim) == (62.5, 0.0, 1)
@@ -477,7 +477,7 @@ def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, model):
         for id in store.ids[::17]:
             alone = objective.judge(torch.from_numpy(mel[id].copy())[None], torch.tensor([len(mel[id])]))
             np.testing.assert_allclose(store[id][:, 0], alone.frames[0], rtol=1e-4, atol=1e-6)
-    assert heard(store) == runs.Run.load(model / "fold1").exposure
+    assert folds.seen_behind(store) == folds.seen_by(runs.Run.load(model / "fold1"))
     assert store.head.config["made_by"] == "strengthnet fold1"
 
 
@@ -532,17 +532,17 @@ def test_a_model_that_has_heard_test_people_is_refused_unless_allowed_by_name(da
     with pytest.raises(
         InputError, match=r"no strength extracted.*sottovoce extract .*data --track strength --model RUN"
     ):
-        find_model_store(corpus, "strength", avoiding=tested["fold1"])
+        find_model_store(corpus, "strength", corpora=[corpus], fold="fold1")
     extract_command.main(corpus.folder, track="strength", model=model, fold="all", jobs=1, quiet=True)
-    stores = {name: find_model_store(corpus, "strength", avoiding=tested[name]) for name in ("fold1", "fold2")}
+    stores = {name: find_model_store(corpus, "strength", corpora=[corpus], fold=name) for name in ("fold1", "fold2")}
     for name, store in stores.items():
         assert store.head.config["made_by"] == f"strengthnet {name}"
-    with pytest.raises(InputError, match=r"has heard 2 people who are to be tested.*--transductive"):
-        find_model_store(corpus, "strength", avoiding=tested["fold3"])
+    with pytest.raises(InputError, match=r"has seen 2 test speakers.*--transductive"):
+        find_model_store(corpus, "strength", corpora=[corpus], fold="fold3")
     with pytest.raises(InputError, match=r"several stores of strength.*strengthnet fold1.*Name one"):
-        find_model_store(corpus, "strength", avoiding=tested["fold3"], transductive=True)
-    named = find_model_store(corpus, stores["fold2"].folder.name, avoiding=tested["fold3"], transductive=True)
-    assert heard(named) & tested["fold3"]
+        find_model_store(corpus, "strength", corpora=[corpus], fold="fold3", transductive=True)
+    named = find_model_store(corpus, stores["fold2"].folder.name, corpora=[corpus], fold="fold3", transductive=True)
+    assert folds.seen_behind(named).people & tested["fold3"]
     with pytest.raises(InputError, match="several stores of strength"):
         find_model_store(corpus, "strength")
 
@@ -580,7 +580,7 @@ def test_the_commands_of_the_readme_run_as_written(name, tmp_path, sottovoce, mo
     assert done.code == 0, done.err
     assert "12 utterances" in done.out
     store = find_model_store(Corpus.load("data/librispeech"), "strength")
-    assert {person.split("/")[0] for person in heard(store)} == {name}
+    assert {person.split("/")[0] for person in folds.seen_behind(store).people} == {name}
     found = json.loads((tmp_path / "runs/strength/fold1/report.json").read_text())["agreement"]
     if name == "ravdess":
         assert found["intensity"]["key"] == "auc"  # normal, strong

@@ -292,7 +292,7 @@ def test_recordings_without_features_are_left_out_of_cells_and_of_the_truth(corp
 
 def test_weights_that_heard_a_test_speaker_are_refused_in_a_study(corpus, pretrained, tmp_path):
     alone = pretrained / "fold1"
-    with pytest.raises(InputError, match="have heard 2 test speakers of fold2"):
+    with pytest.raises(InputError, match="have seen 2 test speakers of fold2"):
         go(corpus, tmp_path / "s", alone, fold="fold2")
     assert not (tmp_path / "s").exists()
     result = go(corpus, tmp_path / "s", alone, fold="fold2", seeds=1, transductive=True, arms="probe")

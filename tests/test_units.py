@@ -15,7 +15,7 @@ from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.track import Track
@@ -361,8 +361,8 @@ def test_nobody_of_test_or_dev_reaches_weights_or_clusters(corpus, hubert, tmp_p
     for name in ("model.safetensors", "units.safetensors", "iteration1/units.safetensors"):
         a, b = (training.load_tensors(run / name) for run in (hubert, again))
         assert all(a[k].equal(b[k]) for k in a)
-    heard = json.loads((hubert / "config.json").read_text())["exposure"]
-    assert not {runs.person(data.by_id[k]) for k in fold.test} & set(heard)
+    heard = json.loads((hubert / "config.json").read_text())["seen_speakers"]
+    assert not {folds.person(data.by_id[k]) for k in fold.test} & set(heard)
 
 
 def test_units_may_come_from_a_layer_of_the_first_model(corpus, hubert, tmp_path):

@@ -326,7 +326,7 @@ def test_a_checkpoint_is_a_run_to_go_on_from(form, tmp_path):
     (run,) = hub.parts(str(tmp_path))
     found = network.load_pretrained(run)
     assert (found.plan.track, found.plan.track_config.bins, run.config["features"]) == ("logmel", 16, 16)
-    assert run.exposure == frozenset()
+    assert run.seen_speakers == frozenset()
     with torch.no_grad():
         for a, b in zip(found.backbone(x, lengths).layers, states(model, x), strict=True):
             torch.testing.assert_close(a, b)

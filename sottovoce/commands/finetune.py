@@ -46,7 +46,7 @@ def main(
     ] = False,
     transductive: Annotated[
         bool,
-        typer.Option("--transductive", help="allow weights that have heard a test speaker (first line of the report)"),
+        typer.Option("--transductive", help="allow weights that have seen a test speaker (first line of the report)"),
     ] = False,
     track: Annotated[str, typer.Option(help="features for --init none; default: the recipe's")] = "",
     backbone: Annotated[str, typer.Option(help="backbone for --init none; default: the recipe's")] = "",
@@ -66,12 +66,12 @@ def main(
     A published protocol: sottovoce finetune data/ravdess --init runs/pre --recipe frozen_probe -o runs/probe
     """
     from sottovoce.config import recipe as recipes
-    from sottovoce.data import runs
     from sottovoce.data.corpus import Corpus
+    from sottovoce.data.folds import choose, with_dev
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers, finetune, select, weights_for, with_dev
+    from sottovoce.pipeline.finetune import check_speakers, finetune, select, weights_for
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
@@ -98,7 +98,7 @@ def main(
     if print_config:
         typer.echo(recipes.show(plan))
         return
-    folds = runs.choose_folds(data, fold)
+    folds = choose(data, fold)
     check_speakers(data, plan)
     weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
     if dry_run:

@@ -37,7 +37,7 @@ def main(
     ] = "",
     transductive: Annotated[
         bool,
-        typer.Option("--transductive", help="allow a strength track whose model has heard test speakers (reported)"),
+        typer.Option("--transductive", help="allow a strength track whose model has seen test speakers (reported)"),
     ] = False,
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
@@ -54,8 +54,9 @@ def main(
     Example: sottovoce pretrain masked_timesteps data/ravdess data/librispeech -o runs/pre --fold all
     """
     from sottovoce.config import recipe as recipes
+    from sottovoce.data import folds
     from sottovoce.data.corpus import Corpus
-    from sottovoce.pipeline.pretrain import fold_names, installed, parts, pretrain
+    from sottovoce.pipeline.pretrain import installed, pretrain
 
     loaded = [Corpus.load(folder) for folder in corpora]
     plan = recipes.resolve(recipe, loaded, track=track, backbone=backbone, settings=settings or [], seed=seed)
@@ -68,12 +69,12 @@ def main(
         if init:
             raise InputError(f"{recipe}: begins with random weights. Found --init {init}. Leave it out.")
         strength.learn(
-            plan, loaded, {name: parts(loaded, name) for name in fold_names(loaded, fold)}, output,
+            plan, loaded, {name: folds.parts(loaded, name) for name in folds.names(loaded, fold)}, output,
             tracker="" if tracker == "none" or not installed(tracker) else tracker,
             jobs=jobs, dry_run=dry_run, quiet=quiet,
         )  # fmt: skip
         return
-    for name in fold_names(loaded, fold):
+    for name in folds.names(loaded, fold):
         pretrain(
             plan, loaded, name, output / name, init=init, units_from=units, transductive=transductive,
             tracker=tracker, jobs=jobs, dry_run=dry_run, quiet=quiet,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.data.corpus import Fold, Utterance, group_folds
+from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.data.folds import group_folds
 from sottovoce.errors import InputError
 
 AUDIO = frozenset(

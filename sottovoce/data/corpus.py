@@ -5,17 +5,18 @@ data/ravdess/
   folds.json     speaker- (or session-, video-) disjoint folds
   corpus.json    name, root of the audio, kind of every label, class order, how it was made
   report.html    the data report (and report.json)
+  contents.csv   what every recording holds, as short hashes, see `sottovoce.data.contents`
   tracks/        cached features, see `sottovoce.data.store`
 """
 
 import csv
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from sottovoce import files
+from sottovoce.data import contents
 from sottovoce.errors import InputError, unknown_name
 
 Label = str | float
@@ -69,6 +70,13 @@ class Corpus:
     @cached_property
     def by_id(self) -> dict[str, Utterance]:
         return {u.id: u for u in self.utterances}
+
+    @cached_property
+    def contents(self) -> dict[str, contents.Marks]:
+        """Marks of what every utterance holds; none where features were delivered instead of recordings."""
+        if self.info.get("tracks"):
+            return {u.id: () for u in self.utterances}
+        return contents.of_corpus(self.folder, self.root, self.utterances)
 
     def fold(self, name: str) -> Fold:
         for fold in self.folds:
@@ -150,63 +158,3 @@ def _from_row(row: dict[str, str], kinds: dict[str, Kind]) -> Utterance:
     end = float(row["end"]) if row["end"] else None
     place = {key: row[key] for key in ("id", "corpus", "path", "speaker", "session", "gender")}
     return Utterance(start=float(row["start"]), end=end, labels=labels, **place)
-
-
-def group_folds(
-    utterances: Sequence[Utterance],
-    n: int,
-    *,
-    group: str = "speaker",
-    dev_groups: int = 1,
-    names: Iterable[str] | None = None,
-) -> list[Fold]:
-    """Cross-validation folds that keep every speaker (or session) on one side, balanced by gender.
-
-    Groups are dealt in sorted order, each gender on its own round, so that 24 actors in 6 folds give
-    2 women and 2 men a fold. Dev is taken from the groups that follow the test groups in that order
-    (one a gender and `dev_groups`), never from test.
-
-    Args:
-        utterances: all of one corpus.
-        n: number of folds; every group is tested exactly once.
-        group: attribute that may not be shared, "speaker" or "session".
-        dev_groups: groups a gender to keep for model selection.
-        names: fold names; default fold1, fold2, ...
-
-    Raises:
-        InputError: fewer groups than folds need (one each for train, dev and test).
-    """
-    genders: dict[str, str] = {}
-    for u in utterances:
-        genders.setdefault(getattr(u, group), u.gender)
-    if len(genders) < max(n, 3):
-        found = ", ".join(sorted(genders)[:5]) or "none"
-        raise InputError(
-            f"{utterances[0].corpus if utterances else 'corpus'}: too few {group}s for {n} folds. "
-            f"Found {len(genders)} ({found}). At least {max(n, 3)} are needed: "
-            f"give {group} names, or fewer folds with --folds."
-        )
-    lanes: dict[str, list[str]] = {}
-    for name in sorted(genders):
-        lanes.setdefault(genders[name], []).append(name)
-    part: dict[str, int] = {}
-    dealt = 0
-    for lane in lanes.values():
-        for name in lane:
-            part[name] = dealt % n
-            dealt += 1
-    folds = []
-    labels = list(names) if names is not None else [f"fold{k + 1}" for k in range(n)]
-    for k in range(n):
-        dev: set[str] = set()
-        for lane in lanes.values():
-            order = [name for step in range(1, n) for name in lane if part[name] == (k + step) % n]
-            dev.update(order[:dev_groups])
-        if len(dev) + sum(p == k for p in part.values()) >= len(part):  # too few groups for one dev group a gender
-            dev = {min(name for name in part if part[name] == (k + 1) % n)}
-        sides: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
-        for u in utterances:
-            name = getattr(u, group)
-            sides["test" if part[name] == k else "dev" if name in dev else "train"].append(u.id)
-        folds.append(Fold(labels[k], group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"])))
-    return folds

@@ -23,6 +23,7 @@ from torch import Tensor
 from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.corpus import Utterance
+from sottovoce.data.folds import voice
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -273,11 +274,10 @@ class Steps:
         if self.frontend.normalise == "utterance":
             return self._own([i])
         if self.frontend.normalise == "speaker":
-            u = self.utterances[i]
-            key = (u.corpus, u.speaker or u.id)  # an unknown speaker is somebody of their own
+            key = voice(self.utterances[i])
             if key not in self._speakers:
                 family = self.family
-                mates = [k for k, v in enumerate(family.utterances) if (v.corpus, v.speaker or v.id) == key]
+                mates = [k for k, v in enumerate(family.utterances) if voice(v) == key]
                 self._speakers[key] = family._own(mates)
             return self._speakers[key]
         if self.statistics is None:

@@ -1,7 +1,7 @@
 """A run is a folder: config.json (all that made it), weights in safetensors, log, report.
 
     runs/pre/                 runs/ft/
-      fold1/config.json         fold1/config.json   recipe, task, exposure, versions, command
+      fold1/config.json         fold1/config.json   recipe, task, who was seen, versions, command
       fold1/model.safetensors   fold1/model.safetensors
       fold1/report.html         predictions.csv  report.json  report.html   (after `evaluate`)
 
@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,15 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files
-from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.errors import InputError
 
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
 NEEDED = {  # entries of config.json that readers rely on
-    "pretrain": ("identity", "settings", "fold", "features", "exposure"),
-    "finetune": ("identity", "settings", "fold", "features", "exposure", "task", "corpus", "seed", "labels"),
-    "phoneme": ("identity", "settings", "fold", "exposure", "task", "corpus", "seed"),
+    "pretrain": ("identity", "settings", "fold", "features", "seen_speakers"),
+    "finetune": ("identity", "settings", "fold", "features", "seen_speakers", "task", "corpus", "seed", "labels"),
+    "phoneme": ("identity", "settings", "fold", "seen_speakers", "task", "corpus", "seed"),
 }
+
+RENAMED = {"exposure": "seen_speakers", "heard_test_speakers": "seen_test_speakers"}  # of runs made before
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Run:
         return self.weights.exists()
 
     @property
-    def exposure(self) -> frozenset[str]:
-        """`corpus/speaker` of everybody whose audio its weights or statistics have seen."""
-        return frozenset(self.config.get("exposure", ()))
+    def seen_speakers(self) -> frozenset[str]:
+        """`corpus/speaker` of everybody whose audio its weights or statistics have seen, see `folds.seen_by`."""
+        return frozenset(self.config.get("seen_speakers", ()))
 
     @classmethod
     def load(cls, folder: Path | str, kind: str | None = None) -> "Run":
@@ -67,6 +67,7 @@ class Run:
             raise InputError(f"{folder / 'config.json'}: not a run's configuration. Make the run again.")
         if kind and config["kind"] != kind:
             raise InputError(f"{folder}: a {config['kind']} run. A {kind} run is needed here.")
+        config = {RENAMED.get(key, key): value for key, value in config.items()}
         missing = [key for key in NEEDED.get(kind or "", ()) if key not in config]
         if missing:
             raise InputError(
@@ -177,35 +178,3 @@ def _commit() -> str:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def person(u: Utterance) -> str:
-    """Who is heard in an utterance, as exposure lists write it: corpus/speaker, else video, else the utterance."""
-    return f"{u.corpus}/{u.speaker or u.session or u.id}"
-
-
-def seen_test_people(corpus: Corpus, fold: Fold, exposure: frozenset[str]) -> list[str]:
-    """Test speakers of a fold that are in an exposure list."""
-    people = {person(corpus.by_id[key]) for key in fold.test}
-    return sorted(people & exposure)
-
-
-def tested_people(corpora: Iterable[Corpus], fold: str) -> set[str]:
-    """Test speakers of all folds of a name."""
-    return {person(c.by_id[key]) for c in corpora for f in c.folds if f.name == fold for key in f.test}
-
-
-def choose_folds(corpus: Corpus, wanted: str | None) -> list[Fold]:
-    """`None` = the first fold, "all", or names separated by commas.
-
-    Raises InputError for an unknown name or a corpus without folds.
-    """
-    if not corpus.folds:
-        raise InputError(
-            f"{corpus.folder}: no folds. It has no labels or no speakers to split by. Use a labelled corpus."
-        )
-    if wanted is None:
-        return [corpus.folds[0]]
-    if wanted == "all":
-        return list(corpus.folds)
-    return [corpus.fold(name.strip()) for name in wanted.split(",")]

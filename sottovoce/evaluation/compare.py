@@ -156,7 +156,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
                 )
         predicted.append(np.stack([_values(task, table, ids, "predicted") for table in system.tables]))
     rows = [first.tables[0][key] for key in ids]
-    clusters = [row["speaker"] or row["session"] or row["id"] for row in rows]  # as `runs.person`
+    clusters = [row["speaker"] or row["session"] or row["id"] for row in rows]  # as `folds.person`
     count = len(set(clusters))
     metric = metric or metrics.MAIN[task.kind]
     found: list[dict[str, Any]] = []

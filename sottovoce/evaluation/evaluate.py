@@ -20,6 +20,7 @@ from sottovoce.config.finetuning import Full, Probe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
+from sottovoce.data.folds import compared_by, person, seen_by
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores as metrics
@@ -90,7 +91,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     answer = np.concatenate(answers)
     predicted = answer.argmax(1) if task.kind == "class" else answer
     truth = task.values(tested)
-    clusters = [runs.person(u) for u in tested]
+    clusters = [person(u) for u in tested]
     scores = statistics.intervals(task, truth, predicted, clusters)
     beside = {
         name: np.concatenate([t[name] for t in trivial], axis=-1 if task.kind == "class" else 0) for name in trivial[0]
@@ -142,9 +143,9 @@ def _subject(run: runs.Run) -> tuple:
 
 def check_unheard(corpus: Corpus, fold: Fold, run: runs.Run) -> None:
     """Raises InputError when test speakers were heard in training and nobody allowed it: the folds have changed."""
-    allowed = set(run.config.get("heard_test_speakers", ()))  # with --transductive
-    allowed |= {runs.person(corpus.by_id[k]) for k in (*fold.train, *fold.dev)}  # of leaky folds, which say so
-    heard = set(runs.seen_test_people(corpus, fold, run.exposure)) - allowed
+    allowed = set(run.config.get("seen_test_speakers", ()))  # with --transductive
+    allowed |= {person(corpus.by_id[k]) for k in (*fold.train, *fold.dev)}  # of leaky folds, which say so
+    heard = set(seen_by(run).test_people([corpus], fold)) - allowed
     if heard:
         raise InputError(
             f"{run.folder}: trained on {len(heard)} test speakers of {fold.name} ({', '.join(sorted(heard)[:3])}). "
@@ -191,14 +192,15 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "test": "read while choosing" if tuning.dev == "test" else "read once, by this command",
         "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
         "seed": ", ".join(map(str, seeds)),
-        "people heard in training": len({p for run in found for p in run.exposure}),
+        "people heard in training": len({p for run in found for p in run.seen_speakers}),
+        "compared with the people tested by": compared_by(found),
     }
 
 
 def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the scores of these fine-tuned runs must know before any figure."""
     lines = []
-    if heard := sorted({person for config in configs for person in config.get("heard_test_speakers", ())}):
+    if heard := sorted({person for config in configs for person in config.get("seen_test_speakers", ())}):
         lines.append(
             f"Transductive: the pre-training heard the unlabelled audio of {len(heard)} test "
             f"speaker{'s' * (len(heard) > 1)} ({', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''})."

@@ -25,8 +25,8 @@ from sottovoce import report as pages
 from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import runs
-from sottovoce.data.corpus import Corpus, Fold, Utterance, group_folds
+from sottovoce.data import folds, runs
+from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
@@ -73,7 +73,7 @@ def split(corpus: Corpus, parts: str = PARTS) -> Fold:
         lacking = ", ".join(name for name in names if not found[name])
         raise InputError(f"{corpus.folder}: no recordings of {lacking}. Found the others. Add it, or change --parts.")
     readers = len({u.speaker for u in corpus.utterances})
-    return replace(group_folds(corpus.utterances, min(10, readers))[0], name="readers")
+    return replace(folds.group_folds(corpus.utterances, min(10, readers))[0], name="readers")
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ def phoneme(
     sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
     symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
     task = Task("phones", ("phones",), tuple(symbols))
+    before = folds.seen_by(init) if init else folds.Seen()
+    seen = before | folds.Seen.of([corpus], [sides["train"] + sides["dev"]])
     config = {
         "kind": "phoneme",
         "identity": files.digest(
@@ -137,17 +139,15 @@ def phoneme(
         "init": str(init.folder) if init else "none",
         "labels": len(sides["train"]),
         "seed": seed,
-        "exposure": sorted(
-            {runs.person(u) for side in ("train", "dev") for u in sides[side]}
-            | (init.exposure if init else frozenset())
-        ),
-        "heard_test_speakers": runs.seen_test_people(corpus, fold, init.exposure) if init else [],
+        "seen_speakers": sorted(seen.people),
+        "seen_test_speakers": before.test_people([corpus], fold),
     }
     earlier = network.load_pretrained(init) if init else None
     if earlier:
         network.check_same_input(earlier, plan, store.dim)
     if runs.begin(folder, config):
         return {}
+    seen.keep(folder)
 
     torch.manual_seed(seed)
     if earlier:
@@ -277,11 +277,11 @@ def report_of(
     """The report of the test part, as `evaluate` writes it for emotions."""
 
     said, wrong = (np.array([row[k] for row in rows]) for k in ("phones", "edits"))
-    clusters = [runs.person(u) for u in sides["test"]]
+    clusters = [folds.person(u) for u in sides["test"]]
     asked = sum(len(getattr(fold, side)) for side in SIDES)
     kept = sum(map(len, sides.values()))
     words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
-    heard = config["heard_test_speakers"]
+    heard = config["seen_test_speakers"]
     probe = config["settings"].finetune
     return {
         "title": f"{corpus.name}: phones",

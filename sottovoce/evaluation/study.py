@@ -27,6 +27,7 @@ from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
+from sottovoce.data.folds import choose, person, seen_by, with_dev
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
 from sottovoce.errors import unknown_name
@@ -37,7 +38,7 @@ from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import baselines, workers
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, weights_for, with_dev
+from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, weights_for
 
 ARMS = ("pretrained", "probe", "scratch")
 
@@ -82,15 +83,15 @@ def plan_cells(
 ) -> list[Cell]:
     """All cells, small ones first, so that a first picture is there early.
 
-    Raises InputError when an arm's weights have heard a test speaker (unless `transductive`).
+    Raises InputError when an arm's weights have seen a test speaker (unless `transductive`).
     """
 
     if fold is None:
         named = [run.config["fold"] for run in found]
         known = [f for f in corpus.folds if f.name in named]
-        folds = known or runs.choose_folds(corpus, None)
+        folds = known or choose(corpus, None)
     else:
-        folds = runs.choose_folds(corpus, fold)
+        folds = choose(corpus, fold)
     folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
     totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
     wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
@@ -182,7 +183,7 @@ def collect(
         f: [corpus.by_id[k] for k in corpus.fold(f).test if task.has(corpus.by_id[k]) and k in store] for f in folds
     }
     everybody = [u for f in folds for u in tests[f]]
-    truth, clusters = task.values(everybody), [runs.person(u) for u in everybody]
+    truth, clusters = task.values(everybody), [person(u) for u in everybody]
     seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})
     arms = [a for a in ARMS if any(c.arm == a for c in cells)]
     ns = [round(float(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
@@ -280,7 +281,7 @@ def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], 
 
     heard: set[str] = set()
     for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
-        heard |= set(runs.seen_test_people(corpus, corpus.fold(fold), hub.load(init).exposure))
+        heard |= set(seen_by(hub.load(init)).test_people([corpus], fold))
     return {
         "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test speakers."
         if heard

@@ -107,7 +107,7 @@ def _run(init: str, settings: Recipe, features: int, version: list[str], layers:
         "fold": "everybody",
         "settings": plan,
         "features": features,
-        "exposure": [],
+        "seen_speakers": [],
         "layers": layers,
     }
     return Run(Path(init), config)

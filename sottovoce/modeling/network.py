@@ -21,6 +21,7 @@ from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.folds import voice
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
@@ -390,7 +391,7 @@ def frame_answers(
 
 def speakers(steps: Steps) -> list[str]:
     """Whose recordings are standardised together; an unknown speaker is somebody of their own."""
-    return [f"{u.corpus}/{u.speaker or u.id}" for u in steps.utterances]
+    return [voice(u) for u in steps.utterances]
 
 
 def speaker_statistics(pooled: np.ndarray, who: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 
 import contextlib
 import sys
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 
 from sottovoce import files, plugins
 from sottovoce.config.settings import from_mapping
-from sottovoce.data import audio, runs
+from sottovoce.data import audio, contents, folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
@@ -81,15 +81,15 @@ def columns(track: str, dim: int) -> tuple[str, ...]:
 
 
 def find_model_store(
-    corpus: Corpus, track: str, *, avoiding: Collection[str] = (), transductive: bool = False
+    corpus: Corpus, track: str, *, corpora: Sequence[Corpus] = (), fold: str = "", transductive: bool = False
 ) -> TrackStore:
-    """The extracted store of a track that a trained model makes, whose model has not heard these people.
+    """The extracted store of a track that a trained model makes, whose model has not seen whom a fold tests.
 
     Args:
         track: its name, "strength", or that of one store, "strength-0c6d...", where there are several.
-        avoiding: corpus/speaker of those it must not have heard, e.g. the test speakers of a fold.
-        transductive: take one that has heard them all the same; the caller's report has to say so, and `heard` of the
-            store tells whom.
+        corpora, fold: a fold of these corpora, whose test people it must not have seen.
+        transductive: take one that has seen them all the same; the caller's report has to say so, and
+            `folds.seen_behind` tells whom.
 
     Raises:
         InputError: none extracted, none whole, none but such that know these people, or several that do not.
@@ -107,23 +107,17 @@ def find_model_store(
             f"{stores[0].folder}: not whole. Found {len(stores[0])} of {len(corpus.utterances)} utterances as they are "
             f"now. Run {again}` once more."
         )
-    clean = [s for s in whole if not heard(s) & set(avoiding)]
+    clean = [s for s in whole if not folds.seen_behind(s).test_people(corpora, fold)]
     if len(clean) > 1 or (transductive and not clean and len(whole) > 1):
         names = ", ".join(f"{s.folder.name} ({s.head.config.get('made_by')})" for s in clean or whole)
         raise InputError(f"{corpus.folder}: several stores of {name}. Found {names}. Name one of them.")
     if clean or transductive:
         return (clean or whole)[0]
-    known = sorted(heard(whole[0]) & set(avoiding))
+    known = folds.seen_behind(whole[0]).test_people(corpora, fold)
     raise InputError(
-        f"{whole[0].folder}: made by a model that has heard {len(known)} people who are to be tested "
-        f"({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}). {again[:-4]} RUN --fold NAME` with the run that "
-        "left them out, or allow it by name with --transductive."
+        f"{whole[0].folder}: made by a model that has seen {folds.some(known, fold)} in training. "
+        f"{again[:-4]} RUN --fold NAME` with the run that left them out, or allow it by name with --transductive."
     )
-
-
-def heard(store: TrackStore) -> frozenset[str]:
-    """corpus/speaker of everybody whom the model behind a store knows; nobody for tracks made from sound alone."""
-    return frozenset(store.head.config.get("heard", ()))
 
 
 def whose(run: Run) -> dict[str, Any]:
@@ -131,7 +125,7 @@ def whose(run: Run) -> dict[str, Any]:
     return {
         "model": files.file_digest(run.weights),
         "made_by": f"{run.config.get('recipe', '')} {run.config['fold']}".strip(),
-        "heard": tuple(sorted(run.exposure)),
+        "heard": tuple(sorted(run.seen_speakers)),
     }
 
 
@@ -254,6 +248,8 @@ def make_store(
                             writer.skip(made.id, made.why, source)
                     bar.advance()
         _report(corpus, track, broken, skip_broken, quiet)
+    if run is not None:
+        folds.seen_by(run).keep(plan.folder)
     return TrackStore.open(plan.folder)
 
 
@@ -310,9 +306,9 @@ def _by_speaker(corpus: Corpus, of: Mapping[str, str]) -> dict[str, str]:
     """Texts of utterances -> of every utterance a digest of those of its speaker; an unknown speaker stands alone."""
     mates: dict[str, list[str]] = {}
     for u in corpus.utterances:
-        mates.setdefault(u.speaker or f"?{u.id}", []).append(of.get(u.id, ""))
+        mates.setdefault(folds.voice(u), []).append(of.get(u.id, ""))
     digests = {name: files.digest(texts) for name, texts in mates.items()}
-    return {u.id: digests[u.speaker or f"?{u.id}"] for u in corpus.utterances}
+    return {u.id: digests[folds.voice(u)] for u in corpus.utterances}
 
 
 @dataclass
@@ -426,16 +422,10 @@ def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
 def _content(path: Path) -> str:
     """Hash of a recording. Raises InputError when it cannot be read."""
     try:
-        status = path.stat()
-        return _hashed(path, status.st_size, status.st_mtime_ns)
+        return contents.of_file(path)
     except OSError as error:
         audio.probe(path)  # says it better, if it is missing
         raise InputError(f"{path}: cannot be read. {error.strerror or error}. Check its permissions.") from None
-
-
-@lru_cache(maxsize=4)  # the utterances of one long recording follow each other
-def _hashed(path: Path, size: int, mtime_ns: int) -> str:
-    return files.file_digest(path)
 
 
 def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:

@@ -19,7 +19,7 @@ import torch
 
 from sottovoce import files
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
@@ -34,26 +34,11 @@ from sottovoce.modeling.supervised import Supervised, supervised_loss
 
 
 def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
-    """The pre-training whose people do not include this fold's test speakers; None for "none".
+    """The pre-training that has not seen this fold's test people; None for "none".
 
-    Raises InputError when every run in the folder has heard one of them, unless `transductive`.
+    Raises InputError when every run in the folder has seen one of them, unless `transductive`.
     """
-    if init == "none":
-        return None
-
-    found = hub.parts(init)
-    clean = [run for run in found if not runs.seen_test_people(corpus, fold, run.exposure)]
-    named = [run for run in clean if run.config["fold"] == fold.name]
-    if named or clean:
-        return (named or clean)[0]
-    heard = runs.seen_test_people(corpus, fold, found[0].exposure)
-    if transductive:
-        return found[0]
-    raise InputError(
-        f"{init}: its weights have heard {len(heard)} test speaker{'s' * (len(heard) > 1)} of {fold.name} "
-        f"({', '.join(heard[:3])}{', ...' if len(heard) > 3 else ''}). "
-        f"Pre-train with --fold {fold.name} (or all), or allow it by name with --transductive."
-    )
+    return None if init == "none" else folds.run_for(hub.parts(init), [corpus], fold, transductive=transductive)
 
 
 def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
@@ -66,27 +51,6 @@ def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: in
     if len(counts) != 1:
         raise InputError(f"--labels {labels}: one count or percentage here. `sottovoce study` takes a list.")
     return [pool[k] for k in sorted(nested_subsets(task.values(pool), counts, seed)[0])]
-
-
-def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
-    """The fold with the dev part a protocol wants.
-
-    "superb" is s3prl's: a random fifth of all that is not tested, drawn by torch with seed 0 (its
-    `downstream/emotion/expert.py`). The training part then has four sessions of IEMOCAP, and dev shares its speakers.
-    "test" is the test part itself: what a result is worth that was chosen on it.
-    Departure: s3prl draws from the order of its own file lists, we from that of the manifest.
-    """
-    if dev == "fold":
-        return fold
-    if dev == "test":
-        return replace(fold, dev=fold.test)
-
-    rest = set(fold.train) | set(fold.dev)
-    pool = [u.id for u in corpus.utterances if u.id in rest]
-    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0)).tolist()
-    n = int(0.8 * len(pool))
-    train, held = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
-    return replace(fold, train=tuple(train), dev=tuple(held))
 
 
 def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
@@ -112,14 +76,15 @@ def finetune(
 ) -> None:
     """One fold into `folder`; nothing is done when the same one is finished there."""
 
-    fold = with_dev(corpus, fold, plan.finetune.dev)
+    fold = folds.with_dev(corpus, fold, plan.finetune.dev)
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     rest = unlabelled(corpus, fold, store, train)
     if task.kind == "class":
         check_classes(corpus, fold, task, train)
-    heard = runs.seen_test_people(corpus, fold, init.exposure) if init else []
-    taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not heard
+    before = folds.seen_by(init) if init else folds.Seen()
+    taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not seen
+    seen = before | folds.Seen.of([corpus], [taught])
     config = {
         "kind": "finetune",
         "identity": files.digest(
@@ -144,8 +109,8 @@ def finetune(
         "labels": len(train),
         "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
         "seed": seed,
-        "exposure": sorted({runs.person(u) for u in taught} | (init.exposure if init else frozenset())),
-        "heard_test_speakers": heard,
+        "seen_speakers": sorted(seen.people),
+        "seen_test_speakers": before.test_people([corpus], fold),
         "transductive": transductive,
     }
     earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
@@ -156,6 +121,7 @@ def finetune(
     )  # refuses a loss that does not fit before anything is written
     if runs.begin(folder, config):
         return
+    seen.keep(folder)
     it, history = train_recogniser(
         plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=config["identity"],
         tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,

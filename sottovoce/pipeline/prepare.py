@@ -8,7 +8,6 @@
 Every other command trusts the manifest this one wrote.
 """
 
-import hashlib
 import inspect
 import json
 from collections import Counter
@@ -22,14 +21,14 @@ import numpy as np
 
 from sottovoce import __version__, files, plugins
 from sottovoce.corpora import _layout
-from sottovoce.data import audio, vocabulary
-from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
+from sottovoce.data import audio, contents, vocabulary
+from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance
+from sottovoce.data.folds import group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
 from sottovoce.pipeline import workers
 from sottovoce.report import data_page
 
-SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
 FULL = 32767 / 32768  # the largest 16-bit sample: nobody can say whether it would have been larger
 FLAT = 0.99  # of full scale; three equal samples in a row above it were cut off
 SHORT_S = 0.1  # seconds; a few frames, too little to hear an emotion in
@@ -172,6 +171,8 @@ def prepare(
         "sottovoce": _version(),
     }
     Corpus(Path(out), corpus_name, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info).save()
+    if not tracks:
+        contents.save(Path(out), _contents(kept, looks))
     files.write_json(Path(out) / "report.json", report)
 
     files.write_text(Path(out) / "report.html", data_page(report))
@@ -303,6 +304,7 @@ class Look:
     rms: float | None = None
     clipped: int = 0  # samples at full scale, or in stretches that were cut off just below it
     digest: str = ""  # of the decoded samples and their rate
+    file: str = ""  # hash of its bytes
 
 
 def look_at(
@@ -332,7 +334,6 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         return Look(name, why=str(error), non_finite="NaN" in str(error))
     size = np.abs(samples)
     flat = (size[2:] >= FLAT) & (samples[2:] == samples[1:-1]) & (samples[1:-1] == samples[:-2])
-    content = hashlib.blake2b(np.ascontiguousarray(samples).tobytes(), digest_size=16, salt=str(info.rate_hz).encode())
     return Look(
         name,
         seconds=len(samples) / info.rate_hz,
@@ -341,7 +342,8 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         peak=float(size.max()),
         rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
         clipped=max(int((size >= FULL).sum()), int(flat.sum())),
-        digest=content.hexdigest(),
+        digest=contents.of_samples(samples, info.rate_hz),
+        file=contents.of_file(path),
     )
 
 
@@ -360,7 +362,7 @@ def find_problems(utterances: Sequence[Utterance], looks: Mapping[str, Look]) ->
             found["short"].append({"path": u.id, "why": f"{look.seconds:.3f} s"})
         if look.peak is None:
             continue
-        if look.peak < SILENT:
+        if look.peak < contents.SILENT:
             found["silent"].append(u.id)
         else:
             same.setdefault(look.digest, []).append(u.id)
@@ -389,6 +391,14 @@ def _without(
         some = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         notes.append(f"{MEANING[problem]}, {'left out' if wanted else 'kept'}: {len(names)} ({some})")
     return [u for u in utterances if u.id not in gone], notes
+
+
+def _contents(utterances: Sequence[Utterance], looks: Mapping[str, Look]) -> list[tuple[str, str, str]]:
+    """Rows of contents.csv: of what was decoded; silence holds nothing that could be recognised."""
+    decoded = [look for u in utterances if (look := looks[u.id]).peak is not None]
+    return [
+        (look.id, *(("", "") if (look.peak or 0) < contents.SILENT else (look.file, look.digest))) for look in decoded
+    ]
 
 
 def _id(item: Any) -> str:

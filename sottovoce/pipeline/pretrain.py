@@ -20,11 +20,11 @@ from sottovoce.backbones import clock_of
 from sottovoce.config import recipe
 from sottovoce.config.masking import RULES, Policy
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import dataset, runs
+from sottovoce.data import dataset, folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError
 from sottovoce.metrics import scores
 from sottovoce.modeling import hub, network, training
 from sottovoce.modeling.masking import RowRandom, hide
@@ -34,45 +34,6 @@ from sottovoce.pipeline.finetune import solve
 
 PANELS = 3  # utterances drawn on the page
 HELDOUT = 200  # most utterances in the held-out loss
-
-
-def fold_names(corpora: list[Corpus], wanted: str | None) -> list[str]:
-    """Names of the runs to make. A name applies to every corpus that has such a fold; all others are heard whole."""
-    known = list(dict.fromkeys(f.name for c in corpora for f in c.folds))
-    if wanted == "none" or not known:
-        return ["everybody"]
-    if wanted == "all":
-        return known
-    if wanted is None:
-        return known[:1]
-    names = [n.strip() for n in wanted.split(",")]
-    for name in names:
-        if name not in known:  # left out of nothing, it would learn from everybody
-            raise unknown_name(f"fold of {', '.join(str(c.folder) for c in corpora)}", name, known)
-    return names
-
-
-def parts(corpora: list[Corpus], fold: str) -> tuple[list[list[Utterance]], list[list[Utterance]]]:
-    """Training and held-out utterances of every corpus for a fold's name; test people are in neither.
-
-    What a fold does not name (recordings without labels) is learned from too, unless its speaker is tested or held out.
-    """
-    train, heldout = [], []
-    for corpus in corpora:
-        split = next((f for f in corpus.folds if f.name == fold), None)
-        if split:
-            by_id = corpus.by_id
-            apart = {runs.person(by_id[k]) for k in (*split.dev, *split.test)}
-            named = {*split.train, *split.dev, *split.test}
-            others = [u for u in corpus.utterances if u.id not in named and runs.person(u) not in apart]
-            train.append([by_id[k] for k in split.train] + others)
-            heldout.append([by_id[k] for k in split.dev])
-        else:
-            people = sorted({runs.person(u) for u in corpus.utterances})
-            kept = set(people[9::20])
-            train.append([u for u in corpus.utterances if runs.person(u) not in kept])
-            heldout.append([u for u in corpus.utterances if runs.person(u) in kept])
-    return train, heldout
 
 
 def pretrain(
@@ -98,7 +59,7 @@ def pretrain(
 
     stores = [track_store(c, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet) for c in corpora]
     plan = recipe.on_clock(plan, stores[0].rate_hz)
-    train, heldout = parts(corpora, fold)
+    train, heldout = folds.parts(corpora, fold)
     train = [[u for u in part if u.id in store] for part, store in zip(train, stores, strict=True)]
     heldout = [[u for u in part if u.id in store] for part, store in zip(heldout, stores, strict=True)]
     if not any(train):
@@ -115,7 +76,7 @@ def pretrain(
         everybody = [u for part in train for u in part]
         plan = replace(plan, objective_config=module.fitted(plan.objective_config, everybody))
     beside = aux_tracks.find(plan.objective_config, corpora, fold, transductive=transductive, jobs=jobs, quiet=quiet)
-    known = aux_tracks.heard(beside) | (frozenset(found[0][0].head.config["heard"]) if found else frozenset())
+    behind = aux_tracks.seen(beside) | (folds.seen_behind(found[0][0]) if found else folds.Seen())
     torch.manual_seed(plan.training.seed)
     backbone = network.build_backbone(plan, plan.frontend.dim(stores[0].dim))
     if earlier:
@@ -125,8 +86,8 @@ def pretrain(
     apart = _spread(stores, heldout if any(heldout) else train)
     control = Steps(apart, plan.frontend, unit, beside, clock)
     remarks = aux_tracks.check(plan.objective_config, steps, control, plan.training.crop)
-    if both := sorted(known & runs.tested_people(corpora, fold)):
-        remarks.insert(0, f"The intensity comes from a model that has heard test speakers: {', '.join(both[:4])}.")
+    if both := behind.test_people(corpora, fold):
+        remarks.insert(0, f"The intensity comes from a model that has seen test speakers: {', '.join(both[:4])}.")
     widths = {name: plan.frontend.dim(found[0].dim) for name, (found, _) in beside.items()}
     objective: Any = module.Objective(plan.objective_config, backbone, widths)
     if hasattr(objective, "set_prior"):
@@ -142,7 +103,8 @@ def pretrain(
             "init": earlier.run.config["identity"] if earlier else None,
         }
     )
-    exposure = {runs.person(u) for part in train + heldout for u in part} | known
+    seen = behind | folds.Seen.of([*corpora, *corpora], train + heldout)
+    seen |= folds.seen_by(earlier.run) if earlier else folds.Seen()
     config = {
         "kind": "pretrain",
         "identity": identity,
@@ -150,15 +112,17 @@ def pretrain(
         "fold": fold,
         "settings": plan,
         "features": stores[0].dim,
-        "exposure": sorted(exposure | (earlier.run.exposure if earlier else frozenset())),
+        "seen_speakers": sorted(seen.people),
         "corpora": [
-            {"name": c.name, "utterances": len(part), "speakers": len({runs.person(u) for u in part})}
+            {"name": c.name, "utterances": len(part), "speakers": len({folds.person(u) for u in part})}
             for c, part in zip(corpora, train, strict=True)
         ],
         "init": init,
     }
     if not dry_run and runs.begin(folder, config):
         return folder
+    if not dry_run:
+        seen.keep(folder)
 
     statistics = earlier.statistics if earlier else steps.fit_statistics()
     if found:
@@ -222,7 +186,7 @@ def pretrain(
             for entry, store, part in zip(config["corpora"], stores, train, strict=True)  # type: ignore[call-overload]
         ],
         "fold": fold,
-        "exposure": _heard(corpora, fold, config["exposure"]),  # type: ignore[arg-type]
+        "exposure": _seen(corpora, fold, seen),  # type: ignore[arg-type]
         "seconds": state.seconds,
         "hardware": runs.hardware(),
         "curves": curves(state.history),
@@ -478,15 +442,15 @@ def installed(tracker: str) -> bool:
     return tracker != "tensorboard" or importlib.util.find_spec("tensorboard") is not None
 
 
-def _heard(corpora: list[Corpus], fold: str, people: list[str]) -> str:
+def _seen(corpora: list[Corpus], fold: str, seen: folds.Seen) -> str:
     """Whose audio the weights know, in words."""
-    tested = runs.tested_people(corpora, fold)
-    if not tested:
-        return f"{len(people)} people: everybody in these corpora"
-    both = sorted(tested & set(people))
+    people = f"{len(seen.people)} people"
+    if not folds.tested_people(corpora, fold):
+        return f"{people}: everybody in these corpora"
+    both = seen.test_people(corpora, fold)
     if both:
-        return f"{len(people)} people, {len(both)} test speakers of {fold} among them ({', '.join(both[:4])})"
-    return f"{len(people)} people; test speakers of {fold} are not among them"
+        return f"{people}, {len(both)} test speakers of {fold} among them ({', '.join(both[:4])})"
+    return f"{people}; test speakers of {fold} are not among them"
 
 
 def _one(found: list[runs.Run], fold: str) -> runs.Run:

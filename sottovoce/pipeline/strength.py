@@ -21,7 +21,7 @@ import typer
 from sottovoce import files, plugins
 from sottovoce import report as pages
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import intensity, runs
+from sottovoce.data import folds, intensity, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Statistics, Steps, plan_epoch, sequential
 from sottovoce.data.store import TrackStore
@@ -210,7 +210,7 @@ def functionals(
     else:
         values = baselines.functionals(corpus, corpus.utterances, kind, jobs=jobs, quiet=quiet)
     if speaker_norm:
-        values = baselines.normalise_by_group(values, [u.speaker or u.id for u in corpus.utterances])
+        values = baselines.normalise_by_group(values, [folds.voice(u) for u in corpus.utterances])
     return values
 
 
@@ -258,6 +258,8 @@ def learn_fold(
             "audio": [c.info.get("audio_digest", "") for c in corpora],
         }
     )
+    neutral = [[*it.neutral["train"], *it.neutral["heldout"]] for it in lessons]
+    seen = folds.Seen.of([*corpora, *corpora, *corpora], [*train, *heldout, *neutral])
     config = {
         "kind": "pretrain",
         "identity": identity,
@@ -267,18 +269,17 @@ def learn_fold(
         "features": stores[0].dim,
         "emotions": emotions,
         "functionals": kind,
-        "exposure": sorted(
-            {runs.person(u) for it in lessons for side in ("train", "heldout") for u in it.neutral[side]}
-            | {runs.person(u) for part in train + heldout for u in part}
-        ),
+        "seen_speakers": sorted(seen.people),
         "corpora": [
-            {"name": c.name, "utterances": len(part), "speakers": len({runs.person(u) for u in part})}
+            {"name": c.name, "utterances": len(part), "speakers": len({folds.person(u) for u in part})}
             for c, part in zip(corpora, train, strict=True)
         ],
         "init": "",
     }
     if not dry_run and runs.begin(folder, config):
         return
+    if not dry_run:
+        seen.keep(folder)
 
     torch.manual_seed(plan.training.seed)
     sources = list(zip(stores, train, strict=True))
@@ -327,7 +328,7 @@ def learn_fold(
         "emotions": emotions,
         "neutral": plan.objective_config.neutral,
         "functionals": kind + (", standardised within each speaker" if plan.objective_config.speaker_norm else ""),
-        "exposure": f"{len(config['exposure'])} people",  # type: ignore[arg-type]
+        "exposure": f"{len(config['seen_speakers'])} people",  # type: ignore[arg-type]
         "agreement": agreement.agree(rows),
         "warnings": warnings(state.history),
         "curves": curves(state.history),
@@ -399,7 +400,7 @@ def judge(
             "part": sides[u.id],
             "corpus": it.corpus.name,
             "id": u.id,
-            "person": runs.person(u),
+            "person": folds.person(u),
             "emotion": emotion,
             "neutral": not known,
             "intensity": labels.get(u.id) if known else None,
@@ -503,7 +504,9 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
     objective, it = network.load_objective(found)
     config = it.plan.objective_config
     neutral_of([corpus], config.neutral)
-    unheard = [u for u in corpus.utterances if LABEL in u.labels and runs.person(u) not in found.exposure]
+    people = {folds.person(u) for u in corpus.utterances}
+    people -= folds.seen_by(found).people_in(corpus, people)
+    unheard = [u for u in corpus.utterances if LABEL in u.labels and folds.person(u) in people]
     lesson = taught_elsewhere(found, corpus, unheard, jobs, quiet)
     if not lesson.test:
         raise InputError(
@@ -520,7 +523,7 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
         "emotions": list(lesson.rankings),
         "neutral": config.neutral,
         "functionals": found.config["functionals"],
-        "exposure": f"{len(found.exposure)} people, none of these",
+        "exposure": f"{len(found.seen_speakers)} people, none of these",
         "agreement": agreement.agree(rows),
         "hardware": runs.hardware(),
     }

@@ -27,6 +27,7 @@ from sottovoce import files
 from sottovoce.config import recipe as recipes
 from sottovoce.config.recipe import Recipe, lengthened
 from sottovoce.config.settings import parse_settings
+from sottovoce.data import folds
 from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
@@ -130,7 +131,7 @@ class Walk:
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan)
         strength.learn(
-            plan, [self.corpus], {self.fold.name: pretrain.parts([self.corpus], self.fold.name)}, home.parent,
+            plan, [self.corpus], {self.fold.name: folds.parts([self.corpus], self.fold.name)}, home.parent,
             jobs=self.jobs, dry_run=self.dry_run, quiet=self.quiet,
         )  # fmt: skip
         self.rehearsed()
