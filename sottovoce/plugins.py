@@ -19,7 +19,7 @@ def names(folder: str) -> list[str]:
     """
     here = Path(__file__).parent / folder
     modules = {p.stem for p in here.glob("*.py")} | {p.parent.name for p in here.glob("*/__init__.py")}
-    return sorted(name for name in modules if not name.startswith("_"))
+    return sorted(name for name in modules if not name.startswith("_") and name != "base")
 
 
 @cache  # asked for once an utterance where silence is cut off

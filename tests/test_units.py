@@ -55,7 +55,7 @@ def counts_of(people, found):
     """As a training part that carries the labels beside features counts them."""
     sources = [(ToyStore({u.id: np.ones((98, 2)) for u in part}, 80.0), part) for part in (people[::2], people[1::2])]
     beside = {"units": ([found.store(part) for _, part in sources], "nearest")}
-    return units.counts(Steps(sources, Frontend(pool=1, normalise="none"), None, beside), found.sizes)
+    return mu.counts(Steps(sources, Frontend(pool=1, normalise="none"), None, beside), found.sizes)
 
 
 def test_planted_clusters_are_found_again():
@@ -209,7 +209,7 @@ def test_guessing_by_frequency_is_the_cross_entropy_of_the_counts():
     prior = (counts + 1) / (counts.sum() + 5)
     lengths = model.backbone.convolve(batch.x, batch.lengths)[1]
     wanted = batch.tracks["units"][model.mask(lengths, RowRandom(batch.seeds))][:, 0]
-    found = model.trivial(batch, RowRandom(batch.seeds))
+    found = model.baseline(batch, RowRandom(batch.seeds))
     torch.testing.assert_close(found.value, -prior.log()[wanted].mean())
     assert found.logs["accuracy"] == pytest.approx(float((wanted == 1).float().mean()))
     assert found.weight == model(batch, RowRandom(batch.seeds)).weight
@@ -227,7 +227,7 @@ def test_units_that_follow_from_their_surroundings_are_learned_through_the_mask(
     model.set_prior([torch.tensor([100.0, 100.0])])
     training.fit(model, steps, training.Config(epochs=25, lr=3e-3, batch_rows=4, batch_steps=10**6), quiet=True)
     batch = steps.batch(range(n))
-    found, trivial = model(batch, RowRandom(batch.seeds)), model.trivial(batch, RowRandom(batch.seeds))
+    found, trivial = model(batch, RowRandom(batch.seeds)), model.baseline(batch, RowRandom(batch.seeds))
     assert trivial.logs["accuracy"] == pytest.approx(0.5, abs=0.01)
     assert found.logs["accuracy"] > 0.95
     assert found.value < 0.3 * trivial.value

@@ -55,6 +55,19 @@ class Run:
         return frozenset(self.config.get("exposure", ()))
 
     @classmethod
+    def open(cls, folder: Path, config: dict[str, Any]) -> "Run":
+        """The run of this configuration in a folder, begun if it is not there: `finished` or to go on with.
+
+        Args:
+            config: `kind`, `identity` (digest of all that decides the result) and the rest of config.json.
+
+        Raises:
+            InputError: another configuration is in the folder.
+        """
+        begin(folder, config)
+        return cls(folder, config)
+
+    @classmethod
     def load(cls, folder: Path | str, kind: str | None = None) -> "Run":
         """Raises InputError when the folder is no run, or a run of another kind than `kind`."""
         folder = Path(folder)

@@ -268,6 +268,12 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def forget(folder: Path) -> None:
+    """Leave a finished run without what only going on with it needed."""
+    for name in ("last.safetensors", "best.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def schedule(update: int, total: int, warmup: float) -> float:
     """Linear warm-up over a share of all updates, then a cosine to 0.
 

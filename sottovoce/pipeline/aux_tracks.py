@@ -16,6 +16,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
+from sottovoce.modeling.masking import Policy
 from sottovoce.pipeline import extract
 from sottovoce.pipeline.extract import find_model_store, track_store
 
@@ -42,7 +43,7 @@ def find(
 
     found: Companions = {}
     tested = runs.tested_people(corpora, fold)
-    for name, (track, align) in getattr(config, "needs", {}).items():
+    for name, (track, align) in config.needs.items():
         module, stores = plugins.load("tracks", track.partition("-")[0]), []
         for corpus in corpora:
             if not hasattr(module, "OBJECTIVE"):
@@ -72,11 +73,9 @@ def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0
     Raises:
         InputError: no utterance has room for a span, intensities that are not finite, or constant in every utterance.
     """
-    if not hasattr(config, "check"):
-        return []
     config.check(min(int(steps.lengths.max()), crop or int(steps.lengths.max())))
     remarks = []
-    short = int((steps.lengths <= config.span).sum()) if config.span > 1 else 0
+    short = int((steps.lengths <= config.span).sum()) if isinstance(config, Policy) and config.span > 1 else 0
     if short:
         remarks.append(
             f"{short} of {len(steps)} utterances are no longer than a span of {config.span} steps: less of them is "
