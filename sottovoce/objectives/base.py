@@ -8,7 +8,7 @@ before it begins, it asks of the `Data` that `prepare` is handed.
 B utterances, S steps, D features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -54,6 +54,11 @@ class Sides:
     corpora: Sequence[Corpus]
     train: Sequence[Sequence[Utterance]]  # of every corpus
     dev: Sequence[Sequence[Utterance]]
+
+    def only(self, keep: Callable[[Utterance, int], bool]) -> "Sides":
+        """Those of whom `keep(utterance, place of its corpus)` is true."""
+        train, dev = ([[u for u in own if keep(u, k)] for k, own in enumerate(side)] for side in (self.train, self.dev))
+        return Sides(self.corpora, train, dev)
 
     @property
     def learners(self) -> list[Utterance]:
@@ -122,8 +127,12 @@ class Config:
         """
         return self
 
+    def reads(self, u: Utterance) -> bool:
+        """Whether an utterance of the training part or dev is looked at; asked when `fitted`."""
+        return True
+
     def learns(self, u: Utterance) -> bool:
-        """Whether an utterance of the training part is learned from; the others may still be asked for in `prepare`."""
+        """Whether it is learned from; what is read and not learned from is there for `prepare`."""
         return True
 
 

@@ -93,6 +93,9 @@ class Config(base.Config):
             )
         return replace(found, emotions=len(found.names))
 
+    def reads(self, u: Utterance) -> bool:
+        return self.learns(u) or (_ranking.LABEL in u.labels and emotion_of(u) in self.neutral)
+
     def learns(self, u: Utterance) -> bool:
         """Neutral speech is what emotional speech is above, no more."""
         return _ranking.LABEL in u.labels and emotion_of(u) in self.classes.get(u.corpus, ())

@@ -18,7 +18,7 @@ from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics, Steps, Store
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import hub, network
 from sottovoce.modeling.network import Pretrained
@@ -76,7 +76,7 @@ class PretrainData:
         plan.objective_config.require(corpora)
         stores = [track_store(c, plan.track, asdict(plan.track_config), **how) for c in corpora]
         plan = recipe.on_clock(plan, stores[0].rate_hz)
-        sides = replace(sides, train=_there(sides.train, stores), dev=_there(sides.dev, stores))
+        sides = sides.only(lambda u, k: u.id in stores[k])  # without what extraction had to leave out
         if not any(sides.train):
             folders = ", ".join(str(c.folder) for c in corpora)
             raise InputError(f"{folders}: no training utterances for fold {fold!r}.")
@@ -92,6 +92,7 @@ class PretrainData:
         if config.functionals:
             config = replace(config, functionals=functionals.kind_of(config.functionals))
         plan = replace(plan, objective_config=config.fitted(sides))
+        sides = sides.only(lambda u, k: plan.objective_config.reads(u))
         aux = aux_tracks.find(plan.objective_config, corpora, fold, transductive=start.transductive, **how)
         known = aux_tracks.heard(aux) | (frozenset(given[0][0].head.config["heard"]) if given else frozenset())
         train, dev = _steps(plan, stores, sides, aux)
@@ -170,11 +171,6 @@ class PretrainData:
             "corpora": self.summary(),
             "init": self.start.init,
         }
-
-
-def _there(sides: Sequence[Sequence[Utterance]], stores: Sequence[Store]) -> list[list[Utterance]]:
-    """Without the recordings that extraction had to leave out."""
-    return [[u for u in part if u.id in store] for part, store in zip(sides, stores, strict=True)]
 
 
 def _learned(plan: Recipe, parts: Sequence[Sequence[Utterance]]) -> list[list[Utterance]]:
