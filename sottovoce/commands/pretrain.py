@@ -22,6 +22,9 @@ def main(
         str, typer.Option(help="features; default: the recipe's, or covarep where a corpus has only that")
     ] = "",
     backbone: Annotated[str, typer.Option(help="see `sottovoce list backbones`; default: the recipe's")] = "",
+    objective: Annotated[
+        str, typer.Option(help="see `sottovoce list objectives`; default: the recipe's; another has its own defaults")
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,7 +61,9 @@ def main(
     from sottovoce.pipeline.pretrain_data import Start
 
     loaded = [Corpus.load(folder) for folder in corpora]
-    plan = recipes.resolve(recipe, loaded, track=track, backbone=backbone, settings=settings or [], seed=seed)
+    plan = recipes.resolve(
+        recipe, loaded, track=track, backbone=backbone, objective=objective, settings=settings or [], seed=seed
+    )
     if print_config:
         typer.echo(recipes.show(plan))
         return

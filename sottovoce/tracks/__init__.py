@@ -14,3 +14,7 @@ Every maker offers `Config` (frozen dataclass with `rate_hz` and `dim`) and one 
 `NAMES`, where there is one, names the columns; `log_energies(values)` says how loud its frames are (`frontend.trim_db`)
 where the values are not log energies themselves.
 """
+
+from sottovoce import plugins
+
+__path__ += plugins.elsewhere("tracks")  # files of one's own, see there
