@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
+from sottovoce.config.masking import Policy
 from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
@@ -27,8 +28,8 @@ from sottovoce.objectives.base import Loss, Preview
 
 
 @dataclass(frozen=True)
-class Config(masking.Policy, base.Config):
-    """What is hidden, see `masking.Policy`; then what is seen instead, and how the guess is scored:"""
+class Config(Policy, base.Config):
+    """What is hidden, see `config/masking.py`; then what is seen instead, and how the guess is scored:"""
 
     unit: str = "frame"  # "frame": whole steps; "feature": every column on its own
     fill: str = "learned"  # "zero", "learned" or "noise"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
+from sottovoce.config.masking import Policy
 from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
@@ -28,8 +29,8 @@ from sottovoce.objectives.base import Loss, Preview
 
 
 @dataclass(frozen=True)
-class Config(masking.Policy, base.Config):
-    """What is hidden where `hide` is on, see `masking.Policy`; then:"""
+class Config(Policy, base.Config):
+    """What is hidden where `hide` is on, see `config/masking.py`; then:"""
 
     hide: bool = False  # the spans of the policy are zero at the input
     score: bool = False  # the intensity is added to the input, and a second head predicts the sum

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from sottovoce import plugins
+from sottovoce.config.masking import Policy
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
-from sottovoce.modeling.masking import Policy
 from sottovoce.pipeline import extract
 from sottovoce.pipeline.extract import find_model_store, track_store
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.backbones.base import Backbone
+from sottovoce.config.masking import RULES, Policy
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
@@ -25,7 +26,7 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
 from sottovoce.modeling import network, training
-from sottovoce.modeling.masking import RULES, Policy, RowRandom, hide
+from sottovoce.modeling.masking import RowRandom, hide
 from sottovoce.objectives.base import Objective
 from sottovoce.objectives.masked_units import counts
 from sottovoce.pipeline import units
@@ -183,7 +184,7 @@ def panels(objective: Objective, dev: Steps, seed: int) -> list[dict]:
     rules = rule_masks(objective.config, batch)
     out = []
     for k, length in enumerate(batch.lengths.tolist()):
-        pool = dev.frontend.pool if dev.frontend.how == "stack" else 1
+        pool = dev.frontend.subsampling if dev.frontend.subsample == "stack" else 1
 
         def unstack(x: Any, length: int = length, pool: int = pool) -> Any:
             return x[:length].reshape(length * pool, -1).cpu().numpy()
