@@ -8,9 +8,10 @@ from toys import ToyStore, murmurs, steps_of, waves
 
 from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
+from sottovoce.config.masking import RULES
 from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.errors import InputError
-from sottovoce.modeling.masking import RULES, RowRandom
+from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import Loss, npc
 from sottovoce.objectives import masked_timesteps as mt
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
-from sottovoce.data.dataset import Batch
+from sottovoce.data.batching import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import base

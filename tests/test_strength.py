@@ -15,8 +15,8 @@ from sottovoce.commands import extract as extract_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.data import runs
+from sottovoce.data.batching import Batch
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
 from sottovoce.modeling import network as models

@@ -227,7 +227,8 @@ def test_units_that_follow_from_their_surroundings_are_learned_through_the_mask(
     steps = Steps([(store, store.utterances)], front, None, {"units": ([labels], "nearest")}, (320, 400))
     model = objective(targets=("mfcc:2",))
     model.set_prior([torch.tensor([100.0, 100.0])])
-    training.fit(model, steps, Training(epochs=25, lr=3e-3, batch_rows=4, batch_steps=10**6), quiet=True)
+    config = Training(epochs=25, lr=3e-3, batch_rows=4, batch_steps=10**6)
+    training.fit(model, steps, config, keep=training.Keep(quiet=True))
     batch = steps.batch(range(n))
     found, trivial = model(batch, RowRandom(batch.seeds)), model.baseline(batch, RowRandom(batch.seeds))
     assert trivial.logs["accuracy"] == pytest.approx(0.5, abs=0.01)
@@ -324,7 +325,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_
     calls = []
 
     def stop(*args, **kwargs):
-        calls.append(kwargs["label"])
+        calls.append(kwargs["keep"].label)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return fit(*args, **kwargs)
@@ -333,7 +334,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_
     monkeypatch.setattr(training, "fit", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain(corpus, tmp_path / "run")
-    monkeypatch.setattr(units.clustering, "kmeans", lambda *_: pytest.fail("clustered again"))
+    monkeypatch.setattr(units.kmeans, "kmeans", lambda *_: pytest.fail("clustered again"))
     folder = pretrain(corpus, tmp_path / "run")
     assert len(calls) == 3
     a, b = (training.load_tensors(run / "model.safetensors") for run in (hubert, folder))
@@ -377,7 +378,7 @@ def test_units_may_come_from_a_layer_of_the_first_model(corpus, hubert, tmp_path
 
 
 def test_a_dry_run_clusters_nothing_and_writes_nothing(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(units.clustering, "kmeans", lambda *_: pytest.fail("clustered"))
+    monkeypatch.setattr(units.kmeans, "kmeans", lambda *_: pytest.fail("clustered"))
     pretrain(corpus, tmp_path / "run", dry_run=True)
     assert "0.04 M parameters" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()

@@ -20,7 +20,8 @@ from sottovoce.backbones.base import Backbone, Hidden, clock_of
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.batching import sequential
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from sottovoce.backbones.base import Backbone
 from sottovoce.config.finetuning import FineTuning, Frozen, Full
 from sottovoce.config.frontend import Frontend
-from sottovoce.data.dataset import Batch, Steps
+from sottovoce.data.batching import Batch
+from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.modeling import network as models

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
-from sottovoce.data.dataset import Batch, Steps
+from sottovoce.data.batching import Batch
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import heads
 from sottovoce.modeling.masking import RowRandom

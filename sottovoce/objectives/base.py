@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from sottovoce.backbones.base import Backbone
+from sottovoce.data.batching import Batch
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Batch, Steps
+from sottovoce.data.dataset import Steps
 from sottovoce.modeling.masking import RowRandom
 
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone, Hidden
-from sottovoce.data.dataset import Batch, Steps
+from sottovoce.data.batching import Batch
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
 from sottovoce.objectives import base

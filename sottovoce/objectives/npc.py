@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
 from sottovoce.config.masking import Policy
-from sottovoce.data.dataset import Batch
+from sottovoce.data.batching import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
 from sottovoce.objectives import base

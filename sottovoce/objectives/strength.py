@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sottovoce.backbones.base import Backbone, Hidden
+from sottovoce.data.batching import Batch
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Batch, Steps
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import _ranking, base

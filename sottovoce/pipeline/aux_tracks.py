@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import plugins
 from sottovoce.config.masking import Policy
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
@@ -19,6 +18,7 @@ from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
 from sottovoce.pipeline import extract
 from sottovoce.pipeline.extract import find_model_store, track_store
+from sottovoce.tracks import base as tracks
 
 Companions = dict[str, tuple[list["TrackStore"], str]]
 
@@ -44,9 +44,9 @@ def find(
     found: Companions = {}
     tested = runs.tested_people(corpora, fold)
     for name, (track, align) in config.needs.items():
-        module, stores = plugins.load("tracks", track.partition("-")[0]), []
+        maker, stores = tracks.maker(track.partition("-")[0]), []
         for corpus in corpora:
-            if not hasattr(module, "OBJECTIVE"):
+            if not maker.OBJECTIVE:
                 stores.append(track_store(corpus, track, jobs=jobs, quiet=quiet))
                 continue
             try:

@@ -24,8 +24,9 @@ from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.backbones.base import clock_of
 from sottovoce.data import runs
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Steps, sequential
+from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.store import Head, TrackStore, TrackWriter

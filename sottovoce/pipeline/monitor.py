@@ -20,8 +20,9 @@ from sottovoce.backbones.base import Backbone
 from sottovoce.config.masking import RULES, Policy
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
+from sottovoce.data.batching import Batch, sequential
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Batch, Statistics, Steps, sequential
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores

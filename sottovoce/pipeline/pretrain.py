@@ -21,13 +21,14 @@ import typer
 from sottovoce import plugins
 from sottovoce.backbones.base import clock_of
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import dataset, runs
+from sottovoce.data import batching, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.modeling import network, training
 from sottovoce.modeling.masking import RowRandom
+from sottovoce.modeling.training import Keep, Watch
 from sottovoce.objectives.base import Objective, Sides
 from sottovoce.pipeline import strength, units
 from sottovoce.pipeline.extract import track_store
@@ -109,37 +110,33 @@ def pretrain(
     """
     data = PretrainData.open(plan, corpora, fold, sides_of(plan, corpora, fold), start, dry_run=dry_run)
     objective = build(data)
-    config = data.config()
-    if not dry_run and Run.open(folder, config).finished:
+    run = None if dry_run else data.open_run(folder)
+    if run and run.finished:
         return folder
     data.fit_statistics()
     if data.plan.objective_config.clusters:
-        data.add("units", clusters(data, folder), "nearest")
+        data.add("units", clusters(data, run), "nearest")
     objective.prepare(data)
     target = objective.targets(data.train)
-    if dry_run:
+    if run is None:
         estimate(objective, data, target)
         return folder
+    tracker = start.tracker if installed(start.tracker) else ""
     monitor = {"strength": strength.Agreement}.get(data.plan.objective, Health)(data, objective)
     state = training.fit(
         objective,
         data.train,
         data.plan.training,
         target=target,
-        validate=monitor.validate,
-        metric=monitor.metric,
         lr_scale=objective.param_scale,
-        folder=folder,
-        identity=config["identity"],
-        tracker=start.tracker if installed(start.tracker) else "",
-        label=f"pre-training {fold}",
-        quiet=start.quiet,
+        watch=Watch(monitor.validate, monitor.metric),
+        keep=Keep(folder, run.identity, tracker, f"pre-training {fold}", start.quiet),
     )
     if training.first_process():
         monitor.write(folder, state)
         kept = objective if objective.judges else None
         network.save_pretrained(folder, objective.backbone, data.statistics, kept)  # last: it makes the run finished
-        training.forget(folder)
+        run.finish()
     return folder
 
 
@@ -163,10 +160,11 @@ def build(data: PretrainData) -> Objective:
     return objective
 
 
-def clusters(data: PretrainData, folder: Path) -> list[units.UnitStore] | list[TrackStore]:
+def clusters(data: PretrainData, run: Run | None) -> list[units.UnitStore] | list[TrackStore]:
     """Units of every utterance, one store a corpus: those that were given, or clusters fitted on the training part.
 
-    The iterations before the last are runs of their own in folder/iteration1, ...; what is done is not done again.
+    The iterations before the last are runs of their own in the run's folder, iteration1, ...; what is done is not done
+    again. Without a run, in a dry run, all units are 0.
     """
     if data.given:
         return data.given
@@ -174,12 +172,12 @@ def clusters(data: PretrainData, folder: Path) -> list[units.UnitStore] | list[T
     *before, now = plan.objective_config.clusters
     source, sizes = units.parse(now)
     everybody = [[*a, *b] for a, b in zip(train, data.sides.dev, strict=True)]
-    if data.dry_run:
+    if run is None:
         found = units.blank(sizes, data.stores, everybody)
         return [found.store(part) for part in everybody]
-    identity, path = Run.load(folder).config["identity"], folder / "units.safetensors"
+    path = run.folder / "units.safetensors"
     if path.exists():
-        return [units.load(path, identity).store(part) for part in everybody]
+        return [units.load(path, run.identity).store(part) for part in everybody]
     slots = None
     if source == "mfcc":
         made = [track_store(c, "mfcc", {"deltas": 2}, jobs=start.jobs, quiet=start.quiet) for c in data.corpora]
@@ -188,14 +186,14 @@ def clusters(data: PretrainData, folder: Path) -> list[units.UnitStore] | list[T
         teacher = data.earlier
         if before:
             first = replace(plan, objective_config=replace(plan.objective_config, targets=tuple(before)))
-            home = pretrain(first, data.corpora, data.fold, folder / f"iteration{len(before)}", start)
+            home = pretrain(first, data.corpora, data.fold, run.folder / f"iteration{len(before)}", start)
             teacher = network.load_pretrained(Run.load(home))
         assert teacher is not None
         frames = units.of_layer(teacher, int(source), data.stores, everybody)
         slots = units.slots(teacher, data.stores, everybody)
     found = units.make(frames, train, everybody, sizes, plan.training.seed, slots)
     if training.first_process():
-        units.save(path, found, identity)
+        units.save(path, found, run.identity)
     return [found.store(part) for part in everybody]
 
 
@@ -207,7 +205,7 @@ def installed(tracker: str) -> bool:
 def estimate(objective: Objective, data: PretrainData, target: np.ndarray | None) -> None:
     """Time a few updates and say how long the whole will take."""
     t, steps = data.plan.training, data.train
-    batches = dataset.plan_epoch(
+    batches = batching.plan_epoch(
         steps.lengths, batch_steps=t.batch_steps, batch_rows=t.batch_rows, seed=0, epoch=0, most=t.crop or None
     )
     few = batches[:4]

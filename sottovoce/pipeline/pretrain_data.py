@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import files, plugins
+from sottovoce import plugins
 from sottovoce.backbones.base import Backbone
 from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.runs import Run
 from sottovoce.errors import InputError
 from sottovoce.modeling import hub, network
 from sottovoce.modeling.network import Pretrained
@@ -147,30 +148,28 @@ class PretrainData:
             for c, store, part in zip(self.corpora, self.stores, self.learned, strict=True)
         ]
 
-    def config(self) -> dict[str, Any]:
-        """What config.json holds of the run, its identity among it."""
-        plan, earlier = self.plan, self.earlier
-        identity = {
-            "settings": plan,
-            "data": [[u.id for u in part] for part in self.sides.train],
-            "heldout": [[u.id for u in part] for part in self.sides.dev],
-            "audio": [c.info.get("audio_digest", "") for c in self.corpora],
-            "companions": {name: [store.folder.name for store in stores] for name, (stores, _) in self.aux.items()},
-            "units": [store.folder.name for store in self.given] if self.given else None,
-            "init": earlier.run.config["identity"] if earlier else None,
-        }
-        return {
-            "kind": "pretrain",
-            "identity": files.digest(identity),
-            "recipe": plan.name,
-            "fold": self.fold,
-            "settings": plan,
-            "features": self.stores[0].dim,
-            **plan.objective_config.notes,
-            "exposure": sorted(self.seen),
-            "corpora": self.summary(),
-            "init": self.start.init,
-        }
+    def open_run(self, folder: Path) -> Run:
+        """The run of these data in a folder, begun if it is not there. Raises InputError when another is."""
+        earlier, given = self.earlier, self.given
+        return Run.open(
+            folder,
+            "pretrain",
+            self.plan,
+            fold=self.fold,
+            features=self.stores[0].dim,
+            decides={
+                "data": [[u.id for u in part] for part in self.sides.train],
+                "heldout": [[u.id for u in part] for part in self.sides.dev],
+                "audio": [c.info.get("audio_digest", "") for c in self.corpora],
+                "companions": {name: [store.folder.name for store in stores] for name, (stores, _) in self.aux.items()},
+                "units": [store.folder.name for store in given] if given else None,
+            },
+            seen=self.seen,
+            before=earlier.run if earlier else None,
+            **self.plan.objective_config.notes,
+            corpora=self.summary(),
+            init=self.start.init,
+        )
 
 
 def _learned(plan: Recipe, parts: Sequence[Sequence[Utterance]]) -> list[list[Utterance]]:
@@ -197,6 +196,6 @@ def _spread(parts: Sequence[list[Utterance]]) -> list[list[Utterance]]:
     return [part[::step] for part in parts]
 
 
-def _one(found: list[runs.Run], fold: str) -> runs.Run:
+def _one(found: list[Run], fold: str) -> Run:
     """The run to go on from: the one made for this fold, else the first."""
     return next((run for run in found if run.config["fold"] == fold), found[0])

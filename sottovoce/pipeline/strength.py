@@ -18,8 +18,9 @@ from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import intensity, runs
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Steps, sequential
+from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
