@@ -142,7 +142,7 @@ def ours(case: Case, steps: Steps, model: nn.Module) -> tuple[Callable[[], None]
     config = Training(epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_steps=case.rows * case.frames, clip=CLIP)
 
     def round_() -> None:
-        training.fit(model, steps, config, quiet=True)
+        training.fit(model, steps, config, keep=training.Keep(quiet=True))
 
     return round_, losses
 

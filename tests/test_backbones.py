@@ -10,7 +10,6 @@ from sottovoce import plugins
 from sottovoce.backbones import Hidden, gru, npc, strengthnet, transformer, valid_steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import training
-from sottovoce.modeling.heads import states_at
 
 FEATURES = 7
 SMALL = {"width": 32, "layers": 2, "heads": 4, "feedforward": 64, "dropout": 0.0}
@@ -360,7 +359,7 @@ def test_states_at_some_steps_are_those_of_all_steps(norm, positions):
     x, lengths = torch.randn(3, 17, 5), torch.tensor([17, 9, 4])
     where = (torch.rand(3, 17) < 0.4) & valid_steps(lengths, 17)
     where[2] = False  # a row of which nothing is wanted
-    found = states_at(backbone, x, lengths, where)
+    found = backbone.at(x, lengths, where)
     torch.testing.assert_close(found, backbone(x, lengths).last[where])
     gradients = []
     for states in (found, backbone(x, lengths).last[where]):

@@ -16,13 +16,13 @@ import torch
 from torch import nn
 from toys import murmurs, steps_of, waves
 
-from sottovoce.backbones import Hidden, npc, transformer, valid_steps
+from sottovoce.backbones import Backbone, Hidden, npc, transformer, valid_steps
 from sottovoce.config.training import Training
-from sottovoce.data.dataset import plan_epoch, row_seed
+from sottovoce.data.batching import plan_epoch, row_seed
 from sottovoce.errors import InputError
 from sottovoce.modeling import training
 from sottovoce.modeling.masking import RowRandom
-from sottovoce.modeling.training import fit
+from sottovoce.modeling.training import Keep, Watch, fit
 from sottovoce.objectives import masked_timesteps as mt
 from sottovoce.objectives import npc as npc_objective
 
@@ -31,7 +31,7 @@ STEPS = steps_of(waves(10, features=FEATURES))
 FAST = {"epochs": 3, "batch_rows": 4, "lr": 1e-2, "seed": 5, "save_every": 1e9}
 
 
-class Mixer(nn.Module):
+class Mixer(Backbone):
     """A backbone whose every weight has a firm gradient (attention's key bias has none but rounding)."""
 
     def __init__(self, dropout=0.0):
@@ -68,7 +68,10 @@ def learn(folder=None, model=None, steps=STEPS, validate=held_out, **settings):
     model = model or mixer()
     config = Training(**(FAST | {k: v for k, v in settings.items() if k in names}))
     rest = {k: v for k, v in settings.items() if k not in names}
-    return model, fit(model, steps, config, validate=validate, folder=folder, quiet=True, **rest)
+    watch = {k: rest.pop(k) for k in Watch.__dataclass_fields__ if k in rest}
+    keep = {k: rest.pop(k) for k in Keep.__dataclass_fields__ if k in rest}
+    watch, keep = Watch(validate, **watch), Keep(folder, quiet=True, **keep)
+    return model, fit(model, steps, config, watch=watch, keep=keep, **rest)
 
 
 def assert_same_weights(a, b, **tolerance):

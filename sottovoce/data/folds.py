@@ -11,13 +11,13 @@ content in seen.json. A recording under another name, in another container or wi
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from sottovoce import files
 from sottovoce.data import contents
 from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError, unknown_name
 
@@ -252,9 +252,22 @@ class Seen:
         return found
 
 
-def seen_by(run: Run) -> Seen:
-    """Whose audio the weights of a run have seen. Runs made before recordings were compared know names alone."""
-    return Seen(run.seen_speakers, contents_beside(run.folder))
+class Run(Protocol):
+    """What is needed of `sottovoce.data.runs.Run`."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+
+R = TypeVar("R", bound=Run)
+
+
+def seen_by(run: Run | None) -> Seen:
+    """Whose audio the weights of a run have seen, nobody's without one. Runs made before recordings were compared know
+    names alone."""
+    return Seen(frozenset(run.config.get("seen_speakers", ())), contents_beside(run.folder)) if run else Seen()
 
 
 def seen_behind(store: TrackStore) -> Seen:
@@ -283,7 +296,7 @@ def tested_people(corpora: Iterable[Corpus], fold: str) -> set[str]:
     return {person(c.by_id[key]) for c in corpora if (f := _fold(c, fold)) for key in f.test}
 
 
-def run_for(found: Sequence[Run], corpora: Sequence[Corpus], fold: str | Fold, *, transductive: bool = False) -> Run:
+def run_for(found: Sequence[R], corpora: Sequence[Corpus], fold: str | Fold, *, transductive: bool = False) -> R:
     """The run that has not seen this fold's test people, that of the fold itself if it is among them.
 
     Raises InputError when every one has seen some of them, unless `transductive`.
@@ -295,7 +308,7 @@ def run_for(found: Sequence[Run], corpora: Sequence[Corpus], fold: str | Fold, *
         return (named or clean or list(found))[0]
     first = found[0]
     seen = seen_by(first).test_people(corpora, fold)
-    renamed = [p for p in seen if p not in first.seen_speakers]
+    renamed = [p for p in seen if p not in seen_by(first).people]
     by = f"; {len(renamed)} of them by recordings under another name" if renamed else ""
     how = f" with {', '.join(str(c.folder) for c in corpora)} among its corpora" if renamed else ""
     raise InputError(

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files
+from sottovoce.config.recipe import Recipe
+from sottovoce.data.folds import Seen, seen_by
 from sottovoce.errors import InputError
 
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
@@ -53,6 +55,56 @@ class Run:
     def seen_speakers(self) -> frozenset[str]:
         """`corpus/speaker` of everybody whose audio its weights or statistics have seen, see `folds.seen_by`."""
         return frozenset(self.config.get("seen_speakers", ()))
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        kind: str,
+        plan: Recipe,
+        *,
+        fold: str,
+        features: int,
+        decides: dict[str, Any],
+        seen: Seen,
+        before: "Run | None" = None,
+        **entries: Any,
+    ) -> "Run":
+        """The run of these settings on these data in a folder: `finished`, or begun (config.json) and to go on with.
+
+        Args:
+            features: of a frame of its track.
+            decides: what else decides the result, beside settings and `before`: data, seeds.
+            seen: whom it learns from; those whom `before` has seen are added.
+            before: the run it goes on from.
+            entries: what else config.json tells.
+
+        Raises:
+            InputError: a run of another configuration is in the folder.
+        """
+        init, seen = before.identity if before else None, seen | seen_by(before)
+        config = {
+            "kind": kind,
+            "identity": files.digest({"settings": plan, **decides, "init": init}),
+            "recipe": plan.name,
+            "fold": fold,
+            "settings": plan,
+            "features": features,
+            "seen_speakers": sorted(seen.people),
+            **entries,
+        }
+        if not begin(folder, config):
+            seen.keep(folder)
+        return cls(folder, config)
+
+    @property
+    def identity(self) -> str:
+        return self.config["identity"]
+
+    def finish(self) -> None:
+        """Remove what only going on needed; the weights, written last, have made it a finished one."""
+        for name in ("last.safetensors", "best.safetensors"):
+            (self.folder / name).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path | str, kind: str | None = None) -> "Run":

@@ -26,8 +26,9 @@ from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds, runs
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
@@ -117,37 +118,31 @@ def phoneme(
     sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
     symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
     task = Task("phones", ("phones",), tuple(symbols))
-    before = folds.seen_by(init) if init else folds.Seen()
-    seen = before | folds.Seen.of([corpus], [sides["train"] + sides["dev"]])
-    config = {
-        "kind": "phoneme",
-        "identity": files.digest(
-            {
-                "settings": plan,
-                "said": {side: {u.id: reading.phones[u.id] for u in own} for side, own in sides.items()},
-                "audio": corpus.info.get("audio_digest", ""),
-                "init": init.config["identity"] if init else None,
-                "seed": seed,
-            }
-        ),
-        "recipe": plan.name,
-        "settings": plan,
-        "features": store.dim,
-        "corpus": str(corpus.folder.resolve()),
-        "fold": fold.name,
-        "task": asdict(task),
-        "init": str(init.folder) if init else "none",
-        "labels": len(sides["train"]),
-        "seed": seed,
-        "seen_speakers": sorted(seen.people),
-        "seen_test_speakers": before.test_people([corpus], fold),
-    }
     earlier = network.load_pretrained(init) if init else None
     if earlier:
         network.check_same_input(earlier, plan, store.dim)
-    if runs.begin(folder, config):
+    run = Run.open(
+        folder,
+        "phoneme",
+        plan,
+        fold=fold.name,
+        features=store.dim,
+        decides={
+            "said": {side: {u.id: reading.phones[u.id] for u in own} for side, own in sides.items()},
+            "audio": corpus.info.get("audio_digest", ""),
+            "seed": seed,
+        },
+        seen=folds.Seen.of([corpus], [sides["train"] + sides["dev"]]),
+        before=init,
+        corpus=str(corpus.folder.resolve()),
+        task=asdict(task),
+        init=str(init.folder) if init else "none",
+        labels=len(sides["train"]),
+        seed=seed,
+        seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
+    )
+    if run.finished:
         return {}
-    seen.keep(folder)
 
     torch.manual_seed(seed)
     if earlier:
@@ -194,7 +189,7 @@ def phoneme(
         heard = hear(head, states["test"], steps["test"], symbols)
         layers = head.mix.softmax(0).tolist()
     rows = table(fold, sides["test"], reading, heard)
-    report = report_of(corpus, fold, task, sides, reading, rows, config)
+    report = report_of(corpus, fold, task, sides, reading, rows, run.config)
     report["probes"] = [{"fold": fold.name, "layers": layers, "chosen": chosen, "probe": readings}]
     report["protocol"]["too short to be spelled"] = _too_short(steps["train"], sides["train"], reading)
     report["seconds"] = time.monotonic() - started

@@ -21,6 +21,7 @@ from sottovoce.errors import InputError
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
+from sottovoce.tracks import base as tracks
 
 AUDIO = {
     ".wav",
@@ -197,7 +198,7 @@ class Recogniser:
         """
 
         whole = None
-        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+        if tracks.maker(self.plan.track).WHOLE:
             whole = self._make(audio.read(path))
         rate = 16000
         size, step = round(window_s * rate), round(hop_s * rate)
@@ -249,7 +250,7 @@ class Recogniser:
         """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
         or up to a second more."""
 
-        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+        if tracks.maker(self.plan.track).WHOLE:
             whole = self._make(audio.read(path))
             for begin in np.arange(0.0, max(whole.times[-1], 1e-3), LONGEST_S):
                 yield float(begin), whole.slice(float(begin), float(begin) + LONGEST_S)

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import plugins
-from sottovoce.backbones import Hidden, clock_of
+from sottovoce.backbones.base import Backbone, Hidden, clock_of
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.batching import sequential
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.folds import voice
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
@@ -33,21 +34,21 @@ AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pool
 WINDOW = 256  # utterances whose values `framewise` holds at a time
 
 
-def build_backbone(plan: Recipe, dim: int) -> nn.Module:
+def build_backbone(plan: Recipe, dim: int) -> Backbone:
     """The backbone of a recipe for steps of `dim` features; random weights from torch's global seed."""
     return plugins.load("backbones", plan.backbone).Backbone(plan.backbone_config, dim)
 
 
 @dataclass
 class Pretrained:
-    backbone: nn.Module
+    backbone: Backbone
     statistics: Statistics  # of the track's features, fitted on the pre-training people
     plan: Recipe
     run: Run
 
 
 def save_pretrained(
-    folder: Path, backbone: nn.Module, statistics: Statistics, objective: nn.Module | None = None
+    folder: Path, backbone: Backbone, statistics: Statistics, objective: nn.Module | None = None
 ) -> None:
     """`objective`: where its own layers are of use later, as those that judge frames are."""
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
@@ -177,7 +178,7 @@ class Network(nn.Module):
     In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
     """
 
-    def __init__(self, backbone: nn.Module, settings: FineTuning, outputs: int):
+    def __init__(self, backbone: Backbone, settings: FineTuning, outputs: int):
         super().__init__()
         self.backbone = backbone
         if settings.depth:
@@ -217,7 +218,7 @@ class Network(nn.Module):
             self.out.bias.copy_(bias)
 
 
-def add_adapters(backbone: nn.Module, rank: int) -> None:
+def add_adapters(backbone: Backbone, rank: int) -> None:
     """LoRA (arXiv:2106.09685) beside the attention's query and value projections, scaled by 2, by peft.
 
     Raises InputError when peft is missing or the backbone has no such projections.
@@ -228,9 +229,9 @@ def add_adapters(backbone: nn.Module, rank: int) -> None:
         raise InputError(
             "finetune.lora: needs the peft library. Found none. Install it: pip install 'sottovoce[hf]'."
         ) from None
-    if not hasattr(backbone, "contextualise"):
+    if not backbone.traits.adapters:
         raise InputError("finetune.lora: adapts encoders only. Found another backbone. Use --set finetune.lora=0.")
-    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"])
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(backbone.traits.adapters))
     peft.inject_adapter_in_model(settings, backbone)
 
 
@@ -281,18 +282,12 @@ def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
 
 
-def states_of(backbone: nn.Module, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def states_of(backbone: Backbone, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """(x, lengths) -> hidden states (B, S, H) of a layer and their lengths; of an encoder, no block above it works."""
-    upto = {"upto": layer} if hasattr(backbone, "contextualise") else {}
-
-    def of(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        hidden: Hidden = backbone(x, lengths, **upto)
-        return hidden.layers[layer], hidden.lengths
-
-    return of
+    return lambda x, lengths: backbone.layer(x, lengths, layer)
 
 
-def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
+def states(backbone: Backbone, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
     """(index, hidden states (S, H) of a layer with their clock) of every utterance, shortest first.
 
     Args:
@@ -315,7 +310,7 @@ def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int,
             yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=values[:length])
 
 
-def embed(backbone: nn.Module, steps: Steps) -> np.ndarray:
+def embed(backbone: Backbone, steps: Steps) -> np.ndarray:
     """(N, L, 2 H) mean and deviation over time of every hidden layer, with the backbone frozen."""
     backbone.eval()
     device = next(backbone.parameters()).device

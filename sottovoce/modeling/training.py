@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from sottovoce import files
 from sottovoce.config.training import Training
-from sottovoce.data.dataset import Steps, plan_epoch, row_seed
+from sottovoce.data.batching import plan_epoch, row_seed
+from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import RowRandom
@@ -41,54 +42,206 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)  # one row a validation
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What is looked at while a model is trained; by default nothing, and the last weights are kept."""
+
+    validate: Callable[[Any], dict[str, float]] | None = None  # called with the (averaged) model after each epoch
+    metric: str = "loss"  # of what it returns, chooses the best weights
+    higher_is_better: bool = False
+    baseline: float | None = None  # score of the weights as they come: they are kept unless an epoch does better
+    before_epoch: Callable[[], None] | None = None  # after a validation; what it computes must be kept in buffers
+
+    def score(self, row: dict[str, float]) -> float:
+        """More is better."""
+        return row[self.metric] if self.higher_is_better else -row[self.metric]
+
+    @property
+    def to_beat(self) -> float | None:
+        return None if self.baseline is None else self.score({self.metric: self.baseline})
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where a training is kept, and who is told of it."""
+
+    folder: Path | None = None  # of best.safetensors, last.safetensors and log.jsonl; None: everything in memory
+    identity: str = ""  # digest of everything that decides the result; a checkpoint of another one is refused
+    tracker: str = ""  # "tensorboard", "wandb", ... by accelerate's names; "" = none
+    label: str = "training"
+    quiet: bool = False  # no progress bar
+
+
 def fit(
     model: nn.Module,
     data: Steps,
     config: Training,
     *,
     target: np.ndarray | None = None,
-    validate: Callable[[nn.Module], dict[str, float]] | None = None,
-    baseline: float | None = None,
-    before_epoch: Callable[[], None] | None = None,
-    metric: str = "loss",
-    higher_is_better: bool = False,
     lr_scale: Callable[[str], float] = lambda name: 1.0,
-    folder: Path | None = None,
-    identity: str = "",
-    tracker: str = "",
-    label: str = "training",
-    quiet: bool = False,
+    watch: Watch = Watch(),
+    keep: Keep = Keep(),
 ) -> State:
     """Minimise `model(batch, rng) -> Loss` over `data`; leave the best weights in `model`.
 
     Args:
         model: returns a `sottovoce.objectives.Loss`.
         target: (N,) or (N, D) labels, handed to every batch.
-        validate: called with the (averaged) model after each epoch; its `metric` chooses the best weights.
-            Without it the last weights are kept.
-        baseline: score of the weights as they come; they are kept unless an epoch does better.
-        before_epoch: called when an epoch begins after a validation; what it computes must be kept in buffers.
         lr_scale: parameter name -> factor on the learning rate; 0 freezes.
-        folder: where best.safetensors, last.safetensors and log.jsonl go; None keeps everything in memory.
-        identity: digest of everything that decides the result; a checkpoint of another one is refused.
-        tracker: "tensorboard", "wandb", ... by accelerate's names; "" = none.
 
     Raises:
         InputError: the folder holds a checkpoint of another configuration, or a corrupt one; loss not finite.
     """
+    if config.balanced and (target is None or target.ndim != 1):
+        raise InputError(f"training.balanced: needs one class an utterance. Found none in {keep.label}. Leave it out.")
+    loop = _begin(model, data, config, target, lr_scale, watch, keep)
+    state, folder, accelerator = loop.state, keep.folder, loop.accelerator
+    epochs, validate_every = config.epochs, config.validate_every
+    updates = [math.ceil(len(loop.plan(e)) / config.accumulate) for e in range(epochs)]
+    if 0 < sum(updates) < config.min_updates:
+        longer = math.ceil(config.min_updates / sum(updates))  # as many validations, further apart
+        epochs, validate_every = epochs * longer, validate_every * longer
+        updates = [math.ceil(len(loop.plan(e)) / config.accumulate) for e in range(epochs)]
+    loop.total, done_before = sum(updates), np.concatenate([[0], np.cumsum(updates)])
+    started, saved = time.monotonic() - state.seconds, time.monotonic()
+    bar = Bar(loop.total, keep.label, quiet=keep.quiet or not accelerator.is_main_process, done=state.update)
+    stopped = bool(config.patience and state.stale >= config.patience)
+    while state.epoch < epochs and not stopped:
+        batches = loop.plan(state.epoch)
+        fresh = state.update == done_before[state.epoch] and state.epoch % validate_every == 0
+        if watch.before_epoch and fresh:
+            watch.before_epoch()
+        model.train()
+        logs: dict[str, list[float]] = {}
+        done = (state.update - int(done_before[state.epoch])) * config.accumulate
+        for first in range(done, len(batches), config.accumulate):
+            value = update(loop, batches[first : first + config.accumulate], logs)
+            bar.advance(1, loss=value)
+            if folder and time.monotonic() - saved > config.save_every:
+                state.seconds, saved = time.monotonic() - started, time.monotonic()
+                if accelerator.is_main_process:
+                    _save(loop)
+        state.epoch += 1
+        row = {"epoch": state.epoch, "update": state.update} | {k: float(np.mean(v)) for k, v in logs.items()}
+        if watch.validate and (state.epoch % validate_every == 0 or state.epoch == epochs):
+            with _averaged(model, loop.averaged):
+                model.eval()
+                row |= watch.validate(model)
+                _choose(loop, watch.score(row))
+            stopped = bool(state.stale and config.patience and state.stale >= config.patience)
+            bar.show(**{watch.metric: row[watch.metric]})
+        state.history.append(row)
+        state.seconds = time.monotonic() - started
+        if keep.tracker:
+            accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=state.update)
+        last = stopped or state.epoch == epochs or time.monotonic() - saved > config.save_every
+        if folder and accelerator.is_main_process and last:
+            saved = time.monotonic()
+            _save(loop)
+    bar.close()
+    _end(loop)
+    return state
+
+
+@dataclass
+class Loop:
+    """All that an update needs, from the first to the last."""
+
+    model: nn.Module
+    wrapped: Any  # the model as accelerate prepared it
+    optimiser: Any
+    accelerator: Any
+    data: Steps
+    config: Training
+    target: np.ndarray | None
+    keep: Keep
+    averaged: dict[str, Tensor]  # weights, averaged over updates; {} without `ema`
+    best: dict[str, Tensor]  # weights of the best epoch so far; {}: none
+    state: State
+    total: int = 0  # updates of the whole training
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch, all processes' together."""
+        c = self.config
+        return plan_epoch(
+            self.data.lengths,
+            batch_steps=c.batch_steps,
+            batch_rows=c.batch_rows,
+            seed=c.seed,
+            epoch=epoch,
+            most=c.crop or None,
+            classes=self.target if c.balanced else None,
+        )
+
+
+# ------------------------------------------------------------------------------------- one update, forward to step
+
+
+def update(loop: Loop, parts: Sequence[np.ndarray], logs: dict[str, list[float]]) -> float:
+    """One step of the optimiser for the batches `parts`, accumulated; the loss, which `logs` gets too."""
+    config, state, accelerator = loop.config, loop.state, loop.accelerator
+    device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
+    torch.manual_seed(row_seed(config.seed, f"update {state.update} of process {rank}"))
+    weight, loss_sum = torch.zeros((), device=device), torch.zeros((), device=device)
+    for part in parts:
+        mine = part[rank::world]
+        share = 1.0 if len(mine) else 0.0  # a process without rows adds nothing
+        seed = row_seed(config.seed, f"epoch {state.epoch}")
+        batch = loop.data.batch(mine if share else part[:1], seed=seed, most=config.crop or None, target=loop.target)
+        batch = batch.to(device)
+        batch.progress = state.update / loop.total
+        with accelerator.no_sync(loop.wrapped) if part is not parts[-1] else nullcontext():
+            with torch.autocast(device.type, torch.bfloat16, config.precision == "bf16"):
+                loss = loop.wrapped(batch, RowRandom(batch.seeds))
+            accelerator.backward(loss.total * share)
+        weight += loss.weight.detach() * share
+        loss_sum += loss.total.detach() * share
+        for key, found in loss.logs.items():
+            logs.setdefault(key, []).append(found)
+    if world > 1:
+        weight, loss_sum = accelerator.reduce(weight), accelerator.reduce(loss_sum)
+    weight = weight.clamp(min=1)
+    value = float(loss_sum / weight)
+    if not math.isfinite(value):
+        raise _not_finite(loop, value)
+    graded = [p for p in loop.model.parameters() if p.grad is not None]
+    for p in graded:
+        p.grad.mul_(world / weight)  # the gradient of the mean over the whole update
+    if config.clip:
+        nn.utils.clip_grad_norm_(graded, config.clip)
+    for group in loop.optimiser.param_groups:
+        group["lr"] = config.lr * group["scale"] * schedule(state.update, loop.total, config.warmup)
+    loop.optimiser.step()
+    loop.optimiser.zero_grad()
+    for name, p in loop.model.named_parameters() if loop.averaged else ():
+        loop.averaged[name].lerp_(p.detach(), 1 - min(config.ema, (1 + state.update) / (10 + state.update)))
+    state.update += 1
+    logs.setdefault("train_loss", []).append(value)
+    return value
+
+
+# ---------------------------------------------------------------------------------------- what is around the updates
+
+
+def _begin(
+    model: nn.Module,
+    data: Steps,
+    config: Training,
+    target: np.ndarray | None,
+    lr_scale: Callable[[str], float],
+    watch: Watch,
+    keep: Keep,
+) -> Loop:
+    """Optimiser, devices and processes; state and weights of the last checkpoint, where there is one."""
     from accelerate import Accelerator
 
-    if config.balanced and (target is None or target.ndim != 1):
-        raise InputError(f"training.balanced: needs one class an utterance. Found none in {label}. Leave it out.")
-    data = data.stretched(config.time_stretch, config.feature_stretch)
     accelerator = Accelerator(
         mixed_precision="no",  # autocast is ours: accelerate's is one for the whole life of a process
-        log_with=tracker or None,
-        project_dir=str(folder) if folder else None,
+        log_with=keep.tracker or None,
+        project_dir=str(keep.folder) if keep.folder else None,
     )
-    if tracker:
-        accelerator.init_trackers(label.replace(" ", "_"))
-    rank, world = accelerator.process_index, accelerator.num_processes
+    if keep.tracker:
+        accelerator.init_trackers(keep.label.replace(" ", "_"))
     for name, p in model.named_parameters():
         p.requires_grad_(lr_scale(name) > 0)
     groups = [
@@ -99,139 +252,54 @@ def fit(
     optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), foreach=True)
     model.to(accelerator.device)
     averaged = {k: v.detach().clone() for k, v in model.named_parameters()} if config.ema else {}
-    best: dict[str, Tensor] = {}
-    state = State(best=None if baseline is None else baseline if higher_is_better else -baseline)
-    if baseline is not None:
-        best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-    if folder and (folder / "last.safetensors").exists():
-        state = _load(folder, identity, model, optimiser, averaged)
-        if (folder / "best.safetensors").exists():
-            best = load_tensors(folder / "best.safetensors")
-    wrapped, optimiser = accelerator.prepare(model, optimiser)
+    data = data.stretched(config.time_stretch, config.feature_stretch)
+    state = State(best=watch.to_beat)
+    loop = Loop(model, None, optimiser, accelerator, data, config, target, keep, averaged, {}, state)
+    if watch.baseline is not None:
+        loop.best = _copy(model)
+    if keep.folder and (keep.folder / "last.safetensors").exists():
+        _load(loop)
+        if (keep.folder / "best.safetensors").exists():
+            loop.best = load_tensors(keep.folder / "best.safetensors")
+    loop.wrapped, loop.optimiser = accelerator.prepare(model, optimiser)
+    return loop
 
-    def plan(epoch: int) -> list[np.ndarray]:
-        return plan_epoch(
-            data.lengths,
-            batch_steps=config.batch_steps,
-            batch_rows=config.batch_rows,
-            seed=config.seed,
-            epoch=epoch,
-            most=config.crop or None,
-            classes=target if config.balanced else None,
-        )
 
-    def updates_of(epochs: int) -> list[int]:
-        return [math.ceil(len(plan(e)) / config.accumulate) for e in range(epochs)]
+def _choose(loop: Loop, score: float) -> None:
+    """Keep the weights as they are if no validation was better; count how many were not."""
+    state, folder = loop.state, loop.keep.folder
+    if state.best is not None and not score > state.best:
+        state.stale += 1
+        return
+    state.best, state.stale, loop.best = score, 0, _copy(loop.model)
+    if folder and loop.accelerator.is_main_process:
+        save_tensors(folder / "best.safetensors", loop.best)
 
-    epochs, validate_every, updates = config.epochs, config.validate_every, updates_of(config.epochs)
-    if 0 < sum(updates) < config.min_updates:
-        longer = math.ceil(config.min_updates / sum(updates))  # as many validations, further apart
-        epochs, validate_every = epochs * longer, validate_every * longer
-        updates = updates_of(epochs)
-    total, done_before = sum(updates), np.concatenate([[0], np.cumsum(updates)])
-    started, saved = time.monotonic() - state.seconds, time.monotonic()
-    bar = Bar(total, label, quiet=quiet or not accelerator.is_main_process, done=state.update)
-    stopped = bool(config.patience and state.stale >= config.patience)
-    while state.epoch < epochs and not stopped:
-        batches = plan(state.epoch)
-        fresh = state.update == done_before[state.epoch] and state.epoch % validate_every == 0
-        if before_epoch and fresh:
-            before_epoch()
-        model.train()
-        logs: dict[str, list[float]] = {}
-        for first in range(
-            (state.update - int(done_before[state.epoch])) * config.accumulate, len(batches), config.accumulate
-        ):
-            torch.manual_seed(row_seed(config.seed, f"update {state.update} of process {rank}"))
-            weight = torch.zeros((), device=accelerator.device)
-            loss_sum = torch.zeros((), device=accelerator.device)
-            parts = batches[first : first + config.accumulate]
-            for part in parts:
-                mine = part[rank::world]
-                batch = data.batch(
-                    mine if len(mine) else part[:1],
-                    seed=row_seed(config.seed, f"epoch {state.epoch}"),
-                    most=config.crop or None,
-                    target=target,
-                ).to(accelerator.device)
-                batch.progress = state.update / total
-                more = part is not parts[-1]
-                with accelerator.no_sync(wrapped) if more else nullcontext():
-                    with torch.autocast(accelerator.device.type, torch.bfloat16, config.precision == "bf16"):
-                        loss = wrapped(batch, RowRandom(batch.seeds))
-                    share = 1.0 if len(mine) else 0.0  # a process without rows adds nothing
-                    accelerator.backward(loss.total * share)
-                weight += loss.weight.detach() * share
-                loss_sum += loss.total.detach() * share
-                for key, value in loss.logs.items():
-                    logs.setdefault(key, []).append(value)
-            if world > 1:
-                weight, loss_sum = accelerator.reduce(weight), accelerator.reduce(loss_sum)
-            weight = weight.clamp(min=1)
-            value = float(loss_sum / weight)
-            if not math.isfinite(value):
-                raise InputError(
-                    f"{folder or label}: the loss became {value} at update {state.update}. "
-                    "Lower --set training.lr, or look for extreme values in the features."
-                )
-            for p in model.parameters():
-                if p.grad is not None:
-                    p.grad.mul_(world / weight)  # the gradient of the mean over the whole update
-            if config.clip:
-                nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], config.clip)
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * group["scale"] * schedule(state.update, total, config.warmup)
-            optimiser.step()
-            optimiser.zero_grad()
-            for name, p in model.named_parameters() if averaged else ():
-                decay = min(config.ema, (1 + state.update) / (10 + state.update))
-                averaged[name].lerp_(p.detach(), 1 - decay)
-            state.update += 1
-            logs.setdefault("train_loss", []).append(value)
-            bar.advance(1, loss=value)
-            if folder and time.monotonic() - saved > config.save_every:
-                state.seconds, saved = time.monotonic() - started, time.monotonic()
-                if accelerator.is_main_process:
-                    _save(folder, identity, model, optimiser, averaged, state)
-        state.epoch += 1
-        row = {"epoch": state.epoch, "update": state.update} | {k: float(np.mean(v)) for k, v in logs.items()}
-        if validate and (state.epoch % validate_every == 0 or state.epoch == epochs):
-            with _averaged(model, averaged):
-                model.eval()
-                row |= validate(model)
-                score = row[metric] if higher_is_better else -row[metric]
-                if state.best is None or score > state.best:
-                    state.best, state.stale = score, 0
-                    best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-                    if folder and accelerator.is_main_process:
-                        save_tensors(folder / "best.safetensors", best)
-                else:
-                    state.stale += 1
-                    stopped = bool(config.patience and state.stale >= config.patience)
-            bar.show(**{metric: row[metric]})
-        state.history.append(row)
-        state.seconds = time.monotonic() - started
-        if tracker:
-            accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=state.update)
-        if (
-            folder
-            and accelerator.is_main_process
-            and (stopped or state.epoch == epochs or time.monotonic() - saved > config.save_every)
-        ):
-            saved = time.monotonic()
-            _save(folder, identity, model, optimiser, averaged, state)
-    bar.close()
-    if tracker:
-        accelerator.end_training()
-    if best:
-        model.load_state_dict(best)
-    elif averaged:
-        model.load_state_dict(averaged, strict=False)
-    model.eval()
-    if folder and accelerator.is_main_process:
-        files.write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
-    accelerator.wait_for_everyone()
-    return state
+
+def _end(loop: Loop) -> None:
+    """Leave the best weights in the model, and the log in the folder."""
+    if loop.keep.tracker:
+        loop.accelerator.end_training()
+    if loop.best:
+        loop.model.load_state_dict(loop.best)
+    elif loop.averaged:
+        loop.model.load_state_dict(loop.averaged, strict=False)
+    loop.model.eval()
+    if loop.keep.folder and loop.accelerator.is_main_process:
+        text = "".join(json.dumps(row) + "\n" for row in loop.state.history)
+        files.write_text(loop.keep.folder / "log.jsonl", text)
+    loop.accelerator.wait_for_everyone()
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+
+
+def _not_finite(loop: Loop, value: float) -> InputError:
+    return InputError(
+        f"{loop.keep.folder or loop.keep.label}: the loss became {value} at update {loop.state.update}. "
+        "Lower --set training.lr, or look for extreme values in the features."
+    )
 
 
 def first_process() -> bool:
@@ -297,20 +365,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path}: corrupt checkpoint. {error}. Delete it to start this part again.") from None
 
 
-def _save(
-    folder: Path, identity: str, model: nn.Module, optimiser: Any, averaged: dict[str, Tensor], state: State
-) -> None:
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in averaged.items()}
-    names = [k for k, p in model.named_parameters() if p.requires_grad]
-    moments = optimiser.state_dict()["state"]
+def _save(loop: Loop) -> None:
+    tensors = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in loop.averaged.items()}
+    names = [k for k, p in loop.model.named_parameters() if p.requires_grad]
+    moments = loop.optimiser.state_dict()["state"]
     for index, name in enumerate(names):
         tensors |= {f"adam.{key}.{name}": torch.as_tensor(v) for key, v in moments.get(index, {}).items()}
-    metadata = {"identity": identity, "state": json.dumps(state.__dict__)}
-    save_tensors(folder / "last.safetensors", tensors, metadata)
+    metadata = {"identity": loop.keep.identity, "state": json.dumps(loop.state.__dict__)}
+    assert loop.keep.folder is not None
+    save_tensors(loop.keep.folder / "last.safetensors", tensors, metadata)
 
 
-def _load(folder: Path, identity: str, model: nn.Module, optimiser: Any, averaged: dict[str, Tensor]) -> State:
+def _load(loop: Loop) -> None:
+    """State, weights and moments of the last checkpoint. Raises InputError when it is another run's, or corrupt."""
+    folder, identity = loop.keep.folder, loop.keep.identity
+    assert folder is not None
     path = folder / "last.safetensors"
     tensors, metadata = read_tensors(path)
     if metadata.get("identity", "") != identity:
@@ -319,11 +389,11 @@ def _load(folder: Path, identity: str, model: nn.Module, optimiser: Any, average
             f"now {identity}. Choose another -o, or delete the folder."
         )
     try:
-        state = State(**json.loads(metadata["state"]))
-        model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        for name in averaged:
-            averaged[name].copy_(tensors[f"average.{name}"])
-        names = [k for k, p in model.named_parameters() if p.requires_grad]
+        loop.state = State(**json.loads(metadata["state"]))
+        loop.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        for name in loop.averaged:
+            loop.averaged[name].copy_(tensors[f"average.{name}"])
+        names = [k for k, p in loop.model.named_parameters() if p.requires_grad]
         moments = {
             index: {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
             for index, name in enumerate(names)
@@ -333,5 +403,4 @@ def _load(folder: Path, identity: str, model: nn.Module, optimiser: Any, average
         raise InputError(
             f"{path}: corrupt checkpoint. {str(error).splitlines()[0]}. Delete it to start again."
         ) from None
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    return state
+    loop.optimiser.load_state_dict({"state": moments, "param_groups": loop.optimiser.state_dict()["param_groups"]})

@@ -19,9 +19,10 @@ import torch
 
 from sottovoce import files
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import folds, runs
+from sottovoce.data import folds
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
@@ -31,6 +32,7 @@ from sottovoce.modeling import hub, linear_probe, training
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import Supervised, supervised_loss
+from sottovoce.modeling.training import Keep, Watch
 
 
 def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
@@ -82,56 +84,49 @@ def finetune(
     rest = unlabelled(corpus, fold, store, train)
     if task.kind == "class":
         check_classes(corpus, fold, task, train)
-    before = folds.seen_by(init) if init else folds.Seen()
     taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not seen
-    seen = before | folds.Seen.of([corpus], [taught])
-    config = {
-        "kind": "finetune",
-        "identity": files.digest(
-            {
-                "settings": plan,
-                "task": asdict(task),
-                "train": [u.id for u in train],
-                "dev": [u.id for u in dev],
-                "unlabelled": [u.id for u in rest],
-                "audio": corpus.info.get("audio_digest", ""),
-                "init": init.config["identity"] if init else None,
-                "seed": seed,
-            }
-        ),
-        "recipe": plan.name,
-        "settings": plan,
-        "features": store.dim,
-        "corpus": str(corpus.folder.resolve()),
-        "fold": fold.name,
-        "task": asdict(task),
-        "init": str(init.folder) if init else "none",
-        "labels": len(train),
-        "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
-        "seed": seed,
-        "seen_speakers": sorted(seen.people),
-        "seen_test_speakers": before.test_people([corpus], fold),
-        "transductive": transductive,
-    }
     earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
     supervised_loss(
         task, plan.finetune, task.values(train)
     )  # refuses a loss that does not fit before anything is written
-    if runs.begin(folder, config):
+    run = Run.open(
+        folder,
+        "finetune",
+        plan,
+        fold=fold.name,
+        features=store.dim,
+        decides={
+            "task": asdict(task),
+            "train": [u.id for u in train],
+            "dev": [u.id for u in dev],
+            "unlabelled": [u.id for u in rest],
+            "audio": corpus.info.get("audio_digest", ""),
+            "seed": seed,
+        },
+        seen=folds.Seen.of([corpus], [taught]),
+        before=init,
+        corpus=str(corpus.folder.resolve()),
+        task=asdict(task),
+        init=str(init.folder) if init else "none",
+        labels=len(train),
+        of_labels=sum(task.has(corpus.by_id[k]) for k in fold.train),
+        seed=seed,
+        seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
+        transductive=transductive,
+    )
+    if run.finished:
         return
-    seen.keep(folder)
     it, history = train_recogniser(
-        plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=config["identity"],
+        plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=run.identity,
         tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
     if not training.first_process():
         return
     files.write_json(folder / "history.json", history)
     models.save_recognised(folder, it)  # last: it is what makes the run a finished one
-    for name in ("last.safetensors", "best.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+    run.finish()
 
 
 def check_speakers(corpus: Corpus, plan: Recipe) -> None:
@@ -221,17 +216,15 @@ def train_recogniser(
             steps,
             settings.training,
             target=target,
-            validate=validate if held else None,
-            baseline=start.get("select"),
-            before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
-            metric="select",
-            higher_is_better=True,
             lr_scale=layer_rates(network, settings),
-            folder=folder,
-            identity=identity,
-            tracker="" if tracker == "none" else tracker,
-            label=label,
-            quiet=quiet,
+            watch=Watch(
+                validate if held else None,
+                metric="select",
+                higher_is_better=True,
+                baseline=start.get("select"),
+                before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
+            ),
+            keep=Keep(folder, identity, "" if tracker == "none" else tracker, label, quiet),
         )
         if settings.lora:
             models.merge_adapters(backbone)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.backbones import clock_of
+from sottovoce.backbones.base import clock_of
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
@@ -65,13 +65,6 @@ class UnitStore:
 
     def __contains__(self, id: object, /) -> bool:
         return id in self.values
-
-
-def counts(steps: Steps, sizes: Sequence[int]) -> list[np.ndarray]:
-    """(K,) a label set: how often every unit occurs in these utterances, which carry them as a companion."""
-    stores, _ = steps.companions["units"]
-    every = np.concatenate([store[u.id] for store, u in zip(stores, steps.utterances, strict=True)]).astype(int)
-    return [np.bincount(every[:, s] + 1, minlength=k + 1)[1:] for s, k in enumerate(sizes)]
 
 
 def summary(counts: Sequence[np.ndarray]) -> list[dict[str, float]]:
