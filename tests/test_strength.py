@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from torch import nn
 from toys import steps_of, waves
@@ -417,13 +418,23 @@ def test_a_strength_model_is_a_start_for_finetuning(data, model, tmp_path):
 
 
 def test_a_model_is_judged_on_a_corpus_it_does_not_know(data, model, tmp_path, sottovoce):
-    """Another corpus of the same words: people of another name."""
+    """Another corpus of the same words: people of another name, louder than they were."""
     corpus = Corpus.load(data)
     shutil.copytree(data, tmp_path / "other", ignore=shutil.ignore_patterns("strength-*"))
     text = (tmp_path / "other/manifest.csv").read_text().replace(",synthetic,", ",abroad,")
     (tmp_path / "other/manifest.csv").write_text(text)
-    config = json.loads((tmp_path / "other/corpus.json").read_text())
-    (tmp_path / "other/corpus.json").write_text(json.dumps(config | {"name": "abroad"}))
+    config = json.loads((tmp_path / "other/corpus.json").read_text()) | {"name": "abroad"}
+    (tmp_path / "other/corpus.json").write_text(json.dumps(config))
+    copy = Corpus.load(tmp_path / "other")  # the same recordings: only those it was not trained on are judged
+    labelled = [u.id for u in copy.utterances if u.labels]
+    seen, everybody = folds.seen_by(runs.Run.load(model / "fold1")), people(copy, labelled)
+    assert everybody - seen.people_in(copy, everybody) == people(copy, copy.fold("fold1").test)
+    for u in corpus.utterances:
+        samples, rate = sf.read(corpus.root / u.path)
+        (tmp_path / "louder" / u.path).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(tmp_path / "louder" / u.path, 1.01 * samples, rate)
+    (tmp_path / "other/corpus.json").write_text(json.dumps(config | {"root": str(tmp_path / "louder")}))
+    (tmp_path / "other/contents.csv").unlink()
     done = sottovoce("evaluate", model, "--on", tmp_path / "other", "-o", tmp_path / "out", "--jobs", "1")
     assert done.code == 0, done.err
     assert "neutral by rank: AUC" in done.out

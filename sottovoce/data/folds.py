@@ -196,7 +196,7 @@ def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
 def permutation(n: int, seed: int) -> list[int]:
     """`torch.randperm(n)` of a CPU generator: both draw from one Mersenne twister, torch by remainders."""
     twister = np.random.MT19937()
-    twister.state = np.random.RandomState(seed).get_state(legacy=False)
+    twister.state = np.random.RandomState(seed).get_state(legacy=False)  # type: ignore[assignment]
     order = list(range(n))
     for k, bits in enumerate(twister.random_raw(max(n - 1, 0)).tolist()):
         other = k + bits % (n - k)

@@ -133,6 +133,7 @@ def run_cells(
 
     folder.mkdir(parents=True, exist_ok=True)
     left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
+    _loaded.cache_clear()  # it may have been prepared again since
     work = partial(_run_cell, plan, corpus, task, folder)
     with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
         for _ in workers.map(work, left, jobs, ordered=False, where=folder):

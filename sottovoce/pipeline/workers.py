@@ -30,7 +30,8 @@ AHEAD = 4  # chunks a worker that may be begun or waiting for their turn
 PATIENCE_S = 10.0  # for workers that were told to go home
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Crew = dict[connection.Connection, process.BaseProcess]
 
 _worker = False  # whether this process is one: a worker starts no others
