@@ -377,20 +377,14 @@ def _needed(n: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def isotonic(y: np.ndarray) -> np.ndarray:
-    """Least-squares rising fit of every row of (R, M): max over starts of min over ends of the means between.
+    """Least-squares rising fit of every row of (R, M); a row that is not finite stays as it is.
 
     >>> isotonic(np.array([[1.0, 3.0, 2.0, 4.0]])).tolist()
     [[1.0, 2.5, 2.5, 4.0]]
     """
-    m = y.shape[1]
-    total = np.concatenate([np.zeros((len(y), 1)), np.cumsum(y, axis=1)], axis=1)
-    fit = np.full_like(y, -np.inf)
-    for start in range(m):
-        best = np.full(len(y), np.inf)  # min over ends k >= i of mean(start..k)
-        for i in range(m - 1, start - 1, -1):
-            best = np.minimum(best, (total[:, i + 1] - total[:, start]) / (i + 1 - start))
-            fit[:, i] = np.maximum(fit[:, i], best)
-    return fit
+    from scipy.optimize import isotonic_regression
+
+    return np.stack([isotonic_regression(row).x if np.isfinite(row).all() else row for row in np.asarray(y, float)])
 
 
 def meeting_point(

@@ -17,11 +17,12 @@ import typer
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import folds, intensity, runs
+from sottovoce.data import folds, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
 from sottovoce.metrics.relative_attributes import Ranking, Scale
@@ -135,7 +136,7 @@ def judge(
     rows, panels = [], []
     for u, frames in network.framewise(steps, objective.frames, next(objective.parameters()).device):
         emotion, known = emotion_of(u), emotion_of(u) in it.rankings
-        level = intensity.on_clock(energy.track(u.id), len(frames), steps.rate_hz, offset_s)
+        level = energy.track(u.id).align(Track(np.empty(len(frames)), steps.rate_hz, offset_s)).values.reshape(-1)
         row = {
             "part": sides[u.id],
             "corpus": it.corpus.name,

@@ -20,16 +20,8 @@ PER_SPEAKER = True  # a new recording of a speaker changes the rows of all the o
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(_centred.Intensity):
     """Nothing to set."""
-
-    @property
-    def rate_hz(self) -> float:
-        return _centred.Frames().rate_hz
-
-    @property
-    def dim(self) -> int:
-        return 1
 
 
 def derive(
