@@ -43,7 +43,7 @@ from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import baselines
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, weights_for, with_dev
+from sottovoce.pipeline.finetune import changed_copies, select, train_recogniser, unlabelled, weights_for, with_dev
 
 ARMS = ("pretrained", "probe", "scratch")
 
@@ -229,7 +229,8 @@ def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.n
         own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
     rest = unlabelled(corpus, fold, store, train)
-    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, init=init)
+    copies = changed_copies(own, corpus, store)
+    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, copies=copies, init=init)
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
     return network.predict(it, Steps([(store, test)], own.frontend, it.statistics))
 
