@@ -400,7 +400,7 @@ def without(*words):
         ({"activation_function": "relu"}, None, "activation_function of another kind. Found 'relu'"),
         ({"scale_embedding": True}, None, "scale_embedding of another kind"),
         ({}, without("encoder."), "no Whisper encoder in it. Found a decoder alone"),
-        ({}, without("conv1"), "no Whisper encoder in it. Found other weights"),
+        ({}, without("conv1", "decoder"), "no Whisper encoder in it. Found other weights"),
         ({}, lambda t: {k: (v * 9).to(torch.int8) for k, v in t.items()}, "quantised weights. Found encoder.* as I8"),
         ({}, lambda t: {k: v.to(torch.float8_e4m3fn) for k, v in t.items()}, "quantised weights"),
         ({}, lambda t: {k: v / 0 for k, v in t.items()}, "corrupt weights. Found encoder.*NaN or infinite"),

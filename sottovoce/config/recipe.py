@@ -63,7 +63,13 @@ def resolve(
     plan = module.recipe(track or None)
     if backbone and backbone != plan.backbone:
         plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
-    return seeded(override(plan, settings), seed)
+    plan = override(plan, settings)
+    return seeded(replace(plan, track_config=settled(plan.track, plan.track_config)), seed)
+
+
+def settled(track: str, config: Any) -> Any:
+    """A track's settings with what only its maker knows filled in, such as which encoder "default" is today."""
+    return plugins.maker(track).settle(config) if hasattr(plugins.load("tracks", track), "MAKER") else config
 
 
 def is_protocol(name: str) -> bool:

@@ -290,15 +290,10 @@ class Steps:
 
     def _bounds(self, i: int) -> tuple[int, int]:
         store, key = self.stores[i], self.utterances[i].id
-        length = store.lengths[key]
-        if not self.frontend.trim_db or length < 2:
-            return 0, length
-        if store.rate_hz < WAVEFORM_HZ:
-            return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
-        hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
-        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
-        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=1, margin=1)
-        return first * hop, min(last * hop, length)
+        if not self.frontend.trim_db or store.lengths[key] < 2:
+            return 0, store.lengths[key]
+        head = getattr(store, "head", None)  # a dictionary of arrays has none
+        return loud_part(store[key], store.rate_hz, self.frontend.trim_db, head.track if head else "")
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":
@@ -427,11 +422,23 @@ def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> t
     return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
 
 
-def _log_energies(store: Store, values: np.ndarray) -> np.ndarray:
-    """What a track (T, F) says about the level, (T, n): itself (log-mel features), where its maker knows no better."""
-    head = getattr(store, "head", None)  # a dictionary of arrays has none
-    read = getattr(plugins.load("tracks", head.track), "log_energies", None) if head else None
-    return read(values) if read else values
+def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "") -> tuple[int, int]:
+    """First and last + 1 row of a track (T, F), or of samples (N, 1), that are not silent ends, see `loud_bounds`.
+
+    Args:
+        track: whose maker knows where its silence is (`bounds`) or how loud its rows are (`log_energies`); of others the
+            values themselves are log energies.
+    """
+    module = plugins.load("tracks", track) if track else None
+    if hasattr(module, "bounds"):
+        return module.bounds(values)
+    if rate_hz < WAVEFORM_HZ:
+        read = getattr(module, "log_energies", None)
+        return loud_bounds(read(values) if read else values, trim_db)
+    hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their places
+    power = np.square(values[: len(values) // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
+    first, last = loud_bounds(np.log(power + 1e-10), trim_db, smooth=1, margin=1)
+    return first * hop, min(last * hop, len(values))
 
 
 def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, margin: int = 5) -> tuple[int, int]:
