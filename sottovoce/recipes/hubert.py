@@ -19,11 +19,11 @@ Departs: settings are for an hour or two of speech and one machine, where update
 from dataclasses import replace
 
 from sottovoce import plugins
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import Full
+from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Frontend
+from sottovoce.config.training import Training
 from sottovoce.errors import InputError
-from sottovoce.modeling.training import Config as Training
 
 RATE_HZ = 16_000
 
@@ -43,7 +43,7 @@ def recipe(track: str | None = None) -> Recipe:
         backbone="encoder",
         objective="masked_units",
         track_config=plugins.load("tracks", "wave").Config(),
-        frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=30.0),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=30.0),
         backbone_config=plugins.load("backbones", "encoder").Config(dropout=0.0, normalise=True),
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), visible=0.5, penalty=0.0
@@ -57,9 +57,9 @@ def recipe(track: str | None = None) -> Recipe:
             batch_rows=32,
             crop=5 * RATE_HZ,
         ),
-        finetune=FineTuning(
-            use="weighted",
-            pool="mean",
+        finetune=Full(
+            layer_aggregation="weighted",
+            temporal_pooling="mean",
             training=Training(
                 epochs=20,
                 min_updates=150,
@@ -84,7 +84,7 @@ def on_log_mel() -> Recipe:
         backbone="transformer",
         objective="masked_units",
         track_config=tracks.Config(bins=128, window_ms=50.0),
-        frontend=Frontend(pool=4, trim_db=30.0),
+        frontend=Frontend(subsampling=4, trim_db=30.0),
         backbone_config=backbone.Config(layers=3, dropout=0.0),
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), ratio=0.4, span=5, visible=0.5
@@ -96,6 +96,7 @@ def on_log_mel() -> Recipe:
 def on_whisper() -> Recipe:
     """The same for Whisper's encoder: times of training are in frames of 10 ms, and silence at the ends is cut off."""
     wave = recipe()
+    assert isinstance(wave.finetune, Full)
     frames = {key: getattr(wave.training, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
     tuned = wave.finetune.training
     tuned_frames = {key: getattr(tuned, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
@@ -103,9 +104,9 @@ def on_whisper() -> Recipe:
         wave,
         track="logmel",
         track_config=plugins.load("tracks", "logmel").Config(),
-        frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=35.0),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=35.0),
         backbone="whisper",
         backbone_config=plugins.load("backbones", "whisper").Config(),
         training=replace(wave.training, **frames),
-        finetune=replace(wave.finetune, pool="statistics", training=replace(tuned, **tuned_frames)),
+        finetune=replace(wave.finetune, temporal_pooling="statistics", training=replace(tuned, **tuned_frames)),
     )
