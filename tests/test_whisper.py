@@ -448,6 +448,7 @@ def test_an_encoder_for_another_rate_is_refused(checkpoint, tmp_path):
 
 
 @pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("SOTTOVOCE_DATA"), reason="SOTTOVOCE_DATA is not set")
 def test_states_of_the_public_base_are_the_librarys_and_its_fronts_too():
     """A buzz filled up to 30 s, all the way from samples."""
     folder = Path(os.environ["SOTTOVOCE_DATA"]).parent / "models" / "whisper_base_encoder"

@@ -393,8 +393,8 @@ def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "
     """First and last + 1 row of a track (T, F), or of samples (N, 1), that are not silent ends, see `loud_bounds`.
 
     Args:
-        track: whose maker knows where its silence is (`bounds`) or how loud its rows are (`log_energies`); of others the
-            values themselves are log energies.
+        track: whose maker knows where its silence is (`bounds`) or how loud its rows are (`log_energies`); of others
+            the values themselves are log energies.
     """
     module = plugins.load("tracks", track) if track else None
     if hasattr(module, "bounds"):

@@ -2,7 +2,7 @@
 
     recording -> what the encoder reads (log-mel bands, samples) -> silent ends off -> blocks up to the layer -> (T, H)
 
-Recordings are heard alone and at their own length, so that a row depends on nothing else; those of hours piece by piece.
+Recordings are heard alone and at their own length, so that a row depends on nothing else; long ones piece by piece.
 """
 
 from collections.abc import Iterator

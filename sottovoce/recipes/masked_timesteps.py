@@ -49,7 +49,7 @@ def recipe(track: str | None = None) -> Recipe:
         return encoded
     assert isinstance(encoded.finetune, Full)
     tuned = encoded.finetune.training
-    # Steps of 40 ms are so alike, log-mel bands' and an encoder's states' alike, that spans of 200 ms have to be hidden.
+    # Neighbours of 40 ms are so alike, of log-mel bands and of an encoder's states, that spans of 200 ms are hidden.
     smooth = replace(
         encoded,
         frontend=Frontend(subsampling=2, subsample="mean", trim_db=35.0),

@@ -29,9 +29,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.layer < 0:
             raise ValueError(f"layer counts from 1 = first block, 0 = recommended; got {self.layer}")
-        if not 0 <= self.rate_hz:
+        if self.rate_hz < 0:
             raise ValueError(f"rate_hz is states a second, 0 = all; got {self.rate_hz}")
-        if not 0 <= self.trim_db:
+        if self.trim_db < 0:
             raise ValueError(f"trim_db is decibel below the loudest, 0 = nothing is cut; got {self.trim_db}")
 
 
