@@ -475,7 +475,7 @@ def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_p
     base = ["finetune", corpus, "--recipe", "frozen_probe", "-o", tmp_path / "run"]
     for more, said in (
         (["--speaker-norm"], "does not go with mode 'probe'"),
-        (["--set", "finetune.lrs="], "finetune.lrs: above 0"),
+        (["--set", "finetune.lrs="], "learning rates above 0, one or more"),
         (["--set", "finetune.lrs=0.1,-1"], "finetune.lrs: above 0"),
         (["--set", "finetune.activation=gelu"], "one of none, relu. Found 'gelu'"),
         (["--set", "finetune.updates=0"], "1 or more. Found 0"),

@@ -67,9 +67,11 @@ def resolve(
     return seeded(replace(plan, track_config=settled(plan.track, plan.track_config)), seed)
 
 
-def settled(track: str, config: Any) -> Any:
-    """A track's settings with what only its maker knows filled in, such as which encoder "default" is today."""
-    return plugins.maker(track).settle(config) if hasattr(plugins.load("tracks", track), "MAKER") else config
+def settled(track: str, config: Any, *, again: bool = False) -> Any:
+    """A track's settings with what only its maker knows filled in, such as which encoder "default" is today; `again` where
+    they were and have been changed."""
+    maker = plugins.maker(track)
+    return maker.settle(config, again=again) if hasattr(maker, "settle") else config
 
 
 def is_protocol(name: str) -> bool:
@@ -121,9 +123,12 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
                 f"{getattr(plan, key.strip())}. Use {option}."
             )
     try:
-        return settings.parse_settings(plan, full)
+        plan = settings.parse_settings(plan, full)
     except InputError as error:
         raise InputError(str(error).replace("_config", "")) from None  # as people type them
+    if not any(text.strip().startswith("track.") for text in assignments):
+        return plan
+    return replace(plan, track_config=settled(plan.track, plan.track_config, again=True))
 
 
 def lengthened(assignment: str) -> str:

@@ -24,12 +24,13 @@ from sottovoce.errors import InputError
 from sottovoce.modeling import hub
 
 
-def settle(config: Any) -> Any:
-    """The settings with what the encoder decides filled in; those of a track or run that is there stay as they are.
+def settle(config: Any, *, again: bool = False) -> Any:
+    """The settings with what the encoder decides filled in; those of a track or run that is there stay as they are, unless
+    they have been changed (`again`).
 
     Raises InputError: no such encoder or layer, or a rate that is no whole part of its own.
     """
-    if config.digest:
+    if config.digest and not again:
         return config
     run, plan = _encoder(config.encoder)
     layers = run.config["layers"]

@@ -84,11 +84,11 @@ def _public(init: str) -> Run:
     settings = recipe.resolve(RECIPE)
     # what others report of a checkpoint is of whole recordings
     settings = replace(settings, frontend=replace(settings.frontend, trim_db=0.0))
-    config = encoder.Config(
+    built = encoder.Config(
         family=found.model_type, size="base", architecture=shape, normalise=bool(prepared.get("do_normalize", False))
     )
     version = whisper_weights.public_version(init)
-    return _run(init, replace(settings, backbone_config=config), 1, version, [(shape["num_hidden_layers"] + 1) // 2])
+    return _run(init, replace(settings, backbone_config=built), 1, version, [(shape["num_hidden_layers"] + 1) // 2])
 
 
 def _whisper(init: str, config: whisper.Config, version: list[str], layers: list[int]) -> Run:

@@ -96,8 +96,8 @@ def on_log_mel() -> Recipe:
 def on_whisper() -> Recipe:
     """The same for Whisper's encoder: times of training are in frames of 10 ms, and silence at the ends is cut off."""
     wave = recipe()
-    assert isinstance(wave.finetune, Full)
     frames = {key: getattr(wave.training, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
+    assert isinstance(wave.finetune, Full)
     tuned = wave.finetune.training
     tuned_frames = {key: getattr(tuned, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
     return replace(
