@@ -68,8 +68,8 @@ def resolve(
 
 
 def settled(track: str, config: Any, *, again: bool = False) -> Any:
-    """A track's settings with what only its maker knows filled in, such as which encoder "default" is today; `again` where
-    they were and have been changed."""
+    """A track's settings with what only its maker knows filled in, such as which encoder "default" is today; `again`
+    where they were and have been changed."""
     maker = plugins.maker(track)
     return maker.settle(config, again=again) if hasattr(maker, "settle") else config
 

@@ -25,8 +25,8 @@ from sottovoce.modeling import hub
 
 
 def settle(config: Any, *, again: bool = False) -> Any:
-    """The settings with what the encoder decides filled in; those of a track or run that is there stay as they are, unless
-    they have been changed (`again`).
+    """The settings with what the encoder decides filled in; those of a track or run that is there stay as they are,
+    unless they have been changed (`again`).
 
     Raises InputError: no such encoder or layer, or a rate that is no whole part of its own.
     """
@@ -57,7 +57,7 @@ def make(wave: Track, config: Any) -> Track:
     Raises InputError: the encoder is not there, is another one than made the settings, or is damaged.
     """
     config = settle(config)
-    it = _loaded(config)
+    it = loaded(config)
     heard = plugins.load("tracks", it.plan.track).make(wave, it.plan.track_config)
     stride, window = _clock(it.plan)
     x = heard.values.reshape(len(heard), -1)  # (T of the input, D)
@@ -108,7 +108,7 @@ class _Loaded:
 
 
 @lru_cache(maxsize=1)
-def _loaded(config: Any) -> _Loaded:
+def loaded(config: Any) -> _Loaded:
     run, plan = _encoder(config.encoder)
     if run.config["identity"] != config.digest:
         raise InputError(
