@@ -15,10 +15,9 @@ from hypothesis import strategies as some
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import phoneme as phoneme_command
 from sottovoce.commands import pretrain as pretrain_command
-from sottovoce.data import phones
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.evaluation import compare, phoneme
+from sottovoce.evaluation import compare, phoneme, phones
 from sottovoce.pipeline import prepare
 
 FEW = (

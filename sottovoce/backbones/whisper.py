@@ -1,4 +1,4 @@
-"""Whisper's encoder: log-mel bands through two convolutions, then a Transformer; of recordings of any length.
+"""Whisper's encoder: log-mel bands, two convolutions, a Transformer; for recordings of any length.
 
 Radford et al. 2022, arXiv:2212.04356. Every size of the public weights fits, and the numbers are those of
 WhisperEncoder in `transformers` where that has no padding to hear: there a recording is filled up with silence to 30 s,

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sottovoce import files, plugins
 from sottovoce.config import finetuning, settings
 from sottovoce.config.finetuning import FineTuning, Full
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
-from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 
 
@@ -35,13 +34,22 @@ class Recipe:
         return self.frontend.normalise == "speaker" or self.finetune.embedding_norm == "speaker"
 
 
+class Prepared(Protocol):
+    """What is needed of `sottovoce.data.corpus.Corpus`: whether it brings encoded features along."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def info(self) -> dict[str, Any]: ...
+
+
 # What people type is shorter than the field's name.
 SHORT = {"track": "track_config", "backbone": "backbone_config", "objective": "objective_config"}
 
 
 def resolve(
     name: str,
-    corpora: Sequence[Corpus] = (),
+    corpora: Sequence[Prepared] = (),
     *,
     track: str = "",
     backbone: str = "",
@@ -100,7 +108,7 @@ def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
     return replace(plan, frontend=replace(plan.frontend, subsampling=1))
 
 
-def common_track(corpora: Sequence[Corpus]) -> str:
+def common_track(corpora: Sequence[Prepared]) -> str:
     """ "" where all corpora are audio; the encoded track where all come with one."""
     kinds = {tuple(c.info.get("tracks") or ()) for c in corpora}
     if len(kinds) > 1:

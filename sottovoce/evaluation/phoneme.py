@@ -25,12 +25,13 @@ from sottovoce import report as pages
 from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import phones, runs
+from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance, group_folds
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.evaluation import phones
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import statistics
 from sottovoce.modeling import heads, network, training

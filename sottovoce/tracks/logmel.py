@@ -1,4 +1,4 @@
-"""Log-mel bands as Whisper hears them: 80 or 128, 25 ms windows every 10 ms, within 8 decades of the loudest.
+"""Log-mel bands as Whisper has them: 80 or 128, 25 ms every 10 ms, within 8 decades of the loudest.
 
 Radford et al. 2022, arXiv:2212.04356, sec. 2.2, by the numbers of WhisperFeatureExtractor in `transformers`: periodic
 Hann window, power, triangles of equal area on Slaney's mel scale, log10, what lies more than 8 below the maximum lifted
