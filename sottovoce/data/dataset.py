@@ -12,7 +12,7 @@ backbone makes fewer states than it gets steps, such as an encoder of waveforms,
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from sottovoce.errors import InputError
 
 WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
 PADDED = 0.2  # share of an utterance that a batch may add to it where nothing is trained; more costs more than it saves
+ROWS = 1 << 15  # of a track at a time, where a long one is read for its level alone
 APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
@@ -400,15 +401,21 @@ def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "
     if hasattr(module, "bounds"):
         return module.bounds(values)
     if rate_hz < WAVEFORM_HZ:
-        read = getattr(module, "log_energies", None)
-        return loud_bounds(read(values) if read else values, trim_db)
+        return loud_bounds(values, trim_db, read=getattr(module, "log_energies", np.asarray))
     hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their places
     power = np.square(values[: len(values) // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
     first, last = loud_bounds(np.log(power + 1e-10), trim_db, smooth=1, margin=1)
     return first * hop, min(last * hop, len(values))
 
 
-def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, margin: int = 5) -> tuple[int, int]:
+def loud_bounds(
+    log_energies: np.ndarray,
+    trim_db: float,
+    *,
+    smooth: int = 5,
+    margin: int = 5,
+    read: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> tuple[int, int]:
     """First and last + 1 frame within `trim_db` of the loud ones, from natural-log energies (T, F).
 
     Loud is the 98th percentile of the smoothed level, so that a click decides nothing.
@@ -416,8 +423,11 @@ def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, ma
     Args:
         smooth: frames of the moving average of the power.
         margin: frames kept before and after.
+        read: what makes natural-log energies of the rows where they are something else.
     """
-    power = np.exp(log_energies - log_energies.max()).sum(1)  # relative to the loudest band: cannot overflow
+    parts = [log_energies[k : k + ROWS] for k in range(0, len(log_energies), ROWS)]  # hours do not fit in memory twice
+    loudest = max(read(part).max() for part in parts)
+    power = np.concatenate([np.exp(read(part) - loudest).sum(1) for part in parts])  # of the loudest: cannot overflow
     level = 10 * np.log10(np.convolve(power, np.ones(smooth) / smooth, mode="same")[: len(power)] + 1e-30)
     loud = np.flatnonzero(level >= np.percentile(level, 98) - trim_db)
     return max(int(loud[0]) - margin, 0), min(int(loud[-1]) + 1 + margin, len(log_energies))

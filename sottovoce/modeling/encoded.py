@@ -58,6 +58,7 @@ def make(wave: Track, config: Any) -> Track:
     """
     config = settle(config)
     it = loaded(config)
+    files.let_go(wave.values)  # of hours, no more is held than is worked on
     heard = plugins.load("tracks", it.plan.track).make(wave, it.plan.track_config)
     stride, window = _clock(it.plan)
     x = heard.values.reshape(len(heard), -1)  # (T of the input, D)
@@ -69,6 +70,8 @@ def make(wave: Track, config: Any) -> Track:
     for piece in _states(it.backbone, torch.from_numpy(x[first:last]), config.layer):
         out[at : at + len(piece)] = piece
         at += len(piece)
+        files.let_go(x)
+        files.let_go(out)
     state_hz = heard.rate_hz / stride
     offset_s = heard.offset_s + (window - 1) / 2 / heard.rate_hz + (together - 1) / 2 / state_hz
     return Track(average(out, together) if together > 1 else out, config.rate_hz, offset_s)

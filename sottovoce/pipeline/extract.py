@@ -521,7 +521,7 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
     """Why rows cannot be kept, "" when they can."""
     if len(values) == 0:
         return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
-    bad = int((~np.isfinite(values)).sum())
+    bad = values.size - np.count_nonzero(np.isfinite(values))
     if bad:
         return (
             f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."
