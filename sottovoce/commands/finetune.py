@@ -91,7 +91,8 @@ def main(
         if scratch:
             raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
         system = "" if protocol else recipe
-        plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone)
+        own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
+        plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)
     else:
         first = hub.parts(init)[0]
         plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")

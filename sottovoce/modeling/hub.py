@@ -171,8 +171,8 @@ def backbone(run: Run, upto: int | None = None) -> nn.Module:
 
 
 def _read(init: str, how: Any) -> Any:
-    """`how(transformers)`, its many exceptions as one line and its chatter as silence; a hub that does not answer is
-    left alone."""
+    """`how(transformers)`, its exceptions as one line and its chatter as silence; a hub that does not answer is left
+    alone."""
     transformers = encoder.library()
     from huggingface_hub.errors import StrictDataclassError
 

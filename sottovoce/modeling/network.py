@@ -164,9 +164,12 @@ def check_same_input(earlier: Pretrained, plan: Recipe, features: int) -> None:
     """Raises InputError when weights made for other features are to be used with these."""
     was = earlier.run.config["features"]
     if was != features or earlier.plan.track != plan.track or earlier.plan.track_config != plan.track_config:
+        there, here = ({f"{p.track} {k}": v for k, v in vars(p.track_config).items()} for p in (earlier.plan, plan))
+        other = "; ".join(f"{k} {v}, not {there[k]}" for k, v in here.items() if k in there and v != there[k])
         raise InputError(
             f"{earlier.run.folder}: pre-trained on {was} features a frame of track {earlier.plan.track}; "
-            f"found {features} of {plan.track}. Use the same track and settings, or pre-train again."
+            f"found {features} of {plan.track}{f' ({other})' if other else ''}. Use the same track and "
+            "settings, or pre-train again."
         )
 
 
