@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "unknown (your own files)"
@@ -215,7 +216,7 @@ def _utterances(
     for line, row in zip(read.lines, read.rows, strict=True):
         if value(row, "emotion"):
             seen.setdefault(value(row, "emotion"), f"row {line}")
-    words = label_maps.own_words(seen, relabel, read.where, own=own_classes) if seen else {}
+    words = vocabulary.own_words(seen, relabel, read.where, own=own_classes) if seen else {}
     if names["emotion"] and not seen:
         raise InputError(f"{read.where}: column {names['emotion']} is empty. Fill it, or use --unlabelled.")
     kept_as = {c: "number" if _is_number(read, c) else "class" for c in numbers}
@@ -227,7 +228,7 @@ def _utterances(
         if not written:
             raise InputError(f"{where}: no path. Column {names['path']} is empty. Fill it or remove the row.")
         word = words[value(row, "emotion")] if value(row, "emotion") else ""
-        if value(row, "emotion") and word == label_maps.DROP:
+        if value(row, "emotion") and word == vocabulary.DROP:
             continue
         start = _seconds(value(row, "start"), where) or 0.0
         end = _seconds(value(row, "end"), where)
@@ -550,7 +551,6 @@ def _emobox(root: Path, lists: Sequence[Path]) -> Rows:
 
 def _audformat(root: Path, wanted: str) -> Rows:
     """Tables with an emotion column, completed from the others by file; speakers and gender from the schemes."""
-    import yaml
 
     try:
         header = yaml.safe_load((root / "db.yaml").read_text(encoding="utf-8"))
