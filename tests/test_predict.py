@@ -193,7 +193,7 @@ def test_tables_are_csv_or_json_and_hold_the_same(sottovoce, finetuned, clips, t
     table, objects = rows_of(tmp_path / "out.csv"), json.loads((tmp_path / "out.json").read_text())
     assert list(table[0]) == [
         *("path", "duration_s", "label", "confidence"),
-        *("p_neutral", "p_happy", "p_sad", "p_angry", "p_fear"),
+        *("p_neutral", "p_happy", "p_sad", "p_angry", "p_fear", "note"),
     ]
     for row, found in zip(table, objects, strict=True):
         assert row["label"] == found["label"]

@@ -14,14 +14,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import soxr
 
 from sottovoce import files
-from sottovoce.data import decoders
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
+
+if TYPE_CHECKING:
+    from sottovoce.data.decoders import Source
 
 RATE_HZ = 16_000  # what every track maker gets
 CONTEXT = 1024  # samples of the lower rate read around a slice, so that the resampler does not hear its edges
@@ -32,29 +34,6 @@ MUTE = 1e-6  # of the loudest channel's power (-60 dB): a channel below was not 
 OVER = 16.0  # times full scale: what is louder is not loud but written in other units
 SCALES = {8: 2.0**7, 16: 2.0**15, 24: 2.0**23, 32: 2.0**31}  # full scale of integers, by bits
 QUIET = 10 ** (-70 / 20)  # of full scale: where nothing is louder there is nothing to hear
-
-# Every verb takes these for recordings; what they hold is found by their content.
-SUFFIXES = frozenset(
-    {
-        ".wav",
-        ".wave",
-        ".rf64",
-        ".w64",
-        ".flac",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-        ".sph",
-        ".nist",
-        ".voc",
-    }
-    | {".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".mpga", ".aac", ".adts", ".ac3", ".wma", ".asf", ".wv", ".ape"}
-    | {".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3gpp", ".3g2", ".amr", ".awb", ".tta"}
-    | {".webm", ".weba", ".mka", ".mkv", ".avi", ".flv"}
-)
 
 
 @dataclass(frozen=True)
@@ -75,17 +54,8 @@ class _Facts:
     """What decoding a file once has told."""
 
     info: AudioInfo
-    source: decoders.Source
+    source: "Source"
     weights: np.ndarray  # (C,) what the channels are multiplied with before they are added
-
-
-def is_recording(name: Path | str) -> bool:
-    """By its suffix.
-
-    >>> is_recording("Call 7.AMR"), is_recording("notes.txt")
-    (True, False)
-    """
-    return Path(name).suffix.lower() in SUFFIXES
 
 
 def probe(path: Path | str) -> AudioInfo:
@@ -119,6 +89,8 @@ _remembered: dict[tuple[str, int, int], np.ndarray] = {}  # the mono samples of 
 @functools.lru_cache(maxsize=1024)
 def _scan(name: str, time_ns: int, size_of_file: int) -> _Facts:
     """Decodes a file whose header does not tell all: its length, a mix of channels that cancel, a scale."""
+    from sottovoce.data import decoders  # soundfile takes a while, and whoever asks for help has no use for it
+
     path = Path(name)
     source = decoders.open_source(path)
     channels = source.channels
@@ -151,7 +123,7 @@ def _scan(name: str, time_ns: int, size_of_file: int) -> _Facts:
     return facts
 
 
-def _info(source: decoders.Source, frames: int, note: str = "") -> AudioInfo:
+def _info(source: "Source", frames: int, note: str = "") -> AudioInfo:
     rate = source.rate_hz
     return AudioInfo(frames / rate, rate, source.channels, frames, source.format, source.decoder, note)
 
@@ -240,6 +212,8 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         return Track(_joined(_resampled(path, facts, rate_hz), expected), float(rate_hz))
     samples = _stretch(path, facts, source_first, source_last)
     if info.rate_hz != rate_hz:
+        import soxr
+
         samples = soxr.resample(samples, info.rate_hz, rate_hz, quality="HQ")
         skipped = source_first * rate_hz // info.rate_hz
         samples = samples[first - skipped : None if last is None else last - skipped]
@@ -307,6 +281,8 @@ def _resampled(path: Path, facts: _Facts, rate_hz: int) -> Iterator[np.ndarray]:
     if facts.info.rate_hz == rate_hz:
         yield from chunks
         return
+    import soxr
+
     resampler = soxr.ResampleStream(facts.info.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
     for chunk in chunks:
         yield resampler.resample_chunk(np.ascontiguousarray(chunk))
