@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 RATE_HZ = 16_000  # what every track maker gets
 CONTEXT = 1024  # samples of the lower rate read around a slice, so that the resampler does not hear its edges
+RATES_HZ = (1_000, 3_000_000)  # that recordings have
 SLACK_S = 0.5  # a segment table may end this much after the audio (rounding, container padding)
 HELD_S = 60.0  # seconds a kept decoder remembers, for stretches that overlap
 CANCELS = 0.01  # of the loudest channel's power (-20 dB): a mean below is no recording, the channels cancel
 MUTE = 1e-6  # of the loudest channel's power (-60 dB): a channel below was not recorded
 OVER = 16.0  # times full scale: what is louder is not loud but written in other units
-SCALES = {8: 2.0**7, 16: 2.0**15, 24: 2.0**23, 32: 2.0**31}  # full scale of integers, by bits
+SCALES = {16: 2.0**15, 24: 2.0**23, 32: 2.0**31}  # full scale of integers, by bits
 QUIET = 10 ** (-70 / 20)  # of full scale: where nothing is louder there is nothing to hear
 
 
@@ -94,6 +95,11 @@ def _scan(name: str, time_ns: int, size_of_file: int) -> _Facts:
     path = Path(name)
     source = decoders.open_source(path)
     channels = source.channels
+    if not RATES_HZ[0] <= source.rate_hz <= RATES_HZ[1]:
+        raise InputError(
+            f"{path}: a rate no recording has. Found {source.rate_hz} samples a second. The header is damaged: export "
+            "the file again or leave it out."
+        )
     if source.frames and channels == 1 and not source.floats:
         return _Facts(_info(source, source.frames), source, np.ones(1, np.float32))
     frames, peak, over = 0, 0.0, 0

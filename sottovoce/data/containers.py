@@ -12,6 +12,7 @@ of a number in a header.
 """
 
 import io
+import re
 import struct
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def stranger(path: Path) -> str:
         )
     if head.startswith(b"/annex/objects/") or b".git/annex/objects/" in head:
         return "Found a git-annex pointer in place of the recording. Fetch it with `git annex get`"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "Found a text (UTF-16). Name the recording"
     if head[:14].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
         return "Found a web page, as a download that needs a login leaves it. Download it again"
     return ""
@@ -82,8 +85,10 @@ def whole(path: Path) -> View | None:
         head = file.read(24)
         if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
             return _whole_wav(path, file, head, size)
-    if head[:4] == b".snd" and head[8:12] == bytes(4) and size > struct.unpack(">I", head[4:8])[0] >= 24:
-        return View(path, 12, head=head[:8] + b"\xff" * 4)  # a length of 0 is a length never written
+    if head[:4] == b".snd":
+        start, length = struct.unpack(">2I", head[4:12])
+        if start >= 24 and (length == 0 < size - start or size - start - length > TRAIL):
+            return View(path, 12, head=head[:8] + b"\xff" * 4)  # all there is
     return None
 
 
@@ -141,7 +146,9 @@ def _is_name(four: bytes) -> bool:
 
 
 def _are_chunks(file, at: int, size: int, order: str) -> bool:
-    """True when what follows the samples are chunks, one after another to the end of the file, or nothing."""
+    """True when what follows the samples are chunks, one after another to the end of the file, or nothing, or zeros."""
+    if not _at(file, at, TRAIL).strip(b"\0"):
+        return True
     at += at % 2
     while at + 8 <= size:
         name, length = _chunk(file, at, order)
@@ -151,13 +158,15 @@ def _are_chunks(file, at: int, size: int, order: str) -> bool:
     return True
 
 
-def links(path: Path) -> list[tuple[int, int]]:
-    """[start, stop) in bytes of every stream of an Ogg file; a chain has several, joined end to end.
+def links(path: Path) -> tuple[list[tuple[int, int]], int]:
+    """[start, stop) in bytes of every stream of an Ogg file, and where its last page ends.
+
+    A chain has several streams, joined end to end; a last page that ends behind the file has been cut.
 
     Pages: RFC 3533, section 6. A link begins at a page that begins a stream after one that did not; streams that
     begin together (sound and picture) belong together.
     """
-    starts, beginning, at, size = [0], True, 0, path.stat().st_size
+    starts, beginning, at, end, size = [0], True, 0, 0, path.stat().st_size
     with open(path, "rb") as file:
         while at + 27 <= size:
             page = _at(file, at, 27)
@@ -170,7 +179,8 @@ def links(path: Path) -> list[tuple[int, int]]:
                 starts.append(at)
             beginning = begins
             at += 27 + page[26] + sum(file.read(page[26]))
-    return list(zip(starts, [*starts[1:], size], strict=True))
+            end = at
+    return list(zip(starts, [*starts[1:], size], strict=True)), end
 
 
 def mpeg_start(path: Path) -> tuple[int, int]:
@@ -206,7 +216,15 @@ def announced(path: Path) -> int:
         return _segment(head)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         length = struct.unpack("<I", head[4:8])[0]
-        return 0 if length >= UNKNOWN else length + 8
+        return 0 if length >= UNKNOWN else length  # and 8 before it; fill bytes are not always counted
+    if head[:4] == b"caff":
+        return _caf(path, size)
+    if head[:7] == b"NIST_1A":
+        fields = dict(re.findall(rb"(\w+) -i (\d+)", head))
+        samples = int(fields.get(b"sample_count", 0)) * int(fields.get(b"channel_count", 1))
+        return int(head[8:16]) + samples * int(fields.get(b"sample_n_bytes", 1)) if b"shorten" not in head else 0
+    if head[:4] == b"OggS":
+        return links(path)[1]
     if ASF_FILE in head:
         at = head.index(ASF_FILE) + 40
         live = at + 48 <= len(head) and head[at + 48] & 1  # "broadcast": the size is not valid
@@ -224,6 +242,19 @@ def _boxes(file, size: int) -> int:
         if length < 8:
             return 0
         at += length
+    return at
+
+
+def _caf(path: Path, size: int) -> int:
+    """Core Audio Format: where the last chunk ends; a recording that was not finished has a length of -1 or 0."""
+    at = 8
+    with open(path, "rb") as file:
+        while at + 12 <= size:
+            chunk = _at(file, at, 12)
+            length = int.from_bytes(chunk[4:], "big")
+            if length >= 1 << 62 or (chunk[:4] == b"data" and length == 0) or not _is_name(chunk[:4]):
+                return 0
+            at += 12 + length
     return at
 
 

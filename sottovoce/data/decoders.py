@@ -24,6 +24,7 @@ from sottovoce.errors import InputError
 CHUNK = 1 << 17  # frames decoded at a time
 GROWN = 1 << 15  # frames handed on at a time where a decoder gives less
 PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # of libsndfile: any sample can be read by itself
+SLOPPY = 64  # bytes that a WAV or AIFF may count too many
 RAW = {"mp3", "aac", "amr", "ac3", "eac3", "dts", "loas"}  # of FFmpeg: frames without a container; strays are skipped
 STRAYS = 0.1  # share of a raw stream's frames that may be undecodable
 
@@ -47,6 +48,7 @@ def open_source(path: Path) -> Source:
     why = containers.stranger(path)
     if why:
         raise InputError(f"{path}: not audio. {why}.")
+    _check_size(path, containers.announced(path))
     if _is_mpeg(path):
         return _av(path)
     try:
@@ -63,6 +65,12 @@ def open_source(path: Path) -> Source:
 
 def truncated(path: Path, found: str) -> InputError:
     return InputError(f"{path}: truncated or damaged. Found {found.rstrip('.')}. Copy it again or leave it out.")
+
+
+def _check_size(path: Path, announced: int) -> None:
+    size = path.stat().st_size
+    if announced > size:
+        raise truncated(path, f"{size} bytes where the file says {announced}")
 
 
 def _is_mpeg(path: Path) -> bool:
@@ -160,9 +168,7 @@ def _soundfile(path: Path) -> Source | None:
         return None  # libsndfile guesses how long an MP3 is, and stops there
     name = f"{kind} {subtype}"
     if kind == "OGG":
-        parts = containers.links(path)
-        if len(parts) == 1 and (found := _missing(log)):
-            raise truncated(path, found)
+        parts = containers.links(path)[0]
 
         def joined(first: int) -> Iterator[np.ndarray]:
             return _from(first, _uniform(_ogg_pieces(path, parts), rate, channels))
@@ -185,10 +191,8 @@ def _missing(log: str) -> str:
     """What libsndfile noticed and forgave: a file shorter than its header says. "" when it is whole."""
     for chunk, claimed, present in re.findall(r"(data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log):
         # Sizes near 2^31 or 2^32 come from programs that wrote to a pipe; a few bytes too many are sloppy headers.
-        if int(claimed) < containers.UNKNOWN and int(claimed) - int(present) > 64:
+        if int(claimed) < containers.UNKNOWN and int(claimed) - int(present) > SLOPPY:
             return f"{chunk.strip()} of {claimed} bytes announced, {present} present"
-    if "lacks an end-of-stream bit" in log and "Junk after the last page" in log:
-        return "an Ogg stream that stops inside a page"
     return ""
 
 
@@ -212,8 +216,6 @@ def _ogg_pieces(path: Path, parts: list[tuple[int, int]]) -> Iterator[tuple[int,
     for start, stop in parts:
         try:
             with _open_soundfile(path, containers.View(path, start, stop) if len(parts) > 1 else None) as file:
-                if found := _missing(file.extra_info):
-                    raise truncated(path, found)
                 while len(chunk := file.read(CHUNK, dtype="float32", always_2d=True)):
                     yield file.samplerate, chunk
         except soundfile.LibsndfileError as error:
@@ -261,12 +263,9 @@ def _av(path: Path) -> Source:
             )
         name = f"{container.format.name} {context.name}"
         raw = container.format.name in RAW
-    says = containers.announced(path)
     if raw and containers.mpeg_start(path)[1]:
         start, length = containers.mpeg_start(path)
-        says = start + length * 98 // 100 - 512  # encoders differ in what they count
-    if says > path.stat().st_size + 64:
-        raise truncated(path, f"{path.stat().st_size} bytes where the file says {says}")
+        _check_size(path, start + length * 98 // 100 - 512)  # encoders differ in what they count
     pieces = _av_pieces(path, raw)
     rate, first = next(pieces, (0, None))
     pieces.close()
