@@ -6,7 +6,7 @@ written is replaced by what is there; a file that holds less than it announces i
 of a number in a header.
 
     whole(path)       a file as decoders should see it: itself, or a `View` of it with a header that is true
-    links(path)       the streams of a chained Ogg file, one after another
+    links(path)       the streams of a file, more than one where files were joined
     announced(path)   bytes that a container says it has; more than there are means that the end is missing
     stranger(path)    what a file is that is no audio at all: a git-lfs pointer, a web page
 """
@@ -158,29 +158,59 @@ def _are_chunks(file, at: int, size: int, order: str) -> bool:
     return True
 
 
-def links(path: Path) -> tuple[list[tuple[int, int]], int]:
-    """[start, stop) in bytes of every stream of an Ogg file, and where its last page ends.
+def links(path: Path) -> list[tuple[int, int]]:
+    """[start, stop) in bytes of the streams of a file: one, or more where files were joined end to end."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+        size = path.stat().st_size
+        if head[:4] == b"OggS":
+            return _pages(file, size)[0]
+        if head[:4] == b"fLaC":
+            starts = _marks(file)
+        elif head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            starts = [0]
+            while head[:4] == b"RIFF" and head[8:] == b"WAVE":
+                length = struct.unpack("<I", head[4:8])[0]
+                following = starts[-1] + 8 + length + length % 2
+                head = _at(file, following, 12)
+                starts.append(following)
+            starts.pop()
+        else:
+            starts = [0]
+    return list(zip(starts, [*starts[1:], size], strict=True))
 
-    A chain has several streams, joined end to end; a last page that ends behind the file has been cut.
+
+def _pages(file, size: int) -> tuple[list[tuple[int, int]], int]:
+    """Links of an Ogg chain, and where the last page ends: behind the file where it was cut.
 
     Pages: RFC 3533, section 6. A link begins at a page that begins a stream after one that did not; streams that
     begin together (sound and picture) belong together.
     """
-    starts, beginning, at, end, size = [0], True, 0, 0, path.stat().st_size
-    with open(path, "rb") as file:
-        while at + 27 <= size:
-            page = _at(file, at, 27)
-            if page[:4] != b"OggS":
-                found = _at(file, at + 1, SEARCH).find(b"OggS")
-                at += 1 + (found if found >= 0 else SEARCH - 3)
-                continue
-            begins = bool(page[5] & 2)
-            if begins and not beginning:
-                starts.append(at)
-            beginning = begins
-            at += 27 + page[26] + sum(file.read(page[26]))
-            end = at
+    starts, beginning, at, end = [0], True, 0, 0
+    while at + 27 <= size:
+        page = _at(file, at, 27)
+        if page[:4] != b"OggS":
+            found = _at(file, at + 1, SEARCH).find(b"OggS")
+            at += 1 + (found if found >= 0 else SEARCH - 3)
+            continue
+        begins = bool(page[5] & 2)
+        if begins and not beginning:
+            starts.append(at)
+        beginning = begins
+        at += 27 + page[26] + sum(file.read(page[26]))
+        end = at
     return list(zip(starts, [*starts[1:], size], strict=True)), end
+
+
+def _marks(file) -> list[int]:
+    """Where a FLAC stream begins: its mark and the head of its first block (RFC 9639, 8.1), whose length is known."""
+    found, at, before = [], 0, b""
+    file.seek(0)
+    while block := file.read(1 << 20):
+        joined = before + block
+        found += [at - len(before) + m.start() for m in re.finditer(rb"fLaC[\x00\x80]\x00\x00\x22", joined)]
+        at, before = at + len(block), joined[-7:]
+    return found or [0]
 
 
 def mpeg_start(path: Path) -> tuple[int, int]:
@@ -224,7 +254,8 @@ def announced(path: Path) -> int:
         samples = int(fields.get(b"sample_count", 0)) * int(fields.get(b"channel_count", 1))
         return int(head[8:16]) + samples * int(fields.get(b"sample_n_bytes", 1)) if b"shorten" not in head else 0
     if head[:4] == b"OggS":
-        return links(path)[1]
+        with open(path, "rb") as file:
+            return _pages(file, size)[1]
     if ASF_FILE in head:
         at = head.index(ASF_FILE) + 40
         live = at + 48 <= len(head) and head[at + 48] & 1  # "broadcast": the size is not valid

@@ -24,6 +24,7 @@ from sottovoce.errors import InputError
 CHUNK = 1 << 17  # frames decoded at a time
 GROWN = 1 << 15  # frames handed on at a time where a decoder gives less
 PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # of libsndfile: any sample can be read by itself
+FLOATS = ("FLOAT", "DOUBLE")
 SLOPPY = 64  # bytes that a WAV or AIFF may count too many
 RAW = {"mp3", "aac", "amr", "ac3", "eac3", "dts", "loas"}  # of FFmpeg: frames without a container; strays are skipped
 STRAYS = 0.1  # share of a raw stream's frames that may be undecodable
@@ -154,8 +155,9 @@ def _open_soundfile(path: Path, view: containers.View | None = None) -> _Forward
 
 def _soundfile(path: Path) -> Source | None:
     """None when libsndfile does not know the format."""
+    parts = containers.links(path)
     try:
-        with _open_soundfile(path, containers.whole(path)) as file:
+        with _open_soundfile(path, containers.View(path, *parts[0]) if parts[1:] else containers.whole(path)) as file:
             frames, log = file.frames, file.extra_info
             rate, channels, kind, subtype = file.samplerate, file.channels, file.format, file.subtype
     except TypeError:  # soundfile takes names in .raw for headerless audio
@@ -167,13 +169,12 @@ def _soundfile(path: Path) -> Source | None:
     if "MPEG" in subtype:
         return None  # libsndfile guesses how long an MP3 is, and stops there
     name = f"{kind} {subtype}"
-    if kind == "OGG":
-        parts = containers.links(path)[0]
+    if kind == "OGG" or len(parts) > 1:
 
         def joined(first: int) -> Iterator[np.ndarray]:
-            return _from(first, _uniform(_ogg_pieces(path, parts), rate, channels))
+            return _from(first, _uniform(_linked(path, parts), rate, channels))
 
-        return Source(rate, channels, name, "soundfile", None, False, False, joined)
+        return Source(rate, channels, name, "soundfile", None, False, subtype in FLOATS, joined)
     if found := _missing(log):
         raise truncated(path, found)
     plain = subtype.startswith(PLAIN) or kind == "FLAC"
@@ -184,7 +185,7 @@ def _soundfile(path: Path) -> Source | None:
             return _soundfile_chunks(path, rate, first, known)
         return _from(first, _soundfile_chunks(path, rate, 0, None))
 
-    return Source(rate, channels, name, "soundfile", known, plain, subtype in ("FLOAT", "DOUBLE"), chunks)
+    return Source(rate, channels, name, "soundfile", known, plain, subtype in FLOATS, chunks)
 
 
 def _missing(log: str) -> str:
@@ -212,7 +213,7 @@ def _soundfile_chunks(path: Path, rate: int, first: int, frames: int | None) -> 
         raise truncated(path, f"{at / rate:.3f} s where the header says {frames / rate:.3f} s")
 
 
-def _ogg_pieces(path: Path, parts: list[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+def _linked(path: Path, parts: list[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
     for start, stop in parts:
         try:
             with _open_soundfile(path, containers.View(path, start, stop) if len(parts) > 1 else None) as file:
