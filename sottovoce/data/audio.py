@@ -14,16 +14,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import soxr
 
 from sottovoce import files
+from sottovoce.data import decoders
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-
-if TYPE_CHECKING:
-    from sottovoce.data.decoders import Source
 
 RATE_HZ = 16_000  # what every track maker gets
 CONTEXT = 1024  # samples of the lower rate read around a slice, so that the resampler does not hear its edges
@@ -55,7 +53,7 @@ class _Facts:
     """What decoding a file once has told."""
 
     info: AudioInfo
-    source: "Source"
+    source: decoders.Source
     weights: np.ndarray  # (C,) what the channels are multiplied with before they are added
 
 
@@ -90,8 +88,6 @@ _remembered: dict[tuple[str, int, int], np.ndarray] = {}  # the mono samples of 
 @functools.lru_cache(maxsize=1024)
 def _scan(name: str, time_ns: int, size_of_file: int) -> _Facts:
     """Decodes a file whose header does not tell all: its length, a mix of channels that cancel, a scale."""
-    from sottovoce.data import decoders  # soundfile takes a while, and whoever asks for help has no use for it
-
     path = Path(name)
     source = decoders.open_source(path)
     channels = source.channels
@@ -129,7 +125,7 @@ def _scan(name: str, time_ns: int, size_of_file: int) -> _Facts:
     return facts
 
 
-def _info(source: "Source", frames: int, note: str = "") -> AudioInfo:
+def _info(source: decoders.Source, frames: int, note: str = "") -> AudioInfo:
     rate = source.rate_hz
     return AudioInfo(frames / rate, rate, source.channels, frames, source.format, source.decoder, note)
 
@@ -218,8 +214,6 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         return Track(_joined(_resampled(path, facts, rate_hz), expected), float(rate_hz))
     samples = _stretch(path, facts, source_first, source_last)
     if info.rate_hz != rate_hz:
-        import soxr
-
         samples = soxr.resample(samples, info.rate_hz, rate_hz, quality="HQ")
         skipped = source_first * rate_hz // info.rate_hz
         samples = samples[first - skipped : None if last is None else last - skipped]
@@ -287,8 +281,6 @@ def _resampled(path: Path, facts: _Facts, rate_hz: int) -> Iterator[np.ndarray]:
     if facts.info.rate_hz == rate_hz:
         yield from chunks
         return
-    import soxr
-
     resampler = soxr.ResampleStream(facts.info.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
     for chunk in chunks:
         yield resampler.resample_chunk(np.ascontiguousarray(chunk))
