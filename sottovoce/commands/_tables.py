@@ -147,7 +147,7 @@ def predictions(results: Sequence["Prediction"], task: "Task") -> None:
         if task.kind == "class":
             order = r.answer.argsort()[::-1][:3]
             shares = "  ".join(f"{r.names[k]} {r.answer[k]:.2f}" for k in order)
-            out.add_row(str(r.path), f"{r.duration_s:.1f}", r.label, shares)
+            out.add_row(str(r.path), f"{r.duration_s:.1f}", r.label, "" if r.silent else shares)
         else:
             out.add_row(str(r.path), f"{r.duration_s:.1f}", *(f"{v:.2f}" for v in r.answer))
         if r.warning:
