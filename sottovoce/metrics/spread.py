@@ -18,7 +18,7 @@ The half width of an interval is sqrt(t^2 V_speakers + u^2 V_trainings), t and u
 and S - 1 degrees of freedom (Graybill & Wang 1980, JASA 75:869-873: the bounds of a sum of mean squares, "MOVER").
 p is the level at which the interval touches 0, so that both always agree. Departure: with two to four trainings the
 difference of two estimated variances says too little and the rule is off in both directions; `FEW_SEEDS` sets it
-right, by simulation (`python -m bench.coverage`).
+right, found by simulation over the ratios of the parts (`python -m bench.coverage`).
 """
 
 import math
@@ -26,14 +26,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 LEVEL = 0.95
-TINY = 1e-12
+TINY = 1e-12  # from the end of a scale, what rounding may leave
 MIN_CLUSTERS = 4  # with fewer speakers than that nothing is said about the next one
 
-# S: (factor of the tail of t, of u, share of the interaction that is taken off); more than five as five.
-FEW_SEEDS = {2: (2.4, 1.5, 0.1), 3: (1.6, 1.0, 0.4), 4: (1.4, 1.0, 0.7), 5: (1.0, 1.0, 1.0)}
+# S: what the odds of the tail of t and of that of u are multiplied by, the share of the interaction that is taken off,
+# and how much interaction, as a share of the variance of speakers, it takes for half of the first. Above five as at five.
+FEW_SEEDS = {2: (3.0, 2.0, 0.05, 0.02), 3: (1.9, 1.2, 0.4, 0.05), 4: (1.43, 1.0, 0.7, 0.1), 5: (1.0, 1.0, 1.0, 0.1)}
 
 # Scores with an end have intervals on a scale without one: to it, back, and its slope.
 LINKS: dict[str, tuple[Callable[[float], float], Callable[[float], float], Callable[[float], float]]] = {
@@ -80,12 +81,16 @@ class Spread:
 
     def _half(self, alpha: float) -> np.ndarray:
         """The half width at 1 - level, which a double holds where it cannot hold the level."""
-        own, luck, share = (np.interp(self.seeds, list(FEW_SEEDS), c) for c in zip(*FEW_SEEDS.values(), strict=True))
+        columns = zip(*FEW_SEEDS.values(), strict=True)
+        of_t, of_u, share, half = (np.interp(self.seeds, list(FEW_SEEDS), column) for column in columns)
         several = np.asarray(self.seeds) > 1
-        t = stdtrit(self.clusters - 1, np.minimum(1, np.where(several, own, 1) * alpha) / 2)
-        u = stdtrit(np.where(several, self.seeds, 2) - 1.0, np.minimum(1, luck * alpha) / 2)
-        beyond = np.maximum(np.asarray(self.trainings) - share * np.asarray(self.interaction), 0)
-        return np.sqrt(t**2 * self.speakers + np.where(several, u**2 * beyond, 0))
+        speakers, interaction = np.asarray(self.speakers, dtype=float), np.asarray(self.interaction, dtype=float)
+        mixed = np.minimum(interaction / np.maximum(speakers, TINY**2), 1.0)
+        of_t = np.where(several, of_t ** (mixed * (1 + half) / (mixed + half)), 1.0)
+        t = stdtrit(self.clusters - 1, _tail(alpha, of_t))
+        u = stdtrit(np.where(several, self.seeds, 2) - 1.0, _tail(alpha, of_u))
+        beyond = np.maximum(self.trainings - share * interaction, 0)
+        return np.sqrt(t**2 * speakers + np.where(several, u**2 * beyond, 0))
 
     def bounds(self, level: float = LEVEL, link: str = "") -> tuple[float, float] | tuple[None, None]:
         """(low, high), on the scale of one of `LINKS` where it is named; None where nothing is known."""
@@ -129,6 +134,11 @@ class Spread:
         return float(self.half_width(level) + stdtrit(self.clusters - 1, power) * error)
 
 
+def _tail(alpha: float, odds: np.ndarray) -> np.ndarray:
+    """Half of alpha, its odds multiplied."""
+    return 0.5 * odds * alpha / (1 - alpha + odds * alpha)
+
+
 def components(scores: np.ndarray, influence: np.ndarray) -> Spread:
     """The spread of a mean over trainings.
 
@@ -137,6 +147,8 @@ def components(scores: np.ndarray, influence: np.ndarray) -> Spread:
         influence: (..., C, S) what each speaker contributes to it. Only differences between speakers count.
     """
     clusters, seeds = influence.shape[-2:]
+    if clusters < 2:
+        return Spread(scores.mean(-1), np.full(scores.shape[:-1], np.nan), clusters)
     by_speaker, by_seed = influence.mean(-1), influence.mean(-2)
     speakers = by_speaker.var(-1, ddof=1) / clusters
     if seeds == 1:

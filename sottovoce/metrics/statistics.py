@@ -20,7 +20,7 @@ N rows, C clusters, S seeds, R replicates, M label counts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,7 +170,7 @@ def intervals(
     """
     found: dict[str, dict[str, float | None]] = {}
     for name, (value, influence, rests) in _sums(task, target, predicted, clusters).influences().items():
-        low, high = _spread(value, influence, rests).bounds(level, _link(name))
+        low, high = components(value, influence[rests]).bounds(level, _link(name))
         found[name] = {"value": float(value.mean()), "low": low, "high": high}
     return found
 
@@ -189,7 +189,7 @@ def paired(
 
     Returns:
         name -> {"value", "low", "high", "p"}; p is two-sided and below 1 - level exactly where the interval leaves 0
-        out. Bounds and p are None as in `intervals`.
+        out. Bounds and p are None as in `intervals`. "p_floor" as in `gap_entry`.
     """
     return {
         name: gap_entry(gap, level) for name, gap in gaps(task, target, a, b, clusters, same_seeds=same_seeds).items()
@@ -197,12 +197,14 @@ def paired(
 
 
 def gap_entry(gap: Spread, level: float = LEVEL) -> dict[str, float | None]:
-    """A difference as results hold it. One without spread has bounds only where sign flips tell it from 0."""
+    """A difference as results hold it. One without spread has bounds only where sign flips tell it from 0, and says
+    as "p_floor" that p could not be smaller."""
     p = gap.p_value()
     low, high = gap.bounds(level)
-    if p is not None and gap.constant() and 1 - level <= p < 1:
-        low = high = None
-    return {"value": float(gap.value), "low": low, "high": high, "p": p}
+    entry = {"value": float(gap.value), "low": low, "high": high, "p": p}
+    if p is None or p == 1 or not gap.constant():
+        return entry
+    return entry | {"p_floor": p} | ({} if p < 1 - level else {"low": None, "high": None})
 
 
 def gaps(
@@ -233,18 +235,8 @@ def gaps(
     for name, (value, influence, rests) in left.items():
         other, its, on = right[name]
         both = rests | on
-        if both.sum() < 2:
-            found[name] = Spread(float(value.mean() - other.mean()), math.nan, int(both.sum()))
-            continue
         found[name] = difference((value, influence[both]), (other, its[both]), same_seeds=same_seeds)
     return found
-
-
-def _spread(value: np.ndarray, influence: np.ndarray, rests: np.ndarray) -> Spread:
-    """Of one score: (S,), (C, S), (C,)."""
-    if rests.sum() < 2:
-        return Spread(float(value.mean()), math.nan, int(rests.sum()))
-    return components(value, influence[rests])
 
 
 def _link(name: str) -> str:
@@ -290,22 +282,26 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def minimum_detectable_difference(
-    low: float, high: float, clusters: int, *, level: float = LEVEL, power: float = 0.8
+    low: float, high: float, clusters: int, *, level: float = LEVEL, power: float = 0.8, comparisons: int = 1
 ) -> float:
     """The smallest true difference that a comparison this precise would find with probability `power`.
 
-    From the bounds of a paired difference: their half width is t_level standard errors, and t_level + t_power
-    standard errors are needed (t with C - 1 degrees of freedom; Cohen 1988, ch. 2, up to the non-central t).
+    From the bounds of a paired difference of one training each: their half width is t_level standard errors, and
+    t_level + t_power standard errors are needed (t with C - 1 degrees of freedom; Cohen 1988, ch. 2, up to the
+    non-central t). Beside p values corrected for several comparisons the level is that of Holm's first step,
+    1 - (1 - level) / comparisons: found there means found whatever the others are. `Spread.detectable` counts
+    trainings too.
 
     >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24), 4)
     0.0283
+    >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24, comparisons=9), 4)
+    0.0377
     """
-    from scipy.special import stdtrit
-
-    if clusters < 2:
-        raise ValueError("a difference needs two clusters or more")
-    outer, inner = stdtrit(clusters - 1, (1 + level) / 2), stdtrit(clusters - 1, power)
-    return float((high - low) / 2 / outer * (outer + inner))
+    if clusters < MIN_CLUSTERS:
+        raise ValueError(f"a difference needs {MIN_CLUSTERS} clusters or more")
+    tails = (1 - level) / 2, (1 - level) / 2 / comparisons, 1 - power
+    outer, wanted, inner = (-stdtrit(clusters - 1, tail) for tail in tails)
+    return float((high - low) / 2 / outer * (wanted + inner))
 
 
 # ----------------------------------------------------------------------------------------- learning curves
@@ -330,7 +326,7 @@ def curve_replicates(
     Returns:
         name -> `Curve`. Replicate r draws the same clusters and seeds in every cell, and in every call with the
         same target rows, S, `n` and `seed`: replicates of two arms may be subtracted row by row. R = 0 with
-        fewer than two clusters.
+        fewer than four clusters.
 
     Raises:
         ValueError: cells with different numbers of seeds, which could not be paired.
@@ -436,26 +432,27 @@ def isotonic(y: np.ndarray) -> np.ndarray:
     return fit
 
 
-def meeting_point(
-    n: Sequence[int],
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    higher_is_better: bool = True,
-    level: float = LEVEL,
-    clusters: int | None = None,
-) -> int | None:
-    """The smallest label count from which on `a` is no longer ahead of `b`.
+def counting_dev(saved: Mapping[str, float | bool | None], n: float, dev: float) -> dict[str, float | None]:
+    """Labels saved where the `dev` labels that both arms chose with are counted like the n they were taught with.
 
-    Ahead means that the whole paired interval of a - b (replicates (R, M) each) is on the better side of 0.
-    None when a is ahead up to the last label count.
+    >>> counting_dev({"factor": 4.0, "low": 2.0, "high": None}, n=10, dev=20)
+    {'factor': 2.0, 'low': 1.3333333333333333, 'high': None}
     """
-    better = (np.asarray(a) - np.asarray(b)) * (1 if higher_is_better else -1)
-    if not len(better):
-        raise ValueError("no replicates: a meeting point needs two clusters or more")
-    low, _ = bounds(better, level=level, clusters=clusters)
-    ahead = np.flatnonzero(low > 0)
-    first = ahead[-1] + 1 if len(ahead) else 0
+    factors = {key: saved[key] for key in ("factor", "low", "high")}
+    return {key: None if f is None else (f * n + dev) / (n + dev) for key, f in factors.items()}
+
+
+def meeting_point(
+    n: Sequence[int], differences: Sequence[Mapping[str, float | None]], *, higher_is_better: bool = True
+) -> int | None:
+    """The smallest label count from which on an arm is no longer ahead of its control.
+
+    Ahead means that the whole interval of its paired difference ("low" to "high", one a count) is on the better side
+    of 0. None when it is ahead up to the last label count.
+    """
+    ends = [gap["low"] if higher_is_better else gap["high"] for gap in differences]
+    ahead = [end is not None and (end > 0 if higher_is_better else end < 0) for end in ends]
+    first = len(ahead) - ahead[::-1].index(True) if any(ahead) else 0
     return int(n[first]) if first < len(n) else None
 
 
