@@ -200,7 +200,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
                 [(row["speaker"], row["session"]) for row in rows], max(len(s.seeds) for s in systems)
             ),
             "trainings": " / ".join(f"{entry['name']}: {entry['trainings']}" for entry in found[1:]),
-            "p": f"two-sided, below 0.05 where the interval leaves out 0; Holm's correction ({len(tested)} comparisons)",
+            "p": f"two-sided, below 0.05 where the interval leaves 0 out; corrected by Holm ({len(tested)} tests)",
             "detectable": "smallest true difference found with probability 0.8 by these speakers and seeds, "
             "corrected as p is",
         },

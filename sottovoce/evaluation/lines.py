@@ -17,11 +17,12 @@ def intervals(rows: Iterable[tuple[str, str]], seeds: int = 1) -> str:
     rows = list(rows)
     speakers, sessions = {a for a, _ in rows if a}, {b for a, b in rows if b and not a}
     alone = sum(not (a or b) for a, b in rows)
-    parts = [(len(speakers), "speaker"), (len(sessions), "session"), (alone, "single utterance")]
-    known = [f"{n} {name}{'s' * (n > 1)}" for n, name in parts if n]
+    parts = [(len(speakers), "speaker", "whole speakers"), (len(sessions), "session", "whole sessions (videos)"),
+             (alone, "single utterance", "single utterances")]  # fmt: skip
     if len(speakers) + len(sessions) + alone < MIN_CLUSTERS:
-        return f"none: {' and '.join(known) or 'nobody'}; fewer than {MIN_CLUSTERS} tell nothing about the next one"
-    over = " and ".join(f"whole {name}s" if name != "single utterance" else f"{name}s" for n, name in parts if n)
+        known = " and ".join(f"{n} {name}{'s' * (n > 1)}" for n, name, _ in parts if n)
+        return f"none: {known or 'nobody'}; fewer than {MIN_CLUSTERS} tell nothing about the next one"
+    over = " and ".join(said for n, _, said in parts if n)
     warning = "; speakers are unknown, for a new one they are too narrow" if alone else ""
     return f"95 %, over {over}{' and seeds' if seeds > 1 else ''}{warning}"
 

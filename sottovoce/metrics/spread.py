@@ -32,9 +32,9 @@ LEVEL = 0.95
 TINY = 1e-12  # from the end of a scale, what rounding may leave
 MIN_CLUSTERS = 4  # with fewer speakers than that nothing is said about the next one
 
-# S: what the odds of the tail of t and of that of u are multiplied by, the share of the interaction that is taken off,
-# and how much interaction, as a share of the variance of speakers, it takes for half of the first. Above five as at five.
-FEW_SEEDS = {2: (3.0, 2.0, 0.05, 0.02), 3: (1.9, 1.2, 0.4, 0.05), 4: (1.43, 1.0, 0.7, 0.1), 5: (1.0, 1.0, 1.0, 0.1)}
+# S: what the odds of the tail of t and of that of u are multiplied by; the share of the interaction that is taken off;
+# how large an interaction, as a share of the variance of speakers, brings half of the first. Above five as at five.
+FEW_SEEDS = {2: (3.0, 2.0, 0.02, 0.02), 3: (2.1, 1.3, 0.35, 0.05), 4: (1.43, 1.0, 0.7, 0.1), 5: (1.0, 1.0, 1.0, 0.1)}
 
 # Scores with an end have intervals on a scale without one: to it, back, and its slope.
 LINKS: dict[str, tuple[Callable[[float], float], Callable[[float], float], Callable[[float], float]]] = {

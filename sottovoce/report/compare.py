@@ -32,7 +32,7 @@ def compare_page(found: Mapping[str, Any]) -> str:
     body.append(tag("ul", *(tag("li", _gap_verdict(s, found)) for s in others)))
     caption = (
         f"{INTERVAL}. Right: {name} minus that of {reference} on the same utterances; hollow: the smallest difference "
-        f"these speakers would have shown. {facts}."
+        f"that would have been found. {facts}."
     )
     alt = f"{name} of every system and its difference from {reference}"
     picture = charts.figure(lambda width: _comparison(found, width), "compare", caption, alt)
