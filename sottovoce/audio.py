@@ -50,6 +50,8 @@ def probe(path: Path | str) -> AudioInfo:
         raise InputError(f"{path}: not an audio file. Found a folder. Name the files in it.")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: empty file. Found 0 bytes. Copy it again or leave it out.")
+    if files.is_pointer(path):
+        raise files.pointer_error(path)
     info = _probe_soundfile(path) or _probe_av(path)
     if info.frames == 0:
         raise InputError(f"{path}: no samples. Found a header ({info.format}) and no audio. Leave it out.")

@@ -3,29 +3,28 @@
     path      file, path, wav, audio, filename ...      relative to the table's folder, or to --audio-root
     emotion   emotion, label, emo, class ...            words of emotion are spelt our way; others see --own-classes
     speaker   speaker, speaker_id, spk, actor ...       or --speaker-pattern REGEX, searched in the path
-    start, end (seconds or timedeltas), id, gender, session
-    split     train/dev/test, or a number or name a fold; its speakers must not be on both sides
+    start, end, duration (seconds, clock times or timedeltas; start_ms counts milliseconds), id, gender, session
+    split     train/dev/test, several test sets by name, or a number or name a fold; see `_split`
     numbers   valence, arousal, activation, dominance, sentiment, six intensities ..., or any named by --label-columns
 
-`--emotion-column NAME` and so on name a column that is called otherwise. A folder is read as EmoBox (`NAME.jsonl` and
+`--emotion-column NAME` and so on name a column that is called otherwise. Decimal commas are read as such; empty cells,
+NaN, n/a and the like hold nothing, and a speaker "unknown" is nobody. A folder is read as EmoBox (`NAME.jsonl` and
 `fold_k/` with train and test lists, https://github.com/emo-box/EmoBox), as audformat (`db.yaml` with tables,
 https://audeering.github.io/audformat/), or for the one table in it. Folds are by speaker where there is no split; where
 no speaker is known they are random by file, which is reported as leaky.
 """
 
 import csv
+import io
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sottovoce import label_maps
-from sottovoce.corpora import _layout
+from sottovoce import files, label_maps
+from sottovoce.corpora import _cells, _layout, _split
 from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
@@ -35,33 +34,30 @@ TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
 CLASSES = {"emotion": EMOTIONS, "split": ("train", "dev", "test")}
 SYNONYMS = {
-    "path": "file path wav audio filename file_name filepath file_path audio_path wav_path audio_file audio_filepath",
+    "path": "file path wav audio filename file_name filepath file_path audio_path wav_path audio_file audio_filepath "
+    "wav_file audio_name",
     "id": "id key utterance utterance_id utt_id segment_id utt",
     "emotion": "emotion label emo class category emotion_label emotion_class emotions labels",
-    "speaker": "speaker speaker_id spk spk_id speakerid actor actor_id subject speaker_name",
-    "start": "start begin start_time onset start_s",
-    "end": "end stop end_time end_s",
+    "speaker": "speaker speaker_id spk spk_id speakerid actor actor_id subject speaker_name spkrid spkr",
+    "start": "start begin start_time onset begin_time t_start tmin xmin offset",
+    "end": "end stop end_time stop_time t_end tmax xmax",
+    "duration": "duration dur length segment_duration",
     "gender": "gender sex speaker_gender",
     "session": "session session_id video video_id dialogue dialog recording_session",
-    "split": "split fold partition split_set subset set",
+    "split": "split fold partition split_set data_split subset set",
 }
+TIMES = ("start", "end", "duration")
+LOOSE_IDS = frozenset({"utterance", "utt", "utterance_id", "segment_id"})  # often a text, or counted from 0 in each file
 NUMBERS = (  # labels that are taken without being asked for, when they are numbers
     *("valence", "arousal", "activation", "dominance", "sentiment", "intensity", "strength"),
     *("happy", "happiness", "sad", "sadness", "anger", "angry", "surprise", "disgust", "fear"),
 )
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("dev", "devel", "development", "val", "valid", "validation"), "dev"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
-NOTHING = frozenset({"", "nan", "nat", "none", "null", "na", "n/a"})
-DEV_SHARE = 0.1  # of the training part, where a split has no dev
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 
 @dataclass
 class Rows:
-    """A table as read: every value is a string, missing ones are ""."""
+    """A table as read: every value is a string without space around it."""
 
     where: str  # for messages
     base: Path  # relative paths start here
@@ -69,6 +65,7 @@ class Rows:
     rows: list[dict[str, str]]
     lines: list[int] = field(default_factory=list)  # where a row stands in the file, for messages
     splits: dict[str, str] = field(default_factory=dict)  # {path as written: split}, where other files tell
+    separator: str = ","  # between its columns
 
 
 def utterances(
@@ -110,7 +107,7 @@ def utterances(
     read = _read(Path(root), table)
     if not read.rows:
         raise InputError(f"{read.where}: empty table. Found {len(read.columns)} columns and no rows. Add rows.")
-    names = {key: _column(read, key, (columns or {}).get(key, "")) for key in SYNONYMS}
+    names = _names(read, columns or {})
     if not names["path"]:
         raise _missing(read, "path")
     numbers = [] if unlabelled else _further(read, names, label_columns)
@@ -133,7 +130,7 @@ def utterances(
             f"{read.where}: no recording where the table says. Looked for {found[0].path} below {start}, and "
             f"{len(found) - 1} more. Name the folder that relative paths start from with --audio-root."
         )
-    shared = _shared(found)
+    shared = _split.shared(found)
     if shared and not allow_shared_speakers:
         some = ", ".join(f"{s} ({' and '.join(sorted(sides))})" for s, sides in list(shared.items())[:5])
         raise InputError(
@@ -144,55 +141,12 @@ def utterances(
 
 
 def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """The table's split, else folds by speaker, else random folds by file.
-
-    Raises InputError: a split without train or test, fewer than three speakers.
-    """
-    told = [u for u in utterances if "split" in u.labels and len(u.labels) > 1]
-    if not told:
-        return _layout.any_folds(utterances)
-    parts = sorted({str(u.labels["split"]) for u in told}, key=_by_number)
-    if not set(parts) <= set(CLASSES["split"]):
-        if len(parts) < 3:
-            raise InputError(
-                f"{told[0].corpus}: a split of {len(parts)} parts. Found {', '.join(parts)}; 3 are needed."
-            )
-        index = [parts.index(str(u.labels["split"])) for u in told]
-        group = _group(told)
-        return [
-            _layout.parts_fold(told, index, k, f"fold{p}" if p.isdecimal() else p, group, len(parts))
-            for k, p in enumerate(parts)
-        ]
-    for side in ("train", "test"):
-        if side not in parts:
-            raise InputError(
-                f"{told[0].corpus}: a split without {side}. Found {', '.join(parts)}. Name some rows {side}."
-            )
-    group = _group(told)
-    sides = {side: [u for u in told if u.labels["split"] == side] for side in CLASSES["split"]}
-    if not sides["dev"]:
-        sides["train"], sides["dev"] = _cut_dev(sides["train"])
-    ids = {side: tuple(u.id for u in members) for side, members in sides.items()}
-    return [Fold("split", group, **ids)]
+    """The table's split, else folds by speaker, else random folds by file; see `_split.folds`."""
+    return _split.folds(utterances)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
-    notes = []
-    labelled = [u for u in utterances if u.labels]
-    mute = [u for u in labelled if not u.speaker]
-    sides = {str(u.labels["split"]) for u in labelled if "split" in u.labels}
-    if mute and len(mute) < len(labelled):
-        notes.append(f"{len(mute)} rows without a speaker" + (" are in no fold" if not sides else ""))
-    if mute and sides:
-        notes.append("speakers are not known for every row: nobody can say whether the split shares some")
-    if shared := _shared(labelled):
-        notes.append(f"the split SHARES {len(shared)} speakers between its sides ({', '.join(list(shared)[:5])})")
-    if sides and sides <= set(CLASSES["split"]) and "dev" not in sides:
-        notes.append(f"the split has no dev part: {DEV_SHARE:.0%} of train was taken")
-    outside = sum("split" not in u.labels for u in labelled)
-    if sides and outside:
-        notes.append(f"{outside} rows have no split and are in no fold")
-    return notes
+    return _split.notes(utterances)
 
 
 # -- rows to utterances -------------------------------------------------------------------------------------
@@ -209,43 +163,63 @@ def _utterances(
     own_classes: bool,
 ) -> list[Utterance]:
     def value(row: Mapping[str, str], key: str) -> str:
-        return row[names[key]] if names[key] else ""
+        return _held(row, names[key]) if names[key] else ""
 
+    def known(row: Mapping[str, str], key: str) -> str:
+        return "" if _cells.is_nobody(value(row, key)) else value(row, key)
+
+    def time(row: Mapping[str, str], key: str) -> float | None:
+        column = names[key]
+        return _cells.seconds(value(row, key), where, unit_s=_unit_s(column), decimal=signs[column]) if column else None
+
+    mapped = {left.casefold() for left in relabel or {}}
+    emotions = []
+    for row in read.rows:
+        word = value(row, "emotion")
+        none = _cells.is_nobody(word) and not _cells.is_numeric(word) and word.casefold() not in mapped
+        emotions.append("" if none and not own_classes else word)
     seen: dict[str, str] = {}
-    for line, row in zip(read.lines, read.rows, strict=True):
-        if value(row, "emotion"):
-            seen.setdefault(value(row, "emotion"), f"row {line}")
+    for line, word in zip(read.lines, emotions, strict=True):
+        if word:
+            seen.setdefault(word, f"row {line}")
     words = label_maps.own_words(seen, relabel, read.where, own=own_classes) if seen else {}
     if names["emotion"] and not seen:
         raise InputError(f"{read.where}: column {names['emotion']} is empty. Fill it, or use --unlabelled.")
+    sides = _split.labels(
+        filter(None, [*read.splits.values(), *(value(row, "split") for row in read.rows)]), read.where
+    )
     kept_as = {c: "number" if _is_number(read, c) else "class" for c in numbers}
+    signs = _decimal_signs(read, [*numbers, *(names[key] for key in TIMES if names[key])])
     speaker_of = _layout.speaker_of(speaker_pattern)
     plain, found = _plain_ids(read, names), []
-    for line, row, own_id in zip(read.lines, read.rows, plain, strict=True):
+    for line, row, own_id, emotion in zip(read.lines, read.rows, plain, emotions, strict=True):
         where = f"{read.where}, row {line}"
-        written = value(row, "path")
+        written = "" if _cells.is_nothing(row[names["path"]]) else row[names["path"]]
         if not written:
             raise InputError(f"{where}: no path. Column {names['path']} is empty. Fill it or remove the row.")
-        word = words[value(row, "emotion")] if value(row, "emotion") else ""
-        if value(row, "emotion") and word == label_maps.DROP:
+        word = words[emotion] if emotion else ""
+        if emotion and word == label_maps.DROP:
             continue
-        start = _seconds(value(row, "start"), where) or 0.0
-        end = _seconds(value(row, "end"), where)
+        start, end = time(row, "start") or 0.0, time(row, "end")
+        if end is None and names["start"] and (lasts := time(row, "duration")) is not None:
+            end = round(start + lasts, 9)
         if start < 0 or (end is not None and end <= start):
             raise InputError(f"{where}: a stretch from {start} s to {end} s. Start is 0 or more, end is after it.")
         labels: dict[str, str | float] = {"emotion": word} if word else {}
         for column in numbers:
-            if row[column]:
-                labels[column] = _number(row[column], where, column) if kept_as[column] == "number" else row[column]
-        side = read.splits.get(written) or value(row, "split")
+            if text := _held(row, column):
+                labels[column] = (
+                    _number(text, where, column, signs[column]) if kept_as[column] == "number" else text
+                )
+        side = sides.get(read.splits.get(written) or value(row, "split"), "")
         if side:
-            labels["split"] = SPLITS.get(side.casefold(), side)
-        place = _place(written, read.base, audio_root)
+            labels["split"] = side
+        place, person = _place(written, read.base, audio_root), known(row, "speaker") or speaker_of(written)
         found.append(
             Utterance(
                 own_id, corpus, place, start, end,
-                speaker=value(row, "speaker") or speaker_of(written),
-                session=value(row, "session"), gender=_layout.gender(value(row, "gender")), labels=labels,
+                speaker="" if _cells.is_nobody(person) else person,
+                session=known(row, "session"), gender=_layout.gender(value(row, "gender")), labels=labels,
             )
         )  # fmt: skip
     if not found:
@@ -267,7 +241,7 @@ def _place(written: str, base: Path, audio_root: Path | None) -> str:
 def _plain_ids(read: Rows, names: Mapping[str, str]) -> list[str]:
     """The id column; else the file's stem, its path where stems repeat, and the stretch where files do."""
     if names["id"]:
-        return [row[names["id"]] for row in read.rows]
+        return [_one_line(row[names["id"]]) for row in read.rows]
     paths = [Path(row[names["path"]]) for row in read.rows]
     several = len({str(p) for p in paths}) < len(paths)
     files = {str(p): p for p in paths}
@@ -275,11 +249,17 @@ def _plain_ids(read: Rows, names: Mapping[str, str]) -> list[str]:
         if len({form(p) for p in files.values()}) == len(files):
             break
     if not (several and names["start"]):
-        return [form(p) for p in paths]
+        return [_one_line(form(p)) for p in paths]
+    until = names["end"] or names["duration"]
     return [
-        f"{form(p)}_{r[names['start']]}_{r[names['end']] if names['end'] else ''}"
+        _one_line(f"{form(p)}_{r[names['start']]}_{r[until] if until else ''}")
         for p, r in zip(paths, read.rows, strict=True)
     ]
+
+
+def _one_line(text: str) -> str:
+    """A cell without the line ends and other control characters that a quoted one may hold."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
 GENERIC = ("manifest", "metadata", "labels")  # what many tables are called
@@ -306,50 +286,73 @@ def _check_ids(read: Rows, found: Sequence[Utterance], named: bool) -> None:
         raise InputError(f"{read.where}: {what}. Found {len(twice)}: {some}. Every row needs an id of its own.")
 
 
-def _shared(found: Iterable[Utterance]) -> dict[str, set[str]]:
-    """Speakers in more than one part of the split."""
-    sides: dict[str, set[str]] = {}
-    for u in found:
-        if u.speaker and "split" in u.labels:
-            sides.setdefault(u.speaker, set()).add(str(u.labels["split"]))
-    return {speaker: parts for speaker, parts in sorted(sides.items()) if len(parts) > 1}
-
-
-def _group(told: Sequence[Utterance]) -> str:
-    """What a split is known to keep apart."""
-    return "speaker" if all(u.speaker for u in told) and not _shared(told) else "none"
-
-
-def _cut_dev(train: list[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """A tenth of the training part, whole speakers where they are known."""
-    whole = all(u.speaker for u in train) and len({u.speaker for u in train}) > 1
-    groups: dict[str, list[Utterance]] = {}
-    for u in sorted(train, key=lambda u: u.id):
-        groups.setdefault(u.speaker if whole else u.id, []).append(u)
-    names, dev = sorted(groups), set[str]()
-    for k in np.random.default_rng(0).permutation(len(names))[:-1]:  # one group stays
-        dev |= {u.id for u in groups[names[k]]}
-        if len(dev) >= DEV_SHARE * len(train):
-            break
-    return [u for u in train if u.id not in dev], [u for u in train if u.id in dev]
-
-
-def _by_number(part: str) -> tuple:
-    digits = re.sub(r"\D", "", part)
-    return (int(digits) if digits else -1, part)
-
-
 # -- columns ------------------------------------------------------------------------------------------------
 
 
+def _names(read: Rows, given: Mapping[str, str]) -> dict[str, str]:
+    """{what we need: the column that holds it}, "" where there is none."""
+    names = {key: _column(read, key, given.get(key, "")) for key in SYNONYMS}
+    if not given.get("id") and _plain(names["id"]) in LOOSE_IDS and not _are_ids(read, names["id"]):
+        names["id"] = next((c for c in read.columns if _plain(c) in LOOSE_IDS and _are_ids(read, c)), "")
+    if _plain(names["start"]) == "onset" and not (names["end"] or names["duration"]):  # onset and offset
+        names["end"] = next((c for c in read.columns if _bare(c) == "offset"), "")
+    counted = [c for c in read.columns if re.fullmatch(r"(start|begin|onset|end|stop)_(sample|frame)s?", _plain(c))]
+    if counted and not names["start"]:
+        raise InputError(
+            f"{read.where}: column {counted[0]} counts {_plain(counted[0]).rpartition('_')[2]}, times here are seconds. "
+            "Write them as start and end, or remove the column where the recordings are cut already."
+        )
+    return names
+
+
+def _plain(column: str) -> str:
+    """ "Start Time (ms)" as "start_time_ms"."""
+    return re.sub(r"[\W_]+", "_", column.casefold()).strip("_")
+
+
+def _bare(column: str) -> str:
+    """ "Start Time (ms)" as "start_time": without the unit."""
+    head, _, unit = _plain(column).rpartition("_")
+    return head if head and unit in _cells.UNITS_S else _plain(column)
+
+
+def _unit_s(column: str) -> float:
+    """Seconds in what a column of times counts, by its name."""
+    head, _, unit = _plain(column).rpartition("_")
+    return _cells.UNITS_S.get(unit, 1.0) if head else 1.0
+
+
 def _column(read: Rows, key: str, given: str) -> str:
-    """The column that holds `key`, "" when there is none."""
-    folded = {column.strip().casefold(): column for column in reversed(read.columns)}
+    """The column that holds `key`, "" when there is none.
+
+    Raises InputError: no column `given`, or two that are called alike and differ.
+    """
     if given:
-        if given in read.columns or given.casefold() in folded:
-            return given if given in read.columns else folded[given.casefold()]
+        alike = [c for c in read.columns if c == given] or [c for c in read.columns if c.casefold() == given.casefold()]
+        if alike:
+            return alike[0]
         raise InputError(f"{read.where}: no column {given}. Found: {', '.join(read.columns)}. Correct --{key}-column.")
-    return next((folded[word] for word in SYNONYMS[key].split() if word in folded), "")
+    form = _bare if key in TIMES else _plain
+    for word in SYNONYMS[key].split():
+        alike = [c for c in read.columns if form(c) == word]
+        alike = [c for c in alike if _any(read, c)] or alike[:1]
+        if key in TIMES:  # start_s and start_ms say the same
+            alike = alike[:1]
+        if len(alike) > 1 and any(row[alike[0]] != row[other] for row in read.rows for other in alike[1:]):
+            raise InputError(
+                f"{read.where}: columns {' and '.join(alike)} differ. Name the one that holds the {key} with "
+                f"--{key}-column."
+            )
+        if alike:
+            return alike[0]
+    return ""
+
+
+def _are_ids(read: Rows, column: str) -> bool:
+    """Whether a column called `Utterance` or `Utterance_ID` names rows, instead of holding what was said or a count."""
+    values = [row[column] for row in read.rows]
+    named = all(v and not re.search(r"\s", v) and re.search(r"\d", v) for v in values)
+    return named and len(set(values)) == len(values)
 
 
 def _missing(read: Rows, key: str) -> InputError:
@@ -368,56 +371,50 @@ def _further(read: Rows, names: Mapping[str, str], wanted: Sequence[str]) -> lis
             raise InputError(
                 f"{read.where}: no column {column}. Found: {', '.join(read.columns)}. Correct --label-columns."
             )
-    known = [c for c in read.columns if c.strip().casefold() in NUMBERS and c not in taken and _any(read, c)]
+    known = [c for c in read.columns if _plain(c) in NUMBERS and c not in taken and _any(read, c)]
     return [*known, *(c for c in wanted if c not in known and c not in taken)]
 
 
+def _held(row: Mapping[str, str], column: str) -> str:
+    """What a cell holds, on one line; "" for NaN, n/a and the like."""
+    text = " ".join(row[column].split())
+    return "" if _cells.is_nothing(text) else text
+
+
 def _any(read: Rows, column: str) -> bool:
-    return any(row[column] for row in read.rows)
+    return any(_held(row, column) for row in read.rows)
 
 
 def _is_number(read: Rows, column: str) -> bool:
     """Whether most values of a column are numbers; the others are then mistakes."""
-    values = [row[column] for row in read.rows if row[column]]
-    return sum(_float(v) is not None for v in values) > len(values) / 2
+    values = [text for row in read.rows if (text := _held(row, column))]
+    return sum(map(_cells.is_numeric, values)) > len(values) / 2
 
 
 def _fractions(read: Rows, column: str) -> bool:
     """Whether a column holds nothing but numbers, not all of them whole: whole ones are class codes."""
-    values = [_float(row[column]) for row in read.rows if row[column]]
+    cells = [text for row in read.rows if (text := _held(row, column))]
+    if read.separator == "," and len({"," in cell for cell in cells}) == 2:  # "1", "2" and "1,2": of both classes
+        return False
+    sign = _cells.decimal_sign(cells, read.separator)
+    values = [_cells.number(cell, sign or ",") for cell in cells]
     return bool(values) and None not in values and any(v is not None and v % 1 for v in values)
 
 
-def _float(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+def _decimal_signs(read: Rows, columns: Sequence[str]) -> dict[str, str]:
+    """{column: its decimal sign}; where a column does not tell, the others do."""
+    cells = {column: [row[column] for row in read.rows] for column in columns}
+    signs = {column: _cells.decimal_sign(values, read.separator) for column, values in cells.items()}
+    told = set(signs.values()) - {""}
+    return {column: sign or (next(iter(told)) if len(told) == 1 else "") for column, sign in signs.items()}
 
 
-def _number(text: str, where: str, column: str) -> float:
-    value = _float(text)
+def _number(text: str, where: str, column: str, decimal: str) -> float:
+    value = _cells.number(text, decimal)
+    if value is None and _cells.is_ambiguous(text):
+        raise InputError(f"{where}: {column} is {text!r}, which can be read in two ways. Write 1234 or 1.234.")
     if value is None:
         raise InputError(f"{where}: {column} is {text!r}, not a number. Correct it or leave it empty.")
-    return value
-
-
-def _seconds(text: str, where: str) -> float | None:
-    """Seconds of "1.5", "00:00:01.5" or "0 days 00:00:01.500000"; None when empty.
-
-    >>> _seconds("0 days 00:01:01.500000", ""), _seconds("2.25", ""), _seconds("", "")
-    (61.5, 2.25, None)
-    """
-    if not text:
-        return None
-    match = re.fullmatch(r"(?:(\d+) days? ?)?(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)", text)
-    if match:
-        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    value = _float(text)
-    if value is None:
-        raise InputError(f"{where}: {text!r} is not a time. Write seconds, or a timedelta such as 0 days 00:00:01.5.")
     return value
 
 
@@ -442,11 +439,13 @@ def _read(root: Path, table: str) -> Rows:
 
 def _file(path: Path) -> Rows:
     suffix = path.suffix.lower()
+    if files.is_pointer(path):
+        raise files.pointer_error(path)
     try:
         if suffix == ".parquet":
             records = _parquet(path)
         elif suffix in (".jsonl", ".ndjson"):
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")  # U+2028 and the like may stand inside a line
             records = [json.loads(line) for line in lines if line.strip()]
         elif suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -470,40 +469,55 @@ def _file(path: Path) -> Rows:
 
 
 def _csv(path: Path) -> Rows:
+    content = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) and len(content) % 2 == 0  # a spreadsheet's Unicode text
+        text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8. {error}. Save it as UTF-8 CSV.") from None
-    head = text.split("\n", 1)[0]
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=head.count)
-    lines = csv.reader(text.splitlines(), delimiter=separator)
+    separator = ""
+    if match := re.match(r'"?sep=(.)"?\r?\n', text):  # a line for Excel
+        separator, text = match[1], text[match.end() :]
+    if not separator:
+        head = next((line for line in io.StringIO(text) if line.strip()), "")
+        separator = "\t" if path.suffix.lower() == ".tsv" and "\t" in head else max(",;\t|", key=head.count)
+    # Lines end with \n or \r as in any CSV: U+0085, U+2028, vertical tabs and form feeds are part of a cell.
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        columns = [column.strip() for column in next(lines, [])]
+        columns = next((line for line in lines if any(cell.strip() for cell in line)), [])
+        columns = [column.strip() for column in columns]
+        named = max((k + 1 for k, column in enumerate(columns) if column), default=0)  # empty ones may follow
         rows, numbers = [], []
         for line in lines:
             if not any(cell.strip() for cell in line):
                 continue
-            if len(line) != len(columns):
+            if len(line) < named or any(cell.strip() for cell in line[len(columns) :]):
                 raise InputError(
                     f"{path}, row {lines.line_num}: {len(line)} cells under {len(columns)} column names. "
                     "Quote cells that hold the separator."
                 )
-            rows.append({column: _text(cell) for column, cell in zip(columns, line, strict=True)})
+            rows.append([_text(cell) for cell in line[:named]])
             numbers.append(lines.line_num)
     except csv.Error as error:
         raise InputError(f"{path}: not a readable table. {error}. Save it as UTF-8 CSV.") from None
-    if len(set(columns)) < len(columns):
-        twice = next(c for c in columns if columns.count(c) > 1)
-        raise InputError(f"{path}: two columns called {twice!r}. Rename one.")
-    return Rows(str(path), path.parent, columns, rows, numbers)
+    kept: dict[str, int] = {}
+    for k, column in enumerate(columns[:named]):
+        if not column:  # row numbers, or an empty column of a spreadsheet
+            continue
+        if column in kept and any(row[k] for row in rows):
+            if any(row[kept[column]] for row in rows) and any(row[k] != row[kept[column]] for row in rows):
+                raise InputError(f"{path}: two columns called {column!r}. Rename one.")
+            kept[column] = k
+        kept.setdefault(column, k)
+    table = [{column: row[k] for column, k in kept.items()} for row in rows]
+    return Rows(str(path), path.parent, list(kept), table, numbers, separator=separator)
 
 
 def _text(value: Any) -> str:
-    """A cell as text; NaN, None and their spellings are ""."""
-    if value is None or isinstance(value, (list, dict)):
+    """A cell as text; None, NaN, lists and objects are ""."""
+    if value is None or isinstance(value, (list, dict, bytes)) or value != value:
         return ""
-    text = str(value).strip()
-    return "" if text.casefold() in NOTHING else text
+    return str(value).strip()
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -565,13 +579,17 @@ def _audformat(root: Path, wanted: str) -> Rows:
             raise unknown_name(f"table of {root}", name, tables)
     chosen = chosen or [n for n, t in tables.items() if any(c.casefold() in emotion for c in t.get("columns") or {})]
     chosen = chosen or list(tables)
-    sides = {name: str(split.get("type", "")) for name, split in (header.get("splits") or {}).items()}
+    sides = {
+        name: name if _split.side(name) == _split.side(kind := str(split.get("type", ""))) else kind
+        for name, split in (header.get("splits") or {}).items()
+        if _split.side(str(split.get("type", "")))
+    }
     merged: dict[tuple[str, str, str], dict[str, str]] = {}
     others: dict[str, dict[str, str]] = {}
     for name in [*chosen, *(n for n in tables if n not in chosen)]:
         part = sides.get(tables[name].get("split_id") or "", "")
         for row in _audformat_table(root, name).rows:
-            row = row | ({"split": part} if part in SPLITS and name in chosen else {})
+            row = row | ({"split": part} if part and name in chosen else {})
             if name in chosen:
                 key = (row["file"], row.get("start", ""), row.get("end", ""))
                 merged[key] = row | {k: v for k, v in merged.get(key, {}).items() if v}
@@ -600,5 +618,7 @@ def _audformat_table(root: Path, name: str) -> Rows:
     for suffix in (".csv", ".parquet"):
         path = root / f"db.{name}{suffix}"
         if path.is_file():
-            return _file(path)
+            read = _file(path)
+            read.rows = [{column: _held(row, column) for column in row} for row in read.rows]
+            return read
     raise InputError(f"{root}: table {name} of db.yaml is missing. Looked for db.{name}.csv and db.{name}.parquet.")
