@@ -9,9 +9,9 @@ import time
 import numpy as np
 from sklearn import metrics as sk
 
-from sottovoce.metrics import PRESENCE, scores
-from sottovoce.statistics import cluster_weights, intervals
-from sottovoce.task import Task
+from sottovoce.data.task import Task
+from sottovoce.metrics.scores import PRESENCE, scores
+from sottovoce.metrics.statistics import cluster_weights, intervals
 
 ROWS, SPEAKERS, REPLICATES, LOOPED = 5000, 24, 2000, 20
 EMOTION = Task("class", ("emotion",), tuple("abcdefgh"))

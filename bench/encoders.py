@@ -26,12 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sottovoce import models, recipe, runs, training
 from sottovoce.backbones import encoder
-from sottovoce.corpus import Utterance
-from sottovoce.data import Frontend, Steps
-from sottovoce.supervised import Supervised
-from sottovoce.task import Task
+from sottovoce.config import recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.dataset import Frontend, Steps
+from sottovoce.data.task import Task
+from sottovoce.modeling import network as models
+from sottovoce.modeling import training
+from sottovoce.modeling.supervised import Supervised
 
 RATE_HZ = 16_000
 

@@ -10,7 +10,7 @@ import time
 import kaldi_native_fbank as knf
 import numpy as np
 
-from sottovoce.track import Track
+from sottovoce.data.track import Track
 from sottovoce.tracks import fbank
 
 SECONDS, CLIPS, REPEATS, RATE_HZ = 6.0, 20, 5, 16_000  # clips as long as utterances are

@@ -21,15 +21,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sottovoce import csd, recipe
 from sottovoce.backbones import transformer
+from sottovoce.config import recipe
+from sottovoce.config.recipe import Recipe
 from sottovoce.corpora import mosei
-from sottovoce.corpus import Corpus
-from sottovoce.data import Batch, Statistics, Steps, plan_epoch
-from sottovoce.masking import RowRandom
+from sottovoce.data import csd
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Batch, Statistics, Steps, plan_epoch
+from sottovoce.data.store import Head, TrackStore, TrackWriter
+from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import masked_timesteps
-from sottovoce.recipe import Recipe
-from sottovoce.store import Head, TrackStore, TrackWriter
 from sottovoce.tracks.covarep import DIM, NAMES, RATE_HZ
 
 Segments = dict[str, np.ndarray]  # video -> (k, 2) seconds

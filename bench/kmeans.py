@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from bench.feature_store import Phase
-from sottovoce import clustering
+from sottovoce.metrics import kmeans
 
 FRAMES, FEATURES, CLUSTERS, KINDS = 1_000_000, 768, 512, 4000
 
@@ -41,7 +41,7 @@ def draw(path: Path, frames: int, features: int) -> np.ndarray:
 
 
 def ours(frames: np.ndarray, k: int) -> np.ndarray:
-    return clustering.kmeans(frames, k, seed=0).centres
+    return kmeans.kmeans(frames, k, seed=0).centres
 
 
 def scikit_learn(frames: np.ndarray, k: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def pace(frames: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     def product(rows: np.ndarray) -> None:
         if not hasattr(kept, "scores"):
-            kept.scores = np.empty((clustering.TILE, len(centres)), np.float32)
+            kept.scores = np.empty((kmeans.TILE, len(centres)), np.float32)
         np.matmul(rows, transposed, out=kept.scores[: len(rows)])
 
     def seconds(work: Callable[[], object]) -> tuple[float, float]:
@@ -90,8 +90,8 @@ def pace(frames: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     found = [
         (
-            seconds(lambda: list(clustering._tiles(frames, product, None))),
-            seconds(lambda: clustering.nearest(frames, centres)),
+            seconds(lambda: list(kmeans._tiles(frames, product, None))),
+            seconds(lambda: kmeans.nearest(frames, centres)),
         )
         for _ in range(3)
     ]
@@ -133,7 +133,7 @@ def main() -> None:
             with Phase(contestant.__name__) as phase:
                 centres = contestant(frames, k)
             cpu = sum(os.times()[:2]) - cpu
-            inertia = float(clustering.nearest(frames, np.asarray(centres, np.float32))[1].sum(dtype=np.float64))
+            inertia = float(kmeans.nearest(frames, np.asarray(centres, np.float32))[1].sum(dtype=np.float64))
             first = first or (phase.seconds, inertia)
             fair = "" if first[1] <= 1.005 * inertia else ", but ours ends above"
             print(

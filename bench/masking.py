@@ -15,10 +15,10 @@ import time
 
 import torch
 
-from sottovoce import runs
 from sottovoce.backbones import transformer
-from sottovoce.data import Batch
-from sottovoce.masking import RULES, Policy, RowRandom, contrast, hide
+from sottovoce.data import runs
+from sottovoce.data.dataset import Batch
+from sottovoce.modeling.masking import RULES, Policy, RowRandom, contrast, hide
 from sottovoce.objectives import masked_timesteps
 from sottovoce.recipes import mockingjay
 

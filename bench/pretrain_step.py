@@ -33,12 +33,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sottovoce import runs, training
 from sottovoce.backbones import npc as npc_backbone
 from sottovoce.backbones import transformer
-from sottovoce.corpus import Utterance
-from sottovoce.data import Frontend, Statistics, Steps
-from sottovoce.masking import RowRandom, span_mask
+from sottovoce.data import runs
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.dataset import Frontend, Statistics, Steps
+from sottovoce.modeling import training
+from sottovoce.modeling.masking import RowRandom, span_mask
 from sottovoce.objectives import masked_timesteps
 from sottovoce.objectives import npc as npc_objective
 

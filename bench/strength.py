@@ -17,9 +17,14 @@ import numpy as np
 import soundfile
 import torch
 
-from sottovoce import extract, files, models, plugins, recipe, runs
-from sottovoce.corpus import Corpus, Utterance
-from sottovoce.data import Statistics
+from sottovoce import files, plugins
+from sottovoce.commands import extract as extract_command
+from sottovoce.config import recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Statistics
+from sottovoce.modeling import network
+from sottovoce.pipeline import extract
 
 RATE_HZ = 16_000
 
@@ -44,14 +49,14 @@ def fresh_run(folder: Path, channels: tuple[int, ...]) -> runs.Run:
     torch.manual_seed(0)
     plan = recipe.resolve("strengthnet")
     plan = replace(plan, backbone_config=replace(plan.backbone_config, channels=channels))
-    backbone = models.build_backbone(plan, 80)
+    backbone = network.build_backbone(plan, 80)
     for weight in backbone.parameters():  # loud ones: behind fresh Glorot weights every frame is nearly the same
         if weight.ndim > 1:
             torch.nn.init.kaiming_normal_(weight)
     objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
     config = {"kind": "pretrain", "identity": "bench", "settings": plan, "fold": "none", "features": 80, "exposure": []}
     files.write_json(folder / "config.json", config)
-    models.save_pretrained(folder, backbone, Statistics.unit(80), objective)
+    network.save_pretrained(folder, backbone, Statistics.unit(80), objective)
     return runs.Run.load(folder)
 
 
@@ -71,10 +76,10 @@ def main() -> None:
         costs = []
         for track, model in (("mel", None), ("strength", run.folder)):
             wall, cpu = time.perf_counter(), cpu_s()
-            extract.main(corpus.folder, track=track, model=model, jobs=1, quiet=True)
+            extract_command.main(corpus.folder, track=track, model=model, jobs=1, quiet=True)
             costs.append((time.perf_counter() - wall, cpu_s() - cpu))
         store = extract.find_model_store(corpus, "strength")
-        objective, _ = models.load_objective(run)
+        objective, _ = network.load_objective(run)
         mel, apart = extract.track_store(corpus, "mel", jobs=1, quiet=True), 0.0
         with torch.inference_mode():
             for id in store.ids[:8]:

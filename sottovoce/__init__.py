@@ -9,14 +9,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Corpus": "corpus",
-    "Fold": "corpus",
+    "Corpus": "data.corpus",
+    "Fold": "data.corpus",
     "InputError": "errors",
-    "Recogniser": "predict",
-    "Task": "task",
-    "Track": "track",
-    "Utterance": "corpus",
-    "load": "predict",
+    "Recogniser": "inference.predict",
+    "Task": "data.task",
+    "Track": "data.track",
+    "Utterance": "data.corpus",
+    "load": "inference.predict",
 }
 __all__ = sorted(_PUBLIC)
 

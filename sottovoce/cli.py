@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from sottovoce.errors import InputError
 
-# One line a verb, in the order of the data's way; the rest of its help is in `sottovoce/<verb>.py`.
+# One line a verb, in the order of the data's way; the rest of its help is in `commands/<verb>.py`.
 VERBS = {
     "demo": "The whole way on one corpus: prepare, pre-train, fine-tune, evaluate, study, predict.",
     "prepare": "Corpus folder or table -> manifest, speaker-disjoint folds, data report.",
@@ -54,7 +54,7 @@ class Verbs(TyperGroup):
 
 def module_of(verb: str) -> str:
     """Where a verb lives."""
-    return "sottovoce." + ("catalogue" if verb == "list" else verb.replace("-", "_"))
+    return f"sottovoce.commands.{verb.replace('-', '_')}"
 
 
 def _only_listing() -> bool:

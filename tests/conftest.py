@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sottovoce.commands import evaluate as evaluate_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import pretrain as pretrain_command
+
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # the models are tiny; and the same sums in every process
     os.environ.setdefault(name, "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -33,7 +37,7 @@ def tiny() -> list[str]:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     """8 voices x 10 utterances, 5 emotions one can hardly miss, and 2 voices without labels; 4 folds."""
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     home = tmp_path_factory.mktemp("synthetic")
     prepare.prepare("synthetic", home / "audio", home / "data", options=EASY | {"unlabelled_speakers": 2}, jobs=1)
@@ -43,10 +47,9 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(corpus, tmp_path_factory) -> Path:
     """One pre-training a fold."""
-    from sottovoce import pretrain
 
     folder = tmp_path_factory.mktemp("runs") / "pre"
-    pretrain.main(
+    pretrain_command.main(
         "masked_timesteps", [corpus], folder, fold="all", settings=list(TINY), tracker="none", jobs=1, quiet=True
     )
     return folder
@@ -55,19 +58,17 @@ def pretrained(corpus, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def finetuned(corpus, pretrained) -> Path:
     """One classifier a fold."""
-    from sottovoce import finetune
 
     folder = pretrained.parent / "ft"
-    finetune.main(corpus, folder, init=str(pretrained), fold="all", quiet=True)
+    finetune_command.main(corpus, folder, init=str(pretrained), fold="all", quiet=True)
     return folder
 
 
 @pytest.fixture(scope="session")
 def evaluated(finetuned) -> Path:
     """The run with its predictions.csv, report.json and report.html."""
-    from sottovoce import evaluate
 
-    evaluate.main(finetuned, opensmile=False, quiet=True)
+    evaluate_command.main(finetuned, opensmile=False, quiet=True)
     return finetuned
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.csd import write_csd
+from sottovoce.data.csd import write_csd
 from sottovoce.tracks.covarep import NAMES
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")

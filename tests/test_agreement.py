@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sottovoce.agreement import (
+from sottovoce.errors import InputError
+from sottovoce.metrics.agreement import (
     _weighted,
     agree,
     agreement,
@@ -13,7 +14,6 @@ from sottovoce.agreement import (
     read_rows,
     write_rows,
 )
-from sottovoce.errors import InputError
 
 FELT = ("angry", "sad", "fear")
 RNG = np.random.default_rng(0)

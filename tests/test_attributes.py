@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sottovoce.attributes import Scale, fit, hinge, objective
 from sottovoce.errors import InputError
+from sottovoce.metrics.relative_attributes import Scale, fit, hinge, objective
 
 RNG = np.random.default_rng(0)
 E, N = RNG.normal(0.4, 1, (23, 6)), RNG.normal(-0.4, 1, (17, 6))

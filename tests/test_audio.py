@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from sottovoce import audio, files
+from sottovoce import files
+from sottovoce.data import audio
 from sottovoce.errors import InputError
 
 TONE_HZ = 440.0

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from sottovoce import plugins, training
+from sottovoce import plugins
 from sottovoce.backbones import Hidden, gru, npc, strengthnet, transformer, valid_steps
 from sottovoce.errors import InputError
-from sottovoce.heads import states_at
+from sottovoce.modeling import training
+from sottovoce.modeling.heads import states_at
 
 FEATURES = 7
 SMALL = {"width": 32, "layers": 2, "heads": 4, "feedforward": 64, "dropout": 0.0}

@@ -11,10 +11,15 @@ import time
 import layouts
 import pytest
 
-from sottovoce import evaluate, finetune, models, pretrain, runs
-from sottovoce.corpus import Corpus
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.training import load_tensors, save_tensors
+from sottovoce.evaluation import evaluate
+from sottovoce.modeling import network
+from sottovoce.modeling.training import load_tensors, save_tensors
+from sottovoce.pipeline import finetune
 
 
 def snapshot(folder):
@@ -307,7 +312,7 @@ def test_a_folder_with_another_run_is_not_touched(sottovoce, corpus, pretrained,
 )
 def test_a_spoilt_checkpoint_is_named_and_can_be_deleted(sottovoce, corpus, pretrained, tmp_path, spoil, said):
     folder = tmp_path / "ft/fold1"
-    finetune.main(corpus, tmp_path / "ft", init=str(pretrained), quiet=True, jobs=1)
+    finetune_command.main(corpus, tmp_path / "ft", init=str(pretrained), quiet=True, jobs=1)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").rename(folder / "last.safetensors")
     spoil(folder / "last.safetensors")
@@ -413,8 +418,8 @@ def test_ctrl_c_in_pretraining_exits_with_130_and_the_same_command_goes_on(proce
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "pre/fold1/model.safetensors").exists()
     options = {"settings": settings, "tracker": "none", "quiet": True, "jobs": 1}
-    pretrain.main("masked_timesteps", [corpus], tmp_path / "pre", **options)
-    pretrain.main("masked_timesteps", [corpus], tmp_path / "whole", **options)
+    pretrain_command.main("masked_timesteps", [corpus], tmp_path / "pre", **options)
+    pretrain_command.main("masked_timesteps", [corpus], tmp_path / "whole", **options)
     ours, theirs = ((f / "fold1/model.safetensors").read_bytes() for f in (tmp_path / "pre", tmp_path / "whole"))
     assert ours == theirs
 
@@ -445,7 +450,7 @@ def test_a_defect_of_ours_keeps_its_traceback(sottovoce, finetuned, monkeypatch)
 def test_features_that_make_the_loss_infinite_are_one_line(corpus, pretrained, tmp_path):
     """A learning rate of a million, say."""
     with pytest.raises(InputError, match=r"the loss became (nan|inf).*Lower --set training\.lr"):
-        finetune.main(
+        finetune_command.main(
             corpus, tmp_path / "ft", init=str(pretrained), quiet=True, jobs=1,
             settings=["finetune.training.lr=1e30", "finetune.training.clip=0", "finetune.training.epochs=6"],
         )  # fmt: skip
@@ -453,14 +458,14 @@ def test_features_that_make_the_loss_infinite_are_one_line(corpus, pretrained, t
 
 
 def test_weights_of_other_features_are_refused_before_they_are_used(pretrained):
-    earlier = models.load_pretrained(runs.Run.load(pretrained / "fold1"))
-    models.check_same_input(earlier, earlier.plan, 40)
+    earlier = network.load_pretrained(runs.Run.load(pretrained / "fold1"))
+    network.check_same_input(earlier, earlier.plan, 40)
     with pytest.raises(InputError, match=r"pre-trained on 40 features a frame of track fbank; found 74"):
-        models.check_same_input(earlier, earlier.plan, 74)
+        network.check_same_input(earlier, earlier.plan, 74)
 
 
 def test_messages_are_one_line_even_when_their_cause_has_several(pretrained, tmp_path):
     run = damaged(pretrained / "fold1", tmp_path / "pre", wider)
     with pytest.raises(InputError) as error:
-        models.load_pretrained(runs.Run.load(run))
+        network.load_pretrained(runs.Run.load(run))
     assert "\n" not in str(error.value)

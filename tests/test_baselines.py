@@ -7,13 +7,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sottovoce import baselines
-from sottovoce.baselines import functionals, functionals_svm, normalise_by_group, trivial
-from sottovoce.corpus import Corpus, Fold, Utterance
+from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.metrics import scores
-from sottovoce.statistics import intervals
-from sottovoce.task import Task
+from sottovoce.metrics.scores import scores
+from sottovoce.metrics.statistics import intervals
+from sottovoce.pipeline import baselines
+from sottovoce.pipeline.baselines import functionals, functionals_svm, normalise_by_group, trivial
 
 EMOTION = Task("class", ("emotion",), ("happy", "sad", "angry"))
 INTENSITIES = Task("number", ("happy", "sad"), ranges=((0.0, 3.0),) * 2)

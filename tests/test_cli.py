@@ -187,7 +187,7 @@ def test_the_demo_knows_a_corpus_by_its_files(name, tmp_path):
     import csd_layouts
     import layouts
 
-    from sottovoce import demo
+    from sottovoce.commands import demo
 
     make = csd_layouts.mosei if name == "mosei" else getattr(layouts, name)
     make(tmp_path / "data")

@@ -5,8 +5,8 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from sottovoce.clustering import Config, kmeans, lloyd, minibatch, nearest, plus_plus, scalable
 from sottovoce.errors import InputError
+from sottovoce.metrics.kmeans import Config, kmeans, lloyd, minibatch, nearest, plus_plus, scalable
 
 METHODS = [Config(), Config(seeding="plusplus"), Config(method="lloyd"), Config(method="minibatch", batch=500)]
 NAMES = ["nested", "plusplus", "lloyd", "minibatch"]

@@ -8,9 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from toys import ToyStore
 
-from sottovoce import clustering, codebook
-from sottovoce.codebook import Codebook, Stacked
+from sottovoce.data import codebook
+from sottovoce.data.codebook import Codebook, Stacked
 from sottovoce.errors import InputError
+from sottovoce.metrics import kmeans
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.standard_normal((50, 6)).astype(np.float32)
@@ -50,8 +51,8 @@ def test_each_gender_is_clustered_on_its_own_frames():
     frames = {"female": FRAMES[:20] + 50, "male": FRAMES[20:]}
     found = codebook.fit(frames, 3, seed=0)
     assert found.shape == (2, 3, 6)
-    np.testing.assert_array_equal(found[0], clustering.kmeans(frames["female"], 3, seed=0).centres)
-    np.testing.assert_array_equal(found[1], clustering.kmeans(frames["male"], 3, seed=0).centres)
+    np.testing.assert_array_equal(found[0], kmeans.kmeans(frames["female"], 3, seed=0).centres)
+    np.testing.assert_array_equal(found[1], kmeans.kmeans(frames["male"], 3, seed=0).centres)
 
 
 def test_more_clusters_than_frames_names_the_gender():

@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from sottovoce import companions, models, runs
-from sottovoce.corpus import Corpus
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.extract import track_store
-from sottovoce.masking import RULES, Policy
+from sottovoce.modeling import network
+from sottovoce.modeling.masking import RULES, Policy
+from sottovoce.pipeline import aux_tracks
+from sottovoce.pipeline.extract import track_store
 
 TINY = {
     "mockingjay": ("backbone.width=32", "backbone.layers=2", "backbone.heads=2", "backbone.feedforward=64"),
@@ -99,7 +101,7 @@ def test_every_recipe_runs_from_the_command_line(sottovoce, prepared, tmp_path, 
         picture = (run.folder / "spans.svg").read_text()
         assert all(rule in picture for rule in RULES)
     assert (run.folder / "spans.png").exists() == recipe.startswith("ems")
-    assert len(models.load_pretrained(run).backbone.blocks) == 2
+    assert len(network.load_pretrained(run).backbone.blocks) == 2
 
 
 def test_the_released_settings_of_ems_run(sottovoce, prepared, tmp_path):
@@ -254,8 +256,8 @@ def test_short_utterances_are_reported():
     short = sum(length <= 12 for length in store.lengths.values())
     policy = Policy(rule="ems_coverage", span=12, ratio=0.4, intensity="strength")
     assert short
-    assert companions.check(policy, steps) == [
+    assert aux_tracks.check(policy, steps) == [
         f"{short} of 8 utterances are no longer than a span of 12 steps: less of them is hidden, or nothing."
     ]
     with pytest.raises(InputError, match=r"objective\.span: 12 steps. Found utterances of at most 10"):
-        companions.check(policy, steps, crop=10)
+        aux_tracks.check(policy, steps, crop=10)

@@ -7,9 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from sottovoce import compare, evaluate, finetune, metrics, statistics
+from sottovoce.commands import compare as compare_command
+from sottovoce.commands import evaluate as evaluate_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.task import Task
+from sottovoce.evaluation import compare, evaluate
+from sottovoce.metrics import scores, statistics
 
 EMOTIONS = ("neutral", "happy", "sad")
 TASK = Task("class", ("emotion",), EMOTIONS)
@@ -135,14 +139,14 @@ def test_two_equal_systems_are_told_apart_in_one_of_twenty_comparisons(seeds, se
         rng = np.random.default_rng(trial)
         target, a, b, clusters = draw(rng, speakers=16, seeds=seeds, seed_spread=seed_spread)
         p.append(statistics.paired(TASK, target, a, b, clusters, n=300, seed=trial)["ua"]["p"])
-        sums = [np.mean([metrics.terms(TASK, target, run) for run in runs], axis=0) for runs in (a, b)]
+        sums = [np.mean([scores.terms(TASK, target, run) for run in runs], axis=0) for runs in (a, b)]
         by = [np.stack([own[clusters == c].sum(0) for c in range(16)]) for own in sums]
         swap = rng.integers(0, 2, (300, 16)).astype(float)
         gap = (
-            metrics.from_sums(TASK, (1 - swap) @ by[0] + swap @ by[1])["ua"]
-            - metrics.from_sums(TASK, swap @ by[0] + (1 - swap) @ by[1])["ua"]
+            scores.from_sums(TASK, (1 - swap) @ by[0] + swap @ by[1])["ua"]
+            - scores.from_sums(TASK, swap @ by[0] + (1 - swap) @ by[1])["ua"]
         )
-        real = metrics.from_sums(TASK, by[0].sum(0))["ua"] - metrics.from_sums(TASK, by[1].sum(0))["ua"]
+        real = scores.from_sums(TASK, by[0].sum(0))["ua"] - scores.from_sums(TASK, by[1].sum(0))["ua"]
         flipped.append((1 + np.sum(np.abs(gap) >= abs(real) - 1e-12)) / 301)
     level, of_flips = np.mean(np.array(p) < 0.05), np.mean(np.array(flipped) < 0.05)
     assert level <= 0.09
@@ -166,7 +170,7 @@ def test_seeds_of_a_system_are_averaged_and_drawn_too(tmp_path):
     first, second = result["systems"]
     assert (first["name"], second["name"]) == ("many", "joined")
     assert (first["seeds"], second["seeds"]) == ((0, 1, 2), (0, 1, 2))
-    each = [float(metrics.scores(TASK, target, run)["ua"]) for run in a]
+    each = [float(scores.scores(TASK, target, run)["ua"]) for run in a]
     assert first["by_seed"] == pytest.approx(each)
     assert first["metrics"]["ua"]["value"] == pytest.approx(np.mean(each))
     assert second["difference"]["ua"] == pytest.approx(
@@ -259,15 +263,15 @@ def test_everything_is_written_and_the_page_claims_no_more_than_the_interval(sot
 def test_runs_without_predictions_are_evaluated_and_their_folder_left_alone(corpus, pretrained, tmp_path, capsys):
     few = ["finetune.probe.updates=20", "finetune.probe.readings=2", "finetune.probe.lrs=0.01"]
     options = {"init": str(pretrained), "recipe": "frozen_probe", "settings": few, "quiet": True, "fold": "fold1,fold2"}
-    finetune.main(corpus, tmp_path / "probe", **options)
-    finetune.main(corpus, tmp_path / "scratch", scratch=True, **options)
-    evaluate.main(tmp_path / "scratch", opensmile=False, quiet=True)
-    compare.main([str(tmp_path / "scratch"), str(tmp_path / "probe")], tmp_path / "out")
+    finetune_command.main(corpus, tmp_path / "probe", **options)
+    finetune_command.main(corpus, tmp_path / "scratch", scratch=True, **options)
+    evaluate_command.main(tmp_path / "scratch", opensmile=False, quiet=True)
+    compare_command.main([str(tmp_path / "scratch"), str(tmp_path / "probe")], tmp_path / "out")
     assert "probe: no predictions of fold1, fold2 yet" in capsys.readouterr().err
     assert not (tmp_path / "probe/predictions.csv").exists()
     result = json.loads((tmp_path / "out/compare.json").read_text())
     assert (result["n"], result["speakers"]) == (40, 4)
-    evaluate.main(tmp_path / "probe", opensmile=False, quiet=True)
+    evaluate_command.main(tmp_path / "probe", opensmile=False, quiet=True)
     again = result_of(tmp_path / "scratch", tmp_path / "probe")
     assert json.loads(json.dumps(again["systems"][1]["difference"])) == result["systems"][1]["difference"]
     assert set(result["differs"]) == {"init"}  # the control differs in nothing else

@@ -14,9 +14,10 @@ import layouts
 import numpy as np
 import pytest
 
-from sottovoce import download, label_maps, plugins
+from sottovoce import plugins
 from sottovoce.corpora import _layout, iemocap, table
-from sottovoce.corpus import EMOTIONS
+from sottovoce.data import download, vocabulary
+from sottovoce.data.corpus import EMOTIONS
 from sottovoce.errors import InputError
 
 DATA = os.environ.get("SOTTOVOCE_DATA")
@@ -340,28 +341,28 @@ def test_map_works_on_our_words_and_on_the_corpus_codes(corpora):
 
 
 def test_overrides_are_read_from_the_command_line():
-    assert label_maps.overrides(["a=b, c=d"], ["e,f", "g"]) == {"a": "b", "c": "d", "e": "", "f": "", "g": ""}
+    assert vocabulary.overrides(["a=b, c=d"], ["e,f", "g"]) == {"a": "b", "c": "d", "e": "", "f": "", "g": ""}
     for maps, drops in ([["a"], []], [["=b"], []], [["a=b"], ["a"]]):
         with pytest.raises(InputError, match=r"--map"):
-            label_maps.overrides(maps, drops)
+            vocabulary.overrides(maps, drops)
 
 
 def test_every_synonym_leads_to_a_word_of_the_vocabulary():
-    assert set(label_maps.SYNONYMS.values()) == set(EMOTIONS)
-    assert len({label_maps.canonical(name) for name in EMOTIONS}) == len(EMOTIONS)
+    assert set(vocabulary.SYNONYMS.values()) == set(EMOTIONS)
+    assert len({vocabulary.canonical(name) for name in EMOTIONS}) == len(EMOTIONS)
 
 
 def test_words_of_both_sorts_are_refused_and_words_of_one_sort_kept():
-    assert label_maps.own_words({"Joy": "", "ANG": ""}, None, "x") == {"Joy": "happy", "ANG": "angry"}
-    assert label_maps.own_words({"stressed": "", "relieved": ""}, None, "x") == {
+    assert vocabulary.own_words({"Joy": "", "ANG": ""}, None, "x") == {"Joy": "happy", "ANG": "angry"}
+    assert vocabulary.own_words({"stressed": "", "relieved": ""}, None, "x") == {
         "stressed": "stressed",
         "relieved": "relieved",
     }
     with pytest.raises(InputError, match=r"unknown label 'hapy', first at row 7. .*Did you mean 'happy'"):
-        label_maps.own_words({"hapy": "row 7", "sad": "row 1"}, None, "x")
-    assert label_maps.own_words({"hapy": "", "sad": ""}, {"hapy": "happy"}, "x")["hapy"] == "happy"
-    assert label_maps.own_words({"hapy": "", "sad": ""}, {"hapy": ""}, "x")["hapy"] == label_maps.DROP
-    assert label_maps.own_words({"bliss": "", "sad": ""}, None, "x", own=True)["bliss"] == "bliss"
+        vocabulary.own_words({"hapy": "row 7", "sad": "row 1"}, None, "x")
+    assert vocabulary.own_words({"hapy": "", "sad": ""}, {"hapy": "happy"}, "x")["hapy"] == "happy"
+    assert vocabulary.own_words({"hapy": "", "sad": ""}, {"hapy": ""}, "x")["hapy"] == vocabulary.DROP
+    assert vocabulary.own_words({"bliss": "", "sad": ""}, None, "x", own=True)["bliss"] == "bliss"
 
 
 # -- folder -------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import pytest
 from covarep_voice import RATE_HZ, voice
 from scipy import signal
 
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.track import Track
 from sottovoce.tracks import covarep
 from sottovoce.tracks.covarep import creak
 

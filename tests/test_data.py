@@ -7,8 +7,8 @@ from covarep_voice import voice
 from toys import ToyStore, steps_of, waves
 
 from sottovoce import plugins
-from sottovoce.corpus import Utterance
-from sottovoce.data import (
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.dataset import (
     Frontend,
     Statistics,
     Steps,
@@ -19,9 +19,9 @@ from sottovoce.data import (
     sequential,
     stretch,
 )
+from sottovoce.data.store import Head
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.store import Head
-from sottovoce.track import Track
 
 RNG = np.random.default_rng(0)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from csd_layouts import EMOTIONS, ORDER, frame_clock, segment_times, videos
 
-from sottovoce import csd
 from sottovoce.corpora import _cmu, mfn, mosei, mosi
+from sottovoce.data import csd
 from sottovoce.errors import InputError
 from sottovoce.tracks import covarep
 

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from toys import ToyStore
 
-from sottovoce import encoders, files, models, recipe, training
+from sottovoce import files
 from sottovoce.backbones import _convolve, clock_of, encoder, valid_steps
-from sottovoce.data import Frontend, Steps
+from sottovoce.config import recipe
+from sottovoce.data.dataset import Frontend, Steps
 from sottovoce.errors import InputError
+from sottovoce.modeling import hub, network, training
 
 transformers = pytest.importorskip("transformers")
 LENGTHS = torch.tensor([2000, 5000, 400, 3999, 70])  # samples; the last one is shorter than a window
@@ -327,12 +329,12 @@ def test_batches_side_by_side_come_in_order_and_leave_the_threads_as_they_were(t
     batches = [np.array([i]) for i in (3, 0, 4, 1, 2)]
     torch.set_num_threads(threads)
     try:
-        found = list(models.in_batches(steps, batches, models.states_of(backbone, 1)))
+        found = list(network.in_batches(steps, batches, network.states_of(backbone, 1)))
         assert torch.get_num_threads() == threads
-        next(models.in_batches(steps, batches, models.states_of(backbone, 1)))  # and no more of them
+        next(network.in_batches(steps, batches, network.states_of(backbone, 1)))  # and no more of them
         assert torch.get_num_threads() == threads
         with pytest.raises(ZeroDivisionError):
-            list(models.in_batches(steps, batches, lambda x, lengths: 1 // 0))
+            list(network.in_batches(steps, batches, lambda x, lengths: 1 // 0))
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -345,7 +347,7 @@ def test_batches_side_by_side_come_in_order_and_leave_the_threads_as_they_were(t
 
 def test_states_come_with_their_clock_and_are_those_of_a_row_alone():
     steps, backbone = steps_of([16000, 9000, 5000]), small().eval()
-    for i, track in models.states(backbone, steps, 1):
+    for i, track in network.states(backbone, steps, 1):
         alone = backbone(torch.from_numpy(steps.raw(i))[None], torch.tensor([steps.lengths[i]])).layers[1][0]
         np.testing.assert_allclose(track.values, alone.detach(), atol=1e-5)
         assert track.rate_hz == 50
@@ -355,7 +357,7 @@ def test_states_come_with_their_clock_and_are_those_of_a_row_alone():
 @pytest.mark.parametrize("layer", [-1, 3])
 def test_a_layer_that_is_not_there_is_refused(layer):
     with pytest.raises(InputError, match=f"layer {layer}: not in this model. Found 2 blocks"):
-        next(models.states(small(), steps_of([5000]), layer))
+        next(network.states(small(), steps_of([5000]), layer))
 
 
 # ---------------------------------------------------------------------------------------------- checkpoints
@@ -375,8 +377,8 @@ def checkpoint(request, tmp_path_factory):
 
 def test_a_checkpoint_is_a_run_to_go_on_from(checkpoint):
     folder, model = checkpoint
-    (run,) = encoders.parts(str(folder))
-    found = models.load_pretrained(run)
+    (run,) = hub.parts(str(folder))
+    found = network.load_pretrained(run)
     assert found.plan.backbone_config.family == model.config.model_type
     assert found.plan.backbone_config.normalise
     assert run.exposure == frozenset()
@@ -387,12 +389,12 @@ def test_a_checkpoint_is_a_run_to_go_on_from(checkpoint):
 
 def test_a_fine_tuned_encoder_is_rebuilt_from_its_own_folder_alone(checkpoint, tmp_path):
     """Settings go through config.json, weights through model.safetensors; the checkpoint is not needed again."""
-    run = encoders.load(str(checkpoint[0]))
-    found = models.load_pretrained(run)
+    run = hub.load(str(checkpoint[0]))
+    found = network.load_pretrained(run)
     plan = recipe.from_dict(json.loads(json.dumps(files.plain(run.config["settings"]))))
     assert files.digest(plan) == files.digest(found.plan)
     training.save_tensors(tmp_path / "w.safetensors", found.backbone.state_dict())
-    again = models.build_backbone(plan, 1).eval()
+    again = network.build_backbone(plan, 1).eval()
     again.load_state_dict(training.load_tensors(tmp_path / "w.safetensors"))
     assert again(waves(), LENGTHS).last.equal(found.backbone(waves(), LENGTHS).last)
 
@@ -402,7 +404,7 @@ def test_other_weights_are_another_encoder(checkpoint, tmp_path):
     other = transformers.AutoModel.from_config(model.config)
     other.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text((folder / "preprocessor_config.json").read_text())
-    same, another = encoders.load(str(folder)), encoders.load(str(tmp_path))
+    same, another = hub.load(str(folder)), hub.load(str(tmp_path))
     assert same.config["settings"] == another.config["settings"]
     assert same.config["identity"] != another.config["identity"] != ""
 
@@ -427,7 +429,7 @@ def test_a_folder_that_is_no_encoder_is_one_line(damage, said, tmp_path):
     for name, text in damage.items():
         (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=said) as found:
-        models.load_pretrained(encoders.parts(str(tmp_path))[0])
+        network.load_pretrained(hub.parts(str(tmp_path))[0])
     assert "\n" not in str(found.value)
 
 
@@ -439,7 +441,7 @@ def test_missing_weights_are_not_made_up(tmp_path):
     lost = [k for k in tensors if k.startswith("encoder.layers.1.")]
     save_file({k: v for k, v in tensors.items() if k not in lost}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=rf"weights are missing. Found no encoder.layers.1.* {len(lost) - 1} others"):
-        models.load_pretrained(encoders.load(str(tmp_path)))
+        network.load_pretrained(hub.load(str(tmp_path)))
 
 
 def test_an_encoder_that_is_not_on_this_machine_is_one_line(monkeypatch, tmp_path):
@@ -448,7 +450,7 @@ def test_an_encoder_that_is_not_on_this_machine_is_one_line(monkeypatch, tmp_pat
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"facebook/hubert-nowhere: .*switched off .HF_HUB_OFFLINE") as found:
-        encoders.parts("facebook/hubert-nowhere")
+        hub.parts("facebook/hubert-nowhere")
     assert "\n" not in str(found.value)
 
 

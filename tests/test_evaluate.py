@@ -12,10 +12,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, mean_absolute_error
 
-from sottovoce import evaluate, finetune, metrics, pretrain, runs
-from sottovoce.corpus import Corpus
+from sottovoce.commands import evaluate as evaluate_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.commands import study as study_command
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.task import Task
+from sottovoce.evaluation import evaluate
+from sottovoce.metrics import scores as metrics
 
 SIX = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
@@ -31,8 +37,8 @@ def table_of(folder):
 
 def walk(corpus, folder, settings, **options):
     """Fine-tune all folds from scratch and evaluate; the report."""
-    finetune.main(corpus, folder, fold="all", settings=list(settings), quiet=True, jobs=1, **options)
-    evaluate.main(folder, opensmile=False, quiet=True)
+    finetune_command.main(corpus, folder, fold="all", settings=list(settings), quiet=True, jobs=1, **options)
+    evaluate_command.main(folder, opensmile=False, quiet=True)
     return report_of(folder)
 
 
@@ -41,10 +47,10 @@ def intensities(corpus, pretrained):
     """A regressor of six intensities, evaluated."""
     folder = pretrained.parent / "six"
     more = ["finetune.training.epochs=6", "finetune.training.lr=0.003"]
-    finetune.main(
+    finetune_command.main(
         corpus, folder, init=str(pretrained), fold="all", target=",".join(SIX), settings=more, quiet=True, jobs=1
     )
-    evaluate.main(folder, opensmile=False, quiet=True)
+    evaluate_command.main(folder, opensmile=False, quiet=True)
     return folder
 
 
@@ -61,7 +67,7 @@ def test_the_whole_way_beats_chance_on_new_speakers(evaluated):
 
 def test_shuffled_labels_give_chance(tiny, tmp_path):
     """Two corpora, eight folds, 160 test utterances: a UA of 0.2 has a standard error of 0.032."""
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     found, n = [], 0
     for seed in (1, 2):
@@ -166,7 +172,7 @@ def test_folds_are_scored_apart_and_pooled(evaluated):
 
 
 def test_intervals_resample_speakers_as_statistics_do(evaluated):
-    from sottovoce import statistics
+    from sottovoce.metrics import statistics
 
     rows, report = table_of(evaluated), report_of(evaluated)
     task = Task("class", ("emotion",), tuple(report["task"]["classes"]))
@@ -178,7 +184,7 @@ def test_intervals_resample_speakers_as_statistics_do(evaluated):
 
 
 def test_one_fold_can_be_scored_alone(evaluated, tmp_path):
-    evaluate.main(evaluated / "fold2", output=tmp_path / "one", opensmile=False, quiet=True)
+    evaluate_command.main(evaluated / "fold2", output=tmp_path / "one", opensmile=False, quiet=True)
     assert {r["fold"] for r in table_of(tmp_path / "one")} == {"fold2"}
     assert report_of(tmp_path / "one")["protocol"]["folds"] == "1 of 4, disjoint by speaker"
     assert [r for r in table_of(evaluated) if r["fold"] == "fold2"] == table_of(tmp_path / "one")
@@ -186,7 +192,7 @@ def test_one_fold_can_be_scored_alone(evaluated, tmp_path):
 
 
 def test_evaluating_twice_gives_the_same_figures(evaluated, tmp_path):
-    evaluate.main(evaluated, output=tmp_path, opensmile=False, quiet=True)
+    evaluate_command.main(evaluated, output=tmp_path, opensmile=False, quiet=True)
     assert (tmp_path / "predictions.csv").read_bytes() == (evaluated / "predictions.csv").read_bytes()
     first, second = report_of(evaluated), report_of(tmp_path)
     assert {k: first[k] for k in ("metrics", "folds", "baselines")} == {
@@ -202,7 +208,7 @@ def test_the_page_shows_the_score_and_needs_no_network(evaluated):
 
 
 def test_the_terminal_table_stands_beside_the_baselines(evaluated, capsys):
-    evaluate.main(evaluated, opensmile=False)
+    evaluate_command.main(evaluated, opensmile=False)
     out = capsys.readouterr().out
     assert f"{report_of(evaluated)['metrics']['ua']['value']:.3f}" in out
     assert all(word in out for word in ("this run", "majority", "chance", "Report:", "UA", "macro-F1"))
@@ -212,8 +218,8 @@ def test_the_terminal_table_stands_beside_the_baselines(evaluated, capsys):
 def test_functionals_with_an_svm_stand_beside_it(corpus, tiny, tmp_path):
     pytest.importorskip("opensmile")
     shutil.copytree(corpus, tmp_path / "data")
-    finetune.main(tmp_path / "data", tmp_path / "ft", settings=tiny, mode="frozen", quiet=True, jobs=1)
-    evaluate.main(tmp_path / "ft", opensmile=True, jobs=1, quiet=True)
+    finetune_command.main(tmp_path / "data", tmp_path / "ft", settings=tiny, mode="frozen", quiet=True, jobs=1)
+    evaluate_command.main(tmp_path / "ft", opensmile=True, jobs=1, quiet=True)
     svm = report_of(tmp_path / "ft")["baselines"]["opensmile eGeMAPSv02 + svm"]["metrics"]
     assert svm["ua"]["value"] > 0.4
 
@@ -222,8 +228,10 @@ def test_functionals_with_an_svm_stand_beside_it(corpus, tiny, tmp_path):
 
 
 def test_normalisation_by_speaker_is_stated(corpus, pretrained, tmp_path):
-    finetune.main(corpus, tmp_path / "ft", init=str(pretrained), speaker_norm=True, mode="frozen", quiet=True, jobs=1)
-    evaluate.main(tmp_path / "ft", opensmile=False, quiet=True)
+    finetune_command.main(
+        corpus, tmp_path / "ft", init=str(pretrained), speaker_norm=True, mode="frozen", quiet=True, jobs=1
+    )
+    evaluate_command.main(tmp_path / "ft", opensmile=False, quiet=True)
     said = report_of(tmp_path / "ft")["protocol"]["normalisation"]
     assert said == "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
     assert "unlabelled audio of test speakers" in (tmp_path / "ft/report.html").read_text()
@@ -242,13 +250,13 @@ def test_folds_that_share_speakers_are_called_leaky(evaluated, corpus):
 def test_a_corpus_prepared_with_other_folds_is_not_scored(corpus, pretrained, tmp_path):
     """Whoever was trained on is not tested, even if folds.json says so now."""
     shutil.copytree(corpus, tmp_path / "data")
-    finetune.main(tmp_path / "data", tmp_path / "ft", init=str(pretrained), mode="frozen", quiet=True, jobs=1)
+    finetune_command.main(tmp_path / "data", tmp_path / "ft", init=str(pretrained), mode="frozen", quiet=True, jobs=1)
     data = Corpus.load(tmp_path / "data")
     first, second, *rest = data.folds
     swapped = (replace(second, name="fold1"), replace(first, name="fold2"), *rest)
     replace(data, folds=swapped).save()
     with pytest.raises(InputError, match=r"trained on 2 test speakers of fold1 .*prepared with other folds"):
-        evaluate.main(tmp_path / "ft", opensmile=False, quiet=True)
+        evaluate_command.main(tmp_path / "ft", opensmile=False, quiet=True)
     assert not (tmp_path / "ft/report.json").exists()
 
 
@@ -256,7 +264,7 @@ def test_runs_of_different_tasks_are_not_pooled(finetuned, intensities, tmp_path
     shutil.copytree(finetuned / "fold1", tmp_path / "fold1")
     shutil.copytree(intensities / "fold2", tmp_path / "fold2")
     with pytest.raises(InputError, match=r"another corpus, task or track"):
-        evaluate.main(tmp_path, opensmile=False, quiet=True)
+        evaluate_command.main(tmp_path, opensmile=False, quiet=True)
 
 
 # ---------------------------------------------------------------------------------------------- every kind of corpus
@@ -301,16 +309,18 @@ def test_the_commands_as_written_work_on_your_own_recordings(kind, sottovoce, ti
 @pytest.fixture(scope="module")
 def encoded(tiny, tmp_path_factory):
     """CMU-MOSEI's layout: COVAREP in .csd files, six intensities; pre-trained, fine-tuned and evaluated."""
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     home = tmp_path_factory.mktemp("mosei")
     csd_layouts.mosei(home / "csd", n_videos=14, per_video=4)
     prepare.prepare("mosei", home / "csd", home / "data")
     settings = few(tiny, "track.", "frontend.") + ["frontend.pool=5", "frontend.how=mean", "frontend.trim_db=0"]
     settings += ["training.feature_stretch=0", "finetune.training.feature_stretch=0"]
-    pretrain.main("masked_timesteps", [home / "data"], home / "pre", settings=settings, tracker="none", quiet=True)
-    finetune.main(home / "data", home / "ft", init=str(home / "pre"), quiet=True)
-    evaluate.main(home / "ft", quiet=True)
+    pretrain_command.main(
+        "masked_timesteps", [home / "data"], home / "pre", settings=settings, tracker="none", quiet=True
+    )
+    finetune_command.main(home / "data", home / "ft", init=str(home / "pre"), quiet=True)
+    evaluate_command.main(home / "ft", quiet=True)
     return home
 
 
@@ -324,9 +334,8 @@ def test_encoded_features_go_the_whole_way(encoded):
 
 
 def test_encoded_features_have_a_study(encoded):
-    from sottovoce import study
 
-    study.main(
+    study_command.main(
         encoded / "data", encoded / "study", init=str(encoded / "pre"), labels="25%,100%", seeds=2, jobs=1, quiet=True
     )
     result = json.loads((encoded / "study/study.json").read_text())
@@ -345,8 +354,8 @@ def test_a_model_of_encoded_features_hears_a_recording(encoded, sottovoce, tmp_p
 def test_a_model_of_words_cannot_hear_a_recording_and_says_so(encoded):
     from dataclasses import replace
 
-    from sottovoce import predict
-    from sottovoce.track import Track
+    from sottovoce.data.track import Track
+    from sottovoce.inference import predict
 
     model = predict.load(encoded / "ft")
     model.plan = replace(model.plan, frontend=replace(model.plan.frontend, pool=1))
@@ -356,9 +365,9 @@ def test_a_model_of_words_cannot_hear_a_recording_and_says_so(encoded):
 
 def test_weights_of_one_kind_of_corpus_do_not_go_with_the_other(encoded, pretrained, corpus, tmp_path):
     with pytest.raises(InputError, match="no audio to make fbank from"):
-        finetune.main(encoded / "data", tmp_path / "a", init=str(pretrained), quiet=True)
+        finetune_command.main(encoded / "data", tmp_path / "a", init=str(pretrained), quiet=True)
     with pytest.raises(InputError, match="no track in common"):
-        pretrain.main("masked_timesteps", [corpus, encoded / "data"], tmp_path / "c", quiet=True)
+        pretrain_command.main("masked_timesteps", [corpus, encoded / "data"], tmp_path / "c", quiet=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from sottovoce import audio, extract, plugins, store
-from sottovoce.corpus import Corpus, Utterance
+from sottovoce import plugins
+from sottovoce.commands import extract as extract_command
+from sottovoce.data import audio, store
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.store import TrackStore
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.extract import store_folder, track_store
-from sottovoce.store import TrackStore
-from sottovoce.track import Track
+from sottovoce.pipeline import extract
+from sottovoce.pipeline.extract import store_folder, track_store
 from sottovoce.tracks import fbank
 
 ROOT = Path(extract.__file__).parents[1]
@@ -160,7 +163,7 @@ def test_unreadable_recordings_are_listed_and_the_others_kept(tmp_path, made):
 def test_skipped_recordings_stay_out_until_they_change(tmp_path, made, capsys):
     corpus = make_corpus(tmp_path)
     (corpus.root / "u1.wav").write_bytes(b"nothing")
-    extract.main(corpus.folder, skip_broken=True)
+    extract_command.main(corpus.folder, skip_broken=True)
     assert "skipped u1" in capsys.readouterr().err
     made.clear()
     store = track_store(corpus, "fbank", quiet=True)  # as pretrain would ask
@@ -168,25 +171,25 @@ def test_skipped_recordings_stay_out_until_they_change(tmp_path, made, capsys):
     assert "u1" not in store
     assert list(store.skipped) == ["u1"]
     with pytest.raises(InputError, match=r"u1\.wav"):  # extract without the flag tries again
-        extract.main(corpus.folder)
+        extract_command.main(corpus.folder)
     record(corpus.root / "u1.wav", seed=1)
     assert "u1" in track_store(corpus, "fbank", quiet=True)
 
 
 def test_overwrite_makes_everything_again(tmp_path, made):
     corpus = make_corpus(tmp_path, 3)
-    extract.main(corpus.folder, quiet=True)
-    extract.main(corpus.folder, quiet=True)
+    extract_command.main(corpus.folder, quiet=True)
+    extract_command.main(corpus.folder, quiet=True)
     assert len(made) == 3
     before = contents(TrackStore.open(store_folder(corpus, "fbank")))
-    extract.main(corpus.folder, overwrite=True, quiet=True)
+    extract_command.main(corpus.folder, overwrite=True, quiet=True)
     assert len(made) == 6
     assert contents(TrackStore.open(store_folder(corpus, "fbank"))) == before
 
 
 def test_the_command_says_what_it_made_and_takes_settings(tmp_path, capsys):
     corpus = make_corpus(tmp_path, 2)
-    extract.main(corpus.folder, set_=["bins=40", "deltas=1"], half=True)
+    extract_command.main(corpus.folder, set_=["bins=40", "deltas=1"], half=True)
     line = capsys.readouterr().out
     assert "2 utterances" in line
     assert "x 80 at 100 Hz" in line
@@ -197,11 +200,11 @@ def test_the_command_says_what_it_made_and_takes_settings(tmp_path, capsys):
         (["bins=x"], "whole number"),
     ):
         with pytest.raises(InputError, match=message):
-            extract.main(corpus.folder, set_=settings)
+            extract_command.main(corpus.folder, set_=settings)
     with pytest.raises(InputError, match="Did you mean 'fbank'"):
-        extract.main(corpus.folder, track="fbanks")
+        extract_command.main(corpus.folder, track="fbanks")
     with pytest.raises(InputError, match="not a prepared corpus"):
-        extract.main(tmp_path)
+        extract_command.main(tmp_path)
 
 
 def test_values_that_are_not_finite_name_the_file(tmp_path, monkeypatch):
@@ -361,7 +364,7 @@ def test_what_its_source_left_out_a_derived_track_leaves_out_too(tmp_path):
     (corpus.root / "u1.wav").write_bytes(b"no sound")
     with pytest.raises(InputError, match=r"u1\.wav"):
         track_store(corpus, "energy", quiet=True)
-    extract.main(corpus.folder, track="energy", skip_broken=True, quiet=True)
+    extract_command.main(corpus.folder, track="energy", skip_broken=True, quiet=True)
     store = track_store(corpus, "energy", quiet=True)
     assert "u1" not in store
     assert "u1.wav" in store.skipped["u1"]

@@ -10,12 +10,14 @@ import pytest
 import soundfile as sf
 from covarep_voice import RATE_HZ, voice
 
-from sottovoce import __version__, audio, export_csd, extract, features
+from sottovoce import __version__
 from sottovoce.corpora import mosei
-from sottovoce.corpus import Corpus, Utterance
-from sottovoce.csd import REQUIRED, read_csd, write_csd
+from sottovoce.data import audio
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.csd import REQUIRED, read_csd, write_csd
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.track import Track
+from sottovoce.pipeline import export_csd, extract, features
 from sottovoce.tracks import covarep, fbank
 
 
@@ -184,7 +186,7 @@ def test_the_reader_of_mosei_gets_the_same_tracks_back(corpus, exported):
 
 
 def test_exporting_what_was_imported_changes_no_number(tmp_path):
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     csd_layouts.mosei(tmp_path / "csd", n_videos=6)
     prepare.prepare("mosei", tmp_path / "csd", tmp_path / "data")

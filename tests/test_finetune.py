@@ -12,15 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from sottovoce import finetune, metrics, models, recipe, runs, training
-from sottovoce.corpus import Corpus
-from sottovoce.data import Steps
+from sottovoce.commands import evaluate as evaluate_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.config import recipe
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.extract import track_store
-from sottovoce.finetune_settings import FineTuning
-from sottovoce.supervised import supervised_loss
-from sottovoce.task import Task
-from sottovoce.training import load_tensors
+from sottovoce.metrics import scores
+from sottovoce.modeling import network as models
+from sottovoce.modeling import training
+from sottovoce.modeling.supervised import supervised_loss
+from sottovoce.modeling.training import load_tensors
+from sottovoce.pipeline import finetune
+from sottovoce.pipeline.extract import track_store
 
 SIX = "happy,sad,anger,surprise,disgust,fear"
 CLASSES = Task("class", ("emotion",), ("a", "b", "c"))
@@ -29,7 +37,7 @@ NUMBERS = Task("number", ("valence", "arousal"), ranges=((-1.0, 1.0), (-1.0, 1.0
 
 def tune(corpus, folder, *settings, init="none", **options):
     """`sottovoce finetune` of one fold; its folder."""
-    finetune.main(corpus, folder, init=str(init), settings=list(settings), quiet=True, jobs=1, **options)
+    finetune_command.main(corpus, folder, init=str(init), settings=list(settings), quiet=True, jobs=1, **options)
     return next(p.parent for p in sorted(folder.glob("*/config.json")))
 
 
@@ -255,7 +263,7 @@ def test_ccc_loss_is_one_minus_the_metric():
     out = np.clip(0.6 * y + rng.normal(0, 0.2, y.shape) + 0.1, -1, 1)
     loss = supervised_loss(NUMBERS, FineTuning(loss="ccc"), y)(torch.from_numpy(out), torch.from_numpy(y))
     assert loss.shape == (50,)
-    assert float(loss.mean()) == pytest.approx(1 - metrics.scores(NUMBERS, y, out)["ccc"], abs=1e-6)
+    assert float(loss.mean()) == pytest.approx(1 - scores.scores(NUMBERS, y, out)["ccc"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -310,11 +318,12 @@ def test_few_labels_are_recorded(corpus, tiny, tmp_path):
 @pytest.fixture(scope="module")
 def everybody(corpus, tiny, tmp_path_factory):
     """Weights that have heard all speakers."""
-    from sottovoce import pretrain
 
     folder = tmp_path_factory.mktemp("all") / "pre"
     few = [*tiny, "training.epochs=1"]
-    pretrain.main("masked_timesteps", [corpus], folder, fold="none", settings=few, tracker="none", jobs=1, quiet=True)
+    pretrain_command.main(
+        "masked_timesteps", [corpus], folder, fold="none", settings=few, tracker="none", jobs=1, quiet=True
+    )
     return folder
 
 
@@ -329,14 +338,13 @@ def test_weights_that_heard_a_test_speaker_are_refused_by_name(corpus, everybody
 
 
 def test_transductive_is_allowed_by_name_and_is_the_first_line_of_the_report(corpus, everybody, tmp_path):
-    from sottovoce import evaluate
 
     folder = tune(corpus, tmp_path / "ft", init=everybody, transductive=True, mode="frozen")
     assert json.loads((folder / "config.json").read_text())["heard_test_speakers"] == [
         "synthetic/spk01",
         "synthetic/spk02",
     ]
-    evaluate.main(tmp_path / "ft", opensmile=False, quiet=True)
+    evaluate_command.main(tmp_path / "ft", opensmile=False, quiet=True)
     line = json.loads((tmp_path / "ft/report.json").read_text())["protocol"]["first_line"]
     assert line.startswith("Transductive: the pre-training heard the unlabelled audio of 2 test speakers")
     page = (tmp_path / "ft/report.html").read_text()
@@ -504,7 +512,7 @@ def test_numbers_are_learned_and_stay_in_their_range(corpus, pretrained, tmp_pat
 def test_dimensions_are_learned_by_ccc(corpus, pretrained, tmp_path):
     folder = tune(corpus, tmp_path / "ft", "finetune.loss=ccc", init=pretrained, target="valence,arousal")
     it, steps = scene(folder)
-    assert metrics.scores(it.task, it.task.values(steps.utterances), models.predict(it, steps))["ccc"] > 0.5
+    assert scores.scores(it.task, it.task.values(steps.utterances), models.predict(it, steps))["ccc"] > 0.5
 
 
 def test_a_recipe_is_rebuilt_from_a_runs_settings(finetuned, tiny):

@@ -8,13 +8,18 @@ import pytest
 import torch
 from toys import ToyStore
 
-from sottovoce import genders, models, pretrain, recipe, runs, training
 from sottovoce.backbones import encoder
-from sottovoce.corpus import Corpus
-from sottovoce.data import Frontend, Steps
+from sottovoce.commands import label as label_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.config import recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Frontend, Steps
 from sottovoce.errors import InputError
-from sottovoce.masking import RowRandom
+from sottovoce.modeling import network, training
+from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import attributes
+from sottovoce.pipeline import genders
 
 pytest.importorskip("transformers")
 RNG = np.random.default_rng(0)
@@ -172,7 +177,9 @@ SETTINGS = ["backbone.size=toy", "training.epochs=2", "training.lr=3e-3", "train
 @pytest.fixture(scope="module")
 def augmented(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("attributes") / "run"
-    pretrain.main("attributes", [corpus], folder, fold="fold1", settings=SETTINGS, tracker="none", jobs=1, quiet=True)
+    pretrain_command.main(
+        "attributes", [corpus], folder, fold="fold1", settings=SETTINGS, tracker="none", jobs=1, quiet=True
+    )
     return folder
 
 
@@ -186,7 +193,7 @@ def test_the_first_step_is_a_run_to_go_on_from(corpus, augmented):
     assert len(report["curves"]["emotion_accuracy"]) == len(report["curves"]["gender_accuracy"]) == 2
     assert "Gender" in (augmented / "fold1" / "report.html").read_text()
     (run,) = runs.parts(augmented, "pretrain")
-    assert models.load_pretrained(run).plan == recipe.from_dict(config["settings"])
+    assert network.load_pretrained(run).plan == recipe.from_dict(config["settings"])
 
 
 def test_labels_of_dev_and_test_teach_nothing(corpus, augmented, tmp_path):
@@ -208,7 +215,7 @@ def test_labels_of_dev_and_test_teach_nothing(corpus, augmented, tmp_path):
         writer.writerows(rows)
     log = []
     for home, name in ((corpus, "a"), (tmp_path / "data", "b")):
-        pretrain.main(
+        pretrain_command.main(
             "attributes", [home], tmp_path / name, fold="fold1", settings=[*SETTINGS, "training.epochs=1"],
             tracker="none", jobs=1, quiet=True,
         )  # fmt: skip
@@ -218,7 +225,7 @@ def test_labels_of_dev_and_test_teach_nothing(corpus, augmented, tmp_path):
 
 def test_units_of_its_states_are_learned_in_the_next_step(corpus, augmented, tmp_path):
     """The second step of GMP-TL: two scales of units of a layer of the first step's model, whose weights go on."""
-    pretrain.main(
+    pretrain_command.main(
         "hubert", [corpus], tmp_path / "run", fold="fold1", init=str(augmented), tracker="none", jobs=1, quiet=True,
         settings=["objective.targets=1:4+9", "training.epochs=1", "training.batch_rows=16"],
     )  # fmt: skip
@@ -227,13 +234,16 @@ def test_units_of_its_states_are_learned_in_the_next_step(corpus, augmented, tmp
 
 
 def test_units_of_sottovoce_label_are_learned_as_well(corpus, augmented, tmp_path):
-    from sottovoce import label
 
-    label.main(augmented, [corpus], layer=1, clusters="4,9", output=tmp_path / "units", stability=0, jobs=1, quiet=True)
+    label_command.main(
+        augmented, [corpus], layer=1, clusters="4,9", output=tmp_path / "units", stability=0, jobs=1, quiet=True
+    )
     how = {"fold": "fold1", "init": str(augmented), "tracker": "none", "jobs": 1, "quiet": True}
     small = ["training.epochs=1", "training.batch_rows=16"]
-    pretrain.main("hubert", [corpus], tmp_path / "run", units=str(tmp_path / "units"), settings=small, **how)
+    pretrain_command.main("hubert", [corpus], tmp_path / "run", units=str(tmp_path / "units"), settings=small, **how)
     config = json.loads((tmp_path / "run" / "fold1" / "config.json").read_text())
     assert config["settings"]["objective_config"]["targets"] == ["label:4+9"]
     with pytest.raises(InputError, match=r"units of another fold. Found fold1, not fold2"):
-        pretrain.main("hubert", [corpus], tmp_path / "x", units=str(tmp_path / "units"), **(how | {"fold": "fold2"}))
+        pretrain_command.main(
+            "hubert", [corpus], tmp_path / "x", units=str(tmp_path / "units"), **(how | {"fold": "fold2"})
+        )

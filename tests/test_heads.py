@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sottovoce import heads
 from sottovoce.backbones import Hidden
+from sottovoce.modeling import heads
 
 LENGTHS = torch.tensor([9, 14, 1])
 LAYERS = [torch.randn(3, 14, 6, generator=torch.Generator().manual_seed(k)) for k in range(4)]

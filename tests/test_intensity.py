@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from toys import ToyStore
 
+from sottovoce.data.intensity import check, on_clock, pooled
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.intensity import check, on_clock, pooled
-from sottovoce.track import Track
 
 RNG = np.random.default_rng(0)
 
@@ -41,7 +41,7 @@ def test_pad_takes_scores_by_index_and_leaves_zeros_at_the_end():
 
 @pytest.mark.parametrize("frames", [1, 4, 7, 8])
 def test_a_step_has_the_mean_of_its_frames_and_the_last_is_filled_as_features_are(frames):
-    from sottovoce.data import Frontend, pool_frames
+    from sottovoce.data.dataset import Frontend, pool_frames
 
     values = RNG.random(frames).astype(np.float32)
     ours = pooled(values, 4)

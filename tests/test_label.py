@@ -7,20 +7,24 @@ import numpy as np
 import pytest
 import torch
 
-from sottovoce import clustering, label, models, pretrain, runs
-from sottovoce.codebook import Codebook, open_units
-from sottovoce.corpus import Corpus
-from sottovoce.data import Steps
-from sottovoce.extract import store_folder, track_store
-from sottovoce.store import TrackStore, TrackWriter
-from sottovoce.track import Track
+from sottovoce.commands import label as label_command
+from sottovoce.data import runs
+from sottovoce.data.codebook import Codebook, open_units
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.store import TrackStore, TrackWriter
+from sottovoce.data.track import Track
+from sottovoce.metrics import kmeans
+from sottovoce.modeling import network
+from sottovoce.pipeline import label, pretrain
+from sottovoce.pipeline.extract import store_folder, track_store
 
 FOLD, LAYER = "fold1", 1
 
 
 def features_of(data, run):
     """Folder of the track that a pre-training reads."""
-    plan = models.load_pretrained(runs.Run.load(run / FOLD)).plan
+    plan = network.load_pretrained(runs.Run.load(run / FOLD)).plan
     return store_folder(Corpus.load(data), plan.track, plan.track_config.__dict__)
 
 
@@ -47,7 +51,7 @@ def made(home, pretrained):
 
 
 def make(home, run, output, fold=FOLD, **changes):
-    label.main(
+    label_command.main(
         run, changes.pop("corpora", [home / "data"]), layer=changes.pop("layer", LAYER),
         clusters=changes.pop("clusters", "6,15"), fold=fold, output=output, quiet=True, jobs=1, **changes,
     )  # fmt: skip
@@ -55,7 +59,7 @@ def make(home, run, output, fold=FOLD, **changes):
 
 def states(home, run, utterances, layer=LAYER):
     """Hidden states of each utterance by itself, and the first track frame they are made from."""
-    it = models.load_pretrained(run)
+    it = network.load_pretrained(run)
     store = track_store(Corpus.load(home / "data"), it.plan.track, it.plan.track_config.__dict__, quiet=True)
     steps = Steps([(store, utterances)], it.plan.frontend, it.statistics)
     found = []
@@ -78,8 +82,8 @@ def test_centres_are_those_of_the_training_part_alone(home, made, pretrained):
     frames = np.concatenate([x for x, _ in states(home, runs.Run.load(pretrained / FOLD), train)[0]])
     book = Codebook.load(made / "codebook.safetensors")
     for k in (6, 15):
-        inertia = clustering.nearest(frames, book.centres[k][0])[1].sum()
-        best = clustering.lloyd(frames, book.centres[k][0]).inertia
+        inertia = kmeans.nearest(frames, book.centres[k][0])[1].sum()
+        best = kmeans.lloyd(frames, book.centres[k][0]).inertia
         assert inertia == pytest.approx(best, rel=5e-3)  # at a minimum of these frames: nobody else pulls
         report = json.loads((made / "label.json").read_text())
         assert report["frames"]["train"] == len(frames)

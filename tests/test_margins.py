@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sottovoce.errors import InputError
-from sottovoce.margins import AMSoftmax
+from sottovoce.modeling.margins import AMSoftmax
 
 X = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
 TARGET = torch.arange(12) % 4

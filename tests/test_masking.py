@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sottovoce.errors import InputError
-from sottovoce.masking import (
+from sottovoce.modeling.masking import (
     RULES,
     Policy,
     RowRandom,

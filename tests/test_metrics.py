@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from sottovoce.metrics import MAIN, PRESENCE, confusion, flat, higher_is_better, round_half_up, scores
-from sottovoce.task import Task
+from sottovoce.data.task import Task
+from sottovoce.metrics.scores import MAIN, PRESENCE, confusion, flat, higher_is_better, round_half_up, scores
 
 NAMES = ("happy", "sad", "angry", "fear")
 EMOTION = Task("class", ("emotion",), NAMES)

@@ -7,9 +7,9 @@ from test_backbones import ON_STEPS, small
 from toys import ToyStore, murmurs, steps_of, waves
 
 from sottovoce import plugins
-from sottovoce.data import Frontend, Statistics, Steps
+from sottovoce.data.dataset import Frontend, Statistics, Steps
 from sottovoce.errors import InputError
-from sottovoce.masking import RULES, RowRandom
+from sottovoce.modeling.masking import RULES, RowRandom
 from sottovoce.objectives import Loss, npc
 from sottovoce.objectives import masked_timesteps as mt
 

@@ -12,9 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from sottovoce import compare, finetune, phoneme, phones, prepare, pretrain
-from sottovoce.corpus import Corpus
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import phoneme as phoneme_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.data import phones
+from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
+from sottovoce.evaluation import compare, phoneme
+from sottovoce.pipeline import prepare
 
 FEW = (
     *("finetune.probe.updates=60", "finetune.probe.readings=3", "finetune.probe.batch=8", "finetune.probe.project=32"),
@@ -127,7 +132,7 @@ def spoken(tmp_path_factory):
 def spell(home, output, *more, tiny, lexicon=None, **options):
     few = [s for s in tiny if not s.startswith(("finetune.", "frontend."))]
     few += [] if "init" in options else ["frontend.pool=2"]
-    phoneme.main(
+    phoneme_command.main(
         home / "data", lexicon or home / "raw/lexicon.txt", output, jobs=1, quiet=True,
         settings=[*([] if "init" in options else few), *FEW, *more], **options,
     )  # fmt: skip
@@ -223,7 +228,7 @@ def test_steps_too_few_for_the_phones_are_counted_and_do_no_harm(spoken, tiny, t
 def heard(spoken, tiny, tmp_path_factory):
     """A pre-training that heard everybody."""
     folder = tmp_path_factory.mktemp("runs") / "pre"
-    pretrain.main(
+    pretrain_command.main(
         "masked_timesteps", [spoken / "data"], folder, settings=[*tiny, "training.epochs=1"], jobs=1, quiet=True
     )
     return folder
@@ -284,7 +289,7 @@ def test_intents_go_the_same_way_as_emotions(sottovoce, tiny, tmp_path):
     layouts.fluent(tmp_path / "raw")
     assert sottovoce("prepare", "fluent", tmp_path / "raw", "-o", tmp_path / "data", "-j", 1, "-q").code == 0
     few = [s for s in tiny if not s.startswith("finetune.")] + ["finetune.probe.updates=6"]
-    finetune.main(tmp_path / "data", tmp_path / "run", recipe="frozen_probe", settings=few, jobs=1, quiet=True)
+    finetune_command.main(tmp_path / "data", tmp_path / "run", recipe="frozen_probe", settings=few, jobs=1, quiet=True)
     found = sottovoce("evaluate", tmp_path / "run", "--no-opensmile", "-q")
     assert found.code == 0, found.err
     report = json.loads((tmp_path / "run/report.json").read_text())

@@ -8,12 +8,18 @@ import pytest
 import soundfile
 import torch
 
-from sottovoce import audio, extract, finetune, heads, models, plugins, predict, runs
+from sottovoce import plugins
 from sottovoce.backbones import Hidden
-from sottovoce.corpus import Corpus
-from sottovoce.data import Steps
+from sottovoce.commands import extract as extract_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.data import audio, runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
-from sottovoce.extract import find_model_store, track_store
+from sottovoce.inference import predict
+from sottovoce.modeling import heads, network
+from sottovoce.pipeline import extract
+from sottovoce.pipeline.extract import find_model_store, track_store
 from sottovoce.tracks import posterior
 
 RATE = 16000
@@ -76,7 +82,7 @@ ENCODER = [
 def encoded(corpus, tmp_path_factory):
     """An encoder of random weights that reads waveforms, fine-tuned for one epoch; pooling is a mean."""
     folder = tmp_path_factory.mktemp("posterior") / "enc"
-    finetune.main(corpus, folder, recipe="hubert", init="none", settings=ENCODER, quiet=True, jobs=1)
+    finetune_command.main(corpus, folder, recipe="hubert", init="none", settings=ENCODER, quiet=True, jobs=1)
     return folder
 
 
@@ -88,11 +94,11 @@ def steps_of_test(corpus, it):
 
 
 def test_scores_of_an_utterance_are_the_mean_of_its_frames_scores(corpus, encoded, monkeypatch):
-    monkeypatch.setattr(models, "answers", lambda task, out: out)  # scores, before the softmax
-    it = models.load_recognised(runs.Run.load(encoded / "fold1"))
+    monkeypatch.setattr(network, "answers", lambda task, out: out)  # scores, before the softmax
+    it = network.load_recognised(runs.Run.load(encoded / "fold1"))
     steps = steps_of_test(corpus, it)
-    whole = models.predict(it, steps)
-    found = dict(models.frame_answers(it, steps))
+    whole = network.predict(it, steps)
+    found = dict(network.frame_answers(it, steps))
     assert sorted(found) == list(range(len(steps)))
     for k, track in found.items():
         assert track.rate_hz == 50
@@ -102,12 +108,12 @@ def test_scores_of_an_utterance_are_the_mean_of_its_frames_scores(corpus, encode
 
 def test_answers_with_a_window_as_long_as_the_utterance_are_the_utterances(corpus, finetuned):
     """The model pools mean and deviation: no frame has an answer alone."""
-    it = models.load_recognised(runs.Run.load(finetuned / "fold1"))
+    it = network.load_recognised(runs.Run.load(finetuned / "fold1"))
     steps = steps_of_test(corpus, it)
-    whole = models.predict(it, steps)
-    for k, track in models.frame_answers(it, steps, window_s=5.0):
+    whole = network.predict(it, steps)
+    for k, track in network.frame_answers(it, steps, window_s=5.0):
         np.testing.assert_allclose(track.values, np.tile(whole[k], (len(track), 1)), rtol=1e-3, atol=1e-4)
-    usual, second = (dict(models.frame_answers(it, steps, window_s=w)) for w in (0.0, models.AROUND_S))
+    usual, second = (dict(network.frame_answers(it, steps, window_s=w)) for w in (0.0, network.AROUND_S))
     assert all(np.array_equal(usual[k].values, second[k].values) for k in usual)
 
 
@@ -123,10 +129,10 @@ def data(corpus, tmp_path_factory):
 
 
 def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, encoded):
-    extract.main(data, track="posterior", model=encoded, jobs=1, quiet=True)
+    extract_command.main(data, track="posterior", model=encoded, jobs=1, quiet=True)
     corpus, run = Corpus.load(data), runs.Run.load(encoded / "fold1")
     store = find_model_store(corpus, "posterior", avoiding=runs.tested_people([corpus], "fold1"))
-    it = models.load_recognised(run)
+    it = network.load_recognised(run)
     assert (store.rate_hz, store.offset_s) == (50, pytest.approx(0.0125, abs=1e-4))
     assert tuple(store.head.config["classes"]) == it.task.classes
     assert store.dim == 5
@@ -136,15 +142,17 @@ def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, encoded
     for id in store.ids[::23]:
         np.testing.assert_allclose(store[id].sum(1), 1, atol=1e-5)
         alone = Steps([(wave, [corpus.by_id[id]])], replace(it.plan.frontend, trim_db=0.0), it.statistics)
-        ((_, track),) = models.frame_answers(it, alone)
+        ((_, track),) = network.frame_answers(it, alone)
         np.testing.assert_allclose(store[id], track.values, rtol=1e-3, atol=1e-5)
         assert track.offset_s == pytest.approx(store.offset_s)
 
 
 def test_a_model_of_spectral_steps_has_the_clock_of_its_steps(data, finetuned):
-    extract.main(data, track="posterior", model=finetuned, set_=["window_s=0.4"], fold="fold2", jobs=1, quiet=True)
+    extract_command.main(
+        data, track="posterior", model=finetuned, set_=["window_s=0.4"], fold="fold2", jobs=1, quiet=True
+    )
     corpus = Corpus.load(data)
-    it = models.load_recognised(runs.Run.load(finetuned / "fold2"))
+    it = network.load_recognised(runs.Run.load(finetuned / "fold2"))
     fbank = track_store(corpus, "fbank", vars(it.plan.track_config), jobs=1, quiet=True)
     stores = sorted((data / "tracks").glob("posterior-*"))
     store = next(s for s in map(extract.TrackStore.open, stores) if s.head.config["window_s"] == 0.4)
@@ -163,9 +171,9 @@ def test_what_cannot_have_a_posterior_is_told_why(corpus, encoded, pretrained, f
     assert "window_s is in seconds, 0 or more. Found -1" in said("--model", encoded, "--set", "window_s=-1")
     numbers, own = tmp_path / "numbers", tmp_path / "own"
     some = {"init": str(pretrained), "mode": "frozen", "quiet": True, "jobs": 1}
-    finetune.main(corpus, numbers, target="valence,arousal", **some)
+    finetune_command.main(corpus, numbers, target="valence,arousal", **some)
     assert "predicts valence, arousal. posterior needs a model of classes" in said("--model", numbers)
-    finetune.main(corpus, own, speaker_norm=True, **some)
+    finetune_command.main(corpus, own, speaker_norm=True, **some)
     assert "standardises per speaker" in said("--model", own)
     assert "predict --timeline" in said("--model", own)
 
@@ -240,7 +248,9 @@ def test_several_models_vote_frame_by_frame(corpus, finetuned, tmp_path):
 
 
 def test_a_model_that_standardises_per_speaker_has_frames_too(corpus, pretrained, tmp_path):
-    finetune.main(corpus, tmp_path / "own", init=str(pretrained), mode="frozen", speaker_norm=True, quiet=True, jobs=1)
+    finetune_command.main(
+        corpus, tmp_path / "own", init=str(pretrained), mode="frozen", speaker_norm=True, quiet=True, jobs=1
+    )
     recogniser = predict.load(tmp_path / "own")
     paths = [
         written(tmp_path / f"{e}.wav", said_by(corpus, e, seconds=2.0)) for e in ("sad", "angry", "happy", "neutral")
@@ -251,10 +261,10 @@ def test_a_model_that_standardises_per_speaker_has_frames_too(corpus, pretrained
 
 
 def test_a_model_of_waveforms_hears_in_a_file_what_it_hears_in_a_corpus(corpus, encoded):
-    data, it = Corpus.load(corpus), models.load_recognised(runs.Run.load(encoded / "fold1"))
+    data, it = Corpus.load(corpus), network.load_recognised(runs.Run.load(encoded / "fold1"))
     steps = steps_of_test(corpus, it)
     found = predict.Recogniser([it]).predict([data.root / u.path for u in steps.utterances])
-    np.testing.assert_allclose([f.answer for f in found], models.predict(it, steps), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose([f.answer for f in found], network.predict(it, steps), rtol=1e-3, atol=1e-5)
 
 
 def test_frames_are_a_table_beside_the_windows(corpus, encoded, sottovoce, tmp_path):
@@ -264,7 +274,7 @@ def test_frames_are_a_table_beside_the_windows(corpus, encoded, sottovoce, tmp_p
         rows = list(csv.DictReader(lines))
     assert float(rows[1]["time_s"]) - float(rows[0]["time_s"]) == pytest.approx(0.02, abs=1e-3)
     assert len(rows) == (1.5 * RATE - 400) // 320 + 1
-    assert set(rows[0]) == {"time_s", *models.load_recognised(runs.Run.load(encoded / "fold1")).task.classes}
+    assert set(rows[0]) == {"time_s", *network.load_recognised(runs.Run.load(encoded / "fold1")).task.classes}
     assert f"at each of {len(rows)} frames" in (tmp_path / "out" / "x.html").read_text()
 
 

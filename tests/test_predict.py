@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from sottovoce import audio, finetune, predict
 from sottovoce import load as sottovoce_load
-from sottovoce.corpus import Corpus
+from sottovoce.commands import evaluate as evaluate_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.data import audio
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.track import Track
+from sottovoce.inference import predict
 
 RATE = 16000
 
@@ -90,7 +93,9 @@ def test_files_do_not_influence_each_other(recogniser, clips):
 
 def test_numbers_are_predicted_in_their_range(corpus, pretrained, clips, sottovoce, tmp_path):
     run = tmp_path / "ft"
-    finetune.main(corpus, run, init=str(pretrained), target="valence,arousal", mode="frozen", quiet=True, jobs=1)
+    finetune_command.main(
+        corpus, run, init=str(pretrained), target="valence,arousal", mode="frozen", quiet=True, jobs=1
+    )
     done = sottovoce("predict", run, clips["angry"][0], clips["sad"][0], "--timeline", "-o", tmp_path / "out.csv")
     assert done.code == 0
     angry, sad = rows_of(tmp_path / "out.csv")
@@ -316,12 +321,11 @@ def test_memory_does_not_grow_with_the_recording(recogniser, clips, tmp_path):
 @pytest.fixture(scope="module", params=["finetune.embedding=speaker", "frontend.normalise=speaker"])
 def personal(request, corpus, pretrained, tmp_path_factory):
     """A model that standardises by each speaker's own recordings, evaluated."""
-    from sottovoce import evaluate
 
     run = tmp_path_factory.mktemp("personal") / "ft"
     settings = ["finetune.embedding=speaker", request.param]  # the second time with the features too
-    finetune.main(corpus, run, init=str(pretrained), quiet=True, jobs=1, mode="frozen", settings=settings)
-    evaluate.main(run, opensmile=False, quiet=True)
+    finetune_command.main(corpus, run, init=str(pretrained), quiet=True, jobs=1, mode="frozen", settings=settings)
+    evaluate_command.main(run, opensmile=False, quiet=True)
     return run
 
 

@@ -14,10 +14,10 @@ import soundfile
 from typer.testing import CliRunner
 
 from sottovoce import plugins
-from sottovoce.corpus import Corpus, Fold, Utterance
+from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.prepare import check_folds, find_problems, look_at, prepare
-from sottovoce.task import Task
+from sottovoce.pipeline.prepare import check_folds, find_problems, look_at, prepare
 
 DATA = os.environ.get("SOTTOVOCE_DATA")
 

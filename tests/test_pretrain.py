@@ -7,18 +7,22 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from sottovoce import models, pretrain, recipe, runs
-from sottovoce.corpus import Corpus
-from sottovoce.data import Steps
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.config import recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
-from sottovoce.extract import store_folder, track_store
-from sottovoce.training import load_tensors
+from sottovoce.modeling import network
+from sottovoce.modeling.training import load_tensors
+from sottovoce.pipeline import pretrain
+from sottovoce.pipeline.extract import store_folder, track_store
 
 
 def learn(corpora, folder, tiny, *more, **options):
     """`sottovoce pretrain` with tiny settings; the folder of its first fold."""
     options = {"tracker": "none", "jobs": 1, "quiet": True} | options
-    pretrain.main("masked_timesteps", list(corpora), folder, settings=[*tiny, *more], **options)
+    pretrain_command.main("masked_timesteps", list(corpora), folder, settings=[*tiny, *more], **options)
     return next(p.parent for p in sorted(folder.glob("*/config.json")))
 
 
@@ -81,7 +85,7 @@ def test_dev_people_choose_the_epoch_and_teach_nothing(corpus, pretrained, tiny,
 
 def test_statistics_are_those_of_the_training_people(corpus, pretrained):
     data, run = Corpus.load(corpus), runs.Run.load(pretrained / "fold2")
-    plan, found = recipe.from_dict(run.config["settings"]), models.load_pretrained(run).statistics
+    plan, found = recipe.from_dict(run.config["settings"]), network.load_pretrained(run).statistics
     store = track_store(data, plan.track, asdict(plan.track_config), quiet=True)
     train = pretrain.parts([data], "fold2")[0][0]
     steps = Steps([(store, train)], plan.frontend, found)
@@ -181,7 +185,7 @@ def test_two_corpora_and_another_backbone_go_together(corpus, tiny, tmp_path):
     """A labelled corpus beside a folder of recordings; the GRU has fewer settings than the transformer."""
     import layouts
 
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     layouts.folder(tmp_path / "wild", classes=("a", "b"), speakers=3)
     prepare.prepare("folder", tmp_path / "wild", tmp_path / "wilds", options={"unlabelled": True}, jobs=1)
@@ -191,7 +195,7 @@ def test_two_corpora_and_another_backbone_go_together(corpus, tiny, tmp_path):
     assert config["settings"]["backbone"] == "gru"
     assert [c["name"] for c in config["corpora"]] == ["synthetic", "wild"]
     assert [c["utterances"] for c in config["corpora"]] == [60, 11]  # one of twelve people is held out
-    assert type(models.load_pretrained(runs.Run.load(folder)).backbone).__module__.endswith("gru")
+    assert type(network.load_pretrained(runs.Run.load(folder)).backbone).__module__.endswith("gru")
 
 
 # ---------------------------------------------------------------------------------------------- health

@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from sottovoce import evaluate, finetune, models, probe, recipe, runs
 from sottovoce.backbones import Hidden
+from sottovoce.commands import evaluate as evaluate_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import study as study_command
+from sottovoce.config import recipe
+from sottovoce.config.finetuning import FineTuning, Probe
 from sottovoce.corpora import iemocap
-from sottovoce.corpus import Corpus
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.finetune_settings import FineTuning, Probe
-from sottovoce.training import load_tensors
+from sottovoce.modeling import linear_probe, network
+from sottovoce.modeling.training import load_tensors
+from sottovoce.pipeline import finetune
 
 LENGTHS = torch.tensor([3, 9, 5, 1, 7, 9, 2, 6])
 LAYERS, WIDTH, CLASSES = 3, 6, 4
@@ -53,7 +59,7 @@ class Net(torch.nn.Module):
 
     def __init__(self, **settings):
         super().__init__()
-        from sottovoce import heads
+        from sottovoce.modeling import heads
 
         torch.manual_seed(1)
         self.pooling = heads.Pooling(LAYERS, WIDTH, **({"use": "weighted", "pool": "mean", "project": 10} | settings))
@@ -83,7 +89,7 @@ def parts(head):
 
 @pytest.mark.parametrize("relu", [False, True])
 def test_the_head_is_its_slow_reference(double, relu):
-    head, x = probe.Head(Net(activation="relu" if relu else "none")), hidden_states()
+    head, x = linear_probe.Head(Net(activation="relu" if relu else "none")), hidden_states()
     rows = np.arange(len(LENGTHS))
     torch.testing.assert_close(head(whole(x)(rows)), slow(x, *parts(head), relu=relu))
 
@@ -92,7 +98,7 @@ def test_the_mean_over_time_may_come_first_in_scores_and_gradients(double):
     x, y, rows = hidden_states(), torch.arange(8) % CLASSES, np.arange(len(LENGTHS))
     grads = []
     for scores_of in (lambda h: h(averages(x)(rows)), lambda h: slow(x, *parts(h))):
-        head = probe.Head(Net())
+        head = linear_probe.Head(Net())
         torch.nn.functional.cross_entropy(scores_of(head), y).backward()
         grads.append([p.grad for p in parts(head)])
     for fast, reference in zip(*grads, strict=True):
@@ -100,7 +106,7 @@ def test_the_mean_over_time_may_come_first_in_scores_and_gradients(double):
 
 
 def test_a_relu_behind_the_projector_does_not_commute():
-    head, x, rows = probe.Head(Net(activation="relu")), hidden_states(), np.arange(len(LENGTHS))
+    head, x, rows = linear_probe.Head(Net(activation="relu")), hidden_states(), np.arange(len(LENGTHS))
     assert (head(whole(x)(rows)) - head(averages(x)(rows))).abs().max() > 0.01
 
 
@@ -117,13 +123,13 @@ def test_a_training_run_on_means_ends_with_the_weights_of_the_slow_one(double):
         return torch.nn.functional.cross_entropy(head(batch[0]), batch[1])
 
     net = Net()
-    chosen, readings = probe.fit(
-        probe.Head(net), 8, lambda r: (averages(x)(r), y[r]), loss, config, judge=judge_with(averages), seed=5
+    chosen, readings = linear_probe.fit(
+        linear_probe.Head(net), 8, lambda r: (averages(x)(r), y[r]), loss, config, judge=judge_with(averages), seed=5
     )
 
     found = (-np.inf, None, None)
     for lr in config.lrs:
-        head, order, stale = probe.Head(Net()), probe.batches(8, 3, 5), 0
+        head, order, stale = linear_probe.Head(Net()), linear_probe.batches(8, 3, 5), 0
         optimiser, own = torch.optim.Adam(head.parameters(), lr=lr), -np.inf
         for update in range(1, 41):
             rows = next(order)
@@ -148,10 +154,10 @@ def test_a_training_run_on_means_ends_with_the_weights_of_the_slow_one(double):
 
 def test_cached_means_are_those_of_the_frozen_backbone(corpus, pretrained):
     """Row by row, without company and without cache."""
-    it = models.load_pretrained(runs.Run.load(pretrained / "fold1"))
+    it = network.load_pretrained(runs.Run.load(pretrained / "fold1"))
     steps = steps_of(corpus, it)
     rows = np.array([4, 0, 7])
-    fast, slow_ = (probe.frozen_states(it.backbone, steps, averaged=a) for a in (True, False))
+    fast, slow_ = (linear_probe.frozen_states(it.backbone, steps, averaged=a) for a in (True, False))
     means = fast(rows)
     assert means.lengths.tolist() == [1, 1, 1]
     for k, row in enumerate(rows):
@@ -163,8 +169,8 @@ def test_cached_means_are_those_of_the_frozen_backbone(corpus, pretrained):
 def steps_of(corpus, it, ids=None):
     from dataclasses import asdict
 
-    from sottovoce.data import Steps
-    from sottovoce.extract import track_store
+    from sottovoce.data.dataset import Steps
+    from sottovoce.pipeline.extract import track_store
 
     data = Corpus.load(corpus)
     store = track_store(data, it.plan.track, asdict(it.plan.track_config), quiet=True)
@@ -176,12 +182,12 @@ def steps_of(corpus, it, ids=None):
 
 
 def test_every_epoch_holds_every_row_once_whatever_the_batch():
-    order = probe.batches(7, 3, seed=2)
+    order = linear_probe.batches(7, 3, seed=2)
     drawn = np.concatenate([next(order) for _ in range(14)])  # 42 rows, six epochs
     for epoch in drawn.reshape(6, 7):
         assert sorted(epoch) == list(range(7))
     assert len({tuple(epoch) for epoch in drawn.reshape(6, 7)}) > 1
-    again = probe.batches(7, 3, seed=2)
+    again = linear_probe.batches(7, 3, seed=2)
     assert drawn[:3].tolist() == next(again).tolist()
 
 
@@ -191,7 +197,7 @@ def race(config, judge=None, y=None):
     y = torch.arange(8) % 2 if y is None else y
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 2)
-    found = probe.fit(
+    found = linear_probe.fit(
         head, 8, lambda r: (x[r], y[r]), lambda h, b: torch.nn.functional.cross_entropy(h(b[0]), b[1]), config,
         judge=judge,
     )  # fmt: skip
@@ -245,7 +251,7 @@ def test_a_rate_that_diverges_loses_and_if_all_do_it_is_said():
         torch.manual_seed(0)
         x = torch.eye(8)
         config = Probe(updates=30, readings=3, lrs=lrs)
-        return probe.fit(
+        return linear_probe.fit(
             torch.nn.Linear(8, 2), 8, lambda r: (x[r], target[r]), loss, config, judge=lambda h: {"select": 0.0}
         )
 
@@ -260,7 +266,7 @@ def test_a_rate_that_diverges_loses_and_if_all_do_it_is_said():
 
 
 def tune(corpus, folder, *settings, init="none", protocol="frozen_probe", **options):
-    finetune.main(
+    finetune_command.main(
         corpus, folder, init=str(init), recipe=protocol, settings=[*FEW, *settings], quiet=True, jobs=1, **options
     )
     return next(p.parent for p in sorted(folder.glob("*/config.json")))
@@ -271,7 +277,7 @@ def probed(corpus, pretrained, tmp_path_factory):
     """A frozen probe of one fold, evaluated."""
     folder = tmp_path_factory.mktemp("probe") / "run"
     tune(corpus, folder, init=pretrained)
-    evaluate.main(folder, opensmile=False, quiet=True)
+    evaluate_command.main(folder, opensmile=False, quiet=True)
     return folder
 
 
@@ -293,12 +299,12 @@ def test_the_backbone_stays_bit_equal_and_only_the_head_has_learned(probed, pret
 
 
 def test_the_chosen_reading_is_what_the_saved_network_scores_on_dev(probed, corpus):
-    it = models.load_recognised(runs.Run.load(probed / "fold1"))
+    it = network.load_recognised(runs.Run.load(probed / "fold1"))
     history = json.loads((probed / "fold1/history.json").read_text())
     assert len(history["probe"]) == 12
     steps = steps_of(corpus, it, Corpus.load(corpus).fold("fold1").dev)
     truth = it.task.values(steps.utterances)
-    found = finetune.score(it.task, models.predict(it, steps), truth, "wa", 1e-7)
+    found = finetune.score(it.task, network.predict(it, steps), truth, "wa", 1e-7)
     assert found == pytest.approx({k: history["chosen"][k] for k in found}, abs=1e-5)
     assert history["chosen"]["select"] == max(r["select"] for r in history["probe"])
 
@@ -326,9 +332,9 @@ def test_a_probe_hears_recordings_as_any_other_run_does(probed, corpus):
 
     data = Corpus.load(corpus)
     key = data.fold("fold1").test[0]
-    it = models.load_recognised(runs.Run.load(probed / "fold1"))
+    it = network.load_recognised(runs.Run.load(probed / "fold1"))
     (found,) = load(probed / "fold1").predict([data.root / data.by_id[key].path])
-    assert found.label == it.task.classes[int(models.predict(it, steps_of(corpus, it, [key])).argmax())]
+    assert found.label == it.task.classes[int(network.predict(it, steps_of(corpus, it, [key])).argmax())]
 
 
 def test_the_layer_that_knows_gets_the_weight():
@@ -339,8 +345,8 @@ def test_the_layer_that_knows_gets_the_weight():
     x[1, :, 0, :CLASSES] += 3 * torch.eye(CLASSES)[y]
     net = Net()
     one = torch.ones(400, dtype=torch.long)
-    probe.fit(
-        probe.Head(net), 400, lambda r: (Hidden(list(x[:, r]), one[r]), y[r]),
+    linear_probe.fit(
+        linear_probe.Head(net), 400, lambda r: (Hidden(list(x[:, r]), one[r]), y[r]),
         lambda h, b: torch.nn.functional.cross_entropy(h(b[0]), b[1]), Probe(updates=300, lrs=(0.02,)), judge=None,
     )  # fmt: skip
     assert net.pooling.mix.softmax(0).argmax() == 1
@@ -356,7 +362,7 @@ def test_the_control_differs_in_its_weights_alone(probed, corpus, pretrained, tm
     assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
     torch.manual_seed(0)
     plan = recipe.from_dict(control["settings"])
-    fresh = models.build_backbone(plan, plan.frontend.dim(control["features"]))
+    fresh = network.build_backbone(plan, plan.frontend.dim(control["features"]))
     assert all(p.equal(b[f"network.backbone.{k}"]) for k, p in fresh.state_dict().items())
 
 
@@ -379,9 +385,9 @@ def test_the_same_seed_gives_the_same_probe_and_another_seed_another(corpus, pre
 def test_the_head_of_emobox_trains_and_comes_back_from_disk(corpus, pretrained, tmp_path, target):
     more = ("finetune.probe.activation=relu", "finetune.probe.use=last", "finetune.probe.updates=6")
     folder = tune(corpus, tmp_path / "run", *more, init=pretrained, target=target)
-    it = models.load_recognised(runs.Run.load(folder))
+    it = network.load_recognised(runs.Run.load(folder))
     assert it.network.pooling.mix is None
-    found = models.predict(it, steps_of(corpus, it))
+    found = network.predict(it, steps_of(corpus, it))
     assert found.shape == (20, it.task.outputs)
     assert np.isfinite(found).all()
 
@@ -501,13 +507,12 @@ def test_settings_of_a_probe_are_checked_when_they_are_made():
 
 def test_a_study_by_the_protocol_holds_frozen_weights_against_random_ones(corpus, pretrained, tmp_path, capsys):
     """Two arms, both probes; the arm that would tune the backbone is refused."""
-    from sottovoce import study
 
     options = {"recipe": "frozen_probe", "init": str(pretrained), "labels": "50%,100%", "seeds": 1, "jobs": 1}
     options |= {"fold": "fold1,fold2", "settings": list(FEW), "quiet": True}
     with pytest.raises(InputError, match=r"no arm 'pretrained'. There are: probe, scratch"):
-        study.main(corpus, tmp_path / "study", arms="pretrained,scratch", **options)
-    study.main(corpus, tmp_path / "study", **options)
+        study_command.main(corpus, tmp_path / "study", arms="pretrained,scratch", **options)
+    study_command.main(corpus, tmp_path / "study", **options)
     result = json.loads((tmp_path / "study/study.json").read_text())
     assert list(result["arms"]) == ["probe", "scratch"]
     assert result["probe_paired"][1]["n"] == 40

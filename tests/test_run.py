@@ -12,13 +12,18 @@ import soundfile
 import torch
 from torch.nn import functional
 
-from sottovoce import files, models, recipe, run, runs, training
-from sottovoce.corpus import Corpus
+from sottovoce import files
+from sottovoce.commands import run as run_command
+from sottovoce.config import recipe
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.finetune_settings import FineTuning
+from sottovoce.modeling import network, training
+from sottovoce.modeling.supervised import supervised_loss
 from sottovoce.recipes import ems, gmp_tl
-from sottovoce.supervised import supervised_loss
-from sottovoce.task import Task
+from sottovoce.systems import run
 
 SMALL = ["clusters=4,9", "attributes.epochs=1", "masked.epochs=1", "finetune.training.epochs=1"]
 HOW = {"opensmile": False, "jobs": 1, "quiet": True}
@@ -26,7 +31,7 @@ HOW = {"opensmile": False, "jobs": 1, "quiet": True}
 
 def gmp(corpus, encoder, output, **more):
     """`sottovoce run gmp_tl CORPUS --encoder ENCODER -o OUTPUT`, of the smallest size."""
-    run.main("gmp_tl", [corpus], encoder=str(encoder), output=output, **HOW | {"settings": SMALL} | more)
+    run_command.main("gmp_tl", [corpus], encoder=str(encoder), output=output, **HOW | {"settings": SMALL} | more)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +212,7 @@ def test_a_class_that_a_training_part_lacks_is_refused(corpus, pretrained, tmp_p
 
 def test_one_step_is_no_system(corpus, pretrained, tmp_path):
     with pytest.raises(InputError, match=r"hubert: not a system of several steps.*sottovoce pretrain hubert"):
-        run.main("hubert", [corpus], encoder=str(pretrained), output=tmp_path, **HOW)
+        run_command.main("hubert", [corpus], encoder=str(pretrained), output=tmp_path, **HOW)
 
 
 def test_a_system_is_no_step(corpus, sottovoce, tmp_path):
@@ -250,7 +255,7 @@ def test_without_a_margin_am_softmax_is_cross_entropy_of_scaled_cosines():
 
 def test_answers_of_am_softmax_are_cosines_and_survive_saving(made):
     (last,) = runs.parts(made / "gmp_tl" / "seed0", "finetune")
-    it = models.load_recognised(last)
+    it = network.load_recognised(last)
     x, lengths = torch.randn(3, 20, it.network.backbone.features), torch.tensor([20, 11, 20])
     with torch.inference_mode():
         scores = it.network(x, lengths)
@@ -275,7 +280,7 @@ def test_a_checkpoint_in_the_layout_of_the_hub_goes_through_iemocap(tmp_path):
     transformers = pytest.importorskip("transformers")
     from layouts import iemocap
 
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     iemocap(tmp_path / "IEMOCAP")
     prepare.prepare("iemocap", tmp_path / "IEMOCAP", tmp_path / "data", jobs=1)
@@ -296,7 +301,7 @@ def test_a_checkpoint_in_the_layout_of_the_hub_goes_through_iemocap(tmp_path):
 
 
 def test_masked_timesteps_from_corpora_to_its_control(corpus, tiny, tmp_path):
-    run.main(
+    run_command.main(
         "masked_timesteps", [corpus], output=tmp_path, fold="fold1", ablate="scratch,frozen",
         settings=[s if s.startswith("finetune.") else f"pretrain.{s}" for s in tiny], **HOW,
     )  # fmt: skip
@@ -313,11 +318,13 @@ def test_masked_timesteps_from_corpora_to_its_control(corpus, tiny, tmp_path):
 def test_masked_timesteps_of_six_intensities(tiny, tmp_path):
     from csd_layouts import mosei
 
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     prepare.prepare("mosei", mosei(tmp_path / "MOSEI"), tmp_path / "data", jobs=1)
     few = [s if s.startswith("finetune.") else f"pretrain.{s}" for s in tiny if not s.startswith("track.")]
-    run.main("masked_timesteps", [tmp_path / "data"], output=tmp_path / "out", ablate="scratch", settings=few, **HOW)
+    run_command.main(
+        "masked_timesteps", [tmp_path / "data"], output=tmp_path / "out", ablate="scratch", settings=few, **HOW
+    )
     found = files.read_json(tmp_path / "out" / "run.json")["scores"]
     assert set(found) == {"masked_timesteps/seed0", "scratch/seed0"}
     assert set(found["scratch/seed0"]) == {"mae", "acc4", "ccc"}
@@ -332,7 +339,9 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     small = [f"pretrain.{s}" for s in (*sizes, "training.epochs=1", "training.crop=60")]
     small += ["strength.backbone.channels=2,2,4,4", "strength.training.epochs=1", "strength.training.crop=40"]
     small += ["strength.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
-    run.main("ems", [home], output=out, fold="fold1", ablate="random,energy,untrained,npc", settings=small, **HOW)
+    run_command.main(
+        "ems", [home], output=out, fold="fold1", ablate="random,energy,untrained,npc", settings=small, **HOW
+    )
     found = files.read_json(out / "compare.json")
     assert [s["name"] for s in found["systems"]] == ["ems", "random", "energy", "untrained", "npc"]
     (whole,), (energy,) = (runs.parts(out / name / "seed0") for name in ("ems", "energy"))
@@ -366,15 +375,15 @@ def test_npc_keeps_what_is_set_of_the_whole_system_and_what_another_ablation_cha
 
 def test_an_encoder_belongs_to_the_system_that_begins_with_one(corpus, pretrained, tmp_path):
     with pytest.raises(InputError, match=r"gmp_tl: begins with an encoder. Found none.*--encoder"):
-        run.main("gmp_tl", [corpus], output=tmp_path, **HOW)
+        run_command.main("gmp_tl", [corpus], output=tmp_path, **HOW)
     with pytest.raises(InputError, match=r"ems: begins without an encoder"):
-        run.main("ems", [corpus], output=tmp_path, encoder=str(pretrained), **HOW)
+        run_command.main("ems", [corpus], output=tmp_path, encoder=str(pretrained), **HOW)
 
 
 def test_strength_is_not_learned_where_nobody_is_neutral(corpus, tmp_path):
     home = changed(corpus, tmp_path / "data", lambda r: r | {"emotion": r["emotion"].replace("neutral", "sad")})
     with pytest.raises(InputError, match=r"nobody is neutral.*intensity=energy"):
-        run.main("ems", [home], output=tmp_path / "out", **HOW)
+        run_command.main("ems", [home], output=tmp_path / "out", **HOW)
 
 
 @pytest.mark.parametrize("system", ["masked_timesteps", "gmp_tl", "ems"])

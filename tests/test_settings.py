@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
+from sottovoce.config.settings import from_mapping, parse_settings
 from sottovoce.errors import InputError
-from sottovoce.settings import from_mapping, parse_settings
 
 
 @dataclass(frozen=True)

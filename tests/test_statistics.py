@@ -4,9 +4,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from sklearn.isotonic import IsotonicRegression
 
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.metrics import scores
-from sottovoce.statistics import (
+from sottovoce.metrics.scores import scores
+from sottovoce.metrics.statistics import (
     bounds,
     cluster_weights,
     curve_replicates,
@@ -22,7 +23,6 @@ from sottovoce.statistics import (
     parse_label_counts,
     strata,
 )
-from sottovoce.task import Task
 
 EMOTION = Task("class", ("emotion",), ("happy", "sad", "angry"))
 AFFECT = Task("number", ("valence", "arousal"), ranges=((1.0, 5.0),) * 2)

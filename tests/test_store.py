@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from sottovoce import store
+from sottovoce.data import store
+from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.errors import InputError
-from sottovoce.store import Head, Source, TrackStore, TrackWriter
 
 HEAD = Head("fbank", {"bins": 3, "hop_ms": 10.0, "sizes": (1, 2)}, rate_hz=100.0, offset_s=0.0125, dim=3)
 

@@ -10,13 +10,19 @@ import torch
 from torch import nn
 from toys import steps_of, waves
 
-from sottovoce import agreement, extract, models, pretrain, runs, strength
 from sottovoce.backbones import strengthnet, valid_steps
-from sottovoce.corpus import Corpus
-from sottovoce.data import Batch
+from sottovoce.commands import extract as extract_command
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
-from sottovoce.extract import find_model_store, heard, track_store
+from sottovoce.metrics import agreement
+from sottovoce.modeling import network as models
 from sottovoce.objectives import strength as branches
+from sottovoce.pipeline import pretrain, strength
+from sottovoce.pipeline.extract import find_model_store, heard, track_store
 
 FEATURES = 7
 TINY = [
@@ -230,7 +236,7 @@ def data(corpus, tmp_path_factory):
 
 def learn(corpora, folder, *more, **options):
     options = {"tracker": "none", "jobs": 1, "quiet": True} | options
-    pretrain.main("strengthnet", list(corpora), folder, settings=[*TINY, *more], **options)
+    pretrain_command.main("strengthnet", list(corpora), folder, settings=[*TINY, *more], **options)
     return folder
 
 
@@ -305,7 +311,7 @@ def test_standardised_by_speaker_no_speaker_stands_out(data):
 
 
 def test_without_opensmile_own_functionals_are_used_and_the_run_says_which(model, monkeypatch):
-    from sottovoce import baselines
+    from sottovoce.pipeline import baselines
 
     monkeypatch.setattr(baselines, "has_opensmile", lambda: False)
     assert strength.functionals_kind("auto") == "fbank"
@@ -389,7 +395,7 @@ def test_the_released_split_shares_speakers_and_the_report_begins_with_that(data
 def test_two_corpora_have_their_own_zero_and_common_emotions(data, tmp_path, no_pages):
     import layouts
 
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     layouts.folder(tmp_path / "wild", classes=("neutral", "happy", "bored"), speakers=4)
     prepare.prepare("folder", tmp_path / "wild", tmp_path / "wilds", jobs=1)
@@ -401,9 +407,8 @@ def test_two_corpora_have_their_own_zero_and_common_emotions(data, tmp_path, no_
 
 
 def test_a_strength_model_is_a_start_for_finetuning(data, model, tmp_path):
-    from sottovoce import finetune
 
-    finetune.main(data, tmp_path / "ft", init=str(model), fold="fold1", quiet=True, mode="frozen")
+    finetune_command.main(data, tmp_path / "ft", init=str(model), fold="fold1", quiet=True, mode="frozen")
     it = models.load_recognised(runs.Run.load(tmp_path / "ft/fold1"))
     assert it.network.backbone.dim == 8
     assert it.plan.backbone == "strengthnet"
@@ -460,7 +465,7 @@ def test_a_model_that_learned_nothing_is_called_so():
 
 
 def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, model):
-    extract.main(data, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(data, track="strength", model=model, jobs=1, quiet=True)
     corpus = Corpus.load(data)
     store = find_model_store(corpus, "strength", avoiding=people(corpus, corpus.fold("fold1").test))
     objective, _ = models.load_objective(runs.Run.load(model / "fold1"))
@@ -492,12 +497,12 @@ def test_a_model_store_is_made_once_and_goes_on_where_it_was_interrupted(data, m
     monkeypatch.setattr(models, "framewise", stopping)
     stop = 20
     with pytest.raises(KeyboardInterrupt):
-        extract.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+        extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
     with pytest.raises(InputError, match=r"not whole\. Found 20 of 100"):
         find_model_store(corpus, "strength")
     stop = None
-    extract.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
-    extract.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
     assert sorted(judged) == sorted(corpus.by_id)  # each of them once
     ours, theirs = (find_model_store(Corpus.load(folder), "strength") for folder in (corpus.folder, data))
     for id in theirs:
@@ -528,7 +533,7 @@ def test_a_model_that_has_heard_test_people_is_refused_unless_allowed_by_name(da
         InputError, match=r"no strength extracted.*sottovoce extract .*data --track strength --model RUN"
     ):
         find_model_store(corpus, "strength", avoiding=tested["fold1"])
-    extract.main(corpus.folder, track="strength", model=model, fold="all", jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="strength", model=model, fold="all", jobs=1, quiet=True)
     stores = {name: find_model_store(corpus, "strength", avoiding=tested[name]) for name in ("fold1", "fold2")}
     for name, store in stores.items():
         assert store.head.config["made_by"] == f"strengthnet {name}"
@@ -549,12 +554,12 @@ def test_changed_recordings_make_a_model_store_stale(data, model, tmp_path):
     shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("tracks"))
     corpus = replace(Corpus.load(tmp_path / "data"), root=tmp_path / "audio")
     corpus.save()
-    extract.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
     path = corpus.root / corpus.utterances[0].path
     os.utime(path, ns=(1, 1))
     with pytest.raises(InputError, match="not whole"):
         find_model_store(corpus, "strength")
-    extract.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
     assert len(find_model_store(corpus, "strength")) == len(corpus.utterances)
 
 
@@ -590,7 +595,7 @@ def test_the_commands_of_the_readme_run_as_written(name, tmp_path, sottovoce, mo
 def test_speech_without_a_zero_or_without_emotions_is_one_line(sottovoce, tmp_path):
     import layouts
 
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     layouts.folder(tmp_path / "wild", classes=("happy", "sad"), speakers=4)
     prepare.prepare("folder", tmp_path / "wild", tmp_path / "wilds", jobs=1)
@@ -608,7 +613,7 @@ def test_speech_without_a_zero_or_without_emotions_is_one_line(sottovoce, tmp_pa
 def test_a_corpus_too_small_to_hold_somebody_out_is_one_line(sottovoce, tmp_path):
     import layouts
 
-    from sottovoce import prepare
+    from sottovoce.pipeline import prepare
 
     prepare.prepare("esd", layouts.esd(tmp_path / "raw"), tmp_path / "data", jobs=1)  # six speakers
     words = ["pretrain", "strengthnet", tmp_path / "data", "-o", tmp_path / "runs", "-q", "--jobs", 1, "--fold", "none"]
@@ -642,7 +647,7 @@ def test_a_track_without_its_model_and_a_model_without_its_track_are_one_line(so
 
 
 def test_a_model_whose_layers_are_gone_is_one_line(data, model, tmp_path):
-    from sottovoce.training import load_tensors, save_tensors
+    from sottovoce.modeling.training import load_tensors, save_tensors
 
     shutil.copytree(model / "fold1", tmp_path / "run")
     path = tmp_path / "run/model.safetensors"

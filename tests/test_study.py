@@ -12,12 +12,20 @@ import csd_layouts
 import numpy as np
 import pytest
 
-from sottovoce import finetune, metrics, models, prepare, pretrain, recipe, runs, study
-from sottovoce.corpus import Corpus
-from sottovoce.data import Steps
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.commands import study as study_command
+from sottovoce.config import recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.extract import track_store
-from sottovoce.task import Task
+from sottovoce.evaluation import study
+from sottovoce.metrics import scores
+from sottovoce.modeling import network
+from sottovoce.pipeline import finetune, prepare
+from sottovoce.pipeline.extract import track_store
 
 VOLATILE = ("made", "hardware", "seconds")
 
@@ -25,7 +33,7 @@ VOLATILE = ("made", "hardware", "seconds")
 def go(corpus, output, pretrained, **options):
     """`sottovoce study` in this process; what study.json holds, without date and machine."""
     options = {"labels": "10,100%", "seeds": 2, "fold": "fold1,fold2", "jobs": 1, "quiet": True} | options
-    study.main(corpus, output, init=str(pretrained), **options)
+    study_command.main(corpus, output, init=str(pretrained), **options)
     return result_of(output)
 
 
@@ -87,19 +95,21 @@ def test_curves_can_be_computed_again_from_the_cells(studied, corpus):
                     (path,) = (studied / "cells").glob(f"{arm}-{point['n']}-{fold}-s{seed}-*.npz")
                     answers.append(np.load(path)["answer"])
                     truth.append(task.values([data.by_id[k] for k in data.fold(fold).test]))
-                found.append(metrics.scores(task, np.concatenate(truth), np.concatenate(answers).argmax(1))["ua"])
+                found.append(scores.scores(task, np.concatenate(truth), np.concatenate(answers).argmax(1))["ua"])
             assert point["value"] == pytest.approx(np.mean(found))
 
 
 def test_a_cell_is_what_finetune_would_make(studied, corpus, pretrained, tmp_path):
     """The pre-trained arm at 10 labels, seed 1, through the front door."""
-    finetune.main(corpus, tmp_path / "ft", init=str(pretrained), fold="fold2", labels="10", seed=1, quiet=True, jobs=1)
-    it = models.load_recognised(runs.Run.load(tmp_path / "ft/fold2"))
+    finetune_command.main(
+        corpus, tmp_path / "ft", init=str(pretrained), fold="fold2", labels="10", seed=1, quiet=True, jobs=1
+    )
+    it = network.load_recognised(runs.Run.load(tmp_path / "ft/fold2"))
     data = Corpus.load(corpus)
     store = track_store(data, it.plan.track, asdict(it.plan.track_config), quiet=True)
     test = [data.by_id[k] for k in data.fold("fold2").test]
     (path,) = (studied / "cells").glob("pretrained-10-fold2-s1-*.npz")
-    answers = models.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics))
+    answers = network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics))
     np.testing.assert_allclose(np.load(path)["answer"], answers, atol=1e-5)
 
 
@@ -257,7 +267,7 @@ def test_steps_of_words_are_not_averaged_a_second_time(tmp_path, tiny):
         make(tmp_path / name)
         prepare.prepare(name, tmp_path / name, tmp_path / f"data_{name}", jobs=1)
     options = {"settings": [s for s in tiny if "track" not in s and "pool=4" not in s], "quiet": True, "jobs": 1}
-    pretrain.main("masked_timesteps", [tmp_path / "data_mosei"], tmp_path / "pre", tracker="none", **options)
+    pretrain_command.main("masked_timesteps", [tmp_path / "data_mosei"], tmp_path / "pre", tracker="none", **options)
     go(tmp_path / "data_mfn", tmp_path / "s", tmp_path / "pre", labels="100%", fold="official", seeds=1)
     (made,) = runs.parts(tmp_path / "pre", "pretrain")
     tried = json.loads((tmp_path / "s/config.json").read_text())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sottovoce.corpora import synthetic
-from sottovoce.corpus import EMOTIONS
+from sottovoce.data.corpus import EMOTIONS
+from sottovoce.data.voice import RATE_HZ, Controls, formant_response, pulse_train, synthesise
 from sottovoce.errors import InputError
-from sottovoce.voice import RATE_HZ, Controls, formant_response, pulse_train, synthesise
 
 SMALL = {"speakers": 4, "per_speaker": 5, "seconds": (0.5, 0.8)}
 

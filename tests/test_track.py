@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sottovoce.track import Track
+from sottovoce.data.track import Track
 
 CLOCKS = [(100.0, 0.0125), (62.5, 0.032), (50.0, 0.0), (16_000.0, 0.0), (31.25, 0.1)]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sottovoce import plugins
-from sottovoce.corpus import Utterance
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.track import Track
 from sottovoce.tracks import _kaldi, egemaps, energy, fbank, level, mel, mfcc, random, spectrogram, wave
 
 RATE = 16_000

@@ -16,14 +16,14 @@ import torch
 from torch import nn
 from toys import murmurs, steps_of, waves
 
-from sottovoce import training
 from sottovoce.backbones import Hidden, npc, transformer, valid_steps
-from sottovoce.data import plan_epoch, row_seed
+from sottovoce.data.dataset import plan_epoch, row_seed
 from sottovoce.errors import InputError
-from sottovoce.masking import RowRandom
+from sottovoce.modeling import training
+from sottovoce.modeling.masking import RowRandom
+from sottovoce.modeling.training import Config, fit
 from sottovoce.objectives import masked_timesteps as mt
 from sottovoce.objectives import npc as npc_objective
-from sottovoce.training import Config, fit
 
 FEATURES = 6
 STEPS = steps_of(waves(10, features=FEATURES))

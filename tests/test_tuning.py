@@ -8,14 +8,18 @@ import soundfile
 import torch
 from toys import ToyStore
 
-from sottovoce import audio, finetune, models, recipe, supervised
 from sottovoce.backbones import encoder, transformer
-from sottovoce.data import Steps
+from sottovoce.config import recipe
+from sottovoce.data import audio
+from sottovoce.data.dataset import Steps
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.masking import RowRandom
-from sottovoce.task import Task
+from sottovoce.modeling import network as models
+from sottovoce.modeling import supervised
+from sottovoce.modeling.masking import RowRandom
+from sottovoce.modeling.training import Config as Training
+from sottovoce.pipeline import finetune
 from sottovoce.tracks import wave
-from sottovoce.training import Config as Training
 
 pytest.importorskip("transformers")
 TASK = Task("class", ("emotion",), ("low", "high"))

@@ -9,14 +9,19 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 from toys import ToyStore, waves
 
-from sottovoce import encoders, files, finetune, models, runs, training, units
+from sottovoce import files
 from sottovoce.backbones import encoder
-from sottovoce.corpus import Corpus, Utterance
-from sottovoce.data import Frontend, Statistics, Steps
+from sottovoce.commands import finetune as finetune_command
+from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Frontend, Statistics, Steps
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.masking import RowRandom
+from sottovoce.modeling import hub, network, training
+from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import masked_units as mu
-from sottovoce.track import Track
+from sottovoce.pipeline import units
 
 pytest.importorskip("transformers")
 RNG = np.random.default_rng(0)
@@ -269,10 +274,9 @@ SETTINGS = (
 
 
 def pretrain(corpus, folder, *more, **options):
-    from sottovoce import pretrain
 
     kind = {"fold": "fold1", "tracker": "none", "jobs": 1, "quiet": True}
-    pretrain.main("hubert", [corpus], folder, settings=[*SETTINGS, *more], **(kind | options))
+    pretrain_command.main("hubert", [corpus], folder, settings=[*SETTINGS, *more], **(kind | options))
     return folder / options.get("fold", "fold1")
 
 
@@ -297,24 +301,23 @@ def test_both_iterations_are_made_in_one_command_and_are_runs_of_their_own(huber
 
 def test_log_mel_bands_will_do_for_a_start(corpus, tmp_path):
     """As MelHuBERT: the backbone is a transformer over steps; units are learned better than their counts tell."""
-    from sottovoce import pretrain as verb
 
     few = ["backbone.width=32", "backbone.heads=2", "backbone.feedforward=64", "backbone.layers=2", "track.bins=40"]
     words = [*few, "objective.targets=mfcc:12,1:8+20", "training.epochs=6", "training.lr=1e-2", "training.batch_rows=4"]
     how = {"fold": "fold1", "tracker": "none", "jobs": 1, "quiet": True}
-    verb.main("hubert", [corpus], tmp_path / "run", track="fbank", settings=words, **how)
+    pretrain_command.main("hubert", [corpus], tmp_path / "run", track="fbank", settings=words, **how)
     for run in (tmp_path / "run/fold1/iteration1", tmp_path / "run/fold1"):
         curves = json.loads((run / "report.json").read_text())["curves"]
         assert curves["heldout_loss"][-1] < curves["trivial_loss"]
-    finetune.main(corpus, tmp_path / "ft", init=str(tmp_path / "run"), mode="frozen", quiet=True, jobs=1)
+    finetune_command.main(corpus, tmp_path / "ft", init=str(tmp_path / "run"), mode="frozen", quiet=True, jobs=1)
     assert runs.Run.load(tmp_path / "ft/fold1", "finetune").finished
     with pytest.raises(InputError, match=r"starts from wave or fbank. Found track mfcc"):
-        verb.main("hubert", [corpus], tmp_path / "x", track="mfcc", **how)
+        pretrain_command.main("hubert", [corpus], tmp_path / "x", track="mfcc", **how)
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_path, monkeypatch):
     """Stopped while the second iteration trains: the first one and the labels are not made again."""
-    from sottovoce import pretrain as verb
+    from sottovoce.pipeline import pretrain as verb
 
     calls = []
 
@@ -366,7 +369,7 @@ def test_units_may_come_from_a_layer_of_the_first_model(corpus, hubert, tmp_path
     config = json.loads((folder / "config.json").read_text())
     assert config["settings"]["backbone_config"]["size"] == "toy"
     assert not (folder / "iteration1").exists()
-    start, end = models.load_pretrained(runs.Run.load(hubert)), models.load_pretrained(runs.Run.load(folder))
+    start, end = network.load_pretrained(runs.Run.load(hubert)), network.load_pretrained(runs.Run.load(folder))
     moved = {k for k, v in start.backbone.state_dict().items() if not v.equal(end.backbone.state_dict()[k])}
     assert moved
 
@@ -392,4 +395,4 @@ def test_a_public_encoder_is_fine_tuned_and_evaluated_like_a_run(corpus, tmp_pat
     config = json.loads((tmp_path / "ft" / "fold1" / "config.json").read_text())
     assert config["init"] == str(tmp_path / "enc")
     assert files.digest(config["settings"]["backbone_config"]["architecture"])
-    assert config["recipe"] == encoders.RECIPE
+    assert config["recipe"] == hub.RECIPE

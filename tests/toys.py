@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sottovoce.corpus import Utterance
-from sottovoce.data import Frontend, Statistics, Steps
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.dataset import Frontend, Statistics, Steps
 
 
 class ToyStore(dict):

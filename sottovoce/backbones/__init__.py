@@ -6,6 +6,7 @@ next one begins `stride` steps later. Both are 1 where it does not say.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,7 +29,6 @@ class Hidden:
 
 def valid_steps(lengths: Tensor, steps: int) -> Tensor:
     """(B, S) bool, True before each row's length."""
-    import torch
 
     return torch.arange(steps, device=lengths.device)[None] < lengths[:, None]
 

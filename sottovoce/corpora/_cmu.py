@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce import csd, files
-from sottovoce.corpus import Fold, Utterance
+from sottovoce import files
+from sottovoce.data import csd
+from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
-from sottovoce.track import Track
 from sottovoce.tracks import covarep
 
 STEP_HZ = 1.0  # clock of word-aligned rows, one word a "second"

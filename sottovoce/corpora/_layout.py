@@ -1,5 +1,6 @@
 """What the readers share: finding recordings by their names, and folds for corpora nobody has described."""
 
+import csv
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.corpus import Fold, Utterance, group_folds
+from sottovoce.data.corpus import Fold, Utterance, group_folds
 from sottovoce.errors import InputError
 
 AUDIO = frozenset(
@@ -84,7 +85,6 @@ def _listed(root: Path, names: Sequence[str]) -> str:
 
 def read_table(path: Path, separator: str) -> Iterator[dict[str, str]]:
     """Rows of a small table that comes with a corpus; column names in lower case."""
-    import csv
 
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
         rows = csv.DictReader(lines, delimiter=separator)

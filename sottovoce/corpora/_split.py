@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sottovoce.corpora import _cells, _layout
-from sottovoce.corpus import Fold, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.errors import InputError
 
 SIDES = ("train", "dev", "test")

@@ -14,9 +14,9 @@ Cite:     Cao, Cooper, Keutmann, Gur, Nenkova & Verma, "CREMA-D: Crowd-sourced E
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
 
 LICENCE = "ODbL 1.0"
 SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"
@@ -33,17 +33,17 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
 
     Raises InputError: none found, or a code that does not exist.
     """
-    words = label_maps.rename(LABELS, relabel, "cremad")
+    words = vocabulary.rename(LABELS, relabel, "cremad")
     pattern = r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})"
     recordings = _layout.matching(root, pattern, "CREMA-D", "AudioWAV/1001_DFA_ANG_XX.wav")
     genders = _genders(root)
     found = []
     for path, match in recordings:
         actor, sentence, emotion, level = match.groups()
-        word = label_maps.look_up(words, emotion, path)
-        if word == label_maps.DROP:
+        word = vocabulary.look_up(words, emotion, path)
+        if word == vocabulary.DROP:
             continue
-        intensity = label_maps.look_up(LEVELS, level, path)
+        intensity = vocabulary.look_up(LEVELS, level, path)
         labels = _layout.labels_of({"emotion": word, "intensity": intensity, "sentence": sentence})
         gender = genders.get(actor, "")
         found.append(Utterance(Path(path).stem, "cremad", path, speaker=actor, gender=gender, labels=labels))

@@ -12,10 +12,10 @@ Cite:     Burkhardt, Paeschke, Rolfes, Sendlmeier & Weiss, "A Database of German
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
-from sottovoce.download import Archive, Progress, get
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.download import Archive, Progress, get
 
 LICENCE = "CC0-1.0 (as published in audb)"
 SOURCE = "http://emodb.bilderbar.info"
@@ -36,12 +36,12 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
 
     Raises InputError: none found, or a letter that does not exist.
     """
-    words = label_maps.rename(LABELS, relabel, "emodb")
+    words = vocabulary.rename(LABELS, relabel, "emodb")
     found = []
     for path, match in _layout.matching(root, r"(\d\d)([ab]\d\d)([A-Z])([a-z]?)", "Emo-DB", "03a01Fa.wav"):
         speaker, sentence, letter, _ = match.groups()
-        word = label_maps.look_up(words, letter, path)
-        if word == label_maps.DROP:
+        word = vocabulary.look_up(words, letter, path)
+        if word == vocabulary.DROP:
             continue
         gender = "female" if speaker in WOMEN else "male" if speaker in MEN else ""
         labels: dict[str, str | float] = {"emotion": word, "sentence": sentence}

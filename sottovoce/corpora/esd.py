@@ -14,9 +14,9 @@ Cite:     Zhou, Sisman, Liu & Li, "Emotional Voice Conversion: Theory, Databases
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "research only"
@@ -43,7 +43,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, language
     """
     if language and language not in LANGUAGES:
         raise unknown_name("language of esd", language, LANGUAGES)
-    words = label_maps.rename(LABELS, relabel, "esd")
+    words = vocabulary.rename(LABELS, relabel, "esd")
     folded = {native.casefold(): native for native in LABELS}
     order = list(LABELS)
     found = []
@@ -56,7 +56,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, language
         if not place and not 1 <= number <= PER_EMOTION * len(order):
             raise InputError(f"{path}: unknown label. Found number {number} and no emotion folder. Rename the file.")
         word = words[place[-1] if place else order[(number - 1) // PER_EMOTION]]
-        if word == label_maps.DROP:
+        if word == vocabulary.DROP:
             continue
         labels: dict[str, str | float] = {"emotion": word, "language": spoken}
         gender = "female" if speaker in WOMEN else "male"

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sottovoce.corpora import _layout
-from sottovoce.corpus import Fold, Kind, Label, Utterance
+from sottovoce.data.corpus import Fold, Kind, Label, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "Fluent Speech Commands Public License (research only)"

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "unknown (your own files)"
@@ -75,14 +75,14 @@ def utterances(
     place = layout.split("/").index("class")
     for path in placed if depth else ():
         seen.setdefault(path.split("/")[place], path)
-    words = label_maps.own_words(seen, relabel, str(root), own=own_classes) if depth else {}
+    words = vocabulary.own_words(seen, relabel, str(root), own=own_classes) if depth else {}
     stems = [path.rpartition(".")[0] for path in placed]
     twice = {stem for stem, n in Counter(stems).items() if n > 1}
     found = []
     for path, stem in zip(placed, stems, strict=True):
         parts = path.split("/")
         word = words[parts[place]] if depth else None
-        if word == label_maps.DROP:
+        if word == vocabulary.DROP:
             continue
         speaker = speaker_of(path) or (
             parts[layout.split("/").index("speaker")] if "speaker" in layout and depth else ""

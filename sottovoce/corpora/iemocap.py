@@ -29,9 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "research only, by agreement with USC SAIL"
@@ -49,7 +49,7 @@ LABELS = {
 CLASSES = {"emotion": (*EMOTIONS, "excited", "frustrated", "other"), "style": ("improvised", "scripted")}
 OTHERS = ("frustrated", "fear", "surprise", "disgust", "other", "xxx")
 PROTOCOLS: dict[str, dict[str, str]] = {
-    "4class": {"excited": "happy", **dict.fromkeys(OTHERS, label_maps.DROP)},
+    "4class": {"excited": "happy", **dict.fromkeys(OTHERS, vocabulary.DROP)},
     "all": {},
 }
 SPLITS = ("session", "speaker", "emobox")
@@ -89,12 +89,12 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, protocol
     """
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol of iemocap", protocol, PROTOCOLS)
-    words = label_maps.rename(LABELS, relabel, "iemocap", PROTOCOLS[protocol])
+    words = vocabulary.rename(LABELS, relabel, "iemocap", PROTOCOLS[protocol])
     recordings = _recordings(root)
     found = []
     for turn in _turns(root):
-        word = label_maps.look_up(words, turn.word, f"{turn.file}, {turn.id}")
-        if word == label_maps.DROP or turn.id not in recordings:
+        word = vocabulary.look_up(words, turn.word, f"{turn.file}, {turn.id}")
+        if word == vocabulary.DROP or turn.id not in recordings:
             continue
         session, gender = turn.id[:5], turn.id.rsplit("_", 1)[1][0]
         labels = _layout.labels_of(

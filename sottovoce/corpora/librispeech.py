@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sottovoce.corpora import _layout
-from sottovoce.corpus import Fold, Kind, Utterance
-from sottovoce.download import Archive, Progress, get
+from sottovoce.data.corpus import Fold, Kind, Utterance
+from sottovoce.data.download import Archive, Progress, get
 from sottovoce.errors import unknown_name
 
 LICENCE = "CC BY 4.0"

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.corpus import Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Kind, Utterance
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
-from sottovoce.track import Track
 from sottovoce.tracks import covarep
 
 LICENCE = "research only (features from an MIT repository, opinion videos released for research)"

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sottovoce.corpora import _cmu
-from sottovoce.corpus import Fold, Kind, Utterance
-from sottovoce.track import Track
+from sottovoce.data.corpus import Fold, Kind, Utterance
+from sottovoce.data.track import Track
 
 LICENCE = "research only (CMU-MOSEI, features and labels as released by its authors)"
 SOURCE = "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK"

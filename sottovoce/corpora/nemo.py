@@ -12,10 +12,10 @@ Cite:     Christop, "nEMO: Dataset of Emotional Speech in Polish", LREC-COLING 2
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
-from sottovoce.download import Archive, Progress, get
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.download import Archive, Progress, get
 
 LICENCE = "CC BY-NC-SA 4.0"
 SOURCE = "https://github.com/amu-cai/nEMO"
@@ -37,7 +37,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
 
     Raises InputError: none found, or an emotion that does not exist.
     """
-    words = label_maps.rename(LABELS, relabel, "nemo")
+    words = vocabulary.rename(LABELS, relabel, "nemo")
     recordings = _layout.matching(root, r"([A-Z]{2}\d)_([a-z]+)_(\d+)", "nEMO", "samples/EB0_anger_12.wav")
     path_of_table = _layout.first_named(Path(root), "data.tsv")
     rows = _layout.read_table(path_of_table, "\t") if path_of_table else ()
@@ -46,8 +46,8 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
     for path, match in recordings:
         speaker, native, sentence = match.groups()
         row = told.get(Path(path).stem, {})
-        word = label_maps.look_up(words, row.get("emotion") or native, path)
-        if word == label_maps.DROP:
+        word = vocabulary.look_up(words, row.get("emotion") or native, path)
+        if word == vocabulary.DROP:
             continue
         known = "female" if speaker in WOMEN else "male" if speaker in MEN else ""
         age = row.get("age", "")

@@ -16,10 +16,10 @@ Cite:     Livingstone & Russo, "The Ryerson Audio-Visual Database of Emotional S
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
-from sottovoce.download import Archive, Progress, get
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.download import Archive, Progress, get
 
 LICENCE = "CC BY-NC-SA 4.0"
 SOURCE = "https://zenodo.org/records/1188976"
@@ -47,18 +47,18 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
 
     Raises InputError: none found, or a code that does not exist.
     """
-    words = label_maps.rename(LABELS, relabel, "ravdess")
+    words = vocabulary.rename(LABELS, relabel, "ravdess")
     found = []
     names = r"03-01-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)"
     for path, match in _layout.matching(root, names, "RAVDESS speech", "03-01-05-02-01-01-12.wav or .flac"):
         emotion, intensity, statement, repetition, actor = match.groups()
-        word = label_maps.look_up(words, emotion, path)
-        if word == label_maps.DROP:
+        word = vocabulary.look_up(words, emotion, path)
+        if word == vocabulary.DROP:
             continue
         labels: dict[str, str | float] = {
             "emotion": word,
-            "intensity": label_maps.look_up(INTENSITIES, intensity, path),
-            "statement": label_maps.look_up(STATEMENTS, statement, path),
+            "intensity": vocabulary.look_up(INTENSITIES, intensity, path),
+            "statement": vocabulary.look_up(STATEMENTS, statement, path),
             "repetition": str(int(repetition)),
             **{name: STRENGTHS[intensity] if code == emotion else 0.0 for code, name in SIX.items()},
         }

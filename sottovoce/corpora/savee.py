@@ -12,9 +12,9 @@ Cite:     Haq & Jackson, "Multimodal Emotion Recognition", in Machine Audition, 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
 
 LICENCE = "research only"
 SOURCE = "http://kahlan.eps.surrey.ac.uk/savee"
@@ -32,14 +32,14 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
 
     Raises InputError: none found, or an emotion that does not exist.
     """
-    words = label_maps.rename(LABELS, relabel, "savee")
+    words = vocabulary.rename(LABELS, relabel, "savee")
     found = []
     for path, match in _layout.matching(
         root, r"(DC|JE|JK|KL)[_/]([a-z]{1,2})(\d\d)", "SAVEE", "DC/a01.wav or DC_a01.wav"
     ):
         speaker, native, number = match.groups()
-        word = label_maps.look_up(words, native, path)
-        if word != label_maps.DROP:
+        word = vocabulary.look_up(words, native, path)
+        if word != vocabulary.DROP:
             name = f"{speaker}_{native}{number}"
             found.append(Utterance(name, "savee", path, speaker=speaker, gender="male", labels={"emotion": word}))
     return found

@@ -23,9 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sottovoce import files, label_maps
+import yaml
+
+from sottovoce import files
 from sottovoce.corpora import _cells, _layout, _split
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "unknown (your own files)"
@@ -86,7 +89,7 @@ def utterances(
 
     Args:
         root: a table, or a folder with one (see above).
-        relabel: see `label_maps`.
+        relabel: see `vocabulary`.
         columns: {our name: column} where a column is called otherwise.
         label_columns: further columns to keep as labels.
         audio_root: where relative paths start; default the table's folder.
@@ -182,7 +185,7 @@ def _utterances(
     for line, word in zip(read.lines, emotions, strict=True):
         if word:
             seen.setdefault(word, f"row {line}")
-    words = label_maps.own_words(seen, relabel, read.where, own=own_classes) if seen else {}
+    words = vocabulary.own_words(seen, relabel, read.where, own=own_classes) if seen else {}
     if names["emotion"] and not seen:
         raise InputError(f"{read.where}: column {names['emotion']} is empty. Fill it, or use --unlabelled.")
     sides = _split.labels(
@@ -198,7 +201,7 @@ def _utterances(
         if not written:
             raise InputError(f"{where}: no path. Column {names['path']} is empty. Fill it or remove the row.")
         word = words[emotion] if emotion else ""
-        if emotion and word == label_maps.DROP:
+        if emotion and word == vocabulary.DROP:
             continue
         start, end = time(row, "start") or 0.0, time(row, "end")
         if end is None and names["start"] and (lasts := time(row, "duration")) is not None:
@@ -564,7 +567,6 @@ def _emobox(root: Path, lists: Sequence[Path]) -> Rows:
 
 def _audformat(root: Path, wanted: str) -> Rows:
     """Tables with an emotion column, completed from the others by file; speakers and gender from the schemes."""
-    import yaml
 
     try:
         header = yaml.safe_load((root / "db.yaml").read_text(encoding="utf-8"))

@@ -16,9 +16,9 @@ Cite:     Pichora-Fuller & Dupuis, "Toronto emotional speech set (TESS)", Schola
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce import label_maps
 from sottovoce.corpora import _layout
-from sottovoce.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data import vocabulary
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "CC BY-NC-ND 4.0 (as usually quoted; read the terms of the record)"
@@ -38,12 +38,12 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
 
     Raises InputError: none found, or an emotion that does not exist.
     """
-    words = label_maps.rename(LABELS, relabel, "tess")
+    words = vocabulary.rename(LABELS, relabel, "tess")
     found = []
     for path, match in _layout.matching(root, r"(OAF?|YAF)_([^/_]+)_([A-Za-z]+)", "TESS", "OAF_back_angry.wav"):
         speaker, said, native = match.groups()
-        word = label_maps.look_up(words, native.lower(), path)
-        if word == label_maps.DROP:
+        word = vocabulary.look_up(words, native.lower(), path)
+        if word == vocabulary.DROP:
             continue
         labels: dict[str, str | float] = {"emotion": word, "word": said.lower()}
         speaker = "YAF" if speaker == "YAF" else "OAF"

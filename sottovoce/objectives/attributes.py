@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sottovoce import heads
-from sottovoce.data import Batch
+from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
-from sottovoce.masking import RowRandom
+from sottovoce.modeling import heads
+from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import Loss
 
 

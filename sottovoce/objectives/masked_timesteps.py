@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sottovoce import heads, masking
-from sottovoce.data import Batch
+from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
+from sottovoce.modeling import heads, masking
 from sottovoce.objectives import Loss
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sottovoce import masking
-from sottovoce.data import Batch
+from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
+from sottovoce.modeling import masking
 from sottovoce.objectives import Loss
 
 
@@ -38,7 +38,7 @@ class Config:
 
     @property
     def needs(self) -> dict[str, tuple[str, str]]:
-        """No track: units are made for a run, see `sottovoce.units`."""
+        """No track: units are made for a run, see `sottovoce.pipeline.units`."""
         return {}
 
     def __post_init__(self) -> None:

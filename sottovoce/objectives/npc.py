@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sottovoce import masking
-from sottovoce.data import Batch
+from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
+from sottovoce.modeling import masking
 from sottovoce.objectives import Loss
 
 

@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sottovoce.data import Batch
+from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
-from sottovoce.masking import RowRandom
+from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import Loss
 
 
 @dataclass(frozen=True)
 class Config:
-    """The branches, the loss, and where the targets come from (`sottovoce.strength`)."""
+    """The branches, the loss, and where the targets come from (`sottovoce.pipeline.strength`)."""
 
     lstm: int = 128  # a direction
     dense: int = 128
@@ -44,7 +44,7 @@ class Config:
     neutral: tuple[str, ...] = ("neutral",)  # emotions that count as none; RAVDESS also has "calm"
     functionals: str = "auto"  # what utterances are ranked by: "eGeMAPSv02", "fbank", or the first where installed
     speaker_norm: bool = False  # functionals standardised within each speaker, test speakers' audio included
-    slack: float = 0.1  # C of the ranking, see `sottovoce.attributes`
+    slack: float = 0.1  # C of the ranking, see `sottovoce.metrics.relative_attributes`
 
     def __post_init__(self) -> None:
         for name in ("lstm", "dense", "emotions"):

@@ -14,8 +14,8 @@ Departs: the paper was read in its abstract and in summaries only; weights and s
 from dataclasses import replace
 
 from sottovoce import plugins
-from sottovoce.recipe import Recipe
-from sottovoce.training import Config as Training
+from sottovoce.config.recipe import Recipe
+from sottovoce.modeling.training import Config as Training
 
 RATE_HZ = 16_000
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sottovoce.corpus import Corpus, Fold
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.recipe import Recipe, judged, resolve
+from sottovoce.data.corpus import Corpus, Fold
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.finetune_settings import FineTuning
-from sottovoce.recipe import Recipe, judged, resolve
-from sottovoce.task import Task
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, 
 
 
 def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.run.Walk`); the last one's run goes to `home`."""
+    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
     plan, weights = config.pretrain, None
     if config.weights:
         if plan.objective_config.intensity == "strength":

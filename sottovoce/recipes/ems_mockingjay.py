@@ -24,7 +24,7 @@ Departs: spans that would overlap are skipped, so that 15 % really is hidden (`e
 from dataclasses import replace
 
 from sottovoce import plugins
-from sottovoce.recipe import Recipe
+from sottovoce.config.recipe import Recipe
 
 
 def recipe(track: str | None = None) -> Recipe:

@@ -18,7 +18,7 @@ Ours:    the way in which the intensity acts: 15 % of the frames, in spans of 7,
 from dataclasses import replace
 
 from sottovoce import plugins
-from sottovoce.recipe import Recipe
+from sottovoce.config.recipe import Recipe
 
 
 def recipe(track: str | None = None) -> Recipe:

@@ -18,8 +18,8 @@ Departs: of three learning rates dev chooses one; training ends when five readin
 
 from dataclasses import replace
 
-from sottovoce.finetune_settings import FineTuning
-from sottovoce.recipe import Recipe
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.recipe import Recipe
 
 
 def protocol(plan: Recipe) -> Recipe:

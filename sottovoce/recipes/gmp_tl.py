@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import plugins
-from sottovoce.corpus import Corpus, Fold
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.recipe import Recipe
+from sottovoce.data.corpus import Corpus, Fold
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.finetune_settings import FineTuning
+from sottovoce.modeling.training import Config as Training
 from sottovoce.objectives.masked_units import Config as Units
-from sottovoce.recipe import Recipe
-from sottovoce.task import Task
-from sottovoce.training import Config as Training
 
 ENCODER = True  # it begins with one
 WIDE = 512  # an encoder of this width or more is tuned as HuBERT-base is
@@ -141,7 +141,7 @@ STEPS = {
 
 
 def through(config: Config, encoder: Recipe, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.run.Walk`); the last one's run goes to `home`."""
+    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
     weights = walk.weights()
     if config.augment:
         weights = walk.pretrain(first(config, encoder, walk.task.target[0]), weights)

@@ -17,11 +17,11 @@ Departs: settings are for an hour or two of speech and one machine, where update
 """
 
 from sottovoce import plugins
-from sottovoce.data import Frontend
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.recipe import Recipe
+from sottovoce.data.dataset import Frontend
 from sottovoce.errors import InputError
-from sottovoce.finetune_settings import FineTuning
-from sottovoce.recipe import Recipe
-from sottovoce.training import Config as Training
+from sottovoce.modeling.training import Config as Training
 
 RATE_HZ = 16_000
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import plugins
-from sottovoce.corpus import Corpus, Fold
-from sottovoce.data import Frontend
-from sottovoce.finetune_settings import FineTuning
-from sottovoce.recipe import Recipe, resolve
-from sottovoce.task import Task
-from sottovoce.training import Config as Training
+from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.recipe import Recipe, resolve
+from sottovoce.data.corpus import Corpus, Fold
+from sottovoce.data.dataset import Frontend
+from sottovoce.data.task import Task
+from sottovoce.modeling.training import Config as Training
 
 
 def recipe(track: str | None = None) -> Recipe:
@@ -92,7 +92,7 @@ def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, 
 
 
 def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.run.Walk`); the last one's run goes to `home`."""
+    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
     weights = walk.pretrain(config.pretrain) if config.weights else None
     walk.finetune(replace(config.pretrain, finetune=config.finetune), weights, home)
 

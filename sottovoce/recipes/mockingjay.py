@@ -25,9 +25,9 @@ Small:   in minutes it learns next to nothing post-norm with sinusoidal position
 from typing import Any
 
 from sottovoce import plugins
-from sottovoce.data import Frontend
-from sottovoce.recipe import Recipe
-from sottovoce.training import Config as Training
+from sottovoce.config.recipe import Recipe
+from sottovoce.data.dataset import Frontend
+from sottovoce.modeling.training import Config as Training
 
 
 def recipe(track: str | None = None) -> Recipe:

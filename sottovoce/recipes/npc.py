@@ -20,9 +20,9 @@ Departs: batch norm counts no padding; a cosine down from lr 1e-3 (release: cons
 from typing import Any
 
 from sottovoce import plugins
-from sottovoce.data import Frontend
-from sottovoce.recipe import Recipe
-from sottovoce.training import Config as Training
+from sottovoce.config.recipe import Recipe
+from sottovoce.data.dataset import Frontend
+from sottovoce.modeling.training import Config as Training
 
 
 def recipe(track: str | None = None) -> Recipe:

@@ -19,9 +19,9 @@ Departs: dev and test speakers are never trained on (release: random split, `--s
 from typing import Any
 
 from sottovoce import plugins
-from sottovoce.data import Frontend
-from sottovoce.recipe import Recipe
-from sottovoce.training import Config as Training
+from sottovoce.config.recipe import Recipe
+from sottovoce.data.dataset import Frontend
+from sottovoce.modeling.training import Config as Training
 
 
 def recipe(track: str | None = None) -> Recipe:

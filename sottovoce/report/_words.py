@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sottovoce import charts, metrics, page
+from sottovoce import charts, page
 from sottovoce.charts import metric_name, number_of
+from sottovoce.metrics import scores
 from sottovoce.page import NOTHING, Html, number, tag, text
 
 ACCENT, SECOND, PLAIN = page.LIGHT["c0"], page.LIGHT["c1"], page.LIGHT["soft"]
@@ -72,7 +73,7 @@ def dots(rows: Sequence[Any], titles: Sequence[Any], name: str, caption: str, al
 
 
 def panel_title(name: str) -> str:
-    return metric_name(name) + ("" if metrics.higher_is_better(name) else ", lower is better")
+    return metric_name(name) + ("" if scores.higher_is_better(name) else ", lower is better")
 
 
 def protocol(found: Any) -> tuple[Any, dict[str, Any]]:

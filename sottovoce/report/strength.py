@@ -22,7 +22,7 @@ QUESTIONS = {
 def strength_page(report: Mapping[str, Any]) -> str:
     """A strength model: does it order people nobody trained on, beside ranking and energy; losses; pictures.
 
-    Keys: title, first_line, warnings, fold, agreement (of `sottovoce.agreement.agree`), curves {step, loss,
+    Keys: title, first_line, warnings, fold, agreement (of `sottovoce.metrics.agreement.agree`), curves {step, loss,
     heldout_step, heldout_loss, heldout_mae, heldout_ua, trivial_loss}, panels [{id, emotion, said, person, features
     (T, D), frames (T,), energy_frames (T,), rate_hz, target, follows_energy}], parameters, corpora, emotions, neutral,
     functionals, exposure, seconds, hardware, config.

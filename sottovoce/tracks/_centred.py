@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sottovoce.audio import RATE_HZ
+from sottovoce.data.audio import RATE_HZ
 
 CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
 

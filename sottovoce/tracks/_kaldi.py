@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from sottovoce.audio import RATE_HZ
+from sottovoce.data.audio import RATE_HZ
 
 FULL_SCALE = 32768.0  # samples in [-1, 1] become what Kaldi reads from a 16-bit file
 LOG_FLOOR = float(np.finfo(np.float32).eps)  # energies below it have its logarithm, -15.94

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
-from sottovoce.track import Track
 
 NAMES = (
     *("Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sottovoce.corpus import Utterance
+from sottovoce.data.corpus import Utterance
 from sottovoce.tracks import _centred
 
 SOURCE = "level"

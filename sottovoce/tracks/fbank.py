@@ -7,7 +7,7 @@ The numbers are Kaldi's (`compute-fbank-feats`, natural logarithm of power, no d
 from dataclasses import dataclass
 from typing import Literal
 
-from sottovoce.track import Track
+from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
 
 

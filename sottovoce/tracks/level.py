@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sottovoce.track import Track
+from sottovoce.data.track import Track
 from sottovoce.tracks import _centred
 
 

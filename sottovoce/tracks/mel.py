@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from sottovoce.audio import RATE_HZ
-from sottovoce.track import Track
+from sottovoce.data.audio import RATE_HZ
+from sottovoce.data.track import Track
 from sottovoce.tracks import _centred
 
 LINEAR_HZ = 200 / 3  # of one mel below 1 kHz

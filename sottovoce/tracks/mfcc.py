@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from sottovoce.track import Track
+from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
 
 

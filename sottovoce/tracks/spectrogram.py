@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from sottovoce.audio import RATE_HZ
-from sottovoce.track import Track
+from sottovoce.data.audio import RATE_HZ
+from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
 
 FLOOR = np.float32(1e-10)

@@ -5,7 +5,7 @@
 
 The frame score of StrengthNet (arXiv:2206.07229), which EMS (arXiv:2406.06646) masks by. Its Config carries the
 digest of the weights and whom they have heard: stores of two models never mix, and a later step can refuse one that
-knows the people it is going to be tested on (`sottovoce.extract.find_model_store`).
+knows the people it is going to be tested on (`sottovoce.pipeline.extract.find_model_store`).
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sottovoce.audio import RATE_HZ
-from sottovoce.track import Track
+from sottovoce.data.audio import RATE_HZ
+from sottovoce.data.track import Track
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,20 @@ Standardising and clipping to +-10 need training statistics and happen in traini
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.track import Track
-
-if TYPE_CHECKING:
-    from sottovoce.tracks.covarep.creak import Network
+from sottovoce.files import scratch
+from sottovoce.tracks.covarep import creak, glottal, harmonics, wavelets
+from sottovoce.tracks.covarep.closure import sedreams
+from sottovoce.tracks.covarep.conventions import BLOCK, chunks, grid, interpolate
+from sottovoce.tracks.covarep.creak import Network
+from sottovoce.tracks.covarep.inverse_filter import glottal_flow
+from sottovoce.tracks.covarep.pitch import srh
+from sottovoce.tracks.covarep.polarity import polarity
+from sottovoce.tracks.covarep.residual import lp_residual
 
 CITATION = (
     "Degottex, Kane, Drugman, Raitio & Scherer: COVAREP, a collaborative voice analysis repository for speech "
@@ -110,7 +115,7 @@ def frames(wave: Track, config: Config) -> Frames:
     return extract(wave.values, wave.rate_hz, seed=config.seed, network=_network(config.creak))
 
 
-def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Network | None" = None) -> Frames:
+def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: Network | None = None) -> Frames:
     """The 74 columns of a whole recording. Cut utterances out of the result, never out of the samples.
 
     The same seed gives the same numbers. What the recording does not say is told per frame and column by `defined`,
@@ -132,14 +137,6 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
     Raises:
         InputError: samples that are not finite floats, an impossible rate.
     """
-    from sottovoce.files import scratch
-    from sottovoce.tracks.covarep import creak, glottal, harmonics, wavelets
-    from sottovoce.tracks.covarep.closure import sedreams
-    from sottovoce.tracks.covarep.conventions import chunks, grid, interpolate
-    from sottovoce.tracks.covarep.inverse_filter import glottal_flow
-    from sottovoce.tracks.covarep.pitch import srh
-    from sottovoce.tracks.covarep.polarity import polarity
-    from sottovoce.tracks.covarep.residual import lp_residual
 
     samples = _at_16_khz(samples, rate_hz)
     at = grid(len(samples))  # sample numbers counted from 1
@@ -184,8 +181,6 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: "Net
 
 def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     """(N,) float64 of our own. Raises InputError for what no number can be made of."""
-    from sottovoce.files import scratch
-    from sottovoce.tracks.covarep.conventions import BLOCK, chunks
 
     samples = np.asarray(samples)
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or 0 in samples.shape[1:]:
@@ -218,8 +213,7 @@ def log_energies(values: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _network(path: str) -> "Network | None":
-    from sottovoce.tracks.covarep.creak import Network
+def _network(path: str) -> Network | None:
 
     return Network.load(path) if path else None
 

@@ -1,0 +1,155 @@
+"""Results as tables of the terminal. What is shown here is in files too; nothing is computed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sottovoce.data.task import Task
+    from sottovoce.inference.predict import Prediction
+
+
+def corpus(report: Mapping[str, Any], out: Path) -> None:
+    """The report on the terminal."""
+
+    from sottovoce.pipeline.prepare import FEW, SIDES
+
+    console = Console(highlight=False)
+    hours = "" if report["hours"] is None else f", {report['hours']:.2f} h"
+    genders = ", ".join(f"{n} {name}" for name, n in report["genders"].items())
+    people = f", {report['speakers']} speakers ({genders})" if report["speakers"] else ", speakers unknown"
+    console.print(f"{report['corpus']}: {report['utterances']} utterances{hours}{people}", style="bold")
+    for label, counts in report["counts"].items():
+        if len(counts) <= FEW:
+            console.print(f"  {label}: " + ", ".join(f"{name} {n}" for name, n in counts.items()), soft_wrap=True)
+    for label, v in report["numbers"].items():
+        console.print(f"  {label}: {v['min']:g} to {v['max']:g}, mean {v['mean']:.2f} (n = {v['n']})")
+    if spans := report["durations_s"]:
+        console.print("  seconds: " + ", ".join(f"{k} {spans[k]:.2f}" for k in ("min", "median", "mean", "max")))
+    formats = [f"{n} at {rate} Hz" for rate, n in report["sample_rates"].items()]
+    formats += [f"{n} with {c} channel{'' if c == '1' else 's'}" for c, n in report["channels"].items()]
+    if formats:
+        console.print("  files: " + ", ".join(formats), soft_wrap=True)
+    if report["folds"]:
+        table = Table("fold", "apart by", "train", "dev", "test", box=None, padding=(0, 2, 0, 2))
+        for fold in report["folds"]:
+            table.add_row(fold["name"], fold["group"], *(str(fold[side]) for side in SIDES))
+        console.print(table)
+    console.print(f"  folds keep apart: {report['exposure']['keeps_apart']}")
+    for warning in report["warnings"]:
+        console.print(f"  ! {warning}", soft_wrap=True, markup=False, style="yellow")
+    console.print(str(out / "report.html"), soft_wrap=True)
+
+
+def scores(report: Mapping[str, Any]) -> None:
+    """The main scores beside the baselines, as a terminal table."""
+
+    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc", "per") if n in report["metrics"]]
+    out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")
+    out.add_column("")
+    for name in names:
+        out.add_column(name.upper().replace("MACRO_F1", "macro-F1"), justify="right")
+
+    def row(label: str, scores: Mapping[str, Any]) -> None:
+        cells = []
+        for name in names:
+            s = scores[name]
+            between = "" if s.get("low") is None else f" [{s['low']:.3f}, {s['high']:.3f}]"
+            cells.append(f"{s['value']:.3f}{between}")
+        out.add_row(label, *cells)
+
+    row("this run", report["metrics"])
+    for name, values in report["baselines"].items():
+        row(name, values["metrics"])
+    if report["protocol"]["first_line"]:
+        typer.echo(report["protocol"]["first_line"])
+    Console(width=None if Console().is_terminal else 120).print(out)
+
+
+def comparison(result: Mapping[str, Any]) -> None:
+    """The comparison as terminal tables."""
+
+    from sottovoce.evaluation.compare import interval_text
+
+    console = Console(width=None if Console().is_terminal else 140)
+    metric, people = result["metric"], result["speakers"] or "unknown"
+    out = Table(title=f"{result['title']} (n = {result['n']}, {people} speakers)")
+    for head in ("", "seeds", metric.upper(), f"- {result['reference']}", "p (Holm)", "detectable"):
+        out.add_column(head, justify="left" if not head else "right")
+    for entry in result["systems"]:
+        gap = entry.get("difference", {}).get(metric)
+        p = "" if gap is None or gap.get("p_holm") is None else f"{gap['p_holm']:.3f}"
+        detectable = entry.get("detectable")
+        least = "" if detectable is None else f"{detectable:.3f}"
+        cells = (interval_text(entry["metrics"][metric]), interval_text(gap, "+.3f"), p, least)
+        out.add_row(entry["name"], str(len(entry["seeds"])), *cells)
+    if result["protocol"]["first_line"]:
+        typer.echo(result["protocol"]["first_line"])
+    console.print(out)
+    stem = "recall" if result["task"]["kind"] == "class" else "mae"
+    names = [c for c in result["task"]["classes"] if f"{stem}_{c}" in result["systems"][0]["metrics"]]
+    if not names:
+        return
+    each = Table(title=f"{stem} of each {'class' if stem == 'recall' else 'number'}")
+    each.add_column("")
+    for entry in result["systems"]:
+        each.add_column(entry["name"], justify="right")
+    for c in names:
+        each.add_row(c, *(interval_text(entry["metrics"][f"{stem}_{c}"]) for entry in result["systems"]))
+    console.print(each)
+
+
+def curve(result: Mapping[str, Any]) -> None:
+    """The curve as a terminal table."""
+
+    from sottovoce.evaluation.study import compared_with_scratch
+
+    out = Table(
+        title=f"{result['title']} ({result['metric'].upper()}, {result['seeds']} seeds, {result['folds']} folds)"
+    )
+    out.add_column("labels", justify="right")
+    for arm in result["arms"]:
+        out.add_column(arm, justify="right")
+    arm, prefix = compared_with_scratch(result)
+    out.add_column(f"{arm} - scratch", justify="right")
+    out.add_column("labels saved", justify="right")
+
+    def cell(p: Mapping[str, Any] | None) -> str:
+        if p is None:
+            return ""
+        return f"{p['value']:.3f}" + ("" if p["low"] is None else f" [{p['low']:.3f}, {p['high']:.3f}]")
+
+    for k, n in enumerate(result["ns"]):
+        saved = (result.get(f"{prefix}labels_saved") or [None] * len(result["ns"]))[k]
+        factor = "" if saved is None else f"{'>= ' if saved['censored'] else ''}{saved['factor']:.1f}x"
+        paired = (result.get(f"{prefix}paired") or [None] * len(result["ns"]))[k]
+        out.add_row(str(n), *(cell(of[k]) for of in result["arms"].values()), cell(paired), factor)
+    Console(width=None if Console().is_terminal else 160).print(out)
+
+
+def predictions(results: Sequence["Prediction"], task: "Task") -> None:
+    """A table in the terminal, strongest classes first."""
+
+    out = Table()
+    out.add_column("recording", overflow="fold")
+    out.add_column("s", justify="right")
+    if task.kind == "class":
+        out.add_column("emotion")
+        out.add_column("probabilities")
+    else:
+        for name in task.target:
+            out.add_column(name, justify="right")
+    for r in results:
+        if task.kind == "class":
+            order = r.answer.argsort()[::-1][:3]
+            shares = "  ".join(f"{r.names[k]} {r.answer[k]:.2f}" for k in order)
+            out.add_row(str(r.path), f"{r.duration_s:.1f}", r.label, shares)
+        else:
+            out.add_row(str(r.path), f"{r.duration_s:.1f}", *(f"{v:.2f}" for v in r.answer))
+        if r.warning:
+            typer.echo(f"{r.path}: {r.warning}", err=True)
+    Console(width=None if Console().is_terminal else 120).print(out)

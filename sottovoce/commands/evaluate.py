@@ -1,0 +1,59 @@
+"""`sottovoce evaluate`: a run's folds -> predictions.csv, report.json and report.html."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce import files
+from sottovoce.commands import _tables
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune`")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="where the report goes; default: the run")
+    ] = None,
+    opensmile: Annotated[
+        bool | None,
+        typer.Option(
+            "--opensmile/--no-opensmile",
+            help="openSMILE functionals + SVM beside the trivial baselines (about 30x real time, cached). "
+            "Default: where the extra egemaps is installed and the corpus is audio",
+        ),
+    ] = None,
+    feature_set: Annotated[str, typer.Option(help="eGeMAPSv02 or ComParE_2016, of that baseline")] = "eGeMAPSv02",
+    on: Annotated[
+        Path | None, typer.Option(help="prepared corpus to judge a strength model on (run of `pretrain strengthnet`)")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
+) -> None:
+    """Score the test part of every fold, pooled and per fold.
+
+    Example: sottovoce evaluate runs/ft
+    """
+    from sottovoce.data import runs
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.evaluation.evaluate import evaluate, write_table
+
+    output = output or run
+    if on is not None:
+        from sottovoce.pipeline import strength
+
+        strength.evaluate(run, Corpus.load(on), output, jobs=jobs, quiet=quiet)
+        return
+    from sottovoce import report as pages
+    from sottovoce.pipeline import baselines
+
+    found = runs.parts(run, "finetune")
+    if opensmile is None:
+        opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
+    report, table = evaluate(found, opensmile=feature_set if opensmile else "", jobs=jobs)
+
+    write_table(output / "predictions.csv", table)
+    files.write_json(output / "report.json", report)
+    files.write_text(output / "report.html", pages.evaluate_page(report))
+    if not quiet:
+        _tables.scores(report)
+        typer.echo(f"Report: {output / 'report.html'}")

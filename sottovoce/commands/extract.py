@@ -1,0 +1,50 @@
+"""`sottovoce extract`: a track of every utterance, computed once and kept."""
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce import plugins
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")],
+    track: Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")] = "fbank",
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
+    half: Annotated[bool, typer.Option("--half", help="keep float16: half the disk, three digits")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="run folder, for tracks that a trained model makes, e.g. runs/strength")
+    ] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="which runs of it: NAME, several with commas, or 'all'; default: the first")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="processes; 0 = one for every core")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no summary")] = False,
+) -> None:
+    """Writes CORPUS/tracks/TRACK-DIGEST/. Only what is missing, or whose audio changed, is computed."""
+    from sottovoce.config.settings import parse_settings
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.pipeline.extract import about, make_store, model_runs, whose
+
+    prepared = Corpus.load(corpus)
+    module = plugins.load("tracks", track)
+    config = parse_settings(module.Config, set_)
+    for run in model_runs(module, model, fold):
+        made_by = (whose(run) | about(module, run)) if run else {}
+        settings = asdict(replace(config, **made_by)) | ({"half": True} if half else {})
+        start = time.monotonic()
+        store = make_store(
+            prepared, track, settings, jobs or None, quiet, overwrite=overwrite, skip_broken=skip_broken, again=True,
+            run=run,
+        )  # fmt: skip
+        if not quiet:
+            hours = store.frames / store.rate_hz / 3600
+            print(
+                f"{store.folder}: {len(store)} utterances, {store.frames} frames x {store.dim} at {store.rate_hz:g} Hz "
+                f"({hours:.2f} h), {time.monotonic() - start:.1f} s"
+            )

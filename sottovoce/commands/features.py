@@ -1,0 +1,31 @@
+"""`sottovoce features`: one recording -> any track as a table, for whatever other program there is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce.errors import InputError
+
+
+def main(
+    recording: Annotated[Path, typer.Argument(help="audio file")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="table to write: .csv, .npz, .h5 or .csd")],
+    track: Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")] = "fbank",
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no summary")] = False,
+) -> None:
+    """The columns have names, the times are seconds of the frames' centres.
+
+    Example: sottovoce features clip.wav --track covarep -o clip.csv
+    """
+    from sottovoce.pipeline.features import KINDS, features, write
+
+    if output.suffix.lower() not in KINDS:
+        raise InputError(
+            f"{output}: unknown kind of table. Found {output.suffix or 'no suffix'}. Name one of {', '.join(KINDS)}."
+        )
+    table = features(recording, track, set_)
+    write(output, table, recording.stem, track)
+    if not quiet:
+        print(f"{output}: {len(table.values)} frames x {len(table.names)} at {table.rate_hz:g} Hz")

@@ -1,0 +1,120 @@
+"""`sottovoce finetune`: weights (or none) + labels -> emotion classifier or intensity regressor."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce.errors import InputError
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
+    init: Annotated[
+        str, typer.Option(help="run folder of `pretrain`, public encoder (folder or hub id), or 'none' = from scratch")
+    ] = "none",
+    fold: Annotated[
+        str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(help="a protocol, e.g. frozen_probe; or the system of --init none. Default: as --init was made"),
+    ] = "",
+    target: Annotated[
+        str, typer.Option(help="label(s) to learn, e.g. emotion or happy,sad,anger; default: the corpus's own")
+    ] = "",
+    labels: Annotated[str, typer.Option(help="labelled training utterances to use: a count or a percentage")] = "100%",
+    mode: Annotated[str, typer.Option(help="'full' or 'frozen' (probe only); default: the recipe's")] = "",
+    dev: Annotated[
+        str,
+        typer.Option(
+            help="'fold': its own dev speakers; 'superb': a random 20 % of train + dev, speakers shared; 'test': "
+            "leaky, measures how much choosing on the test part flatters"
+        ),
+    ] = "",
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+    ] = False,
+    speaker_norm: Annotated[
+        bool,
+        typer.Option(
+            "--speaker-norm",
+            help="standardise by each speaker's own recordings, test speakers' included (stated in the report)",
+        ),
+    ] = False,
+    transductive: Annotated[
+        bool,
+        typer.Option("--transductive", help="allow weights that have heard a test speaker (first line of the report)"),
+    ] = False,
+    track: Annotated[str, typer.Option(help="features for --init none; default: the recipe's")] = "",
+    backbone: Annotated[str, typer.Option(help="backbone for --init none; default: the recipe's")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.training.epochs=5; repeatable")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights, order and label subset")] = 0,
+    tracker: Annotated[str, typer.Option(help="tensorboard, wandb, ...; 'none' for none")] = "none",
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, say what would be done, stop")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
+) -> None:
+    """Learn emotions from labelled utterances of a fold's training part; choose on its dev part.
+
+    Example: sottovoce finetune data/ravdess --init runs/pre --fold all -o runs/ft
+    A published protocol: sottovoce finetune data/ravdess --init runs/pre --recipe frozen_probe -o runs/probe
+    """
+    from sottovoce.config import recipe as recipes
+    from sottovoce.data import runs
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.data.task import Task
+    from sottovoce.modeling import hub
+    from sottovoce.pipeline.extract import track_store
+    from sottovoce.pipeline.finetune import check_speakers, finetune, select, weights_for, with_dev
+
+    data = Corpus.load(corpus)
+    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    extra = list(settings or [])
+    extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
+    if speaker_norm:
+        extra.append("finetune.embedding=speaker")
+    protocol = recipe if recipes.is_protocol(recipe) else ""
+    if init == "none":
+        if scratch:
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+        system = "" if protocol else recipe
+        plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone)
+    else:
+        first = hub.parts(init)[0]
+        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+        for option, wanted, has in (("recipe", recipe, protocol or plan.name), ("track", track, plan.track),
+                                    ("backbone", backbone, plan.backbone)):  # fmt: skip
+            if wanted not in ("", has):
+                raise InputError(f"--{option} {wanted}: the weights of {init} were made with {has}. Leave it out.")
+    plan = recipes.judged(plan, protocol) if protocol else plan
+    plan = recipes.seeded(recipes.override(plan, extra), seed)
+    init = "none" if scratch else init
+    if print_config:
+        typer.echo(recipes.show(plan))
+        return
+    folds = runs.choose_folds(data, fold)
+    check_speakers(data, plan)
+    weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
+    if dry_run:
+        for f in folds:
+            split = with_dev(data, f, plan.finetune.dev)
+            n = len(select(data, split.train, task, labels, seed))
+            sizes = f"{n} labels, {len(split.dev)} dev, {len(split.test)} test utterances"
+            typer.echo(f"{output / f.name}: {sizes}, init {init}.")
+        return
+    store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+    plan = recipes.on_clock(plan, store.rate_hz)
+    for f in folds:
+        finetune(
+            plan, data, store, f, task, output / f.name, init=weights[f.name], labels=labels, seed=seed,
+            transductive=transductive, tracker=tracker, quiet=quiet,
+        )  # fmt: skip
+    typer.echo(f"{output}: done. Next: sottovoce evaluate {output}")
+    if len(folds) < len(data.folds):
+        typer.echo(f"{len(folds)} of {len(data.folds)} folds; --fold all makes the whole cross-validation.")

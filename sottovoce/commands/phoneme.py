@@ -1,0 +1,51 @@
+"""`sottovoce phoneme`: how well do the states of a frozen backbone spell? SUPERB's task PR (arXiv:2105.01051)."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce.commands import _tables
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="prepared LibriSpeech with its *.trans.txt beside the recordings")],
+    lexicon: Annotated[Path, typer.Option(help="lines of WORD  P1 P2 ..., e.g. librispeech-lexicon.txt")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="run folder")],
+    init: Annotated[str, typer.Option(help="run folder of `pretrain`, or 'none' = random weights")] = "none",
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+    ] = False,
+    parts: Annotated[
+        str, typer.Option(help="train, dev, test folder; where none is there, readers are dealt to ten parts")
+    ] = "train-clean-100,dev-clean,test-clean",
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="allow weights that heard a test reader (first line of the report)")
+    ] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.probe.updates=2000; repeatable")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights and order")] = 0,
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar, no table")] = False,
+) -> None:
+    """Trains a CTC head on frozen states and scores the test part: predictions.csv, report.json, report.html.
+
+    Example: sottovoce phoneme data/librispeech --lexicon librispeech-lexicon.txt --init runs/pre -o runs/phoneme
+    """
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.evaluation.phoneme import phoneme, plan_of, read, split
+    from sottovoce.pipeline.extract import track_store
+    from sottovoce.pipeline.finetune import weights_for
+
+    data = Corpus.load(corpus)
+    plan = plan_of(data, init, scratch, settings or [], seed)
+    reading, fold = read(data, lexicon), split(data, parts)
+    weights = weights_for("none" if scratch else init, data, fold, transductive=transductive)
+    store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+    report = phoneme(plan, data, store, fold, reading, output, init=weights, seed=seed, quiet=quiet)
+    if not quiet:
+        if report:
+            _tables.scores(report)
+        typer.echo(f"Report: {output / 'report.html'}")

@@ -1,0 +1,83 @@
+"""`sottovoce pretrain`: tracks, no labels -> backbone weights, and a page that shows whether it is healthy."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce.errors import InputError
+
+
+def main(
+    recipe: Annotated[str, typer.Argument(help="recipe, see `sottovoce list recipes`; e.g. masked_timesteps")],
+    corpora: Annotated[list[Path], typer.Argument(help="prepared corpora, labelled or not")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="leave this fold's test (and dev) speakers out; NAME, several with commas, 'all' = one run a fold, "
+            "'none' = learn from everybody (such weights are refused in evaluation unless --transductive). "
+            "Default: the first fold."
+        ),
+    ] = None,
+    track: Annotated[
+        str, typer.Option(help="features; default: the recipe's, or covarep where a corpus has only that")
+    ] = "",
+    backbone: Annotated[str, typer.Option(help="see `sottovoce list backbones`; default: the recipe's")] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="KEY=VALUE, e.g. objective.span=9 training.epochs=20; repeatable. See --print-config."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
+    init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
+    units: Annotated[
+        str, typer.Option(help="folder of `sottovoce label` with the units to guess; default: made as targets say")
+    ] = "",
+    transductive: Annotated[
+        bool,
+        typer.Option("--transductive", help="allow a strength track whose model has heard test speakers (reported)"),
+    ] = False,
+    tracker: Annotated[
+        str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
+    ] = "tensorboard",
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything, time a few updates, estimate, stop")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
+) -> None:
+    """Learn from speech without labels. Needs: prepared corpora; extracts missing features itself.
+
+    Example: sottovoce pretrain masked_timesteps data/ravdess data/librispeech -o runs/pre --fold all
+    """
+    from sottovoce.config import recipe as recipes
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.pipeline.pretrain import fold_names, installed, parts, pretrain
+
+    loaded = [Corpus.load(folder) for folder in corpora]
+    plan = recipes.resolve(recipe, loaded, track=track, backbone=backbone, settings=settings or [], seed=seed)
+    if print_config:
+        typer.echo(recipes.show(plan))
+        return
+    if plan.objective == "strength":  # learned from labels
+        from sottovoce.pipeline import strength
+
+        if init:
+            raise InputError(f"{recipe}: begins with random weights. Found --init {init}. Leave it out.")
+        strength.learn(
+            plan, loaded, {name: parts(loaded, name) for name in fold_names(loaded, fold)}, output,
+            tracker="" if tracker == "none" or not installed(tracker) else tracker,
+            jobs=jobs, dry_run=dry_run, quiet=quiet,
+        )  # fmt: skip
+        return
+    for name in fold_names(loaded, fold):
+        pretrain(
+            plan, loaded, name, output / name, init=init, units_from=units, transductive=transductive,
+            tracker=tracker, jobs=jobs, dry_run=dry_run, quiet=quiet,
+        )  # fmt: skip
+        if dry_run:
+            return
+        typer.echo(f"{output / name}: done. Report: {output / name / 'report.html'}")

@@ -1,0 +1,170 @@
+"""`sottovoce run`: a published system from corpora to its comparison table, one command."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from sottovoce import files
+from sottovoce.commands import _tables
+from sottovoce.errors import InputError
+
+
+def main(
+    system: Annotated[str, typer.Argument(help="masked_timesteps, gmp_tl or ems")],
+    corpora: Annotated[
+        list[Path], typer.Argument(help="prepared corpora: the labelled one, then more to pre-train on, unlabelled")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again goes on")],
+    encoder: Annotated[
+        str,
+        typer.Option(help="gmp_tl: run folder of `pretrain`, folder in transformers' layout, or id of the hub"),
+    ] = "",
+    fold: Annotated[
+        str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
+    ] = None,
+    ablate: Annotated[
+        str,
+        typer.Option(
+            help="variants beside the whole system, with commas. masked_timesteps: scratch, frozen. gmp_tl: plain, "
+            "no-gender, no-gmp, no-amsoftmax, no-margin, last-layer, single-scale, per-gender, all-frames. ems: "
+            "random, energy, sampled, released, threshold, untrained, npc. KEY=VALUE is one too, such as layer=2, and "
+            "several make one: no-gmp+no-gender"
+        ),
+    ] = "",
+    leak: Annotated[
+        str,
+        typer.Option(
+            help="leaky variants, to measure how much they flatter: random-dev (dev shares training speakers), "
+            "test-selection (the test part chooses); gmp_tl also all-clusters (clusters hear test speakers)"
+        ),
+    ] = "",
+    target: Annotated[str, typer.Option(help="label to learn; default: the corpus's own")] = "",
+    seeds: Annotated[int, typer.Option(help="seeds of every training; 0, 1, ...", min=1)] = 1,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="allow an encoder that has heard test speakers (reported)")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE for all variants, e.g. layer=2; repeatable. See --print-config"),
+    ] = None,
+    opensmile: Annotated[
+        bool, typer.Option("--opensmile/--no-opensmile", help="functionals + SVM beside the whole system's first seed")
+    ] = True,
+    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything, list the steps, time the first, stop")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars, no tables")] = False,
+) -> None:
+    """All steps of a system on one corpus, with any ablation beside it.
+
+    Example: sottovoce run gmp_tl data/ravdess --encoder runs/hubert-small --fold all -o runs/gmp
+    """
+    from sottovoce import plugins
+    from sottovoce.config import recipe as recipes
+    from sottovoce.data import runs
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.data.task import Task
+    from sottovoce.modeling import hub
+    from sottovoce.systems.run import Rehearsed, Walk, changed, evaluated, variant
+
+    module = plugins.load("recipes", system)
+    if not hasattr(module, "system"):
+        raise InputError(f"{system}: not a system of several steps. Found one step: `sottovoce pretrain {system}`.")
+    loaded = [Corpus.load(folder) for folder in corpora]
+    data = loaded[0]
+    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    if bool(encoder) != module.ENCODER:
+        raise InputError(
+            f"{system}: begins {'with' if module.ENCODER else 'without'} an encoder. Found {encoder or 'none'}. "
+            + ("Name a run of `sottovoce pretrain`: --encoder runs/x." if module.ENCODER else "Leave --encoder out.")
+        )
+    if module.ENCODER and len(loaded) > 1:
+        raise InputError(f"{system}: learns from one corpus. Found {len(loaded)}. Pre-train the encoder on the others.")
+    plan = None
+    if encoder:
+        first = hub.parts(encoder)[0]
+        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+    whole = changed(module.system(plan, loaded), settings or [], "--set")
+    if print_config:
+        typer.echo(recipes.show(whole))
+        return
+    wanted = {system: whole}
+    for option, text, known in (("--ablate", ablate, module.ABLATIONS), ("--leak", leak, module.LEAKS)):
+        for words in [w.strip() for w in text.split(",") if w.strip()]:
+            wanted[words.replace("=", "-")] = variant(whole, words, known, option)
+    folds = runs.choose_folds(data, fold)
+    for name, config in wanted.items():
+        module.check(config, plan, name, data, task, folds)
+    walks = [Walk(loaded, task, f, 0, output, encoder, transductive, jobs, quiet) for f in folds]
+    for walk in walks if encoder else ():
+        walk.weights()  # refused where it has heard test speakers
+    if dry_run:
+        for name, config in wanted.items():
+            typer.echo(f"{name}: {module.outline(config, plan)}; {len(folds)} folds x {seeds} seeds")
+        typer.echo("The first step of a fold; what variants share is made once:")
+        try:
+            module.through(whole, plan, replace(walks[0], dry_run=True), output)
+        except Rehearsed:
+            return
+    made: dict[str, list[Path]] = {}
+    for seed in range(seeds):
+        for name, config in wanted.items():
+            home = output / name / f"seed{seed}"
+            for walk in walks:
+                module.through(config, plan, replace(walk, seed=seed), home / walk.fold.name)
+            evaluated(home, folds, opensmile=opensmile and name == system and not seed, quiet=quiet, jobs=jobs)
+            made.setdefault(name, []).append(home)
+    summary(output, system, module, made, wanted, quiet=quiet)
+
+
+def summary(
+    output: Path,
+    system: str,
+    module: ModuleType,
+    made: Mapping[str, Sequence[Path]],
+    wanted: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> None:
+    """compare.* of the variants with the whole system, index.html, run.json."""
+    from sottovoce import report as pages
+    from sottovoce.data import runs
+    from sottovoce.evaluation import compare
+    from sottovoce.systems.run import SCORES
+
+    items = []
+    if len(made) > 1:
+        systems = [
+            replace(compare.load(",".join(map(str, homes)), quiet=quiet), name=name) for name, homes in made.items()
+        ]
+        result = compare.compare(systems)
+        compare.save(output, result)
+        items.append({"title": "All variants", "href": "compare.html", "summary": f"paired, against {system}"})
+        if not quiet:
+            _tables.comparison(result)
+    scores = {}
+    for name, homes in made.items():
+        for home in homes:
+            found = files.read_json(home / "report.json")
+            main = {key: found["metrics"][key] for key in SCORES if key in found["metrics"]}
+            scores[f"{name}/{home.name}"] = main
+            title = f"{name}, {home.name}" if len(homes) > 1 else name
+            said = ", ".join(f"{key} {score['value']:.3f}" for key, score in main.items())
+            items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": said})
+    for page in sorted(output.glob("steps/*/*/report.html"), key=lambda p: runs.natural(str(p))):
+        step, fold = page.parent.parent.name, page.parent.name
+        said = f"step: {module.STEPS.get(step.rpartition('-')[0], '')}"
+        items.append({"title": f"{step}, {fold}", "href": str(page.relative_to(output)), "summary": said})
+    files.write_json(
+        output / "run.json",
+        {"kind": "run", "system": system, "scores": scores, "settings": wanted,
+         "made": runs.provenance()},
+    )  # fmt: skip
+    files.write_text(output / "index.html", pages.index_page(f"{system}", items))
+    typer.echo(f"Report: {output / 'index.html'}")

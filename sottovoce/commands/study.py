@@ -1,0 +1,111 @@
+"""`sottovoce study`: how many labels does pre-training save?"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sottovoce.commands import _tables
+from sottovoce.errors import InputError
+
+if TYPE_CHECKING:
+    from sottovoce.config.recipe import Recipe
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.data.task import Task
+    from sottovoce.evaluation.study import Cell
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="study folder; the same command again goes on")],
+    init: Annotated[str, typer.Option(help="run folder of `pretrain` (made with the same --fold)")],
+    labels: Annotated[
+        str, typer.Option(help="label counts and percentages of the training part")
+    ] = "1%,5%,10%,25%,50%,100%",
+    seeds: Annotated[int, typer.Option(help="seeds: weights, order and label subset", min=1)] = 5,
+    fold: Annotated[
+        str | None, typer.Option(help="NAME, several with commas, or 'all'; default: those --init was made for")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="a protocol for every arm, e.g. frozen_probe")] = "",
+    arms: Annotated[
+        str, typer.Option(help="of pretrained, probe, scratch; default: all, or probe,scratch where nothing is tuned")
+    ] = "",
+    target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
+    metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for numbers")] = "",
+    speaker_norm: Annotated[
+        bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")
+    ] = False,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="allow weights that have heard a test speaker")
+    ] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all arms; repeatable")] = None,
+    jobs: Annotated[int | None, typer.Option(help="cells at a time, one core each; default: all cores")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells, time one, estimate, stop")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
+) -> None:
+    """Label-efficiency curve with paired intervals: study.csv, study.json, study.svg, study.png, report.html.
+
+    Example: sottovoce study data/ravdess --init runs/pre --fold all -o runs/study
+    """
+    from sottovoce.config import recipe as recipes
+    from sottovoce.data.corpus import Corpus
+    from sottovoce.data.task import Task
+    from sottovoce.evaluation.study import ARMS, begin, check_metric, collect, plan_cells, run_cells, save
+    from sottovoce.modeling import hub
+    from sottovoce.pipeline.extract import track_store
+    from sottovoce.pipeline.finetune import check_speakers
+
+    data = Corpus.load(corpus)
+    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    found = hub.parts(init)
+    extra = list(settings or [])
+    if speaker_norm:
+        extra.append("finetune.embedding=speaker")
+    plan = recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json")
+    if recipes.is_protocol(recipe):
+        plan = recipes.judged(plan, recipe)
+    elif recipe not in ("", plan.name):
+        raise InputError(f"--recipe {recipe}: the weights of {init} were made with {plan.name}. Leave it out.")
+    plan = recipes.override(plan, extra)
+    possible = ARMS if plan.finetune.mode == "full" else ("probe", "scratch")
+    chosen = [a.strip() for a in (arms or ",".join(possible)).split(",")]
+    for arm in chosen:
+        if arm not in possible:
+            raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(possible)}.")
+    check_speakers(data, plan)
+    check_metric(metric, data, task)
+    plan = recipes.on_clock(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
+    cells = plan_cells(plan, data, task, init, found, chosen, labels, seeds, fold, transductive)
+    typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "
+               f"{len({c.fold for c in cells})} folds.")  # fmt: skip
+    jobs = jobs or os.cpu_count() or 1
+    if dry_run:
+        estimate(cells, plan, data, task, jobs)
+        return
+    begin(output, plan, task, cells)
+    run_cells(cells, plan, data.folder, task, output / "cells", jobs=jobs, quiet=quiet)
+    result = collect(cells, plan, data, task, output / "cells", metric)
+    save(output, result)
+    _tables.curve(result)
+    typer.echo(f"Report: {output / 'report.html'}")
+
+
+def estimate(cells: Sequence["Cell"], plan: "Recipe", corpus: "Corpus", task: "Task", jobs: int) -> None:
+    """Time the largest cell of each arm and say how long the study will take."""
+    from sottovoce.data import runs
+    from sottovoce.evaluation.study import train_and_test
+
+    total = 0.0
+    for arm in dict.fromkeys(c.arm for c in cells):
+        own = [c for c in cells if c.arm == arm]
+        largest = max(own, key=lambda c: c.n)
+        started = time.monotonic()
+        train_and_test(largest, plan, corpus, task)
+        seconds = time.monotonic() - started
+        total += sum(seconds * max(c.n / largest.n, 0.1) for c in own)
+        typer.echo(f"{arm}: {seconds:.0f} s with {largest.n} labels")
+    typer.echo(f"about {total / jobs / 60:.0f} min with {jobs} jobs on {runs.hardware()}. No result was written.")

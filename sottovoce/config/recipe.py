@@ -1,0 +1,181 @@
+"""A recipe: every setting of one system, nested so that `--set objective.span=9` reaches each of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from sottovoce import files, plugins
+from sottovoce.config import settings
+from sottovoce.config.finetuning import FineTuning, Probe
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Frontend
+from sottovoce.errors import InputError
+from sottovoce.modeling.training import Config as Training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `sottovoce pretrain NAME` and all that follows need to know beside the data."""
+
+    name: str
+    track: str  # name in `tracks/`
+    backbone: str  # name in `backbones/`
+    objective: str  # name in `objectives/`
+    track_config: Any  # `tracks.<track>.Config`
+    frontend: Frontend
+    backbone_config: Any  # `backbones.<backbone>.Config`
+    objective_config: Any  # `objectives.<objective>.Config`
+    training: Training = field(default_factory=Training)  # pre-training
+    finetune: FineTuning = field(default_factory=FineTuning)
+
+    @property
+    def per_speaker(self) -> bool:
+        """Whether anything is standardised by each speaker's own recordings, test speakers' included."""
+        return self.frontend.normalise == "speaker" or self.finetune.embedding == "speaker"
+
+
+# What people type is shorter than the field's name.
+SHORT = {"track": "track_config", "backbone": "backbone_config", "objective": "objective_config"}
+
+
+def resolve(
+    name: str,
+    corpora: Sequence[Corpus] = (),
+    *,
+    track: str = "",
+    backbone: str = "",
+    settings: Sequence[str] = (),
+    seed: int = 0,
+) -> Recipe:
+    """The recipe of a name, on a track the corpora have, with another backbone and single settings if asked.
+
+    Raises InputError for unknown names and keys, for a protocol or a system, and for corpora that share no track.
+    """
+    track = track or common_track(corpora)
+    if is_protocol(name):
+        raise InputError(
+            f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`."
+        )
+    module = plugins.load("recipes", name)
+    if not hasattr(module, "recipe"):
+        raise InputError(f"{name}: a system of several steps. Run it with `sottovoce run {name}`.")
+    plan = module.recipe(track or None)
+    if backbone and backbone != plan.backbone:
+        plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
+    return seeded(override(plan, settings), seed)
+
+
+def is_protocol(name: str) -> bool:
+    """Whether a recipe is a way to judge weights (`protocol(plan) -> Recipe`) and not a system (`recipe(track)`)."""
+    return bool(name) and hasattr(plugins.load("recipes", name), "protocol")
+
+
+def judged(plan: Recipe, protocol: str) -> Recipe:
+    """The same system, fine-tuned as a protocol says."""
+    return plugins.load("recipes", protocol).protocol(plan)
+
+
+def seeded(plan: Recipe, seed: int) -> Recipe:
+    """The same settings with another seed for both trainings."""
+    return replace(
+        plan,
+        training=replace(plan.training, seed=seed),
+        finetune=replace(plan.finetune, training=replace(plan.finetune.training, seed=seed)),
+    )
+
+
+def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
+    """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
+    if rate_hz >= 10:
+        return plan
+    return replace(plan, frontend=replace(plan.frontend, pool=1))
+
+
+def common_track(corpora: Sequence[Corpus]) -> str:
+    """ "" where all corpora are audio; the encoded track where all come with one."""
+    kinds = {tuple(c.info.get("tracks") or ()) for c in corpora}
+    if len(kinds) > 1:
+        folders = ", ".join(f"{c.folder} ({', '.join(c.info.get('tracks') or ['audio'])})" for c in corpora)
+        raise InputError(f"{folders}: no track in common. Use audio corpora together, or encoded ones.")
+    shared: tuple[str, ...] = next(iter(kinds), ())
+    return shared[0] if shared else ""
+
+
+def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
+    """`KEY=VALUE` settings, typed by the field; the last of two wins."""
+    full = []
+    for text in assignments:
+        key, _, value = text.partition("=")
+        full.append(lengthened(text))
+        if key.strip() in PARTS and value.strip() not in ("", getattr(plan, key.strip())):
+            option = f"--{key.strip()} {value.strip()}" if key.strip() in ("track", "backbone") else "another recipe"
+            raise InputError(
+                f"--set {text}: a part is not a setting; its own settings would stay those of "
+                f"{getattr(plan, key.strip())}. Use {option}."
+            )
+    try:
+        return settings.parse_settings(plan, full)
+    except InputError as error:
+        raise InputError(str(error).replace("_config", "")) from None  # as people type them
+
+
+def lengthened(assignment: str) -> str:
+    """`KEY=VALUE` with the fields of a recipe in full, wherever the recipe stands in it.
+
+    >>> lengthened("pretrain.objective.ratio=0.3")
+    'pretrain.objective_config.ratio=0.3'
+    """
+    key, eq, value = assignment.partition("=")
+    *above, leaf = key.strip().split(".")
+    return ".".join([*(SHORT.get(part, part) for part in above), leaf]) + eq + value
+
+
+PARTS = ("name", "track", "backbone", "objective")  # of a recipe that have settings of their own
+
+
+def show(plan: Any) -> str:
+    """Every setting of a recipe, or of what holds recipes, as `key = value`, in the words `--set` takes."""
+    long = {v: k for k, v in SHORT.items()}
+    return "\n".join(
+        f"{'.'.join(long.get(part, part) for part in key.split('.'))} = {value}"
+        for key, value in files.flatten(plan).items()
+    )
+
+
+def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Recipe:
+    """The recipe that a run's config.json holds.
+
+    Raises InputError, which begins with `where`, when a setting is not known to this version.
+    """
+    known = {f.name for f in fields(Recipe)}
+    if not isinstance(values, dict) or set(values) != known:
+        odd = ", ".join(sorted(set(values) ^ known))
+        raise InputError(f"{where}: settings of another version. Unknown or missing: {odd}. Make the run again.")
+    try:
+        track = plugins.load("tracks", values["track"]).Config
+        backbone = plugins.load("backbones", values["backbone"]).Config
+        objective = plugins.load("objectives", values["objective"]).Config
+        tuning = dict(values["finetune"])
+        tuning["training"] = _made(Training, tuning["training"])
+        tuning["probe"] = _made(Probe, tuning.get("probe", {}))  # runs made before there were protocols have none
+        return Recipe(
+            values["name"],
+            values["track"],
+            values["backbone"],
+            values["objective"],
+            _made(track, values["track_config"]),
+            _made(Frontend, values["frontend"]),
+            _made(backbone, values["backbone_config"]),
+            _made(objective, values["objective_config"]),
+            _made(Training, values["training"]),
+            _made(FineTuning, tuning),
+        )
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{where}: settings of another version. {error}. Make the run again.") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _made(kind: type, values: dict[str, Any]) -> Any:
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,1 @@
+"""From recordings and tables to batches: corpora, tasks, folds, runs, audio, tracks and their stores."""

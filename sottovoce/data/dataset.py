@@ -1,0 +1,555 @@
+"""From cached tracks to batches: the border between NumPy files and torch tensors.
+
+    track frames (T, F)  ->  trimmed, normalised, pooled  ->  steps (S, D)  ->  Batch (B, S, D)
+
+A *frame* is one row of a track, a *step* one position of a backbone: `pool` frames stacked or averaged.
+Rows are read from memory maps when a batch asks for them, so memory does not grow with the corpus.
+
+An objective may need further tracks (`companions`): an intensity to mask by, another spectrogram to predict, labels.
+They are brought to the clock of the features and go with them through trimming, cropping and stretching. Where a
+backbone makes fewer states than it gets steps, such as an encoder of waveforms, they are brought to its states.
+"""
+
+import copy
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sottovoce import plugins
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.track import Track
+from sottovoce.errors import InputError
+
+WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
+PADDED = 0.2  # share of an utterance that a batch may add to it where nothing is trained; more costs more than it saves
+APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
+
+
+class Store(Protocol):
+    """What is needed of `sottovoce.data.store.TrackStore`, or of a dictionary of arrays in a test."""
+
+    @property
+    def rate_hz(self) -> float: ...
+    @property
+    def offset_s(self) -> float: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def lengths(self) -> Mapping[str, int]: ...
+    def __getitem__(self, key: str, /) -> np.ndarray: ...
+    def __contains__(self, key: object, /) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """How track frames become the steps a backbone sees."""
+
+    pool: int = 4  # track frames per step; 4 frames of 10 ms are 40 ms
+    how: str = "stack"  # "stack": D = pool * F; "mean": D = F
+    normalise: str = "corpus"  # whose mean and deviation: "corpus" (training part), "utterance", "speaker", "none"
+    trim_db: float = 0.0  # cut leading and trailing frames this far below the loudest, see `loud_bounds`; 0 = keep all
+    clip: float = 10.0  # normalised features are held within +- this many deviations; 0 = as they are
+
+    def __post_init__(self) -> None:
+        if self.pool < 1:
+            raise InputError(f"frontend.pool: frames per step, 1 or more. Found {self.pool}.")
+        if self.how not in ("stack", "mean"):
+            raise InputError(f"frontend.how: 'stack' or 'mean'. Found {self.how!r}.")
+        if self.normalise not in ("corpus", "utterance", "speaker", "none"):
+            raise InputError(
+                f"frontend.normalise: 'corpus', 'utterance', 'speaker' or 'none'. Found {self.normalise!r}."
+            )
+        if self.clip < 0:
+            raise InputError(f"frontend.clip: deviations, or 0 for no clipping. Found {self.clip}.")
+
+    def dim(self, features: int) -> int:
+        return features * (self.pool if self.how == "stack" else 1)
+
+    def steps(self, frames: int) -> int:
+        """Steps that `frames` frames make; the last step may be padded with its own last frame."""
+        return -(-frames // self.pool)
+
+    def centre_s(self, rate_hz: float) -> float:
+        """Seconds from the centre of a track's first frame to that of the first step."""
+        return (self.pool - 1) / 2 / rate_hz
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of every feature, (F,) each."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, blocks: Iterable[np.ndarray]) -> "Statistics":
+        """Over all rows of blocks (T, F), all-zero rows left out, in float64 and one pass.
+
+        A constant feature gets deviation 1. Raises ValueError when there is no row.
+        """
+        count, mean, square = 0, np.zeros(0), np.zeros(0)
+        for block in blocks:
+            rows = block[np.any(block != 0, axis=1)].astype(np.float64)
+            if not len(rows):
+                continue
+            if not count:
+                mean, square = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+            centre = rows.mean(0)
+            delta, total = centre - mean, count + len(rows)
+            square += ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
+            mean, count = mean + delta * len(rows) / total, total
+        if not count:
+            raise ValueError("no frames to take statistics of")
+        std = np.sqrt(square / count)
+        std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
+        return cls(mean.astype(np.float32), std.astype(np.float32))
+
+    @classmethod
+    def unit(cls, features: int) -> "Statistics":
+        """Mean 0 and deviation 1: they change nothing."""
+        return cls(np.zeros(features, np.float32), np.ones(features, np.float32))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        return (values - self.mean) / self.std
+
+
+@dataclass
+class Batch:
+    """Padded utterances. `scored` (B, S): steps that carry data; padding and all-zero frames do not."""
+
+    ids: list[str]
+    x: Tensor  # (B, S, D) zero after `lengths`
+    lengths: Tensor  # (B,) steps
+    scored: Tensor  # (B, S) bool
+    seeds: list[int]  # one a row, for masks and augmentation
+    target: Tensor | None = None  # (B,) class index or (B, D) numbers
+    tracks: dict[str, Tensor] = field(default_factory=dict)  # companions at steps or states: (B, S) or (B, S, D')
+    progress: float = 1.0  # share of the training that is done
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, S) bool, True = inside the utterance."""
+        return torch.arange(self.x.shape[1], device=self.x.device)[None] < self.lengths[:, None]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return replace(
+            self,
+            x=self.x.to(device),
+            lengths=self.lengths.to(device),
+            scored=self.scored.to(device),
+            target=None if self.target is None else self.target.to(device),
+            tracks={k: v.to(device) for k, v in self.tracks.items()},
+        )
+
+
+class Steps:
+    """Utterances as normalised steps: `steps[i] -> (x (S, D) float32, scored (S,) bool)`.
+
+    Args:
+        sources: (track store, utterances of it) pairs; indices count through them in order.
+        frontend: how frames become steps.
+        statistics: fitted on a training part by the caller; needed for normalise="corpus".
+        companions: name in `Batch.tracks` -> (a store for each of `sources`, "linear" or "pad"). A companion of one
+            column is averaged over the frames of a step, (B, S); a wider one is pooled as the features are. "nearest":
+            labels, whole numbers (B, S, D'), -1 where there are none.
+        clock: (stride, window) of the backbone's states in steps, see `sottovoce.backbones`.
+
+    Raises:
+        InputError: an utterance without frames in a store, tracks of different width, or a companion that is longer
+            or shorter than the features.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Store, Sequence[Utterance]]],
+        frontend: Frontend,
+        statistics: Statistics | None = None,
+        companions: Mapping[str, tuple[Sequence[Store], str]] | None = None,
+        clock: tuple[int, int] = (1, 1),
+    ):
+        self.frontend, self.statistics = frontend, statistics
+        self.utterances = [u for _, part in sources for u in part]
+        self.stores = [store for store, part in sources for _ in part]
+        widths = {store.dim for store, _ in sources}
+        if len(widths) > 1:
+            raise InputError(
+                f"{' + '.join(sorted({u.corpus for u in self.utterances}))}: tracks of different width. "
+                f"Found {sorted(widths)} features a frame. Extract them with the same settings."
+            )
+        self.features = widths.pop()
+        self.dim = frontend.dim(self.features)
+        for u, store in zip(self.utterances, self.stores, strict=True):
+            if u.id not in store:
+                raise InputError(f"{u.corpus}: no frames for utterance {u.id!r}. Run `sottovoce extract` again.")
+        self.rate_hz = sources[0][0].rate_hz / frontend.pool  # steps per second
+        self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
+        self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
+        self.companions = {
+            name: ([store for store, (_, part) in zip(stores, sources, strict=True) for _ in part], align)
+            for name, (stores, align) in (companions or {}).items()
+        }
+        self.clock = clock
+        self._check_companions()
+        self._parent: Steps | None = None  # see `subset`
+        self._speakers: dict[tuple[str, str], Statistics] = {}
+        self.stretch: tuple[float, float] | None = None  # see `stretched`
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @property
+    def budget(self) -> int:
+        """Most padded steps of a batch where nothing is trained: 16,000; of samples 16 s, which stay in the cache of a
+        CPU, or 320 s where there is a GPU."""
+        seconds = 320 if torch.cuda.is_available() else 16
+        return 16000 if self.rate_hz < WAVEFORM_HZ else round(seconds * self.rate_hz)
+
+    def states(self, i: int, start: int, steps: int, clock: tuple[int, int], time: float = 1.0) -> Track:
+        """When the states of so many steps from `start` on are, after stretching; its values say nothing."""
+        store, first = self.stores[i], int(self.bounds[i][0]) + start * self.frontend.pool
+        begin = store.offset_s + (first - 0.5) / store.rate_hz  # of the first step, not its centre
+        stride, window = clock
+        count, rate_hz = max((steps - window) // stride + 1, 1), self.rate_hz / time
+        return Track(np.empty(count, np.int8), rate_hz / stride, begin + window / 2 / rate_hz)
+
+    def raw(self, i: int) -> np.ndarray:
+        """(T, F) trimmed frames as the track holds them."""
+        first, last = self.bounds[i]
+        return self.stores[i][self.utterances[i].id][first:last]
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.window(i, 0, int(self.lengths[i]))
+
+    def window(
+        self, i: int, start: int, end: int, factors: tuple[float, float] = (1.0, 1.0)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps start..end of utterance i, stretched in time and along the features: x (S, D), scored (S,)."""
+        pool = self.frontend.pool
+        frames = self.raw(i)[start * pool : end * pool]
+        filled = np.any(frames != 0, axis=1)
+        values = self._statistics(i).apply(frames)
+        if self.frontend.clip:
+            np.clip(values, -self.frontend.clip, self.frontend.clip, out=values)
+        values[~filled] = 0.0
+        if factors != (1.0, 1.0):
+            values = stretch(values, *factors)
+            filled = _between(filled[:, None].astype(np.float32), _places(len(filled), factors[0]))[:, 0] == 1
+            values[~filled] = 0.0  # what is mixed with a missing frame is missing
+        return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
+
+    def beside(self, i: int, start: int, end: int, time: float = 1.0) -> dict[str, np.ndarray]:
+        """The companions of the same steps or their states, as much faster or slower: (S,) or (S, D') each."""
+        pool, store, (first, last) = self.frontend.pool, self.stores[i], self.bounds[i]
+        first, last = first + start * pool, min(first + end * pool, last)
+        found = {}
+        for name, (stores, align) in self.companions.items():
+            values = stores[i][self.utterances[i].id]
+            if align == "nearest" or self.clock != (1, 1):
+                count = self.frontend.steps(len(_places(last - first, time)))
+                track = Track(values, stores[i].rate_hz, stores[i].offset_s)
+                kind = "nearest" if align == "nearest" else "linear"
+                values = track.align(self.states(i, start, count, self.clock, time), kind=kind).values
+                labels = values.astype(np.int64) if kind == "nearest" else values
+                found[name] = labels[:, 0] if kind == "linear" and values.shape[1] == 1 else labels
+                continue
+            if align == "pad":  # frame by frame whatever the clocks say, zeros behind the end: as EMS was released
+                kept = values[first:last]
+                values = np.concatenate([kept, np.zeros((last - first - len(kept), kept.shape[1]), kept.dtype)])
+            else:
+                clock = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
+                values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(clock).values
+            if time != 1:
+                values = _between(values, _places(len(values), time))
+            narrow = values.shape[1] == 1
+            how = replace(self.frontend, how="mean") if narrow else self.frontend
+            steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), how)[0]
+            found[name] = steps[:, 0] if narrow else steps
+        return found
+
+    def _check_companions(self) -> None:
+        for name, (stores, _) in self.companions.items():
+            missing = [u for u, store in zip(self.utterances, stores, strict=True) if u.id not in store]
+            if missing:
+                raise InputError(
+                    f"{missing[0].corpus}: no {name} for utterance {missing[0].id!r}. Found it for "
+                    f"{len(self) - len(missing)} of {len(self)}. Extract the track for this corpus."
+                )
+            for u, ours, theirs in zip(self.utterances, self.stores, stores, strict=True):
+                ends = [s.offset_s + (s.lengths[u.id] - 1) / s.rate_hz for s in (ours, theirs)]
+                if abs(ends[0] - ends[1]) > APART_S:
+                    raise InputError(
+                        f"{u.corpus}: the {name} of utterance {u.id!r} belongs to other audio, or its clock is wrong. "
+                        f"Found {ends[1]:.2f} s at {theirs.rate_hz:g} Hz beside {ends[0]:.2f} s of features. "
+                        "Extract both again."
+                    )
+
+    def _bounds(self, i: int) -> tuple[int, int]:
+        store, key = self.stores[i], self.utterances[i].id
+        length = store.lengths[key]
+        if not self.frontend.trim_db or length < 2:
+            return 0, length
+        if store.rate_hz < WAVEFORM_HZ:
+            return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
+        hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
+        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
+        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=1, margin=1)
+        return first * hop, min(last * hop, length)
+
+    def _statistics(self, i: int) -> Statistics:
+        if self.frontend.normalise == "none":
+            return Statistics.unit(self.features)
+        if self.frontend.normalise == "utterance":
+            return self._own([i])
+        if self.frontend.normalise == "speaker":
+            u = self.utterances[i]
+            key = (u.corpus, u.speaker or u.id)  # an unknown speaker is somebody of their own
+            if key not in self._speakers:
+                family = self.family
+                mates = [k for k, v in enumerate(family.utterances) if (v.corpus, v.speaker or v.id) == key]
+                self._speakers[key] = family._own(mates)
+            return self._speakers[key]
+        if self.statistics is None:
+            raise ValueError("normalise='corpus' needs statistics fitted on a training part")
+        return self.statistics
+
+    def _own(self, members: Sequence[int]) -> Statistics:
+        """Of these utterances; mean 0 and deviation 1 where all their frames are missing."""
+        if any(np.any(self.raw(k)) for k in members):
+            return Statistics.of(self.raw(k) for k in members)
+        return Statistics.unit(self.features)
+
+    @property
+    def family(self) -> "Steps":
+        """All utterances whose recordings count for a speaker's statistics."""
+        return self if self._parent is None else self._parent
+
+    def subset(self, indices: Sequence[int]) -> "Steps":
+        """Some of the utterances; a speaker's statistics still come from all (labels are few, speech is not)."""
+        other = copy.copy(self)
+        other.utterances = [self.utterances[i] for i in indices]
+        other.stores = [self.stores[i] for i in indices]
+        other.companions = {k: ([stores[i] for i in indices], how) for k, (stores, how) in self.companions.items()}
+        other.bounds, other.lengths = self.bounds[list(indices)], self.lengths[list(indices)]
+        other._parent = self.family
+        return other
+
+    def stretched(self, time: float, features: float) -> "Steps":
+        """The same utterances, but batches hold them stretched in time by up to exp(+-time) and along the
+        feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training.
+
+        Raises InputError when a companion has features that would stay where they are.
+        """
+        wide = [name for name, (stores, _) in self.companions.items() if any(s.dim > 1 for s in stores)]
+        if features and wide:
+            raise InputError(
+                f"training.feature_stretch: {features:g} would move the features away from the {wide[0]}. Found a "
+                f"{wide[0]} of its own. Set training.feature_stretch=0."
+            )
+        other = copy.copy(self)
+        other.stretch = (time, features) if time or features else None
+        return other
+
+    def fit_statistics(self) -> Statistics:
+        """Of these utterances; the caller sees to it that they are a training part.
+
+        Raises InputError when every frame of them is missing.
+        """
+        if self.frontend.normalise == "none":
+            return Statistics.unit(self.features)
+        try:
+            return Statistics.of(self.raw(i) for i in range(len(self)))
+        except ValueError:
+            corpora = " + ".join(sorted({u.corpus for u in self.utterances}))
+            raise InputError(
+                f"{corpora}: nothing to learn from. Every frame of {len(self)} utterances is all zero (missing). "
+                "Look at the features, or extract them again."
+            ) from None
+
+    def batch(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        *,
+        seed: int = 0,
+        most: int | None = None,
+        target: np.ndarray | None = None,
+    ) -> Batch:
+        """Pad utterances together; longer ones than `most` steps are cut at a place drawn from the row's seed."""
+        rows, flags, seeds = [], [], []
+        tracks: dict[str, list[np.ndarray]] = {name: [] for name in self.companions}
+        for i in indices:
+            seeds.append(row_seed(seed, self.utterances[i].id))
+            rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
+            # A cut leaves the states where they were.
+            grid = self.clock[0]
+            start = int(rng.integers((length - most) // grid + 1)) * grid if most and length > most else 0
+            end = min(length, start + most) if most else length
+            time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch) if self.stretch else (1.0, 1.0)
+            x, ok = self.window(i, start, end, (time, features))
+            rows.append(x)
+            flags.append(ok)
+            for name, values in self.beside(i, start, end, time).items():
+                tracks[name].append(values)
+        return Batch(
+            [self.utterances[i].id for i in indices],
+            _padded(rows),
+            torch.tensor([len(r) for r in rows]),
+            _padded(flags),
+            seeds,
+            None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
+            {name: _padded(rows, -1 if rows[0].dtype == np.int64 else 0) for name, rows in tracks.items()},
+        )
+
+
+def _padded(rows: Sequence[np.ndarray], fill: int = 0) -> Tensor:
+    """(S, ...) arrays below each other, `fill` (False) behind the shorter ones: (B, longest S, ...)."""
+    out = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), fill, rows[0].dtype)
+    for k, row in enumerate(rows):
+        out[k, : len(row)] = row
+    return torch.from_numpy(out)
+
+
+def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:
+    """(T, F) frames -> (S, D) steps and whether every frame of a step carries data (S,)."""
+    pool = frontend.pool
+    if pool == 1:
+        return values, filled
+    short = -len(values) % pool
+    if short:
+        values = np.concatenate([values, np.repeat(values[-1:], short, axis=0)])
+        filled = np.concatenate([filled, np.repeat(filled[-1:], short)])
+    blocks = values.reshape(len(values) // pool, pool, -1)
+    steps = blocks.reshape(len(blocks), -1) if frontend.how == "stack" else blocks.mean(1)
+    return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
+
+
+def _log_energies(store: Store, values: np.ndarray) -> np.ndarray:
+    """What a track (T, F) says about the level, (T, n): itself (log-mel features), where its maker knows no better."""
+    head = getattr(store, "head", None)  # a dictionary of arrays has none
+    read = getattr(plugins.load("tracks", head.track), "log_energies", None) if head else None
+    return read(values) if read else values
+
+
+def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, margin: int = 5) -> tuple[int, int]:
+    """First and last + 1 frame within `trim_db` of the loud ones, from natural-log energies (T, F).
+
+    Loud is the 98th percentile of the smoothed level, so that a click decides nothing.
+
+    Args:
+        smooth: frames of the moving average of the power.
+        margin: frames kept before and after.
+    """
+    power = np.exp(log_energies - log_energies.max()).sum(1)  # relative to the loudest band: cannot overflow
+    level = 10 * np.log10(np.convolve(power, np.ones(smooth) / smooth, mode="same")[: len(power)] + 1e-30)
+    loud = np.flatnonzero(level >= np.percentile(level, 98) - trim_db)
+    return max(int(loud[0]) - margin, 0), min(int(loud[-1]) + 1 + margin, len(log_energies))
+
+
+def stretch(values: np.ndarray, time: float, features: float) -> np.ndarray:
+    """Faster or slower, and larger or smaller vocal tract, by bilinear interpolation: (T, F) -> (T / time, F).
+
+    Args:
+        time: above 1 = faster.
+        features: above 1 moves formants down the mel axis; the axis is stretched about ten bins below its
+            first, where the mel scale of Kaldi's filter bank reaches 0 Hz or so.
+    """
+    bins = values.shape[1]
+    values = _between(values, _places(len(values), time))
+    if features != 1:
+        column = np.clip((np.arange(bins) + 10) * features - 10, 0, bins - 1)
+        values = _between(values.T, column).T
+    return np.ascontiguousarray(values)
+
+
+def _places(frames: int, time: float) -> np.ndarray:
+    """Where in the original the frames of a stretched one are."""
+    return np.minimum(np.arange(max(round(frames / time), 1)) * time, frames - 1)
+
+
+def _between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Rows read at fractional places."""
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, len(rows) - 1)
+    share = (at - low).astype(rows.dtype)[:, None]
+    return rows[low] * (1 - share) + rows[high] * share
+
+
+def row_seed(seed: int, key: str) -> int:
+    """A 63-bit seed for one utterance; stable over runs, machines and batch order."""
+    digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def plan_epoch(
+    lengths: np.ndarray,
+    *,
+    batch_steps: int,
+    batch_rows: int,
+    seed: int,
+    epoch: int,
+    most: int | None = None,
+    classes: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """Length-bucketed batches of one epoch: shuffled, sorted in stretches, cut, shuffled again.
+
+    Args:
+        lengths: (N,) steps of every utterance.
+        batch_steps: most padded steps a batch (rows x longest).
+        batch_rows: most rows a batch.
+        most: longer utterances count as this long, as `Steps.batch` will cut them.
+        classes: (N,) of every utterance: then an epoch has as many of each class, see `balanced`.
+
+    Returns:
+        Index arrays; together every utterance once, or N balanced ones. The same (seed, epoch) gives the same plan.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    cost = np.minimum(lengths, most) if most else lengths
+    order = rng.permutation(len(lengths)) if classes is None else balanced(classes, rng)
+    stretch = max(batch_rows * 20, 1)
+    batches: list[np.ndarray] = []
+    for at in range(0, len(order), stretch):
+        bucket = order[at : at + stretch]
+        bucket = bucket[np.argsort(cost[bucket], kind="stable")]
+        rows: list[int] = []
+        for i in bucket:
+            if rows and (len(rows) == batch_rows or (len(rows) + 1) * cost[i] > batch_steps):
+                batches.append(np.array(rows))
+                rows = []
+            rows.append(int(i))
+        if rows:
+            batches.append(np.array(rows))
+    return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """N indices of N utterances in random order, in which all classes are equally frequent, give or take one.
+
+    Within a class no utterance comes twice more than another. A row that comes several times in an epoch has the same
+    masks and crop each time.
+    """
+    names = np.unique(classes)
+    quota = np.full(len(names), len(classes) // len(names))
+    quota[rng.permutation(len(names))[: len(classes) % len(names)]] += 1
+    drawn = []
+    for name, n in zip(names, quota, strict=True):
+        members = np.flatnonzero(classes == name)
+        drawn += [rng.permutation(members)[: n - k] for k in range(0, n, len(members))]
+    return rng.permutation(np.concatenate(drawn))
+
+
+def sequential(lengths: np.ndarray, *, batch_steps: int, batch_rows: int = 64) -> Iterator[np.ndarray]:
+    """Every utterance once, shortest first, for evaluation; none is padded by more than `PADDED` of its length."""
+    order = np.argsort(lengths, kind="stable")
+    rows: list[int] = []
+    for i in order:
+        full = len(rows) == batch_rows or (len(rows) + 1) * lengths[i] > batch_steps
+        if rows and (full or lengths[i] > (1 + PADDED) * lengths[rows[0]]):
+            yield np.array(rows)
+            rows = []
+        rows.append(int(i))
+    if rows:
+        yield np.array(rows)

@@ -1,0 +1,211 @@
+"""A run is a folder: config.json (all that made it), weights in safetensors, log, report.
+
+    runs/pre/                 runs/ft/
+      fold1/config.json         fold1/config.json   recipe, task, exposure, versions, command
+      fold1/model.safetensors   fold1/model.safetensors
+      fold1/report.html         predictions.csv  report.json  report.html   (after `evaluate`)
+
+One sub-folder a fold: `fold1` was made without the test speakers of fold1. A sub-folder counts as finished
+only when its model.safetensors is there *and* its config.json has the identity that is asked for.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sottovoce import files
+from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.errors import InputError
+
+PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
+NEEDED = {  # entries of config.json that readers rely on
+    "pretrain": ("identity", "settings", "fold", "features", "exposure"),
+    "finetune": ("identity", "settings", "fold", "features", "exposure", "task", "corpus", "seed", "labels"),
+    "phoneme": ("identity", "settings", "fold", "exposure", "task", "corpus", "seed"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished or unfinished sub-folder."""
+
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        return self.weights.exists()
+
+    @property
+    def exposure(self) -> frozenset[str]:
+        """`corpus/speaker` of everybody whose audio its weights or statistics have seen."""
+        return frozenset(self.config.get("exposure", ()))
+
+    @classmethod
+    def load(cls, folder: Path | str, kind: str | None = None) -> "Run":
+        """Raises InputError when the folder is no run, or a run of another kind than `kind`."""
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"{folder}: not a run. Found no config.json. Name a folder written by pretrain or finetune."
+            )
+        config = files.read_json(folder / "config.json")
+        if not isinstance(config, dict) or "kind" not in config:
+            raise InputError(f"{folder / 'config.json'}: not a run's configuration. Make the run again.")
+        if kind and config["kind"] != kind:
+            raise InputError(f"{folder}: a {config['kind']} run. A {kind} run is needed here.")
+        missing = [key for key in NEEDED.get(kind or "", ()) if key not in config]
+        if missing:
+            raise InputError(
+                f"{folder / 'config.json'}: damaged. Found no {', '.join(missing)}. Restore it or make the run again."
+            )
+        return cls(folder, config)
+
+
+def parts(folder: Path | str, kind: str | None = None) -> list[Run]:
+    """The finished runs in a folder: itself, or one a fold.
+
+    Raises InputError when there is none, naming those that are unfinished.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run folder. Make it with `sottovoce pretrain` or `sottovoce finetune`.")
+    if (folder / "config.json").is_file():
+        found = [Run.load(folder, kind)]
+    else:
+        found = [
+            Run.load(p.parent, kind) for p in sorted(folder.glob("*/config.json"), key=lambda p: natural(p.parent.name))
+        ]
+    done = [run for run in found if run.finished]
+    if not done:
+        names = ", ".join(r.folder.name for r in found) or "nothing"
+        raise InputError(f"{folder}: no finished run. Found {names}. Run the same command again to go on.")
+    return done
+
+
+def begin(folder: Path, config: dict[str, Any]) -> bool:
+    """Write config.json; True when this very configuration is already finished there.
+
+    Raises InputError when another configuration is in the folder.
+    """
+    identity = config["identity"]
+    if (folder / "config.json").exists():
+        found = Run.load(folder).config
+        begun = any((folder / name).exists() for name in ("model.safetensors", "last.safetensors", "best.safetensors"))
+        if begun and found.get("identity") != identity:  # a lone config.json is nothing to lose
+            raise InputError(
+                f"{folder}: a run of another configuration. Differs in: {_difference(found, config)}. "
+                "Choose another -o, or delete the folder."
+            )
+        if (folder / "model.safetensors").exists():
+            return True
+    files.write_json(folder / "config.json", config | {"made": provenance()})
+    return False
+
+
+def _difference(found: dict, now: dict) -> str:
+    a, b = files.flatten(found.get("settings", {})), files.flatten(now.get("settings", {}))
+    keys = sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
+    shown = [f"{k} ({a.get(k)} there, {b.get(k)} now)" for k in keys[:3]]
+    return "; ".join(shown) + ("; ..." if len(keys) > 3 else "") if shown else "its data"
+
+
+def natural(name: str) -> tuple:
+    """Sorts fold2 before fold10."""
+
+    return tuple(int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name))
+
+
+def provenance() -> dict[str, Any]:
+    """When, by which command, with which versions and on what hardware."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": _commit(),
+        "hardware": hardware(),
+    }
+
+
+@cache
+def hardware() -> str:
+    """`2 x Intel(R) Xeon(R) ... @ 2.50GHz, 24 GiB`, and the GPU when torch is loaded and sees one."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        text = f"{os.cpu_count()} x {name}, {memory:.0f} GiB"
+    except (OSError, ValueError):
+        text = f"{os.cpu_count()} x {name}"
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        text += f", {torch.cuda.get_device_name(0)}"
+    return text
+
+
+@cache
+def _commit() -> str:
+    here = Path(__file__).resolve().parent.parent.parent
+    if not (here / ".git").exists():
+        return ""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def person(u: Utterance) -> str:
+    """Who is heard in an utterance, as exposure lists write it: corpus/speaker, else video, else the utterance."""
+    return f"{u.corpus}/{u.speaker or u.session or u.id}"
+
+
+def seen_test_people(corpus: Corpus, fold: Fold, exposure: frozenset[str]) -> list[str]:
+    """Test speakers of a fold that are in an exposure list."""
+    people = {person(corpus.by_id[key]) for key in fold.test}
+    return sorted(people & exposure)
+
+
+def tested_people(corpora: Iterable[Corpus], fold: str) -> set[str]:
+    """Test speakers of all folds of a name."""
+    return {person(c.by_id[key]) for c in corpora for f in c.folds if f.name == fold for key in f.test}
+
+
+def choose_folds(corpus: Corpus, wanted: str | None) -> list[Fold]:
+    """`None` = the first fold, "all", or names separated by commas.
+
+    Raises InputError for an unknown name or a corpus without folds.
+    """
+    if not corpus.folds:
+        raise InputError(
+            f"{corpus.folder}: no folds. It has no labels or no speakers to split by. Use a labelled corpus."
+        )
+    if wanted is None:
+        return [corpus.folds[0]]
+    if wanted == "all":
+        return list(corpus.folds)
+    return [corpus.fold(name.strip()) for name in wanted.split(",")]

@@ -1,0 +1,429 @@
+"""The cache of tracks: every frame of a corpus in a few flat files, read through memory maps.
+
+    data/ravdess/tracks/fbank-0c6d.../
+      track.json       track, config of its maker, rate_hz, offset_s, dim, half
+      index.jsonl      one line an utterance: [id, shard, first row, rows, source key, source stamp, why skipped]
+      values-000.f32   rows of `dim` little-endian floats, utterance after utterance (.f16 with "half")
+      values-001.f32   the next gigabyte
+
+Files only grow. A line enters the index after its rows are on the disk, so a process may be killed at any
+time: rows without a line and a torn last line are dropped when the store is next written. A later line
+of the same id replaces an earlier one.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sottovoce import files
+from sottovoce.data.track import Track
+from sottovoce.errors import InputError
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+SHARD_BYTES = 1 << 30  # a new file is begun before one would grow beyond this
+COMMIT_S = 2.0  # seconds of work that a power cut may cost
+RESIDENT_BYTES = 1 << 28  # pages touched before they are handed back to the system
+
+
+@dataclass(frozen=True)
+class Head:
+    """What all utterances of a store share."""
+
+    track: str  # name of the maker in `sottovoce.tracks`
+    config: dict[str, Any]  # its resolved configuration
+    rate_hz: float
+    offset_s: float  # seconds of the first frame's centre
+    dim: int  # D
+    half: bool = False  # kept as float16: half the disk, three digits
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an utterance's rows were made from: `key` its content, `stamp` a cheap sign that it may have changed."""
+
+    key: str = ""
+    stamp: str = ""
+
+
+class TrackStore:
+    """Tracks of a corpus by utterance id.
+
+    `store[id]` is (T, D) float32: a read-only view into the file, not a copy (a float16 store has to
+    convert). Pages that were read are given back every 256 MB, so walking through a store that is larger
+    than memory does not fill it; views stay valid. Pickles as its folder name, so it may go to workers.
+
+    Attributes:
+        head: track, config, rate_hz, offset_s, dim, half.
+        ids: in order of extraction.
+        lengths: frames of each id.
+        skipped: id -> why it was left out (`sottovoce extract --skip-broken`).
+    """
+
+    def __init__(self, folder: Path, head: Head, rows: dict[str, list]):
+        self.folder, self.head = folder, head
+        self._all = rows
+        self._rows = {id: row for id, row in rows.items() if row[1] >= 0}
+        self.ids: tuple[str, ...] = tuple(self._rows)
+        self.lengths: dict[str, int] = {id: row[3] for id, row in self._rows.items()}
+        self.skipped: dict[str, str] = {id: row[6] for id, row in rows.items() if row[1] < 0}
+        self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}
+        self._touched = 0
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "TrackStore":
+        """Raises InputError when there is no store, or a file of it is damaged or shorter than the index says."""
+        folder = Path(folder)
+        head = read_head(folder)
+        rows, _, ends = _read_index(folder)
+        width = head.dim * (2 if head.half else 4)
+        for shard, end in ends.items():
+            _check_shard(_shard(folder, shard, head.half), end * width)
+        return cls(folder, head, rows)
+
+    @property
+    def rate_hz(self) -> float:
+        return self.head.rate_hz
+
+    @property
+    def offset_s(self) -> float:
+        return self.head.offset_s
+
+    @property
+    def dim(self) -> int:
+        return self.head.dim
+
+    @property
+    def frames(self) -> int:
+        """Over all utterances."""
+        return sum(self.lengths.values())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._rows
+
+    def __getitem__(self, id: str) -> np.ndarray:
+        """(T, D) float32. Raises InputError for an id that was not extracted."""
+        try:
+            _, shard, first, length, *_ = self._rows[id]
+        except KeyError:
+            why = self.skipped.get(id)
+            raise InputError(
+                f"{self.folder}: no {self.head.track} of utterance {id!r}. Found {len(self)} others"
+                + (f"; this one was skipped: {why}" if why else ". Run `sottovoce extract` again.")
+            ) from None
+        values = self._map(shard)[first : first + length]
+        self._touched += values.nbytes
+        if self._touched > RESIDENT_BYTES:
+            self.release()
+        return values.astype(np.float32) if self.head.half else values
+
+    def track(self, id: str) -> Track:
+        """The same with its clock."""
+        return Track(self[id], self.rate_hz, self.offset_s)
+
+    def source(self, id: str) -> Source | None:
+        """What an id was made from or skipped for; None when it is neither here nor skipped."""
+        return _source(self._all.get(id))
+
+    def release(self) -> None:
+        """Give the pages that were read back to the system; existing views read them again when used."""
+        self._touched = 0
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for pages, _ in self._maps.values():
+                pages.madvise(mmap.MADV_DONTNEED)
+
+    def _map(self, shard: int) -> np.ndarray:
+        """(rows, D) of a whole file."""
+        if shard not in self._maps:
+            path = _shard(self.folder, shard, self.head.half)
+            try:
+                with open(path, "rb") as file:
+                    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read. {error.strerror or error}. Extract again.") from None
+            values = np.frombuffer(pages, "<f2" if self.head.half else "<f4")
+            rows = len(values) // self.dim  # somebody may be writing behind our last row
+            self._maps[shard] = pages, values[: rows * self.dim].reshape(rows, self.dim)
+        return self._maps[shard][1]
+
+    def __reduce__(self):
+        return TrackStore.open, (self.folder,)
+
+
+class TrackWriter:
+    """Appends utterances to a store; makes it, or resumes it where an earlier process stopped.
+
+    One writer at a time: a second one waits until the first is done. Use it as a context manager; leaving
+    it, even by an exception, keeps every utterance added so far.
+
+    Raises:
+        InputError: the folder holds a store of another configuration or a damaged one, or the disk is full
+            (then the store is as it was at the last commit).
+    """
+
+    def __init__(self, folder: Path | str, head: Head, *, overwrite: bool = False):
+        self.folder, self.head = Path(folder), head
+        self._values = self._index = self._lock = -1  # file descriptors
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.folder / ".lock")
+            self._start(overwrite)
+        except OSError as error:
+            self._release_files()
+            raise self._cannot_write(error) from error
+        except BaseException:
+            self._release_files()
+            raise
+
+    def _start(self, overwrite: bool) -> None:
+        plain = json.loads(json.dumps(asdict(self.head)))
+        if overwrite:
+            # The index goes first: whatever happens now, no line points at missing rows. Unlinking keeps the
+            # maps of readers alive.
+            (self.folder / "index.jsonl").unlink(missing_ok=True)
+            for path in [self.folder / "track.json", *self.folder.glob("values-*.f*")]:
+                path.unlink(missing_ok=True)
+        if (self.folder / "track.json").exists():
+            found = asdict(read_head(self.folder))
+            other = [key for key in plain if plain[key] != found[key]]
+            if other:
+                raise InputError(
+                    f"{self.folder}: made with another configuration. Found {other[0]} {found[other[0]]!r}, "
+                    f"not {plain[other[0]]!r}. Use --overwrite, or another corpus folder."
+                )
+        else:
+            files.write_json(self.folder / "track.json", plain)
+        rows, index_bytes, ends = _read_index(self.folder)
+        self.rows: dict[str, list] = rows
+        self._width = self.head.dim * (2 if self.head.half else 4)
+        for path in self.folder.glob("values-*.f*"):
+            end = ends.get(int(path.stem.split("-")[1]), 0) * self._width
+            _check_shard(path, end)
+            os.truncate(path, end)  # rows that never got their line
+        for shard, end in ends.items():
+            _check_shard(_shard(self.folder, shard, self.head.half), end * self._width)
+        self._shard = max(ends, default=0)
+        self._row = ends.get(self._shard, 0)  # rows in the open file
+        self._index = os.open(self.folder / "index.jsonl", os.O_WRONLY | os.O_CREAT, 0o644)
+        os.ftruncate(self._index, index_bytes)
+        os.lseek(self._index, index_bytes, os.SEEK_SET)
+        self._index_bytes = index_bytes
+        self._open_values()
+        self._pending: list[list] = []
+        self._committed = (self._shard, self._row)
+        self._last_commit = time.monotonic()
+
+    def source(self, id: str) -> Source | None:
+        """As `TrackStore.source`, with what was added since."""
+        return _source(self.rows.get(id))
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """As `TrackStore.skipped`, with what was added since."""
+        return {id: row[6] for id, row in self.rows.items() if row[1] < 0}
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`, and after the disk was full."""
+        return self._index < 0
+
+    def add(self, id: str, values: np.ndarray, source: Source | None = None) -> None:
+        """Append an utterance: values (T, D), or (T,) when D is 1.
+
+        Raises:
+            InputError: no frames, values that are not finite (or not in float16), or a full disk.
+            ValueError: another width than the store's.
+        """
+        values = np.asarray(values)
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim != 2 or values.shape[1] != self.head.dim:
+            raise ValueError(f"{self.folder} holds (T, {self.head.dim}), got {values.shape} for {id!r}")
+        if len(values) == 0:
+            raise InputError(f"{id}: no frames of {self.head.track}. Found an empty track. Leave the utterance out.")
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(values, dtype="<f2" if self.head.half else "<f4")
+        if not np.isfinite(values).all():
+            kept, remedy = ("float16", "Extract without --half") if self.head.half else ("values", "Check the file")
+            raise InputError(
+                f"{id}: {self.head.track} is not finite. Found {int((~np.isfinite(values)).sum())} of {values.size} "
+                f"{kept} NaN or infinite. {remedy} or leave it out."
+            )
+        if self._row and (self._row * self._width + values.nbytes) > SHARD_BYTES:
+            self.commit()
+            self._shard, self._row = self._shard + 1, 0
+            with self._writing():
+                os.close(self._values)
+                self._open_values()
+        with self._writing():
+            _write_all(self._values, values.data.cast("B"))
+        self._note([id, self._shard, self._row, len(values), *_pair(source), ""])
+        self._row += len(values)
+        if time.monotonic() - self._last_commit > COMMIT_S:
+            self.commit()
+
+    def skip(self, id: str, why: str, source: Source | None = None) -> None:
+        """Note that an utterance cannot be used, so that nobody tries it again while its source is the same."""
+        self._note([id, -1, 0, 0, *_pair(source), why])
+
+    def restamp(self, id: str, source: Source) -> None:
+        """The file was touched, its content is the same."""
+        row = self.rows[id]
+        self._note([*row[:4], *_pair(source), row[6]])
+
+    def commit(self) -> None:
+        """Rows to the disk, then their lines."""
+        if not self._pending:
+            return
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self._pending).encode()
+        with self._writing():
+            os.fsync(self._values)
+            _write_all(self._index, lines)
+            os.fsync(self._index)
+        self._index_bytes += len(lines)
+        self._pending.clear()
+        self._committed = (self._shard, self._row)
+        self._last_commit = time.monotonic()
+
+    def close(self) -> None:
+        try:
+            if self._index >= 0:
+                self.commit()
+        finally:
+            self._release_files()
+
+    def __enter__(self) -> "TrackWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _note(self, row: list) -> None:
+        self.rows[row[0]] = row
+        self._pending.append(row)
+
+    def _open_values(self) -> None:
+        self._values = os.open(_shard(self.folder, self._shard, self.head.half), os.O_WRONLY | os.O_CREAT, 0o644)
+        os.lseek(self._values, self._row * self._width, os.SEEK_SET)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """On failure the files are cut back to the last commit and the writer is closed."""
+        try:
+            yield
+        except OSError as error:
+            self._pending.clear()
+            shard, row = self._committed
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._index, self._index_bytes)
+                if shard == self._shard:
+                    os.ftruncate(self._values, row * self._width)
+            self._release_files()
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self.folder}: cannot be written. {error.strerror or error}. "
+            "Free space or move the corpus folder, then run it again: what was extracted is kept."
+        )
+
+    def _release_files(self) -> None:
+        for descriptor in (self._values, self._index, self._lock):
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._values = self._index = self._lock = -1
+
+
+def read_head(folder: Path) -> Head:
+    """Raises InputError when `folder` holds no store."""
+    path = Path(folder) / "track.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no tracks here. Found no track.json. Make them with `sottovoce extract`.")
+    found = files.read_json(path)
+    try:
+        head = Head(**found)
+        if not (head.rate_hz > 0 and head.dim > 0):
+            raise ValueError(f"rate_hz {head.rate_hz}, dim {head.dim}")
+        return head
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: not the head of a track store. Found {error}. {_AGAIN}") from None
+
+
+_AGAIN = "Delete the folder, or extract again with --overwrite."
+
+
+def _read_index(folder: Path) -> tuple[dict[str, list], int, dict[int, int]]:
+    """Rows by id, bytes up to the last whole line, and rows needed of each shard."""
+    path = folder / "index.jsonl"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}, 0, {}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read. {error.strerror or error}. {_AGAIN}") from None
+    whole = data.rfind(b"\n") + 1
+    rows: dict[str, list] = {}
+    ends: dict[int, int] = {}
+    try:
+        lines = json.loads(b"[" + data[:whole].rstrip(b"\n").replace(b"\n", b",") + b"]")
+        for row in lines:
+            id, shard, first, length, _, _, _ = row
+            rows[id] = row
+            if shard >= 0:
+                if first < 0 or length <= 0:
+                    raise ValueError(f"rows {first} to {first + length} of {id}")
+                ends[shard] = max(ends.get(shard, 0), first + length)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged index. Found {error}. {_AGAIN}") from None
+    return rows, whole, ends
+
+
+def _check_shard(path: Path, needed: int) -> None:
+    size = path.stat().st_size if path.is_file() else 0
+    if size < needed:
+        raise InputError(f"{path}: truncated. Found {size} bytes of {needed} in the index. {_AGAIN}")
+
+
+def _shard(folder: Path, number: int, half: bool) -> Path:
+    return folder / f"values-{number:03d}.{'f16' if half else 'f32'}"
+
+
+def _source(row: list | None) -> Source | None:
+    return None if row is None else Source(row[4], row[5])
+
+
+def _pair(source: Source | None) -> tuple[str, str]:
+    return (source.key, source.stamp) if source else ("", "")
+
+
+def _write_all(descriptor: int, data: memoryview | bytes) -> None:
+    view = memoryview(data)
+    while len(view):
+        view = view[os.write(descriptor, view) :]
+
+
+def _lock(path: Path) -> int:
+    """An exclusive lock that the system drops when its holder dies. Waits for the current holder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    if fcntl is None:  # Windows: two extractions at once are the user's care
+        return descriptor
+    with contextlib.suppress(OSError):  # network file systems without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor

@@ -1,0 +1,157 @@
+"""One vocabulary over all corpora: which of their words mean which of `corpus.EMOTIONS`, and how to overrule that.
+
+A reader declares LABELS, {its own word or code: our word}. `--map a=b` and `--drop c` arrive here as one dictionary,
+`relabel`, {a: b, c: ""}; a name on the left may be the corpus's word or ours. "" leaves the utterance out.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from sottovoce.data.corpus import EMOTIONS, Utterance
+from sottovoce.errors import InputError
+
+DROP = ""
+
+_WORDS = {
+    "neutral": "neu neutrality n neutral_state neutral-state natural no_emotion",
+    "calm": "calmness relaxed cal",
+    "happy": "hap happiness joy joyful h freude amused_happy happily glad",
+    "sad": "sadness s trauer sorrow sorrowful unhappy",
+    "angry": "ang anger a mad rage furious aerger ärger wut",
+    "fear": "fea fearful afraid f scared anxiety anxious angst fright panic fears",
+    "disgust": "dis disgusted disgusting d ekel disgusts",
+    "surprise": "sur surprised surprising ps pleasant_surprise pleasant_surprised su astonishment amazed surprises",
+    "boredom": "bor bored boring boredem langeweile",
+    "contempt": "con contemptuous scorn",
+}
+# Single letters mean different things in different corpora (A is anger in SAVEE, fear in Emo-DB): readers' business.
+SYNONYMS = {w: name for name, words in _WORDS.items() for w in (name, *words.split()) if len(w) > 1}
+
+
+def canonical(word: str) -> str | None:
+    """Our word for a label as people write it, None when it is none of ours.
+
+    >>> canonical(" Happiness"), canonical("ANG"), canonical("frustrated")
+    ('happy', 'angry', None)
+    """
+    return SYNONYMS.get(word.strip().casefold())
+
+
+def overrides(maps: Sequence[str], drops: Sequence[str]) -> dict[str, str]:
+    """`--map a=b,c=d` and `--drop e,f` as {a: b, c: d, e: "", f: ""}.
+
+    >>> overrides(["excited=happy,calm=neutral"], ["xxx"])
+    {'excited': 'happy', 'calm': 'neutral', 'xxx': ''}
+
+    Raises InputError for anything else, and for a name given twice.
+    """
+    pairs: list[tuple[str, str]] = []
+    for text in maps:
+        for part in filter(None, map(str.strip, text.split(","))):
+            left, eq, right = (piece.strip() for piece in part.partition("="))
+            if not (left and eq and right):
+                raise InputError(f"--map {text}: not a map. Found {part!r}. Write --map old=new, e.g. excited=happy.")
+            pairs.append((left, right))
+    pairs += [(part.strip(), DROP) for text in drops for part in text.split(",") if part.strip()]
+    found: dict[str, str] = {}
+    for left, right in pairs:
+        if found.setdefault(left, right) != right:
+            raise InputError(f"--map/--drop: {left!r} is given twice. Found {found[left]!r} and {right!r}. Keep one.")
+    return found
+
+
+def rename(
+    labels: Mapping[str, str], relabel: Mapping[str, str] | None, where: str, default: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What every word of a corpus is called in the end; "" = leave the utterance out.
+
+    Args:
+        labels: {word of the corpus: our word}.
+        relabel: overrides; the corpus's word goes before ours.
+        where: for the message.
+        default: overrides of a protocol, which yield to `relabel`.
+
+    >>> rename({"exc": "excited", "hap": "happy"}, {"hap": ""}, "x", {"excited": "happy"})
+    {'exc': 'happy', 'hap': ''}
+
+    Raises InputError for a name on the left that is neither.
+    """
+    known = [*dict.fromkeys([*labels, *labels.values()])]
+    wanted: dict[str, str] = {}
+    for left, right in (relabel or {}).items():
+        wanted[_known(left, known, where)] = right
+    found = {}
+    for native, word in labels.items():
+        protocol = (default or {}).get(native, (default or {}).get(word, word))
+        found[native] = wanted.get(native, wanted.get(word, protocol))
+    return found
+
+
+def look_up(words: Mapping[str, str], native: str, where: str) -> str:
+    """`words[native]`; InputError naming the file when the corpus has no such label."""
+    if native not in words:
+        known = ", ".join(words)
+        raise InputError(f"{where}: unknown label {native!r}. Known: {known}. Correct the name or take the file out.")
+    return words[native]
+
+
+def own_words(
+    seen: Mapping[str, str], relabel: Mapping[str, str] | None, where: str, *, own: bool = False
+) -> dict[str, str]:
+    """The same for a corpus nobody has described: words in a table or names of folders.
+
+    Words of emotion are spelt our way ("Anger" -> "angry"). A set in which no word is one of ours is a label set of
+    its own and is kept. Words of both sorts together are a typo more often than not, and refused unless `own`.
+
+    Args:
+        seen: {word: where it was first seen}.
+        relabel: overrides, on the word as written or as we spell it.
+        where: for the message.
+        own: keep unknown words as they are.
+
+    Raises InputError for unknown words, and for a name on the left of `relabel` that does not occur.
+    """
+    ours = {word: canonical(word) for word in seen}
+    labels = {word: name or word.strip() for word, name in ours.items()}
+    found = rename(labels, relabel, where)
+    left = {_known(name, [*dict.fromkeys([*labels, *labels.values()])], where) for name in relabel or {}}
+    strange = [w for w, name in ours.items() if name is None and w not in left and w.strip() not in left]
+    if strange and any(ours.values()) and not own:
+        word = strange[0]
+        near = difflib.get_close_matches(word.casefold(), list(SYNONYMS), n=1)
+        hint = f" Did you mean {SYNONYMS[near[0]]!r}?" if near else ""
+        more = f" (and {', '.join(strange[1:6])})" if strange[1:] else ""
+        raise InputError(
+            f"{where}: unknown label {word!r}{more}, first at {seen[word]}. Known: {', '.join(EMOTIONS)}.{hint} "
+            f"Use --map {word.strip()}=NAME, --drop {word.strip()}, or --own-classes to keep such words."
+        )
+    return found
+
+
+def apply(utterances: Iterable[Utterance], relabel: Mapping[str, str], label: str, where: str) -> list[Utterance]:
+    """Utterances whose class label was read already, renamed or left out.
+
+    Raises InputError for a name on the left that does not occur.
+    """
+    utterances = list(utterances)
+    present = {str(u.labels[label]): str(u.labels[label]) for u in utterances if label in u.labels}
+    words = rename(dict(sorted(present.items())), relabel, where)
+    found = []
+    for u in utterances:
+        word = words[str(u.labels[label])] if label in u.labels else None
+        if word == DROP:
+            continue
+        found.append(u if word is None else replace(u, labels=u.labels | {label: word}))
+    return found
+
+
+def _known(name: str, known: Sequence[str], where: str) -> str:
+    if name in known:
+        return name
+    folded = {word.strip().casefold(): word for word in reversed(known)}
+    if name.casefold() in folded:
+        return folded[name.casefold()]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"{where}: --map/--drop names {name!r}, which is no label. There are: {', '.join(known)}.{hint}")

@@ -1,0 +1,275 @@
+"""`sottovoce compare`: runs side by side, paired by utterance -> compare.csv, compare.json, compare.html, picture.
+
+A system is one evaluated run, or several seeds of one (a folder of runs, or runs joined by commas). The first system
+is the reference; every other one is held against it on the same utterances.
+
+Intervals and p values come from one bootstrap that draws whole speakers, and the seeds of a system with them: a new
+speaker and a new training are what a reader will meet. Sign flips over speakers would be exact for one seed, but take
+the trained models as given: of three seeds that differ by 3 points, and 24 speakers, they tell two equal systems apart
+in one of six comparisons, the bootstrap in one of twenty-five (docs/metrics.md). p values are corrected for the number
+of comparisons (Holm 1979), and beside each stands the smallest difference this many speakers would have shown.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from sottovoce import files
+from sottovoce import report as pages
+from sottovoce.data import runs
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError, unknown_name
+from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
+from sottovoce.metrics import scores as metrics
+from sottovoce.metrics import statistics
+
+KINDS = ("finetune", "phoneme")  # runs that answer something
+
+
+@dataclass(frozen=True)
+class System:
+    """What one or several seeds of a system answered."""
+
+    name: str
+    seeds: tuple[int, ...]
+    configs: tuple[dict[str, Any], ...]  # config.json, one a seed
+    tables: tuple[dict[str, dict[str, str]], ...]  # id -> row of predictions.csv, one a seed
+    task: Task
+
+
+def load(text: str, *, quiet: bool = True) -> System:
+    """The system that an argument names: `[NAME=]RUN[,RUN ...]`, or a folder of runs.
+
+    Raises InputError: no run, seeds of different tasks.
+    """
+    name, equals, rest = text.partition("=")
+    name, rest = (name, rest) if equals and not Path(text).exists() else ("", text)
+    named = [Path(part.strip()) for part in rest.split(",") if part.strip()]
+    folders = [folder for path in named for folder in _runs_in(path)]
+    if not folders:
+        raise InputError(f"{text or 'compare'}: names no run. Give folders written by `sottovoce finetune`.")
+    found = []
+    for folder in folders:
+        kind = runs.parts(folder)[0].config["kind"]
+        if kind not in KINDS:
+            raise InputError(f"{folder}: a {kind} run, which answers nothing. Compare fine-tuned runs.")
+        found.append(runs.parts(folder, kind))
+    tasks = [Task.from_dict(parts[0].config.get("task") or {}, parts[0].folder / "config.json") for parts in found]
+    for folder, task in zip(folders, tasks, strict=True):
+        if task != tasks[0]:
+            raise InputError(f"{folder}: another task than {folders[0]}. Seeds of one system share their task.")
+    tables = tuple(answers(f, parts, task, quiet=quiet) for f, parts, task in zip(folders, found, tasks, strict=True))
+    configs = tuple(parts[0].config for parts in found)
+    seeds = tuple(int(config.get("seed", k)) for k, config in enumerate(configs))
+    name = name or " … ".join(dict.fromkeys(path.name or str(path) for path in (named[0], named[-1])))
+    return System(name, seeds, configs, tables, tasks[0])
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The folder itself, or the runs one level below it."""
+    if any(folder.glob("config.json")) or any(folder.glob("*/config.json")) or not folder.is_dir():
+        return [folder]
+    inner = {path.parent.parent for path in folder.glob("*/*/config.json")}
+    return sorted(inner, key=lambda p: runs.natural(p.name)) or [folder]
+
+
+def answers(folder: Path, parts: Sequence[runs.Run], task: Task, *, quiet: bool = True) -> dict[str, dict[str, str]]:
+    """id -> row of predictions.csv; evaluated now where the file is missing or lacks a fold.
+
+    Raises InputError: an utterance answered twice, a damaged file.
+    """
+    path, wanted = folder / "predictions.csv", {run.config["fold"] for run in parts}
+    rows: list[dict[str, str]] = []
+    if path.is_file():
+        with open(path, newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        needed = {"id", "fold", "speaker", "session", *_columns(task, "target"), *_columns(task, "predicted")}
+        lacking = sorted(needed - set(rows[0] if rows else needed))
+        if lacking or any(None in row.values() for row in rows):
+            raise InputError(f"{path}: damaged. Found no {', '.join(lacking) or 'end of a row'}. Evaluate again.")
+    if {row["fold"] for row in rows} != wanted:
+        if parts[0].config["kind"] != "finetune":
+            raise InputError(f"{path}: not the predictions of this run. Make the run again.")
+        if not quiet:
+            typer.echo(f"{folder}: no predictions of {', '.join(sorted(wanted))} yet, evaluating.", err=True)
+        rows = [{k: str(v) for k, v in row.items()} for row in evaluate(parts)[1]]
+    table = {row["id"]: row for row in rows}
+    if len(table) < len(rows):
+        raise InputError(f"{path}: {len(rows) - len(table)} utterances are in it twice. Folds overlap; compare one.")
+    return table
+
+
+def _columns(task: Task, what: str) -> list[str]:
+    """Columns of predictions.csv that hold targets or predictions."""
+    if task.kind == "phones":
+        return ["phones" if what == "target" else "edits"]
+    return [what] if task.kind == "class" else [f"{what}_{name}" for name in task.target]
+
+
+def _values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str], what: str) -> np.ndarray:
+    """(N,) class indices or counts, or (N, D) numbers. Raises InputError for what is neither."""
+
+    columns = _columns(task, what)
+    try:
+        if task.kind == "class":
+            place = {name: k for k, name in enumerate(task.classes)}
+            return np.array([place[table[key][columns[0]]] for key in ids], dtype=np.int64)
+        rows = np.array([[float(table[key][c]) for c in columns] for key in ids])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"predictions.csv: a {what} that is none. {error}. Evaluate again.") from None
+    return rows[:, 0].astype(np.int64) if task.kind == "phones" else rows
+
+
+def compare(systems: Sequence[System], *, metric: str = "", common: bool = False) -> dict[str, Any]:
+    """All scores of every system, and its differences from the first: what compare.json holds.
+
+    Raises:
+        InputError: fewer than two systems, another task, other utterances or targets, an unknown score.
+    """
+
+    if len(systems) < 2:
+        raise InputError("compare: one system alone. Name two or more; the first is the reference.")
+    names = [s.name for s in systems]
+    if len(set(names)) < len(names):
+        raise InputError(f"compare: two systems called {_twice(names)}. Tell them apart with NAME=RUN.")
+    first, task = systems[0], systems[0].task
+    for system in systems[1:]:
+        if system.task != task:
+            raise InputError(
+                f"{system.name}: another task than {first.name}. Found {_spoken(system.task)}, there {_spoken(task)}."
+            )
+    ids = _shared([(s.name, table) for s in systems for table in s.tables], common)
+    target = _values(task, first.tables[0], ids, "target")
+    predicted = []
+    for system in systems:
+        for table in system.tables:
+            differ = np.flatnonzero(np.any(np.atleast_2d(_values(task, table, ids, "target").T != target.T), axis=0))
+            if len(differ):
+                raise InputError(
+                    f"{system.name}: other targets than {first.name} for {len(differ)} of {len(ids)} utterances, "
+                    f"e.g. {ids[differ[0]]}. Prepare and fine-tune them with the same labels."
+                )
+        predicted.append(np.stack([_values(task, table, ids, "predicted") for table in system.tables]))
+    rows = [first.tables[0][key] for key in ids]
+    clusters = [row["speaker"] or row["session"] or row["id"] for row in rows]  # as `runs.person`
+    count = len(set(clusters))
+    metric = metric or metrics.MAIN[task.kind]
+    found: list[dict[str, Any]] = []
+    for system, answer in zip(systems, predicted, strict=True):
+        scores = statistics.intervals(task, target, answer, clusters)
+        if metric not in scores:
+            raise unknown_name("--metric", metric, scores)
+        by_seed = [float(metrics.scores(task, target, run)[metric]) for run in answer]
+        entry: dict[str, Any] = {"name": system.name, "seeds": system.seeds, "metrics": scores, "by_seed": by_seed}
+        if system is not first:
+            same = sorted(system.seeds) == sorted(first.seeds) and len(set(first.seeds)) == len(first.seeds)
+            order = [np.argsort(s.seeds, kind="stable") if same else slice(None) for s in (system, first)]
+            gap = statistics.paired(
+                task, target, answer[order[0]], predicted[0][order[1]], clusters, same_seeds=same
+            )  # fmt: skip
+            low, high = gap[metric]["low"], gap[metric]["high"]
+            known = low is not None and high is not None
+            entry |= {
+                "difference": gap,
+                "seeds_paired": same,
+                "detectable": statistics.minimum_detectable_difference(low, high, count) if known else None,  # type: ignore[arg-type]
+            }
+        found.append(entry)
+    tested = [entry["difference"][metric] for entry in found[1:]]
+    known_p = [gap for gap in tested if gap["p"] is not None]
+    for gap, p in zip(known_p, statistics.holm([gap["p"] for gap in known_p]), strict=True):
+        gap["p_holm"] = p
+    return {
+        "title": f"{Path(str(first.configs[0].get('corpus', ''))).name}: {', '.join(task.target)}",
+        "metric": metric,
+        "higher_is_better": metrics.higher_is_better(metric),
+        "reference": first.name,
+        "systems": found,
+        "task": {"kind": task.kind, "target": task.target, "classes": task.classes or task.target},
+        "n": len(ids),
+        "speakers": count if any(row["speaker"] for row in rows) else None,
+        "left_out": max(len(table) for s in systems for table in s.tables) - len(ids),
+        "differs": differing(systems),
+        "protocol": {
+            "first_line": _warning(systems),
+            "paired": "by utterance; the same speakers are drawn for every system",
+            "intervals": "95 %, resampling whole speakers, and seeds where there are several",
+            "p": f"two-sided, from the same resamples, corrected by Holm (comparisons: {len(tested)})",
+            "detectable": "smallest true difference found with probability 0.8 by this many speakers and seeds",
+        },
+        "made": runs.provenance(),
+    }
+
+
+def _twice(names: Sequence[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
+
+
+def _spoken(task: Task) -> str:
+    return f"{','.join(task.target)} ({len(task.classes)} classes)" if task.classes else ",".join(task.target)
+
+
+def _shared(tables: Sequence[tuple[str, Mapping[str, Any]]], common: bool) -> list[str]:
+    """Ids of the first table that all others have too. Raises InputError when they differ and that is not wanted."""
+    name, first = tables[0]
+    ids = [key for key in first if all(key in table for _, table in tables)]
+    for other, table in tables:
+        if not common and set(table) != set(first):
+            both = len(set(table) & set(first))
+            raise InputError(
+                f"{other}: other utterances than {name}. Found {len(table):,}, there {len(first):,}, {both:,} in both. "
+                + ("Compare these with --common, or evaluate the same folds." if both else "Evaluate the same folds.")
+            )
+    if not ids:
+        raise InputError(f"compare: no utterance in common to {', '.join(dict.fromkeys(n for n, _ in tables))}.")
+    return ids
+
+
+def _warning(systems: Sequence[System]) -> str | None:
+    lines = [f"{line} ({s.name})" for s in systems for line in cautions(s.configs)]
+    return " ".join(lines) or None
+
+
+def differing(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
+    """{setting: {system: value}} of what was not the same everywhere; seeds apart."""
+    facts = []
+    for system in systems:
+        config = system.configs[0]
+        found = files.flatten(config.get("settings", {})) | {k: config.get(k) for k in ("init", "labels", "fold")}
+        facts.append({k: v for k, v in found.items() if not k.endswith(".seed")})
+    keys = [k for k in dict.fromkeys(k for f in facts for k in f) if len({str(f.get(k)) for f in facts}) > 1]
+    return {k: {s.name: f.get(k) for s, f in zip(systems, facts, strict=True)} for k in keys}
+
+
+def save(output: Path, result: Mapping[str, Any]) -> None:
+    """compare.csv, compare.json, compare.svg, compare.png and the page."""
+
+    rows = []
+    for entry in result["systems"]:
+        for name, score in entry["metrics"].items():
+            gap = entry.get("difference", {}).get(name, {})
+            main = name == result["metric"]
+            rows.append(
+                {"system": entry["name"], "seeds": len(entry["seeds"]), "metric": name}
+                | {k: score[k] for k in ("value", "low", "high")}
+                | {f"difference{'_' * bool(k)}{k}": gap.get(k or "value") for k in ("", "low", "high")}
+                | {"p": gap.get("p"), "p_holm": gap.get("p_holm")}
+                | {"detectable": entry.get("detectable") if main else None}
+            )
+    write_table(output / "compare.csv", rows)
+    files.write_json(output / "compare.json", result)
+    plain = files.plain(result)
+    pages.compare_figure(plain, output / "compare.svg", output / "compare.png")
+    files.write_text(output / "compare.html", pages.compare_page(plain))
+
+
+def interval_text(score: Mapping[str, Any] | None, form: str = ".3f") -> str:
+    if score is None:
+        return ""
+    between = "" if score.get("low") is None else f" [{score['low']:{form}}, {score['high']:{form}}]"
+    return f"{score['value']:{form}}{between}"

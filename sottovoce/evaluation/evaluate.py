@@ -1,0 +1,252 @@
+"""`sottovoce evaluate`: a run's folds -> predictions.csv, report.json and report.html.
+
+The only verb that reads the test part. Every score stands beside trivial baselines, with an interval from
+resampling whole speakers (or videos); how everything was chosen and who was heard is part of the result.
+"""
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sottovoce import files
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.dataset import Steps
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError
+from sottovoce.metrics import scores as metrics
+from sottovoce.metrics import statistics
+from sottovoce.modeling import network
+from sottovoce.pipeline import baselines
+from sottovoce.pipeline.extract import track_store
+
+DRAWS = 20  # of a random baseline, averaged
+
+
+def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None = None) -> tuple[dict, list[dict]]:
+    """The report and the table of predictions of one fine-tuned run a fold.
+
+    Raises:
+        InputError: runs of different corpora or tasks in one folder, a corpus that changed since.
+    """
+
+    started = time.monotonic()
+    first = found[0].config
+    for other in found[1:]:
+        if _subject(other) != _subject(found[0]):
+            raise InputError(
+                f"{other.folder}: another corpus, task or track than {found[0].folder}. Evaluate them apart."
+            )
+    corpus = Corpus.load(first["corpus"])
+    it = network.load_recognised(found[0])
+    task = it.task
+    store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=True)
+    tested: list[Utterance] = []
+    answers, trivial, svm, of_fold = [], [], [], []
+    for run in found:
+        fold = corpus.fold(run.config["fold"])
+        check_unheard(corpus, fold, run)
+        if run is not found[0]:
+            it = network.load_recognised(run)
+        test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
+        if not test:
+            raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
+        answers.append(network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics)))
+        known = [corpus.by_id[k] for k in fold.train if task.has(corpus.by_id[k])]
+        trivial.append(baselines.trivial(task, task.values(known), len(test), seed=0, draws=DRAWS))
+        if opensmile:
+            svm.append(_svm_on(corpus, fold, task, opensmile, it.plan.per_speaker, test, jobs))
+        tested += test
+        of_fold += [fold.name] * len(test)
+    answer = np.concatenate(answers)
+    predicted = answer.argmax(1) if task.kind == "class" else answer
+    truth = task.values(tested)
+    clusters = [runs.person(u) for u in tested]
+    scores = statistics.intervals(task, truth, predicted, clusters)
+    beside = {
+        name: np.concatenate([t[name] for t in trivial], axis=-1 if task.kind == "class" else 0) for name in trivial[0]
+    }
+    rows = {name: statistics.intervals(task, truth, p, clusters) for name, p in beside.items()}
+    if opensmile:
+        rows[f"opensmile {opensmile} + svm"] = statistics.intervals(task, truth, np.concatenate(svm), clusters)
+    names = np.array(of_fold)
+    folds: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "n": int((names == name).sum()),
+            "metrics": metrics.scores(task, truth[names == name], predicted[names == name]),
+        }
+        for name in dict.fromkeys(of_fold)
+    ]
+    report: dict[str, Any] = {
+        "title": f"{corpus.name}: {', '.join(task.target)}",
+        "metrics": scores,
+        "folds": folds,
+        "mean_over_folds": {k: float(np.mean([f["metrics"][k] for f in folds])) for k in folds[0]["metrics"]},
+        "baselines": {name: {"metrics": values} for name, values in rows.items()},
+        "task": {"kind": task.kind, "target": task.target, "classes": task.classes or task.target},
+        "n": len(tested),
+        "speakers": len(set(clusters)) if any(u.speaker for u in tested) else None,  # unknown is not one each
+        "protocol": protocol(corpus, found, task),
+        "probes": probes(found),
+        "groups": _by_gender(task, truth, predicted, tested, clusters),
+        "config": first["settings"],
+        "hardware": runs.hardware(),
+        "made": runs.provenance(),
+        "seconds": time.monotonic() - started,
+    }
+    if flat := metrics.flat(task, truth, predicted):
+        line = (
+            f"Constant: the answer for {', '.join(flat)} is nearly the same for everybody; MAE and 4-class accuracy "
+            "flatter it, CCC does not. Learn with --set finetune.loss=ccc."
+        )
+        report["protocol"]["first_line"] = " ".join(filter(None, [report["protocol"]["first_line"], line]))
+    if task.kind == "class":
+        report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
+    return report, list(table(task, tested, of_fold, truth, answer))
+
+
+def _subject(run: runs.Run) -> tuple:
+    settings = run.config["settings"]
+    return run.config["corpus"], run.config["task"], settings["track"], settings["track_config"]
+
+
+def check_unheard(corpus: Corpus, fold: Fold, run: runs.Run) -> None:
+    """Raises InputError when test speakers were heard in training and nobody allowed it: the folds have changed."""
+    allowed = set(run.config.get("heard_test_speakers", ()))  # with --transductive
+    allowed |= {runs.person(corpus.by_id[k]) for k in (*fold.train, *fold.dev)}  # of leaky folds, which say so
+    heard = set(runs.seen_test_people(corpus, fold, run.exposure)) - allowed
+    if heard:
+        raise InputError(
+            f"{run.folder}: trained on {len(heard)} test speakers of {fold.name} ({', '.join(sorted(heard)[:3])}). "
+            f"{corpus.folder} was prepared with other folds since. Fine-tune again, or prepare it as it was."
+        )
+
+
+def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str, Any]:
+    """How the figures came about, in words; `first_line` when a reader must know it before anything else."""
+    first = found[0].config
+    groups = sorted({corpus.fold(run.config["fold"]).group for run in found})
+    settings = first["settings"]
+    lines = cautions([run.config for run in found])
+    if "none" in groups:
+        lines.append("Leaky: the folds share speakers between training and test; the figures flatter.")
+    tuning = settings["finetune"]
+    normal = settings["frontend"]["normalise"]
+    if normal == "speaker" or settings["finetune"]["embedding"] == "speaker":
+        norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
+    else:
+        norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
+    seeds = sorted({run.config["seed"] for run in found})
+    chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "strength of the probe, epoch"
+    if tuning["mode"] == "probe":
+        p = tuning["probe"]
+        chooser, chosen = (p["select"].upper() if task.kind == "class" else "MAE"), "learning rate, update"
+        relu = " with ReLU" * (p["activation"] == "relu")
+        layers = "weighted sum of all layers" if p["use"] == "weighted" else "last layer"
+        head = f"frozen backbone: {layers}, projector to {p['project']}{relu}, mean over time, linear"
+    else:
+        head = "linear on pooled states" + ", backbone frozen" * (tuning["mode"] == "frozen")
+        if tuning.get("loss") == "amsoftmax":
+            head = f"AM-Softmax on pooled states, scale {tuning['scale']:g}, margin {tuning['margin']:g}"
+    return {
+        "first_line": " ".join(lines) or None,
+        "folds": f"{len(found)} of {len(corpus.folds)}, disjoint by {', '.join(groups)}",
+        "training labels": ", ".join(sorted({f"{r.config['labels']} of {r.config['of_labels']}" for r in found})),
+        "initial weights": first["init"],
+        "normalisation": norm,
+        "head": head,
+        "dev": {
+            "superb": "a random 20 % of training utterances (torch seed 0), speakers shared",
+            "test": "none: the test part",
+        }.get(tuning.get("dev"), "the fold's own"),
+        "model selection": f"{chooser} on {'the test part' if tuning.get('dev') == 'test' else 'dev'} ({chosen})",
+        "test": "read while choosing" if tuning.get("dev") == "test" else "read once, by this command",
+        "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
+        "seed": ", ".join(map(str, seeds)),
+        "people heard in training": len({p for run in found for p in run.exposure}),
+    }
+
+
+def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of the scores of these fine-tuned runs must know before any figure."""
+    lines = []
+    if heard := sorted({person for config in configs for person in config.get("heard_test_speakers", ())}):
+        lines.append(
+            f"Transductive: the pre-training heard the unlabelled audio of {len(heard)} test "
+            f"speaker{'s' * (len(heard) > 1)} ({', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''})."
+        )
+    chosen_on = {config.get("settings", {}).get("finetune", {}).get("dev") for config in configs}
+    if "superb" in chosen_on:
+        lines.append("Chosen on SUPERB's dev part, a random fifth of training whose speakers were trained on.")
+    if "test" in chosen_on:
+        lines.append("Leaky: strength and epoch were chosen on the test part; the figures flatter.")
+    return lines
+
+
+def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
+    """Of every fold's published head: what dev chose, the readings it chose from, and what each layer weighs."""
+
+    rows = []
+    for run in found:
+        if run.config["settings"]["finetune"]["mode"] != "probe":
+            continue
+        history = files.read_json(run.folder / "history.json")
+        mix = network.load_recognised(run).network.pooling.mix
+        weights = [] if mix is None else mix.softmax(0).tolist()  # what comes before the first block, then every block
+        rows.append({"fold": run.config["fold"], "layers": weights} | history)
+    return rows
+
+
+def table(
+    task: Task, tested: Sequence[Utterance], folds: Sequence[str], truth: np.ndarray, answer: np.ndarray
+) -> list[dict[str, Any]]:
+    """One row an utterance; probabilities of every class, or truth and guess of every number."""
+    rows = []
+    for u, fold, y, a in zip(tested, folds, truth, answer, strict=True):
+        row: dict[str, Any] = {"id": u.id, "fold": fold, "speaker": u.speaker, "session": u.session, "gender": u.gender}
+        if task.kind == "class":
+            row |= {"target": task.classes[int(y)], "predicted": task.classes[int(a.argmax())]}
+            row |= {f"p_{name}": round(float(p), 6) for name, p in zip(task.classes, a, strict=True)}
+        else:
+            row |= {f"target_{n}": round(float(v), 6) for n, v in zip(task.target, y, strict=True)}
+            row |= {f"predicted_{n}": round(float(v), 6) for n, v in zip(task.target, a, strict=True)}
+        rows.append(row)
+    return rows
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """CSV, whole or not at all."""
+
+    with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _svm_on(
+    corpus: Corpus, fold: Fold, task: Task, feature_set: str, norm: bool, test: Sequence[Utterance], jobs: int | None
+) -> np.ndarray:
+
+    labelled = [k for k in fold.test if task.has(corpus.by_id[k])]
+    predicted = baselines.functionals_svm(corpus, fold, task, feature_set, speaker_norm=norm, jobs=jobs)
+    place = {key: k for k, key in enumerate(labelled)}
+    return predicted[[place[u.id] for u in test]]
+
+
+def _by_gender(
+    task: Task, truth: np.ndarray, predicted: np.ndarray, tested: Sequence[Utterance], clusters: Sequence[str]
+) -> dict[str, Any]:
+
+    genders = np.array([u.gender for u in tested])
+    found = {}
+    for gender in sorted(set(genders) - {""}):
+        own = genders == gender
+        mine = [c for c, keep in zip(clusters, own, strict=True) if keep]
+        found[str(gender)] = statistics.intervals(task, truth[own], predicted[own], mine)
+    return {"gender": found} if len(found) > 1 else {}

@@ -1,0 +1,312 @@
+"""`sottovoce phoneme`: how well do the states of a frozen backbone spell? SUPERB's task PR (arXiv:2105.01051).
+
+    frozen hidden layers -> weighted sum -> linear to 256 -> linear to phones and a blank, at every step -> CTC
+
+A verb of its own: what it learns stands in transcripts and a lexicon, not in a manifest, and it answers sequences.
+Settings of s3prl's `downstream/ctc/libriphone.yaml`; dev chooses learning rate and update by the phone error rate.
+Departures: repeats are merged before blanks are dropped, as CTC is defined (s3prl drops blanks first); utterances
+with a word that the lexicon lacks are left out and counted (SUPERB's lexicon spells every word, some by machine).
+
+V phones.
+"""
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce import files
+from sottovoce import report as pages
+from sottovoce.config import recipe as recipes
+from sottovoce.config.finetuning import FineTuning, Probe
+from sottovoce.config.recipe import Recipe
+from sottovoce.data import phones, runs
+from sottovoce.data.corpus import Corpus, Fold, Utterance, group_folds
+from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.runs import Run
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError
+from sottovoce.evaluation.evaluate import write_table
+from sottovoce.metrics import statistics
+from sottovoce.modeling import heads, network, training
+from sottovoce.modeling import linear_probe as probe
+
+PARTS = "train-clean-100,dev-clean,test-clean"  # SUPERB's
+SIDES = ("train", "dev", "test")
+SHOWN = 10  # words, or examples, that a report names
+
+
+def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], seed: int) -> Recipe:
+    """The system of a run (or the default one) with the head of this task."""
+
+    if init == "none":
+        if scratch:
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+        plan = recipes.resolve("masked_timesteps", [corpus])
+    else:
+        first = runs.parts(init, "pretrain")[0]
+        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+    # batches of 16, accumulated twice; 1e-2 is s3prl's learning rate, the smaller one and `patience` are ours
+    head = Probe(lrs=(1e-3, 1e-2), updates=100_000, epochs=1000, batch=32, readings=100)
+    plan = replace(plan, finetune=FineTuning(mode="probe", probe=head))
+    return recipes.seeded(recipes.override(plan, settings), seed)
+
+
+def split(corpus: Corpus, parts: str = PARTS) -> Fold:
+    """The three folders as one fold; the readers dealt to ten parts (or fewer) where none of the folders is there.
+
+    Raises InputError: not three names, some of them without recordings, fewer than three readers.
+    """
+    names = [name.strip() for name in parts.split(",")]
+    if len(set(names)) != 3 or len(names) != 3:
+        raise InputError(f"--parts {parts}: train, dev and test folder are three. Found {len(set(names))}. Name three.")
+    found = {name: tuple(u.id for u in corpus.utterances if name in Path(u.path).parts) for name in names}
+    if all(found.values()):
+        return Fold("official", "speaker", *found.values())
+    if any(found.values()):
+        lacking = ", ".join(name for name in names if not found[name])
+        raise InputError(f"{corpus.folder}: no recordings of {lacking}. Found the others. Add it, or change --parts.")
+    readers = len({u.speaker for u in corpus.utterances})
+    return replace(group_folds(corpus.utterances, min(10, readers))[0], name="readers")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is said in a corpus, as phones."""
+
+    phones: dict[str, tuple[str, ...]]  # of every utterance whose words all have an entry
+    missing: dict[str, int]  # words without one, and how often they are said
+    lexicon: Path
+
+
+def read(corpus: Corpus, lexicon: Path) -> Reading:
+    """Raises InputError: no transcripts, no lexicon."""
+    words, said = phones.read_lexicon(lexicon), phones.read_transcripts(corpus.root)
+    own = {u.id: said[u.id] for u in corpus.utterances if u.id in said}
+    known = {key: tuple(p for w in line for p in words[w]) for key, line in own.items() if words.keys() >= set(line)}
+    return Reading(known, phones.without_entry(own.values(), words), lexicon)
+
+
+def phoneme(
+    plan: Recipe,
+    corpus: Corpus,
+    store: Any,
+    fold: Fold,
+    reading: Reading,
+    output: Path,
+    *,
+    init: Run | None,
+    seed: int = 0,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Train the head, choose on dev, read test once; the report, or {} when the same run is finished in `output`.
+
+    Raises InputError: a part without a usable transcript, another run in `output`.
+    """
+
+    from accelerate import Accelerator
+
+    started, p, folder = time.monotonic(), plan.finetune.probe, output / fold.name
+    sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
+    symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
+    task = Task("phones", ("phones",), tuple(symbols))
+    config = {
+        "kind": "phoneme",
+        "identity": files.digest(
+            {
+                "settings": plan,
+                "said": {side: {u.id: reading.phones[u.id] for u in own} for side, own in sides.items()},
+                "audio": corpus.info.get("audio_digest", ""),
+                "init": init.config["identity"] if init else None,
+                "seed": seed,
+            }
+        ),
+        "recipe": plan.name,
+        "settings": plan,
+        "features": store.dim,
+        "corpus": str(corpus.folder.resolve()),
+        "fold": fold.name,
+        "task": asdict(task),
+        "init": str(init.folder) if init else "none",
+        "labels": len(sides["train"]),
+        "seed": seed,
+        "exposure": sorted(
+            {runs.person(u) for side in ("train", "dev") for u in sides[side]}
+            | (init.exposure if init else frozenset())
+        ),
+        "heard_test_speakers": runs.seen_test_people(corpus, fold, init.exposure) if init else [],
+    }
+    earlier = network.load_pretrained(init) if init else None
+    if earlier:
+        network.check_same_input(earlier, plan, store.dim)
+    if runs.begin(folder, config):
+        return {}
+
+    torch.manual_seed(seed)
+    if earlier:
+        statistics, backbone = earlier.statistics, earlier.backbone
+    else:
+        unit = Statistics(np.zeros(store.dim, np.float32), np.ones(store.dim, np.float32))
+        statistics = Steps([(store, sides["train"])], plan.frontend, unit).fit_statistics()
+        backbone = network.build_backbone(plan, plan.frontend.dim(store.dim))
+    head: Any = heads.FrameHead(len(backbone.blocks) + 1, backbone.dim, p.project, 1 + len(symbols))
+    device = Accelerator().device
+    backbone.to(device), head.to(device)
+    steps = {side: Steps([(store, own)], plan.frontend, statistics) for side, own in sides.items()}
+    states = {side: probe.frozen_states(backbone, of, averaged=False) for side, of in steps.items()}
+    place = {phone: k for k, phone in enumerate(symbols, 1)}  # 0 is the blank
+    target = [torch.tensor([place[phone] for phone in reading.phones[u.id]]) for u in sides["train"]]
+
+    def loss(own: Any, batch: Any) -> Any:
+        hidden, rows = batch
+        scores = own(hidden).log_softmax(2).transpose(0, 1)  # (S, B, 1 + V)
+        spelled = [target[k] for k in rows]
+        lengths = torch.tensor([len(row) for row in spelled])
+        # no path spells more phones than there are steps: such an utterance teaches nothing (zero_infinity)
+        return torch.nn.functional.ctc_loss(
+            scores, torch.cat(spelled).to(device), hidden.lengths, lengths, phones.BLANK, zero_infinity=True
+        )
+
+    def judge(own: Any) -> dict[str, float]:
+        per = error_rate(hear(own, states["dev"], steps["dev"], symbols), sides["dev"], reading)
+        return {"dev_per": per, "select": -per}
+
+    chosen, readings = probe.fit(
+        head,
+        len(target),
+        lambda rows: (states["train"](rows), rows),
+        loss,
+        p,
+        judge=judge,
+        seed=seed,
+        label=f"phones of {fold.name}",
+        quiet=quiet,
+    )
+    head.eval()
+    with torch.inference_mode():
+        heard = hear(head, states["test"], steps["test"], symbols)
+        layers = head.mix.softmax(0).tolist()
+    rows = table(fold, sides["test"], reading, heard)
+    report = report_of(corpus, fold, task, sides, reading, rows, config)
+    report["probes"] = [{"fold": fold.name, "layers": layers, "chosen": chosen, "probe": readings}]
+    report["protocol"]["too short to be spelled"] = _too_short(steps["train"], sides["train"], reading)
+    report["seconds"] = time.monotonic() - started
+    write_table(output / "predictions.csv", rows)
+    files.write_json(output / "report.json", report)
+    files.write_text(output / "report.html", pages.evaluate_page(files.plain(report)))
+    tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
+    tensors |= {f"head.{k}": v for k, v in head.state_dict().items()}
+    tensors |= {f"statistics.{k}": torch.from_numpy(getattr(statistics, k)) for k in ("mean", "std")}
+    training.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
+    return report
+
+
+def usable(corpus: Corpus, store: Any, fold: Fold, side: str, reading: Reading) -> list[Utterance]:
+    """The utterances of a part that can be spelled. Raises InputError when there is none."""
+    found = [corpus.by_id[key] for key in getattr(fold, side) if key in reading.phones and key in store]
+    if not found:
+        words = ", ".join(list(reading.missing)[:SHOWN]) or "none"
+        raise InputError(
+            f"{reading.lexicon}: spells no utterance of the {side} part ({len(getattr(fold, side))} there). "
+            f"Words without an entry: {words}. Give a lexicon of this corpus's words."
+        )
+    return found
+
+
+def hear(head: Any, states: Any, steps: Steps, symbols: Sequence[str]) -> list[tuple[str, ...]]:
+    """Greedy answers of every utterance, in order."""
+
+    found: list[tuple[str, ...]] = [()] * len(steps)
+    for rows in sequential(steps.lengths, batch_steps=steps.budget):
+        scores = head(states(rows)).cpu().numpy()  # (B, S, 1 + V)
+        for row, own in zip(rows, scores, strict=True):
+            found[row] = tuple(symbols[k - 1] for k in phones.best_path(own[: steps.lengths[row]]))
+    return found
+
+
+def error_rate(heard: Sequence[Sequence[str]], said: Sequence[Utterance], reading: Reading) -> float:
+    """Edits over reference phones, both summed."""
+    wrong = sum(phones.edits(h, reading.phones[u.id]) for h, u in zip(heard, said, strict=True))
+    return wrong / sum(len(reading.phones[u.id]) for u in said)
+
+
+def _too_short(steps: Steps, said: Sequence[Utterance], reading: Reading) -> str:
+    short = 0
+    for u, length in zip(said, steps.lengths.tolist(), strict=True):
+        spelled = reading.phones[u.id]
+        repeats = sum(a == b for a, b in itertools.pairwise(spelled))  # need a blank between them
+        short += length < len(spelled) + repeats
+    return f"{short} of {len(said)} training utterances have fewer steps than phones"
+
+
+def table(
+    fold: Fold, tested: Sequence[Utterance], reading: Reading, heard: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """One row an utterance: how many phones were said, how many edits away the answer is, and both spelled out."""
+    rows = []
+    for u, answer in zip(tested, heard, strict=True):
+        said = reading.phones[u.id]
+        row: dict[str, Any] = {
+            "id": u.id,
+            "fold": fold.name,
+            "speaker": u.speaker,
+            "session": u.session,
+            "gender": u.gender,
+        }
+        row |= {"phones": len(said), "edits": phones.edits(answer, said)}
+        rows.append(row | {"reference": " ".join(said), "heard": " ".join(answer)})
+    return rows
+
+
+def report_of(
+    corpus: Corpus,
+    fold: Fold,
+    task: Task,
+    sides: dict[str, list[Utterance]],
+    reading: Reading,
+    rows: Sequence[dict[str, Any]],
+    config: dict[str, Any],
+) -> dict[str, Any]:
+    """The report of the test part, as `evaluate` writes it for emotions."""
+
+    said, wrong = (np.array([row[k] for row in rows]) for k in ("phones", "edits"))
+    clusters = [runs.person(u) for u in sides["test"]]
+    asked = sum(len(getattr(fold, side)) for side in SIDES)
+    kept = sum(map(len, sides.values()))
+    words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
+    heard = config["heard_test_speakers"]
+    probe = config["settings"].finetune.probe
+    return {
+        "title": f"{corpus.name}: phones",
+        "metrics": statistics.intervals(task, said, wrong, clusters),
+        "folds": [{"name": fold.name, "n": len(rows), "metrics": {"per": wrong.sum() / said.sum()}}],
+        "baselines": {"nothing heard": {"metrics": statistics.intervals(task, said, said, clusters)}},
+        "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
+        "n": len(rows),
+        "speakers": len(set(clusters)),
+        "examples": [{k: row[k] for k in ("id", "reference", "heard")} for row in rows[:SHOWN]],
+        "protocol": {
+            "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test readers."
+            if heard
+            else None,
+            "parts": f"{fold.name}: " + ", ".join(f"{len(own)} {side}" for side, own in sides.items()) + " utterances",
+            "head": f"frozen backbone: weighted sum of all layers, linear to {probe.project}, linear to "
+            f"{len(task.classes)} phones and a blank at every step; CTC, greedy",
+            "lexicon": f"{reading.lexicon}, the first pronunciation of a word",
+            "words without an entry": f"{len(reading.missing)}{f' ({words})' if words else ''}; "
+            f"{asked - kept} of {asked} utterances hold one, or have no transcript or features, and are left out",
+            "initial weights": config["init"],
+            "model selection": "PER on dev (learning rate, update)",
+            "test": "read once, by this command",
+            "intervals": "95 %, resampling whole readers",
+            "seed": config["seed"],
+        },
+        "config": config["settings"],
+        "hardware": runs.hardware(),
+        "made": runs.provenance(),
+    }

@@ -1,0 +1,389 @@
+"""`sottovoce study`: how many labels does pre-training save?
+
+The same label subsets, folds and seeds for every arm; an arm is one way to begin:
+
+    pretrained   fine-tuned from the pre-trained weights
+    probe        the pre-trained weights frozen, a linear probe on top
+    scratch      fine-tuned from random weights: the identical backbone, settings and label subsets
+
+A cell is one (arm, label count, seed, fold): trained, tested, saved under the digest of everything that made it.
+Cells run in parallel; a finished cell is never run again; a killed study goes on where it was.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce import files
+from sottovoce import report as pages
+from sottovoce.config import recipe
+from sottovoce.config.recipe import Recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.progress import Bar
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError, unknown_name
+from sottovoce.evaluation.evaluate import write_table
+from sottovoce.metrics import scores as metrics
+from sottovoce.metrics import statistics
+from sottovoce.metrics.statistics import parse_label_counts
+from sottovoce.modeling import hub, network
+from sottovoce.pipeline import baselines
+from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, weights_for, with_dev
+
+ARMS = ("pretrained", "probe", "scratch")
+
+
+def check_metric(metric: str, corpus: Corpus, task: Task) -> None:
+    """Raises InputError when the task has no such score; better now than after the last cell."""
+
+    truth = task.values([u for u in corpus.utterances if task.has(u)][:1])
+    known = metrics.scores(task, truth, truth)
+    if metric and metric not in known:
+        raise unknown_name("--metric", metric, known)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. `share` orders the label counts across folds, whose training parts differ in size."""
+
+    arm: str
+    share: int  # place in the list of label counts
+    n: int  # labels
+    seed: int
+    fold: str
+    init: str  # run folder, "none" for scratch
+    identity: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.arm}-{self.n}-{self.fold}-s{self.seed}-{self.identity}.npz"
+
+
+def plan_cells(
+    plan: Recipe,
+    corpus: Corpus,
+    task: Task,
+    init: str,
+    found: Sequence[runs.Run],
+    arms: Sequence[str],
+    labels: str,
+    seeds: int,
+    fold: str | None,
+    transductive: bool,
+) -> list[Cell]:
+    """All cells, small ones first, so that a first picture is there early.
+
+    Raises InputError when an arm's weights have heard a test speaker (unless `transductive`).
+    """
+
+    if fold is None:
+        named = [run.config["fold"] for run in found]
+        known = [f for f in corpus.folds if f.name in named]
+        folds = known or runs.choose_folds(corpus, None)
+    else:
+        folds = runs.choose_folds(corpus, fold)
+    folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
+    totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
+    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
+    columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
+    cells = []
+    for k, f in enumerate(folds):
+        weights = weights_for(init, corpus, f, transductive=transductive)
+        for share, n in enumerate(column[k] for column in columns):
+            for seed in range(seeds):
+                for arm in arms:
+                    pre = weights.config["identity"] if weights and arm != "scratch" else "none"
+                    made = {
+                        "plan": plan,
+                        "task": asdict(task),
+                        "arm": arm,
+                        "n": n,
+                        "seed": seed,
+                        "init": pre,
+                        "parts": [f.train, f.dev, f.test],
+                        "audio": corpus.info.get("audio_digest", ""),
+                    }
+                    where = str(weights.folder) if weights and arm != "scratch" else "none"
+                    cells.append(Cell(arm, share, n, seed, f.name, where, files.digest(made)))
+    return sorted(cells, key=lambda c: (c.seed, c.share, c.fold, c.arm))
+
+
+def begin(output: Path, plan: Recipe, task: Task, cells: Sequence[Cell]) -> None:
+    """Write the study's configuration. Cells of other configurations may stay: their names differ."""
+    files.write_json(
+        output / "config.json",
+        {"kind": "study", "settings": plan, "task": asdict(task), "cells": len(cells), "made": runs.provenance()},
+    )
+
+
+def run_cells(
+    cells: Sequence[Cell], plan: Recipe, corpus: Path, task: Task, folder: Path, *, jobs: int, quiet: bool = False
+) -> None:
+    """Every cell that has no result yet, `jobs` at a time in processes of one thread each."""
+
+    folder.mkdir(parents=True, exist_ok=True)
+    left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
+    if min(jobs, len(left)) < 2:
+        _run_here(left, len(cells), plan, Corpus.load(corpus), task, folder, quiet)
+        return
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    before = {k: os.environ.get(k) for k in threads}
+    os.environ.update(threads)  # read by the workers when they import torch
+    pool = ProcessPoolExecutor(
+        min(jobs, len(left)), mp_context=multiprocessing.get_context("spawn"), initializer=_ready, initargs=(corpus,)
+    )
+    workers: list[Any] = []
+    try:
+        with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
+            waiting = {pool.submit(_run_cell, cell, plan, task, folder) for cell in left}
+            workers += (pool._processes or {}).values()  # the pool forgets them when it is shut down
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    bar.advance()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in workers:
+            process.terminate()  # a cell is written whole or not at all
+        if isinstance(error, BrokenProcessPool):
+            raise InputError(
+                f"{folder}: a worker process died. Found no more than that; usually memory ran out. "
+                "Run it again with fewer --jobs: finished cells are kept."
+            ) from None
+        raise
+    finally:
+        pool.shutdown()
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def _run_here(
+    left: Sequence[Cell], of: int, plan: Recipe, corpus: Corpus, task: Task, folder: Path, quiet: bool
+) -> None:
+    """One cell after the other in this process, on one thread as a worker does it."""
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with Bar(of, "study", quiet=quiet, done=of - len(left)) as bar:
+            for cell in left:
+                _run_cell(cell, plan, task, folder, corpus)
+                bar.advance()
+    finally:
+        torch.set_num_threads(threads)
+
+
+_corpus: Corpus | None = None  # of a worker process
+
+
+def _ready(folder: Path) -> None:
+    global _corpus
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = parent_process()
+    if parent is not None:  # a worker does not outlive a parent that was killed
+
+        def watch(sentinel: int) -> None:
+            connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
+    torch.set_num_threads(1)
+    _corpus = Corpus.load(folder)
+
+
+def _run_cell(cell: Cell, plan: Recipe, task: Task, folder: Path, corpus: Corpus | None = None) -> None:
+
+    corpus = corpus or _corpus
+    assert corpus is not None
+    answer = train_and_test(cell, plan, corpus, task)
+    with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
+        np.savez(out, answer=answer.astype(np.float32))
+
+
+def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.ndarray:
+    """Train one cell on its label subset; answers (N_test, K or D) for the fold's labelled test utterances."""
+
+    store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
+    fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
+    train = [u for u in select(corpus, fold.train, task, str(cell.n), cell.seed) if u.id in store]
+    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
+    own = recipe.seeded(plan, cell.seed)
+    if cell.arm == "probe" and own.finetune.mode == "full":
+        own = replace(own, finetune=replace(own.finetune, mode="frozen"))
+    init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
+    rest = unlabelled(corpus, fold, store, train)
+    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, init=init)
+    test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
+    return network.predict(it, Steps([(store, test)], own.frontend, it.statistics))
+
+
+def collect(
+    cells: Sequence[Cell], plan: Recipe, corpus: Corpus, task: Task, folder: Path, metric: str = ""
+) -> dict[str, Any]:
+    """Curves, paired differences and labels saved, from finished cells: what study.json holds."""
+
+    metric = metric or metrics.MAIN[task.kind]
+    store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
+    folds = list(dict.fromkeys(c.fold for c in cells))
+    tests = {
+        f: [corpus.by_id[k] for k in corpus.fold(f).test if task.has(corpus.by_id[k]) and k in store] for f in folds
+    }
+    everybody = [u for f in folds for u in tests[f]]
+    truth, clusters = task.values(everybody), [runs.person(u) for u in everybody]
+    seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})
+    arms = [a for a in ARMS if any(c.arm == a for c in cells)]
+    ns = [round(float(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
+    place = {(c.arm, c.share, c.seed, c.fold): c.file for c in cells}
+
+    def predicted(arm: str, share: int) -> Any:  # (S, N) classes or (S, N, D) numbers, folds pooled
+        rows = []
+        for seed in seeds:
+            parts = [np.load(folder / place[arm, share, seed, f], allow_pickle=False)["answer"] for f in folds]
+            answer = np.concatenate(parts)
+            rows.append(answer.argmax(1) if task.kind == "class" else answer)
+        return np.stack(rows)
+
+    curves = {a: statistics.curve_replicates(task, truth, [predicted(a, s) for s in shares], clusters) for a in arms}
+    count = len(set(clusters))
+    higher = metrics.higher_is_better(metric)
+
+    def limits(replicates: Any) -> list[tuple[Any, Any]]:  # of every label count
+        if not len(replicates):
+            return [(None, None)] * len(ns)
+        return list(zip(*statistics.bounds(replicates, clusters=count), strict=True))
+
+    def points(arm: str, name: str) -> list[dict]:
+        curve = curves[arm][name]
+        return [
+            {"n": n, "value": value} | dict(zip(("low", "high"), bound, strict=True))
+            for n, value, bound in zip(ns, curve.value, limits(curve.replicates), strict=True)
+        ]
+
+    kind = "recall" if task.kind == "class" else metric
+    named = {c: f"{kind}_{c}" for c in (task.classes or task.target)}
+    per_class = {c: {a: points(a, n) for a in arms} for c, n in named.items() if n in curves[arms[0]]}
+    parts = [with_dev(corpus, corpus.fold(f), plan.finetune.dev).train for f in folds]
+    known = [corpus.by_id[k] for part in parts for k in part if task.has(corpus.by_id[k])]
+    trivial = baselines.trivial(task, task.values(known), len(everybody), seed=0, draws=20)
+    trivial.pop("uniform", None)  # in UA the same as chance: one line in the picture is enough
+    scores = {
+        n: float(np.mean([metrics.scores(task, truth, row)[metric] for row in (p if p.ndim > truth.ndim else [p])]))
+        for n, p in trivial.items()
+    }
+    result: dict[str, Any] = {
+        "title": f"{corpus.name}: labels saved by {plan.name}",
+        "metric": metric,
+        "higher_is_better": higher,
+        "unit": "labelled utterances",
+        "ns": ns,
+        "n_total": round(len(known) / len(folds)),
+        "arms": {a: points(a, metric) for a in arms},
+        "trivial": scores,
+        "per_class": per_class,
+        "seeds": len(seeds),
+        "folds": len(folds),
+        "speakers": count if any(u.speaker for u in everybody) else None,  # unknown is not one each
+        "n_test": len(everybody),
+        "config": files.plain(plan),
+        "protocol": study_protocol(corpus, folds, cells, plan),
+        "hardware": runs.hardware(),
+        "made": runs.provenance(),
+        "all_metrics": {a: {m: points(a, m) for m in curves[a] if "_" not in m or m in ("macro_f1",)} for a in arms},
+    }
+    control = "scratch"
+    for arm in ("pretrained", "probe"):
+        if arm not in arms or control not in arms:
+            continue
+        a, b = curves[arm][metric], curves[control][metric]
+        gap = a.replicates - b.replicates
+        paired = [
+            {
+                "n": n,
+                "value": a.value[k] - b.value[k],
+                "low": low,
+                "high": high,
+                "p": statistics.p_value(gap[:, k], count) if len(gap) else None,
+            }
+            for k, (n, (low, high)) in enumerate(zip(ns, limits(gap), strict=True))
+        ]
+        holm = statistics.holm([p["p"] for p in paired if p["p"] is not None])
+        for row, p in zip([p for p in paired if p["p"] is not None], holm, strict=True):
+            row["p_holm"] = p
+        prefix = "" if arm == "pretrained" else "probe_"
+        result[f"{prefix}paired"] = paired
+        if len(ns) > 1 and len(gap):
+            saved = statistics.labels_saved(
+                ns, a.replicates, b.replicates, values=(a.value, b.value), higher_is_better=higher, clusters=count
+            )
+            result[f"{prefix}labels_saved"] = [{"n": n} | row for n, row in zip(ns, saved, strict=True)]
+            result[f"{prefix}meeting_point"] = statistics.meeting_point(
+                ns, a.replicates, b.replicates, higher_is_better=higher, clusters=count
+            )
+    return result
+
+
+def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], plan: Recipe) -> dict[str, Any]:
+    """How the study was made, in words, with what a reader must know first as `first_line`."""
+
+    heard: set[str] = set()
+    for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
+        heard |= set(runs.seen_test_people(corpus, corpus.fold(fold), hub.load(init).exposure))
+    return {
+        "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test speakers."
+        if heard
+        else None,
+        "corpus": str(corpus.folder),
+        "folds": f"{len(folds)} of {len(corpus.folds)}, disjoint by {corpus.fold(folds[0]).group}",
+        "label subsets": "nested, stratified by class, the same for every arm",
+        "control": "identical backbone and settings, random weights",
+        "model selection": "a random 20 % of training, speakers shared (SUPERB)"
+        if plan.finetune.dev == "superb"
+        else "dev part of the fold, never test",
+        "intervals": "95 %, resampling speakers and seeds",
+        "normalisation": "per speaker, test speakers' unlabelled audio included"
+        if plan.per_speaker
+        else plan.frontend.normalise,
+    }
+
+
+def save(output: Path, result: Mapping[str, Any]) -> None:
+    """study.json, study.csv, study.svg, study.png and the page."""
+
+    rows = [
+        {"arm": arm, "labels": p["n"], "metric": metric, "value": p["value"], "low": p["low"], "high": p["high"]}
+        for arm, of in result["all_metrics"].items()
+        for metric, points in of.items()
+        for p in points
+    ]
+    arm, prefix = compared_with_scratch(result)
+    rows += [
+        {"arm": f"{arm} - scratch", "labels": p["n"], "metric": result["metric"]}
+        | {k: p[k] for k in ("value", "low", "high")}
+        for p in result.get(f"{prefix}paired", ())
+    ]
+    write_table(output / "study.csv", rows)
+    files.write_json(output / "study.json", result)
+    plain = files.plain(result)
+    pages.study_figure(plain, output / "study.svg", output / "study.png")
+    files.write_text(output / "report.html", pages.study_page(plain))
+
+
+def compared_with_scratch(result: Mapping[str, Any]) -> tuple[str, str]:
+    """The arm whose differences are shown, and how their keys begin."""
+    return ("probe", "probe_") if "pretrained" not in result["arms"] else ("pretrained", "")

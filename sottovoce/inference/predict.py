@@ -1,0 +1,482 @@
+"""`sottovoce predict` and `Recogniser`: recordings of any length -> emotion, and emotion over time.
+
+A recording is read in blocks, turned into features and windows as it comes, so that an hour costs the memory
+of a minute. Where a run has several folds, their models vote with the mean of their answers.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce import files, plugins, report
+from sottovoce.data import audio, runs
+from sottovoce.data.corpus import Utterance
+from sottovoce.data.dataset import Steps
+from sottovoce.data.track import Track
+from sottovoce.errors import InputError
+from sottovoce.evaluation.evaluate import write_table
+from sottovoce.modeling import network as models
+from sottovoce.modeling.network import Recognised
+
+AUDIO = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".m4a",
+    ".mp4",
+    ".webm",
+    ".aac",
+    ".wma",
+    ".mkv",
+    ".mov",
+}
+LONGEST_S = 30.0  # a recording up to this long is heard as one utterance, as in training; longer ones by windows
+ENVELOPE_HZ = 20.0  # points per second of the drawn waveform
+
+
+@dataclass
+class Prediction:
+    """What was heard in one recording. `answer` (K,) probabilities or (D,) numbers, named by `names`."""
+
+    path: Path
+    duration_s: float
+    names: tuple[str, ...]
+    answer: np.ndarray
+    label: str  # "" where numbers are predicted
+    times_s: np.ndarray | None = None  # (W,) centres of the windows
+    course: np.ndarray | None = None  # (W, K or D)
+    frames: Track | None = None  # (F, K or D) the answer at every state of the model
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    envelope: dict[str, Any] = field(default_factory=dict)
+    warning: str = ""
+
+    @property
+    def confidence(self) -> float:
+        return float(self.answer.max())
+
+    def row(self) -> dict[str, Any]:
+        head: dict[str, Any] = {"path": str(self.path), "duration_s": round(self.duration_s, 3)}
+        if self.label:
+            head |= {"label": self.label, "confidence": round(self.confidence, 6)}
+        prefix = "p_" if self.label else ""
+        return head | {f"{prefix}{n}": round(float(v), 6) for n, v in zip(self.names, self.answer, strict=True)}
+
+    def windows(self) -> list[dict[str, Any]]:
+        if self.times_s is None or self.course is None:
+            return []
+        return self._rows(self.times_s, self.course)
+
+    def moments(self) -> list[dict[str, Any]]:
+        """The answer at every state of the model."""
+        return [] if self.frames is None else self._rows(self.frames.times, self.frames.values)
+
+    def _rows(self, times_s: Any, values: Any) -> list[dict[str, Any]]:
+        return [
+            {"time_s": round(float(t), 3)} | {n: round(float(v), 6) for n, v in zip(self.names, row, strict=True)}
+            for t, row in zip(times_s, values, strict=True)
+        ]
+
+
+def load(run: Path | str) -> "Recogniser":
+    """A fine-tuned run, ready to listen. Raises InputError when there is none, or it is corrupt."""
+
+    return Recogniser([models.load_recognised(part) for part in runs.parts(run, "finetune")])
+
+
+class Recogniser:
+    """`load("runs/ft").predict(["clip.wav"])`: any length, rate, channel count and container.
+
+    Args:
+        models: one or more fine-tuned networks of the same task and features; their answers are averaged.
+    """
+
+    def __init__(self, models: Sequence[Recognised]):
+        self.models = list(models)
+        first = self.models[0]
+        self.task, self.plan = first.task, first.plan
+        for m in self.models:
+            if (m.task, m.plan.track, m.plan.track_config, m.plan.per_speaker) != (
+                first.task, first.plan.track, first.plan.track_config, first.plan.per_speaker
+            ):  # fmt: skip
+                where = m.run.folder if m.run else "model"
+                raise InputError(
+                    f"{where}: another task, track or normalisation than its neighbours. Models that vote together "
+                    "have to hear the same. Name one fold's folder."
+                )
+        self.per_speaker = first.plan.per_speaker
+        self.names = first.task.classes or first.task.target
+
+    def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:
+        """What is heard together: one recording, or a folder's where the model standardises per speaker."""
+        if not self.per_speaker:
+            yield from ([p] for p in paths)
+            return
+        folders: dict[Path, list[Path]] = {}
+        for path in paths:
+            folders.setdefault(path.parent, []).append(path)
+        yield from folders.values()
+
+    def predict(
+        self, paths: Sequence[Path | str], *, window_s: float = 3.0, hop_s: float = 0.5, timeline: bool = False
+    ) -> list[Prediction]:
+        """Emotion of each recording.
+
+        Args:
+            paths: audio files; for a model that standardises per speaker, all of one speaker.
+            window_s, hop_s: seconds heard at a time and between; for timelines and long recordings.
+            timeline: also keep the course over time, segments and a waveform envelope.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        places = [Path(p) for p in paths]
+        speaker = _SpeakerStatistics(self, places) if self.per_speaker else None
+        return [self._one(p, speaker, window_s, hop_s, timeline) for p in places]
+
+    def _one(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
+
+        info = audio.probe(path)
+        short = "shorter than 0.3 s: take the answer with care" if info.duration_s < 0.3 else ""
+        long = info.duration_s > LONGEST_S
+        answer: np.ndarray | None = None
+        if not long:
+            frames = self.frames(audio.read(path))
+            answer = self.hear([frames], speaker)[0]
+        times: np.ndarray | None = None
+        course: np.ndarray | None = None
+        if long or timeline:
+            seconds: list[float] = []
+            rows: list[np.ndarray] = []
+            for centres, batch in batched(self.windows(path, window_s, hop_s), 64):
+                seconds += centres
+                rows.append(self.hear(batch, speaker))
+            course, times = np.concatenate(rows), np.array(seconds)
+            if answer is None:
+                answer = course.mean(0)
+            assert answer is not None
+        assert answer is not None  # every recording is short, or long, or both
+        label = self.names[int(answer.argmax())] if self.task.kind == "class" else ""
+        if speaker and speaker.alone:
+            short += ("; " if short else "") + "the only recording of its speaker: less certain for this model"
+        found = Prediction(path, info.duration_s, tuple(self.names), answer, label, warning=short)
+        if timeline and times is not None and course is not None:
+            found.times_s, found.course = times, course
+            found.frames = self.moments(path, speaker)
+            found.envelope = envelope(path)
+            if label:
+                found.segments = segments(times, course, self.names, info.duration_s, hop_s)
+        return found
+
+    def frames(self, wave: Track) -> np.ndarray:
+        """(T, F) track frames of a waveform. Raises InputError as `_make`."""
+        return self._make(wave).values
+
+    def _make(self, wave: Track) -> Track:
+        """Raises InputError when the model's steps were words of a feature file."""
+
+        if self.plan.track == "covarep" and self.plan.frontend.pool == 1:
+            raise InputError(
+                "track covarep: the model was trained on word-aligned features, so it cannot hear a recording. Found "
+                "one step a frame (frontend.pool=1). Use a model trained on frames, or `sottovoce evaluate`."
+            )
+        return plugins.load("tracks", self.plan.track).make(wave, self.plan.track_config)
+
+    def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray]]:
+        """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.
+
+        A track that is made of whole recordings (`WHOLE` in its module) is made first and then cut.
+        """
+
+        whole = None
+        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+            whole = self._make(audio.read(path))
+        rate = 16000
+        size, step = round(window_s * rate), round(hop_s * rate)
+
+        def window(start: int, samples: np.ndarray) -> tuple[float, np.ndarray]:
+            begin, end = start / rate, (start + len(samples)) / rate
+            frames = self.frames(Track(samples, rate)) if whole is None else whole.slice(begin, end).values
+            return (begin + end) / 2, frames
+
+        held, start, count = np.zeros(0, np.float32), 0, 0  # `start`: sample of the recording where `held` begins
+        skip = 0  # samples still to be left out, where hops are wider than windows
+        for block in audio.blocks(path, 30.0):
+            held = np.concatenate([held, block.values])
+            while True:
+                left_out = min(skip, len(held))
+                held, start, skip = held[left_out:], start + left_out, skip - left_out
+                if skip or len(held) < size:
+                    break
+                yield window(start, held[:size])
+                count, skip = count + 1, step
+        if count == 0 or len(held) > size / 2:  # what is left, when there is enough of it to hear
+            yield window(start, held)
+
+    def moments(self, path: Path, speaker: Any = None) -> Track:
+        """Mean answer of all models at every state (F, K or D), on the clock of the first one's states.
+
+        A state has heard the whole recording, of a long one its own stretch of `LONGEST_S`; silence is not cut off, so
+        that every moment has an answer.
+        """
+
+        parts: list[tuple[float, list[Track]]] = []
+        offset_s = 0.0
+        for begin, heard in self.stretches(path):
+            offset_s, tracks = heard.offset_s if not parts else offset_s, []
+            for it in self.models:
+                whole = replace(it, plan=replace(it.plan, frontend=replace(it.plan.frontend, trim_db=0.0)))
+                steps = steps_of(whole, [heard.values], speaker.statistics if speaker else None)
+                own = speaker.pooled(it) if it.plan.finetune.embedding == "speaker" else None
+                ((_, track),) = models.frame_answers(it, steps, own=own)
+                tracks.append(replace(track, offset_s=track.offset_s + heard.offset_s))
+            parts.append((begin, tracks))
+        rate_hz, first_s = models.state_clock(self.models[0], self.plan.track_config.rate_hz, offset_s)
+        end = max(begin + track.times[-1] for begin, tracks in parts for track in tracks)
+        clock = Track(np.empty(max(round((end - first_s) * rate_hz) + 1, 1)), rate_hz, first_s)
+        votes = [_joined([(begin, tracks[k]) for begin, tracks in parts], clock) for k in range(len(self.models))]
+        return replace(clock, values=np.mean(votes, axis=0))
+
+    def stretches(self, path: Path) -> Iterator[tuple[float, Track]]:
+        """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
+        or up to a second more."""
+
+        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+            whole = self._make(audio.read(path))
+            for begin in np.arange(0.0, max(whole.times[-1], 1e-3), LONGEST_S):
+                yield float(begin), whole.slice(float(begin), float(begin) + LONGEST_S)
+            return
+        held: Track | None = None
+        for block in audio.blocks(path, LONGEST_S):
+            if held is not None and block.duration_s < 1.0:  # too little to be heard alone
+                held = replace(held, values=np.concatenate([held.values, block.values]))
+                continue
+            if held is not None:
+                yield held.offset_s, self._make(replace(held, offset_s=0.0))
+            held = block
+        if held is not None:
+            yield held.offset_s, self._make(replace(held, offset_s=0.0))
+
+    def hear(self, frames: Sequence[np.ndarray], speaker: Any = None) -> np.ndarray:
+        """(N, K or D) mean answer of all models for N stretches of track frames (T, F)."""
+
+        return np.mean([self._hear(m, frames, speaker) for m in self.models], axis=0)
+
+    def _hear(self, it: Recognised, frames: Sequence[np.ndarray], speaker: Any) -> np.ndarray:
+
+        steps = steps_of(it, frames, speaker.statistics if speaker else None)
+        pooled = models.run_over(steps, it.network.pooled)
+        if it.plan.finetune.embedding == "speaker":
+            mean, std = speaker.pooled(it)
+            with torch.inference_mode():
+                return models.answers(self.task, it.network.out(torch.from_numpy((pooled - mean) / std)).numpy())
+        return models.from_pooled(it.network, self.task, pooled, steps, "corpus")
+
+
+def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = None) -> Any:
+    """Track frames as the steps a network was trained on; `statistics` replaces its own (per speaker)."""
+
+    front = it.plan.frontend
+    if front.normalise == "speaker":
+        front = replace(front, normalise="corpus")
+    store = Memory({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz)
+    used = statistics if it.plan.frontend.normalise == "speaker" and statistics else it.statistics
+    if store.dim != len(used.mean):
+        raise InputError(
+            f"the model expects {len(used.mean)} features a frame. Found {store.dim}. Use the track it was trained on."
+        )
+    return Steps([(store, [Utterance(k, "recording", "") for k in store.values])], front, used)
+
+
+def _joined(parts: Sequence[tuple[float, Track]], clock: Track) -> np.ndarray:
+    """Tracks that begin at these seconds, one after another, read at the times of a clock: (F, D)."""
+
+    times = np.concatenate([begin + track.times for begin, track in parts])
+    values = np.concatenate([track.values for _, track in parts])
+    return np.stack([np.interp(clock.times, times, column) for column in values.T], axis=1)
+
+
+class Memory:
+    """Arrays (T, F), or samples (N,), that look like a track store."""
+
+    def __init__(self, values: dict[str, np.ndarray], rate_hz: float):
+        self.values = {k: v if v.ndim == 2 else v[:, None] for k, v in values.items()}
+        self.rate_hz, self.offset_s = rate_hz, 0.0
+        self.dim: int = next(iter(self.values.values())).shape[1]
+        self.lengths = {k: len(v) for k, v in values.items()}
+
+    def __getitem__(self, key: str, /) -> np.ndarray:
+        return self.values[key]
+
+    def __contains__(self, key: object, /) -> bool:
+        return key in self.values
+
+
+class _SpeakerStatistics:
+    """What per-speaker standardisation needs of all recordings of one speaker, at most 200 of 30 s."""
+
+    def __init__(self, recogniser: Recogniser, paths: Sequence[Path]):
+
+        self.frames = [
+            recogniser.frames(audio.read(p, 0.0, min(LONGEST_S, audio.probe(p).duration_s))) for p in paths[:200]
+        ]
+        self.alone = len(paths) == 1
+        self.statistics = steps_of(recogniser.models[0], self.frames).fit_statistics()
+        self._pooled: dict[int, Any] = {}
+
+    def pooled(self, it: Recognised) -> tuple[Any, Any]:
+        """Mean and deviation (P,) of the pooled features of one model.
+
+        A recording minus its own mean says nothing: a single one is standardised by the training part.
+        """
+
+        if self.alone:
+            return it.network.standardise.mean.numpy(), it.network.standardise.std.numpy()
+        if id(it) not in self._pooled:
+            rows = models.run_over(steps_of(it, self.frames, self.statistics), it.network.pooled)
+            self._pooled[id(it)] = rows.mean(0), np.maximum(rows.std(0), 1e-4)
+        return self._pooled[id(it)]
+
+
+def audio_files(places: Iterable[Path]) -> Iterator[Path]:
+    """Files as they are, folders as the audio files below them in name order.
+
+    Raises InputError for a path that does not exist and for a folder without audio.
+    """
+    for place in places:
+        if place.is_dir():
+            found = sorted(p for p in place.rglob("*") if p.suffix.lower() in AUDIO and not p.name.startswith("."))
+            if not found:
+                raise InputError(
+                    f"{place}: no audio files. Looked for {', '.join(sorted(AUDIO))}. Name another folder."
+                )
+            yield from found
+        elif place.exists():
+            yield place
+        else:
+            raise InputError(f"{place}: no such file or folder.")
+
+
+def own_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for the timeline of each recording: its stem, numbered where several share one."""
+    names: list[str] = []
+    for path in paths:
+        name, k = path.stem, 1
+        while name in names:
+            k += 1
+            name = f"{path.stem}-{k}"
+        names.append(name)
+    return names
+
+
+def sound(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Which recordings can be decoded to their end, and what is wrong with the others."""
+
+    whole, why = [], []
+    for path in paths:
+        try:
+            for _ in audio.blocks(path, 30.0):
+                pass
+            whole.append(path)
+        except InputError as error:
+            why.append(str(error))
+    return whole, why
+
+
+def batched(items: Iterable[tuple[float, Any]], size: int) -> Iterator[tuple[list[float], list[Any]]]:
+    times: list[float] = []
+    values: list[Any] = []
+    for t, v in items:
+        times.append(t)
+        values.append(v)
+        if len(values) == size:
+            yield times, values
+            times, values = [], []
+    if values:
+        yield times, values
+
+
+def segments(
+    times: np.ndarray, course: np.ndarray, names: Sequence[str], duration_s: float, hop_s: float
+) -> list[dict[str, Any]]:
+    """Stretches with one strongest class: borders lie half-way between the windows' centres."""
+    best = course.argmax(1)
+    out: list[dict[str, Any]] = []
+    for k, t in enumerate(times):
+        start = 0.0 if k == 0 else float(times[k - 1] + t) / 2
+        end = duration_s if k == len(times) - 1 else float(t + times[k + 1]) / 2
+        if out and out[-1]["label"] == names[best[k]]:
+            out[-1]["end"] = end
+            out[-1]["shares"].append(float(course[k].max()))
+        else:
+            out.append({"start": start, "end": end, "label": names[best[k]], "shares": [float(course[k].max())]})
+    for s in out:
+        shares = s.pop("shares")
+        s["confidence"] = sum(shares) / len(shares)
+    return out
+
+
+def envelope(path: Path) -> dict[str, Any]:
+    """Lowest and highest sample of every 50 ms: what the picture shows of the waveform."""
+
+    size = round(16000 / ENVELOPE_HZ)
+    low, high = [], []
+    rest = np.zeros(0, np.float32)
+    for block in audio.blocks(path, 30.0):
+        samples = np.concatenate([rest, block.values])
+        whole = len(samples) // size * size
+        cells = samples[:whole].reshape(-1, size)
+        low.append(cells.min(1))
+        high.append(cells.max(1))
+        rest = samples[whole:]
+    lows, highs = np.concatenate(low), np.concatenate(high)
+    return {"times_s": (np.arange(len(lows)) + 0.5) / ENVELOPE_HZ, "low": lows, "high": highs}
+
+
+def write(path: Path, results: Sequence[Prediction]) -> None:
+    """CSV: a row a recording. JSON: the same with windows and segments."""
+    if path.suffix.lower() == ".json":
+        files.write_json(path, [r.row() | {"windows": r.windows(), "segments": r.segments} for r in results])
+    else:
+        write_table(path, [r.row() for r in results])
+
+
+def draw(result: Prediction, base: Path) -> None:
+    """base.csv, base.json, base.svg, base.png, base.html of one recording's timeline; base.frames.csv by frame."""
+
+    times, course = result.times_s, result.course
+    if course is not None and len(course) == 1:  # one window holds for the whole recording: a line, not a dot
+        times, course = np.array([0.0, result.duration_s]), course.repeat(2, axis=0)
+    page = files.plain(
+        {
+            "path": str(result.path),
+            "duration_s": result.duration_s,
+            "classes": result.names,
+            "times_s": times,
+            "probabilities": course,
+            "frames": None
+            if result.frames is None
+            else {"times_s": result.frames.times, "values": result.frames.values},
+            "label": result.label,
+            "confidence": result.confidence,
+            "segments": result.segments,
+            "waveform": result.envelope,
+        }
+    )
+
+    def place(suffix: str) -> Path:
+        return base.with_name(base.name + suffix)  # with_suffix would cut names at their dots
+
+    write_table(place(".csv"), result.windows())
+    write_table(place(".frames.csv"), result.moments())
+    files.write_json(place(".json"), result.row() | {"windows": result.windows(), "segments": result.segments})
+    report.timeline_figure(page, place(".svg"), place(".png"))
+    files.write_text(place(".html"), report.timeline_page(page))

@@ -1,0 +1,1 @@
+"""Scores, statistics, clusters and rankings: NumPy in, NumPy out, nothing of the project above them."""

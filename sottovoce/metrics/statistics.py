@@ -1,0 +1,524 @@
+"""What can be said from few speakers: intervals, paired differences, labels saved, nested label subsets.
+
+Utterances of one speaker (or one video) resemble each other, so they are resampled together: a replicate draws
+whole clusters with replacement (Davison & Hinkley 1997, sec. 3.8). Runs with several seeds are a second factor.
+
+    intervals            score with its confidence interval
+    paired               a - b on the same resamples, with a p value
+    curve_replicates     both for a learning curve: one cell for each label count, clusters and seeds shared
+    labels_saved         how many labels the control needs for the same score, over how many we used
+    meeting_point        the label count from which the two cannot be told apart
+    nested_subsets       stratified label subsets, each inside the next
+
+Intervals are percentiles of the replicates. With C clusters the plain percentile interval is too short by about
+sqrt((C - 1) / C) and by normal instead of t quantiles; the tails are therefore read further out (the expanded
+percentile interval of Hesterberg 2015, The American Statistician 69:371-386, sec. 5.3). p values undo the same
+step, so p < 1 - level exactly where the interval leaves 0 out.
+
+N rows, C clusters, S seeds, R replicates, M label counts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError
+from sottovoce.metrics import scores
+
+REPLICATES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One score along M label counts: its values (M,) and their bootstrap replicates (R, M)."""
+
+    value: np.ndarray
+    replicates: np.ndarray
+
+
+# ---------------------------------------------------------------------------------------------- resampling
+
+
+def cluster_weights(clusters: Sequence | np.ndarray, n: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """(n, N) how often each row counts when whole clusters are drawn with replacement.
+
+    `clusters` (N,) names the speaker or video of each row.
+
+    >>> cluster_weights(["a", "a", "b"], n=3, seed=1)
+    array([[1., 1., 1.],
+           [2., 2., 0.],
+           [0., 0., 2.]])
+    """
+    place, count = _places(clusters)
+    return _cluster_counts(count, n, seed)[:, place]
+
+
+def _places(clusters: Sequence | np.ndarray) -> tuple[np.ndarray, int]:
+    """(N,) cluster number of every row, and C."""
+    names, place = np.unique(np.asarray(clusters), return_inverse=True)
+    return place.reshape(-1), len(names)
+
+
+def _cluster_counts(clusters: int, n: int, seed: int) -> np.ndarray:
+    """(n, C) multinomial counts. The same for every prediction, so that differences are paired."""
+    rng = np.random.default_rng([seed, 0])
+    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=n).astype(np.float64)
+
+
+def _seed_shares(seeds: int, n: int, seed: int, stream: int = 1) -> np.ndarray:
+    """(n, S) shares that sum to 1. S - 1 draws of S: the variance of a mean over S seeds is then not understated
+    (Rao & Wu 1988), which S draws do by (S - 1) / S, a half for two seeds. Another stream is another draw."""
+    if seeds == 1:
+        return np.ones((n, 1))
+    rng = np.random.default_rng([seed, stream])  # not stream 0: the clusters drawn do not depend on S
+    return rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=n) / (seeds - 1)
+
+
+def _replicates(
+    task: Task,
+    target: np.ndarray,
+    predicted: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    n: int,
+    seed: int,
+    stream: int = 1,
+) -> dict[str, tuple[float, np.ndarray]]:
+    """name -> (value, (R,) replicates) of the mean over seeds; R = 0 with fewer than two clusters."""
+    runs = np.asarray(predicted)
+    if runs.ndim == np.ndim(target):
+        runs = runs[None]  # (S, N[, D])
+    place, count = _places(clusters)
+    if len(place) != len(target):
+        raise ValueError(f"clusters has {len(place)} entries, target {len(target)}")
+    if not len(runs):
+        raise ValueError("predicted holds no seed")
+    n = n if count > 1 else 0
+    drawn = _cluster_counts(max(count, 1), n, seed)  # (R, C)
+    shares = _seed_shares(len(runs), n, seed, stream)  # (R, S)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(count))
+    value: dict[str, list[float]] = {}
+    spread: dict[str, np.ndarray] = {}
+    for s, run in enumerate(runs):
+        rows = scores.terms(task, target, run)  # (N, M)
+        for name, found in scores.from_sums(task, rows.sum(0)).items():
+            value.setdefault(name, []).append(float(found))
+        by_cluster = np.add.reduceat(rows[order], starts, axis=0) if count else rows  # (C, M)
+        share = shares[:, s]
+        for name, replicates in scores.from_sums(task, drawn @ by_cluster).items():
+            part = np.where(share > 0, share * replicates, 0.0)  # an undefined score of a seed not drawn is no matter
+            spread[name] = spread[name] + part if name in spread else part
+    return {name: (float(np.mean(value[name])), spread[name]) for name in value}
+
+
+# ---------------------------------------------------------------------------------- intervals and differences
+
+
+def intervals(
+    task: Task,
+    target: np.ndarray,
+    predicted: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    *,
+    n: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, dict[str, float | None]]:
+    """Every score with its clustered bootstrap interval.
+
+    Args:
+        target: (N,) class indices or (N, D) numbers.
+        predicted: the same shape, or (S, N[, D]) for S seeds: the value is then the mean of the S scores, and
+            seeds are resampled too.
+        clusters: (N,) speaker or video of each row.
+
+    Returns:
+        name -> {"value", "low", "high"}. With fewer than two clusters, or when the score is not defined, the
+        bounds are None: nothing is known about the next speaker.
+    """
+    count = _places(clusters)[1]
+    found = _replicates(task, target, predicted, clusters, n, seed)
+    return {name: {"value": v, **_bounds(v, r, level, count)} for name, (v, r) in found.items()}
+
+
+def paired(
+    task: Task,
+    target: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    *,
+    same_seeds: bool = True,
+    n: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, dict[str, float | None]]:
+    """Differences of scores, a - b, on the same resampled clusters.
+
+    Args:
+        same_seeds: a[s] and b[s] belong together and are drawn together; False draws the seeds of each on their
+            own, of which there may then be different numbers.
+
+    Returns:
+        name -> {"value", "low", "high", "p"}; p is two-sided. Bounds and p are None as in `intervals`.
+
+    Raises:
+        ValueError: a and b have different numbers of seeds that belong together.
+    """
+    if same_seeds and np.shape(a) != np.shape(b):
+        raise ValueError(f"a {np.shape(a)} and b {np.shape(b)} are paired and need one shape")
+    count = _places(clusters)[1]
+    left = _replicates(task, target, a, clusters, n, seed)
+    right = _replicates(task, target, b, clusters, n, seed, stream=1 if same_seeds else 2)
+    found: dict[str, dict[str, float | None]] = {}
+    for name in left:
+        value, replicates = left[name][0] - right[name][0], left[name][1] - right[name][1]
+        p = p_value(replicates, count) if np.isfinite(value) else None
+        found[name] = {"value": value, **_bounds(value, replicates, level, count), "p": p}
+    return found
+
+
+def p_value(differences: np.ndarray, clusters: int | None = None) -> float | None:
+    """Two-sided p that a difference is 0, from its replicates (R,); None without any.
+
+    The share of replicates on the far side of 0, (1 + count) / (1 + R) so that it is never 0, is turned into a
+    normal quantile, shrunk by sqrt((C - 1) / C) and read off the t distribution with C - 1 degrees of freedom:
+    the expansion of the interval in reverse. Four clusters can then hardly give p < 0.05, and should not.
+    """
+    known = differences[np.isfinite(differences)]
+    if not len(known):
+        return None
+    tail = min(1 + np.sum(known <= 0), 1 + np.sum(known >= 0)) / (1 + len(known))
+    if clusters is not None:
+        from scipy.special import ndtri, stdtr
+
+        if clusters < 2:
+            return None
+        tail = stdtr(clusters - 1, ndtri(min(tail, 0.5)) * math.sqrt((clusters - 1) / clusters))
+    return float(min(1.0, 2 * tail))
+
+
+def bounds(replicates: np.ndarray, *, level: float = LEVEL, clusters: int | None = None) -> tuple[np.ndarray, ...]:
+    """(low, high) of replicates (R, ...) over their first axis, undefined replicates left out.
+
+    `clusters` expands the tails for that many resampled units; None leaves them at the plain percentiles.
+    """
+    tail = _tail(level, clusters)
+    low, high = np.nanquantile(replicates, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def _bounds(value: float, replicates: np.ndarray, level: float, clusters: int) -> dict[str, float | None]:
+    if not np.isfinite(value) or not np.isfinite(replicates).any():
+        return {"low": None, "high": None}
+    low, high = bounds(replicates, level=level, clusters=clusters)
+    return {"low": float(low), "high": float(high)}
+
+
+def _tail(level: float, clusters: int | None) -> float:
+    """The share to cut at each end."""
+    if not 0 < level < 1:
+        raise ValueError(f"level is a share, 0 < level < 1; got {level}")
+    if clusters is None:
+        return (1 - level) / 2
+    from scipy.special import ndtr, stdtrit
+
+    if clusters < 2:
+        raise ValueError("an interval needs two clusters or more")
+    return float(ndtr(math.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 - level) / 2)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values adjusted for having looked at all of them (Holm 1979), in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted = [0.0] * len(p)
+    worst = 0.0
+    for rank, k in enumerate(sorted(range(len(p)), key=lambda k: p[k])):
+        worst = max(worst, min(1.0, (len(p) - rank) * p[k]))
+        adjusted[k] = worst
+    return adjusted
+
+
+def minimum_detectable_difference(
+    low: float, high: float, clusters: int, *, level: float = LEVEL, power: float = 0.8
+) -> float:
+    """The smallest true difference that a comparison this precise would find with probability `power`.
+
+    From the bounds of a paired difference: their half width is t_level standard errors, and t_level + t_power
+    standard errors are needed (t with C - 1 degrees of freedom; Cohen 1988, ch. 2, up to the non-central t).
+
+    >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24), 4)
+    0.0283
+    """
+    from scipy.special import stdtrit
+
+    if clusters < 2:
+        raise ValueError("a difference needs two clusters or more")
+    outer, inner = stdtrit(clusters - 1, (1 + level) / 2), stdtrit(clusters - 1, power)
+    return float((high - low) / 2 / outer * (outer + inner))
+
+
+# ----------------------------------------------------------------------------------------- learning curves
+
+
+def curve_replicates(
+    task: Task,
+    target: np.ndarray,
+    predicted: Sequence[np.ndarray],
+    clusters: Sequence | np.ndarray,
+    *,
+    n: int = REPLICATES,
+    seed: int = 0,
+) -> dict[str, Curve]:
+    """Replicates of every score along a learning curve.
+
+    Args:
+        target: (N,) or (N, D), the test rows that all cells share.
+        predicted: M cells in order of label count, each (S, N[, D]) or (N[, D]).
+        clusters: (N,).
+
+    Returns:
+        name -> `Curve`. Replicate r draws the same clusters and seeds in every cell, and in every call with the
+        same target rows, S, `n` and `seed`: replicates of two arms may be subtracted row by row. R = 0 with
+        fewer than two clusters.
+
+    Raises:
+        ValueError: cells with different numbers of seeds, which could not be paired.
+    """
+    if len({np.shape(cell) for cell in predicted}) != 1:
+        raise ValueError(f"cells differ in shape: {sorted({np.shape(cell) for cell in predicted})}")
+    cells = [_replicates(task, target, cell, clusters, n, seed) for cell in predicted]
+    return {
+        name: Curve(np.array([c[name][0] for c in cells]), np.stack([c[name][1] for c in cells], axis=1))
+        for name in cells[0]
+    }
+
+
+def labels_saved(
+    n: Sequence[int],
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    values: tuple[np.ndarray, np.ndarray] | None = None,
+    higher_is_better: bool = True,
+    level: float = LEVEL,
+    clusters: int | None = None,
+) -> list[dict[str, float | bool | None]]:
+    """How many labels the control `b` needs to reach the score that `a` has at n[i], over n[i].
+
+    The curve of b is made monotone (isotonic regression: noise must not let it fall) and read linearly in log n.
+
+    Args:
+        n: (M,) label counts, rising.
+        a, b: (R, M) paired replicates of the scores.
+        values: the two curves themselves, (M,) each; default the means of the replicates.
+        clusters: as in `bounds`.
+
+    Returns:
+        For every n[i] a dict with
+        "factor": 2 means that b needs twice the labels;
+        "low", "high": interval; None where the data set no bound on that side;
+        "censored": True where a is better than b ever is: the factor is then n[-1] / n[i], a lower bound;
+        "at_most": True where b is as good already at n[0]: the factor is then n[0] / n[i], an upper bound.
+    """
+    count = np.asarray(n, dtype=np.float64)
+    if count.ndim != 1 or not (np.diff(count) > 0).all() or not count[0] > 0:
+        raise ValueError(f"label counts rise and are above 0; got {list(n)}")
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape or a.shape[1:] != count.shape:
+        raise ValueError(f"a {a.shape} and b {b.shape} are (R, M) with M = {len(count)}")
+    sign = 1 if higher_is_better else -1
+    point_a, point_b = (x.mean(0) for x in (a, b)) if values is None else (np.asarray(v) for v in values)
+    factor = _needed(count, sign * point_a[None], sign * point_b[None])[0] / count  # 0 and inf: outside the grid
+    replicates = _needed(count, sign * a, sign * b) / count  # (R, M)
+    tail = _tail(level, clusters) if len(a) else 0.5
+    found: list[dict[str, float | bool | None]] = []
+    for i, f in enumerate(factor):
+        least, most = count[0] / count[i], count[-1] / count[i]
+        known = np.sort(replicates[:, i][~np.isnan(replicates[:, i])])
+        low = high = None
+        if len(known):  # order statistics: nothing can be interpolated next to infinity
+            edge = int(tail * len(known))
+            low, high = float(known[edge]), float(known[-1 - edge])
+            low = None if low == 0 else min(low, most)
+            high = None if high == math.inf else max(high, least)
+        found.append(
+            {
+                "factor": float(np.clip(f, least, most)),
+                "low": low,
+                "high": high,
+                "censored": bool(f == math.inf),
+                "at_most": bool(f == 0),
+            }
+        )
+    return found
+
+
+def _needed(n: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(R, M) label count at which monotone b reaches a; 0 = at n[0] or before, inf = nowhere on the grid."""
+    b = isotonic(b)
+    reached = b[:, None, :] >= a[:, :, None] - 1e-12  # (R, i, j): b at n[j] is as good as a at n[i]
+    first = np.argmax(reached, axis=-1)  # (R, i)
+    before = np.maximum(first - 1, 0)
+    high, low = np.take_along_axis(b, first, 1), np.take_along_axis(b, before, 1)
+    rise = np.where(high > low, high - low, 1.0)
+    share = np.clip((a - low) / rise, 0, 1)
+    needed = np.exp(np.log(n)[before] * (1 - share) + np.log(n)[first] * share)
+    needed = np.where(b[:, :1] > a + 1e-12, 0.0, needed)  # equal at n[0] is known to be n[0]
+    needed = np.where(reached.any(-1), needed, np.inf)
+    return np.where(np.isnan(a) | np.isnan(b).any(-1, keepdims=True), np.nan, needed)
+
+
+def isotonic(y: np.ndarray) -> np.ndarray:
+    """Least-squares rising fit of every row of (R, M): max over starts of min over ends of the means between.
+
+    >>> isotonic(np.array([[1.0, 3.0, 2.0, 4.0]])).tolist()
+    [[1.0, 2.5, 2.5, 4.0]]
+    """
+    m = y.shape[1]
+    total = np.concatenate([np.zeros((len(y), 1)), np.cumsum(y, axis=1)], axis=1)
+    fit = np.full_like(y, -np.inf)
+    for start in range(m):
+        best = np.full(len(y), np.inf)  # min over ends k >= i of mean(start..k)
+        for i in range(m - 1, start - 1, -1):
+            best = np.minimum(best, (total[:, i + 1] - total[:, start]) / (i + 1 - start))
+            fit[:, i] = np.maximum(fit[:, i], best)
+    return fit
+
+
+def meeting_point(
+    n: Sequence[int],
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    higher_is_better: bool = True,
+    level: float = LEVEL,
+    clusters: int | None = None,
+) -> int | None:
+    """The smallest label count from which on `a` is no longer ahead of `b`.
+
+    Ahead means that the whole paired interval of a - b (replicates (R, M) each) is on the better side of 0.
+    None when a is ahead up to the last label count.
+    """
+    better = (np.asarray(a) - np.asarray(b)) * (1 if higher_is_better else -1)
+    if not len(better):
+        raise ValueError("no replicates: a meeting point needs two clusters or more")
+    low, _ = bounds(better, level=level, clusters=clusters)
+    ahead = np.flatnonzero(low > 0)
+    first = ahead[-1] + 1 if len(ahead) else 0
+    return int(n[first]) if first < len(n) else None
+
+
+# ------------------------------------------------------------------------------------------- label subsets
+
+
+def parse_label_counts(text: str, n: int) -> list[int]:
+    """Label counts from "50,10%,all": counts or percentages of the `n` labelled training utterances, rising.
+
+    Percentages are rounded half-up, to 1 at least. Raises InputError on anything else.
+
+    >>> parse_label_counts("1%,5%,50,100%", 1000)
+    [10, 50, 1000]
+    """
+    counts = set()
+    for part in (p.strip() for p in text.split(",")):
+        count = _label_count(part, n)
+        if count is None:
+            raise InputError(
+                f"--labels {text}: {part!r} is neither a count nor a percentage. "
+                f"Give numbers from 1 to {n} or percentages up to 100%, e.g. 1%,10%,100%."
+            )
+        if not 1 <= count <= n:
+            raise InputError(
+                f"--labels {text}: {part} is {count} labels. There are {n} labelled training utterances. "
+                f"Give numbers from 1 to {n} or percentages up to 100%."
+            )
+        counts.add(count)
+    return sorted(counts)
+
+
+def _label_count(part: str, n: int) -> int | None:
+    if part == "all":
+        return n
+    try:
+        if not part.endswith("%"):
+            return int(part)
+        share = float(part[:-1])
+    except ValueError:
+        return None
+    if not math.isfinite(share) or share <= 0:
+        return None
+    return max(1, math.floor(share * n / 100 + 0.5))
+
+
+def nested_subsets(
+    labels: np.ndarray, sizes: Sequence[int], seed: int, groups: Sequence | np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Stratified random subsets of N labelled rows, each a subset of the next.
+
+    Rows get one order, and a subset is its beginning: first one row of every class (the frequent classes first),
+    then always the class that is furthest behind its share (Sainte-Lague's divisors, which unlike rounding
+    never take a seat back when the house grows).
+
+    Args:
+        labels: (N,) class indices; or (N, D) numbers, stratified by `strata`.
+        sizes: subset sizes, rising, 1..N.
+        seed: another seed is another draw.
+        groups: (N,) speakers; if given, every class is spread over them as evenly as they allow.
+
+    Returns:
+        One array of row numbers for every size, in the order drawn.
+    """
+    labels = np.asarray(labels)
+    kind = strata(labels) if labels.ndim == 2 else np.unique(labels, return_inverse=True)[1]
+    total = len(kind)
+    if list(sizes) != sorted(sizes) or (len(sizes) and not (sizes[0] >= 1 and sizes[-1] <= total)):
+        raise ValueError(f"sizes rise from 1 to {total}; got {list(sizes)}")
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(total)
+    if groups is not None:  # in every class: one row of each group, then a second one, ...
+        owner = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+        turn = _rank_within(kind[shuffled] * (owner.max() + 1) + owner[shuffled])
+        shuffled = shuffled[np.argsort(turn, kind="stable")]
+    kind = kind[shuffled]
+    rank = _rank_within(kind)  # 0 for the first row of each class
+    size = np.bincount(kind)[kind]
+    behind = np.where(rank == 0, 1 / size - 2, (2 * rank + 1) / size)
+    order = shuffled[np.argsort(behind, kind="stable")]
+    return [order[:size] for size in sizes]
+
+
+def strata(numbers: np.ndarray, bins: int = 4) -> np.ndarray:
+    """(N,) strata of (N, D) numbers.
+
+    One column: its quantile bins, equal values together. Several: the column furthest from its median, in units of
+    its standard deviation, and on which side; rows at every median are a stratum of their own.
+    """
+    numbers = np.asarray(numbers, dtype=np.float64)
+    if numbers.shape[1] == 1:
+        edges = np.quantile(numbers[:, 0], np.arange(1, bins) / bins)
+        found = np.searchsorted(edges, numbers[:, 0], side="right")
+    else:
+        spread = numbers.std(0)
+        away = (numbers - np.median(numbers, axis=0)) / np.where(spread > 0, spread, 1.0)
+        strongest = np.argmax(np.abs(away), axis=1)
+        side = np.sign(np.take_along_axis(away, strongest[:, None], axis=1)[:, 0]).astype(int)
+        found = np.where(side == 0, 0, 1 + 2 * strongest + (side > 0))
+    return np.unique(found, return_inverse=True)[1]
+
+
+def _rank_within(kind: np.ndarray) -> np.ndarray:
+    """(N,) how many earlier rows are of the same kind."""
+    order = np.argsort(kind, kind="stable")
+    ordered = kind[order]
+    starts = np.searchsorted(ordered, ordered)
+    rank = np.empty(len(kind), dtype=np.int64)
+    rank[order] = np.arange(len(kind)) - starts
+    return rank

@@ -1,0 +1,1 @@
+"""Torch: networks and their parts, masking, training, checkpoints, public encoders."""

@@ -1,0 +1,1 @@
+"""The steps of the data's way, as functions: a folder in, a folder out."""

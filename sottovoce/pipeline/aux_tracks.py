@@ -1,0 +1,111 @@
+"""The further tracks an objective needs: found, opened and judged before anything is trained.
+
+An intensity to mask by is made from the recordings (`energy`, `random`) or by a trained model (`strength`), which
+must not have heard the people a fold is tested on. What its values say of themselves is checked here, their clock in
+`data.Steps`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sottovoce import plugins
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.store import TrackStore
+from sottovoce.errors import InputError
+from sottovoce.pipeline import extract
+from sottovoce.pipeline.extract import find_model_store, track_store
+
+Companions = dict[str, tuple[list["TrackStore"], str]]
+
+
+def find(
+    config: Any,
+    corpora: Sequence[Corpus],
+    fold: str,
+    *,
+    transductive: bool = False,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> Companions:
+    """The stores of what an objective's `config.needs`, one a corpus, as `Steps` takes them.
+
+    Tracks that are made from recordings are extracted if need be; one that a model makes has to be there.
+
+    Raises:
+        InputError: an unknown track, none extracted, or one whose model has heard test people of the fold (unless
+            `transductive`).
+    """
+
+    found: Companions = {}
+    tested = runs.tested_people(corpora, fold)
+    for name, (track, align) in getattr(config, "needs", {}).items():
+        module, stores = plugins.load("tracks", track.partition("-")[0]), []
+        for corpus in corpora:
+            if not hasattr(module, "OBJECTIVE"):
+                stores.append(track_store(corpus, track, jobs=jobs, quiet=quiet))
+                continue
+            try:
+                stores.append(find_model_store(corpus, track, avoiding=tested, transductive=transductive))
+            except InputError as error:
+                raise InputError(f"{error} Or choose another with --set objective.{name}=energy.") from None
+        found[name] = stores, align
+    return found
+
+
+def heard(companions: Companions) -> frozenset[str]:
+    """corpus/speaker of everybody whom the models behind the tracks know."""
+
+    return frozenset().union(*(extract.heard(store) for stores, _ in companions.values() for store in stores))
+
+
+def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0) -> list[str]:
+    """What a person should know about masking a training part with an objective's settings.
+
+    Args:
+        heldout: what is looked at after every epoch.
+        crop: most steps of an utterance that are trained on at a time; 0 = all.
+
+    Raises:
+        InputError: no utterance has room for a span, intensities that are not finite, or constant in every utterance.
+    """
+    if not hasattr(config, "check"):
+        return []
+    config.check(min(int(steps.lengths.max()), crop or int(steps.lengths.max())))
+    remarks = []
+    short = int((steps.lengths <= config.span).sum()) if config.span > 1 else 0
+    if short:
+        remarks.append(
+            f"{short} of {len(steps)} utterances are no longer than a span of {config.span} steps: less of them is "
+            "hidden, or nothing."
+        )
+    if "intensity" in steps.companions:
+        flat = [_flat(part, config.intensity) for part in (steps, heldout) if part is not None]
+        constant = sum(flat[0])
+        if constant == len(steps):
+            raise InputError(
+                f"{config.intensity}: no frame is stronger than another. Found constant intensities in all {constant} "
+                "utterances. Extract it from a better model, or choose another with --set objective.intensity=energy."
+            )
+        if constant:
+            remarks.append(
+                f"{constant} of {len(steps)} utterances have a constant {config.intensity}, which prefers no frame."
+            )
+    return remarks
+
+
+def _flat(steps: Steps, track: str) -> list[bool]:
+    """Of every utterance whether no frame is stronger than another. Raises InputError where values are not finite."""
+    flat = []
+    for u, store in zip(steps.utterances, steps.companions["intensity"][0], strict=True):
+        values = store[u.id]
+        if bad := int((~np.isfinite(values)).sum()):
+            raise InputError(
+                f"{u.corpus}: the {track} of utterance {u.id!r} is not finite. Found {bad} of {values.size} values NaN "
+                "or infinite. Extract it again with --overwrite."
+            )
+        flat.append(bool(values.min() == values.max()))
+    return flat

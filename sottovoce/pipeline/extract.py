@@ -1,0 +1,670 @@
+"""`sottovoce extract`: a track of every utterance, computed once and kept.
+
+    manifest --> recordings (or encoded feature files) --> maker in `tracks/` --> TrackStore
+    TrackStore --> maker, or a trained model --> TrackStore     (energy, strength, ...)
+
+The folder carries the digest of the maker's configuration, and every utterance the hash of the audio it was
+made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or worse, it goes on from there.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce import files, plugins
+from sottovoce.config.settings import from_mapping
+from sottovoce.data import audio, runs
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Steps
+from sottovoce.data.progress import Bar
+from sottovoce.data.runs import Run
+from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
+from sottovoce.data.track import Track
+from sottovoce.errors import InputError, unknown_name
+from sottovoce.modeling import network as models
+
+BATCH = 16  # utterances a worker takes at a time
+FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def track_store(
+    corpus: Corpus,
+    track: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> TrackStore:
+    """The store of a track, after extracting what is missing.
+
+    Utterances that `sottovoce extract --skip-broken` left out are left out here too: ask `id in store`.
+
+    Args:
+        track: a name in `sottovoce.tracks`.
+        settings: fields of its `Config` that differ from the defaults; "half": True keeps float16.
+        jobs: processes; None = one for every core, none for a handful of utterances. More than one needs
+            `if __name__ == "__main__":` in the calling script, as everything that starts processes.
+        quiet: no progress.
+
+    Raises:
+        InputError: an unknown track or setting, a track that this corpus cannot have, a recording that cannot
+            be read (what could be is kept), a full disk.
+    """
+    return make_store(corpus, track, settings or {}, jobs, quiet)
+
+
+def model_store(corpus: Corpus, track: str, run: Run, *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
+    """The store of a track that this trained model makes, after extracting what is missing."""
+    module = plugins.load("tracks", track)
+    config = replace(module.Config(), **whose(run), **about(module, run))
+    return make_store(corpus, track, asdict(config), jobs, quiet, run=run)
+
+
+def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None = None) -> Path:
+    """Where the store of this configuration lies, or would."""
+    return _plan(corpus, track, settings or {}).folder
+
+
+def columns(track: str, dim: int) -> tuple[str, ...]:
+    """Names of a track's columns: its own, or numbers where it names none for this width."""
+    names = getattr(plugins.load("tracks", track), "NAMES", ())
+    return tuple(names) if len(names) == dim else tuple(f"{track}_{k}" for k in range(dim))
+
+
+def find_model_store(
+    corpus: Corpus, track: str, *, avoiding: Collection[str] = (), transductive: bool = False
+) -> TrackStore:
+    """The extracted store of a track that a trained model makes, whose model has not heard these people.
+
+    Args:
+        track: its name, "strength", or that of one store, "strength-0c6d...", where there are several.
+        avoiding: corpus/speaker of those it must not have heard, e.g. the test speakers of a fold.
+        transductive: take one that has heard them all the same; the caller's report has to say so, and `heard` of the
+            store tells whom.
+
+    Raises:
+        InputError: none extracted, none whole, none but such that know these people, or several that do not.
+    """
+    name = track.partition("-")[0]
+    found = sorted((corpus.folder / "tracks").glob(f"{track if '-' in track else f'{name}-*'}/track.json"))
+    again = f"`sottovoce extract {corpus.folder} --track {name} --model RUN"
+    if not found:
+        raise InputError(f"{corpus.folder}: no {track} extracted. A trained model makes it. Run {again}`.")
+    stores = [TrackStore.open(path.parent) for path in found]
+    stamps = _stamps(corpus)
+    whole = [s for s in stores if not _missing(corpus, s, stamps)]
+    if not whole:
+        raise InputError(
+            f"{stores[0].folder}: not whole. Found {len(stores[0])} of {len(corpus.utterances)} utterances as they are "
+            f"now. Run {again}` once more."
+        )
+    clean = [s for s in whole if not heard(s) & set(avoiding)]
+    if len(clean) > 1 or (transductive and not clean and len(whole) > 1):
+        names = ", ".join(f"{s.folder.name} ({s.head.config.get('made_by')})" for s in clean or whole)
+        raise InputError(f"{corpus.folder}: several stores of {name}. Found {names}. Name one of them.")
+    if clean or transductive:
+        return (clean or whole)[0]
+    known = sorted(heard(whole[0]) & set(avoiding))
+    raise InputError(
+        f"{whole[0].folder}: made by a model that has heard {len(known)} people who are to be tested "
+        f"({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}). {again[:-4]} RUN --fold NAME` with the run that "
+        "left them out, or allow it by name with --transductive."
+    )
+
+
+def heard(store: TrackStore) -> frozenset[str]:
+    """corpus/speaker of everybody whom the model behind a store knows; nobody for tracks made from sound alone."""
+    return frozenset(store.head.config.get("heard", ()))
+
+
+def whose(run: Run) -> dict[str, Any]:
+    """What the Config of a model's track says about the model."""
+    return {
+        "model": files.file_digest(run.weights),
+        "made_by": f"{run.config.get('recipe', '')} {run.config['fold']}".strip(),
+        "heard": tuple(sorted(run.exposure)),
+    }
+
+
+def about(module: ModuleType, run: Run) -> dict[str, Any]:
+    """What else the Config of a track of answers says about a fine-tuned run. Raises InputError when it cannot."""
+    if not hasattr(module, "about"):
+        return {}
+
+    it = models.load_recognised(run)
+    return module.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
+
+
+def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequence[Run | None]:
+    """The runs to extract with; [None] for tracks that need none.
+
+    Raises InputError: a model where none is needed or the other way round, of another objective, an unknown fold.
+    """
+
+    name = module.__name__.rpartition(".")[2]
+    kind = getattr(module, "KIND", "pretrain" if hasattr(module, "OBJECTIVE") else "")
+    if not kind:
+        if model is not None or fold is not None:
+            raise InputError(f"{name} is made without a model. Found --model or --fold. Leave them out.")
+        return [None]
+    if model is None:
+        raise InputError(f"{name} is made by a trained model. Found no --model. Name the run: --model runs/{name}.")
+    found = runs.parts(model, kind)
+    objective = found[0].config["settings"]["objective"]
+    if kind == "pretrain" and objective != module.OBJECTIVE:
+        raise InputError(f"{model}: trained by {objective}. {name} needs a run of {module.OBJECTIVE}.")
+    if fold is None:
+        return found[:1]
+    if fold == "all":
+        return found
+    by_name = {run.config["fold"]: run for run in found}
+    for wanted in fold.split(","):
+        if wanted.strip() not in by_name:
+            raise unknown_name(f"fold of {model}", wanted.strip(), by_name)
+    return [by_name[wanted.strip()] for wanted in fold.split(",")]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    module: ModuleType  # sottovoce.tracks.<track>
+    config: Any
+    half: bool
+    folder: Path
+
+
+def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
+    module = plugins.load("tracks", track)
+    settings = dict(settings)
+    half = bool(settings.pop("half", False))
+    config = from_mapping(module.Config, settings, where=f"{track} settings")
+    # A maker whose numbers change for the same configuration raises its VERSION.
+    made_by = {"track": track, "config": config, "half": half, "version": getattr(module, "VERSION", 1)}
+    if hasattr(module, "derive"):
+        made_by["source"] = _plan(corpus, module.SOURCE, {}).folder.name
+    return _Plan(module, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
+
+
+def make_store(
+    corpus: Corpus,
+    track: str,
+    settings: Mapping[str, Any],
+    jobs: int | None,
+    quiet: bool,
+    *,
+    overwrite: bool = False,
+    skip_broken: bool = False,
+    again: bool = False,
+    run: Run | None = None,
+) -> TrackStore:
+    """`again` tries what an earlier --skip-broken left out; `run` is the model of tracks that need one."""
+    plan = _plan(corpus, track, settings)
+    reader = _encoded(corpus)
+    if reader is not None and track not in reader.TRACKS:
+        raise InputError(
+            f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
+            f"Use --track {reader.TRACKS[0]}."
+        )
+    stamps = _stamps(corpus, per_speaker=getattr(plan.module, "PER_SPEAKER", False))
+    todo = list(corpus.utterances)
+    if not overwrite and (plan.folder / "track.json").is_file():
+        todo = _missing(corpus, TrackStore.open(plan.folder), stamps, again)
+    if todo:
+        origin = _origin(corpus, plan, run, jobs, quiet, skip_broken)
+        if reader is not None:
+            head = _first(reader, corpus, todo[0], plan, track)
+        elif origin is not None:
+            head = Head(track, asdict(plan.config), origin.rate_hz, origin.offset_s, plan.config.dim, plan.half)
+        else:
+            head = _rehearse(plan, track)
+        broken: dict[str, str] = {}
+        with TrackWriter(plan.folder, head, overwrite=overwrite) as writer:
+            if not overwrite:
+                todo = _missing(corpus, writer, stamps, again)  # another process may have done it while this one waited
+            if reader is not None:
+                work = _from_features(reader, corpus, track, head, todo)
+            elif origin is not None:
+                work = _from_track(corpus, track, origin, todo, writer)
+            else:
+                work = _from_audio(corpus, track, plan.config, todo, writer, jobs)
+            by_id = {u.id: u for u in todo}
+            with Bar(len(todo), f"extract {track}", quiet=quiet) as bar, contextlib.closing(work):
+                for made in work:
+                    source = Source(made.key, stamps[made.id])
+                    if made.values is not None:
+                        try:
+                            writer.add(made.id, made.values, source)
+                        except InputError as error:  # does not fit in float16; a full disk closes the writer
+                            if writer.closed:
+                                raise
+                            made.why = f"{corpus.root / by_id[made.id].path}: {error}"
+                    elif not made.why:
+                        writer.restamp(made.id, source)
+                    if made.why:
+                        broken[made.id] = made.why
+                        if skip_broken:
+                            writer.skip(made.id, made.why, source)
+                    bar.advance()
+        _report(corpus, track, broken, skip_broken, quiet)
+    return TrackStore.open(plan.folder)
+
+
+def _missing(
+    corpus: Corpus, store: TrackStore | TrackWriter, stamps: Mapping[str, str], again: bool = False
+) -> list[Utterance]:
+    """What is not there, or was made from something else than is there now."""
+    skipped = set(store.skipped) if again else set()
+    known = {u.id: source.stamp for u in corpus.utterances if (source := store.source(u.id))}
+    return [u for u in corpus.utterances if u.id in skipped or known.get(u.id) != stamps[u.id]]
+
+
+def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: bool, quiet: bool) -> None:
+    if not broken:
+        return
+    if skip_broken:
+        if not quiet:
+            for id, why in broken.items():
+                print(f"skipped {id}: {why}", file=sys.stderr)
+        return
+    reasons = list(broken.values())
+    if len(reasons) == 1:
+        raise InputError(f"{reasons[0]} Or leave it out with `sottovoce extract {corpus.folder} --skip-broken`.")
+    others = ", ".join(list(broken)[1:6]) + (", ..." if len(broken) > 6 else "")
+    raise InputError(
+        f"{corpus.folder}: no {track} of {len(broken)} of {len(corpus.utterances)} utterances. Found: {reasons[0]} "
+        f"Also {others}. Leave them out with `sottovoce extract --skip-broken`, which lists them all."
+    )
+
+
+def _stamps(corpus: Corpus, *, per_speaker: bool = False) -> dict[str, str]:
+    """Of every id a cheap sign that its source may have changed; "" when the file is not there.
+
+    With `per_speaker` the sources are all recordings of its speaker.
+
+    `features.h5#12` is an entry of features.h5, unless there is a file of that very name.
+    """
+    status: dict[str, str] = {}
+
+    def of(path: str) -> str:
+        if path not in status:
+            try:
+                found = (corpus.root / path).stat()
+                status[path] = f"{found.st_size}:{found.st_mtime_ns}"
+            except OSError:
+                status[path] = of(path.rpartition("#")[0]) if "#" in path else ""
+        return status[path]
+
+    own = {u.id: f"{u.path}:{of(u.path)}:{u.start}:{u.end}" if of(u.path) else "" for u in corpus.utterances}
+    return _by_speaker(corpus, own) if per_speaker else own
+
+
+def _by_speaker(corpus: Corpus, of: Mapping[str, str]) -> dict[str, str]:
+    """Texts of utterances -> of every utterance a digest of those of its speaker; an unknown speaker stands alone."""
+    mates: dict[str, list[str]] = {}
+    for u in corpus.utterances:
+        mates.setdefault(u.speaker or f"?{u.id}", []).append(of.get(u.id, ""))
+    digests = {name: files.digest(texts) for name, texts in mates.items()}
+    return {u.id: digests[u.speaker or f"?{u.id}"] for u in corpus.utterances}
+
+
+@dataclass
+class _Made:
+    """One utterance on its way into the store: its rows, or None because they are still right, or why not."""
+
+    id: str
+    key: str
+    values: np.ndarray | None = None
+    why: str = ""
+
+
+# -- from audio ---------------------------------------------------------------------------------------------
+
+
+def _rehearse(plan: _Plan, track: str) -> Head:
+    """The head of the store; a second of silence finds out about missing packages before the work begins."""
+    silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
+    made = plan.module.make(silence, plan.config)
+    width = 1 if made.values.ndim == 1 else made.values.shape[1]
+    if (made.rate_hz, width) != (plan.config.rate_hz, plan.config.dim):
+        raise ValueError(
+            f"{track} promises {plan.config.dim} values at {plan.config.rate_hz} Hz, made {width} at {made.rate_hz}"
+        )
+    return Head(track, asdict(plan.config), made.rate_hz, made.offset_s, width, plan.half)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker has to know."""
+
+    track: str
+    config: Any
+    root: Path
+    utterances: tuple[Utterance, ...]
+    known: tuple[str, ...]  # key of the rows that are there, "" where none are
+
+
+def _from_audio(
+    corpus: Corpus, track: str, config: Any, todo: Sequence[Utterance], writer: TrackWriter, jobs: int | None
+) -> Generator[_Made, None, None]:
+    """In the order of `todo`, however many processes work: the files of a store do not depend on them.
+
+    Of a track that is made of whole recordings (`WHOLE` in its module), utterances of one recording come together.
+    """
+    skipped = writer.skipped
+    known = {u.id: source.key for u in todo if (source := writer.source(u.id)) and u.id not in skipped}
+    whole = _whole_first(track)
+    parts = _by_recording(todo) if whole else [todo[at : at + BATCH] for at in range(0, len(todo), BATCH)]
+    batches = [
+        _Job(track, config, corpus.root, tuple(part), tuple(known.get(u.id, "") for u in part)) for part in parts
+    ]
+    if jobs is None:
+        jobs = _cores() if len(batches) > FEW_WHOLE and (whole or len(todo) > FEW) else 1
+    if min(jobs, len(batches)) < 2:
+        for batch in batches:
+            for k in range(len(batch.utterances)):
+                yield _make_one(batch, k)
+        return
+
+    context = get_context("spawn")  # forking a process in which torch has threads can hang
+    stop = context.Event()
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker imports NumPy, so they are set here
+    pool = ProcessPoolExecutor(min(jobs, len(batches)), mp_context=context, initializer=_start_worker, initargs=(stop,))
+    try:
+        left, running = deque(batches), deque[Any]()
+        while left or running:
+            while left and len(running) < 4 * jobs:  # no more results in memory than that
+                with _interrupts_held():
+                    running.append(pool.submit(_make_batch, left.popleft()))
+            yield from running.popleft().result()
+    except BrokenProcessPool:
+        raise InputError(
+            f"{corpus.folder}: a worker process died. Found no more than that; usually memory ran out. "
+            "Run it again with --jobs 1: what was extracted is kept."
+        ) from None
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _whole_first(track: str) -> bool:
+    """Whether a track is made of whole recordings, which are cut into utterances afterwards."""
+    return getattr(plugins.load("tracks", track), "WHOLE", False)
+
+
+def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
+    groups: dict[str, list[Utterance]] = {}
+    for u in todo:
+        groups.setdefault(u.path, []).append(u)
+    return list(groups.values())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Generator[None, None, None]:
+    """A process started meanwhile never sees Ctrl-C, which is for the parent to handle; ours comes afterwards."""
+
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_stop: Any = None  # in a worker: an event, set when its results are no longer wanted
+
+
+def _start_worker(stop: Any) -> None:
+    """A worker does not outlive a parent that was killed."""
+
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+
+        def watch(sentinel: int) -> None:
+            connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _make_batch(job: _Job) -> list[_Made]:
+    made: list[_Made] = []
+    for k in range(len(job.utterances)):
+        if _stop.is_set():
+            break
+        made.append(_make_one(job, k))
+    return made
+
+
+def _make_one(job: _Job, k: int) -> _Made:
+    u = job.utterances[k]
+    path = job.root / u.path
+    made = _Made(u.id, "")
+    try:
+        made.key = f"{_content(path)}:{u.start}:{u.end}"
+        if made.key == job.known[k]:
+            return made
+        if _whole_first(job.track):
+            values = _piece(_whole(path, made.key.split(":")[0], job.track, job.config), path, u).values
+        else:
+            wave = audio.read(path, u.start, u.end)
+            values = plugins.load("tracks", job.track).make(wave, job.config).values
+        made.why = _unusable(values, path, job.track)
+        if not made.why:
+            made.values = values
+    except InputError as error:
+        made.why = str(error)
+    except Exception as error:
+        error.add_note(f"while making {job.track} of {u.id} from {path}")
+        raise
+    return made
+
+
+@lru_cache(maxsize=1)  # the utterances of a recording come together
+def _whole(path: Path, content: str, track: str, config: Any) -> Track:
+    """The track of a recording; `content` is its hash."""
+    return plugins.load("tracks", track).make(audio.read(path), config)
+
+
+def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
+    """The frames with their centres in the utterance, put on the clock of the track: up to half a frame of shift."""
+    audio.check_stretch(path, audio.probe(path), utterance.start, utterance.end)
+    return whole.slice(utterance.start, utterance.end)
+
+
+def _content(path: Path) -> str:
+    """Hash of a recording. Raises InputError when it cannot be read."""
+    try:
+        status = path.stat()
+        return _hashed(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        audio.probe(path)  # says it better, if it is missing
+        raise InputError(f"{path}: cannot be read. {error.strerror or error}. Check its permissions.") from None
+
+
+@lru_cache(maxsize=4)  # the utterances of one long recording follow each other
+def _hashed(path: Path, size: int, mtime_ns: int) -> str:
+    return files.file_digest(path)
+
+
+def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
+    """Why rows cannot be kept, "" when they can."""
+    if len(values) == 0:
+        return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        return (
+            f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."
+        )
+    return ""
+
+
+# -- from encoded features ----------------------------------------------------------------------------------
+
+
+def reader_of(corpus: Corpus) -> ModuleType | None:
+    """The module that prepared a corpus; None for one under a name of its own, from a table or a folder."""
+    name = corpus.info.get("reader", corpus.name)
+    return plugins.load("corpora", name) if name in plugins.names("corpora") else None
+
+
+def _encoded(corpus: Corpus) -> ModuleType | None:
+    """The reader of a corpus that comes as features instead of audio, None for recordings."""
+    module = reader_of(corpus)
+    return module if getattr(module, "TRACKS", ()) else None
+
+
+def _first(reader: ModuleType, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
+    """The head of the store, from one utterance: files differ in their clock."""
+    for _, found in reader.read_track(corpus.root, [utterance], track):
+        width = 1 if found.values.ndim == 1 else found.values.shape[1]
+        return Head(track, asdict(plan.config), found.rate_hz, found.offset_s, width, plan.half)
+    raise InputError(
+        f"{corpus.root / utterance.path}: no {track} of {utterance.id}. Found no frames. Run `sottovoce prepare` again."
+    )
+
+
+def _from_features(
+    reader: ModuleType, corpus: Corpus, track: str, head: Head, todo: Sequence[Utterance]
+) -> Generator[_Made, None, None]:
+    """As the reader streams them, which is the order of the files."""
+    left = {u.id: u for u in todo}
+    for id, found in reader.read_track(corpus.root, todo, track):
+        path = corpus.root / left.pop(id).path
+        made = _Made(id, "")
+        width = 1 if found.values.ndim == 1 else found.values.shape[1]
+        if (found.rate_hz, width) != (head.rate_hz, head.dim):
+            raise InputError(
+                f"{path}: {track} unlike the rest of the corpus. Found {width} values at {found.rate_hz:g} Hz, "
+                f"not {head.dim} at {head.rate_hz:g}. Prepare the two kinds as two corpora."
+            )
+        made.why = _unusable(found.values, path, track)
+        if not made.why:
+            made.values = found.values
+        yield made
+    for id, u in left.items():
+        yield _Made(id, "", why=f"{corpus.root / u.path}: no {track} of {id}. Found no frames.")
+
+
+# -- from another track -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The track something is made from, how, and the clock of what comes out."""
+
+    source: TrackStore
+    keys: Mapping[str, str]  # of what each utterance's rows depend on
+    make: Callable[[Sequence[Utterance]], Iterator[tuple[str, np.ndarray]]]
+    rate_hz: float
+    offset_s: float
+
+
+def _origin(
+    corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
+) -> _Origin | None:
+    """None for tracks made from recordings or read from files."""
+    if hasattr(plan.module, "derive"):
+        return _by_rule(corpus, plan, jobs, quiet, skip_broken)
+    if hasattr(plan.module, "OBJECTIVE") or hasattr(plan.module, "KIND"):
+        return _by_model(corpus, plan, run, jobs, quiet, skip_broken)
+    return None
+
+
+def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_broken: bool) -> _Origin:
+    """By a maker that reads another track."""
+    source = make_store(corpus, plan.module.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
+    everybody = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+
+    def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
+        return plan.module.derive(source, utterances, everybody, plan.config)
+
+    per_speaker = getattr(plan.module, "PER_SPEAKER", False)
+    return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
+
+
+def _by_model(
+    corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
+) -> _Origin:
+    """By a trained run, from the track it was trained on."""
+    name = plan.module.__name__.rpartition(".")[2]
+    if run is None:
+        raise InputError(
+            f"{corpus.folder}: {name} of this model is not there, or not of all utterances. A trained model makes it. "
+            f"Run `sottovoce extract {corpus.folder} --track {name} --model RUN`."
+        )
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    answers = hasattr(plan.module, "KIND")  # of a fine-tuned run, else scores of an objective
+    network: Any
+    it: Any
+    network, it = (None, models.load_recognised(run)) if answers else models.load_objective(run)
+    (it.network if answers else network).to(device)
+    source = make_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs, quiet, skip_broken=skip_broken)
+    everybody = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+    frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
+
+    def judge(x: Any, lengths: Any) -> Any:
+        return plan.module.frames(network, x, lengths)
+
+    def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
+        wanted = {u.id for u in utterances}
+        steps = Steps([(source, everybody)], frontend, it.statistics)
+        chosen = steps.subset([k for k, u in enumerate(everybody) if u.id in wanted])
+        if answers:
+            found = models.frame_answers(it, chosen, plan.config.window_s)
+            return ((chosen.utterances[k].id, track.values) for k, track in found)
+        return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
+
+    offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
+    if answers:
+        return _Origin(source, keys, make, *models.state_clock(it, source.rate_hz, source.offset_s))
+    return _Origin(source, keys, make, source.rate_hz / frontend.pool, offset_s)
+
+
+def _from_track(
+    corpus: Corpus, track: str, origin: _Origin, todo: Sequence[Utterance], writer: TrackWriter
+) -> Generator[_Made, None, None]:
+    """What has no source comes first, with the reason; then what has to be made, as its maker streams it."""
+    skipped, fresh = writer.skipped, []
+    for u in todo:
+        if u.id not in origin.source:
+            yield _Made(u.id, "", why=origin.source.skipped.get(u.id, f"{u.path}: no {origin.source.head.track}."))
+        elif (known := writer.source(u.id)) and u.id not in skipped and known.key == origin.keys[u.id]:
+            yield _Made(u.id, known.key)
+        else:
+            fresh.append(u)
+    for id, values in origin.make(fresh):
+        why = _unusable(values, corpus.root / corpus.by_id[id].path, track)
+        yield _Made(id, origin.keys[id], None if why else values, why)

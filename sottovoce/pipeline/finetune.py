@@ -1,0 +1,432 @@
+"""`sottovoce finetune`: weights (or none) + labels -> emotion classifier or intensity regressor.
+
+    backbone -> pooled hidden states -> linear probe (dev chooses its strength) -> [all weights trained from there]
+
+The probe comes first in both arms. Trained from a random output layer, a backbone forgets what it knew before
+that layer has learned anything; from the probe's solution it can only be left where dev says that it is better.
+
+A protocol (`--recipe frozen_probe`) replaces all of it by a published head on frozen states, see
+`sottovoce.modeling.linear_probe`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce import files
+from sottovoce.config.recipe import Recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.runs import Run
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError
+from sottovoce.metrics import scores
+from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
+from sottovoce.modeling import hub, linear_probe, training
+from sottovoce.modeling import network as models
+from sottovoce.modeling.network import Pretrained, Recognised
+from sottovoce.modeling.supervised import Supervised, supervised_loss
+
+
+def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
+    """The pre-training whose people do not include this fold's test speakers; None for "none".
+
+    Raises InputError when every run in the folder has heard one of them, unless `transductive`.
+    """
+    if init == "none":
+        return None
+
+    found = hub.parts(init)
+    clean = [run for run in found if not runs.seen_test_people(corpus, fold, run.exposure)]
+    named = [run for run in clean if run.config["fold"] == fold.name]
+    if named or clean:
+        return (named or clean)[0]
+    heard = runs.seen_test_people(corpus, fold, found[0].exposure)
+    if transductive:
+        return found[0]
+    raise InputError(
+        f"{init}: its weights have heard {len(heard)} test speaker{'s' * (len(heard) > 1)} of {fold.name} "
+        f"({', '.join(heard[:3])}{', ...' if len(heard) > 3 else ''}). "
+        f"Pre-train with --fold {fold.name} (or all), or allow it by name with --transductive."
+    )
+
+
+def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
+    """The labelled utterances of a training part, or a stratified share of them."""
+
+    pool = [corpus.by_id[k] for k in ids if task.has(corpus.by_id[k])]
+    if not pool:
+        raise InputError(f"{corpus.folder}: no training utterance has label {', '.join(task.target)}.")
+    counts = parse_label_counts(labels, len(pool))
+    if len(counts) != 1:
+        raise InputError(f"--labels {labels}: one count or percentage here. `sottovoce study` takes a list.")
+    return [pool[k] for k in sorted(nested_subsets(task.values(pool), counts, seed)[0])]
+
+
+def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
+    """The fold with the dev part a protocol wants.
+
+    "superb" is s3prl's: a random fifth of all that is not tested, drawn by torch with seed 0 (its
+    `downstream/emotion/expert.py`). The training part then has four sessions of IEMOCAP, and dev shares its speakers.
+    "test" is the test part itself: what a result is worth that was chosen on it.
+    Departure: s3prl draws from the order of its own file lists, we from that of the manifest.
+    """
+    if dev == "fold":
+        return fold
+    if dev == "test":
+        return replace(fold, dev=fold.test)
+
+    rest = set(fold.train) | set(fold.dev)
+    pool = [u.id for u in corpus.utterances if u.id in rest]
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0)).tolist()
+    n = int(0.8 * len(pool))
+    train, held = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
+    return replace(fold, train=tuple(train), dev=tuple(held))
+
+
+def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
+    """The rest of a fold's training part: heard for statistics, its labels not looked at."""
+    labelled = {u.id for u in train}
+    return [corpus.by_id[k] for k in fold.train if k in store and k not in labelled]
+
+
+def finetune(
+    plan: Recipe,
+    corpus: Corpus,
+    store: Any,
+    fold: Fold,
+    task: Task,
+    folder: Path,
+    *,
+    init: Run | None,
+    labels: str = "100%",
+    seed: int = 0,
+    transductive: bool = False,
+    tracker: str = "none",
+    quiet: bool = False,
+) -> None:
+    """One fold into `folder`; nothing is done when the same one is finished there."""
+
+    fold = with_dev(corpus, fold, plan.finetune.dev)
+    train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
+    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
+    rest = unlabelled(corpus, fold, store, train)
+    if task.kind == "class":
+        check_classes(corpus, fold, task, train)
+    heard = runs.seen_test_people(corpus, fold, init.exposure) if init else []
+    taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not heard
+    config = {
+        "kind": "finetune",
+        "identity": files.digest(
+            {
+                "settings": plan,
+                "task": asdict(task),
+                "train": [u.id for u in train],
+                "dev": [u.id for u in dev],
+                "unlabelled": [u.id for u in rest],
+                "audio": corpus.info.get("audio_digest", ""),
+                "init": init.config["identity"] if init else None,
+                "seed": seed,
+            }
+        ),
+        "recipe": plan.name,
+        "settings": plan,
+        "features": store.dim,
+        "corpus": str(corpus.folder.resolve()),
+        "fold": fold.name,
+        "task": asdict(task),
+        "init": str(init.folder) if init else "none",
+        "labels": len(train),
+        "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
+        "seed": seed,
+        "exposure": sorted({runs.person(u) for u in taught} | (init.exposure if init else frozenset())),
+        "heard_test_speakers": heard,
+        "transductive": transductive,
+    }
+    earlier = models.load_pretrained(init) if init else None
+    if earlier:
+        models.check_same_input(earlier, plan, store.dim)
+    supervised_loss(
+        task, plan.finetune, task.values(train)
+    )  # refuses a loss that does not fit before anything is written
+    if runs.begin(folder, config):
+        return
+    it, history = train_recogniser(
+        plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=config["identity"],
+        tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
+    )  # fmt: skip
+    if not training.first_process():
+        return
+    files.write_json(folder / "history.json", history)
+    models.save_recognised(folder, it)  # last: it is what makes the run a finished one
+    for name in ("last.safetensors", "best.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def check_speakers(corpus: Corpus, plan: Recipe) -> None:
+    """Raises InputError when recordings are to be standardised by speaker and no speaker is known."""
+    if plan.per_speaker and not any(u.speaker for u in corpus.utterances):
+        raise InputError(
+            f"{corpus.folder}: cannot standardise by speaker. Found no speaker names in its manifest. "
+            "Leave out --speaker-norm, or prepare it with speakers."
+        )
+
+
+def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Utterance]) -> None:
+    """Raises InputError when the chosen training utterances hold one class only."""
+    found = {u.labels[task.target[0]] for u in train}
+    if len(found) < 2:
+        raise InputError(
+            f"{corpus.folder}: the training part of {fold.name} has one class only. Found {', '.join(map(str, found))} "
+            f"in {len(train)} utterances. Use more labels or other folds."
+        )
+
+
+def train_recogniser(
+    plan: Recipe,
+    task: Task,
+    store: Any,
+    train: Sequence[Utterance],
+    dev: Sequence[Utterance],
+    *,
+    unlabelled: Sequence[Utterance] = (),
+    init: Pretrained | None = None,
+    folder: Path | None = None,
+    identity: str = "",
+    tracker: str = "none",
+    label: str = "fine-tuning",
+    quiet: bool = True,
+) -> tuple[Recognised, dict[str, Any]]:
+    """Probe, then (in mode "full") everything from the probe's solution; dev chooses strength and epoch. In mode
+    "probe" a published head on frozen states, of which dev chooses learning rate and update.
+
+    Both arms run through this function with the same settings; `init` alone tells them apart.
+
+    Args:
+        store: the corpus's track.
+        train, dev: labelled utterances; dev may be empty, then the first strength and the last epoch count.
+        unlabelled: the rest of the training part. Labels are scarce, speech is not: in both arms statistics
+            (of the input without `init`, of pooled features, of speakers) come from all of it.
+        init: pre-trained weights and the statistics they were trained with; None = random weights from the seed.
+
+    Returns:
+        The recogniser and its history: scores of the probe by strength (or learning rate and update), rows of the
+        training log.
+    """
+
+    settings = plan.finetune
+    torch.manual_seed(settings.training.seed)
+    everybody = [*train, *unlabelled]
+    if init:
+        models.check_same_input(init, plan, store.dim)
+        statistics, backbone = init.statistics, init.backbone
+    else:
+        unit = Statistics(_zeros(store.dim), _zeros(store.dim) + 1)
+        statistics = Steps([(store, everybody)], plan.frontend, unit).fit_statistics()
+        backbone = models.build_backbone(plan, plan.frontend.dim(store.dim))
+    network = models.Network(backbone, settings, task.outputs)
+    steps = Steps([(store, everybody)], plan.frontend, statistics).subset(range(len(train)))
+    held = Steps([(store, dev)], plan.frontend, statistics) if dev else None
+    target = task.values(train)
+    truth = task.values(dev) if dev else None
+
+    it = models.Recognised(network, statistics, plan, task)
+    if settings.mode == "probe":
+        return it, fit_head(network, task, settings, steps, target, held, truth, label=label, quiet=quiet)
+    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth)}
+
+    def validate(model: Any) -> dict[str, float]:
+        assert held is not None
+        assert truth is not None
+        return score(task, models.predict(replace(it, network=model.network), held), truth)
+
+    if settings.mode == "full" and settings.training.epochs:
+        if settings.lora:
+            models.add_adapters(backbone, settings.lora)
+        model = Supervised(network, task, settings, steps, target)
+        start = validate(model) if held else {}
+        state = training.fit(
+            model,
+            steps,
+            settings.training,
+            target=target,
+            validate=validate if held else None,
+            baseline=start.get("select"),
+            before_epoch=model.refresh if settings.embedding == "speaker" else None,
+            metric="select",
+            higher_is_better=True,
+            lr_scale=layer_rates(network, settings),
+            folder=folder,
+            identity=identity,
+            tracker="" if tracker == "none" else tracker,
+            label=label,
+            quiet=quiet,
+        )
+        if settings.lora:
+            models.merge_adapters(backbone)
+        history |= {"start": start, "epochs": state.history, "seconds": state.seconds}
+    network.eval()
+    return it, history
+
+
+def score(
+    task: Task, answers: np.ndarray, truth: np.ndarray, by: str = "ua", likelihood: float = 0.01
+) -> dict[str, float]:
+    """Dev scores of answers (N, K) or (N, D); `select` is the one that chooses.
+
+    For classes: UA (or WA), plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
+    part cannot. For numbers: minus the mean absolute error.
+    """
+
+    if task.kind == "class":
+        found = scores.scores(task, truth, answers.argmax(1))
+        likely = float(np.log(answers[np.arange(len(truth)), truth] + 1e-6).mean())
+        return {
+            "dev_ua": float(found["ua"]),
+            "dev_wa": float(found["wa"]),
+            "select": float(found[by]) + likelihood * likely,
+        }
+    found = scores.scores(task, truth, answers)
+    return {"dev_mae": float(found["mae"]), "dev_ccc": float(found["ccc"]), "select": -float(found["mae"])}
+
+
+def fit_head(
+    network: Any,
+    task: Task,
+    settings: Any,
+    steps: Steps,
+    target: np.ndarray,
+    held: Steps | None,
+    truth: Any,
+    *,
+    label: str = "probe",
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Train a published head on frozen states; the history of its learning rates, and what dev chose."""
+
+    p, y = settings.probe, torch.from_numpy(target)
+    loss = supervised_loss(task, settings, target)
+    averaged = p.activation == "none"  # then the mean over time commutes with the head
+    network.eval()
+    states = linear_probe.frozen_states(network.backbone, steps, averaged=averaged)
+
+    def judge(head: Any) -> dict[str, float]:
+        assert held is not None
+        out = np.empty((len(held), task.outputs), np.float32)
+        for rows in sequential(held.lengths, batch_steps=held.budget):
+            out[rows] = head(held_states(rows)).numpy()
+        # a likelihood decides only where the score itself is equal
+        return score(task, models.answers(task, out), truth, by=p.select, likelihood=1e-7)
+
+    if held is not None:
+        held_states = linear_probe.frozen_states(network.backbone, held, averaged=averaged)
+    chosen, readings = linear_probe.fit(
+        linear_probe.Head(network),
+        len(steps),
+        lambda rows: (states(rows), y[torch.from_numpy(rows)]),
+        lambda head, batch: loss(head(batch[0]), batch[1]).mean(),
+        p,
+        judge=judge if held is not None else None,
+        seed=settings.training.seed,
+        label=label,
+        quiet=quiet,
+    )
+    return {"probe": readings, "chosen": chosen}
+
+
+def fit_probe(
+    network: Any, task: Task, settings: Any, steps: Steps, target: np.ndarray, held: Steps | None, truth: Any
+) -> list[dict[str, float]]:
+    """Fit the output layer on pooled frozen states, for every strength; leave the one dev prefers in the network."""
+
+    network.eval()
+    pooled = models.run_over(steps.family, network.pooled)
+    network.standardise.fit(torch.from_numpy(pooled))
+    if settings.embedding == "speaker":
+        mean, std = models.speaker_statistics(pooled, models.speakers(steps.family))
+        x = torch.from_numpy((pooled - mean) / std)[: len(steps)]
+    else:
+        x = network.standardise(torch.from_numpy(pooled[: len(steps)]))
+    held_pooled = models.run_over(held, network.pooled) if held else None
+    rows: list[dict[str, float]] = []
+    best: tuple[float, Any, Any] | None = None
+    weight = None
+    for strength in settings.strengths if held else settings.strengths[:1]:
+        weight, bias = solve(task, x, target, strength, settings, weight)
+        network.begin(weight, bias)
+        row: dict[str, float] = {"strength": strength}
+        if held is not None and held_pooled is not None:
+            row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding), truth)
+        rows.append(row)
+        if best is None or row.get("select", 0.0) > best[0]:
+            best = (row.get("select", 0.0), weight, bias)
+    assert best is not None  # there is at least one strength
+    network.begin(best[1], best[2])
+    return rows
+
+
+def solve(
+    task: Task, x: Any, target: np.ndarray, strength: float, settings: Any, start: Any = None, iterations: int = 100
+) -> tuple[Any, Any]:
+    """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
+    numbers the penalised loss of fine-tuning, by L-BFGS."""
+
+    outputs = task.outputs
+    y = torch.as_tensor(target)
+    weight = (torch.zeros(outputs, x.shape[1]) if start is None else start.clone()).requires_grad_()
+    bias = torch.zeros(outputs)
+    if task.kind == "number":
+        bias = y.median(0).values.float()
+    bias = bias.clone().requires_grad_()
+
+    # a linear layer first, whatever margin is wanted later
+    loss_of = supervised_loss(task, replace(settings, loss="ce") if task.kind == "class" else settings, target)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimiser.zero_grad()
+        loss = loss_of(x @ weight.T + bias, y).mean() + 0.5 * strength * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return weight.detach(), bias.detach()
+
+
+def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
+    """Parameter name (inside `Supervised`) -> factor on the learning rate: 1 at the top block, `layer_decay`
+    less at each one below, 0 for frozen ones. With adapters all else of the backbone is frozen.
+
+    Raises InputError when more blocks are to be frozen than there are.
+    """
+    depth = len(network.backbone.blocks)
+    if not -depth <= settings.freeze_blocks <= depth:
+        raise InputError(
+            f"finetune.freeze_blocks: at most the {depth} of this backbone. Found {settings.freeze_blocks}."
+        )
+    frozen = settings.freeze_blocks % (depth + (settings.freeze_blocks >= 0))
+
+    def rate(name: str) -> float:
+        if not name.startswith("network.backbone."):
+            return settings.head_lr
+        name = name.removeprefix("network.backbone.")
+        if (
+            (settings.lora and "lora_" not in name)
+            or (settings.freeze_front and name.startswith("front."))
+            or (name == "mask_vector" and not settings.hide_time)
+        ):
+            return 0.0
+        level = int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth if name.startswith("norm.") else 0
+        return 0.0 if level < frozen + bool(frozen) else settings.layer_decay ** (depth - level)
+
+    return rate
+
+
+def _zeros(n: int) -> np.ndarray:
+
+    return np.zeros(n, np.float32)

@@ -1,0 +1,681 @@
+"""`sottovoce prepare`: a corpus folder or a table -> manifest, speaker-disjoint folds, data report.
+
+    reader (corpora/NAME.py)  ->  utterances        names and labels, `--map` and `--drop` applied
+    scan                      ->  what is on disk    every recording decoded once: broken ones are left out here
+    folds                     ->  who is tested      from the reader, or `--folds` and `--group`
+    Corpus.save               ->  manifest.csv, folds.json, corpus.json, then report.json and report.html
+
+Every other command trusts the manifest this one wrote.
+"""
+
+import hashlib
+import inspect
+import json
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from sottovoce import __version__, files, plugins
+from sottovoce.corpora import _layout
+from sottovoce.data import audio, vocabulary
+from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
+from sottovoce.data.progress import Bar
+from sottovoce.errors import InputError
+from sottovoce.report import data_page
+
+SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
+FULL = 32767 / 32768  # the largest 16-bit sample: nobody can say whether it would have been larger
+FLAT = 0.99  # of full scale; three equal samples in a row above it were cut off
+SHORT_S = 0.1  # seconds; a few frames, too little to hear an emotion in
+MEANING = {
+    "silent": "silent",
+    "short": f"shorter than {SHORT_S} s",
+    "duplicate": "the same samples as an earlier one",
+    "clipped": "at full scale, may be clipped",
+}
+PROBLEMS = ("broken", "non_finite", "silent", "duplicate", "clipped", "short")
+SIDES = ("train", "dev", "test")
+FEW = 12  # values of a class label that still make a readable table
+
+
+def prepare(
+    name: str,
+    source: Path | None,
+    out: Path,
+    *,
+    relabel: Mapping[str, str] | None = None,
+    folds: int | None = None,
+    group: str = "",
+    download: Path | None = None,
+    base_url: str = "",
+    options: Mapping[str, Any] | None = None,
+    leave_out: Sequence[str] = (),
+    scan: bool = True,
+    jobs: int | None = None,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Everything `main` does but printing. Nothing is written before all of it is known to be good.
+
+    Args:
+        name: a module of `corpora/`.
+        source: folder (or table) to read; None takes `download`, or a folder in `out` for a corpus that is generated.
+        out: folder to write.
+        relabel: {class: new name, or "" to leave it out}.
+        folds, group: number of folds and what they keep apart; None and "" leave it to the reader.
+        download: folder to fetch the corpus into first; `base_url` names a mirror.
+        options: keyword arguments of the reader.
+        leave_out: problems (see PROBLEMS) whose recordings are dropped too.
+        scan: decode every recording; False reads headers only.
+        jobs: processes.
+
+    Returns:
+        the data report, as in report.json.
+
+    Raises:
+        InputError: not that corpus, nothing usable in it, one class only, duplicate ids, too few speakers for the
+            folds, an option or class name the reader does not have.
+    """
+    reader, given = plugins.load("corpora", name), dict(options or {})
+    if group not in ("", "speaker", "session", "none"):
+        raise InputError(f"--group {group}: not a group. Choose speaker, session or none.")
+    for problem in leave_out:
+        if problem not in PROBLEMS:
+            raise InputError(f"--leave-out {problem}: not a problem. There are: {', '.join(PROBLEMS)}.")
+    fetched: list[dict] = []
+    if download is not None:
+        fetched = _download(reader, name, download, base_url, given, quiet)
+        source = source or download
+    root = _root(reader, name, source, out, given)
+    divide = {key: given[key] for key in _keywords(reader.folds) if key in given}
+    if divide and (folds is not None or group):
+        raise InputError(
+            f"--{next(iter(divide))} {next(iter(divide.values()))}: {name}'s own folds. Found --folds or --group too. "
+            "Use one or the other."
+        )
+    read = _accepted(
+        reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
+    )
+    late = dict(relabel or {})
+    if "relabel" in inspect.signature(reader.utterances).parameters:
+        read, late = read | {"relabel": relabel or {}}, {}
+    utterances = list(reader.utterances(root, **read))
+    folder = root if root.is_dir() else root.parent
+    if late:
+        utterances = vocabulary.apply(utterances, late, _class_label(reader, utterances, name), name)
+    if not utterances:
+        raise InputError(
+            f"{root}: no utterances. Every one was left out, or there are none. Check --drop and the folder."
+        )
+    _check_ids(utterances, root)
+    warnings = _notes(reader, root, read, utterances)
+    tracks = tuple(getattr(reader, "TRACKS", ()))
+    if tracks:
+        looks, problems = {u.id: Look(u.id, seconds=_span(u)) for u in utterances}, {}
+        print_of_audio = _stat_digest(folder, utterances)
+    else:
+        looks = look_at(folder, utterances, decode=scan, jobs=jobs, quiet=quiet)
+        problems = find_problems(utterances, looks)
+        print_of_audio = (
+            files.digest(sorted((look.id, look.digest) for look in looks.values() if not look.why))
+            if scan
+            else _stat_digest(folder, utterances)
+        )
+    kept, lost = _without(utterances, looks, problems, leave_out)
+    if not kept:
+        why = next((look.why for look in looks.values() if look.why), "--leave-out took all of them")
+        raise InputError(f"{root}: not one usable recording. Found {len(utterances)}; the first says: {why}")
+    warnings += lost
+    kinds = _kinds(reader, kept)
+    classes = _classes(reader, kept, kinds)
+    target = _target(reader, kinds)
+    _check_classes(root, kept, target, kinds, classes)
+    split = _folds(reader, kept, folds, group, name, divide)
+    check_folds(kept, split)
+    warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
+    for entry in fetched:
+        if not entry["verified"]:
+            warnings.append(f"{entry['name']}: no checksum is published; what came has sha256 {entry['sha256']}")
+    strange = [
+        c
+        for c in classes.get("emotion", ())
+        if c not in EMOTIONS and c not in getattr(reader, "CLASSES", {}).get("emotion", ())
+    ]
+    if strange:
+        warnings.append(f"classes that are no words of emotion, kept: {', '.join(strange[:10])}")
+    if late or relabel:
+        changes = ", ".join(f"{a} left out" if not b else f"{a} counted as {b}" for a, b in dict(relabel or {}).items())
+        warnings.append(f"classes are not the corpus's own: {changes}")
+    corpus_name = kept[0].corpus
+    report = data_report(corpus_name, reader, kept, looks, problems, split, kinds, classes, warnings, bool(tracks))
+    ranges = {label: pair for label, pair in getattr(reader, "RANGES", {}).items() if label in kinds}
+    info = {
+        "reader": name,
+        "source": reader.SOURCE,
+        "licence": reader.LICENCE,
+        "target": target,
+        "ranges": ranges,
+        "tracks": list(tracks),
+        "map": dict(relabel or {}),
+        "options": files.plain({key: str(v) if isinstance(v, Path) else v for key, v in given.items()}),
+        "folds": {"n": len(split), "asked": folds, "group": group or (split[0].group if split else "")},
+        "left_out": list(leave_out),
+        "scanned": scan and not tracks,
+        "audio_digest": print_of_audio,
+        "download": fetched,
+        "warnings": warnings,
+        "sottovoce": _version(),
+    }
+    Corpus(Path(out), corpus_name, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info).save()
+    files.write_json(Path(out) / "report.json", report)
+
+    files.write_text(Path(out) / "report.html", data_page(report))
+    return report
+
+
+# -- reading ------------------------------------------------------------------------------------------------
+
+
+def _root(reader: ModuleType, name: str, source: Path | None, out: Path, options: dict[str, Any]) -> Path:
+    """The folder to read; a corpus that is generated is generated now."""
+    generate = getattr(reader, "generate_into", None)
+    if source is None and generate is None:
+        fetch = " or fetch it with --download DIR" if hasattr(reader, "download") else ""
+        raise InputError(f"prepare {name}: no folder. Name the one that holds the corpus{fetch}.")
+    root = Path(source) if source is not None else Path(out) / "recordings"
+    if generate is not None and (options or not root.exists() or not any(root.iterdir())):
+        generate(root, **options)
+    if not root.exists():
+        raise InputError(f"{root}: no such folder. Check the path of the corpus.")
+    return root
+
+
+def _keywords(function: Callable) -> list[str]:
+    """Names of a function's keyword arguments, which are options of a reader."""
+    parameters = inspect.signature(function).parameters
+    return [key for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key != "relabel"]
+
+
+def _accepted(
+    function: Callable, given: Mapping[str, Any], name: str, unused: Sequence[str], more: Callable
+) -> dict[str, Any]:
+    """The options a reader has. Raises InputError naming one it has not, nor `more` has."""
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+        return dict(given)
+    own = _keywords(function)
+    for key in given:
+        if key not in own and key not in unused:
+            words = ", ".join("--" + key.replace("_", "-") for key in own + _keywords(more)) or "none"
+            raise InputError(f"prepare {name}: no option --{key.replace('_', '-')}. It has: {words}. Leave it out.")
+    return {key: value for key, value in given.items() if key in own}
+
+
+def typed_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """`speakers=8` as {"speakers": 8}: JSON where it is JSON, else text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, eq, value = text.partition("=")
+        if not (eq and key.isidentifier()):
+            raise InputError(f"--set {text}: not a setting. Write --set key=value, e.g. speakers=8.")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def _download(
+    reader: ModuleType, name: str, folder: Path, base_url: str, options: Mapping[str, Any], quiet: bool
+) -> list[dict]:
+    if not hasattr(reader, "download"):
+        raise InputError(f"prepare {name}: cannot be downloaded here. {reader.LICENCE}. Get it from {reader.SOURCE}.")
+    bars: dict[str, Bar] = {}
+
+    def progress(file: str, done: int, total: int) -> None:
+        if file not in bars:
+            bars[file] = Bar(total or done, file, quiet=quiet)
+        bars[file].advance(done - bars[file].done, MB=done / 1e6)
+
+    more: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    accepted = inspect.signature(reader.download).parameters
+    more |= {key: value for key, value in options.items() if key in accepted}
+    try:
+        return reader.download(Path(folder), progress=progress, **more)
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def _class_label(reader: ModuleType, utterances: Sequence[Utterance], name: str) -> str:
+    """The label `--map` and `--drop` are about."""
+    present = {key for u in utterances for key, value in u.labels.items() if isinstance(value, str)}
+    label = next((t for t in (*reader.TARGET, "emotion", *sorted(present - {"split"})) if t in present), None)
+    if label is None:
+        raise InputError(f"prepare {name}: --map and --drop need class labels. Found none. Leave them out.")
+    return label
+
+
+def _check_ids(utterances: Sequence[Utterance], root: Path) -> None:
+    twice = [name for name, n in Counter(u.id for u in utterances).items() if n > 1]
+    if twice:
+        raise InputError(
+            f"{root}: duplicate ids. Found {len(twice)}, e.g. {', '.join(twice[:5])}. Every utterance needs its own."
+        )
+
+
+def _notes(reader: ModuleType, root: Path, read: Mapping[str, Any], utterances: Sequence[Utterance]) -> list[str]:
+    """What the reader has to say, and recordings nobody asked for."""
+    notes: list[str] = []
+    problems = getattr(reader, "problems", None)
+    if problems is not None:
+        if "utterances" in inspect.signature(problems).parameters:
+            notes += problems(root, utterances)
+        else:
+            notes += problems(root, **read)
+    if root.is_dir() and not getattr(reader, "TRACKS", ()):
+        used = {u.path for u in utterances}
+        other = [path for path in _layout.audio(root) if path not in used]
+        if other:
+            some = ", ".join(other[:3]) + (", ..." if other[3:] else "")
+            notes.append(f"in the folder but not used: {len(other)} ({some})")
+    return notes
+
+
+# -- scanning -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found in one utterance's recording; `why` says what is wrong when it cannot be used."""
+
+    id: str
+    why: str = ""
+    non_finite: bool = False
+    seconds: float | None = None
+    rate_hz: int = 0
+    channels: int = 0
+    peak: float | None = None  # of full scale, channels averaged; None when nothing was decoded
+    rms: float | None = None
+    clipped: int = 0  # samples at full scale, or in stretches that were cut off just below it
+    digest: str = ""  # of the decoded samples and their rate
+
+
+def look_at(
+    folder: Path, utterances: Sequence[Utterance], *, decode: bool = True, jobs: int | None = None, quiet: bool = True
+) -> dict[str, Look]:
+    """Every utterance's recording, in parallel processes where that pays."""
+    tasks = [(str(folder / u.path), u.id, u.start, u.end, decode) for u in utterances]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = min(jobs or cores, -(-len(tasks) // 100))  # a process costs as much as some hundred recordings
+    with Bar(len(tasks), "scan", quiet=quiet) as bar:
+        found = []
+        for look in _mapped(tasks, jobs):
+            found.append(look)
+            bar.advance()
+    return {look.id: look for look in found}
+
+
+def _mapped(tasks: Sequence[tuple], jobs: int) -> Iterable[Look]:
+    if jobs <= 1:
+        yield from map(_look, tasks)
+        return
+
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield from pool.map(_look, tasks, chunksize=16)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for the rest
+
+
+def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
+
+    path, name, start, end, decode = task
+    try:
+        info = audio.probe(path)
+        seconds = (info.duration_s if end is None else min(end, info.duration_s)) - start
+        if not decode:
+            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels)
+        samples = audio.read(path, start, end, rate_hz=info.rate_hz).values
+    except InputError as error:
+        return Look(name, why=str(error), non_finite="NaN" in str(error))
+    size = np.abs(samples)
+    flat = (size[2:] >= FLAT) & (samples[2:] == samples[1:-1]) & (samples[1:-1] == samples[:-2])
+    content = hashlib.blake2b(np.ascontiguousarray(samples).tobytes(), digest_size=16, salt=str(info.rate_hz).encode())
+    return Look(
+        name,
+        seconds=len(samples) / info.rate_hz,
+        rate_hz=info.rate_hz,
+        channels=info.channels,
+        peak=float(size.max()),
+        rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
+        clipped=max(int((size >= FULL).sum()), int(flat.sum())),
+        digest=content.hexdigest(),
+    )
+
+
+def find_problems(utterances: Sequence[Utterance], looks: Mapping[str, Look]) -> dict[str, list]:
+    """{problem: [...]}: dicts (path, why), paths, or lists of utterances that hold the same samples."""
+    found: dict[str, list] = {problem: [] for problem in PROBLEMS}
+    same: dict[str, list[str]] = {}
+    once = sum(look.clipped == 1 for look in looks.values())
+    enough = 2 if once > len(looks) / 2 else 1  # one such sample in most files: levels were set by the peak
+    for u in utterances:
+        look = looks[u.id]
+        if look.why:
+            found["non_finite" if look.non_finite else "broken"].append({"path": u.path, "why": look.why})
+            continue
+        if look.seconds is not None and look.seconds < SHORT_S:
+            found["short"].append({"path": u.id, "why": f"{look.seconds:.3f} s"})
+        if look.peak is None:
+            continue
+        if look.peak < SILENT:
+            found["silent"].append(u.id)
+        else:
+            same.setdefault(look.digest, []).append(u.id)
+        if look.clipped >= enough:
+            found["clipped"].append({"path": u.id, "why": f"{look.clipped} samples at full scale"})
+    found["duplicate"] = [names for names in same.values() if len(names) > 1]
+    return found
+
+
+def _without(
+    utterances: Sequence[Utterance], looks: Mapping[str, Look], problems: Mapping[str, list], leave_out: Sequence[str]
+) -> tuple[list[Utterance], list[str]]:
+    """The utterances that can be used, and sentences about the others."""
+    gone = {look.id for look in looks.values() if look.why}
+    notes = []
+    if gone:
+        first = next(look.why for look in looks.values() if look.why)
+        notes.append(f"cannot be used, left out: {len(gone)}. The first: {first}")
+    for problem in MEANING:
+        found = problems.get(problem, [])
+        names = [n for item in found for n in (item[1:] if isinstance(item, list) else [_id(item)])]
+        if not names:
+            continue
+        wanted = problem in leave_out
+        gone |= set(names) if wanted else set()
+        some = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+        notes.append(f"{MEANING[problem]}, {'left out' if wanted else 'kept'}: {len(names)} ({some})")
+    return [u for u in utterances if u.id not in gone], notes
+
+
+def _id(item: Any) -> str:
+    return item["path"] if isinstance(item, dict) else item
+
+
+def _span(u: Utterance) -> float | None:
+    return None if u.end is None else u.end - u.start
+
+
+def _stat_digest(folder: Path, utterances: Sequence[Utterance]) -> str:
+    """A hash of names, sizes and times, where the content was not read."""
+    entries = []
+    for name in sorted({u.path.partition("#")[0] for u in utterances}):
+        path = folder / name
+        stat = path.stat() if path.is_file() else None
+        entries.append((name, stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0))
+    return files.digest(entries)
+
+
+# -- labels and folds ---------------------------------------------------------------------------------------
+
+
+def _kinds(reader: ModuleType, utterances: Sequence[Utterance]) -> dict[str, Kind]:
+    """Kind of every label that occurs: the reader's word, else by its values."""
+    found: dict[str, Kind] = {}
+    for u in utterances:
+        for key, value in u.labels.items():
+            found.setdefault(key, reader.KINDS.get(key, "class" if isinstance(value, str) else "number"))
+    order = [*reader.KINDS, *found]
+    return {key: found[key] for key in dict.fromkeys(order) if key in found}
+
+
+def _classes(
+    reader: ModuleType, utterances: Sequence[Utterance], kinds: Mapping[str, Kind]
+) -> dict[str, tuple[str, ...]]:
+    """Class order: the reader's, then ours, then the alphabet; only classes that occur."""
+    found = {}
+    for label, kind in kinds.items():
+        if kind == "class":
+            present = {str(u.labels[label]) for u in utterances if label in u.labels}
+            order = [*getattr(reader, "CLASSES", {}).get(label, ()), *EMOTIONS, *sorted(present, key=_natural)]
+            found[label] = tuple(name for name in dict.fromkeys(order) if name in present)
+    return found
+
+
+def _natural(name: str) -> tuple:
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
+
+
+def _target(reader: ModuleType, kinds: Mapping[str, Kind]) -> list[str]:
+    """What the reader recommends, as far as it is there; else the emotion, else every number."""
+    named = [label for label in reader.TARGET if label in kinds]
+    if named:
+        return named
+    numbers = [label for label, kind in kinds.items() if kind == "number"]
+    classes = [label for label, kind in kinds.items() if kind == "class" and label != "split"]
+    return ["emotion"] if "emotion" in kinds else numbers or classes[:1]
+
+
+def _check_classes(
+    root: Path, utterances: Sequence[Utterance], target: Sequence[str], kinds: Mapping[str, Kind], classes: Mapping
+) -> None:
+    for label in target:
+        if kinds[label] == "class" and len(classes[label]) < 2:
+            raise InputError(
+                f"{root}: one class only. Label {label!r} is always {', '.join(classes[label])} "
+                f"({len(utterances)} utterances). Two or more are needed; for pre-training alone use --unlabelled."
+            )
+
+
+def _folds(
+    reader: ModuleType,
+    utterances: Sequence[Utterance],
+    n: int | None,
+    group: str,
+    name: str,
+    divide: Mapping[str, Any],
+) -> list[Fold]:
+    """`divide`: options of the reader's own folds."""
+    labelled = [u for u in utterances if set(u.labels) - {"split"}]
+    if n is not None and n < 2:
+        raise InputError(f"--folds {n}: too few. Give 2 or more.")
+    if not labelled:
+        if n or group:
+            raise InputError(f"prepare {name}: no labels, so there are no folds. Leave --folds and --group out.")
+        return []
+    if group == "none":
+        return _layout.file_folds(labelled, n or _layout.FOLDS)
+    if n is None and not group:
+        return list(reader.folds(utterances, **divide))
+    group = group or "speaker"
+    known = [u for u in labelled if getattr(u, group)]
+    values = sorted({getattr(u, group) for u in known})
+    if len(values) < max(n or 0, 3):
+        raise InputError(
+            f"prepare {name}: fewer {group}s than folds. Found {len(values)} ({', '.join(values[:5]) or 'none known'}) "
+            f"for {n or 3} folds, and at least 3 are needed. Give fewer --folds, or --group none (leaky)."
+        )
+    return group_folds(
+        known, n or (len(values) if group == "session" else min(_layout.FOLDS, len(values))), group=group
+    )
+
+
+def check_folds(utterances: Sequence[Utterance], folds: Sequence[Fold]) -> None:
+    """Raises InputError where a fold is not a split: unknown ids, an empty side, an id or a group on two sides."""
+    by_id = {u.id: u for u in utterances}
+    for fold in folds:
+        sides = {side: getattr(fold, side) for side in SIDES}
+        for side, ids in sides.items():
+            if not ids:
+                raise InputError(
+                    f"fold {fold.name}: no utterance in {side}. Found {len(by_id)} in all. Use fewer folds."
+                )
+            if not set(ids) <= set(by_id):
+                raise InputError(f"fold {fold.name}: {side} names utterances that are not there. Check the fold list.")
+        rest = set(sides["train"]) | set(sides["dev"])
+        if set(sides["test"]) & rest or set(sides["train"]) & set(sides["dev"]):
+            raise InputError(f"fold {fold.name}: an utterance is on two sides. Check the fold list.")
+        if fold.group in ("speaker", "session"):
+            tested = {getattr(by_id[i], fold.group) for i in sides["test"]}
+            shared = sorted(tested & {getattr(by_id[i], fold.group) for i in rest})
+            if shared:
+                raise InputError(
+                    f"fold {fold.name}: {fold.group} {', '.join(shared[:5])} on both sides. Check the split."
+                )
+
+
+def _fold_warnings(
+    utterances: Sequence[Utterance],
+    folds: Sequence[Fold],
+    target: Sequence[str],
+    kinds: Mapping[str, Kind],
+    classes: Mapping[str, tuple[str, ...]],
+    duplicates: Sequence[Sequence[str]],
+) -> list[str]:
+    notes = []
+    if any(fold.group == "none" for fold in folds):
+        notes.append(
+            "folds do NOT keep speakers apart: a model is tested on voices it may know, scores will be too good"
+        )
+    by_id = {u.id: u for u in utterances}
+    labels = [label for label in target if kinds[label] == "class"]
+    for fold in folds:
+        test, rest = set(fold.test), {*fold.train, *fold.dev}
+        across = [pair for pair in duplicates if test & set(pair) and rest & set(pair)]
+        if across:
+            notes.append(
+                f"{fold.name}: {len(across)} recordings are in test and in train or dev, e.g. {' = '.join(across[0])}"
+            )
+        for label in labels:
+            for side in ("train", "test"):
+                there = {by_id[i].labels.get(label) for i in getattr(fold, side)}
+                lacking = [c for c in classes[label] if c not in there]
+                if lacking:
+                    notes.append(f"{fold.name}: no {', '.join(lacking)} in {side}")
+    return notes
+
+
+# -- report -------------------------------------------------------------------------------------------------
+
+
+def data_report(
+    name: str,
+    reader: ModuleType,
+    utterances: Sequence[Utterance],
+    looks: Mapping[str, Look],
+    problems: Mapping[str, list],
+    folds: Sequence[Fold],
+    kinds: Mapping[str, Kind],
+    classes: Mapping[str, tuple[str, ...]],
+    warnings: Sequence[str],
+    encoded: bool,
+) -> dict[str, Any]:
+    """Counts, durations, problems and what the folds keep apart, as plain data; counts are utterances."""
+    groups = sorted({fold.group for fold in folds})
+    people = {u.speaker: u.gender for u in utterances if u.speaker}
+    seconds = [s for u in utterances if (s := looks[u.id].seconds) is not None]
+    steps = encoded and bool(seconds) and all(s % 1 == 0 for s in seconds)  # a step clock: not seconds at all
+    seconds = [] if steps else seconds
+    if groups in ([], ["none"]):
+        says = "no folds" if not groups else "nothing: the same speaker may be in train and test"
+    else:
+        says = f"no {' or '.join(groups)} of a test part is in train or dev"
+    return {
+        "corpus": name,
+        "source": reader.SOURCE,
+        "licence": reader.LICENCE,
+        "utterances": len(utterances),
+        "hours": sum(seconds) / 3600 if seconds else None,
+        "speakers": len(people) or None,
+        "counts": {label: _count(utterances, label, names) for label, names in classes.items()},
+        "numbers": {label: _summary(utterances, label) for label, kind in kinds.items() if kind == "number"},
+        "speakers_by": dict(sorted(Counter(u.speaker for u in utterances if u.speaker).items())),
+        "genders": dict(sorted(Counter(gender or "unknown" for gender in people.values()).items())),
+        "cross": _cross(utterances, classes),
+        "durations_s": _durations(seconds),
+        "sample_rates": _tally(looks[u.id].rate_hz for u in utterances),
+        "channels": _tally(looks[u.id].channels for u in utterances),
+        "problems": None if encoded else dict(problems),
+        "folds": [_fold_entry(fold, utterances, classes) for fold in folds],
+        "exposure": {"group": groups, "keeps_apart": says},
+        "warnings": list(warnings),
+    }
+
+
+def _count(utterances: Iterable[Utterance], label: str, names: Sequence[str]) -> dict[str, int]:
+    found = Counter(u.labels.get(label) for u in utterances)
+    return {name: found[name] for name in names}
+
+
+def _summary(utterances: Iterable[Utterance], label: str) -> dict[str, float]:
+    values = np.array([float(u.labels[label]) for u in utterances if label in u.labels])
+    return {
+        "n": len(values),
+        "min": values.min(),
+        "mean": values.mean(),
+        "median": np.median(values),
+        "max": values.max(),
+    }
+
+
+def _cross(utterances: Sequence[Utterance], classes: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The first class label against gender, session and every other class label, where the table stays readable."""
+    if not classes:
+        return {}
+    main = next(iter(classes))
+    found = {}
+    others: dict[str, list[Any]] = {
+        "gender": [u.gender for u in utterances],
+        "session": [u.session for u in utterances],
+        **{label: [u.labels.get(label) for u in utterances] for label in classes if label != main},
+    }
+    for other, values in others.items():
+        pairs = Counter((u.labels[main], v) for u, v in zip(utterances, values, strict=True) if main in u.labels and v)
+        columns = sorted({str(v) for _, v in pairs}, key=_natural)
+        if 1 < len(columns) <= FEW and len(classes[main]) <= FEW:
+            found[f"{main} x {other}"] = {row: {c: pairs[row, c] for c in columns} for row in classes[main]}
+    return found
+
+
+def _durations(seconds: Sequence[float]) -> dict[str, Any]:
+    if not seconds:
+        return {}
+    values = np.array(seconds)
+    counts, edges = np.histogram(values, bins=30)
+    return {
+        "min": float(values.min()),
+        "median": float(np.median(values)),
+        "mean": float(values.mean()),
+        "max": float(values.max()),
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def _tally(values: Iterable[int]) -> dict[str, int]:
+    return {str(value): n for value, n in sorted(Counter(values).items()) if value}
+
+
+def _fold_entry(fold: Fold, utterances: Sequence[Utterance], classes: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    by_id = {u.id: u for u in utterances}
+    sides = {side: [by_id[i] for i in getattr(fold, side)] for side in SIDES}
+    main = next(iter(classes), None)
+    return {
+        "name": fold.name,
+        "group": fold.group,
+        **{side: len(members) for side, members in sides.items()},
+        "classes": {side: _count(members, main, classes[main]) for side, members in sides.items()} if main else {},
+        "speakers": {side: sorted({u.speaker for u in members if u.speaker}) for side, members in sides.items()},
+    }
+
+
+def _version() -> str:
+
+    return __version__

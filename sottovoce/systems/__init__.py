@@ -1,0 +1,1 @@
+"""Published systems as named stages, walked through every fold."""

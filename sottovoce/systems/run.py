@@ -1,0 +1,175 @@
+"""`sottovoce run`: a published system from corpora to its comparison table, one command.
+
+    masked_timesteps   pretrain -> finetune                                       --ablate scratch,frozen
+    gmp_tl             attributes -> label -> units -> finetune, from an encoder  --ablate no-gender,no-gmp,...
+    ems                strengthnet -> strength track -> pretrain -> frozen probe  --ablate random,energy,npc,...
+
+Every seed, variant and fold goes through the steps that `recipes/NAME.py` names; every variant is evaluated, and all
+are compared with the whole system:
+
+    runs/gmp/
+      steps/attributes-3fa9c1/fold1/   a step's run; variants that share a step share it here
+      steps/label-77b0e2/fold1/        codebook, report of the clusters
+      gmp_tl/seed0/fold1/              the last step, an ordinary fine-tuned run
+      gmp_tl/seed0/report.html         its evaluation
+      no-gender/seed0/...
+      compare.html  compare.csv  run.json  index.html
+
+What is finished is never done again; a killed command goes on where it was. No step hears a fold's test speakers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sottovoce import files
+from sottovoce.config import recipe as recipes
+from sottovoce.config.recipe import Recipe, lengthened
+from sottovoce.config.settings import parse_settings
+from sottovoce.data.corpus import Corpus, Fold
+from sottovoce.data.runs import Run
+from sottovoce.data.task import Task
+from sottovoce.errors import unknown_name
+from sottovoce.evaluation import evaluate
+from sottovoce.pipeline import extract, label, pretrain, strength
+from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import finetune, weights_for
+
+
+def changed(config: Any, items: Sequence[str], option: str) -> Any:
+    """A system's settings with `KEY=VALUE` applied, in the short words of recipes: pretrain.objective.ratio=0.3."""
+
+    return parse_settings(config, [lengthened(item) for item in items], option=option)
+
+
+def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> Any:
+    """A system's settings with some ablations, joined by `+`; KEY=VALUE is one too.
+
+    Raises InputError for a word that is neither.
+    """
+
+    for word in words.split("+"):
+        if "=" in word:
+            config = changed(config, [word], option)
+        elif word in known:
+            config = known[word](config)
+        else:
+            raise unknown_name(option, word, [*known, "KEY=VALUE"])
+    return config
+
+
+SCORES = ("ua", "wa", "macro_f1", "mae", "acc4", "ccc")  # what run.json and index.html show of each variant
+
+
+class Rehearsed(Exception):
+    """The first step was timed; nothing more happens in a dry run."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One fold of one seed, on its way through a system's steps: what a recipe's `through` is handed.
+
+    A step that trains goes into output/steps/NAME-KEY/FOLD, where KEY tells its settings and all that came before.
+    """
+
+    corpora: Sequence[Corpus]  # the labelled one first
+    task: Task
+    fold: Fold
+    seed: int
+    output: Path
+    encoder: str = ""
+    transductive: bool = False
+    jobs: int | None = None
+    quiet: bool = False
+    dry_run: bool = False
+
+    @property
+    def corpus(self) -> Corpus:
+        return self.corpora[0]
+
+    def weights(self) -> Run:
+        """The encoder's run that has not heard this fold's test speakers."""
+
+        found = weights_for(self.encoder, self.corpus, self.fold, transductive=self.transductive)
+        assert found is not None
+        return found
+
+    def pretrain(
+        self, plan: Recipe, before: Run | None = None, *, units: Path | None = None, everybody: bool = False
+    ) -> Run:
+        """One step of training, from the weights of the step before or random ones; leaky with `everybody`."""
+
+        plan = recipes.seeded(plan, self.seed)
+        home = self.step(plan.name, plan, before, units and units.parent.name, everybody)
+        pretrain.pretrain(
+            plan, list(self.corpora), "everybody" if everybody else self.fold.name, home,
+            init=where(before) if before else "", units_from=str(units or ""), transductive=self.transductive,
+            jobs=self.jobs, dry_run=self.dry_run, quiet=self.quiet,
+        )  # fmt: skip
+        self.rehearsed()
+        return Run.load(home, "pretrain")
+
+    def label(
+        self, before: Run, layer: int, clusters: Sequence[int], *, per_gender: bool = False, everybody: bool = False
+    ) -> Path:
+        """The folder of the clusters of a layer's states; leaky with `everybody`."""
+
+        home = self.step("label", [layer, clusters, per_gender, self.seed, everybody], before)
+        label.label(
+            before, list(self.corpora), "everybody" if everybody else self.fold.name, home, layer=layer,
+            clusters=clusters, per_gender=per_gender, seed=self.seed, stability=0,
+            transductive=self.transductive or everybody, jobs=self.jobs, quiet=self.quiet,
+        )  # fmt: skip
+        return home
+
+    def strength(self, plan: Recipe) -> str:
+        """The intensity of all recordings by a model of emotional strength, taught on the labelled corpus: the name of
+        the track."""
+
+        plan = recipes.seeded(plan, self.seed)
+        home = self.step(plan.name, plan)
+        strength.learn(
+            plan, [self.corpus], {self.fold.name: pretrain.parts([self.corpus], self.fold.name)}, home.parent,
+            jobs=self.jobs, dry_run=self.dry_run, quiet=self.quiet,
+        )  # fmt: skip
+        self.rehearsed()
+        run = Run.load(home, "pretrain")
+        stores = [
+            extract.model_store(corpus, "strength", run, jobs=self.jobs, quiet=self.quiet) for corpus in self.corpora
+        ]
+        return stores[0].folder.name
+
+    def finetune(self, plan: Recipe, before: Run | None, home: Path, *, transductive: bool = False) -> None:
+        """The last step, an ordinary fine-tuned run."""
+
+        store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
+        finetune(
+            recipes.on_clock(recipes.seeded(plan, self.seed), store.rate_hz), self.corpus, store, self.fold, self.task,
+            home, init=before, seed=self.seed, quiet=self.quiet, transductive=self.transductive or transductive,
+        )  # fmt: skip
+
+    def step(self, name: str, *settings: Any) -> Path:
+        """Where a step of this fold is: the same for all variants that agree up to it, whatever follows."""
+        known = [s if not isinstance(s, Run) else s.config.get("encoder", s.folder.parent.name) for s in settings]
+        key = files.digest([self.encoder, [c.name for c in self.corpora], *known])
+        return self.output / "steps" / f"{name}-{key[:6]}" / self.fold.name
+
+    def rehearsed(self) -> None:
+        if self.dry_run:
+            raise Rehearsed
+
+
+def where(run: Run) -> str:
+    """What `--init` would be called with."""
+    return run.config.get("encoder", str(run.folder))
+
+
+def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, quiet: bool, jobs: int | None) -> None:
+    """Evaluate a variant's folds, unless this was done since the last of them was made."""
+
+    report = home / "report.json"
+    newest = max((home / f.name / "model.safetensors").stat().st_mtime for f in folds)
+    if report.exists() and report.stat().st_mtime > newest:
+        return
+    evaluate.main(home, opensmile=None if opensmile else False, quiet=quiet, jobs=jobs)
