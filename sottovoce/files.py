@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,8 +79,29 @@ def read_json(path: Path | str) -> Any:
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet would run, however often it was quoted before
 
 
+def folder_name(text: str) -> str:
+    """Text that came from a table as the name of one folder: nothing that leads elsewhere, nothing hidden.
+
+    >>> folder_name("../../../x"), folder_name("/etc/passwd"), folder_name("Session 1"), folder_name("..")
+    ('x', 'etc_passwd', 'Session_1', '_')
+    """
+    safe = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", text))
+    return safe.strip("._-")[:80] or "_"
+
+
+def is_folder_name(text: object) -> bool:
+    """Whether a name, as a file of ours gives it, stays inside the folder it is put into.
+
+    >>> [is_folder_name(name) for name in ("fold1", "Ses 01", "../x", "/x", "a/b", "..", "", 3)]
+    [True, True, False, False, False, False, False, False]
+    """
+    return (
+        isinstance(text, str) and not re.search(r"[/\\\x00-\x1f]", text) and text.strip(". ") != "" and len(text) < 200
+    )
+
+
 def csv_cell(value: Any) -> Any:
-    """A value for a cell of a CSV that a spreadsheet may open: text that it would take for a formula gets a quote in front.
+    """A value for a cell of a CSV that a spreadsheet may open: what it would take for a formula gets a quote in front.
 
     Names of files, speakers and classes are other people's text. Numbers stay as they are.
 
@@ -138,8 +160,8 @@ def is_pointer(path: Path | str) -> bool:
 
 def pointer_error(path: Path | str) -> InputError:
     return InputError(
-        f"{path}: a git-lfs (or git-annex) pointer, not the file. Found {Path(path).stat().st_size} bytes that name it. "
-        "Fetch the content: git lfs pull (git annex get) in that repository."
+        f"{path}: a git-lfs (or git-annex) pointer, not the file. Found {Path(path).stat().st_size} bytes that name "
+        "it. Fetch the content: git lfs pull (git annex get) in that repository."
     )
 
 

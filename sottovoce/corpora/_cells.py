@@ -70,7 +70,9 @@ def number(text: str, decimal: str = "") -> float | None:
             return None
     thousands = "," if sign == "." else "."
     whole, _, fraction = plain.partition(sign)
-    if thousands in fraction or (thousands in whole and not re.fullmatch(rf"[+-]?\d{{1,3}}(\{thousands}\d{{3}})+", whole)):
+    if thousands in fraction or (
+        thousands in whole and not re.fullmatch(rf"[+-]?\d{{1,3}}(\{thousands}\d{{3}})+", whole)
+    ):
         return None
     try:
         value = float(plain.replace(thousands, "").replace(sign, "."))
@@ -120,7 +122,7 @@ def is_ambiguous(text: str) -> bool:
 def _without_gaps(text: str) -> str | None:
     """A number's signs and digits alone; None where there are others. "1 2" is no number, "1 234" is."""
     text = text.strip()
-    if re.search(r"\d[\s'’]\d", text) and not re.fullmatch(r"[+−-]?\d{1,3}([\s'’]\d{3})+([.,]\d*)?", text):
+    if re.search(r"[\s'’]", text) and not re.fullmatch(r"[+−-]?\d{1,3}([\s'’]\d{3})+([.,]\d*)?", text):
         return None
     plain = text.translate(_GAPS)
     return plain if _SIGNED.fullmatch(plain) else None
@@ -182,7 +184,5 @@ def seconds(text: str, where: str, *, unit_s: float = 1.0, decimal: str = "") ->
     if value is None:
         if is_ambiguous(text):
             raise InputError(f"{where}: {text!r} can be read in two ways. Write 1234 or 1.234.")
-        raise InputError(
-            f"{where}: {text!r} is not a time. Write seconds, or a timedelta such as 0 days 00:00:01.5."
-        )
+        raise InputError(f"{where}: {text!r} is not a time. Write seconds, or a timedelta such as 0 days 00:00:01.5.")
     return round(value * unit_s, 9) if unit_s != 1.0 else value

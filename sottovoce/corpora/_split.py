@@ -9,14 +9,14 @@ A test set is never trained on, nor is anything tested that a side called train 
 """
 
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from sottovoce.corpora import _cells, _layout
 from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.errors import InputError
+from sottovoce.files import folder_name
 
 SIDES = ("train", "dev", "test")
 DEV_SHARE = 0.1  # of the training part, where a split has no dev
@@ -57,8 +57,8 @@ def _tokens(word: str) -> list[str]:
 
 
 def labels(words: Iterable[str], where: str) -> dict[str, str]:
-    """What every word of a split column (or level of folders) means: "train", "dev", "test", the name of a test set where
-    there are several, or the word itself where parts are tested in turn. "" is a row in no fold.
+    """What every word of a split column (or level of folders) means: "train", "dev", "test", the name of a test set
+    where there are several, or the word itself where parts are tested in turn. "" is in no fold.
 
     >>> labels(["Train", "Development", "Test1", "Test2"], "")
     {'Train': 'train', 'Development': 'dev', 'Test1': 'test1', 'Test2': 'test2'}
@@ -75,8 +75,8 @@ def labels(words: Iterable[str], where: str) -> dict[str, str]:
     strange = [word for word, name in sides.items() if not name]
     if strange:
         raise InputError(
-            f"{where}: split {strange[0]!r} beside {', '.join(word for word, name in sides.items() if name)}. Name "
-            "every row train, dev or test (or test1, test2 ...), name a part in every row, or leave the cell empty."
+            f"{where}: split {strange[0]!r} beside {', '.join(word for word, name in sides.items() if name)}. Call "
+            "all of them train, dev or test (or test1, test2 ...), or parts that are tested in turn, or leave it empty."
         )
     if "dev" not in sides.values():
         tests = {word for word, name in sides.items() if name == "test"}
@@ -163,6 +163,9 @@ def notes(utterances: Sequence[Utterance]) -> list[str]:
     if mute and len(mute) < len(labelled):
         gone = "" if told else " are in no fold; --group none deals them by file (leaky)"
         found.append(f"{len(mute)} rows without a speaker{gone}")
+    bare = len(utterances) - len(labelled)
+    if bare and labelled:
+        found.append(f"{bare} rows have no label and are in no fold")
     if not told:
         return found
     if mute:
@@ -221,20 +224,17 @@ def _by_number(part: str) -> tuple:
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """Names of folds that can be names of folders: a run writes one a fold.
+    """Names of folds that can be names of folders, each another: a run writes one a fold.
 
     >>> folder_names(["Ses01", "../../x", "/etc", "a/b", "A:b", ".."])
-    ['Ses01', 'x', 'etc', 'a_b', 'A_b-2', 'fold']
+    ['Ses01', 'x', 'etc', 'a_b', 'A_b-2', '_']
     """
-    found: list[str] = []
-    taken: Mapping[str, None] = {}
+    found: dict[str, str] = {}  # folders of some systems know no case
     for name in names:
-        safe = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", name))
-        safe = safe.strip("._-")[:80] or "fold"
-        number, free = 1, safe
-        while free.casefold() in taken:  # folders of some systems know no case
+        safe = free = folder_name(name)
+        number = 1
+        while free.casefold() in found:
             number += 1
             free = f"{safe}-{number}"
-        taken = {**taken, free.casefold(): None}
-        found.append(free)
-    return found
+        found[free.casefold()] = free
+    return list(found.values())

@@ -18,7 +18,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,9 @@ SYNONYMS = {
     "split": "split fold partition split_set data_split subset set",
 }
 TIMES = ("start", "end", "duration")
-LOOSE_IDS = frozenset({"utterance", "utt", "utterance_id", "segment_id"})  # often a text, or counted from 0 in each file
+LOOSE_IDS = frozenset(
+    {"utterance", "utt", "utterance_id", "segment_id"}
+)  # often a text, or counted from 0 in each file
 NUMBERS = (  # labels that are taken without being asked for, when they are numbers
     *("valence", "arousal", "activation", "dominance", "sentiment", "intensity", "strength"),
     *("happy", "happiness", "sad", "sadness", "anger", "angry", "surprise", "disgust", "fear"),
@@ -211,9 +213,7 @@ def _utterances(
         labels: dict[str, str | float] = {"emotion": word} if word else {}
         for column in numbers:
             if text := _held(row, column):
-                labels[column] = (
-                    _number(text, where, column, signs[column]) if kept_as[column] == "number" else text
-                )
+                labels[column] = _number(text, where, column, signs[column]) if kept_as[column] == "number" else text
         side = sides.get(read.splits.get(written) or value(row, "split"), "")
         if side:
             labels["split"] = side
@@ -302,8 +302,8 @@ def _names(read: Rows, given: Mapping[str, str]) -> dict[str, str]:
     counted = [c for c in read.columns if re.fullmatch(r"(start|begin|onset|end|stop)_(sample|frame)s?", _plain(c))]
     if counted and not names["start"]:
         raise InputError(
-            f"{read.where}: column {counted[0]} counts {_plain(counted[0]).rpartition('_')[2]}, times here are seconds. "
-            "Write them as start and end, or remove the column where the recordings are cut already."
+            f"{read.where}: column {counted[0]} counts {_plain(counted[0]).rpartition('_')[2]}. Times are seconds: "
+            "write them as start and end, or remove the column where the recordings are cut already."
         )
     return names
 

@@ -29,6 +29,7 @@ from sottovoce.data import audio, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
+from sottovoce.pipeline import remarks
 from sottovoce.report import data_page
 
 SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
@@ -139,6 +140,8 @@ def prepare(
     _check_classes(root, kept, target, kinds, classes)
     split = _folds(reader, kept, folds, group, name, divide)
     check_folds(kept, split)
+    warnings += remarks.similar_speakers(kept, split) + remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
+    warnings += remarks.lone_classes(kept, {label: classes[label] for label in target if kinds[label] == "class"})
     warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
     for entry in fetched:
         if not entry["verified"]:
