@@ -57,6 +57,7 @@ NUMBERS = (  # labels that are taken without being asked for, when they are numb
     *("valence", "arousal", "activation", "dominance", "sentiment", "intensity", "strength"),
     *("happy", "happiness", "sad", "sadness", "anger", "angry", "surprise", "disgust", "fear"),
 )
+RETURN = "\ue00d"  # stands for a \r while a CSV is read; nobody's letter
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 
@@ -484,7 +485,10 @@ def _csv(path: Path) -> Rows:
     if not separator:
         head = next((line for line in io.StringIO(text) if line.strip()), "")
         separator = "\t" if path.suffix.lower() == ".tsv" and "\t" in head else max(",;\t|", key=head.count)
-    # Lines end with \n or \r as in any CSV: U+0085, U+2028, vertical tabs and form feeds are part of a cell.
+    # Lines end with \n, or with \r as they once did: U+0085, U+2028, vertical tabs and form feeds are part of a cell,
+    # and so is a \r in a file of \n, which few programs quote.
+    if len(re.findall(r"\r(?!\n)", text)) <= text.count("\n"):
+        text = re.sub(r"\r(?!\n)", RETURN, text)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         columns = next((line for line in lines if any(cell.strip() for cell in line)), [])
@@ -499,7 +503,7 @@ def _csv(path: Path) -> Rows:
                     f"{path}, row {lines.line_num}: {len(line)} cells under {len(columns)} column names. "
                     "Quote cells that hold the separator."
                 )
-            rows.append([_text(cell) for cell in line[:named]])
+            rows.append([_text(cell.replace(RETURN, "\r")) for cell in line[:named]])
             numbers.append(lines.line_num)
     except csv.Error as error:
         raise InputError(f"{path}: not a readable table. {error}. Save it as UTF-8 CSV.") from None

@@ -279,7 +279,7 @@ def _notes(reader: ModuleType, root: Path, read: Mapping[str, Any], utterances: 
     problems = getattr(reader, "problems", None)
     if problems is not None:
         if "utterances" in inspect.signature(problems).parameters:
-            notes += problems(root, utterances)
+            notes += problems(root, utterances, **{key: read[key] for key in _keywords(problems) if key in read})
         else:
             notes += problems(root, **read)
     if root.is_dir() and not getattr(reader, "TRACKS", ()):

@@ -46,7 +46,7 @@ def _plain(name: str) -> str:
     >>> {_plain(name) for name in ("S_01", "s1", "S001", "s-1")}
     {'s1'}
     """
-    return re.sub(r"0+(?=\d)", "", re.sub(r"[\W_]+", "", name.casefold()))
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", name.casefold()))
 
 
 def lone_classes(utterances: Sequence[Utterance], classes: Mapping[str, Sequence[str]]) -> list[str]:
