@@ -260,6 +260,16 @@ def test_a_column_tells_which_sign_is_the_decimal_one(tmp_path):
         read(written(tmp_path / "t.csv", ("file", "valence"), lines))
 
 
+def test_what_was_meant_as_a_number_does_not_become_a_class(tmp_path):
+    for cell in ("45%", "3/7", "1,5,2", "2.5 points", "4:1"):
+        rows = [(name, cell, who) for name, _, who in clips(tmp_path, 2)]
+        with pytest.raises(InputError, match=r"row 2: valence is .*, not a number"):
+            read(written(tmp_path / "t.csv", ("file", "valence", "speaker"), rows))
+    rows = [(name, ("low", "high")[k % 2], who) for k, (name, _, who) in enumerate(clips(tmp_path, 2))]
+    found = read(written(tmp_path / "t.csv", ("file", "valence", "speaker"), rows))
+    assert {u.labels["valence"] for u in found} == {"low", "high"}
+
+
 def test_class_codes_with_commas_stay_classes(tmp_path):
     rows = [(name, ("1", "2", "1,2")[k % 3]) for k, (name, *_) in enumerate(clips(tmp_path, 3))]
     found = read(written(tmp_path / "t.csv", ("file", "label"), rows))
@@ -355,6 +365,8 @@ def test_columns_that_differ_in_case_must_agree_or_be_named(tmp_path):
         read(path)
     assert [u.speaker for u in read(path, columns={"speaker": "speaker"})] == [row[2] for row in rows]
     assert {u.speaker for u in read(path, columns={"speaker": "Speaker"})} == {"s01", "x"}
+    loud = written(tmp_path / "l.csv", ("file", "emotion", "Emotion"), [(r[0], r[1], r[1].upper()) for r in rows])
+    assert [u.labels["emotion"] for u in read(loud)] == [row[1] for row in rows]
     empty = written(tmp_path / "e.csv", ("file", "emotion", "Speaker", "speaker"), [(*r[:2], "", r[2]) for r in rows])
     assert [u.speaker for u in read(empty)] == [row[2] for row in rows]
 
@@ -374,6 +386,15 @@ def test_an_id_that_reads_like_nothing_is_an_id(tmp_path):
     rows = [(word, *row) for word, row in zip(("NA", "none", "nan", "null"), clips(tmp_path, 1), strict=True)]
     found = read(written(tmp_path / "t.csv", ("id", "file", "emotion", "speaker"), rows))
     assert [u.id for u in found] == ["NA", "none", "nan", "null"]
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    rows = [(*row, 0.3, "00:16:16,059", "hi", "") for row in clips(tmp_path, 3)]
+    head = ("file", "emotion", "speaker", "duration", "StartTime", "text", "empty")
+    path = written(tmp_path / "t.csv", head, rows)
+    assert "columns not used: duration, StartTime, text" in prepare("table", path, tmp_path / "out")["warnings"]
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker"), [row[:3] for row in rows])
+    assert not any("not used" in w for w in prepare("table", path, tmp_path / "out")["warnings"])
 
 
 # -- nobody -------------------------------------------------------------------------------------------------

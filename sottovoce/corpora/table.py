@@ -151,8 +151,21 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
     return _split.folds(utterances)
 
 
-def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
-    return _split.notes(utterances)
+def problems(
+    root: Path, utterances: Sequence[Utterance], *, columns: Mapping[str, str] | None = None, unlabelled: bool = False
+) -> list[str]:
+    """What the split says, and the columns of a table that nobody asked for."""
+    notes = _split.notes(utterances)
+    if root.is_file():
+        read = _read(root, "")
+        names = _names(read, columns or {})
+        if not names["start"]:
+            names["duration"] = ""  # of the recordings, then
+        labels = {label for u in utterances for label in u.labels}
+        idle = [c for c in read.columns if c not in names.values() and c not in labels and _any(read, c)]
+        if idle and not unlabelled:
+            notes.append(f"columns not used: {', '.join(idle[:10])}" + (", ..." if idle[10:] else ""))
+    return notes
 
 
 # -- rows to utterances -------------------------------------------------------------------------------------
@@ -342,7 +355,7 @@ def _column(read: Rows, key: str, given: str) -> str:
         alike = [c for c in alike if _any(read, c)] or alike[:1]
         if key in TIMES:  # start_s and start_ms say the same
             alike = alike[:1]
-        if len(alike) > 1 and any(row[alike[0]] != row[other] for row in read.rows for other in alike[1:]):
+        if len({tuple(row[column].casefold() for row in read.rows) for column in alike}) > 1:
             raise InputError(
                 f"{read.where}: columns {' and '.join(alike)} differ. Name the one that holds the {key} with "
                 f"--{key}-column."
@@ -390,9 +403,10 @@ def _any(read: Rows, column: str) -> bool:
 
 
 def _is_number(read: Rows, column: str) -> bool:
-    """Whether most values of a column are numbers; the others are then mistakes."""
+    """Whether most values of a column are numbers; the others are then mistakes, and so are all of "45 %"."""
     values = [text for row in read.rows if (text := _held(row, column))]
-    return sum(map(_cells.is_numeric, values)) > len(values) / 2
+    meant = re.compile(r"[+−-]?[.,]?\d").match if _plain(column) in NUMBERS else _cells.is_numeric
+    return sum(map(bool, map(meant, values))) > len(values) / 2
 
 
 def _fractions(read: Rows, column: str) -> bool:
