@@ -28,9 +28,11 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import encoder
 from sottovoce.config import recipe
+from sottovoce.config.frontend import Frontend
+from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import Frontend, Steps
+from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.modeling import network as models
 from sottovoce.modeling import training
@@ -50,7 +52,7 @@ class Store(dict):
         self.lengths = {key: len(wave) for key, wave in self.items()}
 
     def steps(self) -> Steps:
-        front = Frontend(pool=1, normalise="none", clip=0.0)
+        front = Frontend(subsampling=1, normalise="none", clip=0.0)
         people = [Utterance(k, "bench", "", labels={"emotion": "ab"[i % 2]}) for i, k in enumerate(self)]
         return Steps([(self, people)], front)
 
@@ -141,7 +143,7 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     steps, task = store.steps(), Task("class", ("emotion",), ("a", "b"))
     target = task.values(steps.utterances)
     plan = recipe.resolve("hubert")
-    loop = training.Config(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_steps=10**9)
+    loop = Training(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_steps=10**9)
     settings = replace(plan.finetune, use="last", pool="mean", training=loop, dropout=0.0, label_smoothing=0.0)
     network = models.Network(encoder.Backbone(config, 1, library(config)), settings, task.outputs)
     model = Supervised(network, task, settings, steps, target)

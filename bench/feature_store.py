@@ -140,7 +140,7 @@ def worst_difference(steps: Steps, rng: np.random.Generator, rows: int = 50) -> 
     for i in rng.permutation(len(steps))[:rows]:
         frames = (steps.raw(i).astype(np.float64) - steps.statistics.mean) / steps.statistics.std
         frames = np.clip(frames, -steps.frontend.clip, steps.frontend.clip)
-        pool, slow = steps.frontend.pool, []
+        pool, slow = steps.frontend.subsampling, []
         for k in range(0, len(frames), pool):
             block = list(frames[k : k + pool])
             slow.append(np.mean(block + [frames[-1]] * (pool - len(block)), axis=0))

@@ -35,9 +35,11 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import npc as npc_backbone
 from sottovoce.backbones import transformer
+from sottovoce.config.frontend import Frontend
+from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import Frontend, Statistics, Steps
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.modeling import training
 from sottovoce.modeling.masking import RowRandom, span_mask
 from sottovoce.objectives import masked_timesteps
@@ -122,7 +124,7 @@ class Bare(nn.Module):
 def steps_of(case: Case) -> Steps:
     store = Store(case)
     everybody = [Utterance(key, "bench", "") for key in store]
-    frontend = Frontend(pool=1)
+    frontend = Frontend(subsampling=1)
     unit = Statistics(np.zeros(case.features, np.float32), np.ones(case.features, np.float32))
     return Steps([(store, everybody)], frontend, Steps([(store, everybody)], frontend, unit).fit_statistics())
 
@@ -137,9 +139,7 @@ def ours(case: Case, steps: Steps, model: nn.Module) -> tuple[Callable[[], None]
     """One round of `training.fit`, and the losses it leaves behind."""
     losses: list[float] = []
     model.register_forward_hook(lambda *call: losses.append(call[2].value.item()))
-    config = training.Config(
-        epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_steps=case.rows * case.frames, clip=CLIP
-    )
+    config = Training(epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_steps=case.rows * case.frames, clip=CLIP)
 
     def round_() -> None:
         training.fit(model, steps, config, quiet=True)

@@ -44,16 +44,16 @@ agreement() { # over both folds (nothing is trained again), and with a language 
 # ------------------------------------------------------------------------------------------- masking rules
 # 15 % of the steps hidden in spans of 80 ms. RAVDESS is not heard at all in pre-training; whom the intensity model of
 # a fold has heard are the fold's training and dev actors.
-mockingjay="--set track.deltas=0 --set frontend.pool=4 --set frontend.trim_db=30 --set frontend.normalise=corpus
+mockingjay="--set track.deltas=0 --set frontend.subsampling=4 --set frontend.trim_db=30 --set frontend.normalise=corpus
     --set backbone.width=128 --set backbone.heads=4 --set backbone.feedforward=256 --set backbone.norm=pre
     --set backbone.positions=conv --set backbone.init_std=0 --set backbone.dropout=0 --set objective.span=2
     --set training.lr=2e-3 --set training.crop=150 --set training.batch_steps=800 --set training.epochs=${EPOCHS:-6}
     --set training.validate_every=${EPOCHS:-3}"
-npc="--set frontend.pool=2 --set frontend.trim_db=30 --set frontend.normalise=corpus --set backbone.width=128
+npc="--set frontend.subsampling=2 --set frontend.trim_db=30 --set frontend.normalise=corpus --set backbone.width=128
     --set backbone.layers=3 --set backbone.kernel=11 --set backbone.mask=3 --set objective.span=4
     --set training.crop=300 --set training.batch_steps=800 --set training.epochs=1"
 judged=${JUDGE:-probe} # by SUPERB's head; or "linear": a linear probe on means and deviations of all layers
-probe="--recipe frozen_probe --set finetune.probe.epochs=60 --set finetune.probe.lrs=1e-3,1e-2"
+probe="--recipe frozen_probe --set finetune.epochs=60 --set finetune.lrs=1e-3,1e-2"
 linear="--mode frozen"
 
 strength_by() { # FOLD -> name of the store that this fold's intensity model made
@@ -123,7 +123,7 @@ picture() { # from generated speech: recordings of the corpora, and what is cut 
     sottovoce pretrain strengthnet "$data/synthetic" $strengthnet --set training.epochs=20 $quick \
         -o "$runs/strength_synthetic"
     sottovoce extract "$data/synthetic" --track strength --model "$runs/strength_synthetic" --quiet
-    sottovoce pretrain ems_mockingjay "$data/synthetic" $mockingjay --set frontend.pool=1 --set objective.span=7 \
+    sottovoce pretrain ems_mockingjay "$data/synthetic" $mockingjay --set frontend.subsampling=1 --set objective.span=7 \
         --set training.crop=0 --set training.epochs=3 $quick -o "$runs/ems_synthetic"
     cp "$runs/ems_synthetic/fold1/spans.png" "$work/ems_spans.png"
 }

@@ -42,13 +42,13 @@ sottovoce finetune "$work/data/ravdess" --init "$work/runs/pre74" --scratch "${s
 sottovoce compare "$work/runs/six74" "$work/runs/six74_scratch" --metric ccc -o "$work/runs/six74_compare"
 
 # Does it transfer to features that the original made, averaged over words?
-sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold none "${short[@]}" --set frontend.pool=30 \
+sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold none "${short[@]}" --set frontend.subsampling=30 \
     --set training.crop=20 --set training.epochs=20 -o "$work/runs/words74"
 sottovoce study "$work/data/mmmo" --init "$work/runs/words74" --labels 10%,50%,100% --seeds 5 \
-    --set finetune.strengths=0.01,0.1,0.3,1,3,10 -o "$work/runs/mmmo74"
+    --set finetune.l2=0.01,0.1,0.3,1,3,10 -o "$work/runs/mmmo74"
 
 # Three tracks, one network, from scratch.
-same=(--set frontend.pool=4 --set frontend.how=stack --set frontend.trim_db=30 --set backbone.layers=3
+same=(--set frontend.subsampling=4 --set frontend.subsample=stack --set frontend.trim_db=30 --set backbone.layers=3
     --set backbone.dropout=0)
 for track in covarep fbank egemaps; do
     sottovoce finetune "$work/data/ravdess" --track "$track" --fold all "${same[@]}" "${brief[@]}" \

@@ -8,22 +8,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sottovoce.commands import evaluate as evaluate_command
-from sottovoce.commands import finetune as finetune_command
-from sottovoce.commands import pretrain as pretrain_command
-
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # the models are tiny; and the same sums in every process
     os.environ.setdefault(name, "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest  # noqa: E402
 
+from sottovoce.commands import evaluate as evaluate_command  # noqa: E402
+from sottovoce.commands import finetune as finetune_command  # noqa: E402
+from sottovoce.commands import pretrain as pretrain_command  # noqa: E402
+
 TINY = (
     *("backbone.width=32", "backbone.layers=2", "backbone.heads=2", "backbone.feedforward=64", "backbone.dropout=0"),
-    *("frontend.pool=4", "training.epochs=2", "training.lr=0.003", "training.batch_rows=16", "track.bins=40"),
+    *("frontend.subsampling=4", "training.epochs=2", "training.lr=0.003", "training.batch_rows=16", "track.bins=40"),
     *("finetune.training.epochs=2", "finetune.training.lr=0.001", "finetune.training.batch_rows=16"),
     *("training.min_updates=0", "finetune.training.min_updates=0"),
-    *("finetune.pool=statistics", "finetune.strengths=0.003,0.03", "finetune.depth=0", "finetune.use=concat"),
+    *(
+        "finetune.temporal_pooling=statistics",
+        "finetune.l2=0.003,0.03",
+        "finetune.depth=0",
+        "finetune.layer_aggregation=concat",
+    ),
 )
 EASY = {"speakers": 8, "per_speaker": 10, "emotions": 5, "difficulty": 0.05, "seconds": [0.8, 1.2]}
 

@@ -18,8 +18,8 @@ SMALL |= {"channels": (2, 3, 4, 8)}  # strengthnet: 4 x 8 = 32
 LOCAL = {"npc", "strengthnet"}  # hear a stretch around every step, not the whole utterance
 LENGTHS = torch.tensor([23, 40, 1, 8])
 
-# The encoder has laws of its own (test_encoders), plain has next to none.
-ON_STEPS = [name for name in plugins.names("backbones") if name not in ("encoder", "plain")]
+# Encoders have laws of their own (test_encoders, test_whisper), plain has next to none.
+ON_STEPS = [name for name in plugins.names("backbones") if name not in ("encoder", "whisper", "plain")]
 
 each_backbone = pytest.mark.parametrize(
     ("name", "more"),

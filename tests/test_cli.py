@@ -161,7 +161,7 @@ def test_finetune_prints_the_settings_of_its_pretraining(sottovoce, corpus, pret
     )
     shown = settings_of(found.out)
     assert (shown["backbone.width"], shown["track.bins"]) == ("32", "40")
-    assert (shown["frontend.normalise"], shown["finetune.embedding"]) == ("corpus", "speaker")
+    assert (shown["frontend.normalise"], shown["finetune.embedding_norm"]) == ("corpus", "speaker")
 
 
 def test_a_dry_run_tells_and_writes_nothing(sottovoce, corpus, pretrained, tiny, tmp_path):

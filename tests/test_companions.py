@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+from sottovoce.config.masking import RULES, Policy
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.modeling import network
-from sottovoce.modeling.masking import RULES, Policy
 from sottovoce.pipeline import aux_tracks
 from sottovoce.pipeline.extract import track_store
 

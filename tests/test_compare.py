@@ -261,7 +261,7 @@ def test_everything_is_written_and_the_page_claims_no_more_than_the_interval(sot
 
 
 def test_runs_without_predictions_are_evaluated_and_their_folder_left_alone(corpus, pretrained, tmp_path, capsys):
-    few = ["finetune.probe.updates=20", "finetune.probe.readings=2", "finetune.probe.lrs=0.01"]
+    few = ["finetune.updates=20", "finetune.readings=2", "finetune.lrs=0.01"]
     options = {"init": str(pretrained), "recipe": "frozen_probe", "settings": few, "quiet": True, "fold": "fold1,fold2"}
     finetune_command.main(corpus, tmp_path / "probe", **options)
     finetune_command.main(corpus, tmp_path / "scratch", scratch=True, **options)

@@ -65,7 +65,7 @@ def test_a_constant_feature_becomes_zero_not_infinite():
 @pytest.mark.parametrize("frames", [1, 3, 4, 11, 12])
 @pytest.mark.parametrize("how", ["stack", "mean"])
 def test_pooling_equals_a_loop_and_the_last_short_step_repeats_the_last_frame(frames, how):
-    frontend, x = Frontend(pool=4, how=how), RNG.standard_normal((frames, 3))
+    frontend, x = Frontend(subsampling=4, subsample=how), RNG.standard_normal((frames, 3))
     filled = np.ones(frames, dtype=bool)
     filled[frames // 2] = False
     steps, ok = pool_frames(x, filled, frontend)
@@ -90,7 +90,7 @@ def test_planted_silence_is_trimmed_and_pauses_stay():
     assert loud_bounds(track, 35.0, smooth=1, margin=0) == (37, 87)
     assert loud_bounds(track, 60.0, smooth=1, margin=0) == (0, 116)
     assert loud_bounds(track, 35.0) == (37 - 7, 87 + 7)  # two frames of the moving average, five of margin
-    steps = steps_of(ToyStore({"u0": track}), pool=4, trim_db=35.0)
+    steps = steps_of(ToyStore({"u0": track}), subsampling=4, trim_db=35.0)
     assert steps.lengths.tolist() == [16]
     np.testing.assert_array_equal(steps.raw(0), track[30:94].astype(np.float32))
 
@@ -147,7 +147,7 @@ def test_own_statistics_leave_no_mean_in_a_speaker_or_an_utterance(normalise, gr
 def test_an_unknown_speaker_is_not_mixed_with_other_unknown_speakers():
     store = ToyStore({"a": RNG.normal(0, 1, (30, 2)), "b": RNG.normal(50, 9, (30, 2))})
     nobody = [Utterance(k, "toy", "") for k in store]
-    steps = Steps([(store, nobody)], Frontend(pool=1, normalise="speaker"))
+    steps = Steps([(store, nobody)], Frontend(subsampling=1, normalise="speaker"))
     np.testing.assert_allclose(steps[1][0].mean(0), 0, atol=1e-4)
 
 
@@ -165,7 +165,10 @@ def test_missing_frames_stay_zero_and_are_not_scored():
     x, scored = steps_of(ToyStore({"u0": block}))[0]
     assert np.flatnonzero(~scored).tolist() == [4, 21, 22]
     assert not x[~scored].any()
-    assert steps_of(ToyStore({"u0": block}), pool=4)[0][1].tolist() == [True, False] + [True] * 3 + [False] + [True] * 4
+    assert (
+        steps_of(ToyStore({"u0": block}), subsampling=4)[0][1].tolist()
+        == [True, False] + [True] * 3 + [False] + [True] * 4
+    )
 
 
 def test_extreme_values_are_held_within_the_clip():
@@ -176,12 +179,13 @@ def test_extreme_values_are_held_within_the_clip():
 
 
 @pytest.mark.parametrize(
-    "frontend", [{}, {"pool": 3}, {"pool": 5, "how": "mean"}, {"pool": 2, "normalise": "utterance"}]
+    "frontend",
+    [{}, {"subsampling": 3}, {"subsampling": 5, "subsample": "mean"}, {"subsampling": 2, "normalise": "utterance"}],
 )
 def test_a_window_is_a_slice_of_the_whole(frontend):
     steps = steps_of(waves(shortest=31, longest=31), **frontend)
     x, scored = steps[3]
-    assert len(x) == steps.lengths[3] == -(-31 // steps.frontend.pool)
+    assert len(x) == steps.lengths[3] == -(-31 // steps.frontend.subsampling)
     for start in range(len(x)):
         for end in range(start + 1, len(x) + 1):
             part, ok = steps.window(3, start, end)
@@ -241,7 +245,7 @@ def test_no_missing_frame_leaks_into_what_is_scored():
 
 
 def test_a_batch_is_padded_with_zeros_and_its_rows_are_the_utterances():
-    steps, target = steps_of(waves(), pool=2), np.arange(8) * 10
+    steps, target = steps_of(waves(), subsampling=2), np.arange(8) * 10
     batch = steps.batch([5, 0, 3], target=target)
     assert batch.ids == ["u5", "u0", "u3"]
     assert batch.target.tolist() == [50, 0, 30]
@@ -293,7 +297,7 @@ def test_silence_is_found_in_tracks_that_are_no_log_energies(name):
     track = maker.make(Track(samples.astype(np.float32), 16_000.0), maker.Config())
     store = ToyStore({"u0": track.values}, rate_hz=100.0, offset_s=track.offset_s)
     store.head = Head(name, {}, 100.0, track.offset_s, track.values.shape[1])
-    first, last = steps_of(store, pool=1, trim_db=25.0).bounds[0]
+    first, last = steps_of(store, subsampling=1, trim_db=25.0).bounds[0]
     assert 48 <= first <= 60
     assert 140 <= last <= 152
 
@@ -306,7 +310,7 @@ def test_making_steps_reads_no_frames_unless_they_are_to_be_trimmed():
 
 def test_sources_are_counted_through_in_order():
     a, b = waves(3), waves(2, seed=1)
-    steps = Steps([(a, a.utterances), (b, b.utterances)], Frontend(pool=1, normalise="utterance"))
+    steps = Steps([(a, a.utterances), (b, b.utterances)], Frontend(subsampling=1, normalise="utterance"))
     assert len(steps) == 5
     np.testing.assert_array_equal(steps.raw(3), b["u0"])
     np.testing.assert_array_equal(steps.raw(2), a["u2"])
@@ -339,7 +343,9 @@ def test_a_corpus_of_missing_frames_is_refused():
         Steps([(nothing, nothing.utterances)], Frontend()).fit_statistics()
 
 
-@pytest.mark.parametrize("wrong", [{"pool": 0}, {"how": "max"}, {"normalise": "everything"}, {"clip": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"subsampling": 0}, {"subsample": "max"}, {"normalise": "everything"}, {"clip": -1.0}]
+)
 def test_impossible_frontends_are_refused(wrong):
     with pytest.raises(InputError, match=f"frontend.{next(iter(wrong))}"):
         Frontend(**wrong)
@@ -461,7 +467,7 @@ def test_a_ramp_stays_a_ramp_on_its_frames_through_trimming_cropping_pooling_and
     pool = 3 if how in ("pooled", "all of it") else 1
     trim = 10.0 if how in ("trimmed", "all of it") else 0.0
     crop = 20 if how in ("cropped", "all of it") else None
-    steps = steps_of(ours, UNIT, {"intensity": (theirs, "linear")}, pool=pool, how="mean", trim_db=trim)
+    steps = steps_of(ours, UNIT, {"intensity": (theirs, "linear")}, subsampling=pool, subsample="mean", trim_db=trim)
     if how in ("stretched", "all of it"):
         steps = steps.stretched(0.2, 0.0)
     ends = {k: (v[0, 0], v[-1, 0]) for k, v in theirs.items()}
@@ -481,7 +487,7 @@ def test_held_edges_leave_no_zeros_in_the_tail():
 def test_padding_as_released_leaves_the_last_third_without_intensity():
     ours, theirs = clocks()
     for pool in (1, 4):
-        batch = steps_of(ours, UNIT, {"intensity": (theirs, "pad")}, pool=pool).batch([0, 1])
+        batch = steps_of(ours, UNIT, {"intensity": (theirs, "pad")}, subsampling=pool).batch([0, 1])
         for k, (key, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
             padded = np.zeros(length * pool)
             kept = theirs[key][: len(padded), 0]
@@ -498,9 +504,9 @@ def test_padding_as_released_leaves_the_last_third_without_intensity():
 
 def test_a_wide_companion_is_pooled_like_the_features():
     store = waves(4, features=3)
-    batch = steps_of(store, companions={"target": (store, "linear")}, pool=4).batch(range(4))
+    batch = steps_of(store, companions={"target": (store, "linear")}, subsampling=4).batch(range(4))
     assert batch.tracks["target"].shape == batch.x.shape
-    raw = steps_of(store, Statistics(np.zeros(3), np.ones(3)), pool=4).batch(range(4))
+    raw = steps_of(store, Statistics(np.zeros(3), np.ones(3)), subsampling=4).batch(range(4))
     torch.testing.assert_close(batch.tracks["target"], raw.x)
     with pytest.raises(InputError, match=r"training.feature_stretch: 0.1 would move the features away from the target"):
         steps_of(store, companions={"target": (store, "linear")}).stretched(0.0, 0.1)

@@ -10,7 +10,7 @@ from test_strength import TINY as STRENGTH
 from sottovoce.data import runs
 
 FAST = ("training.epochs=1", "training.lr=0.003", "training.batch_rows=16", "track.bins=40", "objective.ratio=0.3")
-PROBE = ("finetune.probe.updates=6", "finetune.probe.readings=2", "finetune.probe.project=8")
+PROBE = ("finetune.updates=6", "finetune.readings=2", "finetune.project=8")
 
 
 def sets(*settings):

@@ -11,7 +11,8 @@ from toys import ToyStore
 from sottovoce import files
 from sottovoce.backbones import _convolve, clock_of, encoder, valid_steps
 from sottovoce.config import recipe
-from sottovoce.data.dataset import Frontend, Steps
+from sottovoce.config.frontend import Frontend
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import hub, network, training
 
@@ -279,7 +280,7 @@ def test_a_long_grouped_convolution_is_torchs_and_so_are_its_gradients(kernel, s
 def steps_of(lengths, companions=None, seed=0):
     rng = np.random.default_rng(seed)
     store = ToyStore({f"u{k}": 0.1 * rng.standard_normal((n, 1)) for k, n in enumerate(lengths)}, rate_hz=16000.0)
-    front = Frontend(pool=1, normalise="none", clip=0.0)
+    front = Frontend(subsampling=1, normalise="none", clip=0.0)
     return Steps([(store, store.utterances)], front, companions=companions, clock=(320, 400))
 
 
@@ -314,7 +315,7 @@ def test_labels_are_read_at_the_nearest_time_and_padded_with_minus_one():
 def test_silence_at_the_ends_of_a_waveform_is_cut_on_the_grid_of_the_states():
     quiet, loud = 1e-5 * np.ones((8123, 1)), np.sin(np.arange(16000) / 5)[:, None]
     store = ToyStore({"u0": np.concatenate([quiet, loud, quiet])}, rate_hz=16000.0)
-    steps = Steps([(store, store.utterances)], Frontend(pool=1, normalise="none", trim_db=30.0))
+    steps = Steps([(store, store.utterances)], Frontend(subsampling=1, normalise="none", trim_db=30.0))
     first, last = steps.bounds[0]
     assert first % 640 == 0  # of the slowest, 25 a second
     assert 8123 - 5 * 320 <= first <= 8123

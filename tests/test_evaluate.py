@@ -314,7 +314,11 @@ def encoded(tiny, tmp_path_factory):
     home = tmp_path_factory.mktemp("mosei")
     csd_layouts.mosei(home / "csd", n_videos=14, per_video=4)
     prepare.prepare("mosei", home / "csd", home / "data")
-    settings = few(tiny, "track.", "frontend.") + ["frontend.pool=5", "frontend.how=mean", "frontend.trim_db=0"]
+    settings = few(tiny, "track.", "frontend.") + [
+        "frontend.subsampling=5",
+        "frontend.subsample=mean",
+        "frontend.trim_db=0",
+    ]
     settings += ["training.feature_stretch=0", "finetune.training.feature_stretch=0"]
     pretrain_command.main(
         "masked_timesteps", [home / "data"], home / "pre", settings=settings, tracker="none", quiet=True
@@ -358,7 +362,7 @@ def test_a_model_of_words_cannot_hear_a_recording_and_says_so(encoded):
     from sottovoce.inference import predict
 
     model = predict.load(encoded / "ft")
-    model.plan = replace(model.plan, frontend=replace(model.plan.frontend, pool=1))
+    model.plan = replace(model.plan, frontend=replace(model.plan.frontend, subsampling=1))
     with pytest.raises(InputError, match="word-aligned"):
         model.frames(Track(np.zeros(16_000, np.float32), 16_000))
 

@@ -16,7 +16,7 @@ from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config import recipe
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import Full
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
@@ -81,9 +81,9 @@ def test_answers_do_not_depend_on_padding(finetuned):
 @pytest.mark.parametrize(
     "settings",
     [
-        ("finetune.use=weighted", "finetune.pool=attentive"),
-        ("finetune.use=last", "finetune.pool=mean", "finetune.depth=1"),
-        ("finetune.pool=dynamics", "frontend.normalise=utterance", "finetune.mixup=0.4"),
+        ("finetune.layer_aggregation=weighted", "finetune.temporal_pooling=attentive"),
+        ("finetune.layer_aggregation=last", "finetune.temporal_pooling=mean", "finetune.depth=1"),
+        ("finetune.temporal_pooling=dynamics", "frontend.normalise=utterance", "finetune.mixup=0.4"),
         ("finetune.time_masks=2", "finetune.feature_masks=2", "finetune.layer_decay=0.5", "finetune.freeze_blocks=1"),
     ],
 )
@@ -107,7 +107,7 @@ def test_the_probe_is_scikit_learns_logistic_regression(strength):
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 60)
     x = (rng.normal(0, 1, (60, 10)) + np.eye(3, 10)[y] * 1.5).astype(np.float32)
-    settings = FineTuning(class_weights=False, label_smoothing=0.0)
+    settings = Full(class_weights=False, label_smoothing=0.0)
     weight, bias = finetune.solve(CLASSES, torch.from_numpy(x), y, strength, settings)
     theirs = LogisticRegression(C=1 / (strength * len(y)), tol=1e-8, max_iter=2000).fit(x, y)
     ours = models.answers(CLASSES, (torch.from_numpy(x) @ weight.T + bias).numpy())
@@ -117,7 +117,12 @@ def test_the_probe_is_scikit_learns_logistic_regression(strength):
 def test_plain_and_frozen_is_logistic_regression_on_statistics_of_the_features(corpus, tmp_path):
     from sklearn.linear_model import LogisticRegression
 
-    words = ["frontend.pool=1", "finetune.pool=statistics", "finetune.strengths=0.1", "finetune.label_smoothing=0"]
+    words = [
+        "frontend.subsampling=1",
+        "finetune.temporal_pooling=statistics",
+        "finetune.l2=0.1",
+        "finetune.label_smoothing=0",
+    ]
     folder = tune(corpus, tmp_path, *words, "frontend.trim_db=0", "track.bins=20", backbone="plain", mode="frozen")
     it = models.load_recognised(runs.Run.load(folder))
     data = Corpus.load(corpus)
@@ -135,7 +140,7 @@ def test_plain_and_frozen_is_logistic_regression_on_statistics_of_the_features(c
 
 
 def test_a_stronger_probe_has_smaller_weights_and_dev_chooses(corpus, pretrained, tmp_path):
-    folder = tune(corpus, tmp_path / "ft", "finetune.strengths=0.0003,0.03,300", init=pretrained, mode="frozen")
+    folder = tune(corpus, tmp_path / "ft", "finetune.l2=0.0003,0.03,300", init=pretrained, mode="frozen")
     rows = history_of(folder)["probe"]
     assert [row["strength"] for row in rows] == [0.0003, 0.03, 300]
     it, steps = scene(folder, Corpus.load(corpus).fold("fold1").dev)
@@ -207,7 +212,7 @@ def network(finetuned):
 
 
 def test_learning_rates_fall_from_the_top_block_down(network):
-    rate = finetune.layer_rates(network, FineTuning(layer_decay=0.5, head_lr=3.0))
+    rate = finetune.layer_rates(network, Full(layer_decay=0.5, head_lr=3.0))
     assert rate("network.out.weight") == 3.0
     assert rate("network.backbone.norm.weight") == 1.0
     assert rate("network.backbone.blocks.1.out.weight") == 1.0
@@ -216,7 +221,7 @@ def test_learning_rates_fall_from_the_top_block_down(network):
 
 
 def test_frozen_blocks_take_the_input_with_them(network):
-    rate = finetune.layer_rates(network, FineTuning(freeze_blocks=1))
+    rate = finetune.layer_rates(network, Full(freeze_blocks=1))
     moving = {name for name, _ in network.named_parameters() if rate(f"network.{name}")}
     assert not any(name.startswith(("backbone.blocks.0.", "backbone.embed", "backbone.near")) for name in moving)
     assert any(name.startswith("backbone.blocks.1.") for name in moving)
@@ -235,17 +240,17 @@ def test_frozen_blocks_stay_and_the_others_move(corpus, pretrained, tmp_path):
 def test_every_class_weighs_the_same():
     target = np.array([0] * 30 + [1] * 6 + [2] * 4)
     out = torch.zeros(40, 3)
-    losses = supervised_loss(CLASSES, FineTuning(label_smoothing=0.0), target)(out, torch.from_numpy(target))
+    losses = supervised_loss(CLASSES, Full(label_smoothing=0.0), target)(out, torch.from_numpy(target))
     shares = [float(losses[target == k].sum()) for k in range(3)]
     np.testing.assert_allclose(shares, shares[0], rtol=1e-5)
     assert float(losses.mean()) == pytest.approx(np.log(3), rel=1e-5)
-    plain = supervised_loss(CLASSES, FineTuning(label_smoothing=0.0, class_weights=False), target)
+    plain = supervised_loss(CLASSES, Full(label_smoothing=0.0, class_weights=False), target)
     np.testing.assert_allclose(plain(out, torch.from_numpy(target)), np.log(3), rtol=1e-5)
 
 
 def test_a_class_nobody_trained_on_is_no_division_by_zero():
     target = np.array([0, 0, 1])
-    assert torch.isfinite(supervised_loss(CLASSES, FineTuning(), target)(torch.zeros(3, 3), torch.tensor(target))).all()
+    assert torch.isfinite(supervised_loss(CLASSES, Full(), target)(torch.zeros(3, 3), torch.tensor(target))).all()
 
 
 def test_smoothed_cross_entropy_is_written_out():
@@ -253,7 +258,7 @@ def test_smoothed_cross_entropy_is_written_out():
     out, y = rng.normal(0, 2, (7, 3)), rng.integers(0, 3, 7)
     wanted = 0.9 * np.eye(3)[y] + 0.1 / 3
     log_p = out - np.log(np.exp(out).sum(1, keepdims=True))
-    loss = supervised_loss(CLASSES, FineTuning(class_weights=False, label_smoothing=0.1), y)
+    loss = supervised_loss(CLASSES, Full(class_weights=False, label_smoothing=0.1), y)
     np.testing.assert_allclose(loss(torch.from_numpy(out), torch.from_numpy(y)), -(wanted * log_p).sum(1), rtol=1e-5)
 
 
@@ -261,7 +266,7 @@ def test_ccc_loss_is_one_minus_the_metric():
     rng = np.random.default_rng(1)
     y = rng.uniform(-1, 1, (50, 2))
     out = np.clip(0.6 * y + rng.normal(0, 0.2, y.shape) + 0.1, -1, 1)
-    loss = supervised_loss(NUMBERS, FineTuning(loss="ccc"), y)(torch.from_numpy(out), torch.from_numpy(y))
+    loss = supervised_loss(NUMBERS, Full(loss="ccc"), y)(torch.from_numpy(out), torch.from_numpy(y))
     assert loss.shape == (50,)
     assert float(loss.mean()) == pytest.approx(1 - scores.scores(NUMBERS, y, out)["ccc"], abs=1e-6)
 
@@ -272,14 +277,14 @@ def test_ccc_loss_is_one_minus_the_metric():
 def test_distances_are_their_formulas(kind, of):
     rng = np.random.default_rng(2)
     y, out = rng.normal(0, 2, (2, 9, 2))
-    loss = supervised_loss(NUMBERS, FineTuning(loss=kind), y)(torch.from_numpy(out), torch.from_numpy(y))
+    loss = supervised_loss(NUMBERS, Full(loss=kind), y)(torch.from_numpy(out), torch.from_numpy(y))
     np.testing.assert_allclose(loss, of(out - y).mean(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("task", "loss"), [(CLASSES, "ccc"), (CLASSES, "l1"), (NUMBERS, "ce")])
 def test_a_loss_that_does_not_fit_the_target_is_refused(task, loss):
     with pytest.raises(InputError, match=f"'{loss}' does not fit {task.kind} targets"):
-        supervised_loss(task, FineTuning(loss=loss), np.zeros(3, np.int64))
+        supervised_loss(task, Full(loss=loss), np.zeros(3, np.int64))
 
 
 def test_dev_score_is_ua_or_minus_mae():
@@ -400,7 +405,7 @@ def test_what_test_people_said_changes_no_weight_of_a_classifier(corpus, tiny, t
 
 def test_each_speaker_is_standardised_by_their_own_recordings(corpus, pretrained, tmp_path):
     """Another level and spread in one speaker's pooled features changes nobody's answers."""
-    folder = tune(corpus, tmp_path / "ft", "finetune.embedding=speaker", init=pretrained, mode="frozen")
+    folder = tune(corpus, tmp_path / "ft", "finetune.embedding_norm=speaker", init=pretrained, mode="frozen")
     it, steps = scene(folder)
     pooled = models.run_over(steps, it.network.pooled)
     answers = models.from_pooled(it.network, it.task, pooled, steps, "speaker")

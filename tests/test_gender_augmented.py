@@ -12,9 +12,11 @@ from sottovoce.backbones import encoder
 from sottovoce.commands import label as label_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config import recipe
+from sottovoce.config.frontend import Frontend
+from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Frontend, Steps
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import network, training
 from sottovoce.modeling.masking import RowRandom
@@ -41,7 +43,7 @@ def voices(n=8, seconds=0.3):
 
 
 def steps_of(store, people):
-    return Steps([(store, people)], Frontend(pool=1, normalise="none", clip=0.0), clock=(320, 400))
+    return Steps([(store, people)], Frontend(subsampling=1, normalise="none", clip=0.0), clock=(320, 400))
 
 
 def objective(people, **more):
@@ -115,7 +117,7 @@ def test_both_are_learned_and_the_front_stays():
     target = attributes.targets(people, model.config)
     model.set_shares(torch.from_numpy(target))
     before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
-    config = training.Config(epochs=25, lr=3e-3, batch_rows=8, batch_steps=10**6)
+    config = Training(epochs=25, lr=3e-3, batch_rows=8, batch_steps=10**6)
     training.fit(model, steps, config, target=target, lr_scale=model.rate, quiet=True)
     batch = steps.batch(range(16), target=target)
     found = model(batch, RowRandom(batch.seeds))

@@ -41,11 +41,12 @@ def test_pad_takes_scores_by_index_and_leaves_zeros_at_the_end():
 
 @pytest.mark.parametrize("frames", [1, 4, 7, 8])
 def test_a_step_has_the_mean_of_its_frames_and_the_last_is_filled_as_features_are(frames):
-    from sottovoce.data.dataset import Frontend, pool_frames
+    from sottovoce.config.frontend import Frontend
+    from sottovoce.data.dataset import pool_frames
 
     values = RNG.random(frames).astype(np.float32)
     ours = pooled(values, 4)
-    theirs, _ = pool_frames(values[:, None], np.ones(frames, bool), Frontend(pool=4, how="mean"))
+    theirs, _ = pool_frames(values[:, None], np.ones(frames, bool), Frontend(subsampling=4, subsample="mean"))
     np.testing.assert_allclose(ours, theirs[:, 0], rtol=1e-6)
     np.testing.assert_array_equal(pooled(values, 1), values)
 

@@ -9,13 +9,13 @@ import torch
 
 from sottovoce.commands import label as label_command
 from sottovoce.data import runs
-from sottovoce.data.codebook import Codebook, open_units
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore, TrackWriter
 from sottovoce.data.track import Track
 from sottovoce.metrics import kmeans
 from sottovoce.modeling import network
+from sottovoce.modeling.codebook import Codebook, open_units
 from sottovoce.pipeline import label, pretrain
 from sottovoce.pipeline.extract import store_folder, track_store
 

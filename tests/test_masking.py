@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from sottovoce.config.masking import RULES, Policy
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import (
-    RULES,
-    Policy,
     RowRandom,
     contrast,
     corrupt,

@@ -7,7 +7,8 @@ from test_backbones import ON_STEPS, small
 from toys import ToyStore, murmurs, steps_of, waves
 
 from sottovoce import plugins
-from sottovoce.data.dataset import Frontend, Statistics, Steps
+from sottovoce.config.frontend import Frontend
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import RULES, RowRandom
 from sottovoce.objectives import Loss, npc
@@ -179,7 +180,7 @@ def test_a_batch_without_anything_to_score_costs_nothing(name, more):
     nothing = ToyStore({"u0": np.zeros((9, FEATURES)), "u1": np.zeros((4, FEATURES))})
     unit = Statistics(np.zeros(FEATURES), np.ones(FEATURES))
     companions = {name: ([store], align) for name, (store, align) in beside(nothing).items()}
-    batch = Steps([(nothing, nothing.utterances)], Frontend(pool=1), unit, companions).batch([0, 1])
+    batch = Steps([(nothing, nothing.utterances)], Frontend(subsampling=1), unit, companions).batch([0, 1])
     loss = loss_of(objective(name, **more), batch)
     assert (loss.weight.item(), loss.value.item()) == (0, 0)
 

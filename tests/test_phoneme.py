@@ -15,15 +15,14 @@ from hypothesis import strategies as some
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import phoneme as phoneme_command
 from sottovoce.commands import pretrain as pretrain_command
-from sottovoce.data import phones
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.evaluation import compare, phoneme
+from sottovoce.evaluation import compare, phoneme, phones
 from sottovoce.pipeline import prepare
 
 FEW = (
-    *("finetune.probe.updates=60", "finetune.probe.readings=3", "finetune.probe.batch=8", "finetune.probe.project=32"),
-    "finetune.probe.lrs=0.01,0.03",
+    *("finetune.updates=60", "finetune.readings=3", "finetune.batch=8", "finetune.project=32"),
+    "finetune.lrs=0.01,0.03",
 )
 
 # ---------------------------------------------------------------------------------------------- edits
@@ -131,7 +130,7 @@ def spoken(tmp_path_factory):
 
 def spell(home, output, *more, tiny, lexicon=None, **options):
     few = [s for s in tiny if not s.startswith(("finetune.", "frontend."))]
-    few += [] if "init" in options else ["frontend.pool=2"]
+    few += [] if "init" in options else ["frontend.subsampling=2"]
     phoneme_command.main(
         home / "data", lexicon or home / "raw/lexicon.txt", output, jobs=1, quiet=True,
         settings=[*([] if "init" in options else few), *FEW, *more], **options,
@@ -199,13 +198,13 @@ def test_the_same_seed_spells_the_same_and_a_finished_run_is_left_alone(spoken, 
     spell(spoken, output, tiny=tiny)
     assert {p: p.stat().st_mtime_ns for p in output.rglob("*")} == before
     with pytest.raises(InputError, match="a run of another configuration"):
-        spell(spoken, output, "finetune.probe.batch=4", tiny=tiny)
+        spell(spoken, output, "finetune.batch=4", tiny=tiny)
 
 
 def test_utterances_with_unknown_words_are_left_out_and_counted(spoken, tiny, tmp_path):
     lexicon = tmp_path / "short.txt"
     lexicon.write_text("".join(f"{w}  {p}\n" for w, p in layouts.LEXICON.items() if w != "OMA"))
-    report = spell(spoken, tmp_path / "run", "finetune.probe.updates=6", tiny=tiny, lexicon=lexicon)
+    report = spell(spoken, tmp_path / "run", "finetune.updates=6", tiny=tiny, lexicon=lexicon)
     said = phones.read_transcripts(spoken / "raw")
     without = sum("OMA" in words for words in said.values())
     assert f"1 (OMA); {without} of 48 utterances" in report["protocol"]["words without an entry"]
@@ -214,7 +213,7 @@ def test_utterances_with_unknown_words_are_left_out_and_counted(spoken, tiny, tm
 
 def test_steps_too_few_for_the_phones_are_counted_and_do_no_harm(spoken, tiny, tmp_path):
     """Twelve phones in 1.44 s: at 160 ms a step there are nine."""
-    few = ("finetune.probe.updates=6", "frontend.pool=16")
+    few = ("finetune.updates=6", "frontend.subsampling=16")
     report = spell(spoken, tmp_path / "run", *few, tiny=tiny)
     short = int(report["protocol"]["too short to be spelled"].split()[0])
     assert short > 10
@@ -237,7 +236,7 @@ def heard(spoken, tiny, tmp_path_factory):
 def test_weights_that_heard_a_test_reader_are_refused_and_marked(spoken, heard, tiny, tmp_path):
     with pytest.raises(InputError, match=r"have heard 2 test speakers of official .*--transductive"):
         spell(spoken, tmp_path / "run", tiny=tiny, init=str(heard))
-    few = ("finetune.probe.updates=6",)
+    few = ("finetune.updates=6",)
     report = spell(spoken, tmp_path / "run", *few, tiny=tiny, init=str(heard), transductive=True)
     assert report["protocol"]["first_line"].startswith("Transductive")
     control = spell(spoken, tmp_path / "scratch", *few, tiny=tiny, init=str(heard), scratch=True)
@@ -288,7 +287,7 @@ def test_intents_go_the_same_way_as_emotions(sottovoce, tiny, tmp_path):
     """The official layout, SUPERB's head, and one accuracy for action, object and location together."""
     layouts.fluent(tmp_path / "raw")
     assert sottovoce("prepare", "fluent", tmp_path / "raw", "-o", tmp_path / "data", "-j", 1, "-q").code == 0
-    few = [s for s in tiny if not s.startswith("finetune.")] + ["finetune.probe.updates=6"]
+    few = [s for s in tiny if not s.startswith("finetune.")] + ["finetune.updates=6"]
     finetune_command.main(tmp_path / "data", tmp_path / "run", recipe="frozen_probe", settings=few, jobs=1, quiet=True)
     found = sottovoce("evaluate", tmp_path / "run", "--no-opensmile", "-q")
     assert found.code == 0, found.err

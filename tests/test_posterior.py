@@ -73,8 +73,13 @@ def test_surroundings_are_what_a_slice_of_the_utterance_would_be(use, pool):
 # ---------------------------------------------------------------------------------------------- answers of a run
 
 ENCODER = [
-    *("backbone.size=toy", "finetune.use=weighted", "finetune.pool=mean", "finetune.training.epochs=1"),
-    *("finetune.training.min_updates=0", "finetune.training.batch_rows=16", "finetune.strengths=0.03"),
+    *(
+        "backbone.size=toy",
+        "finetune.layer_aggregation=weighted",
+        "finetune.temporal_pooling=mean",
+        "finetune.training.epochs=1",
+    ),
+    *("finetune.training.min_updates=0", "finetune.training.batch_rows=16", "finetune.l2=0.03"),
 ]
 
 

@@ -318,12 +318,12 @@ def test_memory_does_not_grow_with_the_recording(recogniser, clips, tmp_path):
 # ---------------------------------------------------------------------------------------------- per speaker
 
 
-@pytest.fixture(scope="module", params=["finetune.embedding=speaker", "frontend.normalise=speaker"])
+@pytest.fixture(scope="module", params=["finetune.embedding_norm=speaker", "frontend.normalise=speaker"])
 def personal(request, corpus, pretrained, tmp_path_factory):
     """A model that standardises by each speaker's own recordings, evaluated."""
 
     run = tmp_path_factory.mktemp("personal") / "ft"
-    settings = ["finetune.embedding=speaker", request.param]  # the second time with the features too
+    settings = ["finetune.embedding_norm=speaker", request.param]  # the second time with the features too
     finetune_command.main(corpus, run, init=str(pretrained), quiet=True, jobs=1, mode="frozen", settings=settings)
     evaluate_command.main(run, opensmile=False, quiet=True)
     return run

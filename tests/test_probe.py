@@ -3,7 +3,6 @@ ones."""
 
 import json
 from collections import Counter
-from dataclasses import replace
 
 import layouts
 import numpy as np
@@ -15,7 +14,7 @@ from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import study as study_command
 from sottovoce.config import recipe
-from sottovoce.config.finetuning import FineTuning, Probe
+from sottovoce.config.finetuning import Full, Probe, in_mode
 from sottovoce.corpora import iemocap
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
@@ -26,7 +25,7 @@ from sottovoce.pipeline import finetune
 
 LENGTHS = torch.tensor([3, 9, 5, 1, 7, 9, 2, 6])
 LAYERS, WIDTH, CLASSES = 3, 6, 4
-FEW = ("finetune.probe.updates=60", "finetune.probe.readings=6", "finetune.probe.lrs=0.003,0.03")
+FEW = ("finetune.updates=60", "finetune.readings=6", "finetune.lrs=0.003,0.03")
 
 
 @pytest.fixture
@@ -383,7 +382,7 @@ def test_the_same_seed_gives_the_same_probe_and_another_seed_another(corpus, pre
 
 @pytest.mark.parametrize("target", ["emotion", "valence,arousal"])
 def test_the_head_of_emobox_trains_and_comes_back_from_disk(corpus, pretrained, tmp_path, target):
-    more = ("finetune.probe.activation=relu", "finetune.probe.use=last", "finetune.probe.updates=6")
+    more = ("finetune.activation=relu", "finetune.use=last", "finetune.updates=6")
     folder = tune(corpus, tmp_path / "run", *more, init=pretrained, target=target)
     it = network.load_recognised(runs.Run.load(folder))
     assert it.network.pooling.mix is None
@@ -394,7 +393,7 @@ def test_the_head_of_emobox_trains_and_comes_back_from_disk(corpus, pretrained, 
 
 def test_a_run_made_before_there_were_protocols_is_still_read(pretrained):
     settings = json.loads((pretrained / "fold1/config.json").read_text())["settings"]
-    tuning = {k: v for k, v in settings["finetune"].items() if k not in ("probe", "dev")}
+    tuning = {k: v for k, v in settings["finetune"].items() if k != "dev"}
     old = recipe.from_dict(settings | {"finetune": tuning})
     assert old == recipe.from_dict(settings)
 
@@ -452,7 +451,7 @@ def test_superbs_task_from_the_official_layout_to_the_report(sottovoce, tiny, tm
     """prepare, a probe of every session with SUPERB's dev part, evaluate: and the report warns of that part."""
     layouts.iemocap(tmp_path / "raw", counts=dict.fromkeys(range(1, 6), (2, 1, 1, 2, 2)))
     assert sottovoce("prepare", "iemocap", tmp_path / "raw", "-o", tmp_path / "data", "-j", 1, "-q").code == 0
-    few = [s for s in (*tiny, *FEW, "finetune.probe.updates=6") if "finetune." not in s or "probe" in s]
+    few = [s for s in (*tiny, *FEW, "finetune.updates=6") if "finetune." not in s or "probe" in s]
     words = ["finetune", tmp_path / "data", "--recipe", "frozen_probe", "--dev", "superb", "--fold", "all"]
     made = sottovoce(*words, "-o", tmp_path / "run", "-q", "--jobs", 1, *(w for s in few for w in ("--set", s)))
     assert made.code == 0, made.err
@@ -476,10 +475,10 @@ def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_p
     base = ["finetune", corpus, "--recipe", "frozen_probe", "-o", tmp_path / "run"]
     for more, said in (
         (["--speaker-norm"], "does not go with mode 'probe'"),
-        (["--set", "finetune.probe.lrs="], "learning rates above 0, one or more"),
-        (["--set", "finetune.probe.lrs=0.1,-1"], "learning rates above 0, one or more"),
-        (["--set", "finetune.probe.activation=gelu"], "one of none, relu. Found 'gelu'"),
-        (["--set", "finetune.probe.updates=0"], "1 or more. Found 0"),
+        (["--set", "finetune.lrs="], "learning rates above 0, one or more"),
+        (["--set", "finetune.lrs=0.1,-1"], "finetune.lrs: above 0"),
+        (["--set", "finetune.activation=gelu"], "one of none, relu. Found 'gelu'"),
+        (["--set", "finetune.updates=0"], "1 or more. Found 0"),
         (["--dev", "random"], "one of fold, superb, test. Found 'random'"),
         (["--scratch"], "Name the run that it is the control of"),
         (["--init", pretrained, "--backbone", "gru"], "were made with transformer"),
@@ -501,8 +500,8 @@ def test_a_probe_without_its_history_is_named(sottovoce, probed, tmp_path):
 
 def test_settings_of_a_probe_are_checked_when_they_are_made():
     with pytest.raises(InputError, match="standardises nothing"):
-        FineTuning(mode="probe", embedding="speaker")
-    assert replace(FineTuning(), mode="probe").probe.project == 256
+        in_mode(Full(embedding_norm="speaker"), "probe")
+    assert in_mode(Full(), "probe") == Probe()
 
 
 def test_a_study_by_the_protocol_holds_frozen_weights_against_random_ones(corpus, pretrained, tmp_path, capsys):

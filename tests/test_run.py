@@ -15,7 +15,7 @@ from torch.nn import functional
 from sottovoce import files
 from sottovoce.commands import run as run_command
 from sottovoce.config import recipe
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import Full, in_mode
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
@@ -240,7 +240,7 @@ TASK = Task("class", ("emotion",), ("a", "b", "c"), ())
 
 
 def test_without_a_margin_am_softmax_is_cross_entropy_of_scaled_cosines():
-    settings = FineTuning(loss="amsoftmax", margin=0.0, label_smoothing=0.0, class_weights=False)
+    settings = Full(loss="amsoftmax", margin=0.0, label_smoothing=0.0, class_weights=False)
     target = np.array([0, 1, 2, 1])
     z, w = torch.randn(4, 6), torch.randn(3, 6)
     scores = 30 * functional.normalize(z) @ functional.normalize(w).T
@@ -266,10 +266,10 @@ def test_answers_of_am_softmax_are_cosines_and_survive_saving(made):
     assert "network.out.bias" not in training.load_tensors(last.weights)
 
 
-@pytest.mark.parametrize("wrong", [{"margin": 2.0}, {"scale": 0.0}, {"mode": "frozen"}])
+@pytest.mark.parametrize("wrong", [{"margin": 2.0}, {"scale": 0.0}, {}])
 def test_am_softmax_that_cannot_be_is_refused(wrong):
     with pytest.raises(InputError, match=r"finetune\.(margin|scale|loss)"):
-        FineTuning(loss="amsoftmax", **wrong)
+        in_mode(Full(loss="amsoftmax", **wrong), "frozen")
 
 
 # ---------------------------------------------------------------------------------------------- a checkpoint

@@ -266,12 +266,12 @@ def test_steps_of_words_are_not_averaged_a_second_time(tmp_path, tiny):
     for name, make in (("mosei", csd_layouts.mosei), ("mfn", csd_layouts.mfn)):
         make(tmp_path / name)
         prepare.prepare(name, tmp_path / name, tmp_path / f"data_{name}", jobs=1)
-    options = {"settings": [s for s in tiny if "track" not in s and "pool=4" not in s], "quiet": True, "jobs": 1}
+    options = {"settings": [s for s in tiny if "track" not in s and "subsampling=4" not in s], "quiet": True, "jobs": 1}
     pretrain_command.main("masked_timesteps", [tmp_path / "data_mosei"], tmp_path / "pre", tracker="none", **options)
     go(tmp_path / "data_mfn", tmp_path / "s", tmp_path / "pre", labels="100%", fold="official", seeds=1)
     (made,) = runs.parts(tmp_path / "pre", "pretrain")
     tried = json.loads((tmp_path / "s/config.json").read_text())
-    assert [c["settings"]["frontend"]["pool"] for c in (made.config, tried)] == [5, 1]
+    assert [c["settings"]["frontend"]["subsampling"] for c in (made.config, tried)] == [5, 1]
 
 
 def test_recordings_without_features_are_left_out_of_cells_and_of_the_truth(corpus, pretrained, tmp_path):

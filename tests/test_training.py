@@ -17,11 +17,12 @@ from torch import nn
 from toys import murmurs, steps_of, waves
 
 from sottovoce.backbones import Hidden, npc, transformer, valid_steps
+from sottovoce.config.training import Training
 from sottovoce.data.dataset import plan_epoch, row_seed
 from sottovoce.errors import InputError
 from sottovoce.modeling import training
 from sottovoce.modeling.masking import RowRandom
-from sottovoce.modeling.training import Config, fit
+from sottovoce.modeling.training import fit
 from sottovoce.objectives import masked_timesteps as mt
 from sottovoce.objectives import npc as npc_objective
 
@@ -63,9 +64,9 @@ def held_out(model):
 
 def learn(folder=None, model=None, steps=STEPS, validate=held_out, **settings):
     """One quick training; returns model and state."""
-    names = set(Config.__dataclass_fields__)
+    names = set(Training.__dataclass_fields__)
     model = model or mixer()
-    config = Config(**(FAST | {k: v for k, v in settings.items() if k in names}))
+    config = Training(**(FAST | {k: v for k, v in settings.items() if k in names}))
     rest = {k: v for k, v in settings.items() if k not in names}
     return model, fit(model, steps, config, validate=validate, folder=folder, quiet=True, **rest)
 
@@ -322,7 +323,7 @@ def test_a_loss_that_is_not_finite_is_one_clear_error(value):
 @pytest.mark.parametrize("wrong", [{"epochs": -1}, {"batch_rows": 0}, {"accumulate": 0}, {"precision": "fp8"}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=f"training.{next(iter(wrong))}"):
-        Config(**wrong)
+        Training(**wrong)
 
 
 def test_precision_may_change_within_one_process():

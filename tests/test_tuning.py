@@ -10,6 +10,7 @@ from toys import ToyStore
 
 from sottovoce.backbones import encoder, transformer
 from sottovoce.config import recipe
+from sottovoce.config.training import Training
 from sottovoce.data import audio
 from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
@@ -17,7 +18,6 @@ from sottovoce.errors import InputError
 from sottovoce.modeling import network as models
 from sottovoce.modeling import supervised
 from sottovoce.modeling.masking import RowRandom
-from sottovoce.modeling.training import Config as Training
 from sottovoce.pipeline import finetune
 from sottovoce.tracks import wave
 
@@ -39,7 +39,7 @@ def people(store):
 def plan_of(family="hubert", **tuning):
     plan = recipe.resolve("hubert")
     training = Training(epochs=2, lr=1e-2, batch_rows=4, batch_steps=10**6)
-    tuned = {"dropout": 0.0, "use": "last", "training": training, "strengths": (0.1,)} | tuning
+    tuned = {"dropout": 0.0, "layer_aggregation": "last", "training": training, "l2": (0.1,)} | tuning
     config = encoder.Config(family, "toy", dropout=0.0)
     return replace(plan, backbone_config=config, finetune=replace(plan.finetune, **tuned))
 

@@ -13,9 +13,11 @@ from sottovoce import files
 from sottovoce.backbones import encoder
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
+from sottovoce.config.frontend import Frontend
+from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Frontend, Statistics, Steps
+from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.modeling import hub, network, training
@@ -55,7 +57,7 @@ def counts_of(people, found):
     """As a training part that carries the labels beside features counts them."""
     sources = [(ToyStore({u.id: np.ones((98, 2)) for u in part}, 80.0), part) for part in (people[::2], people[1::2])]
     beside = {"units": ([found.store(part) for _, part in sources], "nearest")}
-    return units.counts(Steps(sources, Frontend(pool=1, normalise="none"), None, beside), found.sizes)
+    return units.counts(Steps(sources, Frontend(subsampling=1, normalise="none"), None, beside), found.sizes)
 
 
 def test_planted_clusters_are_found_again():
@@ -146,7 +148,7 @@ def wave_batch(sets=2, lengths=(16000, 9000, 4000)):
          for k, n in enumerate(lengths)},
         50.0, 0.0125,
     )  # fmt: skip
-    front = Frontend(pool=1, normalise="none", clip=0.0)
+    front = Frontend(subsampling=1, normalise="none", clip=0.0)
     beside = {"units": ([labels], "nearest")}
     return Steps([(store, store.utterances)], front, companions=beside, clock=(320, 400)).batch(range(len(lengths)))
 
@@ -221,11 +223,11 @@ def test_units_that_follow_from_their_surroundings_are_learned_through_the_mask(
     store = {f"u{k}": (0.3 * np.sin(np.arange(8000) * (0.9 if k % 2 else 0.2)))[:, None] for k in range(n)}
     store = ToyStore({k: v + 0.01 * RNG.standard_normal(v.shape) for k, v in store.items()}, rate_hz=16000.0)
     labels = ToyStore({f"u{k}": np.full((25, 1), k % 2) for k in range(n)}, 50.0, 0.0125)
-    front = Frontend(pool=1, normalise="none", clip=0.0)
+    front = Frontend(subsampling=1, normalise="none", clip=0.0)
     steps = Steps([(store, store.utterances)], front, None, {"units": ([labels], "nearest")}, (320, 400))
     model = objective(targets=("mfcc:2",))
     model.set_prior([torch.tensor([100.0, 100.0])])
-    training.fit(model, steps, training.Config(epochs=25, lr=3e-3, batch_rows=4, batch_steps=10**6), quiet=True)
+    training.fit(model, steps, Training(epochs=25, lr=3e-3, batch_rows=4, batch_steps=10**6), quiet=True)
     batch = steps.batch(range(n))
     found, trivial = model(batch, RowRandom(batch.seeds)), model.trivial(batch, RowRandom(batch.seeds))
     assert trivial.logs["accuracy"] == pytest.approx(0.5, abs=0.01)
@@ -259,7 +261,7 @@ def test_impossible_settings_are_refused(wrong, named):
 )
 def test_what_a_later_iteration_cannot_have_is_refused_before_the_first(targets, said):
     store = waves()
-    steps = Steps([(store, store.utterances)], Frontend(pool=1), Statistics.unit(6))
+    steps = Steps([(store, store.utterances)], Frontend(subsampling=1), Statistics.unit(6))
     with pytest.raises(InputError, match=said):
         units.check(targets, steps, blocks=2, has_init=False)
     units.check(("2:5",), steps, blocks=2, has_init=True)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from sottovoce.config.frontend import Frontend
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import Frontend, Statistics, Steps
+from sottovoce.data.dataset import Statistics, Steps
 
 
 class ToyStore(dict):
@@ -39,7 +40,7 @@ def waves(n=8, features=6, shortest=12, longest=40, seed=0):
 
 def steps_of(store, statistics=None, companions=None, **frontend):
     """All utterances of a store as steps, with statistics of all of them; companions are {name: (store, align)}."""
-    frontend = Frontend(**({"pool": 1} | frontend))
+    frontend = Frontend(**({"subsampling": 1} | frontend))
     steps = Steps([(store, store.utterances)], frontend, Statistics(np.zeros(store.dim), np.ones(store.dim)))
     beside = {name: ([other], align) for name, (other, align) in (companions or {}).items()}
     return Steps([(store, store.utterances)], frontend, statistics or steps.fit_statistics(), beside)

@@ -1,7 +1,7 @@
 """No backbone: the steps themselves are the only hidden states, so that features alone can be judged.
 
-    sottovoce finetune data/ravdess --init none --backbone plain --mode frozen --set frontend.pool=1 \\
-        --set finetune.pool=statistics -o runs/log_mel
+    sottovoce finetune data/ravdess --init none --backbone plain --mode frozen --set frontend.subsampling=1 \\
+        --set finetune.temporal_pooling=statistics -o runs/log_mel
 
 is logistic regression on mean and deviation of log-mel bands: what an encoder has to beat, on its folds, by its rules.
 

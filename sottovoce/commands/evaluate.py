@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from sottovoce import files
 from sottovoce.commands import _tables
 
 
@@ -33,9 +32,8 @@ def main(
 
     Example: sottovoce evaluate runs/ft
     """
-    from sottovoce.data import runs
     from sottovoce.data.corpus import Corpus
-    from sottovoce.evaluation.evaluate import evaluate, write_table
+    from sottovoce.evaluation.evaluate import report_on
 
     output = output or run
     if on is not None:
@@ -43,17 +41,7 @@ def main(
 
         strength.evaluate(run, Corpus.load(on), output, jobs=jobs, quiet=quiet)
         return
-    from sottovoce import report as pages
-    from sottovoce.pipeline import baselines
-
-    found = runs.parts(run, "finetune")
-    if opensmile is None:
-        opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
-    report, table = evaluate(found, opensmile=feature_set if opensmile else "", jobs=jobs)
-
-    write_table(output / "predictions.csv", table)
-    files.write_json(output / "report.json", report)
-    files.write_text(output / "report.html", pages.evaluate_page(report))
+    report = report_on(run, output, opensmile=opensmile, feature_set=feature_set, jobs=jobs)
     if not quiet:
         _tables.scores(report)
         typer.echo(f"Report: {output / 'report.html'}")

@@ -78,7 +78,7 @@ def main(
     extra = list(settings or [])
     extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
     if speaker_norm:
-        extra.append("finetune.embedding=speaker")
+        extra.append("finetune.embedding_norm=speaker")
     protocol = recipe if recipes.is_protocol(recipe) else ""
     if init == "none":
         if scratch:

@@ -57,8 +57,8 @@ def main(
     """
     from sottovoce.config.settings import parse_settings
     from sottovoce.data import runs
-    from sottovoce.data.codebook import Codebook
     from sottovoce.data.corpus import Corpus
+    from sottovoce.modeling.codebook import Codebook
     from sottovoce.pipeline import pretrain
     from sottovoce.pipeline.label import Settings, cluster_sizes, label, own_corpus, run_for
 

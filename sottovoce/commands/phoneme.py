@@ -24,7 +24,7 @@ def main(
         bool, typer.Option("--transductive", help="allow weights that heard a test reader (first line of the report)")
     ] = False,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.probe.updates=2000; repeatable")
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.updates=2000; repeatable")
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights and order")] = 0,
     jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,

@@ -118,7 +118,7 @@ def main(
             home = output / name / f"seed{seed}"
             for walk in walks:
                 module.through(config, plan, replace(walk, seed=seed), home / walk.fold.name)
-            evaluated(home, folds, opensmile=opensmile and name == system and not seed, quiet=quiet, jobs=jobs)
+            evaluated(home, folds, opensmile=opensmile and name == system and not seed, jobs=jobs)
             made.setdefault(name, []).append(home)
     summary(output, system, module, made, wanted, quiet=quiet)
 

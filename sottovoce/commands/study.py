@@ -64,7 +64,7 @@ def main(
     found = hub.parts(init)
     extra = list(settings or [])
     if speaker_norm:
-        extra.append("finetune.embedding=speaker")
+        extra.append("finetune.embedding_norm=speaker")
     plan = recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json")
     if recipes.is_protocol(recipe):
         plan = recipes.judged(plan, recipe)

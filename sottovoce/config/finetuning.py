@@ -1,86 +1,93 @@
-"""How a backbone becomes a recogniser: every setting of `sottovoce finetune`, apart from the loop's own."""
+"""How a backbone becomes a recogniser: the settings of `sottovoce finetune`, a class for each of its modes.
 
-from dataclasses import dataclass, field
+frozen  the linear probe alone: pooled states of the frozen backbone, one penalised linear layer
+full    the same probe first; then everything is trained from there (LP-FT, Kumar et al. 2022, arXiv:2202.10054)
+probe   a published head, trained by gradient steps on frozen states (SUPERB, EmoBox)
+"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from sottovoce.config.ranges import Count, NotNegative, Positive, Range, Settings, Share, ShareBelow1, Whole
+from sottovoce.config.training import Training
 from sottovoce.errors import InputError
-from sottovoce.modeling.training import Config as Training
 
-CHOICES = {
-    "mode": ("full", "frozen", "probe"),
-    "dev": ("fold", "superb", "test"),
-    "use": ("concat", "weighted", "last"),
-    "pool": ("statistics", "dynamics", "mean", "attentive"),
-    "embedding": ("corpus", "speaker"),
-    "loss": ("ce", "amsoftmax", "l1", "huber", "ccc", "auto"),
-}
+Loss = Literal["ce", "amsoftmax", "l1", "huber", "ccc", "auto"]
+Dev = Literal["fold", "superb", "test"]
 
 
-@dataclass(frozen=True)
-class Probe:
-    """The head of mode "probe" and how it is trained: SUPERB's emotion task (arXiv:2105.01051), with the numbers of
-    s3prl's `downstream/emotion/config.yaml` except where it says "ours"."""
+@dataclass(frozen=True, kw_only=True)
+class Shared(Settings, group="finetune"):
+    """What every mode lets one choose."""
 
-    use: str = "weighted"  # layers: learned weighted sum; or "last" (EmoBox, emotion2vec)
-    project: int = 256  # units of the projector
-    activation: str = "none"  # behind the projector; or "relu" (EmoBox, emotion2vec)
-    lrs: tuple[float, ...] = (1e-4, 1e-3, 1e-2)  # of Adam, without a schedule; s3prl's own is 1e-4, dev chooses (ours)
-    updates: int = 30_000  # most; IEMOCAP's four sessions less dev are then seen 266 to 280 times
-    epochs: int = 280  # ours: most passes over the training part, so that a small corpus is not seen more often
-    batch: int = 32  # utterances an update: 4, accumulated 8 times
-    readings: int = 30  # of the dev score, evenly spaced: every 1,000 updates of 30,000
-    patience: int = 5  # ours: readings without a better score that end a learning rate; 0 = go to the end, as s3prl
-    clip: float = 1.0  # largest gradient norm
-    select: str = "wa"  # dev score that chooses learning rate and update; or "ua". Numbers: always MAE
-
-    def __post_init__(self) -> None:
-        choices = {"use": ("weighted", "last"), "activation": ("none", "relu"), "select": ("wa", "ua")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"finetune.probe.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
-        for name in ("project", "updates", "epochs", "batch", "readings"):
-            if getattr(self, name) < 1:
-                raise InputError(f"finetune.probe.{name}: 1 or more. Found {getattr(self, name)}.")
-        if not self.lrs or not all(lr > 0 for lr in self.lrs):
-            raise InputError(f"finetune.probe.lrs: learning rates above 0, one or more. Found {self.lrs}.")
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """A linear probe on pooled frozen states first; then, in mode "full", everything is trained from there
-    (LP-FT, Kumar et al. 2022, arXiv:2202.10054). Mode "probe" trains the head of `probe` on frozen states instead."""
-
-    mode: str = "full"  # "full", "frozen": the linear probe alone, or "probe": a published head, see `probe`
     # Who chooses: the fold's own dev speakers; "superb": a random 20 % of train and dev, speakers shared; or "test",
     # which only measures how much choosing on the test part flatters.
-    dev: str = "fold"
-    depth: int = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
-    use: str = "concat"  # layers: "concat", "weighted" (learned sum) or "last"
-    pool: str = "dynamics"  # over time: mean, deviation and deviation of change; or "statistics", "mean", "attentive"
-    embedding: str = (
-        "corpus"  # pooled features standardised by the training part, or by each "speaker"'s own recordings
-    )
-    strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the probe's L2; dev chooses
-    loss: str = "auto"  # "ce" for classes, "l1" for numbers; or "amsoftmax" for classes, "huber", "ccc" for numbers
-    scale: float = 30.0  # of the cosines of "amsoftmax"
-    margin: float = 0.2  # by which the right cosine has to be ahead; 0 = cross-entropy of scaled cosines
+    dev: Dev = "fold"
+    depth: Whole = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
+    loss: Loss = "auto"  # "ce" for classes, "l1" for numbers; or "amsoftmax" for classes, "huber", "ccc" for numbers
     class_weights: bool = True  # inverse class frequency in the training part
-    label_smoothing: float = 0.1
-    layer_decay: float = 1.0  # lr factor from each block to the one below it
-    head_lr: float = 1.0  # lr factor of pooling and output layer
+    label_smoothing: ShareBelow1 = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Shared):
+    """Pooled states and the linear layer on them."""
+
+    renamed: ClassVar[dict[str, str]] = {
+        "use": "layer_aggregation",
+        "pool": "temporal_pooling",
+        "embedding": "embedding_norm",
+        "strengths": "l2",
+    }
+
+    layer_aggregation: Literal["concat", "weighted", "last"] = "concat"  # side by side, a learned sum, or the last
+    # Over time: mean, deviation and deviation of change; or without the last; the mean alone; a learned weighting.
+    temporal_pooling: Literal["statistics", "dynamics", "mean", "attentive"] = "dynamics"
+    # Pooled features standardised by the training part, or by each "speaker"'s own recordings.
+    embedding_norm: Literal["corpus", "speaker"] = "corpus"
+    l2: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # penalties of the linear layer; dev chooses
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.l2:
+            raise InputError("finetune.l2: one or more penalties. Found none.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen(Linear):
+    mode: Literal["frozen"] = "frozen"
+    seed: Whole = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss == "amsoftmax":
+            raise InputError(
+                "finetune.loss: 'amsoftmax' does not go with mode 'frozen', whose output layer is solved and has no "
+                "margin. Use mode full or probe."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(Linear):
+    mode: Literal["full"] = "full"
+    scale: Positive = 30.0  # of the cosines of "amsoftmax"
+    margin: Annotated[float, Range(least=0, below=2)] = 0.2  # by which the right cosine is ahead; 0 = scaled cosines
+    layer_decay: Positive = 1.0  # lr factor from each block to the one below it
+    head_lr: NotNegative = 1.0  # lr factor of pooling and output layer
     freeze_blocks: int = 0  # blocks from the bottom (and the input) that stay as they are; -2 = all but the top two
     freeze_front: bool = True  # the convolutions of an encoder stay as they are
-    lora: int = 0  # rank of adapters to the attention of an encoder, whose own weights stay; 0 = none
-    hide_time: float = 0.0  # share of an encoder's states put behind its mask vector, as wav2vec 2.0 augments
-    hide_span: int = 10  # states a span
-    hide_features: float = 0.0  # share of its features that are zero throughout an utterance
-    hide_width: int = 64  # features a block
-    time_masks: int = 0  # SpecAugment (arXiv:1904.08779) in time, masks per utterance
-    time_mask_s: float = 0.3  # longest, seconds
-    feature_masks: int = 0  # and in the features
-    feature_mask: float = 0.15  # longest, share of the features
-    dropout: float = 0.3  # of pooled features
-    mixup: float = 0.0  # alpha of the Beta distribution (arXiv:1710.09412); 0 = off
-    probe: Probe = field(default_factory=Probe)  # of mode "probe" alone
+    lora: Whole = 0  # rank of adapters to the attention of an encoder, whose own weights stay; 0 = none
+    hide_time: ShareBelow1 = 0.0  # share of an encoder's states put behind its mask vector, as wav2vec 2.0 augments
+    hide_span: Count = 10  # states a span
+    hide_features: ShareBelow1 = 0.0  # share of its features that are zero throughout an utterance
+    hide_width: Count = 64  # features a block
+    time_masks: Whole = 0  # SpecAugment (arXiv:1904.08779) in time, masks per utterance
+    time_mask_s: NotNegative = 0.3  # longest, seconds
+    feature_masks: Whole = 0  # and in the features
+    feature_mask: Share = 0.15  # longest, share of the features
+    dropout: ShareBelow1 = 0.3  # of pooled features
+    mixup: NotNegative = 0.0  # alpha of the Beta distribution (arXiv:1710.09412); 0 = off
     training: Training = field(
         default_factory=lambda: Training(
             epochs=10,
@@ -95,27 +102,101 @@ class FineTuning:
         )
     )
 
+    @property
+    def seed(self) -> int:
+        return self.training.seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Shared):
+    """SUPERB's emotion task (arXiv:2105.01051), with the numbers of s3prl's `downstream/emotion/config.yaml` except
+    where it says "ours"."""
+
+    renamed: ClassVar[dict[str, str]] = {"use": "layer_aggregation"}
+
+    mode: Literal["probe"] = "probe"
+    scale: Positive = 30.0  # of the cosines of "amsoftmax"
+    margin: Annotated[float, Range(least=0, below=2)] = 0.2
+    layer_aggregation: Literal["weighted", "last"] = "weighted"  # a learned sum; or the last (EmoBox, emotion2vec)
+    project: Count = 256  # units of the projector
+    activation: Literal["none", "relu"] = "none"  # behind the projector; "relu" is EmoBox's and emotion2vec's
+    lrs: tuple[Positive, ...] = (1e-4, 1e-3, 1e-2)  # of Adam, no schedule; s3prl's own is 1e-4, dev chooses (ours)
+    updates: Count = 30_000  # most; IEMOCAP's four sessions less dev are then seen 266 to 280 times
+    epochs: Count = 280  # ours: most passes over the training part, so that a small corpus is not seen more often
+    batch: Count = 32  # utterances an update: 4, accumulated 8 times
+    readings: Count = 30  # of the dev score, evenly spaced: every 1,000 updates of 30,000
+    patience: Whole = 5  # ours: readings without a better score that end a learning rate; 0 = go on, as s3prl
+    clip: Positive = 1.0  # largest gradient norm
+    select: Literal["wa", "ua"] = "wa"  # dev score that chooses learning rate and update. Numbers: always MAE
+    seed: Whole = 0
+
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"finetune.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
-        for name in ("hide_time", "hide_features"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"finetune.{name}: a share, 0 <= share < 1. Found {getattr(self, name)}.")
-        for name, least in (("hide_span", 1), ("hide_width", 1), ("lora", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"finetune.{name}: {least} or more. Found {getattr(self, name)}.")
-        if not self.scale > 0:
-            raise InputError(f"finetune.scale: of cosines, above 0. Found {self.scale}.")
-        if not 0 <= self.margin < 2:
-            raise InputError(f"finetune.margin: between cosines, 0 to below 2. Found {self.margin}.")
-        if self.mode == "frozen" and self.loss == "amsoftmax":
-            raise InputError(
-                "finetune.loss: 'amsoftmax' does not go with mode 'frozen', whose output layer is solved and has no "
-                "margin. Use mode full or probe."
-            )
-        if self.mode == "probe" and self.embedding == "speaker":
-            raise InputError(
-                "finetune.embedding: 'speaker' does not go with mode 'probe', whose protocol standardises nothing. "
-                "Leave --speaker-norm out, or use --mode frozen."
-            )
+        super().__post_init__()
+        if not self.lrs:
+            raise InputError("finetune.lrs: learning rates above 0, one or more. Found none.")
+
+    @property
+    def embedding_norm(self) -> str:
+        return "corpus"  # the published protocol standardises nothing
+
+
+NOTHING_STANDARDISED = (
+    "finetune.embedding_norm: 'speaker' does not go with mode 'probe', whose protocol standardises nothing. "
+    "Leave --speaker-norm out, or use --mode frozen."
+)
+FineTuning = Full | Frozen | Probe
+MODES: dict[str, type[Full] | type[Frozen] | type[Probe]] = {"full": Full, "frozen": Frozen, "probe": Probe}
+
+
+def in_mode(settings: FineTuning, mode: str) -> FineTuning:
+    """The same settings in another mode: what both have is kept, the rest begins at its defaults.
+
+    Raises InputError for an unknown mode, and where what is kept does not go with it.
+    """
+    if mode not in MODES:
+        raise InputError(f"finetune.mode: one of {', '.join(MODES)}. Found {mode!r}.")
+    if mode == settings.mode:
+        return settings
+    if mode == "probe" and settings.embedding_norm == "speaker":
+        raise InputError(NOTHING_STANDARDISED)
+    kind = MODES[mode]
+    names = {f.name for f in fields(kind)} & {f.name for f in fields(settings)} - {"mode"}
+    if "probe" in (mode, settings.mode):  # its head is a published one, no other's
+        names -= {"layer_aggregation"}
+    return seeded(kind(**{name: getattr(settings, name) for name in names}), settings.seed)
+
+
+def adapted(settings: FineTuning, tree: Mapping[str, Any]) -> tuple[FineTuning, dict[str, Any], list[str]]:
+    """Before keys of a tree are set: the settings in the mode that it names, its keys that this mode has, and those
+    it has not (they belong to another mode, or to the group `probe` that earlier versions had)."""
+    tree = dict(tree)
+    head = tree.pop("probe", None)
+    settings = in_mode(settings, str(tree.pop("mode", settings.mode)))
+    if settings.mode == "probe" and isinstance(head, Mapping):
+        tree |= head
+    own = {f.name for f in fields(settings)} | set(settings.renamed)
+    others = {f.name for kind in MODES.values() for f in fields(kind)} | set(Linear.renamed) | {"probe"}
+    if "speaker" in (tree.get("embedding_norm"), tree.get("embedding")) and settings.mode == "probe":
+        raise InputError(NOTHING_STANDARDISED)
+    idle = [key for key in tree if key not in own and key in others]
+    idle += ["probe"] * (head is not None and settings.mode != "probe")
+    return settings, {key: value for key, value in tree.items() if key not in idle}, idle
+
+
+def seeded(settings: FineTuning, seed: int) -> FineTuning:
+    """The same settings with another seed."""
+    if isinstance(settings, Full):
+        return replace(settings, training=replace(settings.training, seed=seed))
+    return replace(settings, seed=seed)
+
+
+def of_earlier(values: dict[str, Any]) -> dict[str, Any]:
+    """What the one class of earlier versions wrote, as the class of its mode: fields of other modes are left out, and
+    the settings of the head are no group of their own any more."""
+    mode = values.get("mode", "full")
+    head, training = values.get("probe") or {}, values.get("training") or {}
+    if mode == "probe":
+        values = {k: v for k, v in values.items() if k not in ("use", "pool")} | head
+    kept = {f.name for f in fields(MODES[mode])} | set(MODES[mode].renamed)
+    seed = {} if mode == "full" else {"seed": training.get("seed", 0)}
+    return {k: v for k, v in values.items() if k in kept} | seed

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sottovoce import files, plugins
-from sottovoce.config import settings
-from sottovoce.config.finetuning import FineTuning, Probe
-from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Frontend
+from sottovoce.config import finetuning, settings
+from sottovoce.config.finetuning import FineTuning, Full
+from sottovoce.config.frontend import Frontend
+from sottovoce.config.training import Training
 from sottovoce.errors import InputError
-from sottovoce.modeling.training import Config as Training
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,21 @@ class Recipe:
     backbone_config: Any  # `backbones.<backbone>.Config`
     objective_config: Any  # `objectives.<objective>.Config`
     training: Training = field(default_factory=Training)  # pre-training
-    finetune: FineTuning = field(default_factory=FineTuning)
+    finetune: FineTuning = field(default_factory=Full)
 
     @property
     def per_speaker(self) -> bool:
         """Whether anything is standardised by each speaker's own recordings, test speakers' included."""
-        return self.frontend.normalise == "speaker" or self.finetune.embedding == "speaker"
+        return self.frontend.normalise == "speaker" or self.finetune.embedding_norm == "speaker"
+
+
+class Prepared(Protocol):
+    """What is needed of `sottovoce.data.corpus.Corpus`: whether it brings encoded features along."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def info(self) -> dict[str, Any]: ...
 
 
 # What people type is shorter than the field's name.
@@ -41,7 +49,7 @@ SHORT = {"track": "track_config", "backbone": "backbone_config", "objective": "o
 
 def resolve(
     name: str,
-    corpora: Sequence[Corpus] = (),
+    corpora: Sequence[Prepared] = (),
     *,
     track: str = "",
     backbone: str = "",
@@ -81,7 +89,7 @@ def seeded(plan: Recipe, seed: int) -> Recipe:
     return replace(
         plan,
         training=replace(plan.training, seed=seed),
-        finetune=replace(plan.finetune, training=replace(plan.finetune.training, seed=seed)),
+        finetune=finetuning.seeded(plan.finetune, seed),
     )
 
 
@@ -89,10 +97,10 @@ def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
     """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
     if rate_hz >= 10:
         return plan
-    return replace(plan, frontend=replace(plan.frontend, pool=1))
+    return replace(plan, frontend=replace(plan.frontend, subsampling=1))
 
 
-def common_track(corpora: Sequence[Corpus]) -> str:
+def common_track(corpora: Sequence[Prepared]) -> str:
     """ "" where all corpora are audio; the encoded track where all come with one."""
     kinds = {tuple(c.info.get("tracks") or ()) for c in corpora}
     if len(kinds) > 1:
@@ -144,38 +152,45 @@ def show(plan: Any) -> str:
 
 
 def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Recipe:
-    """The recipe that a run's config.json holds.
+    """The recipe that a run's config.json holds, also one of an earlier version.
 
     Raises InputError, which begins with `where`, when a setting is not known to this version.
     """
     known = {f.name for f in fields(Recipe)}
     if not isinstance(values, dict) or set(values) != known:
-        odd = ", ".join(sorted(set(values) ^ known))
+        odd = ", ".join(sorted(set(values) ^ known)) if isinstance(values, dict) else str(values)[:40]
         raise InputError(f"{where}: settings of another version. Unknown or missing: {odd}. Make the run again.")
+
+    def made(kind: Any, group: str) -> Any:
+        return settings.from_mapping(kind, _group(values, group, where), where=f"{where}:")
+
+    tuning: Any = _group(values, "finetune", where)
+    mode = tuning.get("mode", "full")
+    if mode not in finetuning.MODES:
+        raise InputError(f"{where}: finetune.mode: one of {', '.join(finetuning.MODES)}. Found {mode!r}.")
+    if "probe" in tuning or (mode != "full" and "training" in tuning):
+        tuning = finetuning.of_earlier(tuning)
+    kind: Any = finetuning.MODES[mode]
     try:
-        track = plugins.load("tracks", values["track"]).Config
-        backbone = plugins.load("backbones", values["backbone"]).Config
-        objective = plugins.load("objectives", values["objective"]).Config
-        tuning = dict(values["finetune"])
-        tuning["training"] = _made(Training, tuning["training"])
-        tuning["probe"] = _made(Probe, tuning.get("probe", {}))  # runs made before there were protocols have none
         return Recipe(
             values["name"],
             values["track"],
             values["backbone"],
             values["objective"],
-            _made(track, values["track_config"]),
-            _made(Frontend, values["frontend"]),
-            _made(backbone, values["backbone_config"]),
-            _made(objective, values["objective_config"]),
-            _made(Training, values["training"]),
-            _made(FineTuning, tuning),
+            made(plugins.load("tracks", values["track"]).Config, "track_config"),
+            made(Frontend, "frontend"),
+            made(plugins.load("backbones", values["backbone"]).Config, "backbone_config"),
+            made(plugins.load("objectives", values["objective"]).Config, "objective_config"),
+            made(Training, "training"),
+            settings.from_mapping(kind, tuning, where=f"{where}:"),
         )
-    except (TypeError, KeyError) as error:
-        raise InputError(f"{where}: settings of another version. {error}. Make the run again.") from None
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        said = str(error).removeprefix(f"{where}: ")
+        raise InputError(f"{where}: settings of another version, or damaged. {said}") from None
 
 
-def _made(kind: type, values: dict[str, Any]) -> Any:
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+def _group(values: dict[str, Any], name: str, where: Path | str) -> dict[str, Any]:
+    if not isinstance(values[name], dict):
+        found = str(values[name])[:40]
+        raise InputError(f"{where}: {name} is a group of settings. Found {found!r}. Make the run again.")
+    return values[name]

@@ -8,12 +8,17 @@ with the type that is wanted, and whatever `__post_init__` refuses with its own 
 
 import dataclasses
 import json
+import logging
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from sottovoce.config import finetuning
+from sottovoce.config.ranges import Settings
 from sottovoce.errors import InputError, unknown_name
+
+notes = logging.getLogger("sottovoce")
 
 C = TypeVar("C")
 
@@ -70,6 +75,7 @@ def from_mapping(config: type[C] | C, values: Mapping[str, Any], *, where: str =
 def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> Any:
     base = None if isinstance(config, type) else config
     kind: Any = config if isinstance(config, type) else type(config)
+    tree = _renamed(kind, tree, option, prefix)
     hints = get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     changed: dict[str, Any] = {}
@@ -81,6 +87,10 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
         group: Any = type(current) if dataclasses.is_dataclass(current) else _dataclass_in(hints[key])
         if isinstance(value, Mapping) and (group is not None):
             start = current if dataclasses.is_dataclass(current) else group
+            if isinstance(start, finetuning.Shared):
+                start, value, idle = finetuning.adapted(start, value)  # type: ignore[arg-type]
+                for name in idle if option.startswith("--") else ():
+                    notes.warning("%s %s.%s: has no effect in mode %s.", option, path, name, start.mode)
             changed[key] = _apply(start, value, option, f"{path}.")
         elif isinstance(value, Mapping) and not any(_plain(k) in (dict, Any) for k in _choices(hints[key])):
             raise InputError(
@@ -105,6 +115,14 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
         raise InputError(
             f"{option}: {prefix}{missing[0]} has no default. Found {len(changed)} settings. Add it."
         ) from None
+
+
+def _renamed(kind: Any, tree: Mapping[str, Any], option: str, prefix: str) -> dict[str, Any]:
+    """Keys by today's names; somebody who typed an earlier one is told."""
+    names = kind.renamed if issubclass(kind, Settings) else {}
+    for old in [key for key in tree if key in names] if option.startswith("--") else ():
+        notes.warning("%s %s%s: is called %s%s now.", option, prefix, old, prefix, names[old])
+    return {names.get(key, key): value for key, value in tree.items()}
 
 
 def _default(field: dataclasses.Field) -> Any:

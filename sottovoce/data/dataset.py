@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sottovoce import plugins
+from sottovoce.config.frontend import Frontend
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
@@ -43,40 +44,6 @@ class Store(Protocol):
     def lengths(self) -> Mapping[str, int]: ...
     def __getitem__(self, key: str, /) -> np.ndarray: ...
     def __contains__(self, key: object, /) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Frontend:
-    """How track frames become the steps a backbone sees."""
-
-    pool: int = 4  # track frames per step; 4 frames of 10 ms are 40 ms
-    how: str = "stack"  # "stack": D = pool * F; "mean": D = F
-    normalise: str = "corpus"  # whose mean and deviation: "corpus" (training part), "utterance", "speaker", "none"
-    trim_db: float = 0.0  # cut leading and trailing frames this far below the loudest, see `loud_bounds`; 0 = keep all
-    clip: float = 10.0  # normalised features are held within +- this many deviations; 0 = as they are
-
-    def __post_init__(self) -> None:
-        if self.pool < 1:
-            raise InputError(f"frontend.pool: frames per step, 1 or more. Found {self.pool}.")
-        if self.how not in ("stack", "mean"):
-            raise InputError(f"frontend.how: 'stack' or 'mean'. Found {self.how!r}.")
-        if self.normalise not in ("corpus", "utterance", "speaker", "none"):
-            raise InputError(
-                f"frontend.normalise: 'corpus', 'utterance', 'speaker' or 'none'. Found {self.normalise!r}."
-            )
-        if self.clip < 0:
-            raise InputError(f"frontend.clip: deviations, or 0 for no clipping. Found {self.clip}.")
-
-    def dim(self, features: int) -> int:
-        return features * (self.pool if self.how == "stack" else 1)
-
-    def steps(self, frames: int) -> int:
-        """Steps that `frames` frames make; the last step may be padded with its own last frame."""
-        return -(-frames // self.pool)
-
-    def centre_s(self, rate_hz: float) -> float:
-        """Seconds from the centre of a track's first frame to that of the first step."""
-        return (self.pool - 1) / 2 / rate_hz
 
 
 @dataclass(frozen=True)
@@ -186,7 +153,7 @@ class Steps:
         for u, store in zip(self.utterances, self.stores, strict=True):
             if u.id not in store:
                 raise InputError(f"{u.corpus}: no frames for utterance {u.id!r}. Run `sottovoce extract` again.")
-        self.rate_hz = sources[0][0].rate_hz / frontend.pool  # steps per second
+        self.rate_hz = sources[0][0].rate_hz / frontend.subsampling  # steps per second
         self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
         self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
         self.companions = {
@@ -211,7 +178,7 @@ class Steps:
 
     def states(self, i: int, start: int, steps: int, clock: tuple[int, int], time: float = 1.0) -> Track:
         """When the states of so many steps from `start` on are, after stretching; its values say nothing."""
-        store, first = self.stores[i], int(self.bounds[i][0]) + start * self.frontend.pool
+        store, first = self.stores[i], int(self.bounds[i][0]) + start * self.frontend.subsampling
         begin = store.offset_s + (first - 0.5) / store.rate_hz  # of the first step, not its centre
         stride, window = clock
         count, rate_hz = max((steps - window) // stride + 1, 1), self.rate_hz / time
@@ -229,7 +196,7 @@ class Steps:
         self, i: int, start: int, end: int, factors: tuple[float, float] = (1.0, 1.0)
     ) -> tuple[np.ndarray, np.ndarray]:
         """Steps start..end of utterance i, stretched in time and along the features: x (S, D), scored (S,)."""
-        pool = self.frontend.pool
+        pool = self.frontend.subsampling
         frames = self.raw(i)[start * pool : end * pool]
         filled = np.any(frames != 0, axis=1)
         values = self._statistics(i).apply(frames)
@@ -244,7 +211,7 @@ class Steps:
 
     def beside(self, i: int, start: int, end: int, time: float = 1.0) -> dict[str, np.ndarray]:
         """The companions of the same steps or their states, as much faster or slower: (S,) or (S, D') each."""
-        pool, store, (first, last) = self.frontend.pool, self.stores[i], self.bounds[i]
+        pool, store, (first, last) = self.frontend.subsampling, self.stores[i], self.bounds[i]
         first, last = first + start * pool, min(first + end * pool, last)
         found = {}
         for name, (stores, align) in self.companions.items():
@@ -266,7 +233,7 @@ class Steps:
             if time != 1:
                 values = _between(values, _places(len(values), time))
             narrow = values.shape[1] == 1
-            how = replace(self.frontend, how="mean") if narrow else self.frontend
+            how = replace(self.frontend, subsample="mean") if narrow else self.frontend
             steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), how)[0]
             found[name] = steps[:, 0] if narrow else steps
         return found
@@ -415,7 +382,7 @@ def _padded(rows: Sequence[np.ndarray], fill: int = 0) -> Tensor:
 
 def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:
     """(T, F) frames -> (S, D) steps and whether every frame of a step carries data (S,)."""
-    pool = frontend.pool
+    pool = frontend.subsampling
     if pool == 1:
         return values, filled
     short = -len(values) % pool
@@ -423,7 +390,7 @@ def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> t
         values = np.concatenate([values, np.repeat(values[-1:], short, axis=0)])
         filled = np.concatenate([filled, np.repeat(filled[-1:], short)])
     blocks = values.reshape(len(values) // pool, pool, -1)
-    steps = blocks.reshape(len(blocks), -1) if frontend.how == "stack" else blocks.mean(1)
+    steps = blocks.reshape(len(blocks), -1) if frontend.subsample == "stack" else blocks.mean(1)
     return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
 
 

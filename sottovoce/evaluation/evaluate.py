@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
+from sottovoce import report as pages
+from sottovoce.config import recipe
+from sottovoce.config.finetuning import Full, Probe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
@@ -25,6 +28,27 @@ from sottovoce.pipeline import baselines
 from sottovoce.pipeline.extract import track_store
 
 DRAWS = 20  # of a random baseline, averaged
+
+
+def report_on(
+    run: Path, output: Path, *, opensmile: bool | None = None, feature_set: str = "eGeMAPSv02", jobs: int | None = None
+) -> dict:
+    """Evaluate a run's folds into `output`: predictions.csv, report.json, report.html. Returns the report.
+
+    Args:
+        opensmile: functionals + SVM beside the trivial baselines; None = where openSMILE is there and there is audio.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    found = runs.parts(run, "finetune")
+    if opensmile is None:
+        opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
+    report, table = evaluate(found, opensmile=feature_set if opensmile else "", jobs=jobs)
+    write_table(output / "predictions.csv", table)
+    files.write_json(output / "report.json", report)
+    files.write_text(output / "report.html", pages.evaluate_page(report))
+    return report
 
 
 def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None = None) -> tuple[dict, list[dict]]:
@@ -131,28 +155,26 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     """How the figures came about, in words; `first_line` when a reader must know it before anything else."""
     first = found[0].config
     groups = sorted({corpus.fold(run.config["fold"]).group for run in found})
-    settings = first["settings"]
+    plan = recipe.from_dict(first["settings"], found[0].folder / "config.json")
     lines = cautions([run.config for run in found])
     if "none" in groups:
         lines.append("Leaky: the folds share speakers between training and test; the figures flatter.")
-    tuning = settings["finetune"]
-    normal = settings["frontend"]["normalise"]
-    if normal == "speaker" or settings["finetune"]["embedding"] == "speaker":
+    tuning, normal = plan.finetune, plan.frontend.normalise
+    if plan.per_speaker:
         norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
     else:
         norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
     chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "strength of the probe, epoch"
-    if tuning["mode"] == "probe":
-        p = tuning["probe"]
-        chooser, chosen = (p["select"].upper() if task.kind == "class" else "MAE"), "learning rate, update"
-        relu = " with ReLU" * (p["activation"] == "relu")
-        layers = "weighted sum of all layers" if p["use"] == "weighted" else "last layer"
-        head = f"frozen backbone: {layers}, projector to {p['project']}{relu}, mean over time, linear"
+    if isinstance(tuning, Probe):
+        chooser, chosen = (tuning.select.upper() if task.kind == "class" else "MAE"), "learning rate, update"
+        relu = " with ReLU" * (tuning.activation == "relu")
+        layers = "weighted sum of all layers" if tuning.layer_aggregation == "weighted" else "last layer"
+        head = f"frozen backbone: {layers}, projector to {tuning.project}{relu}, mean over time, linear"
+    elif isinstance(tuning, Full) and tuning.loss == "amsoftmax":
+        head = f"AM-Softmax on pooled states, scale {tuning.scale:g}, margin {tuning.margin:g}"
     else:
-        head = "linear on pooled states" + ", backbone frozen" * (tuning["mode"] == "frozen")
-        if tuning.get("loss") == "amsoftmax":
-            head = f"AM-Softmax on pooled states, scale {tuning['scale']:g}, margin {tuning['margin']:g}"
+        head = "linear on pooled states" + ", backbone frozen" * (tuning.mode == "frozen")
     return {
         "first_line": " ".join(lines) or None,
         "folds": f"{len(found)} of {len(corpus.folds)}, disjoint by {', '.join(groups)}",
@@ -163,9 +185,9 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "dev": {
             "superb": "a random 20 % of training utterances (torch seed 0), speakers shared",
             "test": "none: the test part",
-        }.get(tuning.get("dev"), "the fold's own"),
-        "model selection": f"{chooser} on {'the test part' if tuning.get('dev') == 'test' else 'dev'} ({chosen})",
-        "test": "read while choosing" if tuning.get("dev") == "test" else "read once, by this command",
+        }.get(tuning.dev, "the fold's own"),
+        "model selection": f"{chooser} on {'the test part' if tuning.dev == 'test' else 'dev'} ({chosen})",
+        "test": "read while choosing" if tuning.dev == "test" else "read once, by this command",
         "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
         "seed": ", ".join(map(str, seeds)),
         "people heard in training": len({p for run in found for p in run.exposure}),

@@ -23,14 +23,15 @@ import torch
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config import recipe as recipes
-from sottovoce.config.finetuning import FineTuning, Probe
+from sottovoce.config.finetuning import Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import phones, runs
+from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance, group_folds
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.evaluation import phones
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import statistics
 from sottovoce.modeling import heads, network, training
@@ -53,7 +54,7 @@ def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], s
         plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
     # batches of 16, accumulated twice; 1e-2 is s3prl's learning rate, the smaller one and `patience` are ours
     head = Probe(lrs=(1e-3, 1e-2), updates=100_000, epochs=1000, batch=32, readings=100)
-    plan = replace(plan, finetune=FineTuning(mode="probe", probe=head))
+    plan = replace(plan, finetune=head)
     return recipes.seeded(recipes.override(plan, settings), seed)
 
 
@@ -111,7 +112,8 @@ def phoneme(
 
     from accelerate import Accelerator
 
-    started, p, folder = time.monotonic(), plan.finetune.probe, output / fold.name
+    started, p, folder = time.monotonic(), plan.finetune, output / fold.name
+    assert isinstance(p, Probe)  # of `plan_of`
     sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
     symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
     task = Task("phones", ("phones",), tuple(symbols))
@@ -280,7 +282,7 @@ def report_of(
     kept = sum(map(len, sides.values()))
     words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
     heard = config["heard_test_speakers"]
-    probe = config["settings"].finetune.probe
+    probe = config["settings"].finetune
     return {
         "title": f"{corpus.name}: phones",
         "metrics": statistics.intervals(task, said, wrong, clusters),

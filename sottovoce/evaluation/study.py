@@ -28,6 +28,7 @@ import torch
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config import recipe
+from sottovoce.config.finetuning import in_mode
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
@@ -225,7 +226,7 @@ def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.n
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     own = recipe.seeded(plan, cell.seed)
     if cell.arm == "probe" and own.finetune.mode == "full":
-        own = replace(own, finetune=replace(own.finetune, mode="frozen"))
+        own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
     rest = unlabelled(corpus, fold, store, train)
     it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, init=init)

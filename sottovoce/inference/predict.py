@@ -183,10 +183,10 @@ class Recogniser:
     def _make(self, wave: Track) -> Track:
         """Raises InputError when the model's steps were words of a feature file."""
 
-        if self.plan.track == "covarep" and self.plan.frontend.pool == 1:
+        if self.plan.track == "covarep" and self.plan.frontend.subsampling == 1:
             raise InputError(
                 "track covarep: the model was trained on word-aligned features, so it cannot hear a recording. Found "
-                "one step a frame (frontend.pool=1). Use a model trained on frames, or `sottovoce evaluate`."
+                "one step a frame (frontend.subsampling=1). Use a model trained on frames, or `sottovoce evaluate`."
             )
         return plugins.load("tracks", self.plan.track).make(wave, self.plan.track_config)
 
@@ -235,7 +235,7 @@ class Recogniser:
             for it in self.models:
                 whole = replace(it, plan=replace(it.plan, frontend=replace(it.plan.frontend, trim_db=0.0)))
                 steps = steps_of(whole, [heard.values], speaker.statistics if speaker else None)
-                own = speaker.pooled(it) if it.plan.finetune.embedding == "speaker" else None
+                own = speaker.pooled(it) if it.plan.finetune.embedding_norm == "speaker" else None
                 ((_, track),) = models.frame_answers(it, steps, own=own)
                 tracks.append(replace(track, offset_s=track.offset_s + heard.offset_s))
             parts.append((begin, tracks))
@@ -274,7 +274,7 @@ class Recogniser:
 
         steps = steps_of(it, frames, speaker.statistics if speaker else None)
         pooled = models.run_over(steps, it.network.pooled)
-        if it.plan.finetune.embedding == "speaker":
+        if it.plan.finetune.embedding_norm == "speaker":
             mean, std = speaker.pooled(it)
             with torch.inference_mode():
                 return models.answers(self.task, it.network.out(torch.from_numpy((pooled - mean) / std)).numpy())

@@ -1,4 +1,4 @@
-"""Public encoders as runs: a folder in the layout of `transformers`, or an id of the Hugging Face hub.
+"""Public encoders as runs: a folder in the layout of `transformers`, an id of the Hugging Face hub, or "default".
 
 `--init` takes them wherever it takes a run folder. Nothing but safetensors and JSON is read of them. Such a run has
 heard nobody we know of: whose voices are in a public checkpoint is for its model card to say.
@@ -8,14 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from sottovoce import files, plugins
-from sottovoce.backbones import encoder
+from sottovoce import files
+from sottovoce.backbones import encoder, whisper
 from sottovoce.config import recipe
+from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
+from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.runs import Run
 from sottovoce.errors import InputError
+from sottovoce.modeling import public_files, whisper_weights
+from sottovoce.modeling.whisper_weights import DEFAULT
 
 RECIPE = "hubert"  # whose settings a public encoder comes with
 # What of a checkpoint's configuration decides its weights and what they compute.
@@ -41,8 +47,11 @@ def load(init: str) -> Run:
 
 
 def is_public(init: str) -> bool:
-    """Whether this is a folder in transformers' layout or an id of the hub, and no run folder or a slip in its name."""
+    """Whether this is the default encoder, a folder in transformers' layout or an id of the hub, and no run folder or a
+    slip in its name."""
     folder = Path(init)
+    if init == DEFAULT:
+        return True
     if folder.is_dir():
         found = files.read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         return isinstance(found, dict) and "model_type" in found
@@ -51,28 +60,45 @@ def is_public(init: str) -> bool:
 
 
 def _public(init: str) -> Run:
-    found = _read(init, lambda auto, where: auto.AutoConfig.from_pretrained(where))
+    if init == DEFAULT:
+        card = whisper_weights.default_card()
+        return _whisper(init, whisper_weights.default_config(card), [card["sha256"]], card["layers"])
+    path = public_files.find(init, "config.json")
+    if path is None:
+        raise InputError(f"{init}: neither run nor encoder. Found no config.json. Check the name.")
+    told = files.read_json(path)
+    if isinstance(told, dict) and told.get("model_type") == "whisper":
+        _check_rate(init)
+        config = whisper_weights.public_config(init, told)
+        return _whisper(init, config, whisper_weights.public_version(init), [(config.layers + 1) // 2])
+    found = _read(init, lambda auto, **how: auto.AutoConfig.from_pretrained(init, **how))
     if found.model_type not in encoder.FAMILIES:
         raise InputError(
             f"{init}: not a speech encoder known here. Found model_type {found.model_type!r}. "
-            f"There are: {', '.join(encoder.FAMILIES)}."
+            f"There are: {', '.join(encoder.FAMILIES)}, whisper."
         )
-    prepared = _preprocessor(init)
-    if prepared.get("sampling_rate", 16_000) != 16_000:
-        raise InputError(f"{init}: an encoder for {prepared['sampling_rate']} Hz. Everything here is at 16000 Hz.")
+    prepared = _check_rate(init)
     shape = {key: getattr(found, key) for key in ARCHITECTURE if getattr(found, key, None) is not None}
     if shape.get("conv_pos_batch_norm") or getattr(found, "add_adapter", False):
         raise InputError(f"{init}: batch normalisation or an adapter inside. Found one of them; neither is known here.")
     settings = recipe.resolve(RECIPE)
     # what others report of a checkpoint is of whole recordings
     settings = replace(settings, frontend=replace(settings.frontend, trim_db=0.0))
-    backbone = plugins.load("backbones", "encoder").Config(
+    built = encoder.Config(
         family=found.model_type, size="base", architecture=shape, normalise=bool(prepared.get("do_normalize", False))
     )
-    plan = files.plain(settings) | {"backbone": "encoder", "backbone_config": files.plain(backbone)}
-    folder = Path(init)
-    version = [files.file_digest(p) for p in sorted(folder.glob("*.safetensors"))]
-    version = version or [str(getattr(found, "_commit_hash", ""))]
+    version = whisper_weights.public_version(init)
+    return _run(init, replace(settings, backbone_config=built), 1, version, [(shape["num_hidden_layers"] + 1) // 2])
+
+
+def _whisper(init: str, config: whisper.Config, version: list[str], layers: list[int]) -> Run:
+    settings = recipe.resolve(RECIPE, track="logmel", settings=[f"track.bins={config.bins}"])
+    return _run(init, replace(settings, backbone_config=config), config.bins, version, layers)
+
+
+def _run(init: str, settings: Recipe, features: int, version: list[str], layers: list[int]) -> Run:
+    """`layers`: those to begin with, where nobody has looked for better ones."""
+    plan = files.plain(settings)
     config = {
         "kind": "pretrain",
         "encoder": init,
@@ -80,58 +106,77 @@ def _public(init: str) -> Run:
         "recipe": RECIPE,
         "fold": "everybody",
         "settings": plan,
-        "features": 1,
+        "features": features,
         "exposure": [],
+        "layers": layers,
     }
-    return Run(folder, config)
+    return Run(Path(init), config)
 
 
-def _preprocessor(init: str) -> dict[str, Any]:
-    """preprocessor_config.json, {} where there is none."""
-    from transformers.utils import cached_file
+def _check_rate(init: str) -> dict[str, Any]:
+    """preprocessor_config.json, {} where there is none. Raises InputError: made for another rate than ours."""
+    path = public_files.find(init, "preprocessor_config.json")
+    found = files.read_json(path) if path else {}
+    if not isinstance(found, dict) or found.get("sampling_rate", RATE_HZ) != RATE_HZ:
+        rate = found.get("sampling_rate") if isinstance(found, dict) else found
+        raise InputError(f"{init}: an encoder for {rate} Hz. Everything here is at {RATE_HZ} Hz.")
+    return found
 
-    path = cached_file(init, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    return files.read_json(path) if path else {}
 
-
-def backbone(run: Run) -> nn.Module:
+def backbone(run: Run, upto: int | None = None) -> nn.Module:
     """The backbone of a public encoder with its weights.
 
-    Raises InputError when there are no safetensors, or not all that this architecture needs.
+    Args:
+        upto: the last block that is wanted; of Whisper, those above are not even read. None: all.
+
+    Raises:
+        InputError: no safetensors, not all that this architecture needs, damaged ones, or no such block.
     """
     init = run.config["encoder"]
+    config = recipe.from_dict(run.config["settings"], init).backbone_config
+    blocks = config.layers if isinstance(config, whisper.Config) else config.resolved().num_hidden_layers
+    upto = blocks if upto is None else upto
+    if not 0 <= upto <= blocks:
+        raise InputError(f"{init}: no layer {upto}. Found {blocks} blocks. Name one of 1 to {blocks}.")
+    if isinstance(config, whisper.Config):
+        if init == DEFAULT:
+            tensors = whisper_weights.default_tensors(whisper_weights.default_card(), config, upto)
+        else:
+            tensors = whisper_weights.public_tensors(init, config, upto)
+        with torch.device("meta"):  # numbers that would be thrown away
+            made = whisper.Backbone(config, config.bins)
+        made.blocks = made.blocks[:upto]
+        made.load_state_dict(tensors, assign=True)
+        return made
     model, found = _read(
-        init, lambda auto, where: auto.AutoModel.from_pretrained(where, use_safetensors=True, output_loading_info=True)
+        init,
+        lambda auto, **how: auto.AutoModel.from_pretrained(init, use_safetensors=True, output_loading_info=True, **how),
     )
     lost = sorted(set(found["missing_keys"]) - {"masked_spec_embed"})
     if lost:
         raise InputError(f"{init}: weights are missing. Found no {lost[0]} and {len(lost) - 1} others. Get it again.")
-    config = recipe.from_dict(run.config["settings"], init).backbone_config
-    return encoder.Backbone(config, 1, model)
+    made = encoder.Backbone(config, 1, model)
+    made.blocks = made.blocks[:upto]
+    return made
 
 
 def _read(init: str, how: Any) -> Any:
-    """`how(transformers, init)`, its many exceptions as one line and its chatter as silence."""
+    """`how(transformers)`, its many exceptions as one line and its chatter as silence; a hub that does not answer is
+    left alone."""
     transformers = encoder.library()
-    from huggingface_hub import is_offline_mode
     from huggingface_hub.errors import StrictDataclassError
-    from huggingface_hub.utils import logging as hub
-    from safetensors import SafetensorError
 
-    loud = [(module, module.get_verbosity()) for module in (transformers.logging, hub)]
-    for module, _ in loud:
-        module.set_verbosity_error()
+    local = not Path(init).is_dir() and bool(public_files.unreachable(init))
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
     try:
-        return how(transformers, init)
+        with public_files.silence():
+            return how(transformers, local_files_only=local)
     except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
         if Path(init).is_dir():
             why = "It needs a good config.json and safetensors; pickled weights (.bin) are never loaded"
-        elif is_offline_mode():
-            why = f"No such folder here, and the hub is switched off (HF_HUB_OFFLINE). Elsewhere: hf download {init}"
         else:
             why = "No such folder here, and no checkpoint in safetensors on the hub"
-        found = " ".join(str(error).split())[:300]
-        raise InputError(f"{init}: neither run nor encoder. {why}. Found: {found}") from None
+        raise InputError(f"{init}: neither run nor encoder. {why}. Found: {public_files.one_line(error)}") from None
     finally:
-        for module, level in loud:
-            module.set_verbosity(level)
+        transformers.logging.set_verbosity(level)

@@ -159,7 +159,7 @@ def fit(
     if best is None:
         raise InputError(
             f"{label}: no learning rate gives a finite loss. Tried {', '.join(f'{lr:g}' for lr in config.lrs)}. "
-            "Lower finetune.probe.lrs, or look for extreme values in the features."
+            "Lower finetune.lrs, or look for extreme values in the features."
         )
     head.load_state_dict(best)
     return chosen, readings

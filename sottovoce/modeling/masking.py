@@ -19,70 +19,11 @@ B utterances, T frames, D features. `intensity` (B, T) is how emotional a frame 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sottovoce.errors import InputError
-
-RULES = ("random", "ems_released", "ems_threshold", "ems_coverage", "ems_sampled")
-ALIGNMENTS = ("linear", "pad")
-ANCHORS = ("start", "mean")
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What every objective that hides spans of steps lets one choose."""
-
-    ratio: float = 0.15  # share of valid steps hidden
-    span: int = 1  # steps per span; 1 = single timesteps
-    rule: str = "random"  # where the spans lie, one of RULES
-    intensity: str = ""  # track that says how emotional a frame is: strength, energy, random; "" = none
-    align: str = "linear"  # its clock to ours: interpolated; or "pad", zeros behind its end, as EMS was released
-    anchor: str = "start"  # ems_coverage, ems_sampled: a span is as strong as its first step, EMS's way; or its "mean"
-    threshold: float = 0.5  # of ems_threshold, in units of the track
-    temperature: float = 0.5  # of ems_sampled, in deviations of an utterance's intensity; small = the strongest
-    ramp: float = 0.0  # share of training over which the utterances masked by the rule, not at random, grow to all
-
-    def __post_init__(self) -> None:
-        if not 0 < self.ratio < 1:
-            raise InputError(f"objective.ratio: share of steps hidden, 0 < ratio < 1. Found {self.ratio}.")
-        if self.span < 1:
-            raise InputError(f"objective.span: steps, 1 or more. Found {self.span}.")
-        for name, allowed in (("rule", RULES), ("align", ALIGNMENTS), ("anchor", ANCHORS)):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"objective.{name}: one of {allowed}. Found {getattr(self, name)!r}.")
-        if self.rule != "random" and not self.intensity:
-            raise InputError(
-                f"objective.rule: {self.rule} prefers intense frames. Found no intensity track. "
-                "Name one, e.g. --set objective.intensity=strength, or energy, or random."
-            )
-        if not self.temperature > 0:
-            raise InputError(f"objective.temperature: above 0. Found {self.temperature}.")
-        if not 0 <= self.ramp <= 1:
-            raise InputError(f"objective.ramp: share of training, 0 to 1. Found {self.ramp}.")
-
-    @property
-    def needs(self) -> dict[str, tuple[str, str]]:
-        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> (track, how it is aligned)."""
-        return {"intensity": (self.intensity, self.align)} if self.intensity else {}
-
-    def check(self, longest: int) -> None:
-        """Raises InputError when not even the longest utterance (steps) has room for a span, or a share for one."""
-        if longest <= self.span:
-            raise InputError(
-                f"objective.span: {self.span} steps. Found utterances of at most {longest}. "
-                "Use shorter spans, or more steps a second (--set frontend.pool)."
-            )
-        exact = self.rule not in ("ems_released", "ems_threshold")
-        if self.span == 1 and exact:  # one step of each is hidden all the same
-            return
-        if round(longest * self.ratio / self.span) < 1:
-            raise InputError(
-                f"objective.ratio: leaves no span. Found {self.ratio:g} of at most {longest} steps, less than half a "
-                f"span of {self.span}. Use a ratio above {0.5 * self.span / longest:.2g}, or shorter spans."
-            )
+from sottovoce.config.masking import Policy
 
 
 class RowRandom:

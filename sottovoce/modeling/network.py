@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sottovoce import plugins
 from sottovoce.backbones import Hidden, clock_of
 from sottovoce.config import recipe
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
@@ -56,11 +56,14 @@ def save_pretrained(
     training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
-def load_pretrained(run: Run) -> Pretrained:
-    """Raises InputError when weights and config.json do not fit together."""
+def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
+    """`upto`: the last block of a public encoder that is wanted, None = all.
+
+    Raises InputError when weights and config.json do not fit together.
+    """
     plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
     if "encoder" in run.config:
-        return Pretrained(hub.backbone(run).eval(), Statistics.unit(run.config["features"]), plan, run)
+        return Pretrained(hub.backbone(run, upto).eval(), Statistics.unit(run.config["features"]), plan, run)
     tensors = training.load_tensors(run.weights)
     statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
@@ -179,20 +182,22 @@ class Network(nn.Module):
         if settings.depth:
             backbone.blocks = backbone.blocks[: settings.depth]
         layers = len(backbone.blocks) + 1
-        if settings.mode == "probe":
-            p = settings.probe
+        use = settings.layer_aggregation
+        if isinstance(settings, Probe):
+            project, activation = settings.project, settings.activation
             self.pooling = heads.Pooling(
-                layers, backbone.dim, use=p.use, pool="mean", project=p.project, activation=p.activation
+                layers, backbone.dim, use=use, pool="mean", project=project, activation=activation
             )
         else:
-            self.pooling = heads.Pooling(layers, backbone.dim, use=settings.use, pool=settings.pool)
+            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling)
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out: nn.Linear | AMSoftmax
         if settings.loss == "amsoftmax":
+            assert not isinstance(settings, Frozen)  # which refuses it
             self.out = AMSoftmax(self.pooling.dim, outputs, scale=settings.scale, margin=settings.margin)
             return
         self.out = nn.Linear(self.pooling.dim, outputs)
-        if settings.mode != "probe":  # solved, not trained: begins at 0
+        if not isinstance(settings, Probe):  # solved, not trained: begins at 0
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
@@ -326,7 +331,7 @@ def predict(it: Recognised, steps: Steps) -> np.ndarray:
     it.network.eval()
     device = next(it.network.parameters()).device
     pooled = run_over(steps, it.network.pooled, device)
-    return from_pooled(it.network, it.task, pooled, steps, it.plan.finetune.embedding)
+    return from_pooled(it.network, it.task, pooled, steps, it.plan.finetune.embedding_norm)
 
 
 def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, embedding: str) -> np.ndarray:
@@ -343,7 +348,7 @@ def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, 
 
 def state_clock(it: Recognised, rate_hz: float, offset_s: float = 0.0) -> tuple[float, float]:
     """States per second and the centre of the first in seconds, for a track of this clock."""
-    (stride, window), pool = clock_of(it.network.backbone), it.plan.frontend.pool
+    (stride, window), pool = clock_of(it.network.backbone), it.plan.frontend.subsampling
     return rate_hz / pool / stride, offset_s + (window * pool - 1) / 2 / rate_hz
 
 
@@ -361,7 +366,7 @@ def frame_answers(
             deviations and attention need several.
         own: mean and deviation (P,) of the pooled features of the one speaker there is, for embedding "speaker".
     """
-    network, embedding = it.network.eval(), it.plan.finetune.embedding
+    network, embedding = it.network.eval(), it.plan.finetune.embedding_norm
     device, clock = next(network.parameters()).device, clock_of(network.backbone)
     if not window_s and network.pooling.pool != "mean":
         window_s = AROUND_S

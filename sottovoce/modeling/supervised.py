@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones import clock_of
-from sottovoce.config.finetuning import FineTuning
-from sottovoce.data.dataset import Batch, Frontend, Steps
+from sottovoce.config.finetuning import FineTuning, Frozen, Full
+from sottovoce.config.frontend import Frontend
+from sottovoce.data.dataset import Batch, Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.modeling import network as models
@@ -24,7 +25,7 @@ from sottovoce.objectives import Loss
 class Supervised(nn.Module):
     """forward(batch, rng) -> Loss over the utterances of a batch, as `training.fit` wants it."""
 
-    def __init__(self, network: models.Network, task: Task, settings: FineTuning, steps: Steps, target: np.ndarray):
+    def __init__(self, network: models.Network, task: Task, settings: Full, steps: Steps, target: np.ndarray):
         super().__init__()
         self.network, self.settings, self.frontend, self.rate_hz = network, settings, steps.frontend, steps.rate_hz
         self.outputs = task.outputs
@@ -35,7 +36,7 @@ class Supervised(nn.Module):
                 "finetune.feature_masks, which hide what it reads."
             )
         self.everybody = steps.family  # speakers are known from all their recordings, labelled or not
-        if settings.embedding == "speaker":
+        if settings.embedding_norm == "speaker":
             names = models.speakers(self.everybody)
             people = sorted(set(names))
             self.place = {u.id: people.index(n) for u, n in zip(self.everybody.utterances, names, strict=True)}
@@ -58,7 +59,7 @@ class Supervised(nn.Module):
         s = self.settings
         x = spec_augment(batch.x, batch.lengths, rng, s, self.frontend, self.rate_hz)
         pooled = self.network.pooled(x, batch.lengths, **hide(self.network.backbone, batch.lengths, rng, s))
-        if s.embedding == "speaker":
+        if s.embedding_norm == "speaker":
             who = [self.place[key] for key in batch.ids]
             z = (pooled - self.speaker_mean[who]) / self.speaker_std[who]
         else:
@@ -77,13 +78,13 @@ class Supervised(nn.Module):
 
 
 def spec_augment(
-    x: Tensor, lengths: Tensor, rng: RowRandom, settings: FineTuning, frontend: Frontend, rate_hz: float
+    x: Tensor, lengths: Tensor, rng: RowRandom, settings: Full, frontend: Frontend, rate_hz: float
 ) -> Tensor:
     """Zero (the mean) random stretches of time and blocks of features (arXiv:1904.08779): (B, S, D) -> (B, S, D).
 
     Every row from its own seed. Stacked steps lose the same features in each of their frames.
     """
-    steps, pool = x.shape[1], frontend.pool if frontend.how == "stack" else 1
+    steps, pool = x.shape[1], frontend.subsampling if frontend.subsample == "stack" else 1
     features = x.shape[2] // pool
     u = rng.uniform(torch.full_like(lengths.cpu(), 2 * (settings.time_masks + settings.feature_masks)))  # (B, n)
     masks = iter(u.T.reshape(-1, 2, len(x)).to(x.device))
@@ -104,7 +105,7 @@ def spec_augment(
     return x
 
 
-def hide(backbone: Any, lengths: Tensor, rng: RowRandom, settings: FineTuning) -> dict[str, Tensor]:
+def hide(backbone: Any, lengths: Tensor, rng: RowRandom, settings: Full) -> dict[str, Tensor]:
     """What an encoder hides of its own states: `mask` (B, S) and `columns` (B, H), True = hidden.
 
     SpecAugment where wav2vec 2.0 does it (arXiv:2006.11477, app. B), behind the convolutions. Departure: spans do not
@@ -130,7 +131,7 @@ def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Cal
             "l1, huber or ccc for numbers."
         )
     if task.kind == "class":
-        margin = settings.scale * settings.margin if kind == "amsoftmax" else 0.0
+        margin = 0.0 if isinstance(settings, Frozen) or kind != "amsoftmax" else settings.scale * settings.margin
         weights = torch.ones(task.outputs)
         if settings.class_weights:
             count = np.bincount(target, minlength=task.outputs)

@@ -22,40 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import files
+from sottovoce.config.training import Training
 from sottovoce.data.dataset import Steps, plan_epoch, row_seed
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import RowRandom
-
-
-@dataclass(frozen=True)
-class Config:
-    epochs: int = 100
-    min_updates: int = 0  # more epochs where there is so little data that `epochs` make fewer updates
-    lr: float = 1e-3  # peak
-    warmup: float = 0.07  # share of all updates with rising lr, then a cosine down to 0
-    weight_decay: float = 1e-4
-    batch_steps: int = 8000  # most padded steps a batch
-    batch_rows: int = 64  # most utterances a batch
-    balanced: bool = False  # an epoch has as many utterances of every class; then no class weights
-    crop: int = 0  # longer utterances are cut to this many steps, elsewhere every epoch; 0 = never
-    time_stretch: float = 0.0  # augmentation: utterances up to exp(+-this) faster or slower
-    feature_stretch: float = 0.0  # and stretched along the mel axis; only for features that have one
-    accumulate: int = 1  # batches per update
-    clip: float = 1.0  # largest gradient norm; 0 = no clipping
-    ema: float = 0.0  # decay per update of averaged weights; 0 = off
-    precision: str = "fp32"  # or "bf16", for devices that have it
-    validate_every: int = 1  # epochs
-    patience: int = 0  # validations without a better score before stopping; 0 = never stop early
-    save_every: float = 60.0  # seconds between checkpoints
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in [("epochs", 0), ("batch_steps", 1), ("batch_rows", 1), ("accumulate", 1)]:
-            if getattr(self, name) < least:
-                raise InputError(f"training.{name}: {least} or more. Found {getattr(self, name)}.")
-        if self.precision not in ("fp32", "bf16"):
-            raise InputError(f"training.precision: 'fp32' or 'bf16'. Found {self.precision!r}.")
 
 
 @dataclass
@@ -73,7 +44,7 @@ class State:
 def fit(
     model: nn.Module,
     data: Steps,
-    config: Config,
+    config: Training,
     *,
     target: np.ndarray | None = None,
     validate: Callable[[nn.Module], dict[str, float]] | None = None,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sottovoce.config.masking import Policy
 from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling import heads, masking
@@ -25,8 +26,8 @@ from sottovoce.objectives import Loss
 
 
 @dataclass(frozen=True)
-class Config(masking.Policy):
-    """What is hidden, see `masking.Policy`; then what is seen instead, and how the guess is scored:"""
+class Config(Policy):
+    """What is hidden, see `config/masking.py`; then what is seen instead, and how the guess is scored:"""
 
     unit: str = "frame"  # "frame": whole steps; "feature": every column on its own
     fill: str = "learned"  # "zero", "learned" or "noise"

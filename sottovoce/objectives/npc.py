@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sottovoce.config.masking import Policy
 from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
@@ -26,8 +27,8 @@ from sottovoce.objectives import Loss
 
 
 @dataclass(frozen=True)
-class Config(masking.Policy):
-    """What is hidden where `hide` is on, see `masking.Policy`; then:"""
+class Config(Policy):
+    """What is hidden where `hide` is on, see `config/masking.py`; then:"""
 
     hide: bool = False  # the spans of the policy are zero at the input
     score: bool = False  # the intensity is added to the input, and a second head predicts the sum

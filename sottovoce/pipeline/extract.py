@@ -650,7 +650,7 @@ def _by_model(
     offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
     if answers:
         return _Origin(source, keys, make, *models.state_clock(it, source.rate_hz, source.offset_s))
-    return _Origin(source, keys, make, source.rate_hz / frontend.pool, offset_s)
+    return _Origin(source, keys, make, source.rate_hz / frontend.subsampling, offset_s)
 
 
 def _from_track(

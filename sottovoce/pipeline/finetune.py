@@ -148,7 +148,7 @@ def finetune(
         "heard_test_speakers": heard,
         "transductive": transductive,
     }
-    earlier = models.load_pretrained(init) if init else None
+    earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
     supervised_loss(
@@ -220,7 +220,7 @@ def train_recogniser(
     """
 
     settings = plan.finetune
-    torch.manual_seed(settings.training.seed)
+    torch.manual_seed(settings.seed)
     everybody = [*train, *unlabelled]
     if init:
         models.check_same_input(init, plan, store.dim)
@@ -257,7 +257,7 @@ def train_recogniser(
             target=target,
             validate=validate if held else None,
             baseline=start.get("select"),
-            before_epoch=model.refresh if settings.embedding == "speaker" else None,
+            before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
             metric="select",
             higher_is_better=True,
             lr_scale=layer_rates(network, settings),
@@ -309,7 +309,7 @@ def fit_head(
 ) -> dict[str, Any]:
     """Train a published head on frozen states; the history of its learning rates, and what dev chose."""
 
-    p, y = settings.probe, torch.from_numpy(target)
+    p, y = settings, torch.from_numpy(target)
     loss = supervised_loss(task, settings, target)
     averaged = p.activation == "none"  # then the mean over time commutes with the head
     network.eval()
@@ -332,7 +332,7 @@ def fit_head(
         lambda head, batch: loss(head(batch[0]), batch[1]).mean(),
         p,
         judge=judge if held is not None else None,
-        seed=settings.training.seed,
+        seed=settings.seed,
         label=label,
         quiet=quiet,
     )
@@ -347,7 +347,7 @@ def fit_probe(
     network.eval()
     pooled = models.run_over(steps.family, network.pooled)
     network.standardise.fit(torch.from_numpy(pooled))
-    if settings.embedding == "speaker":
+    if settings.embedding_norm == "speaker":
         mean, std = models.speaker_statistics(pooled, models.speakers(steps.family))
         x = torch.from_numpy((pooled - mean) / std)[: len(steps)]
     else:
@@ -356,12 +356,12 @@ def fit_probe(
     rows: list[dict[str, float]] = []
     best: tuple[float, Any, Any] | None = None
     weight = None
-    for strength in settings.strengths if held else settings.strengths[:1]:
+    for strength in settings.l2 if held else settings.l2[:1]:
         weight, bias = solve(task, x, target, strength, settings, weight)
         network.begin(weight, bias)
         row: dict[str, float] = {"strength": strength}
         if held is not None and held_pooled is not None:
-            row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding), truth)
+            row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding_norm), truth)
         rows.append(row)
         if best is None or row.get("select", 0.0) > best[0]:
             best = (row.get("select", 0.0), weight, bias)

@@ -22,8 +22,7 @@ import typer
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.data import codebook, runs
-from sottovoce.data.codebook import Codebook, Stacked
+from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps, sequential
 from sottovoce.data.progress import Bar
@@ -33,7 +32,8 @@ from sottovoce.errors import InputError
 from sottovoce.metrics import cluster_quality
 from sottovoce.metrics import kmeans as clustering
 from sottovoce.metrics.kmeans import Config as KMeans
-from sottovoce.modeling import network
+from sottovoce.modeling import codebook, network
+from sottovoce.modeling.codebook import Codebook, Stacked
 from sottovoce.pipeline import pretrain
 from sottovoce.pipeline.extract import track_store
 

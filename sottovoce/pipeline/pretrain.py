@@ -18,6 +18,7 @@ from sottovoce import files, plugins
 from sottovoce import report as pages
 from sottovoce.backbones import clock_of
 from sottovoce.config import recipe
+from sottovoce.config.masking import RULES, Policy
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import dataset, runs
 from sottovoce.data.corpus import Corpus, Utterance
@@ -26,7 +27,7 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.metrics import scores
 from sottovoce.modeling import hub, network, training
-from sottovoce.modeling.masking import RULES, Policy, RowRandom, hide
+from sottovoce.modeling.masking import RowRandom, hide
 from sottovoce.pipeline import aux_tracks, genders, units
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import solve
@@ -380,7 +381,7 @@ def panels(objective: Any, control: Steps, seed: int) -> list[dict]:
     rules = rule_masks(objective.config, batch)
     out = []
     for k, length in enumerate(batch.lengths.tolist()):
-        pool = control.frontend.pool if control.frontend.how == "stack" else 1
+        pool = control.frontend.subsampling if control.frontend.subsample == "stack" else 1
 
         def unstack(x: Any, length: int = length, pool: int = pool) -> Any:
             return x[:length].reshape(length * pool, -1).cpu().numpy()

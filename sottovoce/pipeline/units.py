@@ -18,14 +18,13 @@ import numpy as np
 import torch
 
 from sottovoce.backbones import clock_of
-from sottovoce.data import codebook
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.metrics import kmeans
-from sottovoce.modeling import network, training
+from sottovoce.modeling import codebook, network, training
 from sottovoce.objectives.masked_units import parse
 
 FRAMES = 300_000  # that k-means sees at most

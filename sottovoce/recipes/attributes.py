@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from sottovoce import plugins
 from sottovoce.config.recipe import Recipe
-from sottovoce.modeling.training import Config as Training
+from sottovoce.config.training import Training
 
 RATE_HZ = 16_000
 

@@ -11,17 +11,17 @@ Time:    20 to 30 CPU seconds a fold of RAVDESS: 3 for the states, the rest for 
 Expect:  RAVDESS, 8 emotions, fold1 (4 unseen actors, one seed): UA 0.441 [0.422, 0.469] after masked_timesteps on 3 h
          of speech, 0.402 [0.359, 0.422] with --scratch (2026-11-21); chance is 0.125
 Departs: of three learning rates dev chooses one; training ends when five readings of the dev score bring nothing
-         better; dev speakers are not in training (unless --dev superb). `--set finetune.probe.patience=0` and
-         `--set finetune.probe.lrs=1e-4` undo the first two. The heads of EmoBox and emotion2vec:
-         `--set finetune.probe.activation=relu --set finetune.probe.use=last`.
+         better; dev speakers are not in training (unless --dev superb). `--set finetune.patience=0` and
+         `--set finetune.lrs=1e-4` undo the first two. The heads of EmoBox and emotion2vec:
+         `--set finetune.activation=relu --set finetune.layer_aggregation=last`.
 """
 
 from dataclasses import replace
 
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import Probe
 from sottovoce.config.recipe import Recipe
 
 
 def protocol(plan: Recipe) -> Recipe:
     """The same system, judged by a frozen probe."""
-    return replace(plan, finetune=FineTuning(mode="probe", class_weights=False, label_smoothing=0.0))
+    return replace(plan, finetune=Probe(class_weights=False, label_smoothing=0.0))

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import plugins
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import Full, in_mode
 from sottovoce.config.recipe import Recipe
+from sottovoce.config.training import Training
 from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.modeling.training import Config as Training
 from sottovoce.objectives.masked_units import Config as Units
 
 ENCODER = True  # it begins with one
@@ -52,7 +52,7 @@ class Config:
     units: Units = field(default_factory=lambda: Units(combine="mean"))  # what is hidden; `targets` are the clusters
     masked: Training = field(default_factory=Training)  # of the third step
 
-    finetune: FineTuning = field(default_factory=lambda: FineTuning(loss="amsoftmax"))  # the last step
+    finetune: Full = field(default_factory=lambda: Full(loss="amsoftmax"))  # the last step
 
     def __post_init__(self) -> None:
         if self.gender < 0:
@@ -65,7 +65,8 @@ class Config:
 
 def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
     """The settings for an encoder, from the settings it was made with."""
-    before, tuned = encoder.training, encoder.finetune
+    before, tuned = encoder.training, in_mode(encoder.finetune, "full")
+    assert isinstance(tuned, Full)
     if width(encoder) >= WIDE:  # learning rates and epochs of HFLEA (arXiv:2312.16383), the paper's next of kin
         step = replace(before, epochs=40, lr=1e-4, warmup=0.1, weight_decay=1e-5, patience=0)
         last = replace(tuned.training, epochs=40, lr=1e-4, weight_decay=1e-5)

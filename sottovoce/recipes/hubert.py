@@ -16,29 +16,34 @@ Departs: settings are for an hour or two of speech and one machine, where update
          from the one before, make two commands of them, the second with `--init`.
 """
 
+from dataclasses import replace
+
 from sottovoce import plugins
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import Full
+from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Frontend
+from sottovoce.config.training import Training
 from sottovoce.errors import InputError
-from sottovoce.modeling.training import Config as Training
 
 RATE_HZ = 16_000
 
 
 def recipe(track: str | None = None) -> Recipe:
-    """Settings for waveforms, where times of training are in samples; or, for "fbank", for log-mel steps."""
+    """Settings for waveforms, where times of training are in samples; for "fbank", for log-mel steps; for "logmel", for
+    the bands that Whisper hears and its encoder."""
     if track == "fbank":
         return on_log_mel()
+    if track == "logmel":
+        return on_whisper()
     if track not in (None, "wave"):
-        raise InputError(f"recipe hubert: starts from wave or fbank. Found track {track}. Use recordings.")
+        raise InputError(f"recipe hubert: starts from wave, fbank or logmel. Found track {track}. Use recordings.")
     return Recipe(
         name="hubert",
         track="wave",
         backbone="encoder",
         objective="masked_units",
         track_config=plugins.load("tracks", "wave").Config(),
-        frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=30.0),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=30.0),
         backbone_config=plugins.load("backbones", "encoder").Config(dropout=0.0, normalise=True),
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), visible=0.5, penalty=0.0
@@ -52,9 +57,9 @@ def recipe(track: str | None = None) -> Recipe:
             batch_rows=32,
             crop=5 * RATE_HZ,
         ),
-        finetune=FineTuning(
-            use="weighted",
-            pool="mean",
+        finetune=Full(
+            layer_aggregation="weighted",
+            temporal_pooling="mean",
             training=Training(
                 epochs=20,
                 min_updates=150,
@@ -79,10 +84,29 @@ def on_log_mel() -> Recipe:
         backbone="transformer",
         objective="masked_units",
         track_config=tracks.Config(bins=128, window_ms=50.0),
-        frontend=Frontend(pool=4, trim_db=30.0),
+        frontend=Frontend(subsampling=4, trim_db=30.0),
         backbone_config=backbone.Config(layers=3, dropout=0.0),
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), ratio=0.4, span=5, visible=0.5
         ),
         training=Training(epochs=15, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_steps=400, batch_rows=32, crop=100),
+    )
+
+
+def on_whisper() -> Recipe:
+    """The same for Whisper's encoder: times of training are in frames of 10 ms, and silence at the ends is cut off."""
+    wave = recipe()
+    frames = {key: getattr(wave.training, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
+    assert isinstance(wave.finetune, Full)
+    tuned = wave.finetune.training
+    tuned_frames = {key: getattr(tuned, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
+    return replace(
+        wave,
+        track="logmel",
+        track_config=plugins.load("tracks", "logmel").Config(),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=35.0),
+        backbone="whisper",
+        backbone_config=plugins.load("backbones", "whisper").Config(),
+        training=replace(wave.training, **frames),
+        finetune=replace(wave.finetune, temporal_pooling="statistics", training=replace(tuned, **tuned_frames)),
     )

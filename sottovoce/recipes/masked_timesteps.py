@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import plugins
-from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.finetuning import FineTuning, Full, in_mode
+from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe, resolve
+from sottovoce.config.training import Training
 from sottovoce.data.corpus import Corpus, Fold
-from sottovoce.data.dataset import Frontend
 from sottovoce.data.task import Task
-from sottovoce.modeling.training import Config as Training
 
 
 def recipe(track: str | None = None) -> Recipe:
@@ -39,18 +39,19 @@ def recipe(track: str | None = None) -> Recipe:
         backbone="transformer",
         objective="masked_timesteps",
         track_config=tracks.Config(),
-        frontend=Frontend(pool=5, how="mean"),  # 20 Hz, as most work on these features
+        frontend=Frontend(subsampling=5, subsample="mean"),  # 20 Hz, as most work on these features
         backbone_config=backbone.Config(layers=4, positions="sinusoidal"),
         objective_config=objective.Config(),
         training=Training(epochs=100, lr=1e-3, crop=500, patience=20),
     )
     if track != "fbank":
         return encoded
+    assert isinstance(encoded.finetune, Full)
     tuned = encoded.finetune.training
     return replace(
         encoded,
         track_config=tracks.Config(bins=128, window_ms=50.0),  # 50 ms resolve the harmonics of a voice
-        frontend=Frontend(pool=4, trim_db=30.0),
+        frontend=Frontend(subsampling=4, trim_db=30.0),
         backbone_config=backbone.Config(layers=3, dropout=0.0),
         objective_config=objective.Config(ratio=0.4, span=5, fill="zero", replace=(1.0, 0.0, 0.0)),
         training=Training(
@@ -109,7 +110,7 @@ def _tuned(config: Config, **settings: Any) -> Config:
 
 ABLATIONS: dict[str, Callable[[Config], Config]] = {
     "scratch": lambda c: replace(c, weights=False),
-    "frozen": lambda c: _tuned(c, mode="frozen"),
+    "frozen": lambda c: replace(c, finetune=in_mode(c.finetune, "frozen")),
 }
 LEAKS: dict[str, Callable[[Config], Config]] = {
     "random-dev": lambda c: _tuned(c, dev="superb"),

@@ -25,9 +25,9 @@ Small:   in minutes it learns next to nothing post-norm with sinusoidal position
 from typing import Any
 
 from sottovoce import plugins
+from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Frontend
-from sottovoce.modeling.training import Config as Training
+from sottovoce.config.training import Training
 
 
 def recipe(track: str | None = None) -> Recipe:
@@ -42,7 +42,7 @@ def recipe(track: str | None = None) -> Recipe:
         backbone="transformer",
         objective="masked_timesteps",
         track_config=tracks.Config(deltas=2) if track == "fbank" else tracks.Config(),
-        frontend=Frontend(pool=1, normalise="utterance"),
+        frontend=Frontend(subsampling=1, normalise="utterance"),
         backbone_config=backbone.Config(
             width=768,
             layers=3,

@@ -20,9 +20,9 @@ Departs: batch norm counts no padding; a cosine down from lr 1e-3 (release: cons
 from typing import Any
 
 from sottovoce import plugins
+from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Frontend
-from sottovoce.modeling.training import Config as Training
+from sottovoce.config.training import Training
 
 
 def recipe(track: str | None = None) -> Recipe:
@@ -37,7 +37,7 @@ def recipe(track: str | None = None) -> Recipe:
         backbone="npc",
         objective="npc",
         track_config=tracks.Config(),
-        frontend=Frontend(pool=1, normalise="utterance"),
+        frontend=Frontend(subsampling=1, normalise="utterance"),
         backbone_config=backbone.Config(),
         objective_config=objective.Config(),
         training=Training(

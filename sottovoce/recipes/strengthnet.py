@@ -19,9 +19,9 @@ Departs: dev and test speakers are never trained on (release: random split, `--s
 from typing import Any
 
 from sottovoce import plugins
+from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Frontend
-from sottovoce.modeling.training import Config as Training
+from sottovoce.config.training import Training
 
 
 def recipe(track: str | None = None) -> Recipe:
@@ -36,7 +36,7 @@ def recipe(track: str | None = None) -> Recipe:
         backbone="strengthnet",
         objective="strength",
         track_config=tracks.Config(),
-        frontend=Frontend(pool=1, normalise="none", clip=0.0),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0),
         backbone_config=backbone.Config(),
         objective_config=objective.Config(),
         training=Training(

@@ -165,11 +165,11 @@ def where(run: Run) -> str:
     return run.config.get("encoder", str(run.folder))
 
 
-def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, quiet: bool, jobs: int | None) -> None:
+def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, jobs: int | None) -> None:
     """Evaluate a variant's folds, unless this was done since the last of them was made."""
 
     report = home / "report.json"
     newest = max((home / f.name / "model.safetensors").stat().st_mtime for f in folds)
     if report.exists() and report.stat().st_mtime > newest:
         return
-    evaluate.main(home, opensmile=None if opensmile else False, quiet=quiet, jobs=jobs)
+    evaluate.report_on(home, home, opensmile=None if opensmile else False, jobs=jobs)

@@ -1,6 +1,6 @@
 """Posterior: how probable every emotion is at every moment, by a fine-tuned model; a column a class.
 
-    sottovoce finetune data/ravdess --init runs/hubert --set finetune.pool=mean -o runs/ft
+    sottovoce finetune data/ravdess --init runs/hubert --set finetune.temporal_pooling=mean -o runs/ft
     sottovoce extract data/iemocap --track posterior --model runs/ft
 
 One utterance holds several emotions (GMP-TL, arXiv:2405.02151): the last layers of the model are asked about the

@@ -1,0 +1,29 @@
+"""Settings of the training loop, for pre-training and fine-tuning alike."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sottovoce.config.ranges import Count, NotNegative, Positive, Settings, Share, ShareBelow1, Whole
+
+
+@dataclass(frozen=True)
+class Training(Settings, group="training"):
+    epochs: Whole = 100
+    min_updates: Whole = 0  # more epochs where there is so little data that `epochs` make fewer updates
+    lr: Positive = 1e-3  # peak
+    warmup: Share = 0.07  # share of all updates with rising lr, then a cosine down to 0
+    weight_decay: NotNegative = 1e-4
+    batch_steps: Count = 8000  # most padded steps a batch
+    batch_rows: Count = 64  # most utterances a batch
+    balanced: bool = False  # an epoch has as many utterances of every class; then no class weights
+    crop: Whole = 0  # longer utterances are cut to this many steps, elsewhere every epoch; 0 = never
+    time_stretch: NotNegative = 0.0  # augmentation: utterances up to exp(+-this) faster or slower
+    feature_stretch: NotNegative = 0.0  # and stretched along the mel axis; only for features that have one
+    accumulate: Count = 1  # batches per update
+    clip: NotNegative = 1.0  # largest gradient norm; 0 = no clipping
+    ema: ShareBelow1 = 0.0  # decay per update of averaged weights; 0 = off
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16 for devices that have it
+    validate_every: Count = 1  # epochs
+    patience: Whole = 0  # validations without a better score before stopping; 0 = never stop early
+    save_every: NotNegative = 60.0  # seconds between checkpoints
+    seed: Whole = 0
