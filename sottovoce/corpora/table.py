@@ -148,7 +148,7 @@ def _audformat(root: Path, wanted: str) -> _rows.Rows:
     """Tables with an emotion column, completed from the others by file; speakers and gender from the schemes."""
 
     try:
-        header = yaml.safe_load((root / "db.yaml").read_row_files.text_of(encoding="utf-8"))
+        header = yaml.safe_load((root / "db.yaml").read_text(encoding="utf-8"))
         tables: dict[str, dict] = header.get("tables") or {}
         schemes: dict[str, dict] = header.get("schemes") or {}
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:

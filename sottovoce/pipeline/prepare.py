@@ -104,6 +104,8 @@ def prepare(
     read = _accepted(
         reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
     )
+    if "into" in inspect.signature(reader.utterances).parameters:  # recordings that lie inside a table
+        read["into"] = Path(out) / "recordings"
     late = dict(relabel or {})
     if "relabel" in inspect.signature(reader.utterances).parameters:
         read, late = read | {"relabel": relabel or {}}, {}
