@@ -51,6 +51,18 @@ def dealt(*parts):
     return lambda k: parts[0] if k <= 6 else parts[1 + (k - 7) % (len(parts) - 1)]
 
 
+def test_a_table_a_side_is_a_split_too(tmp_path):
+    rows = clips(tmp_path)
+    head = ("Filename", "Emotion", "Speaker")
+    for name, part in (("train_sent_emo", rows[:24]), ("dev_sent_emo", rows[24:32]), ("test_sent_emo", rows[32:])):
+        written(tmp_path / f"{name}.csv", head, part)
+    [fold] = table.folds(read(tmp_path))
+    assert [len(side) for side in (fold.train, fold.dev, fold.test)] == [24, 8, 16]
+    written(tmp_path / "notes.csv", ("a", "b"), [])
+    with pytest.raises(InputError, match="several tables"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("parts", "names"),
     [

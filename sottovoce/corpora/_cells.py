@@ -46,6 +46,7 @@ def is_nobody(text: str) -> bool:
 
 _GAPS = str.maketrans({"−": "-", "\u00a0": "", "\u202f": "", "\u2009": "", " ": "", "'": "", "’": ""})
 _SIGNED = re.compile(r"[+-]?(\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_PLAIN = re.compile(r"[+-]?\d{1,9}(\.\d+)?")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,])\d{3}")  # 1,234 and 1.234: of one thousand, or of one and a bit
 
 
@@ -60,6 +61,8 @@ def number(text: str, decimal: str = "") -> float | None:
     >>> number("1,234"), number("1,234", decimal=","), number("1,234", decimal="."), number("1.234", decimal=",")
     (None, 1.234, 1234.0, 1234.0)
     """
+    if decimal != "," and _PLAIN.fullmatch(text):  # nearly all of them
+        return float(text)
     plain = _without_gaps(text)
     if plain is None:
         return None
@@ -170,6 +173,8 @@ def seconds(text: str, where: str, *, unit_s: float = 1.0, decimal: str = "") ->
     text = text.strip()
     if is_nothing(text):
         return None
+    if _PLAIN.fullmatch(text) and decimal != ",":
+        return round(float(text) * unit_s, 9) if unit_s != 1.0 else float(text)
     if (match := _CLOCK.fullmatch(text)) and not match[1]:
         days, hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in match.groups()[1:])
         return ((days * 24 + hours) * 60 + minutes) * 60 + rest

@@ -10,8 +10,8 @@
 `--emotion-column NAME` and so on name a column that is called otherwise. Decimal commas are read as such; empty cells,
 NaN, n/a and the like hold nothing, and a speaker "unknown" is nobody. A folder is read as EmoBox (`NAME.jsonl` and
 `fold_k/` with train and test lists, https://github.com/emo-box/EmoBox), as audformat (`db.yaml` with tables,
-https://audeering.github.io/audformat/), or for the one table in it. Folds are by speaker where there is no split; where
-no speaker is known they are random by file, which is reported as leaky.
+https://audeering.github.io/audformat/), as tables `train.csv`, `dev.csv` and `test.csv`, or for the one table in it.
+Folds are by speaker where there is no split; where no speaker is known they are random by file, reported as leaky.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,8 +118,27 @@ def _read(root: Path, table: str) -> _rows.Rows:
     here = sorted(p for p in root.iterdir() if p.suffix.lower() in _row_files.SUFFIXES and not p.name.startswith("."))
     if len(here) == 1:
         return _row_files.read(here[0])
+    sides = {_split.side(path.stem) for path in here}
+    if len(sides) > 1 and "" not in sides:
+        return _sides(root, here)
     some = ", ".join(p.name for p in here[:5]) or "none"
     raise InputError(f"{root}: {'several tables' if here else 'no table'}. Found {some}. Name the file itself.")
+
+
+def _sides(root: Path, tables: Sequence[Path]) -> _rows.Rows:
+    """`train.csv`, `dev.csv` and `test.csv` as one table with a split."""
+    columns: dict[str, None] = {}
+    records = []
+    for path in tables:
+        read = _row_files.read(path)
+        if own := [c for c in read.columns if c.casefold() in _rows.SYNONYMS["split"].split()]:
+            raise InputError(
+                f"{path}: a split by column {own[0]}, and one by table. Name one table, or remove one split."
+            )
+        columns |= dict.fromkeys(read.columns)
+        records += [row | {"split": path.stem} for row in read.rows]
+    rows = [{column: row.get(column, "") for column in (*columns, "split")} for row in records]
+    return _rows.Rows(str(root), root, [*columns, "split"], rows, list(range(1, len(rows) + 1)))
 
 
 def _emobox(root: Path, lists: Sequence[Path]) -> _rows.Rows:
