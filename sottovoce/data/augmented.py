@@ -5,9 +5,8 @@ utterance's features are made when they are asked for, from samples that were ch
 utterance meets follows from its name and the number of the copy, so the same copy is always the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,24 @@ from sottovoce.data.dataset import row_seed
 from sottovoce.data.store import Source, TrackStore
 from sottovoce.data.track import Track
 
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
 
 class Augmented:
-    """One changed copy of every recording of a corpus, as features of a track.
+    """Changed recordings of a corpus, as features of a track.
 
     Args:
         clean: the store of the recordings as they are.
         maker: the track's module, whose `make(wave, config)` gives as many frames for as many samples.
         copy: which one; copies differ, and each is always the same.
+        change: samples (N,) at 16 kHz and a generator -> as many samples; default: `augmentation.random`.
     """
 
-    def __init__(self, corpus: Corpus, clean: TrackStore, maker: ModuleType, config: Any, copy: int):
+    def __init__(
+        self, corpus: Corpus, clean: TrackStore, maker: Any, config: Any, copy: int, change: Change | None = None
+    ):
         self.corpus, self.clean, self.maker, self.config, self.copy = corpus, clean, maker, config, copy
+        self.change = change or augmentation.random
         self.rate_hz, self.offset_s, self.dim = clean.rate_hz, clean.offset_s, clean.dim
         self.lengths: Mapping[str, int] = clean.lengths
         self.head = clean.head
@@ -52,6 +57,6 @@ class Augmented:
         u = self.corpus.by_id[key]
         wave = audio.read(self.corpus.root / u.path, u.start, u.end)
         rng = np.random.default_rng(row_seed(self.copy, f"copy {key}"))
-        samples = augmentation.random(np.asarray(wave.values, np.float32), rng)
+        samples = self.change(np.asarray(wave.values, np.float32), rng)
         made = self.maker.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
         return np.asarray(made[: self.lengths[key]], np.float32)
