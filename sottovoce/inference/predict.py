@@ -7,6 +7,7 @@ of a minute. Where a run has several folds, their models vote with the mean of t
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,7 @@ class Recogniser:
                 "track covarep: the model was trained on word-aligned features, so it cannot hear a recording. Found "
                 "one step a frame (frontend.subsampling=1). Use a model trained on frames, or `sottovoce evaluate`."
             )
-        return plugins.load("tracks", self.plan.track).make(wave, self.plan.track_config)
+        return plugins.maker(self.plan.track).make(wave, self.plan.track_config)
 
     def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray]]:
         """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.
@@ -280,7 +281,7 @@ def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = Non
     front = it.plan.frontend
     if front.normalise == "speaker":
         front = replace(front, normalise="corpus")
-    store = Memory({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz)
+    store = Memory({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz, it.plan.track)
     used = statistics if it.plan.frontend.normalise == "speaker" and statistics else it.statistics
     if store.dim != len(used.mean):
         raise InputError(
@@ -300,7 +301,8 @@ def _joined(parts: Sequence[tuple[float, Track]], clock: Track) -> np.ndarray:
 class Memory:
     """Arrays (T, F), or samples (N,), that look like a track store."""
 
-    def __init__(self, values: dict[str, np.ndarray], rate_hz: float):
+    def __init__(self, values: dict[str, np.ndarray], rate_hz: float, track: str):
+        self.head = SimpleNamespace(track=track)
         self.values = {k: v if v.ndim == 2 else v[:, None] for k, v in values.items()}
         self.rate_hz, self.offset_s = rate_hz, 0.0
         self.dim: int = next(iter(self.values.values())).shape[1]
