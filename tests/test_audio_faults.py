@@ -292,6 +292,13 @@ def test_a_header_that_does_not_know_its_file_does_not_cut_it(tmp_path, data):
     check_stretches(tmp_path / "a.wav")
 
 
+@pytest.mark.parametrize("sizes_said", [(0, 0), (36 + 6000, 6000)])
+def test_a_killed_recorder_may_have_begun_in_silence(tmp_path, sizes_said):
+    x = np.concatenate([np.zeros(2 * RATE, np.float32), TALK])
+    (tmp_path / "a.wav").write_bytes(sizes(written(x), *sizes_said))
+    np.testing.assert_allclose(audio.read(tmp_path / "a.wav").values, x, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["CAF", "NIST", "AU", "W64", "AIFF", "OPUS", "VORBIS", "WMA", "MOV"])
 def test_what_has_lost_its_end_is_named(tmp_path, kind):
     path = tmp_path / "a"

@@ -26,6 +26,7 @@ from sottovoce.errors import InputError
 RATE_HZ = 16_000  # what every track maker gets
 CONTEXT = 1024  # samples of the lower rate read around a slice, so that the resampler does not hear its edges
 RATES_HZ = (1_000, 3_000_000)  # that recordings have
+MANY = 1 << 26  # samples a header is believed to have before they are there
 SLACK_S = 0.5  # a segment table may end this much after the audio (rounding, container padding)
 HELD_S = 60.0  # seconds a kept decoder remembers, for stretches that overlap
 CANCELS = 0.01  # of the loudest channel's power (-20 dB): a mean below is no recording, the channels cancel
@@ -210,7 +211,7 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         source_first = max(0, (first * info.rate_hz // rate_hz - context) // step * step)
         source_last = None if last is None else -(-last * info.rate_hz // rate_hz) + context
     if first == 0 and last is None and info.frames >= files.LARGE:  # an hour fits into memory, but not twice
-        expected = math.ceil(info.frames * rate_hz / info.rate_hz)
+        expected = min(math.ceil(info.frames * rate_hz / info.rate_hz), MANY)
         return Track(_joined(_resampled(path, facts, rate_hz), expected), float(rate_hz))
     samples = _stretch(path, facts, source_first, source_last)
     if info.rate_hz != rate_hz:

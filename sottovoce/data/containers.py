@@ -117,8 +117,10 @@ def _whole_wav(path: Path, file, head: bytes, size: int) -> View | None:
     if length > present:
         sloppy = length >= UNKNOWN or abs(riff - size) <= 8  # the frame fits the file: the size inside was guessed
         stop = size if sloppy else None
-    elif length == 0 or present - length > TRAIL:
-        stop = None if _are_chunks(file, start + length, size, order) else size
+    elif length == 0:
+        stop = None if _are_chunks(file, start, size, order) else size
+    elif present - length > TRAIL:
+        stop = None if _are_chunks(file, start + length, size, order) or _are_zeros(file, start + length) else size
     else:
         stop = None
     if stop is None and not (crooked and length <= present):
@@ -146,15 +148,22 @@ def _is_name(four: bytes) -> bool:
 
 
 def _are_chunks(file, at: int, size: int, order: str) -> bool:
-    """True when what follows the samples are chunks, one after another to the end of the file, or nothing, or zeros."""
-    if not _at(file, at, TRAIL).strip(b"\0"):
-        return True
+    """True when what follows the samples are chunks, one after another to the end of the file, or nothing."""
     at += at % 2
     while at + 8 <= size:
         name, length = _chunk(file, at, order)
         if not _is_name(name) or at + 8 + length > size + 8:
             return False
         at += 8 + length + length % 2
+    return True
+
+
+def _are_zeros(file, at: int) -> bool:
+    """True when a file is filled up with nothing."""
+    file.seek(at)
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            return False
     return True
 
 
@@ -252,7 +261,9 @@ def announced(path: Path) -> int:
     if head[:7] == b"NIST_1A":
         fields = dict(re.findall(rb"(\w+) -i (\d+)", head))
         samples = int(fields.get(b"sample_count", 0)) * int(fields.get(b"channel_count", 1))
-        return int(head[8:16]) + samples * int(fields.get(b"sample_n_bytes", 1)) if b"shorten" not in head else 0
+        start = head[8:16].strip()
+        known = start.isdigit() and b"shorten" not in head
+        return int(start) + samples * int(fields.get(b"sample_n_bytes", 1)) if known else 0
     if head[:4] == b"OggS":
         with open(path, "rb") as file:
             return _pages(file, size)[1]

@@ -9,7 +9,7 @@ other decoders remember what came before, so that a place reached by a jump does
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,7 +282,7 @@ def _av(path: Path) -> Source:
     return Source(rate, channels, name, "av", None, False, "pcm_f" in name, chunks)
 
 
-def _av_pieces(path: Path, raw: bool) -> Iterator[tuple[int, np.ndarray]]:
+def _av_pieces(path: Path, raw: bool) -> Generator[tuple[int, np.ndarray], None, None]:
     """(rate, (n, C) float32) of every frame."""
     import av
 
