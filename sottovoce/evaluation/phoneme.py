@@ -35,7 +35,7 @@ from sottovoce.errors import InputError
 from sottovoce.evaluation import phones
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import statistics
-from sottovoce.modeling import heads, network, training
+from sottovoce.modeling import checkpoint, heads, network
 from sottovoce.modeling import linear_probe as probe
 
 PARTS = "train-clean-100,dev-clean,test-clean"  # SUPERB's
@@ -199,7 +199,7 @@ def phoneme(
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
     tensors |= {f"head.{k}": v for k, v in head.state_dict().items()}
     tensors |= {f"statistics.{k}": torch.from_numpy(getattr(statistics, k)) for k in ("mean", "std")}
-    training.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
+    checkpoint.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
     return report
 
 

@@ -26,7 +26,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import heads, hub, training
+from sottovoce.modeling import checkpoint, heads, hub
 from sottovoce.modeling.margins import AMSoftmax
 
 AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pooling needs several
@@ -54,7 +54,7 @@ def save_pretrained(
     if objective is not None:
         own = {k: v for k, v in objective.state_dict().items() if not k.startswith("backbone.")}
         tensors |= {f"objective.{k}": v for k, v in own.items()}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
 def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
@@ -65,7 +65,7 @@ def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
     plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
     if "encoder" in run.config:
         return Pretrained(hub.backbone(run, upto).eval(), Statistics.unit(run.config["features"]), plan, run)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     _fill(backbone, {k[9:]: v for k, v in tensors.items() if k.startswith("backbone.")}, run)
@@ -79,7 +79,7 @@ def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
     """
     it = load_pretrained(run)
     objective = plugins.load("objectives", it.plan.objective).Objective(it.plan.objective_config, it.backbone)
-    own = {k[10:]: v for k, v in training.load_tensors(run.weights).items() if k.startswith("objective.")}
+    own = {k[10:]: v for k, v in checkpoint.load_tensors(run.weights).items() if k.startswith("objective.")}
     if not own:
         raise InputError(
             f"{run.folder}: its weights hold no layers of {it.plan.objective}. Found a backbone alone. "
@@ -258,14 +258,14 @@ class Recognised:
 
 def save_recognised(folder: Path, it: Recognised) -> None:
     tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
     where = run.folder / "config.json"
     plan, task = recipe.from_dict(run.config["settings"], where), Task.from_dict(run.config["task"], where)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)
     _fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, run)

@@ -27,6 +27,7 @@ from sottovoce.data.batching import plan_epoch, row_seed
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
+from sottovoce.modeling import checkpoint
 from sottovoce.modeling.masking import RowRandom
 
 
@@ -260,9 +261,35 @@ def _begin(
     if keep.folder and (keep.folder / "last.safetensors").exists():
         _load(loop)
         if (keep.folder / "best.safetensors").exists():
-            loop.best = load_tensors(keep.folder / "best.safetensors")
+            loop.best = checkpoint.load_tensors(keep.folder / "best.safetensors")
     loop.wrapped, loop.optimiser = accelerator.prepare(model, optimiser)
     return loop
+
+
+def _save(loop: Loop) -> None:
+    assert loop.keep.folder is not None
+    metadata = {"identity": loop.keep.identity, "state": json.dumps(loop.state.__dict__)}
+    checkpoint.save(loop.keep.folder / "last.safetensors", loop.model, loop.optimiser, loop.averaged, metadata)
+
+
+def _load(loop: Loop) -> None:
+    """State, weights and moments of the last checkpoint. Raises InputError when it is another run's, or corrupt."""
+    folder, identity = loop.keep.folder, loop.keep.identity
+    assert folder is not None
+    path = folder / "last.safetensors"
+    tensors, metadata = checkpoint.read_tensors(path)
+    if metadata.get("identity", "") != identity:
+        raise InputError(
+            f"{folder}: a run of another configuration is in this folder. Found {metadata.get('identity') or 'none'}, "
+            f"now {identity}. Choose another -o, or delete the folder."
+        )
+    try:
+        loop.state = State(**json.loads(metadata["state"]))
+        checkpoint.fill(tensors, loop.model, loop.optimiser, loop.averaged)
+    except (KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: corrupt checkpoint. {str(error).splitlines()[0]}. Delete it to start again."
+        ) from None
 
 
 def _choose(loop: Loop, score: float) -> None:
@@ -273,7 +300,7 @@ def _choose(loop: Loop, score: float) -> None:
         return
     state.best, state.stale, loop.best = score, 0, _copy(loop.model)
     if folder and loop.accelerator.is_main_process:
-        save_tensors(folder / "best.safetensors", loop.best)
+        checkpoint.save_tensors(folder / "best.safetensors", loop.best)
 
 
 def _end(loop: Loop) -> None:
@@ -333,74 +360,3 @@ class _averaged:
     def __exit__(self, *_: Any) -> None:
         if self.averaged:
             self.model.load_state_dict(self.own, strict=False)
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Raises InputError when the disk is full or the folder cannot be written; the earlier file is then kept."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    with files.atomic(path) as temporary:
-        try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
-            temporary.chmod(0o644)  # safetensors keeps them to their owner
-        except SafetensorError as error:  # what it makes of every error of the system
-            raise OSError(str(error)) from error
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Raises InputError when the file is missing, truncated or no safetensors."""
-    return read_tensors(path)[0]
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as data:
-            return {k: data.get_tensor(k) for k in data.keys()}, data.metadata() or {}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Is this the folder of a finished run?") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: corrupt checkpoint. {error}. Delete it to start this part again.") from None
-
-
-def _save(loop: Loop) -> None:
-    tensors = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in loop.averaged.items()}
-    names = [k for k, p in loop.model.named_parameters() if p.requires_grad]
-    moments = loop.optimiser.state_dict()["state"]
-    for index, name in enumerate(names):
-        tensors |= {f"adam.{key}.{name}": torch.as_tensor(v) for key, v in moments.get(index, {}).items()}
-    metadata = {"identity": loop.keep.identity, "state": json.dumps(loop.state.__dict__)}
-    assert loop.keep.folder is not None
-    save_tensors(loop.keep.folder / "last.safetensors", tensors, metadata)
-
-
-def _load(loop: Loop) -> None:
-    """State, weights and moments of the last checkpoint. Raises InputError when it is another run's, or corrupt."""
-    folder, identity = loop.keep.folder, loop.keep.identity
-    assert folder is not None
-    path = folder / "last.safetensors"
-    tensors, metadata = read_tensors(path)
-    if metadata.get("identity", "") != identity:
-        raise InputError(
-            f"{folder}: a run of another configuration is in this folder. Found {metadata.get('identity') or 'none'}, "
-            f"now {identity}. Choose another -o, or delete the folder."
-        )
-    try:
-        loop.state = State(**json.loads(metadata["state"]))
-        loop.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        for name in loop.averaged:
-            loop.averaged[name].copy_(tensors[f"average.{name}"])
-        names = [k for k, p in loop.model.named_parameters() if p.requires_grad]
-        moments = {
-            index: {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            for index, name in enumerate(names)
-            if f"adam.step.{name}" in tensors
-        }
-    except (KeyError, RuntimeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path}: corrupt checkpoint. {str(error).splitlines()[0]}. Delete it to start again."
-        ) from None
-    loop.optimiser.load_state_dict({"state": moments, "param_groups": loop.optimiser.state_dict()["param_groups"]})

@@ -11,7 +11,6 @@ weights), `made_by` and `heard` (whose voices they know), which `sottovoce extra
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,6 @@ class Maker:
         return self.KIND or ("pretrain" if self.OBJECTIVE else "")
 
 
-@cache  # asked for once an utterance where silence is cut off
 def maker(name: str) -> Maker:
     """The maker of a name. Raises InputError naming the closest match when there is none."""
     offered = vars(plugins.load("tracks", name))
