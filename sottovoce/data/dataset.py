@@ -18,15 +18,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.batching import Batch, padded, row_seed
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.frames import between, loud_bounds, places, pool_frames, stretch
+from sottovoce.data.frames import WAVEFORM_HZ, between, loud_part, places, pool_frames, stretch
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
-WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
 APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
@@ -227,15 +225,10 @@ class Steps:
 
     def _bounds(self, i: int) -> tuple[int, int]:
         store, key = self.stores[i], self.utterances[i].id
-        length = store.lengths[key]
-        if not self.frontend.trim_db or length < 2:
-            return 0, length
-        if store.rate_hz < WAVEFORM_HZ:
-            return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
-        hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
-        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
-        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=1, margin=1)
-        return first * hop, min(last * hop, length)
+        if not self.frontend.trim_db or store.lengths[key] < 2:
+            return 0, store.lengths[key]
+        head = getattr(store, "head", None)  # a dictionary of arrays has none
+        return loud_part(store[key], store.rate_hz, self.frontend.trim_db, head.track if head else "")
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":
@@ -342,8 +335,3 @@ class Steps:
         )
 
 
-def _log_energies(store: Store, values: np.ndarray) -> np.ndarray:
-    """What a track (T, F) says about the level, (T, n): itself (log-mel features), where its maker knows no better."""
-    head = getattr(store, "head", None)  # a dictionary of arrays has none
-    read = getattr(plugins.load("tracks", head.track), "log_energies", None) if head else None
-    return read(values) if read else values

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from sottovoce import files, plugins
+from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
 from sottovoce.data import audio, runs
 from sottovoce.data.corpus import Corpus, Utterance
@@ -191,8 +192,8 @@ class _Plan:
 def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     maker = tracks.maker(track)
     settings = dict(settings)
-    half = bool(settings.pop("half", False))
-    config = from_mapping(maker.Config, settings, where=f"{track} settings")
+    half = bool(settings.pop("half", maker.HALF))
+    config = recipe.settled(track, from_mapping(maker.Config, settings, where=f"{track} settings"))
     # A maker whose numbers change for the same configuration raises its VERSION.
     made_by = {"track": track, "config": config, "half": half, "version": maker.VERSION}
     if maker.derive:
@@ -527,7 +528,7 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
     """Why rows cannot be kept, "" when they can."""
     if len(values) == 0:
         return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
-    bad = int((~np.isfinite(values)).sum())
+    bad = values.size - np.count_nonzero(np.isfinite(values))
     if bad:
         return (
             f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."

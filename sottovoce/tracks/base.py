@@ -37,9 +37,13 @@ class Maker:
     VERSION: int = 1  # one more when its numbers change for the same Config
     WHOLE: bool = False  # its numbers are statistics of a whole recording: utterances are cut out of the track
     PER_SPEAKER: bool = False  # a new recording of a speaker changes the rows of all their others
+    HALF: bool = False  # kept as float16 unless asked otherwise
     NAMES: tuple[str, ...] = ()  # of the columns
     CITATION: str = ""  # for files that leave the house; default: the first line
     log_energies: Callable[[np.ndarray], np.ndarray] | None = None  # how loud frames are, where values do not say it
+    bounds: Callable[[np.ndarray], tuple[int, int]] | None = None  # between which rows it is not silent, where it knows
+    MAKER: str = ""  # the module that has `make` and `settle`, where they take torch
+    settle: Callable[..., Any] | None = None  # (config) -> config with what the caller cannot know
 
     @property
     def run_kind(self) -> str:
@@ -49,5 +53,5 @@ class Maker:
 
 def maker(name: str) -> Maker:
     """The maker of a name. Raises InputError naming the closest match when there is none."""
-    offered = vars(plugins.load("tracks", name))
+    offered = vars(plugins.maker(name)) | vars(plugins.load("tracks", name))  # the latter where both have one
     return Maker(name, **{f.name: offered[f.name] for f in fields(Maker) if f.name != "name" and f.name in offered})
