@@ -5,9 +5,8 @@ utterance's features are made when they are asked for, from samples that were ch
 utterance meets follows from its name and the number of the copy, so the same copy is always the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,12 @@ class Augmented:
 
     Args:
         clean: the store of the recordings as they are.
-        maker: the track's module, whose `make(wave, config)` gives as many frames for as many samples.
+        make: (wave, config) -> track, as many frames for as many samples.
         copy: which one; copies differ, and each is always the same.
     """
 
-    def __init__(self, corpus: Corpus, clean: TrackStore, maker: ModuleType, config: Any, copy: int):
-        self.corpus, self.clean, self.maker, self.config, self.copy = corpus, clean, maker, config, copy
+    def __init__(self, corpus: Corpus, clean: TrackStore, make: Callable[[Track, Any], Track], config: Any, copy: int):
+        self.corpus, self.clean, self.make, self.config, self.copy = corpus, clean, make, config, copy
         self.rate_hz, self.offset_s, self.dim = clean.rate_hz, clean.offset_s, clean.dim
         self.lengths: Mapping[str, int] = clean.lengths
         self.head = clean.head
@@ -53,5 +52,5 @@ class Augmented:
         wave = audio.read(self.corpus.root / u.path, u.start, u.end)
         rng = np.random.default_rng(row_seed(self.copy, f"copy {key}"))
         samples = augmentation.random(np.asarray(wave.values, np.float32), rng)
-        made = self.maker.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
+        made = self.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
         return np.asarray(made[: self.lengths[key]], np.float32)

@@ -610,12 +610,14 @@ def _origin(
 
 def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_broken: bool) -> _Origin:
     """By a maker that reads another track."""
+    derive = plan.maker.derive
+    assert derive is not None
     source = make_store(corpus, plan.maker.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
     everybody = [u for u in corpus.utterances if u.id in source]
     keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        return plan.maker.derive(source, utterances, everybody, plan.config)
+        return derive(source, utterances, everybody, plan.config)
 
     per_speaker = plan.maker.PER_SPEAKER
     return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
@@ -633,6 +635,7 @@ def _by_model(
         )
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    frames = plan.maker.frames
     answers = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
     network: Any
     it: Any
@@ -644,7 +647,8 @@ def _by_model(
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
-        return plan.maker.frames(network, x, lengths)
+        assert frames is not None
+        return frames(network, x, lengths)
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}

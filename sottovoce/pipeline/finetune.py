@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce import files, plugins
+from sottovoce import files
 from sottovoce.config.finetuning import Frozen, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
@@ -37,6 +37,7 @@ from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import Supervised, supervised_loss
 from sottovoce.modeling.training import Keep, Watch
 from sottovoce.pipeline.pooled import PooledCache
+from sottovoce.tracks import base as tracks
 
 
 def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
@@ -119,12 +120,12 @@ def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
     count = 0 if isinstance(plan.finetune, Probe) else plan.finetune.copies
     if not count:
         return []
-    maker = plugins.load("tracks", plan.track)
-    if corpus.info.get("tracks") or not hasattr(maker, "make"):
+    maker = tracks.maker(plan.track)
+    if corpus.info.get("tracks") or maker.MAKER or maker.make is None:
         raise InputError(
             f"finetune.copies: changes recordings. Found the encoded track {plan.track}. Use --set finetune.copies=0."
         )
-    return [Augmented(corpus, store, maker, plan.track_config, k) for k in range(count)]
+    return [Augmented(corpus, store, maker.make, plan.track_config, k) for k in range(count)]
 
 
 def finetune(

@@ -210,7 +210,7 @@ def panels(objective: Objective, dev: Steps, seed: int) -> list[dict]:
 def rule_masks(config: Any, batch: Batch) -> dict[str, Tensor]:
     """What every rule hides (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
 
-    if not isinstance(config, Policy) or not config.intensity or not config.masks:
+    if not config.masks or not isinstance(config, Policy) or not config.intensity:
         return {}
     own = {f.name: getattr(config, f.name) for f in fields(Policy)}
     intensity = batch.tracks["intensity"]

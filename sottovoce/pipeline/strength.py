@@ -52,11 +52,11 @@ class Agreement:
 
     def write(self, folder: Path, state: training.State) -> None:
         data, objective, plan = self.data, self.objective, self.data.plan
-        config, quiet = plan.objective_config, {"jobs": data.start.jobs, "quiet": data.start.quiet}
+        config, start = plan.objective_config, data.start
         rows: list[dict[str, Any]] = []
         panels: list[dict[str, Any]] = []
         for it, store in zip(objective.lessons.values(), data.stores, strict=True):
-            energy = track_store(it.corpus, "energy", **quiet)
+            energy = track_store(it.corpus, "energy", jobs=start.jobs, quiet=start.quiet)
             found, drawn = judge(it, objective, plan, data.statistics, store, energy)
             rows += [{"fold": data.fold, **row} for row in found]
             panels += drawn

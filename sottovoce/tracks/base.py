@@ -24,7 +24,7 @@ class Maker:
     """The module of a track as others see it: what a file leaves out has its default here."""
 
     name: str
-    Config: Callable[..., Any]
+    Config: Any  # the dataclass
     make: Callable[[Track, Any], Track] | None = None  # of a recording: mono float32 at 16 kHz
     derive: Callable[..., Iterator[tuple[str, np.ndarray]]] | None = None  # of the track SOURCE
     # By the objective of a run, (model, x (B, S, D), lengths) -> (B, S, dim); with WHOLE of a recording, (wave, config)
