@@ -33,9 +33,9 @@ from sottovoce.metrics import scores
 from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
 from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
+from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import Supervised, supervised_loss
-from sottovoce.modeling.training import Keep, Watch
 from sottovoce.pipeline.pooled import PooledCache
 from sottovoce.tracks import base as tracks
 
@@ -192,7 +192,7 @@ def finetune(
         folder=folder, identity=run.identity,
         tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
-    if not training.first_process():
+    if not first_process():
         return
     files.write_json(folder / "history.json", history)
     models.save_recognised(folder, it, shipped=bool(run.config["shipped_encoder"]))  # last: it makes the run finished

@@ -26,7 +26,8 @@ from sottovoce.data.dataset import Statistics, Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
-from sottovoce.modeling import network, training
+from sottovoce.modeling import network
+from sottovoce.modeling.loop import State
 from sottovoce.modeling.masking import RowRandom, hide
 from sottovoce.objectives.base import Objective
 from sottovoce.objectives.masked_units import counts
@@ -56,7 +57,7 @@ class Health:
             return found
         return found | probe(model.backbone, self.labelled, self.data.plan, self.data.statistics)
 
-    def write(self, folder: Path, state: training.State) -> None:
+    def write(self, folder: Path, state: State) -> None:
         data, plan = self.data, self.data.plan
         report = {
             "title": f"{plan.name}, {data.fold}",

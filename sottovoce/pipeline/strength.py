@@ -25,7 +25,8 @@ from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
 from sottovoce.metrics.relative_attributes import Ranking, Scale
-from sottovoce.modeling import network, training
+from sottovoce.modeling import network
+from sottovoce.modeling.loop import State
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives._ranking import LABEL, Lesson, emotion_of, require
 from sottovoce.objectives.strength import Objective, loss_of
@@ -50,7 +51,7 @@ class Agreement:
     def validate(self, model: Objective) -> dict[str, float]:
         return health(model, self.data.dev, self.truth)
 
-    def write(self, folder: Path, state: training.State) -> None:
+    def write(self, folder: Path, state: State) -> None:
         data, objective, plan = self.data, self.objective, self.data.plan
         config, start = plan.objective_config, data.start
         rows: list[dict[str, Any]] = []
