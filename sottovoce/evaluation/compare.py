@@ -86,7 +86,7 @@ def answers(folder: Path, parts: Sequence[runs.Run], task: Task, *, quiet: bool 
     rows: list[dict[str, str]] = []
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+            rows = list(map(files.csv_row, csv.DictReader(lines)))
         needed = {"id", "fold", "speaker", "session", *_columns(task, "target"), *_columns(task, "predicted")}
         lacking = sorted(needed - set(rows[0] if rows else needed))
         if lacking or any(None in row.values() for row in rows):

@@ -4,7 +4,6 @@ The only verb that reads the test part. Every score stands beside trivial baseli
 speakers (or videos); how everything was chosen and who was heard is part of the result.
 """
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -249,12 +248,8 @@ def table(
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """CSV, whole or not at all."""
-
-    with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """CSV, whole or not at all; safe to open in a spreadsheet, see `files.csv_cell`."""
+    files.write_csv(path, rows)
 
 
 def _svm_on(

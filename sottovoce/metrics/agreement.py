@@ -186,11 +186,7 @@ def _question(asked: Sequence[tuple[str, Mapping[str, Any], float]]) -> dict[str
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """CSV, whole or not at all; columns of all rows, empty where a row has none."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    files.write_csv(path, rows)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -199,7 +195,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         with open(path, newline="", encoding="utf-8") as lines:
             return [
                 {key: _value(key, text) for key, text in row.items() if text != "" or key == "intensity"}
-                for row in csv.DictReader(lines)
+                for row in map(files.csv_row, csv.DictReader(lines))
             ]
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: no table of agreement. {error}. Make the run again.") from None

@@ -29,6 +29,7 @@ from sottovoce.data import audio, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
+from sottovoce.pipeline import remarks
 from sottovoce.report import data_page
 
 SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
@@ -103,6 +104,8 @@ def prepare(
     read = _accepted(
         reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
     )
+    if "into" in inspect.signature(reader.utterances).parameters:  # recordings that lie inside a table
+        read["into"] = Path(out) / "recordings"
     late = dict(relabel or {})
     if "relabel" in inspect.signature(reader.utterances).parameters:
         read, late = read | {"relabel": relabel or {}}, {}
@@ -139,6 +142,8 @@ def prepare(
     _check_classes(root, kept, target, kinds, classes)
     split = _folds(reader, kept, folds, group, name, divide)
     check_folds(kept, split)
+    warnings += remarks.similar_speakers(kept, split) + remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
+    warnings += remarks.lone_classes(kept, {label: classes[label] for label in target if kinds[label] == "class"})
     warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
     for entry in fetched:
         if not entry["verified"]:
@@ -276,7 +281,7 @@ def _notes(reader: ModuleType, root: Path, read: Mapping[str, Any], utterances: 
     problems = getattr(reader, "problems", None)
     if problems is not None:
         if "utterances" in inspect.signature(problems).parameters:
-            notes += problems(root, utterances)
+            notes += problems(root, utterances, **{key: read[key] for key in _keywords(problems) if key in read})
         else:
             notes += problems(root, **read)
     if root.is_dir() and not getattr(reader, "TRACKS", ()):
