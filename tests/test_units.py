@@ -17,7 +17,8 @@ from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.modeling import checkpoint, hub, network, training

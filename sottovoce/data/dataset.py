@@ -11,8 +11,8 @@ backbone makes fewer states than it gets steps, such as an encoder of waveforms,
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.batching import Batch, padded, row_seed
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.frames import WAVEFORM_HZ, between, loud_part, places, pool_frames, stretch
+from sottovoce.data.frames import WAVEFORM_HZ, Statistics, between, loud_part, places, pool_frames, stretch
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -41,45 +41,6 @@ class Store(Protocol):
     def lengths(self) -> Mapping[str, int]: ...
     def __getitem__(self, key: str, /) -> np.ndarray: ...
     def __contains__(self, key: object, /) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of every feature, (F,) each."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def of(cls, blocks: Iterable[np.ndarray]) -> "Statistics":
-        """Over all rows of blocks (T, F), all-zero rows left out, in float64 and one pass.
-
-        A constant feature gets deviation 1. Raises ValueError when there is no row.
-        """
-        count, mean, square = 0, np.zeros(0), np.zeros(0)
-        for block in blocks:
-            rows = block[np.any(block != 0, axis=1)].astype(np.float64)
-            if not len(rows):
-                continue
-            if not count:
-                mean, square = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-            centre = rows.mean(0)
-            delta, total = centre - mean, count + len(rows)
-            square += ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
-            mean, count = mean + delta * len(rows) / total, total
-        if not count:
-            raise ValueError("no frames to take statistics of")
-        std = np.sqrt(square / count)
-        std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
-        return cls(mean.astype(np.float32), std.astype(np.float32))
-
-    @classmethod
-    def unit(cls, features: int) -> "Statistics":
-        """Mean 0 and deviation 1: they change nothing."""
-        return cls(np.zeros(features, np.float32), np.ones(features, np.float32))
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        return (values - self.mean) / self.std
 
 
 class Steps:
@@ -333,5 +294,3 @@ class Steps:
             None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
             {name: padded(rows, -1 if rows[0].dtype == np.int64 else 0) for name, rows in tracks.items()},
         )
-
-

@@ -1,9 +1,10 @@
-"""Frames of one utterance as arrays: put together, cut off where it is quiet, stretched. No torch, no files.
+"""Frames as arrays: their statistics; put together, cut off where it is quiet, stretched. No torch, no files.
 
 T frames, F features, S steps of D features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,45 @@ from sottovoce.config.frontend import Frontend
 
 WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
 ROWS = 1 << 15  # of a track at a time, where a long one is read for its level alone
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of every feature, (F,) each."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, blocks: Iterable[np.ndarray]) -> "Statistics":
+        """Over all rows of blocks (T, F), all-zero rows left out, in float64 and one pass.
+
+        A constant feature gets deviation 1. Raises ValueError when there is no row.
+        """
+        count, mean, square = 0, np.zeros(0), np.zeros(0)
+        for block in blocks:
+            rows = block[np.any(block != 0, axis=1)].astype(np.float64)
+            if not len(rows):
+                continue
+            if not count:
+                mean, square = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+            centre = rows.mean(0)
+            delta, total = centre - mean, count + len(rows)
+            square += ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
+            mean, count = mean + delta * len(rows) / total, total
+        if not count:
+            raise ValueError("no frames to take statistics of")
+        std = np.sqrt(square / count)
+        std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
+        return cls(mean.astype(np.float32), std.astype(np.float32))
+
+    @classmethod
+    def unit(cls, features: int) -> "Statistics":
+        """Mean 0 and deviation 1: they change nothing."""
+        return cls(np.zeros(features, np.float32), np.ones(features, np.float32))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        return (values - self.mean) / self.std
 
 
 def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,8 @@ from sottovoce.data import runs
 from sottovoce.data.augmented import Augmented
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.data.task import Task

@@ -22,7 +22,8 @@ from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.batching import Batch, sequential
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
