@@ -76,7 +76,7 @@ def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "
             the values themselves are log energies.
     """
     module = plugins.load("tracks", track) if track else None
-    if hasattr(module, "bounds"):
+    if module is not None and hasattr(module, "bounds"):
         return module.bounds(values)
     if rate_hz < WAVEFORM_HZ:
         return loud_bounds(values, trim_db, read=getattr(module, "log_energies", np.asarray))
