@@ -156,7 +156,7 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     batches = [steps.batch(range(k * rows, (k + 1) * rows), target=target) for k in range(updates)]
 
     def ours() -> None:
-        training.fit(model, steps, loop, target=target, lr_scale=frozen.__getitem__, quiet=True)
+        training.fit(model, steps, loop, target=target, lr_scale=frozen.__getitem__, keep=training.Keep(quiet=True))
 
     def theirs() -> None:
         optimiser = torch.optim.AdamW([p for p in bare.parameters() if p.requires_grad], lr=1e-4)

@@ -26,8 +26,10 @@ from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.corpora import mosei
 from sottovoce.data import csd
+from sottovoce.data.batching import Batch, plan_epoch
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Batch, Statistics, Steps, plan_epoch
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.store import Head, TrackStore, TrackWriter
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import masked_timesteps

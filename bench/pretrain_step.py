@@ -39,7 +39,8 @@ from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.modeling import training
 from sottovoce.modeling.masking import RowRandom, span_mask
 from sottovoce.objectives import masked_timesteps
@@ -142,7 +143,7 @@ def ours(case: Case, steps: Steps, model: nn.Module) -> tuple[Callable[[], None]
     config = Training(epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_steps=case.rows * case.frames, clip=CLIP)
 
     def round_() -> None:
-        training.fit(model, steps, config, quiet=True)
+        training.fit(model, steps, config, keep=training.Keep(quiet=True))
 
     return round_, losses
 

@@ -42,7 +42,7 @@ def test_pad_takes_scores_by_index_and_leaves_zeros_at_the_end():
 @pytest.mark.parametrize("frames", [1, 4, 7, 8])
 def test_a_step_has_the_mean_of_its_frames_and_the_last_is_filled_as_features_are(frames):
     from sottovoce.config.frontend import Frontend
-    from sottovoce.data.dataset import pool_frames
+    from sottovoce.data.frames import pool_frames
 
     values = RNG.random(frames).astype(np.float32)
     ours = pooled(values, 4)

@@ -14,8 +14,8 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import network
-from sottovoce.modeling.training import load_tensors
-from sottovoce.pipeline import pretrain
+from sottovoce.modeling.checkpoint import load_tensors
+from sottovoce.pipeline import monitor, pretrain
 from sottovoce.pipeline.extract import store_folder, track_store
 
 
@@ -228,16 +228,16 @@ def test_rank_counts_directions():
 
     rng = torch.Generator().manual_seed(0)
     line = torch.randn(50, 1, generator=rng) @ torch.randn(1, 8, generator=rng)
-    assert pretrain.effective_rank(line) == pytest.approx(1, abs=1e-3)
-    assert pretrain.effective_rank(torch.cat([torch.eye(8), -torch.eye(8)])) == pytest.approx(8, abs=1e-3)
+    assert monitor.effective_rank(line) == pytest.approx(1, abs=1e-3)
+    assert monitor.effective_rank(torch.cat([torch.eye(8), -torch.eye(8)])) == pytest.approx(8, abs=1e-3)
 
 
 def test_a_run_that_learned_nothing_or_collapsed_is_called_so():
     good = {"heldout_loss": 0.5, "trivial_loss": 0.8, "rank": 20.0}
-    assert pretrain.warnings([good]) == []
-    assert "no better than guessing" in pretrain.warnings([good | {"heldout_loss": 0.8}])[0]
-    assert "collapsed" in pretrain.warnings([good | {"rank": 1.5}])[0]
-    assert "Not a single epoch" in pretrain.warnings([])[0]
+    assert monitor.warnings([good]) == []
+    assert "no better than guessing" in monitor.warnings([good | {"heldout_loss": 0.8}])[0]
+    assert "collapsed" in monitor.warnings([good | {"rank": 1.5}])[0]
+    assert "Not a single epoch" in monitor.warnings([])[0]
 
 
 def test_the_track_is_made_once_for_all_folds(corpus, pretrained):

@@ -15,13 +15,14 @@ from sottovoce.commands import extract as extract_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.data import runs
+from sottovoce.data.batching import Batch
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
 from sottovoce.modeling import network as models
+from sottovoce.objectives import _ranking
 from sottovoce.objectives import strength as branches
-from sottovoce.pipeline import pretrain, strength
+from sottovoce.pipeline import functionals, pretrain, strength
 from sottovoce.pipeline.extract import find_model_store, heard, track_store
 
 FEATURES = 7
@@ -262,14 +263,14 @@ def lesson_of(data, values=None, fold="fold1", **more):
     config = branches.Config(functionals="fbank", **more)
     corpus = Corpus.load(data)
     (train,), (heldout,) = pretrain.parts([corpus], fold)
-    values = strength.functionals(corpus, "fbank", jobs=1, quiet=True) if values is None else values
-    return strength.lesson(corpus, values, train, heldout, config)
+    values = functionals.of_corpus(corpus, "fbank", jobs=1, quiet=True) if values is None else values
+    return _ranking.lesson(corpus, values, train, heldout, config)
 
 
 def test_the_ranking_knows_training_people_only_and_never_their_intensity_labels(data):
     """The canary: what everybody else sounds like becomes nonsense, all intensity labels too; no ranking moves."""
     corpus = Corpus.load(data)
-    values = strength.functionals(corpus, "fbank", jobs=1, quiet=True)
+    values = functionals.of_corpus(corpus, "fbank", jobs=1, quiet=True)
     first = lesson_of(data, values)
     assert set(first.rankings) == {"happy", "sad", "angry", "fear"}
     train = {u.id for u in first.train} | {u.id for u in first.neutral["train"]}
@@ -289,7 +290,7 @@ def test_planted_emotions_are_above_neutral_in_people_nobody_ranked(data):
     it = lesson_of(data)
     found = {}
     for emotion in it.rankings:
-        strong = [it.rank(u, emotion) for u in it.test if strength.emotion_of(u) == emotion]
+        strong = [it.rank(u, emotion) for u in it.test if _ranking.emotion_of(u) == emotion]
         found[emotion] = np.mean([s > it.rank(n, emotion) for s in strong for n in it.neutral["test"]])
     assert np.mean(list(found.values())) > 0.9, found
     assert all(0 <= it.score(u) <= 1 for u in it.test)
@@ -299,12 +300,12 @@ def test_planted_emotions_are_above_neutral_in_people_nobody_ranked(data):
 def test_an_emotion_can_be_part_of_the_zero(data):
     it = lesson_of(data, neutral=("neutral", "sad"))
     assert set(it.rankings) == {"happy", "angry", "fear"}
-    assert "sad" in {strength.emotion_of(u) for u in it.neutral["train"]}
+    assert "sad" in {_ranking.emotion_of(u) for u in it.neutral["train"]}
 
 
 def test_standardised_by_speaker_no_speaker_stands_out(data):
     corpus = Corpus.load(data)
-    values = strength.functionals(corpus, "fbank", True, jobs=1, quiet=True)
+    values = functionals.of_corpus(corpus, "fbank", True, jobs=1, quiet=True)
     speakers = np.array([u.speaker for u in corpus.utterances])
     for name in set(speakers):
         np.testing.assert_allclose(values[speakers == name].mean(0), 0, atol=1e-6)
@@ -314,20 +315,20 @@ def test_without_opensmile_own_functionals_are_used_and_the_run_says_which(model
     from sottovoce.pipeline import baselines
 
     monkeypatch.setattr(baselines, "has_opensmile", lambda: False)
-    assert strength.functionals_kind("auto") == "fbank"
+    assert functionals.kind_of("auto") == "fbank"
     monkeypatch.setattr(baselines, "has_opensmile", lambda: True)
-    assert strength.functionals_kind("auto") == "eGeMAPSv02"
-    assert strength.functionals_kind("fbank") == "fbank"
+    assert functionals.kind_of("auto") == "eGeMAPSv02"
+    assert functionals.kind_of("fbank") == "fbank"
     assert json.loads((model / "fold1/config.json").read_text())["functionals"] == "fbank"
 
 
 def test_functionals_of_a_block_are_those_of_numpy():
     frames = np.random.default_rng(0).normal(0, 1, (40, 3))
-    found = strength.spread_of(frames).reshape(5, 3)
+    found = functionals.spread_of(frames).reshape(5, 3)
     wanted = [frames.mean(0), frames.std(0), np.percentile(frames, 20, 0), np.percentile(frames, 80, 0),
               np.abs(frames[1:] - frames[:-1]).mean(0)]  # fmt: skip
     np.testing.assert_allclose(found, wanted)
-    assert np.isfinite(strength.spread_of(frames[:1])).all()
+    assert np.isfinite(functionals.spread_of(frames[:1])).all()
 
 
 # ---------------------------------------------------------------------------------------------- runs
@@ -383,7 +384,8 @@ def test_the_released_split_shares_speakers_and_the_report_begins_with_that(data
     config = json.loads((folder / "config.json").read_text())
     corpus = Corpus.load(data)
     assert len(config["exposure"]) == 8  # nobody is left out
-    (train,), (heldout,) = strength.at_random([corpus], 0)
+    sides = pretrain.at_random([corpus], 0)
+    (train,), (heldout,) = sides.train, sides.dev
     n = len(corpus.utterances)
     assert (len(train), len(train) + len(heldout)) == (round(10 / 14 * n), round(13 / 14 * n))
     assert not {u.id for u in train} & {u.id for u in heldout}
@@ -647,7 +649,7 @@ def test_a_track_without_its_model_and_a_model_without_its_track_are_one_line(so
 
 
 def test_a_model_whose_layers_are_gone_is_one_line(data, model, tmp_path):
-    from sottovoce.modeling.training import load_tensors, save_tensors
+    from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 
     shutil.copytree(model / "fold1", tmp_path / "run")
     path = tmp_path / "run/model.safetensors"

@@ -28,7 +28,8 @@ from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import encoded, hub, network, public_files, training, whisper_weights
+from sottovoce.modeling import encoded, hub, network, public_files, whisper_weights
+from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 from sottovoce.pipeline.extract import track_store
 from sottovoce.tracks import encoder, logmel
 
@@ -378,9 +379,9 @@ def test_a_fine_tuned_encoder_is_rebuilt_from_its_own_folder_alone(checkpoint, t
     found = network.load_pretrained(run)
     plan = recipe.from_dict(json.loads(json.dumps(files.plain(run.config["settings"]))))
     assert files.digest(plan) == files.digest(found.plan)
-    training.save_tensors(tmp_path / "w.safetensors", found.backbone.state_dict())
+    save_tensors(tmp_path / "w.safetensors", found.backbone.state_dict())
     again = network.build_backbone(plan, 16).eval()
-    again.load_state_dict(training.load_tensors(tmp_path / "w.safetensors"))
+    again.load_state_dict(load_tensors(tmp_path / "w.safetensors"))
     assert again(bands(), LENGTHS).last.equal(found.backbone(bands(), LENGTHS).last)
 
 

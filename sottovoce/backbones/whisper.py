@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.backbones import base
+from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
 OVERLAP = (
@@ -82,7 +83,7 @@ class Block(nn.Module):
         return h + self.drop(self.fc2(gelu(self.fc1(self.final_layer_norm(h)))))
 
 
-class Backbone(nn.Module):
+class Backbone(base.Backbone):
     """forward(x (B, T, bins), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H), S = T / 2 rounded up.
 
     State s is centred on frame 2 s. State 0 is what convolutions and positions make.
@@ -90,7 +91,7 @@ class Backbone(nn.Module):
     Raises InputError: `features` are not the bands it reads.
     """
 
-    stride, window = 2, 1  # frames
+    traits = Traits(hop=2, receptive_field=1, masks_states=True, adapters=("q_proj", "v_proj"))
 
     def __init__(self, config: Config, features: int):
         super().__init__()
@@ -118,6 +119,11 @@ class Backbone(nn.Module):
     ) -> Hidden:
         """`mask`, `columns` and `upto` as in `contextualise`."""
         return self.contextualise(*self.convolve(x, lengths), mask, columns, upto)
+
+    def layer(self, x: Tensor, lengths: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """As of every backbone; no block above it works."""
+        hidden = self(x, lengths, upto=number)
+        return hidden.layers[number], hidden.lengths
 
     def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel bands (B, T, bins) -> local features (B, S, H), zero after their lengths (B,)."""

@@ -53,10 +53,11 @@ def resolve(
     *,
     track: str = "",
     backbone: str = "",
+    objective: str = "",
     settings: Sequence[str] = (),
     seed: int = 0,
 ) -> Recipe:
-    """The recipe of a name, on a track the corpora have, with another backbone and single settings if asked.
+    """The recipe of a name, on a track the corpora have, with another backbone, objective and single settings if asked.
 
     Raises InputError for unknown names and keys, for a protocol or a system, and for corpora that share no track.
     """
@@ -71,6 +72,9 @@ def resolve(
     plan = module.recipe(track or None)
     if backbone and backbone != plan.backbone:
         plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
+    if objective and objective != plan.objective:
+        name, config = f"{plan.name}-{objective}", plugins.load("objectives", objective).Config()
+        plan = replace(plan, name=name, objective=objective, objective_config=config)
     plan = override(plan, settings)
     return seeded(replace(plan, track_config=settled(plan.track, plan.track_config)), seed)
 
@@ -125,7 +129,7 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
         key, _, value = text.partition("=")
         full.append(lengthened(text))
         if key.strip() in PARTS and value.strip() not in ("", getattr(plan, key.strip())):
-            option = f"--{key.strip()} {value.strip()}" if key.strip() in ("track", "backbone") else "another recipe"
+            option = "another recipe" if key.strip() == "name" else f"--{key.strip()} {value.strip()}"
             raise InputError(
                 f"--set {text}: a part is not a setting; its own settings would stay those of "
                 f"{getattr(plan, key.strip())}. Use {option}."

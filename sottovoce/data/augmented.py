@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sottovoce.data import audio, augmentation
+from sottovoce.data.batching import row_seed
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import row_seed
 from sottovoce.data.store import Source, TrackStore
 from sottovoce.data.track import Track
 
@@ -25,16 +25,22 @@ class Augmented:
 
     Args:
         clean: the store of the recordings as they are.
-        maker: the track's module, whose `make(wave, config)` gives as many frames for as many samples.
+        make: (wave, config) -> track, as many frames for as many samples.
         copy: which one; copies differ, and each is always the same.
-        change: samples (N,) at 16 kHz and a generator -> as many samples; default: `augmentation.random`.
+        change: samples (N,) at 16 kHz and a generator -> as many samples.
     """
 
     def __init__(
-        self, corpus: Corpus, clean: TrackStore, maker: Any, config: Any, copy: int, change: Change | None = None
+        self,
+        corpus: Corpus,
+        clean: TrackStore,
+        make: Callable[[Track, Any], Track],
+        config: Any,
+        copy: int,
+        change: Change = augmentation.random,
     ):
-        self.corpus, self.clean, self.maker, self.config, self.copy = corpus, clean, maker, config, copy
-        self.change = change or augmentation.random
+        self.corpus, self.clean, self.make, self.config, self.copy = corpus, clean, make, config, copy
+        self.change = change
         self.rate_hz, self.offset_s, self.dim = clean.rate_hz, clean.offset_s, clean.dim
         self.lengths: Mapping[str, int] = clean.lengths
         self.head = clean.head
@@ -58,5 +64,5 @@ class Augmented:
         wave = audio.read(self.corpus.root / u.path, u.start, u.end)
         rng = np.random.default_rng(row_seed(self.copy, f"copy {key}"))
         samples = self.change(np.asarray(wave.values, np.float32), rng)
-        made = self.maker.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
+        made = self.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
         return np.asarray(made[: self.lengths[key]], np.float32)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files
+from sottovoce.config.recipe import Recipe
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.errors import InputError
 
@@ -53,6 +54,55 @@ class Run:
     def exposure(self) -> frozenset[str]:
         """`corpus/speaker` of everybody whose audio its weights or statistics have seen."""
         return frozenset(self.config.get("exposure", ()))
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        kind: str,
+        plan: Recipe,
+        *,
+        fold: str,
+        features: int,
+        decides: dict[str, Any],
+        seen: Iterable[str],
+        before: "Run | None" = None,
+        **entries: Any,
+    ) -> "Run":
+        """The run of these settings on these data in a folder: `finished`, or begun (config.json) and to go on with.
+
+        Args:
+            features: of a frame of its track.
+            decides: what else decides the result, beside settings and `before`: data, seeds.
+            seen: corpus/speaker of everybody whom it learns from; those of `before` are added.
+            before: the run it goes on from.
+            entries: what else config.json tells.
+
+        Raises:
+            InputError: a run of another configuration is in the folder.
+        """
+        init = before.identity if before else None
+        config = {
+            "kind": kind,
+            "identity": files.digest({"settings": plan, **decides, "init": init}),
+            "recipe": plan.name,
+            "fold": fold,
+            "settings": plan,
+            "features": features,
+            "exposure": sorted({*seen, *(before.exposure if before else ())}),
+            **entries,
+        }
+        begin(folder, config)
+        return cls(folder, config)
+
+    @property
+    def identity(self) -> str:
+        return self.config["identity"]
+
+    def finish(self) -> None:
+        """Remove what only going on needed; the weights, written last, have made it a finished one."""
+        for name in ("last.safetensors", "best.safetensors"):
+            (self.folder / name).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path | str, kind: str | None = None) -> "Run":

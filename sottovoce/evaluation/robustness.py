@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import plugins
+from sottovoce import tracks
 from sottovoce.data import audio, augmentation
 from sottovoce.data.augmented import Augmented, Change
 from sottovoce.data.corpus import Corpus, Utterance
@@ -54,8 +54,8 @@ def robustness(found: Sequence[Run], metric: str = "ua") -> list[dict[str, Any]]
     Raises InputError for a run that does not hear recordings.
     """
     corpus = Corpus.load(found[0].config["corpus"])
-    maker = plugins.load("tracks", network.load_recognised(found[0]).plan.track)
-    if corpus.info.get("tracks") or not getattr(maker, "make", None):
+    make = tracks.maker(network.load_recognised(found[0]).plan.track).make
+    if corpus.info.get("tracks") or make is None:
         raise InputError(f"{found[0].folder}: hears no recordings. Found encoded features. Robustness needs audio.")
     rows: list[dict[str, Any]] = []
     names: list[str | None] = [None, *conditions(_others(corpus, []))]
@@ -68,7 +68,7 @@ def robustness(found: Sequence[Run], metric: str = "ua") -> list[dict[str, Any]]
             heard: Any = store
             if name is not None:
                 change = conditions(_others(corpus, test))[name]
-                heard = Augmented(corpus, store, maker, it.plan.track_config, 0, change)
+                heard = Augmented(corpus, store, make, it.plan.track_config, 0, change)
             answers.append(network.predict(it, Steps([(heard, test)], it.plan.frontend, it.statistics)))
             truth.append(it.task.values(test))
         value = _score(it.task, np.concatenate(truth), np.concatenate(answers), metric)

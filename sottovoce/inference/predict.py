@@ -22,6 +22,7 @@ from sottovoce.errors import InputError
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
+from sottovoce.tracks import base as tracks
 
 LONGEST_S = 30.0  # a recording up to this long is heard as one utterance, as in training; longer ones by windows
 ENVELOPE_HZ = 20.0  # points per second of the drawn waveform
@@ -191,7 +192,7 @@ class Recogniser:
         """
 
         whole = None
-        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+        if tracks.maker(self.plan.track).WHOLE:
             whole = self._make(audio.read(path))
         rate = 16000
         size, step = round(window_s * rate), round(hop_s * rate)
@@ -243,7 +244,7 @@ class Recogniser:
         """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
         or up to a second more."""
 
-        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+        if tracks.maker(self.plan.track).WHOLE:
             whole = self._make(audio.read(path))
             for begin in np.arange(0.0, max(whole.times[-1], 1e-3), LONGEST_S):
                 yield float(begin), whole.slice(float(begin), float(begin) + LONGEST_S)

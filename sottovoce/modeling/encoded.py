@@ -18,7 +18,7 @@ from sottovoce import files, plugins
 from sottovoce.backbones import whisper
 from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import loud_part
+from sottovoce.data.frames import loud_part
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.modeling import hub

@@ -13,16 +13,6 @@ from torch import Tensor, nn
 from sottovoce.backbones import Hidden
 
 
-def states_at(backbone: nn.Module, x: Tensor, lengths: Tensor, where: Tensor) -> Tensor:
-    """The last states (M, H) of a backbone at the steps where `where` (B, S) is True, by rows and steps.
-
-    A backbone that can leave the others out has a method `at` for it.
-    """
-    if hasattr(backbone, "at"):
-        return backbone.at(x, lengths, where)
-    return backbone(x, lengths).last[where]
-
-
 def statistics_pool(x: Tensor, valid: Tensor) -> Tensor:
     """Mean and standard deviation over the valid steps: (B, S, H), (B, S) -> (B, 2 H).
 

@@ -16,44 +16,46 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import plugins
-from sottovoce.backbones import Hidden, clock_of
+from sottovoce.backbones.base import Backbone, Hidden, clock_of
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.batching import sequential
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import heads, hub, training, whisper_weights
+from sottovoce.modeling import checkpoint, heads, hub, whisper_weights
 from sottovoce.modeling.margins import AMSoftmax
 
 AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pooling needs several
 WINDOW = 256  # utterances whose values `framewise` holds at a time
 
 
-def build_backbone(plan: Recipe, dim: int) -> nn.Module:
+def build_backbone(plan: Recipe, dim: int) -> Backbone:
     """The backbone of a recipe for steps of `dim` features; random weights from torch's global seed."""
     return plugins.load("backbones", plan.backbone).Backbone(plan.backbone_config, dim)
 
 
 @dataclass
 class Pretrained:
-    backbone: nn.Module
+    backbone: Backbone
     statistics: Statistics  # of the track's features, fitted on the pre-training people
     plan: Recipe
     run: Run
 
 
 def save_pretrained(
-    folder: Path, backbone: nn.Module, statistics: Statistics, objective: nn.Module | None = None
+    folder: Path, backbone: Backbone, statistics: Statistics, objective: nn.Module | None = None
 ) -> None:
     """`objective`: where its own layers are of use later, as those that judge frames are."""
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
     if objective is not None:
         own = {k: v for k, v in objective.state_dict().items() if not k.startswith("backbone.")}
         tensors |= {f"objective.{k}": v for k, v in own.items()}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
 def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
@@ -64,7 +66,7 @@ def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
     plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
     if "encoder" in run.config:
         return Pretrained(hub.backbone(run, upto).eval(), Statistics.unit(run.config["features"]), plan, run)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     _fill(backbone, {k[9:]: v for k, v in tensors.items() if k.startswith("backbone.")}, run)
@@ -78,7 +80,7 @@ def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
     """
     it = load_pretrained(run)
     objective = plugins.load("objectives", it.plan.objective).Objective(it.plan.objective_config, it.backbone)
-    own = {k[10:]: v for k, v in training.load_tensors(run.weights).items() if k.startswith("objective.")}
+    own = {k[10:]: v for k, v in checkpoint.load_tensors(run.weights).items() if k.startswith("objective.")}
     if not own:
         raise InputError(
             f"{run.folder}: its weights hold no layers of {it.plan.objective}. Found a backbone alone. "
@@ -179,7 +181,7 @@ class Network(nn.Module):
     In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
     """
 
-    def __init__(self, backbone: nn.Module, settings: FineTuning, outputs: int):
+    def __init__(self, backbone: Backbone, settings: FineTuning, outputs: int):
         super().__init__()
         self.backbone = backbone
         chosen = () if isinstance(settings, Probe) else settings.layers
@@ -225,7 +227,7 @@ class Network(nn.Module):
             self.out.bias.copy_(bias)
 
 
-def add_adapters(backbone: nn.Module, rank: int) -> None:
+def add_adapters(backbone: Backbone, rank: int) -> None:
     """LoRA (arXiv:2106.09685) beside the attention's query and value projections, scaled by 2, by peft.
 
     Raises InputError when peft is missing or the backbone has no such projections.
@@ -236,9 +238,9 @@ def add_adapters(backbone: nn.Module, rank: int) -> None:
         raise InputError(
             "finetune.lora: needs the peft library. Found none. Install it: pip install 'sottovoce[hf]'."
         ) from None
-    if not hasattr(backbone, "contextualise"):
+    if not backbone.traits.adapters:
         raise InputError("finetune.lora: adapts encoders only. Found another backbone. Use --set finetune.lora=0.")
-    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"])
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(backbone.traits.adapters))
     peft.inject_adapter_in_model(settings, backbone)
 
 
@@ -269,14 +271,14 @@ def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> N
     tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
     if shipped:
         tensors = {k: v for k, v in tensors.items() if not k.startswith("network.backbone.")}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
     where = run.folder / "config.json"
     plan, task = recipe.from_dict(run.config["settings"], where), Task.from_dict(run.config["task"], where)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)
     own = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
@@ -307,18 +309,12 @@ def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
 
 
-def states_of(backbone: nn.Module, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def states_of(backbone: Backbone, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """(x, lengths) -> hidden states (B, S, H) of a layer and their lengths; of an encoder, no block above it works."""
-    upto = {"upto": layer} if hasattr(backbone, "contextualise") else {}
-
-    def of(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        hidden: Hidden = backbone(x, lengths, **upto)
-        return hidden.layers[layer], hidden.lengths
-
-    return of
+    return lambda x, lengths: backbone.layer(x, lengths, layer)
 
 
-def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
+def states(backbone: Backbone, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
     """(index, hidden states (S, H) of a layer with their clock) of every utterance, shortest first.
 
     Args:
@@ -341,7 +337,7 @@ def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int,
             yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=values[:length])
 
 
-def embed(backbone: nn.Module, steps: Steps) -> np.ndarray:
+def embed(backbone: Backbone, steps: Steps) -> np.ndarray:
     """(N, L, 2 H) mean and deviation over time of every hidden layer, with the backbone frozen."""
     backbone.eval()
     device = next(backbone.parameters()).device

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import plugins
+from sottovoce.config.masking import Policy
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
@@ -18,6 +18,7 @@ from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
 from sottovoce.pipeline import extract
 from sottovoce.pipeline.extract import find_model_store, track_store
+from sottovoce.tracks import base as tracks
 
 Companions = dict[str, tuple[list["TrackStore"], str]]
 
@@ -42,10 +43,10 @@ def find(
 
     found: Companions = {}
     tested = runs.tested_people(corpora, fold)
-    for name, (track, align) in getattr(config, "needs", {}).items():
-        module, stores = plugins.load("tracks", track.partition("-")[0]), []
+    for name, (track, align) in config.needs.items():
+        maker, stores = tracks.maker(track.partition("-")[0]), []
         for corpus in corpora:
-            if not hasattr(module, "OBJECTIVE"):
+            if not maker.OBJECTIVE:
                 stores.append(track_store(corpus, track, jobs=jobs, quiet=quiet))
                 continue
             try:
@@ -72,11 +73,9 @@ def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0
     Raises:
         InputError: no utterance has room for a span, intensities that are not finite, or constant in every utterance.
     """
-    if not hasattr(config, "check"):
-        return []
     config.check(min(int(steps.lengths.max()), crop or int(steps.lengths.max())))
     remarks = []
-    short = int((steps.lengths <= config.span).sum()) if config.span > 1 else 0
+    short = int((steps.lengths <= config.span).sum()) if isinstance(config, Policy) and config.span > 1 else 0
     if short:
         remarks.append(
             f"{short} of {len(steps)} utterances are no longer than a span of {config.span} steps: less of them is "

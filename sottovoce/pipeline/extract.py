@@ -38,6 +38,8 @@ from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.modeling import network as models
+from sottovoce.tracks import base as tracks
+from sottovoce.tracks.base import Maker
 
 BATCH = 16  # utterances a worker takes at a time
 FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
@@ -72,8 +74,8 @@ def track_store(
 
 def model_store(corpus: Corpus, track: str, run: Run, *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
     """The store of a track that this trained model makes, after extracting what is missing."""
-    module = plugins.load("tracks", track)
-    config = replace(module.Config(), **whose(run), **about(module, run))
+    maker = tracks.maker(track)
+    config = replace(maker.Config(), **whose(run), **about(maker, run))
     return make_store(corpus, track, asdict(config), jobs, quiet, run=run)
 
 
@@ -84,7 +86,7 @@ def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None 
 
 def columns(track: str, dim: int) -> tuple[str, ...]:
     """Names of a track's columns: its own, or numbers where it names none for this width."""
-    names = getattr(plugins.load("tracks", track), "NAMES", ())
+    names = tracks.maker(track).NAMES
     return tuple(names) if len(names) == dim else tuple(f"{track}_{k}" for k in range(dim))
 
 
@@ -143,23 +145,21 @@ def whose(run: Run) -> dict[str, Any]:
     }
 
 
-def about(module: ModuleType, run: Run) -> dict[str, Any]:
+def about(maker: Maker, run: Run) -> dict[str, Any]:
     """What else the Config of a track of answers says about a fine-tuned run. Raises InputError when it cannot."""
-    if not hasattr(module, "about"):
+    if maker.about is None:
         return {}
 
     it = models.load_recognised(run)
-    return module.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
+    return maker.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
 
 
-def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequence[Run | None]:
+def model_runs(maker: Maker, model: Path | None, fold: str | None) -> Sequence[Run | None]:
     """The runs to extract with; [None] for tracks that need none.
 
     Raises InputError: a model where none is needed or the other way round, of another objective, an unknown fold.
     """
-
-    name = module.__name__.rpartition(".")[2]
-    kind = getattr(module, "KIND", "pretrain" if hasattr(module, "OBJECTIVE") else "")
+    name, kind = maker.name, maker.run_kind
     if not kind:
         if model is not None or fold is not None:
             raise InputError(f"{name} is made without a model. Found --model or --fold. Leave them out.")
@@ -168,8 +168,8 @@ def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequ
         raise InputError(f"{name} is made by a trained model. Found no --model. Name the run: --model runs/{name}.")
     found = runs.parts(model, kind)
     objective = found[0].config["settings"]["objective"]
-    if kind == "pretrain" and objective != module.OBJECTIVE:
-        raise InputError(f"{model}: trained by {objective}. {name} needs a run of {module.OBJECTIVE}.")
+    if kind == "pretrain" and objective != maker.OBJECTIVE:
+        raise InputError(f"{model}: trained by {objective}. {name} needs a run of {maker.OBJECTIVE}.")
     if fold is None:
         return found[:1]
     if fold == "all":
@@ -183,22 +183,22 @@ def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequ
 
 @dataclass(frozen=True)
 class _Plan:
-    module: ModuleType  # sottovoce.tracks.<track>
+    maker: Maker
     config: Any
     half: bool
     folder: Path
 
 
 def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
-    module = plugins.load("tracks", track)
+    maker = tracks.maker(track)
     settings = dict(settings)
-    half = bool(settings.pop("half", getattr(module, "HALF", False)))
-    config = recipe.settled(track, from_mapping(module.Config, settings, where=f"{track} settings"))
+    half = bool(settings.pop("half", maker.HALF))
+    config = recipe.settled(track, from_mapping(maker.Config, settings, where=f"{track} settings"))
     # A maker whose numbers change for the same configuration raises its VERSION.
-    made_by = {"track": track, "config": config, "half": half, "version": getattr(module, "VERSION", 1)}
-    if hasattr(module, "derive"):
-        made_by["source"] = _plan(corpus, module.SOURCE, {}).folder.name
-    return _Plan(module, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
+    made_by = {"track": track, "config": config, "half": half, "version": maker.VERSION}
+    if maker.derive:
+        made_by["source"] = _plan(corpus, maker.SOURCE, {}).folder.name
+    return _Plan(maker, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
 
 
 def make_store(
@@ -221,7 +221,7 @@ def make_store(
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
             f"Use --track {reader.TRACKS[0]}."
         )
-    stamps = _stamps(corpus, per_speaker=getattr(plan.module, "PER_SPEAKER", False))
+    stamps = _stamps(corpus, per_speaker=plan.maker.PER_SPEAKER)
     todo = list(corpus.utterances)
     if not overwrite and (plan.folder / "track.json").is_file():
         todo = _missing(corpus, TrackStore.open(plan.folder), stamps, again)
@@ -339,7 +339,7 @@ class _Made:
 def _rehearse(plan: _Plan, track: str) -> Head:
     """The head of the store; a second of silence finds out about missing packages before the work begins."""
     silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
-    made = plugins.maker(track).make(silence, plan.config)
+    made = made_of(silence, track, plan.config)
     width = 1 if made.values.ndim == 1 else made.values.shape[1]
     if (made.rate_hz, width) != (plan.config.rate_hz, plan.config.dim):
         raise ValueError(
@@ -410,7 +410,7 @@ def _from_audio(
 
 def _whole_first(track: str) -> bool:
     """Whether a track is made of whole recordings, which are cut into utterances afterwards."""
-    return getattr(plugins.load("tracks", track), "WHOLE", False)
+    return tracks.maker(track).WHOLE
 
 
 def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
@@ -478,7 +478,7 @@ def _make_one(job: _Job, k: int) -> _Made:
             values = _piece(_whole(path, made.key.split(":")[0], job.track, job.config), path, u).values
         else:
             wave = audio.read(path, u.start, u.end)
-            values = plugins.maker(job.track).make(wave, job.config).values
+            values = made_of(wave, job.track, job.config).values
         made.why = _unusable(values, path, job.track)
         if not made.why:
             made.values = values
@@ -493,7 +493,14 @@ def _make_one(job: _Job, k: int) -> _Made:
 @lru_cache(maxsize=1)  # the utterances of a recording come together
 def _whole(path: Path, content: str, track: str, config: Any) -> Track:
     """The track of a recording; `content` is its hash."""
-    return plugins.maker(track).make(audio.read(path), config)
+    return made_of(audio.read(path), track, config)
+
+
+def made_of(wave: Track, track: str, config: Any) -> Track:
+    """The track of a recording, of a maker that reads recordings."""
+    make = tracks.maker(track).make
+    assert make is not None
+    return make(wave, config)
 
 
 def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
@@ -594,23 +601,25 @@ def _origin(
     corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
 ) -> _Origin | None:
     """None for tracks made from recordings or read from files."""
-    if hasattr(plan.module, "derive"):
+    if plan.maker.derive:
         return _by_rule(corpus, plan, jobs, quiet, skip_broken)
-    if hasattr(plan.module, "OBJECTIVE") or hasattr(plan.module, "KIND"):
+    if plan.maker.run_kind:
         return _by_model(corpus, plan, run, jobs, quiet, skip_broken)
     return None
 
 
 def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_broken: bool) -> _Origin:
     """By a maker that reads another track."""
-    source = make_store(corpus, plan.module.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
+    derive = plan.maker.derive
+    assert derive is not None
+    source = make_store(corpus, plan.maker.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
     everybody = [u for u in corpus.utterances if u.id in source]
     keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        return plan.module.derive(source, utterances, everybody, plan.config)
+        return derive(source, utterances, everybody, plan.config)
 
-    per_speaker = getattr(plan.module, "PER_SPEAKER", False)
+    per_speaker = plan.maker.PER_SPEAKER
     return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
 
 
@@ -618,7 +627,7 @@ def _by_model(
     corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
 ) -> _Origin:
     """By a trained run, from the track it was trained on."""
-    name = plan.module.__name__.rpartition(".")[2]
+    name = plan.maker.name
     if run is None:
         raise InputError(
             f"{corpus.folder}: {name} of this model is not there, or not of all utterances. A trained model makes it. "
@@ -626,7 +635,8 @@ def _by_model(
         )
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    answers = hasattr(plan.module, "KIND")  # of a fine-tuned run, else scores of an objective
+    frames = plan.maker.frames
+    answers = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
     network: Any
     it: Any
     network, it = (None, models.load_recognised(run)) if answers else models.load_objective(run)
@@ -637,7 +647,8 @@ def _by_model(
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
-        return plan.module.frames(network, x, lengths)
+        assert frames is not None
+        return frames(network, x, lengths)
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}

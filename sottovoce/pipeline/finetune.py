@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce import files, plugins
+from sottovoce import files
 from sottovoce.config.finetuning import Frozen, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.augmented import Augmented
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.data.task import Task
@@ -32,9 +34,11 @@ from sottovoce.metrics import scores
 from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
 from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
+from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import Supervised, supervised_loss
 from sottovoce.pipeline.pooled import PooledCache
+from sottovoce.tracks import base as tracks
 
 
 def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
@@ -117,12 +121,12 @@ def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
     count = 0 if isinstance(plan.finetune, Probe) else plan.finetune.copies
     if not count:
         return []
-    maker = plugins.load("tracks", plan.track)
-    if corpus.info.get("tracks") or not hasattr(maker, "make"):
+    maker = tracks.maker(plan.track)
+    if corpus.info.get("tracks") or maker.MAKER or maker.make is None:
         raise InputError(
             f"finetune.copies: changes recordings. Found the encoded track {plan.track}. Use --set finetune.copies=0."
         )
-    return [Augmented(corpus, store, maker, plan.track_config, k) for k in range(count)]
+    return [Augmented(corpus, store, maker.make, plan.track_config, k) for k in range(count)]
 
 
 def finetune(
@@ -150,56 +154,50 @@ def finetune(
         check_classes(corpus, fold, task, train)
     heard = runs.seen_test_people(corpus, fold, init.exposure) if init else []
     taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not heard
-    config = {
-        "kind": "finetune",
-        "identity": files.digest(
-            {
-                "settings": plan,
-                "task": asdict(task),
-                "train": [u.id for u in train],
-                "dev": [u.id for u in dev],
-                "unlabelled": [u.id for u in rest],
-                "audio": corpus.info.get("audio_digest", ""),
-                "init": init.config["identity"] if init else None,
-                "seed": seed,
-            }
-        ),
-        "recipe": plan.name,
-        "settings": plan,
-        "features": store.dim,
-        "shipped_encoder": init.config["identity"] if init and ships(plan, init) else "",
-        "corpus": str(corpus.folder.resolve()),
-        "fold": fold.name,
-        "task": asdict(task),
-        "init": str(init.folder) if init else "none",
-        "labels": len(train),
-        "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
-        "seed": seed,
-        "exposure": sorted({runs.person(u) for u in taught} | (init.exposure if init else frozenset())),
-        "heard_test_speakers": heard,
-        "transductive": transductive,
-    }
     earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
     supervised_loss(
         task, plan.finetune, task.values(train)
     )  # refuses a loss that does not fit before anything is written
-    if runs.begin(folder, config):
+    run = Run.open(
+        folder,
+        "finetune",
+        plan,
+        fold=fold.name,
+        features=store.dim,
+        decides={
+            "task": asdict(task),
+            "train": [u.id for u in train],
+            "dev": [u.id for u in dev],
+            "unlabelled": [u.id for u in rest],
+            "audio": corpus.info.get("audio_digest", ""),
+            "seed": seed,
+        },
+        seen=map(runs.person, taught),
+        before=init,
+        shipped_encoder=init.identity if init and ships(plan, init) else "",
+        corpus=str(corpus.folder.resolve()),
+        task=asdict(task),
+        init=str(init.folder) if init else "none",
+        labels=len(train),
+        of_labels=sum(task.has(corpus.by_id[k]) for k in fold.train),
+        seed=seed,
+        heard_test_speakers=heard,
+        transductive=transductive,
+    )
+    if run.finished:
         return
     it, history = train_recogniser(
         plan, task, store, train, dev, unlabelled=rest, copies=changed_copies(plan, corpus, store), init=earlier,
-        folder=folder, identity=config["identity"],
+        folder=folder, identity=run.identity,
         tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
-    if not training.first_process():
+    if not first_process():
         return
     files.write_json(folder / "history.json", history)
-    models.save_recognised(
-        folder, it, shipped=bool(config["shipped_encoder"])
-    )  # last: it is what makes the run a finished one
-    for name in ("last.safetensors", "best.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+    models.save_recognised(folder, it, shipped=bool(run.config["shipped_encoder"]))  # last: it makes the run finished
+    run.finish()
 
 
 def check_speakers(corpus: Corpus, plan: Recipe) -> None:
@@ -294,17 +292,15 @@ def train_recogniser(
             steps,
             settings.training,
             target=target,
-            validate=validate if held else None,
-            baseline=start.get("select"),
-            before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
-            metric="select",
-            higher_is_better=True,
             lr_scale=layer_rates(network, settings),
-            folder=folder,
-            identity=identity,
-            tracker="" if tracker == "none" else tracker,
-            label=label,
-            quiet=quiet,
+            watch=Watch(
+                validate if held else None,
+                metric="select",
+                higher_is_better=True,
+                baseline=start.get("select"),
+                before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
+            ),
+            keep=Keep(folder, identity, "" if tracker == "none" else tracker, label, quiet),
         )
         if settings.lora:
             models.merge_adapters(backbone)

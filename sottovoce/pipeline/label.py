@@ -22,9 +22,11 @@ import typer
 
 from sottovoce import files
 from sottovoce import report as pages
+from sottovoce.backbones.base import clock_of
 from sottovoce.data import runs
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Steps, sequential
+from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.store import Head, TrackStore, TrackWriter
@@ -264,7 +266,7 @@ def _parts(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
             f"{len(backbone.blocks)}, or 0 for what goes into it."
         )
-    stride, window = getattr(backbone, "stride", 1), getattr(backbone, "window", 1)  # of its states, in steps
+    stride, window = clock_of(backbone)
     parts = []
     for corpus, train, heldout in zip(corpora, *pretrain.parts(list(corpora), fold), strict=True):
         store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)

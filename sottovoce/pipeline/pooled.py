@@ -16,7 +16,7 @@ import torch
 from sottovoce import files
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
-from sottovoce.modeling.training import read_tensors, save_tensors
+from sottovoce.modeling.checkpoint import read_tensors, save_tensors
 
 
 class PooledCache:

@@ -87,13 +87,11 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
 
 def width(encoder: Recipe) -> int:
     """Features of its hidden states."""
-    config = encoder.backbone_config
-    return config.resolved().hidden_size if encoder.backbone == "encoder" else getattr(config, "width", 0)
+    return encoder.backbone_config.width
 
 
 def blocks(encoder: Recipe) -> int:
-    config = encoder.backbone_config
-    return config.resolved().num_hidden_layers if encoder.backbone == "encoder" else getattr(config, "layers", 0)
+    return encoder.backbone_config.layers
 
 
 def clustered(config: Config, encoder: Recipe) -> int:
