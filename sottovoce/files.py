@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import mmap
 import os
 import re
 import unicodedata
@@ -54,6 +55,15 @@ def scratch(length: int, dtype: str = "float64") -> "np.ndarray":
         return np.zeros(length, dtype)
     with tempfile.TemporaryFile() as file:
         return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
+
+
+def let_go(array: "np.ndarray") -> None:
+    """Give the pages of a large `scratch` array back to the system; they are read again when used."""
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_text(path: Path | str, text: str) -> None:

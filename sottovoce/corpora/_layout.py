@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sottovoce.data import recordings
 from sottovoce.data.corpus import Fold, Utterance, group_folds
 from sottovoce.errors import InputError
 from sottovoce.files import is_pointer
 
-AUDIO = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wv", ".sph"}
-    | {".m4a", ".aac", ".mp4", ".webm", ".mkv", ".wma"}
-)
 LOSSLESS = frozenset({".wav", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wv", ".sph"})
 MANY = 5  # files named in a message
 FOLDS = 5  # when nothing says how many
@@ -25,6 +22,7 @@ FOLDS = 5  # when nothing says how many
 def folder(root: Path) -> Path:
     """`root`, when it is a folder. Raises InputError."""
     root = Path(root)
+    recordings.spelt(str(root))
     if not root.exists():
         raise InputError(f"{root}: no such folder. Check the path of the corpus.")
     if not root.is_dir():
@@ -33,22 +31,13 @@ def folder(root: Path) -> Path:
 
 
 def files(root: Path) -> Iterator[str]:
-    """Every visible file below a folder, as sorted relative POSIX paths; links to folders are followed once."""
-    seen: set[str] = set()
-    for place, inner, names in os.walk(folder(root), followlinks=True):
-        real = os.path.realpath(place)
-        inner[:] = [] if real in seen else sorted(n for n in inner if not n.startswith(".") and n != "__MACOSX")
-        if real in seen:
-            continue
-        seen.add(real)
-        for name in sorted(names):
-            if not name.startswith("."):  # macOS leaves ._twins beside every file
-                yield Path(place, name).relative_to(root).as_posix()
+    """Every visible file below a folder, as sorted relative POSIX paths. Raises InputError as `recordings`."""
+    return recordings.files_below(folder(root))
 
 
 def audio(root: Path) -> list[str]:
     """Every recording below a folder."""
-    return sorted(name for name in files(root) if os.path.splitext(name)[1].lower() in AUDIO)
+    return recordings.recordings_below(folder(root))
 
 
 def matching(root: Path, pattern: str, corpus: str, example: str) -> list[tuple[str, re.Match[str]]]:

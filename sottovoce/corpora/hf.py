@@ -22,6 +22,7 @@ from typing import Any
 
 from sottovoce import files
 from sottovoce.corpora import _layout, _row_files, _rows, _split
+from sottovoce.data import recordings
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError
 
@@ -230,7 +231,7 @@ def _recording(root: Path, shard: Path, sound: Any, number: int, side: str, into
     if into is None:
         raise InputError(f"{shard}: recordings as bytes. Name a folder to write them to.")
     suffix = Path(path).suffix.lower()
-    if suffix not in _layout.AUDIO:
+    if suffix not in recordings.SUFFIXES:
         suffix = next((s for magic, s in MAGIC if re.match(magic, content, re.DOTALL)), ".wav")
     stem = files.folder_name(Path(path).stem) if path else "row"
     home = Path(into).resolve() / files.folder_name(side or "all")

@@ -12,7 +12,7 @@ backbone makes fewer states than it gets steps, such as an encoder of waveforms,
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from sottovoce.errors import InputError
 
 WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
 PADDED = 0.2  # share of an utterance that a batch may add to it where nothing is trained; more costs more than it saves
+ROWS = 1 << 15  # of a track at a time, where a long one is read for its level alone
 APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
@@ -257,15 +258,10 @@ class Steps:
 
     def _bounds(self, i: int) -> tuple[int, int]:
         store, key = self.stores[i], self.utterances[i].id
-        length = store.lengths[key]
-        if not self.frontend.trim_db or length < 2:
-            return 0, length
-        if store.rate_hz < WAVEFORM_HZ:
-            return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
-        hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
-        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
-        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=1, margin=1)
-        return first * hop, min(last * hop, length)
+        if not self.frontend.trim_db or store.lengths[key] < 2:
+            return 0, store.lengths[key]
+        head = getattr(store, "head", None)  # a dictionary of arrays has none
+        return loud_part(store[key], store.rate_hz, self.frontend.trim_db, head.track if head else "")
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":
@@ -394,14 +390,32 @@ def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> t
     return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
 
 
-def _log_energies(store: Store, values: np.ndarray) -> np.ndarray:
-    """What a track (T, F) says about the level, (T, n): itself (log-mel features), where its maker knows no better."""
-    head = getattr(store, "head", None)  # a dictionary of arrays has none
-    read = getattr(plugins.load("tracks", head.track), "log_energies", None) if head else None
-    return read(values) if read else values
+def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "") -> tuple[int, int]:
+    """First and last + 1 row of a track (T, F), or of samples (N, 1), that are not silent ends, see `loud_bounds`.
+
+    Args:
+        track: whose maker knows where its silence is (`bounds`) or how loud its rows are (`log_energies`); of others
+            the values themselves are log energies.
+    """
+    module = plugins.load("tracks", track) if track else None
+    if hasattr(module, "bounds"):
+        return module.bounds(values)
+    if rate_hz < WAVEFORM_HZ:
+        return loud_bounds(values, trim_db, read=getattr(module, "log_energies", np.asarray))
+    hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their places
+    power = np.square(values[: len(values) // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
+    first, last = loud_bounds(np.log(power + 1e-10), trim_db, smooth=1, margin=1)
+    return first * hop, min(last * hop, len(values))
 
 
-def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, margin: int = 5) -> tuple[int, int]:
+def loud_bounds(
+    log_energies: np.ndarray,
+    trim_db: float,
+    *,
+    smooth: int = 5,
+    margin: int = 5,
+    read: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> tuple[int, int]:
     """First and last + 1 frame within `trim_db` of the loud ones, from natural-log energies (T, F).
 
     Loud is the 98th percentile of the smoothed level, so that a click decides nothing.
@@ -409,8 +423,11 @@ def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, ma
     Args:
         smooth: frames of the moving average of the power.
         margin: frames kept before and after.
+        read: what makes natural-log energies of the rows where they are something else.
     """
-    power = np.exp(log_energies - log_energies.max()).sum(1)  # relative to the loudest band: cannot overflow
+    parts = [log_energies[k : k + ROWS] for k in range(0, len(log_energies), ROWS)]  # hours do not fit in memory twice
+    loudest = max(read(part).max() for part in parts)
+    power = np.concatenate([np.exp(read(part) - loudest).sum(1) for part in parts])  # of the loudest: cannot overflow
     level = 10 * np.log10(np.convolve(power, np.ones(smooth) / smooth, mode="same")[: len(power)] + 1e-30)
     loud = np.flatnonzero(level >= np.percentile(level, 98) - trim_db)
     return max(int(loud[0]) - margin, 0), min(int(loud[-1]) + 1 + margin, len(log_energies))

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from sottovoce import files, plugins
+from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
 from sottovoce.data import audio, runs
 from sottovoce.data.corpus import Corpus, Utterance
@@ -191,8 +192,8 @@ class _Plan:
 def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     module = plugins.load("tracks", track)
     settings = dict(settings)
-    half = bool(settings.pop("half", False))
-    config = from_mapping(module.Config, settings, where=f"{track} settings")
+    half = bool(settings.pop("half", getattr(module, "HALF", False)))
+    config = recipe.settled(track, from_mapping(module.Config, settings, where=f"{track} settings"))
     # A maker whose numbers change for the same configuration raises its VERSION.
     made_by = {"track": track, "config": config, "half": half, "version": getattr(module, "VERSION", 1)}
     if hasattr(module, "derive"):
@@ -338,7 +339,7 @@ class _Made:
 def _rehearse(plan: _Plan, track: str) -> Head:
     """The head of the store; a second of silence finds out about missing packages before the work begins."""
     silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
-    made = plan.module.make(silence, plan.config)
+    made = plugins.maker(track).make(silence, plan.config)
     width = 1 if made.values.ndim == 1 else made.values.shape[1]
     if (made.rate_hz, width) != (plan.config.rate_hz, plan.config.dim):
         raise ValueError(
@@ -477,7 +478,7 @@ def _make_one(job: _Job, k: int) -> _Made:
             values = _piece(_whole(path, made.key.split(":")[0], job.track, job.config), path, u).values
         else:
             wave = audio.read(path, u.start, u.end)
-            values = plugins.load("tracks", job.track).make(wave, job.config).values
+            values = plugins.maker(job.track).make(wave, job.config).values
         made.why = _unusable(values, path, job.track)
         if not made.why:
             made.values = values
@@ -492,7 +493,7 @@ def _make_one(job: _Job, k: int) -> _Made:
 @lru_cache(maxsize=1)  # the utterances of a recording come together
 def _whole(path: Path, content: str, track: str, config: Any) -> Track:
     """The track of a recording; `content` is its hash."""
-    return plugins.load("tracks", track).make(audio.read(path), config)
+    return plugins.maker(track).make(audio.read(path), config)
 
 
 def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
@@ -520,7 +521,7 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
     """Why rows cannot be kept, "" when they can."""
     if len(values) == 0:
         return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
-    bad = int((~np.isfinite(values)).sum())
+    bad = values.size - np.count_nonzero(np.isfinite(values))
     if bad:
         return (
             f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."

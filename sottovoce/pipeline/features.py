@@ -38,7 +38,8 @@ def features(recording: Path, track: str, settings: list[str]) -> Table:
     """A track of a recording. Raises InputError: it cannot be read, or an unknown track or setting."""
     module = plugins.load("tracks", track)
     config = parse_settings(module.Config, settings)
-    if not hasattr(module, "make"):
+    maker = plugins.maker(track)
+    if not hasattr(maker, "make"):
         raise InputError(
             f"--track {track}: made for a corpus, by a model or from its speakers' other recordings. "
             f"Use `sottovoce extract DATA --track {track}`, or another track."
@@ -47,7 +48,7 @@ def features(recording: Path, track: str, settings: list[str]) -> Table:
         wave = audio.read(recording, rate_hz=min(audio.RATE_HZ, audio.probe(recording).rate_hz))
         frames = module.frames(wave, config)
         return Table(frames.values, frames.times_s, module.NAMES, config.rate_hz, frames.defined)
-    made = module.make(audio.read(recording), config)
+    made = maker.make(audio.read(recording), config)
     values = made.values.reshape(len(made), -1)
     return Table(values, made.times, columns(track, values.shape[1]), made.rate_hz)
 

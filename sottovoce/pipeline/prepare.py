@@ -310,6 +310,7 @@ class Look:
     rms: float | None = None
     clipped: int = 0  # samples at full scale, or in stretches that were cut off just below it
     digest: str = ""  # of the decoded samples and their rate
+    note: str = ""  # how it is heard, where that is out of the ordinary
 
 
 def look_at(
@@ -346,7 +347,7 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         info = audio.probe(path)
         seconds = (info.duration_s if end is None else min(end, info.duration_s)) - start
         if not decode:
-            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels)
+            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels, note=info.note)
         samples = audio.read(path, start, end, rate_hz=info.rate_hz).values
     except InputError as error:
         return Look(name, why=str(error), non_finite="NaN" in str(error))
@@ -362,6 +363,7 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
         clipped=max(int((size >= FULL).sum()), int(flat.sum())),
         digest=content.hexdigest(),
+        note=info.note,
     )
 
 
@@ -399,6 +401,9 @@ def _without(
     if gone:
         first = next(look.why for look in looks.values() if look.why)
         notes.append(f"cannot be used, left out: {len(gone)}. The first: {first}")
+    odd = [look for look in looks.values() if look.note]
+    if odd:
+        notes.append(f"heard with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
     for problem in MEANING:
         found = problems.get(problem, [])
         names = [n for item in found for n in (item[1:] if isinstance(item, list) else [_id(item)])]
