@@ -470,21 +470,8 @@ CELLS = (
     *("=1+1", "-2+3", "'=x", "a\u2028b", "a\x85b", "a\rb", "a\nb", 'x"y', "1e999", "inf", "\u0663", "1;2", "a" * 300),
 )
 HEADS = (
-    *(
-        "path",
-        "emotion",
-        "label",
-        "Emotion",
-        "speaker",
-        "Speaker",
-        "start",
-        "end",
-        "duration",
-        "start_ms",
-        "offset",
-        "dur",
-    ),
-    *("onset", "split", "fold", "valence", "id", "Utterance", "", "gender", "session", "=x", "start_sample", "text"),
+    *("speaker", "start", "end", "duration", "start_ms", "offset", "dur", "onset", "split", "fold", "valence", "id"),
+    *("Utterance", "", "gender", "session", "=x", "text", "label", "Speaker"),
 )
 
 
@@ -497,17 +484,23 @@ def test_any_table_is_refused_in_one_line_or_read_and_written_as_it_is(tmp_path,
     def cell(head, k, some):
         if head in ("file", "path"):
             return f"{k}.wav"
-        if head.lower() in ("emotion", "label") and rng.random() < 0.8:
+        if head.lower() in ("emotion", "label") and rng.random() < 0.95:
             return rng.choice(["angry", "Happy", "sad"])
-        if head in ("split", "fold") and rng.random() < 0.7:
+        if (
+            head in ("start", "end", "duration", "start_ms", "offset", "dur", "onset", "valence")
+            and rng.random() < 0.98
+        ):
+            return {"start": "0", "offset": "0,1", "start_ms": "100", "onset": "0 days"}.get(head, "1,5")
+        if head in ("split", "fold") and rng.random() < 0.98:
             return rng.choice(["train", "Test1", "test2", "dev"])
         return rng.choice(some)
 
     complaints = []
     for _ in range(30):
-        heads = rng.permutation(["file", *rng.choice(HEADS, rng.integers(1, 9), replace=False)]).tolist()
+        more = rng.choice(HEADS, rng.integers(1, 6), replace=False)
+        heads = rng.permutation(["file", "emotion", *more]).tolist()
         some = rng.choice(CELLS, rng.integers(2, 9), replace=False).tolist()
-        rows = [[cell(head, k, some) for head in heads] for k in range(rng.integers(1, 13))]
+        rows = [[cell(head, k, some) for head in heads] for k in range(rng.integers(6, 13))]
         path = written(tmp_path / "t.csv", heads, rows, delimiter=rng.choice([",", ";", "\t", "|"]))
         try:
             found = read(path, own_classes=bool(rng.random() < 0.5), allow_shared_speakers=True)
@@ -525,7 +518,7 @@ def test_any_table_is_refused_in_one_line_or_read_and_written_as_it_is(tmp_path,
             if "test" in {sides[i] for i in fold.test}:
                 assert {sides[i] for i in fold.test} == {"test"}
                 assert {sides[i] for i in fold.train + fold.dev} <= {"train", "dev"}
-    assert 0 < len(complaints) < 30
+    assert len(complaints) < 25
     assert not [text for text in complaints if "\n" in text]
 
 
