@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import layouts
+import numpy as np
 import pytest
 
 from sottovoce import plugins
@@ -414,20 +415,22 @@ def test_columns_that_are_not_used_are_named(tmp_path):
 NOBODY = ("Unknown", "unknown", "n/a", "N/A", "none", "?", "-", "NaN", "spk_unknown", "UNK", "<unk>", "Speaker ?", "-1")
 
 
-@pytest.mark.parametrize("word", NOBODY)
-def test_a_speaker_whom_nobody_knows_is_neither_a_person_nor_lost(tmp_path, word):
-    rows = [(name, e, word if k % 6 == 0 else who) for k, (name, e, who) in enumerate(clips(tmp_path))]
-    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker"), rows)
-    report = prepare("table", path, tmp_path / "out", scan=False)
-    assert report["speakers"] == 12
-    assert report["utterances"] == len(rows)
-    assert any("8 rows without a speaker are in no fold" in w for w in report["warnings"])
-    parted = [(*row, "train" if k < 32 else "test") for k, row in enumerate(rows)]
-    path = written(tmp_path / "u.csv", ("file", "emotion", "speaker", "split"), parted)
-    report = prepare("table", path, tmp_path / "split", scan=False)
-    [fold] = report["folds"]
-    assert fold["train"] + fold["dev"] + fold["test"] == len(rows)
-    assert fold["group"] == "none"
+def test_a_speaker_whom_nobody_knows_is_neither_a_person_nor_lost(tmp_path):
+    made = clips(tmp_path)
+    head = ("file", "emotion", "speaker")
+    for word in NOBODY:
+        rows = [(name, e, word if k % 6 == 0 else who) for k, (name, e, who) in enumerate(made)]
+        found = read(written(tmp_path / "t.csv", head, rows))
+        assert {u.speaker for u in found} == {"", *(row[2] for row in made)}
+        assert len(found) == len(rows)
+        assert any("8 rows without a speaker are in no fold" in note for note in table.problems(tmp_path, found))
+        parted = [(*row, "train" if k < 32 else "test") for k, row in enumerate(rows)]
+        found = read(written(tmp_path / "t.csv", (*head, "split"), parted))
+        [fold] = table.folds(found)
+        assert len(fold.train) + len(fold.dev) + len(fold.test) == len(rows)
+        assert fold.group == "none"
+    report = prepare("table", tmp_path / "t.csv", tmp_path / "out")
+    assert (report["speakers"], report["utterances"]) == (12, 48)
     assert any("nobody can say whether the split shares some" in w for w in report["warnings"])
 
 
@@ -457,6 +460,66 @@ def test_an_emotion_that_nobody_knows_is_no_label_unless_it_is_mapped(tmp_path):
     assert "4 rows have no label and are in no fold" in table.problems(path, found)
     assert Counter(u.labels["emotion"] for u in read(path, relabel={"unknown": "angry"}))["angry"] == 4
     assert Counter(u.labels["emotion"] for u in read(path, own_classes=True))["unknown"] == 4
+
+
+# -- tables of chance ---------------------------------------------------------------------------------------
+
+CELLS = (
+    *("", "nan", "?", "-", "1", "1.5", "1,5", "1,234", "1.234,5", "0 days", "1 days 00:00:01", "400 ms", "2:30", "-1"),
+    *("Train", "test1", "Test 2", "val", "angry", "Happy", "unknown", "S01", "s1", "spk_", "../../x", "/etc", "[b]"),
+    *("=1+1", "-2+3", "'=x", "a\u2028b", "a\x85b", "a\rb", "a\nb", 'x"y', "1e999", "inf", "\u0663", "1;2", "a" * 300),
+)
+HEADS = (
+    *("speaker", "start", "end", "duration", "start_ms", "offset", "dur", "onset", "split", "fold", "valence", "id"),
+    *("Utterance", "", "gender", "session", "=x", "text", "label", "Speaker"),
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_table_is_refused_in_one_line_or_read_and_written_as_it_is(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    for k in range(12):
+        (tmp_path / f"{k}.wav").write_bytes(b"x")
+
+    def cell(head, k, some):
+        if head in ("file", "path"):
+            return f"{k}.wav"
+        if head.lower() in ("emotion", "label") and rng.random() < 0.95:
+            return rng.choice(["angry", "Happy", "sad"])
+        if (
+            head in ("start", "end", "duration", "start_ms", "offset", "dur", "onset", "valence")
+            and rng.random() < 0.98
+        ):
+            return {"start": "0", "offset": "0,1", "start_ms": "100", "onset": "0 days"}.get(head, "1,5")
+        if head in ("split", "fold") and rng.random() < 0.98:
+            return rng.choice(["train", "Test1", "test2", "dev"])
+        return rng.choice(some)
+
+    complaints = []
+    for _ in range(30):
+        more = rng.choice(HEADS, rng.integers(1, 6), replace=False)
+        heads = rng.permutation(["file", "emotion", *more]).tolist()
+        some = rng.choice(CELLS, rng.integers(2, 9), replace=False).tolist()
+        rows = [[cell(head, k, some) for head in heads] for k in range(rng.integers(6, 13))]
+        path = written(tmp_path / "t.csv", heads, rows, delimiter=rng.choice([",", ";", "\t", "|"]))
+        try:
+            found = read(path, own_classes=bool(rng.random() < 0.5), allow_shared_speakers=True)
+            folds = table.folds(found)
+        except InputError as error:
+            complaints.append(str(error))
+            continue
+        values = {key: [u.labels[key] for u in found if key in u.labels] for u in found for key in u.labels}
+        kinds = {key: "class" if isinstance(v[0], str) else "number" for key, v in values.items()}
+        classes = {key: tuple(dict.fromkeys(v)) for key, v in values.items() if kinds[key] == "class"}
+        Corpus(tmp_path / "c", "c", tmp_path, tuple(found), tuple(folds), kinds, classes, {}).save()
+        assert Corpus.load(tmp_path / "c").utterances == tuple(found)
+        sides = {u.id: _split.of(str(u.labels.get("split", ""))) for u in found}
+        for fold in folds:
+            if "test" in {sides[i] for i in fold.test}:
+                assert {sides[i] for i in fold.test} == {"test"}
+                assert {sides[i] for i in fold.train + fold.dev} <= {"train", "dev"}
+    assert len(complaints) < 25
+    assert not [text for text in complaints if "\n" in text]
 
 
 # -- files that are not there -------------------------------------------------------------------------------

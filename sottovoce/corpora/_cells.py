@@ -12,7 +12,28 @@ from collections.abc import Iterable
 from sottovoce.errors import InputError
 
 NOTHING = frozenset(
-    {"", "nan", "nat", "none", "null", "nil", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "-nan", "undefined"}
+    {
+        "",
+        "nan",
+        "nat",
+        "none",
+        "null",
+        "nil",
+        "na",
+        "n/a",
+        "n.a.",
+        "n.a",
+        "#n/a",
+        "#na",
+        "<na>",
+        "-nan",
+        "undefined",
+        "-",
+        "--",
+        "–",
+        "—",
+        "?",
+    }
 )
 # Written for a speaker or session whom nobody knows: neither one person nor a name.
 NOBODY = NOTHING | frozenset(

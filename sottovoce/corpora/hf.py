@@ -1,12 +1,12 @@
-"""A Hugging Face dataset in a local folder: Parquet, Arrow, or an audiofolder with metadata. Nothing is fetched.
+"""A Hugging Face dataset in a local folder: Parquet, Arrow, or an audiofolder with metadata.
 
     DIR/data/train-00000-of-00002.parquet       as datasets lie on the hub; splits by file or folder
     DIR/train/data-00000-of-00001.arrow         as `save_to_disk` leaves them
     DIR/train/metadata.csv (.jsonl, .parquet)   audiofolder: `file_name` is relative to that file's folder
 
-Fetch one with `hf download NAME --repo-type dataset --local-dir DIR`. Columns are understood as `prepare table` does,
-class numbers as the dataset names them. Recordings that lie in the table as bytes are written to `recordings` in the
-folder that `prepare` writes.
+Nothing is fetched: do that with `hf download NAME --repo-type dataset --local-dir DIR`. Columns are understood as
+`prepare table` does, class numbers as the dataset names them. Recordings that lie in the table as bytes are written to
+`recordings` in the folder that `prepare` writes.
 Folds:    the dataset's splits (see `_split`), else by speaker; where no speaker is known, at random by file.
 Licence:  see the dataset's card.
 Source:   https://huggingface.co/docs/datasets/audio_load
