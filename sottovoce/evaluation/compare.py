@@ -201,8 +201,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
             ),
             "trainings": " / ".join(f"{entry['name']}: {entry['trainings']}" for entry in found[1:]),
             "p": f"two-sided, below 0.05 where the interval leaves 0 out; corrected by Holm ({len(tested)} tests)",
-            "detectable": "smallest true difference found with probability 0.8 by these speakers and seeds, "
-            "corrected as p is",
+            "detectable": "smallest true difference found with probability 0.8, corrected as p is",
         },
         "made": runs.provenance(),
     }
