@@ -28,7 +28,8 @@ from sottovoce.corpora import mosei
 from sottovoce.data import csd
 from sottovoce.data.batching import Batch, plan_epoch
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.store import Head, TrackStore, TrackWriter
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import masked_timesteps

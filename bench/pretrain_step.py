@@ -39,7 +39,8 @@ from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.modeling import training
 from sottovoce.modeling.masking import RowRandom, span_mask
 from sottovoce.objectives import masked_timesteps

@@ -22,7 +22,7 @@ from sottovoce.commands import extract as extract_command
 from sottovoce.config import recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics
+from sottovoce.data.frames import Statistics
 from sottovoce.modeling import network
 from sottovoce.pipeline import extract
 

@@ -18,7 +18,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.evaluation import evaluate
 from sottovoce.modeling import network
-from sottovoce.modeling.training import load_tensors, save_tensors
+from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 from sottovoce.pipeline import finetune
 
 

@@ -23,10 +23,10 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
+from sottovoce.modeling import checkpoint
 from sottovoce.modeling import network as models
-from sottovoce.modeling import training
+from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.modeling.supervised import supervised_loss
-from sottovoce.modeling.training import load_tensors
 from sottovoce.pipeline import finetune
 from sottovoce.pipeline.extract import track_store
 
@@ -490,7 +490,7 @@ def test_killed_and_resumed_gives_identical_weights(corpus, pretrained, process,
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not (folder / "model.safetensors").exists()
-    update = json.loads(training.read_tensors(folder / "last.safetensors")[1]["state"])["update"]
+    update = json.loads(checkpoint.read_tensors(folder / "last.safetensors")[1]["state"])["update"]
     assert 0 < update < 120
     resumed = tune(corpus, tmp_path / "killed", *settings, init=pretrained, fold="fold3")
     whole = tune(corpus, tmp_path / "whole", *settings, init=pretrained, fold="fold3")

@@ -18,7 +18,7 @@ from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
-from sottovoce.modeling import network, training
+from sottovoce.modeling import checkpoint, network, training
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import attributes
 from sottovoce.objectives.base import Sides
@@ -223,7 +223,7 @@ def test_labels_of_dev_and_test_teach_nothing(corpus, augmented, tmp_path):
             "attributes", [home], tmp_path / name, fold="fold1", settings=[*SETTINGS, "training.epochs=1"],
             tracker="none", jobs=1, quiet=True,
         )  # fmt: skip
-        log.append(training.load_tensors(tmp_path / name / "fold1" / "model.safetensors"))
+        log.append(checkpoint.load_tensors(tmp_path / name / "fold1" / "model.safetensors"))
     assert all(log[0][k].equal(log[1][k]) for k in log[0])
 
 

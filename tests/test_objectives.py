@@ -9,7 +9,8 @@ from toys import ToyStore, murmurs, steps_of, waves
 from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.masking import RULES
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import Loss, npc

@@ -1,17 +1,22 @@
 """A noun of one's own is one new file, in a folder named by SOTTOVOCE_PLUGINS, used from the command line as it is."""
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sottovoce import plugins
+from sottovoce.backbones import base as backbone_base
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.store import TrackStore
+from sottovoce.objectives import base as objective_base
 
 OBJECTIVE = '''"""Ahead: say what a step is a little later, from the states so far and to come."""
 
@@ -243,3 +248,33 @@ def test_a_file_that_is_no_noun_or_has_a_name_that_is_taken_is_one_line(
 def test_a_folder_that_is_not_there_is_one_line(tmp_path, monkeypatch, sottovoce):
     monkeypatch.setenv("SOTTOVOCE_PLUGINS", str(tmp_path / "nowhere"))
     assert "no such folder" in sottovoce("list", "tracks").complaint
+
+
+# ---------------------------------------------------------------------------------------------- the package's own
+
+
+def test_every_objective_and_backbone_keeps_the_contract_of_its_folder():
+    for name in plugins.names("objectives"):
+        module = plugins.load("objectives", name)
+        assert issubclass(module.Objective, objective_base.Objective), name
+        assert issubclass(module.Config, objective_base.Config), name
+    for name in plugins.names("backbones"):
+        module = plugins.load("backbones", name)
+        assert issubclass(module.Backbone, backbone_base.Backbone), name
+        assert {"width", "layers"} <= set(dir(module.Config)) | set(module.Config.__dataclass_fields__), name
+
+
+def test_nobody_asks_a_backbone_or_an_objective_whether_it_has_something():
+    """Their `base.py` says what they have."""
+    probes = []
+    for path in sorted(Path(plugins.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("hasattr", "getattr")
+            ):
+                asked = ast.unparse(node.args[0]).split(".")[-1]
+                if asked in ("backbone", "objective", "network", "model"):
+                    probes.append(f"{path.name}:{node.lineno} {ast.unparse(node)}")
+    assert not probes

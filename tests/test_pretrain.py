@@ -14,7 +14,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import network
-from sottovoce.modeling.training import load_tensors
+from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.pipeline import monitor
 from sottovoce.pipeline.extract import store_folder, track_store
 

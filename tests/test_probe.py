@@ -20,7 +20,7 @@ from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.modeling import linear_probe, network
-from sottovoce.modeling.training import load_tensors
+from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.pipeline import finetune
 
 LENGTHS = torch.tensor([3, 9, 5, 1, 7, 9, 2, 6])

@@ -20,7 +20,7 @@ from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.modeling import network, training
+from sottovoce.modeling import checkpoint, network
 from sottovoce.modeling.supervised import supervised_loss
 from sottovoce.recipes import ems, gmp_tl
 from sottovoce.systems import run
@@ -121,7 +121,7 @@ def test_a_canary_among_the_test_speakers_reaches_nothing(corpus, pretrained, tm
     for home, name in ((corpus, "a"), (tmp_path / "data", "b")):
         out = tmp_path / name
         gmp(home, pretrained, out, fold="fold1", ablate="")
-        found.append({str(p.relative_to(out)): training.load_tensors(p) for p in sorted(out.rglob("*.safetensors"))})
+        found.append({str(p.relative_to(out)): checkpoint.load_tensors(p) for p in sorted(out.rglob("*.safetensors"))})
         people = {folds.person(data.by_id[key]) for key in test}
         for config in out.rglob("config.json"):
             assert not people & set(json.loads(config.read_text())["seen_speakers"]), config
@@ -260,10 +260,10 @@ def test_answers_of_am_softmax_are_cosines_and_survive_saving(made):
     with torch.inference_mode():
         scores = it.network(x, lengths)
         z = it.network.standardise(it.network.pooled(x, lengths))
-    w = training.load_tensors(last.weights)["network.out.weight"]
+    w = checkpoint.load_tensors(last.weights)["network.out.weight"]
     cosines = functional.cosine_similarity(z[:, None], w[None], dim=-1)
     torch.testing.assert_close(scores, 30 * cosines, atol=1e-4, rtol=1e-4)
-    assert "network.out.bias" not in training.load_tensors(last.weights)
+    assert "network.out.bias" not in checkpoint.load_tensors(last.weights)
 
 
 @pytest.mark.parametrize("wrong", [{"margin": 2.0}, {"scale": 0.0}, {}])

@@ -660,7 +660,7 @@ def test_a_track_without_its_model_and_a_model_without_its_track_are_one_line(so
 
 
 def test_a_model_whose_layers_are_gone_is_one_line(data, model, tmp_path):
-    from sottovoce.modeling.training import load_tensors, save_tensors
+    from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 
     shutil.copytree(model / "fold1", tmp_path / "run")
     path = tmp_path / "run/model.safetensors"

@@ -70,6 +70,10 @@ def test_every_arm_is_there_with_an_interval_at_every_count(studied):
     assert result["trivial"]["majority"] == pytest.approx(0.2)
     assert set(result["per_class"]) == {"neutral", "happy", "sad", "angry", "fear"}
     assert {"paired", "labels_saved", "meeting_point", "probe_paired"} <= set(result)
+    assert (result["dev_labels"], result["trainings_counted"]) == (20, True)
+    for row in result["labels_saved"]:
+        assert row["with_dev"]["factor"] == pytest.approx((row["factor"] * row["n"] + 20) / (row["n"] + 20))
+    assert result["protocol"]["pre-trainings"] == "1 for 2 seeds: the luck of a pre-training is in no interval"
 
 
 def test_paired_differences_are_differences_of_the_curves(studied):

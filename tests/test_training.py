@@ -20,7 +20,7 @@ from sottovoce.backbones import Backbone, Hidden, npc, transformer, valid_steps
 from sottovoce.config.training import Training
 from sottovoce.data.batching import plan_epoch, row_seed
 from sottovoce.errors import InputError
-from sottovoce.modeling import training
+from sottovoce.modeling import checkpoint
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.modeling.training import Keep, Watch, fit
 from sottovoce.objectives import masked_timesteps as mt
@@ -446,7 +446,7 @@ def test_a_run_killed_with_sigkill_and_resumed_ends_with_the_same_weights(tmp_pa
         assert "done" not in process.stdout.read()
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-    killed_at = json.loads(training.read_tensors(tmp_path / "last.safetensors")[1]["state"])["update"]
+    killed_at = json.loads(checkpoint.read_tensors(tmp_path / "last.safetensors")[1]["state"])["update"]
     assert 0 < killed_at < 12
     again, state = learn(tmp_path, attention(), **HARD)
     assert state.update == 12
@@ -482,11 +482,11 @@ def test_a_damaged_checkpoint_is_one_clear_error(damage, tmp_path):
     path = tmp_path / "last.safetensors"
     whole = path.read_bytes()
     if damage == "tensor":  # of another model
-        tensors, metadata = training.read_tensors(path)
-        training.save_tensors(path, {k: v[:1] for k, v in tensors.items() if v.ndim}, metadata)
+        tensors, metadata = checkpoint.read_tensors(path)
+        checkpoint.save_tensors(path, {k: v[:1] for k, v in tensors.items() if v.ndim}, metadata)
     elif damage == "text":
-        tensors, metadata = training.read_tensors(path)
-        training.save_tensors(path, tensors, metadata | {"state": "{"})
+        tensors, metadata = checkpoint.read_tensors(path)
+        checkpoint.save_tensors(path, tensors, metadata | {"state": "{"})
     else:
         path.write_bytes({"short": whole[: len(whole) // 2], "empty": b"", "noise": b"\xff" * 500}[damage])
     with pytest.raises(InputError, match=r"last\.safetensors: corrupt checkpoint\. .*Delete it to start") as error:
@@ -519,7 +519,7 @@ def spread(folder):
     for rows in (3, 1):
         model, _ = learn(Path(folder) / f"rows{rows}", mixer(), batch_rows=rows, accumulate=2, ema=0.5)
         if int(os.environ["RANK"]) == 0:
-            training.save_tensors(Path(folder) / f"rows{rows}.safetensors", model.state_dict())
+            checkpoint.save_tensors(Path(folder) / f"rows{rows}.safetensors", model.state_dict())
 
 
 @pytest.mark.slow
@@ -542,7 +542,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
     for rows in (3, 1):
         one, _ = learn(batch_rows=rows, accumulate=2, ema=0.5)
         two = mixer()
-        two.load_state_dict(training.load_tensors(tmp_path / f"rows{rows}.safetensors"))
+        two.load_state_dict(checkpoint.load_tensors(tmp_path / f"rows{rows}.safetensors"))
         assert_same_weights(one, two, atol=1e-5)
 
 

@@ -17,10 +17,11 @@ from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
 from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import hub, network, training
+from sottovoce.modeling import checkpoint, hub, network, training
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import masked_units as mu
 from sottovoce.pipeline import units
@@ -337,7 +338,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_
     monkeypatch.setattr(units.kmeans, "kmeans", lambda *_: pytest.fail("clustered again"))
     folder = pretrain(corpus, tmp_path / "run")
     assert len(calls) == 3
-    a, b = (training.load_tensors(run / "model.safetensors") for run in (hubert, folder))
+    a, b = (checkpoint.load_tensors(run / "model.safetensors") for run in (hubert, folder))
     assert all(a[k].equal(b[k]) for k in a)
     assert verb
 
@@ -360,7 +361,7 @@ def test_nobody_of_test_or_dev_reaches_weights_or_clusters(corpus, hubert, tmp_p
     (tmp_path / "data" / "corpus.json").write_text(json.dumps(info | {"root": str(tmp_path / "audio")}))
     again = pretrain(copy.folder, tmp_path / "run")
     for name in ("model.safetensors", "units.safetensors", "iteration1/units.safetensors"):
-        a, b = (training.load_tensors(run / name) for run in (hubert, again))
+        a, b = (checkpoint.load_tensors(run / name) for run in (hubert, again))
         assert all(a[k].equal(b[k]) for k in a)
     heard = json.loads((hubert / "config.json").read_text())["seen_speakers"]
     assert not {folds.person(data.by_id[k]) for k in fold.test} & set(heard)

@@ -140,7 +140,7 @@ class Backbone(base.Backbone):
         self.norm_first = None if stable else encoder.layer_norm
         self.norm = encoder.layer_norm if stable else None
         for block in self.blocks:
-            if hasattr(block.attention, "gru_rel_pos_linear"):  # WavLM's
+            if config.family == "wavlm":
                 block.attention.torch_multi_head_self_attention = MethodType(_attend, block.attention)
             else:
                 c._attn_implementation = "sdpa"
@@ -245,7 +245,7 @@ class Backbone(base.Backbone):
         h = self.drop(h if self.norm_first is None else self.norm_first(h))
         # A full batch needs no mask, and attention without one is faster.
         more: dict[str, Any] = {"attention_mask": None if bool(valid.all()) else valid[:, None, None, :]}
-        if hasattr(self.blocks[0].attention, "compute_bias"):  # WavLM: where one state lies from another
+        if self.config.family == "wavlm":  # where one state lies from another
             bias = self.blocks[0].attention.compute_bias(h.shape[1], h.shape[1])  # (heads, S, S)
             more["position_bias"] = bias.repeat(len(h), 1, 1)
         layers = [h]
@@ -261,7 +261,7 @@ class Backbone(base.Backbone):
 
     def _place(self, h: Tensor, valid: Tensor) -> Tensor:
         """Convolutional positions (B, S, H); padding stays zero between the layers of data2vec's."""
-        if not hasattr(self.positions, "layers"):
+        if self.config.family != "data2vec-audio":
             conv, plain = self.positions.conv, getattr(self.positions, "batch_norm", None) is None
             if conv.kernel_size[0] < LONG or not plain or not _in_float32_on_cpu(h):
                 return self.positions(h)

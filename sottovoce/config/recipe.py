@@ -75,7 +75,15 @@ def resolve(
     if objective and objective != plan.objective:
         name, config = f"{plan.name}-{objective}", plugins.load("objectives", objective).Config()
         plan = replace(plan, name=name, objective=objective, objective_config=config)
-    return seeded(override(plan, settings), seed)
+    plan = override(plan, settings)
+    return seeded(replace(plan, track_config=settled(plan.track, plan.track_config)), seed)
+
+
+def settled(track: str, config: Any, *, again: bool = False) -> Any:
+    """A track's settings with what only its maker knows filled in, such as which encoder "default" is today; `again`
+    where they were and have been changed."""
+    maker = plugins.maker(track)
+    return maker.settle(config, again=again) if hasattr(maker, "settle") else config
 
 
 def is_protocol(name: str) -> bool:
@@ -127,9 +135,12 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
                 f"{getattr(plan, key.strip())}. Use {option}."
             )
     try:
-        return settings.parse_settings(plan, full)
+        plan = settings.parse_settings(plan, full)
     except InputError as error:
         raise InputError(str(error).replace("_config", "")) from None  # as people type them
+    if not any(text.strip().startswith("track.") for text in assignments):
+        return plan
+    return replace(plan, track_config=settled(plan.track, plan.track_config, again=True))
 
 
 def lengthened(assignment: str) -> str:

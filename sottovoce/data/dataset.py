@@ -11,23 +11,21 @@ backbone makes fewer states than it gets steps, such as an encoder of waveforms,
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.batching import Batch, padded, row_seed
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.folds import voice
-from sottovoce.data.frames import between, loud_bounds, places, pool_frames, stretch
+from sottovoce.data.frames import WAVEFORM_HZ, Statistics, between, loud_part, places, pool_frames, stretch
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
-WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
 APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
@@ -44,45 +42,6 @@ class Store(Protocol):
     def lengths(self) -> Mapping[str, int]: ...
     def __getitem__(self, key: str, /) -> np.ndarray: ...
     def __contains__(self, key: object, /) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of every feature, (F,) each."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def of(cls, blocks: Iterable[np.ndarray]) -> "Statistics":
-        """Over all rows of blocks (T, F), all-zero rows left out, in float64 and one pass.
-
-        A constant feature gets deviation 1. Raises ValueError when there is no row.
-        """
-        count, mean, square = 0, np.zeros(0), np.zeros(0)
-        for block in blocks:
-            rows = block[np.any(block != 0, axis=1)].astype(np.float64)
-            if not len(rows):
-                continue
-            if not count:
-                mean, square = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-            centre = rows.mean(0)
-            delta, total = centre - mean, count + len(rows)
-            square += ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
-            mean, count = mean + delta * len(rows) / total, total
-        if not count:
-            raise ValueError("no frames to take statistics of")
-        std = np.sqrt(square / count)
-        std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
-        return cls(mean.astype(np.float32), std.astype(np.float32))
-
-    @classmethod
-    def unit(cls, features: int) -> "Statistics":
-        """Mean 0 and deviation 1: they change nothing."""
-        return cls(np.zeros(features, np.float32), np.ones(features, np.float32))
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        return (values - self.mean) / self.std
 
 
 class Steps:
@@ -228,15 +187,10 @@ class Steps:
 
     def _bounds(self, i: int) -> tuple[int, int]:
         store, key = self.stores[i], self.utterances[i].id
-        length = store.lengths[key]
-        if not self.frontend.trim_db or length < 2:
-            return 0, length
-        if store.rate_hz < WAVEFORM_HZ:
-            return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
-        hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
-        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
-        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=1, margin=1)
-        return first * hop, min(last * hop, length)
+        if not self.frontend.trim_db or store.lengths[key] < 2:
+            return 0, store.lengths[key]
+        head = getattr(store, "head", None)  # a dictionary of arrays has none
+        return loud_part(store[key], store.rate_hz, self.frontend.trim_db, head.track if head else "")
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":
@@ -340,10 +294,3 @@ class Steps:
             None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
             {name: padded(rows, -1 if rows[0].dtype == np.int64 else 0) for name, rows in tracks.items()},
         )
-
-
-def _log_energies(store: Store, values: np.ndarray) -> np.ndarray:
-    """What a track (T, F) says about the level, (T, n): itself (log-mel features), where its maker knows no better."""
-    head = getattr(store, "head", None)  # a dictionary of arrays has none
-    read = getattr(plugins.load("tracks", head.track), "log_energies", None) if head else None
-    return read(values) if read else values

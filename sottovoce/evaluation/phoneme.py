@@ -28,14 +28,15 @@ from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.evaluation import phones
+from sottovoce.evaluation import lines, phones
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import statistics
-from sottovoce.modeling import heads, network, training
+from sottovoce.modeling import checkpoint, heads, network
 from sottovoce.modeling import linear_probe as probe
 
 PARTS = "train-clean-100,dev-clean,test-clean"  # SUPERB's
@@ -199,7 +200,7 @@ def phoneme(
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
     tensors |= {f"head.{k}": v for k, v in head.state_dict().items()}
     tensors |= {f"statistics.{k}": torch.from_numpy(getattr(statistics, k)) for k in ("mean", "std")}
-    training.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
+    checkpoint.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
     return report
 
 
@@ -285,7 +286,7 @@ def report_of(
         "baselines": {"nothing heard": {"metrics": statistics.intervals(task, said, said, clusters)}},
         "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
         "n": len(rows),
-        "speakers": len(set(clusters)),
+        "speakers": len(set(clusters)) if any(u.speaker for u in sides["test"]) else None,  # unknown is not one each
         "examples": [{k: row[k] for k in ("id", "reference", "heard")} for row in rows[:SHOWN]],
         "protocol": {
             "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test readers."
@@ -300,7 +301,8 @@ def report_of(
             "initial weights": config["init"],
             "model selection": "PER on dev (learning rate, update)",
             "test": "read once, by this command",
-            "intervals": "95 %, resampling whole readers",
+            "intervals": lines.intervals((u.speaker, u.session) for u in sides["test"]),
+            "trainings": lines.trainings(1),
             "seed": config["seed"],
         },
         "config": config["settings"],

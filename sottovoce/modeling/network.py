@@ -21,13 +21,14 @@ from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data.batching import sequential
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import voice
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import heads, hub, training
+from sottovoce.modeling import checkpoint, heads, hub, whisper_weights
 from sottovoce.modeling.margins import AMSoftmax
 
 AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pooling needs several
@@ -55,7 +56,7 @@ def save_pretrained(
     if objective is not None:
         own = {k: v for k, v in objective.state_dict().items() if not k.startswith("backbone.")}
         tensors |= {f"objective.{k}": v for k, v in own.items()}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
 def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
@@ -66,7 +67,7 @@ def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
     plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
     if "encoder" in run.config:
         return Pretrained(hub.backbone(run, upto).eval(), Statistics.unit(run.config["features"]), plan, run)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     _fill(backbone, {k[9:]: v for k, v in tensors.items() if k.startswith("backbone.")}, run)
@@ -80,7 +81,7 @@ def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
     """
     it = load_pretrained(run)
     objective = plugins.load("objectives", it.plan.objective).Objective(it.plan.objective_config, it.backbone)
-    own = {k[10:]: v for k, v in training.load_tensors(run.weights).items() if k.startswith("objective.")}
+    own = {k[10:]: v for k, v in checkpoint.load_tensors(run.weights).items() if k.startswith("objective.")}
     if not own:
         raise InputError(
             f"{run.folder}: its weights hold no layers of {it.plan.objective}. Found a backbone alone. "
@@ -166,9 +167,12 @@ def check_same_input(earlier: Pretrained, plan: Recipe, features: int) -> None:
     """Raises InputError when weights made for other features are to be used with these."""
     was = earlier.run.config["features"]
     if was != features or earlier.plan.track != plan.track or earlier.plan.track_config != plan.track_config:
+        there, here = ({f"{p.track} {k}": v for k, v in vars(p.track_config).items()} for p in (earlier.plan, plan))
+        other = "; ".join(f"{k} {v}, not {there[k]}" for k, v in here.items() if k in there and v != there[k])
         raise InputError(
             f"{earlier.run.folder}: pre-trained on {was} features a frame of track {earlier.plan.track}; "
-            f"found {features} of {plan.track}. Use the same track and settings, or pre-train again."
+            f"found {features} of {plan.track}{f' ({other})' if other else ''}. Use the same track and "
+            "settings, or pre-train again."
         )
 
 
@@ -181,9 +185,15 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, settings: FineTuning, outputs: int):
         super().__init__()
         self.backbone = backbone
-        if settings.depth:
-            backbone.blocks = backbone.blocks[: settings.depth]
+        chosen = () if isinstance(settings, Probe) else settings.layers
+        if depth := settings.depth or max(chosen, default=0):
+            backbone.blocks = backbone.blocks[:depth]
         layers = len(backbone.blocks) + 1
+        if missing := [k for k in chosen if k >= layers]:
+            raise InputError(
+                f"finetune.layers: no layer {missing[0]} in this backbone. Found {layers - 1} blocks"
+                f"{f' (finetune.depth={settings.depth})' if settings.depth else ''}. Name 0 to {layers - 1}."
+            )
         use = settings.layer_aggregation
         if isinstance(settings, Probe):
             project, activation = settings.project, settings.activation
@@ -191,7 +201,7 @@ class Network(nn.Module):
                 layers, backbone.dim, use=use, pool="mean", project=project, activation=activation
             )
         else:
-            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling)
+            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling, only=chosen)
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out: nn.Linear | AMSoftmax
         if settings.loss == "amsoftmax":
@@ -257,20 +267,38 @@ class Recognised:
     run: Run | None = None
 
 
-def save_recognised(folder: Path, it: Recognised) -> None:
+def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> None:
+    """`shipped`: the backbone is the encoder of this package, unchanged; its weights need not lie in every run."""
     tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
+    if shipped:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("network.backbone.")}
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
     where = run.folder / "config.json"
     plan, task = recipe.from_dict(run.config["settings"], where), Task.from_dict(run.config["task"], where)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)
-    _fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, run)
+    own = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+    if run.config.get("shipped_encoder"):
+        own |= {f"backbone.{k}": v for k, v in _shipped_weights(run, len(backbone.blocks)).items()}
+    _fill(network, own, run)
     return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run)
+
+
+def _shipped_weights(run: Run, blocks: int) -> dict[str, Tensor]:
+    """Raises InputError when the package has another encoder now than the one this run was made with."""
+    encoder = hub.load(whisper_weights.DEFAULT)
+    if encoder.config["identity"] != run.config["shipped_encoder"]:
+        raise InputError(
+            f"{run.folder}: made with another default encoder than this version's. Found "
+            f"{encoder.config['identity']}, not {run.config['shipped_encoder']}. Make the run again, or use the "
+            "version that made it."
+        )
+    return hub.backbone(encoder, upto=blocks).state_dict()
 
 
 def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from sottovoce import files, plugins
+from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
 from sottovoce.data import audio, contents, folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
@@ -178,8 +179,8 @@ class _Plan:
 def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     maker = tracks.maker(track)
     settings = dict(settings)
-    half = bool(settings.pop("half", False))
-    config = from_mapping(maker.Config, settings, where=f"{track} settings")
+    half = bool(settings.pop("half", maker.HALF))
+    config = recipe.settled(track, from_mapping(maker.Config, settings, where=f"{track} settings"))
     # A maker whose numbers change for the same configuration raises its VERSION.
     made_by = {"track": track, "config": config, "half": half, "version": maker.VERSION}
     if maker.derive:
@@ -439,7 +440,7 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
     """Why rows cannot be kept, "" when they can."""
     if len(values) == 0:
         return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
-    bad = int((~np.isfinite(values)).sum())
+    bad = values.size - np.count_nonzero(np.isfinite(values))
     if bad:
         return (
             f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."
@@ -521,12 +522,14 @@ def _origin(
 
 def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_broken: bool) -> _Origin:
     """By a maker that reads another track."""
+    derive = plan.maker.derive
+    assert derive is not None
     source = make_store(corpus, plan.maker.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
     everybody = [u for u in corpus.utterances if u.id in source]
     keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        return plan.maker.derive(source, utterances, everybody, plan.config)
+        return derive(source, utterances, everybody, plan.config)
 
     per_speaker = plan.maker.PER_SPEAKER
     return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
@@ -544,6 +547,7 @@ def _by_model(
         )
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    frames = plan.maker.frames
     answers = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
     network: Any
     it: Any
@@ -555,7 +559,8 @@ def _by_model(
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
-        return plan.maker.frames(network, x, lengths)
+        assert frames is not None
+        return frames(network, x, lengths)
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}

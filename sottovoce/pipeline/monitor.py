@@ -22,12 +22,14 @@ from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.batching import Batch, sequential
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import Seen, tested_people
+from sottovoce.data.frames import Statistics
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
-from sottovoce.modeling import network, training
+from sottovoce.modeling import network
+from sottovoce.modeling.loop import State
 from sottovoce.modeling.masking import RowRandom, hide
 from sottovoce.objectives.base import Objective
 from sottovoce.objectives.masked_units import counts
@@ -57,7 +59,7 @@ class Health:
             return found
         return found | probe(model.backbone, self.labelled, self.data.plan, self.data.statistics)
 
-    def write(self, folder: Path, state: training.State) -> None:
+    def write(self, folder: Path, state: State) -> None:
         data, plan = self.data, self.data.plan
         report = {
             "title": f"{plan.name}, {data.fold}",
@@ -211,7 +213,7 @@ def panels(objective: Objective, dev: Steps, seed: int) -> list[dict]:
 def rule_masks(config: Any, batch: Batch) -> dict[str, Tensor]:
     """What every rule hides (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
 
-    if not isinstance(config, Policy) or not config.intensity or not config.masks:
+    if not config.masks or not isinstance(config, Policy) or not config.intensity:
         return {}
     own = {f.name: getattr(config, f.name) for f in fields(Policy)}
     intensity = batch.tracks["intensity"]

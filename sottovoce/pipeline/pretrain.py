@@ -27,8 +27,8 @@ from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
 from sottovoce.modeling import network, training
+from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.masking import RowRandom
-from sottovoce.modeling.training import Keep, Watch
 from sottovoce.objectives.base import Objective, Sides
 from sottovoce.pipeline import strength, units
 from sottovoce.pipeline.extract import track_store
@@ -93,7 +93,7 @@ def pretrain(
         watch=Watch(monitor.validate, monitor.metric),
         keep=Keep(folder, run.identity, tracker, f"pre-training {fold}", start.quiet),
     )
-    if training.first_process():
+    if first_process():
         monitor.write(folder, state)
         kept = objective if objective.judges else None
         network.save_pretrained(folder, objective.backbone, data.statistics, kept)  # last: it makes the run finished
@@ -153,7 +153,7 @@ def clusters(data: PretrainData, run: Run | None) -> list[units.UnitStore] | lis
         frames = units.of_layer(teacher, int(source), data.stores, everybody)
         slots = units.slots(teacher, data.stores, everybody)
     found = units.make(frames, train, everybody, sizes, plan.training.seed, slots)
-    if training.first_process():
+    if first_process():
         units.save(path, found, run.identity)
     return [found.store(part) for part in everybody]
 

@@ -18,7 +18,8 @@ from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.errors import InputError
 from sottovoce.modeling import hub, network
@@ -73,7 +74,7 @@ class PretrainData:
             InputError: no frames, features of another width than `init`'s, an auxiliary track that is missing or does
                 not fit, labels that the objective cannot learn from, or nobody it could.
         """
-        how = {"jobs": start.jobs, "quiet": start.quiet}
+        how: dict[str, Any] = {"jobs": start.jobs, "quiet": start.quiet}
         plan.objective_config.require(corpora)
         stores = [track_store(c, plan.track, asdict(plan.track_config), **how) for c in corpora]
         plan = recipe.on_clock(plan, stores[0].rate_hz)
@@ -137,8 +138,10 @@ class PretrainData:
 
     def functionals(self, speaker_norm: bool = False) -> list[np.ndarray]:
         """See `objectives.base.Data`."""
-        kind, how = self.plan.objective_config.functionals, {"jobs": self.start.jobs, "quiet": self.start.quiet}
-        return [functionals.of_corpus(c, kind, speaker_norm, **how) for c in self.corpora]
+        kind, start = self.plan.objective_config.functionals, self.start
+        return [
+            functionals.of_corpus(c, kind, speaker_norm, jobs=start.jobs, quiet=start.quiet) for c in self.corpora
+        ]
 
     def summary(self, *, hours: bool = False) -> list[dict[str, Any]]:
         """Of every corpus how much is learned from."""

@@ -26,7 +26,8 @@ from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
 from sottovoce.metrics.relative_attributes import Ranking, Scale
-from sottovoce.modeling import network, training
+from sottovoce.modeling import network
+from sottovoce.modeling.loop import State
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives._ranking import LABEL, Lesson, emotion_of, require
 from sottovoce.objectives.strength import Objective, loss_of
@@ -51,13 +52,13 @@ class Agreement:
     def validate(self, model: Objective) -> dict[str, float]:
         return health(model, self.data.dev, self.truth)
 
-    def write(self, folder: Path, state: training.State) -> None:
+    def write(self, folder: Path, state: State) -> None:
         data, objective, plan = self.data, self.objective, self.data.plan
-        config, quiet = plan.objective_config, {"jobs": data.start.jobs, "quiet": data.start.quiet}
+        config, start = plan.objective_config, data.start
         rows: list[dict[str, Any]] = []
         panels: list[dict[str, Any]] = []
         for it, store in zip(objective.lessons.values(), data.stores, strict=True):
-            energy = track_store(it.corpus, "energy", **quiet)
+            energy = track_store(it.corpus, "energy", jobs=start.jobs, quiet=start.quiet)
             found, drawn = judge(it, objective, plan, data.statistics, store, energy)
             rows += [{"fold": data.fold, **row} for row in found]
             panels += drawn
@@ -268,7 +269,7 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
         "agreement": agreement.agree(rows),
         "hardware": runs.hardware(),
     }
-    name = f"agreement-{corpus.name}"
+    name = f"agreement-{files.folder_name(corpus.name)}"
     agreement.write_rows(output / f"{name}.csv", rows)
     files.write_json(output / f"{name}.json", report)
     files.write_text(output / f"{name}.html", pages.strength_page(report | {"panels": panels}))

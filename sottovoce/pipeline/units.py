@@ -24,7 +24,7 @@ from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.metrics import kmeans
-from sottovoce.modeling import codebook, network, training
+from sottovoce.modeling import checkpoint, codebook, network
 from sottovoce.objectives.masked_units import parse
 
 FRAMES = 300_000  # that k-means sees at most
@@ -219,13 +219,13 @@ def save(path: Path, units: Units, identity: str) -> None:
     tensors["labels"] = torch.from_numpy(np.concatenate([units.labels[name] for name in names]).astype(np.int32))
     tensors["lengths"] = torch.tensor([len(units.labels[name]) for name in names])
     head = {"rate_hz": units.rate_hz, "offset_s": units.offset_s, "utterances": names}
-    training.save_tensors(path, tensors, {"identity": identity, "head": json.dumps(head)})
+    checkpoint.save_tensors(path, tensors, {"identity": identity, "head": json.dumps(head)})
 
 
 def load(path: Path, identity: str) -> Units:
     """What `save` wrote. Raises InputError when it was for another run."""
 
-    tensors, metadata = training.read_tensors(path)
+    tensors, metadata = checkpoint.read_tensors(path)
     if metadata.get("identity") != identity:
         raise InputError(f"{path}: labels of another run. Found {metadata.get('identity')}. Delete it.")
     head = json.loads(metadata["head"])

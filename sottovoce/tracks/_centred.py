@@ -32,7 +32,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Intensity:
-    """Clock of the tracks that say how strong every frame is: one value each, where a mel spectrogram has its frames."""
+    """Clock of tracks that say how strong every frame is: one value each, where mel spectrograms have theirs."""
 
     @property
     def rate_hz(self) -> float:

@@ -11,7 +11,6 @@ weights), `made_by` and `heard` (whose voices they know), which `sottovoce extra
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ class Maker:
     """The module of a track as others see it: what a file leaves out has its default here."""
 
     name: str
-    Config: Callable[..., Any]
+    Config: Any  # the dataclass
     make: Callable[[Track, Any], Track] | None = None  # of a recording: mono float32 at 16 kHz
     derive: Callable[..., Iterator[tuple[str, np.ndarray]]] | None = None  # of the track SOURCE
     # By the objective of a run, (model, x (B, S, D), lengths) -> (B, S, dim); with WHOLE of a recording, (wave, config)
@@ -38,9 +37,13 @@ class Maker:
     VERSION: int = 1  # one more when its numbers change for the same Config
     WHOLE: bool = False  # its numbers are statistics of a whole recording: utterances are cut out of the track
     PER_SPEAKER: bool = False  # a new recording of a speaker changes the rows of all their others
+    HALF: bool = False  # kept as float16 unless asked otherwise
     NAMES: tuple[str, ...] = ()  # of the columns
     CITATION: str = ""  # for files that leave the house; default: the first line
     log_energies: Callable[[np.ndarray], np.ndarray] | None = None  # how loud frames are, where values do not say it
+    bounds: Callable[[np.ndarray], tuple[int, int]] | None = None  # between which rows it is not silent, where it knows
+    MAKER: str = ""  # the module that has `make` and `settle`, where they take torch
+    settle: Callable[..., Any] | None = None  # (config) -> config with what the caller cannot know
 
     @property
     def run_kind(self) -> str:
@@ -48,8 +51,7 @@ class Maker:
         return self.KIND or ("pretrain" if self.OBJECTIVE else "")
 
 
-@cache  # asked for once an utterance where silence is cut off
 def maker(name: str) -> Maker:
     """The maker of a name. Raises InputError naming the closest match when there is none."""
-    offered = vars(plugins.load("tracks", name))
+    offered = vars(plugins.maker(name)) | vars(plugins.load("tracks", name))  # the latter where both have one
     return Maker(name, **{f.name: offered[f.name] for f in fields(Maker) if f.name != "name" and f.name in offered})

@@ -70,6 +70,9 @@ def log_mel(samples: np.ndarray, bins: int = 80, gain: float = 1.0) -> np.ndarra
         np.matmul((spectrum.real**2 + spectrum.imag**2).astype(np.float32), filters, out=band)
         np.log10(np.maximum(band, FLOOR, out=band), out=band)
         loudest = max(loudest, float(band.max()))
+        if at % (64 * CHUNK) == 0:
+            files.let_go(samples)
+            files.let_go(out)
     for at in range(0, count, CHUNK):
         band = out[at : at + CHUNK]
         np.maximum(band, loudest - RANGE, out=band)
