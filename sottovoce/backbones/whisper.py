@@ -1,10 +1,10 @@
 """Whisper's encoder: log-mel bands, two convolutions, a Transformer; for recordings of any length.
 
 Radford et al. 2022, arXiv:2212.04356. Every size of the public weights fits, and the numbers are those of
-WhisperEncoder in `transformers` where that has no padding to hear: there a recording is filled up with silence to 30 s,
-and all states listen to it. Departures: a recording keeps its length and takes the positions it needs; what is longer
-than the 1,500 positions (30 s) is heard in stretches that overlap by 5 s; of a complete model the last state is the
-normalised one, and a model cut off at a block leaves out what is above.
+`WhisperEncoder` in transformers where that has no padding to hear: there a recording is filled up with silence to
+30 s, and all states listen to it. Departures: a recording keeps its length and takes the positions it needs; what is
+longer than the 1,500 positions (30 s) is heard in stretches that overlap by 5 s; of a complete model the last state
+is the normalised one, and a model cut off at a block leaves out what is above.
 
 B utterances, T frames of log-mel bands (100 a second), S states (50 a second), H width.
 """

@@ -13,8 +13,13 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
     output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
     init: Annotated[
-        str, typer.Option(help="run folder of `pretrain`, public encoder (folder or hub id), or 'none' = from scratch")
-    ] = "none",
+        str,
+        typer.Option(
+            help="run folder of `pretrain`, public encoder (folder or hub id), 'default' = this package's encoder, "
+            "or 'none' = from scratch. Default: 'default' for recordings; 'none' for encoded features, and where "
+            "--recipe, --track or --backbone name settings of their own"
+        ),
+    ] = "",
     fold: Annotated[
         str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
     ] = None,
@@ -71,7 +76,7 @@ def main(
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers, finetune, select, weights_for, with_dev
+    from sottovoce.pipeline.finetune import check_speakers, default_init, finetune, select, weights_for, with_dev
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
@@ -80,6 +85,8 @@ def main(
     if speaker_norm:
         extra.append("finetune.embedding_norm=speaker")
     protocol = recipe if recipes.is_protocol(recipe) else ""
+    scratch_wanted = track or backbone or (recipe and not recipes.is_protocol(recipe))  # settings of no encoder
+    init = init or ("none" if scratch_wanted else default_init(data))
     if init == "none":
         if scratch:
             raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")

@@ -79,13 +79,12 @@ class Corpus:
     def save(self) -> None:
         """Write manifest.csv, folds.json and corpus.json into `folder`; each appears whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with files.atomic(self.folder / "manifest.csv") as path, open(path, "w", newline="", encoding="utf-8") as out:
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow([*COLUMNS, *self.kinds])
-            for u in self.utterances:
-                end = "" if u.end is None else repr(float(u.end))
-                row = [u.id, u.corpus, u.path, repr(float(u.start)), end, u.speaker, u.session, u.gender]
-                writer.writerow(row + [u.labels.get(k, "") for k in self.kinds])
+        rows = []
+        for u in self.utterances:
+            end = "" if u.end is None else repr(float(u.end))
+            place = (u.id, u.corpus, u.path, repr(float(u.start)), end, u.speaker, u.session, u.gender)
+            rows.append(u.labels | dict(zip(COLUMNS, place, strict=True)))
+        files.write_csv(self.folder / "manifest.csv", rows, [*COLUMNS, *self.kinds])
         files.write_json(self.folder / "folds.json", [asdict(f) for f in self.folds])
         head = {"name": self.name, "root": str(self.root), "kinds": self.kinds, "classes": self.classes}
         files.write_json(self.folder / "corpus.json", head | self.info)
@@ -108,15 +107,16 @@ class Corpus:
             raise InputError(f"{folder / 'corpus.json'}: no entry {key}. Run `sottovoce prepare` again.") from None
         with open(folder / "manifest.csv", newline="", encoding="utf-8") as lines:
             rows = csv.DictReader(lines)
-            missing = [c for c in (*COLUMNS, *kinds) if c not in (rows.fieldnames or [])]
+            names = [files.csv_text(name) for name in rows.fieldnames or []]
+            missing = [c for c in (*COLUMNS, *kinds) if c not in names]
             if missing:
-                found = ", ".join(rows.fieldnames or []) or "nothing"
+                found = ", ".join(names) or "nothing"
                 raise InputError(
                     f"{folder / 'manifest.csv'}: no column {', '.join(missing)}. Found: {found}. "
                     "Run `sottovoce prepare` again."
                 )
             try:
-                utterances = tuple(_from_row(row, kinds) for row in rows)
+                utterances = tuple(_from_row(files.csv_row(row), kinds) for row in rows)
             except ValueError as error:
                 raise InputError(
                     f"{folder / 'manifest.csv'}: damaged in line {rows.line_num}. {error}. "
@@ -129,6 +129,11 @@ class Corpus:
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"{folder / 'folds.json'}: no folds. {error}. Run `sottovoce prepare` again.") from None
+        if strange := [f.name for f in folds if not files.is_folder_name(f.name)]:
+            raise InputError(
+                f"{folder / 'folds.json'}: fold {strange[0]!r} cannot be the name of a folder: it leads out of -o. "
+                "Rename it, or run `sottovoce prepare` again."
+            )
         ids = {u.id for u in utterances}
         lost = [k for f in folds for side in (f.train, f.dev, f.test) for k in side if k not in ids]
         if lost:

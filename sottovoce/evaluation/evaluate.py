@@ -1,10 +1,9 @@
 """`sottovoce evaluate`: a run's folds -> predictions.csv, report.json and report.html.
 
-The only verb that reads the test part. Every score stands beside trivial baselines, with an interval from
-resampling whole speakers (or videos); how everything was chosen and who was heard is part of the result.
+The only verb that reads the test part. Every score stands beside trivial baselines, with an interval over whole
+speakers (or videos); how everything was chosen and who was heard is part of the result.
 """
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.evaluation import lines as lines_of
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.modeling import network
@@ -159,13 +159,17 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     plan = recipe.from_dict(first["settings"], found[0].folder / "config.json")
     lines = cautions([run.config for run in found])
     if "none" in groups:
-        lines.append("Leaky: the folds share speakers between training and test; the figures flatter.")
+        share = (
+            "share speakers" if any(u.speaker for u in corpus.utterances) else "may share speakers, who are unknown,"
+        )
+        lines.append(f"Leaky: the folds {share} between training and test; the figures flatter.")
     tuning, normal = plan.finetune, plan.frontend.normalise
     if plan.per_speaker:
         norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
     else:
         norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
+    tested = [corpus.by_id[k] for run in found for k in corpus.fold(run.config["fold"]).test]
     chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "strength of the probe, epoch"
     if isinstance(tuning, Probe):
         chooser, chosen = (tuning.select.upper() if task.kind == "class" else "MAE"), "learning rate, update"
@@ -178,7 +182,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         head = "linear on pooled states" + ", backbone frozen" * (tuning.mode == "frozen")
     return {
         "first_line": " ".join(lines) or None,
-        "folds": f"{len(found)} of {len(corpus.folds)}, disjoint by {', '.join(groups)}",
+        "folds": lines_of.folds(found, len(corpus.folds), groups),
         "training labels": ", ".join(sorted({f"{r.config['labels']} of {r.config['of_labels']}" for r in found})),
         "initial weights": first["init"],
         "normalisation": norm,
@@ -189,9 +193,10 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         }.get(tuning.dev, "the fold's own"),
         "model selection": f"{chooser} on {'the test part' if tuning.dev == 'test' else 'dev'} ({chosen})",
         "test": "read while choosing" if tuning.dev == "test" else "read once, by this command",
-        "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
+        "intervals": lines_of.intervals((u.speaker, u.session) for u in tested if task.has(u)),
+        "trainings": lines_of.trainings(1),
         "seed": ", ".join(map(str, seeds)),
-        "people heard in training": len({p for run in found for p in run.exposure}),
+        "people heard in training": lines_of.people({p for run in found for p in run.exposure}, [corpus]),
     }
 
 
@@ -243,12 +248,8 @@ def table(
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """CSV, whole or not at all."""
-
-    with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """CSV, whole or not at all; safe to open in a spreadsheet, see `files.csv_cell`."""
+    files.write_csv(path, rows)
 
 
 def _svm_on(

@@ -31,7 +31,7 @@ from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.evaluation import phones
+from sottovoce.evaluation import lines, phones
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import statistics
 from sottovoce.modeling import heads, network, training
@@ -290,7 +290,7 @@ def report_of(
         "baselines": {"nothing heard": {"metrics": statistics.intervals(task, said, said, clusters)}},
         "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
         "n": len(rows),
-        "speakers": len(set(clusters)),
+        "speakers": len(set(clusters)) if any(u.speaker for u in sides["test"]) else None,  # unknown is not one each
         "examples": [{k: row[k] for k in ("id", "reference", "heard")} for row in rows[:SHOWN]],
         "protocol": {
             "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test readers."
@@ -305,7 +305,8 @@ def report_of(
             "initial weights": config["init"],
             "model selection": "PER on dev (learning rate, update)",
             "test": "read once, by this command",
-            "intervals": "95 %, resampling whole readers",
+            "intervals": lines.intervals((u.speaker, u.session) for u in sides["test"]),
+            "trainings": lines.trainings(1),
             "seed": config["seed"],
         },
         "config": config["settings"],

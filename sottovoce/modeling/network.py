@@ -25,7 +25,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import heads, hub, training
+from sottovoce.modeling import heads, hub, training, whisper_weights
 from sottovoce.modeling.margins import AMSoftmax
 
 AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pooling needs several
@@ -182,9 +182,15 @@ class Network(nn.Module):
     def __init__(self, backbone: nn.Module, settings: FineTuning, outputs: int):
         super().__init__()
         self.backbone = backbone
-        if settings.depth:
-            backbone.blocks = backbone.blocks[: settings.depth]
+        chosen = () if isinstance(settings, Probe) else settings.layers
+        if depth := settings.depth or max(chosen, default=0):
+            backbone.blocks = backbone.blocks[:depth]
         layers = len(backbone.blocks) + 1
+        if missing := [k for k in chosen if k >= layers]:
+            raise InputError(
+                f"finetune.layers: no layer {missing[0]} in this backbone. Found {layers - 1} blocks"
+                f"{f' (finetune.depth={settings.depth})' if settings.depth else ''}. Name 0 to {layers - 1}."
+            )
         use = settings.layer_aggregation
         if isinstance(settings, Probe):
             project, activation = settings.project, settings.activation
@@ -192,7 +198,7 @@ class Network(nn.Module):
                 layers, backbone.dim, use=use, pool="mean", project=project, activation=activation
             )
         else:
-            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling)
+            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling, only=chosen)
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out: nn.Linear | AMSoftmax
         if settings.loss == "amsoftmax":
@@ -258,8 +264,11 @@ class Recognised:
     run: Run | None = None
 
 
-def save_recognised(folder: Path, it: Recognised) -> None:
+def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> None:
+    """`shipped`: the backbone is the encoder of this package, unchanged; its weights need not lie in every run."""
     tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
+    if shipped:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("network.backbone.")}
     training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 
 
@@ -270,8 +279,23 @@ def load_recognised(run: Run) -> Recognised:
     tensors = training.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)
-    _fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, run)
+    own = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+    if run.config.get("shipped_encoder"):
+        own |= {f"backbone.{k}": v for k, v in _shipped_weights(run, len(backbone.blocks)).items()}
+    _fill(network, own, run)
     return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run)
+
+
+def _shipped_weights(run: Run, blocks: int) -> dict[str, Tensor]:
+    """Raises InputError when the package has another encoder now than the one this run was made with."""
+    encoder = hub.load(whisper_weights.DEFAULT)
+    if encoder.config["identity"] != run.config["shipped_encoder"]:
+        raise InputError(
+            f"{run.folder}: made with another default encoder than this version's. Found "
+            f"{encoder.config['identity']}, not {run.config['shipped_encoder']}. Make the run again, or use the "
+            "version that made it."
+        )
+    return hub.backbone(encoder, upto=blocks).state_dict()
 
 
 def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:

@@ -17,20 +17,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce import files
+from sottovoce import files, plugins
+from sottovoce.config.finetuning import Frozen, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
+from sottovoce.data.augmented import Augmented
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Statistics, Steps, sequential
 from sottovoce.data.runs import Run
+from sottovoce.data.store import TrackStore
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
 from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
-from sottovoce.modeling import hub, linear_probe, training
+from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import Supervised, supervised_loss
+from sottovoce.pipeline.pooled import PooledCache
 
 
 def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
@@ -95,6 +99,32 @@ def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance
     return [corpus.by_id[k] for k in fold.train if k in store and k not in labelled]
 
 
+def default_init(corpus: Corpus) -> str:
+    """What training starts from where nobody says: this package's encoder for recordings, nothing for features."""
+    return "none" if corpus.info.get("tracks") else whisper_weights.DEFAULT
+
+
+def ships(plan: Recipe, init: Run) -> bool:
+    """Whether a run's backbone will be the encoder of this package as it is."""
+    return init.config.get("encoder") == whisper_weights.DEFAULT and plan.finetune.mode == "frozen"
+
+
+def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
+    """Stores of as many changed copies of the recordings as the linear layer learns from.
+
+    Raises InputError where the corpus has no recordings, or a track is not made of one alone.
+    """
+    count = 0 if isinstance(plan.finetune, Probe) else plan.finetune.copies
+    if not count:
+        return []
+    maker = plugins.load("tracks", plan.track)
+    if corpus.info.get("tracks") or not hasattr(maker, "make"):
+        raise InputError(
+            f"finetune.copies: changes recordings. Found the encoded track {plan.track}. Use --set finetune.copies=0."
+        )
+    return [Augmented(corpus, store, maker, plan.track_config, k) for k in range(count)]
+
+
 def finetune(
     plan: Recipe,
     corpus: Corpus,
@@ -137,6 +167,7 @@ def finetune(
         "recipe": plan.name,
         "settings": plan,
         "features": store.dim,
+        "shipped_encoder": init.config["identity"] if init and ships(plan, init) else "",
         "corpus": str(corpus.folder.resolve()),
         "fold": fold.name,
         "task": asdict(task),
@@ -157,13 +188,16 @@ def finetune(
     if runs.begin(folder, config):
         return
     it, history = train_recogniser(
-        plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=config["identity"],
+        plan, task, store, train, dev, unlabelled=rest, copies=changed_copies(plan, corpus, store), init=earlier,
+        folder=folder, identity=config["identity"],
         tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
     if not training.first_process():
         return
     files.write_json(folder / "history.json", history)
-    models.save_recognised(folder, it)  # last: it is what makes the run a finished one
+    models.save_recognised(
+        folder, it, shipped=bool(config["shipped_encoder"])
+    )  # last: it is what makes the run a finished one
     for name in ("last.safetensors", "best.safetensors"):
         (folder / name).unlink(missing_ok=True)
 
@@ -195,6 +229,7 @@ def train_recogniser(
     dev: Sequence[Utterance],
     *,
     unlabelled: Sequence[Utterance] = (),
+    copies: Sequence[Any] = (),
     init: Pretrained | None = None,
     folder: Path | None = None,
     identity: str = "",
@@ -212,6 +247,8 @@ def train_recogniser(
         train, dev: labelled utterances; dev may be empty, then the first strength and the last epoch count.
         unlabelled: the rest of the training part. Labels are scarce, speech is not: in both arms statistics
             (of the input without `init`, of pooled features, of speakers) come from all of it.
+        copies: stores of changed copies of the recordings, see `data/augmented.py`; the linear layer learns from them
+            as well.
         init: pre-trained weights and the statistics they were trained with; None = random weights from the seed.
 
     Returns:
@@ -238,7 +275,9 @@ def train_recogniser(
     it = models.Recognised(network, statistics, plan, task)
     if settings.mode == "probe":
         return it, fit_head(network, task, settings, steps, target, held, truth, label=label, quiet=quiet)
-    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth)}
+    pooled = PooledStates(network, plan, store, init)
+    changed = [Steps([(copy, train)], plan.frontend, statistics) for copy in copies]
+    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth, pooled, changed)}
 
     def validate(model: Any) -> dict[str, float]:
         assert held is not None
@@ -339,34 +378,75 @@ def fit_head(
     return {"probe": readings, "chosen": chosen}
 
 
-def fit_probe(
-    network: Any, task: Task, settings: Any, steps: Steps, target: np.ndarray, held: Steps | None, truth: Any
-) -> list[dict[str, float]]:
-    """Fit the output layer on pooled frozen states, for every strength; leave the one dev prefers in the network."""
+class PooledStates:
+    """Pooled states of the frozen backbone, (N, P), each computed once: from a cache beside the corpus's tracks where
+    the weights have a name (`init`) and nothing but an utterance's own recording decides its states."""
 
+    def __init__(self, network: models.Network, plan: Recipe, store: Any, init: Pretrained | None):
+        self.network, self.caches = network, {}  # type: ignore[var-annotated]
+        kept = init is not None and plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
+        self.folder = store.folder.parent if kept and isinstance(store, TrackStore) else None
+        self.key = [
+            init.run.config["identity"] if init else None, plan.frontend, network.pooling.only, network.pooling.pool,
+            store.folder.name if self.folder else "",
+        ]  # fmt: skip
+
+    def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
+        cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, copy]))
+        return cache(steps, lambda some: models.run_over(some, self.network.pooled))
+
+
+def fit_probe(
+    network: Any,
+    task: Task,
+    settings: Any,
+    steps: Steps,
+    target: np.ndarray,
+    held: Steps | None,
+    truth: Any,
+    pooled: PooledStates,
+    copies: Sequence[Steps] = (),
+) -> list[dict[str, float]]:
+    """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network.
+
+    The layer learns from the labelled utterances and from their `copies`; with `refit` it is solved once more, with the
+    penalty that dev has chosen, on the dev part too.
+    """
     network.eval()
-    pooled = models.run_over(steps.family, network.pooled)
-    network.standardise.fit(torch.from_numpy(pooled))
-    if settings.embedding_norm == "speaker":
-        mean, std = models.speaker_statistics(pooled, models.speakers(steps.family))
-        x = torch.from_numpy((pooled - mean) / std)[: len(steps)]
-    else:
-        x = network.standardise(torch.from_numpy(pooled[: len(steps)]))
-    held_pooled = models.run_over(held, network.pooled) if held else None
+    everybody = pooled(steps.family)
+    others = [pooled(copy, k) for k, copy in enumerate(copies)]
+    network.standardise.fit(torch.from_numpy(np.concatenate([everybody, *others])))
+    by_speaker = settings.embedding_norm == "speaker"
+
+    def standardised(values: np.ndarray, of: Steps) -> torch.Tensor:
+        if not by_speaker:
+            return network.standardise(torch.from_numpy(values))
+        mean, std = models.speaker_statistics(values, models.speakers(of))
+        return torch.from_numpy((values - mean) / std)
+
+    x = torch.cat([standardised(everybody, steps.family)[: len(steps)]]
+                  + [standardised(values, copy) for values, copy in zip(others, copies, strict=True)])  # fmt: skip
+    y = np.concatenate([target] * (1 + len(copies)))
+    held_pooled = pooled(held) if held else None
     rows: list[dict[str, float]] = []
-    best: tuple[float, Any, Any] | None = None
+    best: tuple[float, float, Any, Any] | None = None
     weight = None
     for strength in settings.l2 if held else settings.l2[:1]:
-        weight, bias = solve(task, x, target, strength, settings, weight)
+        weight, bias = solve(task, x, y, strength, settings, weight)
         network.begin(weight, bias)
         row: dict[str, float] = {"strength": strength}
         if held is not None and held_pooled is not None:
             row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding_norm), truth)
         rows.append(row)
         if best is None or row.get("select", 0.0) > best[0]:
-            best = (row.get("select", 0.0), weight, bias)
-    assert best is not None  # there is at least one strength
-    network.begin(best[1], best[2])
+            best = (row.get("select", 0.0), strength, weight, bias)
+    assert best is not None  # there is at least one penalty
+    _, strength, weight, bias = best
+    again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
+    if again and held is not None and held_pooled is not None:
+        both = torch.cat([x, standardised(held_pooled, held)])
+        weight, bias = solve(task, both, np.concatenate([y, truth]), strength, settings, weight)
+    network.begin(weight, bias)
     return rows
 
 

@@ -300,7 +300,7 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
 
     made_by = {"model": weights, "layer": layer, "of": part.steps.stores[0].folder.name if part.utterances else ""}  # type: ignore[attr-defined]
     audio = part.corpus.info.get("audio_digest", "")
-    name = f"{part.corpus.name}-{files.digest(made_by | {'half': half, 'audio': audio})}"
+    name = f"{files.folder_name(part.corpus.name)}-{files.digest(made_by | {'half': half, 'audio': audio})}"
     head = Head("states", made_by, part.rate_hz, part.offset_s, backbone.dim, half)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone.eval().to(device)

@@ -29,6 +29,7 @@ from sottovoce.data import audio, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
+from sottovoce.pipeline import remarks
 from sottovoce.report import data_page
 
 SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
@@ -103,6 +104,8 @@ def prepare(
     read = _accepted(
         reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
     )
+    if "into" in inspect.signature(reader.utterances).parameters:  # recordings that lie inside a table
+        read["into"] = Path(out) / "recordings"
     late = dict(relabel or {})
     if "relabel" in inspect.signature(reader.utterances).parameters:
         read, late = read | {"relabel": relabel or {}}, {}
@@ -139,6 +142,8 @@ def prepare(
     _check_classes(root, kept, target, kinds, classes)
     split = _folds(reader, kept, folds, group, name, divide)
     check_folds(kept, split)
+    warnings += remarks.similar_speakers(kept, split) + remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
+    warnings += remarks.lone_classes(kept, {label: classes[label] for label in target if kinds[label] == "class"})
     warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
     for entry in fetched:
         if not entry["verified"]:
@@ -276,7 +281,7 @@ def _notes(reader: ModuleType, root: Path, read: Mapping[str, Any], utterances: 
     problems = getattr(reader, "problems", None)
     if problems is not None:
         if "utterances" in inspect.signature(problems).parameters:
-            notes += problems(root, utterances)
+            notes += problems(root, utterances, **{key: read[key] for key in _keywords(problems) if key in read})
         else:
             notes += problems(root, **read)
     if root.is_dir() and not getattr(reader, "TRACKS", ()):
@@ -305,6 +310,7 @@ class Look:
     rms: float | None = None
     clipped: int = 0  # samples at full scale, or in stretches that were cut off just below it
     digest: str = ""  # of the decoded samples and their rate
+    note: str = ""  # how it is heard, where that is out of the ordinary
 
 
 def look_at(
@@ -341,7 +347,7 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         info = audio.probe(path)
         seconds = (info.duration_s if end is None else min(end, info.duration_s)) - start
         if not decode:
-            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels)
+            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels, note=info.note)
         samples = audio.read(path, start, end, rate_hz=info.rate_hz).values
     except InputError as error:
         return Look(name, why=str(error), non_finite="NaN" in str(error))
@@ -357,6 +363,7 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
         clipped=max(int((size >= FULL).sum()), int(flat.sum())),
         digest=content.hexdigest(),
+        note=info.note,
     )
 
 
@@ -394,6 +401,9 @@ def _without(
     if gone:
         first = next(look.why for look in looks.values() if look.why)
         notes.append(f"cannot be used, left out: {len(gone)}. The first: {first}")
+    odd = [look for look in looks.values() if look.note]
+    if odd:
+        notes.append(f"heard with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
     for problem in MEANING:
         found = problems.get(problem, [])
         names = [n for item in found for n in (item[1:] if isinstance(item, list) else [_id(item)])]

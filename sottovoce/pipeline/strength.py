@@ -524,7 +524,7 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
         "agreement": agreement.agree(rows),
         "hardware": runs.hardware(),
     }
-    name = f"agreement-{corpus.name}"
+    name = f"agreement-{files.folder_name(corpus.name)}"
     agreement.write_rows(output / f"{name}.csv", rows)
     files.write_json(output / f"{name}.json", report)
     files.write_text(output / f"{name}.html", pages.strength_page(report | {"panels": panels}))
