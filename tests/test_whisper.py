@@ -28,6 +28,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
+from sottovoce.inference import predict
 from sottovoce.modeling import encoded, hub, network, public_files, whisper_weights
 from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 from sottovoce.pipeline.extract import track_store
@@ -792,3 +793,20 @@ def test_states_do_not_depend_on_the_number_of_processes(corpus, checkpoint, tmp
     assert first.keys() == values.keys()
     for key in first:
         np.testing.assert_array_equal(first[key], values[key])
+
+
+def test_a_recogniser_on_whisper_hears_a_recording_as_its_corpus_was_heard(sottovoce, corpus, checkpoint, tmp_path):
+    """Fine-tuned from a folder without an option; silence at the ends is cut off for one recording as for a corpus."""
+    learn = ("finetune", corpus, "--init", checkpoint, "--mode", "frozen", "-q", "--jobs", 1)
+    assert sottovoce(*learn, "-o", tmp_path / "ft").code == 0
+    it = network.load_recognised(Run.load(tmp_path / "ft" / "fold1"))
+    assert (it.plan.track, it.plan.backbone, it.plan.frontend.trim_db) == ("logmel", "whisper", 35.0)
+    wave = np.concatenate([np.zeros(RATE), voice(1.0), np.zeros(RATE)]).astype(np.float32)
+    made = logmel.make(Track(wave, RATE), it.plan.track_config).values
+    steps = predict.steps_of(it, [made])
+    first, last = steps.bounds[0]
+    assert 80 < first < 130
+    assert 170 < last < 220
+    assert network.predict(it, steps).shape == (1, 5)
+    told = sottovoce(*learn, "-o", tmp_path / "deep", "--set", "finetune.depth=9").complaint
+    assert "no layer 9. Found 3 blocks" in told

@@ -139,9 +139,7 @@ class PretrainData:
     def functionals(self, speaker_norm: bool = False) -> list[np.ndarray]:
         """See `objectives.base.Data`."""
         kind, start = self.plan.objective_config.functionals, self.start
-        return [
-            functionals.of_corpus(c, kind, speaker_norm, jobs=start.jobs, quiet=start.quiet) for c in self.corpora
-        ]
+        return [functionals.of_corpus(c, kind, speaker_norm, jobs=start.jobs, quiet=start.quiet) for c in self.corpora]
 
     def summary(self, *, hours: bool = False) -> list[dict[str, Any]]:
         """Of every corpus how much is learned from."""
