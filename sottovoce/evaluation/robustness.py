@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import tracks
 from sottovoce.data import audio, augmentation
 from sottovoce.data.augmented import Augmented, Change
 from sottovoce.data.corpus import Corpus, Utterance
@@ -20,6 +19,7 @@ from sottovoce.errors import InputError
 from sottovoce.metrics import scores
 from sottovoce.modeling import network
 from sottovoce.pipeline.extract import track_store
+from sottovoce.tracks import base as tracks
 
 Voice = Callable[[np.random.Generator], np.ndarray]
 
