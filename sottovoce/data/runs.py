@@ -38,7 +38,7 @@ SAME = (
     "labels",
     "of_labels",
     "seed",
-)  # of a run of format 1, gone on with
+)  # where format 1 goes on
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
 NEEDED = {  # entries of config.json that readers rely on
     "pretrain": ("identity", "settings", "fold", "features", "seen_speakers"),
@@ -170,13 +170,12 @@ def begin(folder: Path, config: dict[str, Any]) -> bool:
 
     Raises InputError when another configuration is in the folder.
     """
-    identity = config["identity"]
     if (folder / "config.json").exists():
         found = Run.load(folder).config
         if "format" not in found and _same_settings(found, config):
             config["identity"] = found["identity"]  # its checkpoints know this one
         begun = any((folder / name).exists() for name in ("model.safetensors", "last.safetensors", "best.safetensors"))
-        if begun and found.get("identity") != identity:  # a lone config.json is nothing to lose
+        if begun and found.get("identity") != config["identity"]:  # a lone config.json is nothing to lose
             raise InputError(
                 f"{folder}: a run of another configuration. Differs in: {_difference(found, config)}. "
                 "Choose another -o, or delete the folder."
