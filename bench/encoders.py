@@ -154,7 +154,7 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     steps, task = store.steps(), Task("class", ("emotion",), ("a", "b"))
     target = task.values(steps.utterances)
     plan = recipe.resolve("hubert")
-    loop = Training(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_steps=10**9)
+    loop = Training(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_s=1e9)
     settings = replace(plan.finetune, use="last", pool="mean", training=loop, dropout=0.0, label_smoothing=0.0)
     network = models.Network(encoder.Backbone(config, 1, library(config)), settings, task.outputs)
     model = Supervised(network, task, settings, steps, target)

@@ -140,7 +140,7 @@ def ours(case: Case, steps: Steps, model: nn.Module) -> tuple[Callable[[], None]
     """One round of `training.fit`, and the losses it leaves behind."""
     losses: list[float] = []
     model.register_forward_hook(lambda *call: losses.append(call[2].value.item()))
-    config = Training(epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_steps=case.rows * case.frames, clip=CLIP)
+    config = Training(epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_s=1e9, clip=CLIP)
 
     def round_() -> None:
         training.fit(model, steps, config, keep=training.Keep(quiet=True))

@@ -223,7 +223,7 @@ def test_an_intensity_of_another_corpus_is_refused(own):
         (("objective.span=400",), "objective.span: 400 steps. Found utterances of at most"),
         (("objective.ratio=0.01",), "objective.ratio: leaves no span. Found 0.01 of at most"),
         (("objective.intensity=none_such",), "unknown track 'none_such'"),
-        (("objective.rule=loudest",), "objective.rule: one of"),
+        (("objective.rule=loudest",), "objective.rule=loudest: not one of random"),
         (
             ("objective.score=true", "objective.rule=random", "objective.intensity="),
             "objective.score: adds the intensity",

@@ -119,7 +119,7 @@ def test_both_are_learned_and_the_front_stays():
     target = attributes.targets(people, model.config)
     model.set_shares(torch.from_numpy(target))
     before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
-    config = Training(epochs=25, lr=3e-3, batch_rows=8, batch_steps=10**6)
+    config = Training(epochs=25, lr=3e-3, batch_rows=8, batch_s=1e6)
     training.fit(model, steps, config, target=target, lr_scale=model.param_scale, keep=training.Keep(quiet=True))
     batch = steps.batch(range(16), target=target)
     found = model(batch, RowRandom(batch.seeds))

@@ -396,6 +396,7 @@ def test_the_values_given_are_the_factor_and_more_speakers_make_it_surer():
 @settings(max_examples=50, deadline=None)
 @given(some.lists(some.floats(-1, 1), min_size=1, max_size=8))
 def test_isotonic_equals_scikit_learn(y):
+    assert isotonic(np.empty((0, len(y)))).shape == (0, len(y))
     expected = IsotonicRegression().fit_transform(np.arange(len(y)), y)
     np.testing.assert_allclose(isotonic(np.array([y]))[0], expected, atol=1e-12)
 

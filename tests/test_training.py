@@ -192,7 +192,7 @@ def test_long_utterances_are_cut_elsewhere_in_every_epoch():
                 rows.setdefault(key, set()).add(x[:length].numpy().tobytes())
             return self.inner(batch, rng)
 
-    learn(model=Watch(), crop=7, validate=None, epochs=8)
+    learn(model=Watch(), crop_s=0.07, validate=None, epochs=8)
     assert all(len(found) >= 4 for found in rows.values())
 
 
@@ -340,7 +340,7 @@ def test_precision_may_change_within_one_process():
 # ---------------------------------------------------------------------------------------------- interruptions
 
 # Everything that has a state or draws random numbers: average, moments, dropout, masks, crops, stretching.
-HARD = {"epochs": 4, "batch_rows": 2, "accumulate": 2, "crop": 20, "ema": 0.8, "time_stretch": 0.2}
+HARD = {"epochs": 4, "batch_rows": 2, "accumulate": 2, "crop_s": 0.2, "ema": 0.8, "time_stretch": 0.2}
 
 
 class Interrupted(Exception):

@@ -228,7 +228,7 @@ def test_units_that_follow_from_their_surroundings_are_learned_through_the_mask(
     steps = Steps([(store, store.utterances)], front, None, {"units": ([labels], "nearest")}, (320, 400))
     model = objective(targets=("mfcc:2",))
     model.set_prior([torch.tensor([100.0, 100.0])])
-    config = Training(epochs=25, lr=3e-3, batch_rows=4, batch_steps=10**6)
+    config = Training(epochs=25, lr=3e-3, batch_rows=4, batch_s=1e6)
     training.fit(model, steps, config, keep=training.Keep(quiet=True))
     batch = steps.batch(range(n))
     found, trivial = model(batch, RowRandom(batch.seeds)), model.baseline(batch, RowRandom(batch.seeds))

@@ -97,7 +97,7 @@ class Full(Linear):
             min_updates=150,
             lr=1e-3,
             warmup=0.1,
-            batch_steps=800,
+            batch_s=32.0,
             batch_rows=16,
             weight_decay=0.01,
             ema=0.98,

@@ -28,6 +28,10 @@ class Recipe:
     training: Training = field(default_factory=Training)  # pre-training
     finetune: FineTuning = field(default_factory=Full)
 
+    def frontend_rate_hz(self) -> float:
+        """Frames a second that the backbone is given, by the track's own settings."""
+        return self.track_config.rate_hz / self.frontend.subsampling
+
     @property
     def per_speaker(self) -> bool:
         """Whether anything is standardised by each speaker's own recordings, test speakers' included."""
@@ -109,7 +113,16 @@ def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
     """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
     if rate_hz >= 10:
         return plan
-    return replace(plan, frontend=replace(plan.frontend, subsampling=1))
+    longer = plan.frontend_rate_hz() / rate_hz  # a batch and a crop keep their numbers of frames
+
+    def slowed(training: Training) -> Training:
+        return replace(training, batch_s=training.batch_s * longer, crop_s=training.crop_s * longer)
+
+    tuning = plan.finetune
+    if isinstance(tuning, Full):
+        tuning = replace(tuning, training=slowed(tuning.training))
+    front = replace(plan.frontend, subsampling=1)
+    return replace(plan, frontend=front, training=slowed(plan.training), finetune=tuning)
 
 
 def common_track(corpora: Sequence[Prepared]) -> str:
@@ -135,7 +148,7 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
                 f"{getattr(plan, key.strip())}. Use {option}."
             )
     try:
-        plan = settings.parse_settings(plan, full)
+        plan = settings.parse_settings(plan, frames_as_seconds(plan, full))
     except InputError as error:
         raise InputError(str(error).replace("_config", "")) from None  # as people type them
     if not any(text.strip().startswith("track.") for text in assignments):
@@ -187,21 +200,66 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
         tuning = finetuning.of_earlier(tuning)
     kind: Any = finetuning.MODES[mode]
     try:
+        track_config: Any = made(plugins.load("tracks", values["track"]).Config, "track_config")
+        frontend = made(Frontend, "frontend")
+        rate_hz = track_config.rate_hz / frontend.subsampling
+        training = in_seconds(_group(values, "training", where), rate_hz)
+        if isinstance(tuning.get("training"), dict):
+            tuning = tuning | {"training": in_seconds(tuning["training"], rate_hz)}
         return Recipe(
             values["name"],
             values["track"],
             values["backbone"],
             values["objective"],
-            made(plugins.load("tracks", values["track"]).Config, "track_config"),
-            made(Frontend, "frontend"),
+            track_config,
+            frontend,
             made(plugins.load("backbones", values["backbone"]).Config, "backbone_config"),
             made(plugins.load("objectives", values["objective"]).Config, "objective_config"),
-            made(Training, "training"),
+            settings.from_mapping(Training, training, where=f"{where}:"),
             settings.from_mapping(kind, tuning, where=f"{where}:"),
         )
     except InputError as error:
         said = str(error).removeprefix(f"{where}: ")
         raise InputError(f"{where}: settings of another version, or damaged. {said}") from None
+
+
+IN_FRAMES = {"crop": "crop_s", "batch_steps": "batch_s"}  # what earlier versions counted in frames of the backbone
+
+
+def in_seconds(values: dict[str, Any], rate_hz: float) -> dict[str, Any]:
+    """Settings of a training as earlier versions wrote them, in today's unit."""
+    frames = {IN_FRAMES[key]: values[key] / rate_hz for key in IN_FRAMES if isinstance(values.get(key), (int, float))}
+    return {key: value for key, value in values.items() if key not in IN_FRAMES} | frames
+
+
+def frames_as_seconds(config: Any, assignments: Sequence[str]) -> list[str]:
+    """`...training.crop=100` as `...training.crop_s=4.0`, at the frame rate that the other settings make.
+
+    Raises InputError where the recipe is not known whose frames these are.
+    """
+    parts = [text.partition("=") for text in assignments]
+    old = [key.strip().rpartition(".")[2] in IN_FRAMES for key, _, _ in parts]
+    if not any(old):
+        return list(assignments)
+    config = settings.parse_settings(
+        config, [text for text, is_old in zip(assignments, old, strict=True) if not is_old]
+    )
+    found = []
+    for text, (key, _, value), is_old in zip(assignments, parts, old, strict=True):
+        above, _, leaf = key.strip().rpartition(".")
+        if not is_old:
+            found.append(text)
+            continue
+        plan, holder = config if isinstance(config, Recipe) else None, config
+        for name in filter(None, above.split(".")):
+            holder = getattr(holder, name, None)
+            plan = holder if isinstance(holder, Recipe) else plan
+        if plan is None or not value.strip().isdigit():
+            raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")
+        seconds = int(value) / plan.frontend_rate_hz()
+        settings.notes.warning("--set %s: is %s.%s=%g now, in seconds.", text, above, IN_FRAMES[leaf], seconds)
+        found.append(f"{above}.{IN_FRAMES[leaf]}={seconds!r}")
+    return found
 
 
 def _group(values: dict[str, Any], name: str, where: Path | str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Steps:
         self.clock = clock
         self._check_companions()
         self._parent: Steps | None = None  # see `subset`
-        self._speakers: dict[tuple[str, str], Statistics] = {}
+        self._speakers: dict[str, Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
 
     def __len__(self) -> int:

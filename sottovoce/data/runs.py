@@ -22,10 +22,23 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files
+from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
+from sottovoce.config.settings import chosen
 from sottovoce.data.folds import Seen, seen_by
 from sottovoce.errors import InputError
 
+FORMAT = 2  # of config.json; 1, which did not say so, had other names of settings and one class of fine-tuning
+SAME = (
+    "kind",
+    "recipe",
+    "fold",
+    "features",
+    "task",
+    "labels",
+    "of_labels",
+    "seed",
+)  # where format 1 goes on
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
 NEEDED = {  # entries of config.json that readers rely on
     "pretrain": ("identity", "settings", "fold", "features", "seen_speakers"),
@@ -85,7 +98,8 @@ class Run:
         init, seen = before.identity if before else None, seen | seen_by(before)
         config = {
             "kind": kind,
-            "identity": files.digest({"settings": plan, **decides, "init": init}),
+            "format": FORMAT,
+            "identity": files.digest({"settings": chosen(plan), **decides, "init": init}),
             "recipe": plan.name,
             "fold": fold,
             "settings": plan,
@@ -152,13 +166,16 @@ def parts(folder: Path | str, kind: str | None = None) -> list[Run]:
 def begin(folder: Path, config: dict[str, Any]) -> bool:
     """Write config.json; True when this very configuration is already finished there.
 
+    A run of an earlier format with the same settings is gone on with under the identity it has.
+
     Raises InputError when another configuration is in the folder.
     """
-    identity = config["identity"]
     if (folder / "config.json").exists():
         found = Run.load(folder).config
+        if "format" not in found and _same_settings(found, config):
+            config["identity"] = found["identity"]  # its checkpoints know this one
         begun = any((folder / name).exists() for name in ("model.safetensors", "last.safetensors", "best.safetensors"))
-        if begun and found.get("identity") != identity:  # a lone config.json is nothing to lose
+        if begun and found.get("identity") != config["identity"]:  # a lone config.json is nothing to lose
             raise InputError(
                 f"{folder}: a run of another configuration. Differs in: {_difference(found, config)}. "
                 "Choose another -o, or delete the folder."
@@ -167,6 +184,14 @@ def begin(folder: Path, config: dict[str, Any]) -> bool:
             return True
     files.write_json(folder / "config.json", config | {"made": provenance()})
     return False
+
+
+def _same_settings(found: dict, now: dict) -> bool:
+    try:
+        earlier = recipe.from_dict(found["settings"])
+    except InputError:
+        return False
+    return earlier == now["settings"] and all(files.plain(now.get(key)) == found.get(key) for key in SAME)
 
 
 def _difference(found: dict, now: dict) -> str:

@@ -1,7 +1,7 @@
 """Lines of the protocol that several verbs print: who counts as one in an interval, what seeds tell, folds, people.
 
 A row is one of a speaker's where the speaker is known, else one of a session's (a video's), else it stands for itself,
-as in `folds.person`. A line says which of these it was: an interval over single utterances is no interval over speakers.
+as in `folds.person`. A line says which it was: an interval over single utterances is no interval over speakers.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -423,7 +423,8 @@ def isotonic(y: np.ndarray) -> np.ndarray:
     """
     from scipy.optimize import isotonic_regression
 
-    return np.stack([isotonic_regression(row).x if np.isfinite(row).all() else row for row in np.asarray(y, float)])
+    fits = [isotonic_regression(row).x if np.isfinite(row).all() else row for row in np.asarray(y, float)]
+    return np.reshape(fits, np.shape(y))  # of no rows as well
 
 
 def counting_dev(saved: Mapping[str, float | bool | None], n: float, dev: float) -> dict[str, float | None]:

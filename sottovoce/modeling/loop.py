@@ -86,11 +86,11 @@ class Loop:
         c = self.config
         return plan_epoch(
             self.data.lengths,
-            batch_steps=c.batch_steps,
+            batch_steps=c.batch_frames(self.data.rate_hz),
             batch_rows=c.batch_rows,
             seed=c.seed,
             epoch=epoch,
-            most=c.crop or None,
+            most=c.crop_frames(self.data.rate_hz),
             classes=self.target if c.balanced else None,
         )
 

@@ -107,7 +107,9 @@ def update(loop: Loop, parts: Sequence[np.ndarray], logs: dict[str, list[float]]
         mine = part[rank::world]
         share = 1.0 if len(mine) else 0.0  # a process without rows adds nothing
         seed = row_seed(config.seed, f"epoch {state.epoch}")
-        batch = loop.data.batch(mine if share else part[:1], seed=seed, most=config.crop or None, target=loop.target)
+        batch = loop.data.batch(
+            mine if share else part[:1], seed=seed, most=config.crop_frames(loop.data.rate_hz), target=loop.target
+        )
         batch = batch.to(device)
         batch.progress = state.update / loop.total
         with accelerator.no_sync(loop.wrapped) if part is not parts[-1] else nullcontext():

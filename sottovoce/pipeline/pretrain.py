@@ -167,12 +167,17 @@ def estimate(objective: Objective, data: PretrainData, target: np.ndarray | None
     """Time a few updates and say how long the whole will take."""
     t, steps = data.plan.training, data.train
     batches = batching.plan_epoch(
-        steps.lengths, batch_steps=t.batch_steps, batch_rows=t.batch_rows, seed=0, epoch=0, most=t.crop or None
+        steps.lengths,
+        batch_steps=t.batch_frames(steps.rate_hz),
+        batch_rows=t.batch_rows,
+        seed=0,
+        epoch=0,
+        most=t.crop_frames(steps.rate_hz),
     )
     few = batches[:4]
     started = time.monotonic()
     for rows in few:
-        batch = steps.batch(rows, most=t.crop or None, target=target)
+        batch = steps.batch(rows, most=t.crop_frames(steps.rate_hz), target=target)
         objective(batch, RowRandom(batch.seeds)).value.backward()
     seconds = (time.monotonic() - started) / len(few) * len(batches) * t.epochs
     parameters = sum(p.numel() for p in objective.backbone.parameters())

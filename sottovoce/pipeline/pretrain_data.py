@@ -98,7 +98,7 @@ class PretrainData:
         aux = aux_tracks.find(plan.objective_config, corpora, fold, transductive=start.transductive, **how)
         known = aux_tracks.seen(aux) | (folds.seen_behind(given[0][0]) if given else folds.Seen())
         train, dev = _steps(plan, stores, sides, aux)
-        remarks = aux_tracks.check(plan.objective_config, train, dev, plan.training.crop)
+        remarks = aux_tracks.check(plan.objective_config, train, dev, plan.training.crop_frames(train.rate_hz) or 0)
         if both := known.test_people(corpora, fold):
             remarks.insert(0, f"The intensity comes from a model that has seen test speakers: {', '.join(both[:4])}.")
         seen = known | folds.Seen.of([*corpora, *corpora], [*sides.train, *sides.dev])

@@ -71,7 +71,7 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
         step = replace(before, epochs=40, lr=1e-4, warmup=0.1, weight_decay=1e-5, patience=0)
         last = replace(tuned.training, epochs=40, lr=1e-4, weight_decay=1e-5)
         if encoder.backbone == "encoder":  # 64 utterances of at most 10 s, a quarter of them at a time
-            batch: dict[str, Any] = {"crop": 160_000, "batch_rows": 16, "batch_steps": 16 * 160_000, "accumulate": 4}
+            batch: dict[str, Any] = {"crop_s": 10.0, "batch_rows": 16, "batch_s": 160.0, "accumulate": 4}
             step, last = replace(step, **batch), replace(last, **batch)
     else:
         step = replace(before, epochs=8, lr=2e-4, warmup=0.1, patience=0)

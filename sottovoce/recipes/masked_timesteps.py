@@ -43,7 +43,7 @@ def recipe(track: str | None = None) -> Recipe:
         frontend=Frontend(subsampling=5, subsample="mean"),  # 20 Hz, as most work on these features
         backbone_config=backbone.Config(layers=4, positions="sinusoidal"),
         objective_config=objective.Config(),
-        training=Training(epochs=100, lr=1e-3, crop=500, patience=20),
+        training=Training(epochs=100, lr=1e-3, batch_s=400.0, crop_s=25.0, patience=20),
     )
     if track not in ("fbank", "encoder"):
         return encoded
@@ -60,9 +60,9 @@ def recipe(track: str | None = None) -> Recipe:
             lr=2e-3,
             warmup=0.05,
             weight_decay=0.01,
-            batch_steps=800,
+            batch_s=32.0,
             batch_rows=32,
-            crop=100,
+            crop_s=4.0,
             time_stretch=0.1,
         ),
         finetune=replace(encoded.finetune, depth=2),

@@ -41,7 +41,8 @@ from sottovoce.pipeline.pretrain_data import Start
 def changed(config: Any, items: Sequence[str], option: str) -> Any:
     """A system's settings with `KEY=VALUE` applied, in the short words of recipes: pretrain.objective.ratio=0.3."""
 
-    return parse_settings(config, [lengthened(item) for item in items], option=option)
+    full = recipes.frames_as_seconds(config, [lengthened(item) for item in items])
+    return parse_settings(config, full, option=option)
 
 
 def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> Any:
