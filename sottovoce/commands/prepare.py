@@ -156,9 +156,9 @@ def _asking(options: Sequence[Option]) -> Callable[..., None]:
 
 def _parameter(option: Option) -> inspect.Parameter:
     """As typer reads it: flags as flags, all else as text, which `_options.values` turns into what the reader asks."""
-    if option.hint is bool:
-        kind, metavar, text = bool, None, option.help
-    else:
+    kind: Any = bool
+    metavar, text = None, option.help
+    if option.hint is not bool:
         told = "" if option.default in (None, "", ()) else f" [default: {_text(option.default)}]"
         kind, metavar, text = str | None, _metavar(option.hint), option.help + told
     default = False if option.hint is bool else None

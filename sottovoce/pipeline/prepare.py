@@ -97,9 +97,8 @@ def prepare(
             f"--{next(iter(divide))} {next(iter(divide.values()))}: {name}'s own folds. Found --folds or --group too. "
             "Use one or the other."
         )
-    read = _accepted(
-        reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
-    )
+    fetching = _keywords(reader.download) if reader.download else []
+    read = _accepted(reader, given, unused=(*divide, *(fetching if fetched else ())))
     if "into" in inspect.signature(reader.utterances).parameters:  # recordings that lie inside a table
         read["into"] = Path(out) / "recordings"
     late = dict(relabel or {})
@@ -203,17 +202,18 @@ def _keywords(function: Callable) -> list[str]:
     return [key for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key not in GIVEN]
 
 
-def _accepted(
-    function: Callable, given: Mapping[str, Any], name: str, unused: Sequence[str], more: Callable
-) -> dict[str, Any]:
-    """The options a reader has. Raises InputError naming one it has not, nor `more` has."""
-    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
-        return dict(given)
-    own = _keywords(function)
+def _accepted(reader: Reader, given: Mapping[str, Any], unused: Sequence[str]) -> dict[str, Any]:
+    """The options that `utterances` has. Raises InputError naming one that the reader has not."""
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(reader.utterances).parameters.values()):
+        return {key: value for key, value in given.items() if key not in unused}
+    own = _keywords(reader.utterances)
     for key in given:
         if key not in own and key not in unused:
-            words = ", ".join("--" + key.replace("_", "-") for key in own + _keywords(more)) or "none"
-            raise InputError(f"prepare {name}: no option --{key.replace('_', '-')}. It has: {words}. Leave it out.")
+            flag = f"--{key.replace('_', '-')}"
+            if reader.download and key in _keywords(reader.download):
+                raise InputError(f"prepare {reader.name}: no option {flag} without --download. Leave it out.")
+            words = ", ".join("--" + word.replace("_", "-") for word in own + _keywords(reader.folds)) or "none"
+            raise InputError(f"prepare {reader.name}: no option {flag}. It has: {words}. Leave it out.")
     return {key: value for key, value in given.items() if key in own}
 
 
