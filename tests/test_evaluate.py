@@ -37,7 +37,9 @@ def table_of(folder):
 
 def walk(corpus, folder, settings, **options):
     """Fine-tune all folds from scratch and evaluate; the report."""
-    finetune_command.main(corpus, folder, fold="all", settings=list(settings), quiet=True, jobs=1, **options)
+    finetune_command.main(
+        corpus, folder, fold="all", settings=list(settings), quiet=True, jobs=1, **({"init": "none"} | options)
+    )
     evaluate_command.main(folder, opensmile=False, quiet=True)
     return report_of(folder)
 
@@ -218,7 +220,9 @@ def test_the_terminal_table_stands_beside_the_baselines(evaluated, capsys):
 def test_functionals_with_an_svm_stand_beside_it(corpus, tiny, tmp_path):
     pytest.importorskip("opensmile")
     shutil.copytree(corpus, tmp_path / "data")
-    finetune_command.main(tmp_path / "data", tmp_path / "ft", settings=tiny, mode="frozen", quiet=True, jobs=1)
+    finetune_command.main(
+        tmp_path / "data", tmp_path / "ft", settings=tiny, mode="frozen", quiet=True, jobs=1, init="none"
+    )
     evaluate_command.main(tmp_path / "ft", opensmile=True, jobs=1, quiet=True)
     svm = report_of(tmp_path / "ft")["baselines"]["opensmile eGeMAPSv02 + svm"]["metrics"]
     assert svm["ua"]["value"] > 0.4

@@ -19,7 +19,7 @@ PICTURE = """
 commands      systems inference evaluation pipeline report modeling tracks corpora data config
 systems       evaluation pipeline modeling recipes report data config
 inference     evaluation report modeling tracks data config
-evaluation    pipeline report modeling metrics corpora data config
+evaluation    pipeline report modeling metrics corpora tracks data config
 pipeline      report modeling metrics objectives backbones tracks corpora data config
 recipes       modeling objectives data config
 report        metrics

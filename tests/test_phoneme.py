@@ -288,7 +288,9 @@ def test_intents_go_the_same_way_as_emotions(sottovoce, tiny, tmp_path):
     layouts.fluent(tmp_path / "raw")
     assert sottovoce("prepare", "fluent", tmp_path / "raw", "-o", tmp_path / "data", "-j", 1, "-q").code == 0
     few = [s for s in tiny if not s.startswith("finetune.")] + ["finetune.updates=6"]
-    finetune_command.main(tmp_path / "data", tmp_path / "run", recipe="frozen_probe", settings=few, jobs=1, quiet=True)
+    finetune_command.main(
+        tmp_path / "data", tmp_path / "run", recipe="frozen_probe", settings=few, jobs=1, quiet=True, init="none"
+    )
     found = sottovoce("evaluate", tmp_path / "run", "--no-opensmile", "-q")
     assert found.code == 0, found.err
     report = json.loads((tmp_path / "run/report.json").read_text())

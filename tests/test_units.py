@@ -315,7 +315,7 @@ def test_log_mel_bands_will_do_for_a_start(corpus, tmp_path):
         assert curves["heldout_loss"][-1] < curves["trivial_loss"]
     finetune_command.main(corpus, tmp_path / "ft", init=str(tmp_path / "run"), mode="frozen", quiet=True, jobs=1)
     assert runs.Run.load(tmp_path / "ft/fold1", "finetune").finished
-    with pytest.raises(InputError, match=r"starts from wave or fbank. Found track mfcc"):
+    with pytest.raises(InputError, match=r"starts from wave, fbank or logmel. Found track mfcc"):
         pretrain_command.main("hubert", [corpus], tmp_path / "x", track="mfcc", **how)
 
 
