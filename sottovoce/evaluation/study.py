@@ -39,7 +39,7 @@ from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import baselines, workers
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import changed_copies, select, train_recogniser, unlabelled, weights_for
+from sottovoce.pipeline.finetune import parts_of, train_recogniser, weights_for
 
 ARMS = ("pretrained", "probe", "scratch")
 
@@ -161,15 +161,11 @@ def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.n
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
-    train = [u for u in select(corpus, fold.train, task, str(cell.n), cell.seed) if u.id in store]
-    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     own = recipe.seeded(plan, cell.seed)
     if cell.arm == "probe" and own.finetune.mode == "full":
         own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
-    rest = unlabelled(corpus, fold, store, train)
-    copies = changed_copies(own, corpus, store)
-    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, copies=copies, init=init)
+    it, _ = train_recogniser(own, task, parts_of(own, corpus, store, fold, task, str(cell.n), cell.seed), init=init)
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
     return network.predict(it, Steps([(store, test)], own.frontend, it.statistics))
 

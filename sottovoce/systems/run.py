@@ -32,9 +32,10 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import unknown_name
 from sottovoce.evaluation import evaluate
+from sottovoce.modeling.loop import Keep
 from sottovoce.pipeline import extract, label, pretrain
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import finetune, weights_for
+from sottovoce.pipeline.finetune import Given, finetune, weights_for
 from sottovoce.pipeline.pretrain_data import Start
 
 
@@ -145,7 +146,8 @@ class Walk:
         store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
         finetune(
             recipes.on_clock(recipes.seeded(plan, self.seed), store.rate_hz), self.corpus, store, self.fold, self.task,
-            home, init=before, seed=self.seed, quiet=self.quiet, transductive=self.transductive or transductive,
+            Given(before, seed=self.seed, transductive=self.transductive or transductive),
+            Keep(home, quiet=self.quiet),
         )  # fmt: skip
 
     def step(self, name: str, *settings: Any) -> Path:
