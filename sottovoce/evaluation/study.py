@@ -70,39 +70,40 @@ class Cell:
         return f"{self.arm}-{self.n}-{self.fold}-s{self.seed}-{self.identity}.npz"
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What a study varies."""
+
+    arms: Sequence[str]
+    labels: str  # counts or shares, with commas
+    seeds: int
+    fold: str | None = None  # None: those of the pre-trained runs, or all
+
+
 def plan_cells(
-    plan: Recipe,
-    corpus: Corpus,
-    task: Task,
-    init: str,
-    found: Sequence[runs.Run],
-    arms: Sequence[str],
-    labels: str,
-    seeds: int,
-    fold: str | None,
-    transductive: bool,
+    plan: Recipe, corpus: Corpus, task: Task, grid: Grid, init: str, found: Sequence[runs.Run], *, transductive: bool
 ) -> list[Cell]:
     """All cells, small ones first, so that a first picture is there early.
 
     Raises InputError when an arm's weights have seen a test speaker (unless `transductive`).
     """
 
-    if fold is None:
+    if grid.fold is None:
         named = [run.config["fold"] for run in found]
         known = [f for f in corpus.folds if f.name in named]
         folds = known or choose(corpus, None)
     else:
-        folds = choose(corpus, fold)
+        folds = choose(corpus, grid.fold)
     folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
     totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
-    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
+    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in grid.labels.split(",")]
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
     cells = []
     for k, f in enumerate(folds):
         weights = weights_for(init, corpus, f, transductive=transductive)
         for share, n in enumerate(column[k] for column in columns):
-            for seed in range(seeds):
-                for arm in arms:
+            for seed in range(grid.seeds):
+                for arm in grid.arms:
                     pre = weights.config["identity"] if weights and arm != "scratch" else "none"
                     made = {
                         "plan": plan,

@@ -118,11 +118,11 @@ class Walk:
         """The folder of the clusters of a layer's states; leaky with `everybody`."""
 
         home = self.step("label", [layer, clusters, per_gender, self.seed, everybody], before)
-        label.label(
-            before, list(self.corpora), "everybody" if everybody else self.fold.name, home, layer=layer,
-            clusters=clusters, per_gender=per_gender, seed=self.seed, stability=0,
-            transductive=self.transductive or everybody, jobs=self.jobs, quiet=self.quiet,
-        )  # fmt: skip
+        wanted = label.Clustering(
+            layer, clusters, per_gender, seed=self.seed, stability=0, transductive=self.transductive or everybody
+        )
+        known = "everybody" if everybody else self.fold.name
+        label.label(before, list(self.corpora), known, home, wanted, jobs=self.jobs, quiet=self.quiet)
         return home
 
     def strength(self, plan: Recipe) -> str:
