@@ -82,12 +82,6 @@ def load(folder: str, name: str) -> ModuleType:
     return module
 
 
-def maker(track: str) -> ModuleType:
-    """The module that makes a track from a recording: its own, or the one it names as MAKER."""
-    module = load("tracks", track)
-    return importlib.import_module(getattr(module, "MAKER", module.__name__))
-
-
 def summary(folder: str, name: str) -> str:
     """First line of a module's docstring, read without importing it."""
     return _docstring(folder, name).split("\n")[0]
