@@ -227,6 +227,7 @@ def write(folder: Path, backbone: whisper.Backbone, card: dict[str, object]) -> 
     weights, config = folder / "default_encoder.safetensors", backbone.config
     with files.atomic(weights) as path:
         save_file(rounded(backbone), path)
+        path.chmod(0o644)
     with open(weights, "rb") as data:
         digest = hashlib.file_digest(data, "sha256").hexdigest()
     shape = {ours: getattr(config, key) for key, ours in whisper_weights.OURS.items()}
