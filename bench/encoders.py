@@ -1,8 +1,11 @@
-"""Encoders beside a straightforward transformers loop: `python -m bench.encoders [--size base] [--part states|tuning]`.
+"""Encoders beside a straightforward transformers loop: `python -m bench.encoders [--size base] [--part ...]`.
 
     states   hidden states of recordings of mixed lengths (`models.states`) against transformers with one recording at a
              time, and with batches of eight padded as they come; of the last layer and of one below it
     tuning   an update of fine-tuning (`training.fit`, all that belongs to it) against bare forward, backward, step
+    whisper  the track `encoder` against WhisperFeatureExtractor and WhisperEncoder of transformers, which fill up to
+             30 s: clips as long as acted corpora's, and 30 s, to the last block of "base" and to the third
+    hours    the same track of an hour: speed and memory
 
 Weights are random, recordings are noise: speeds and equality, not accuracy. All in one process and in turns, so that a
 busy neighbour slows all alike; CPU seconds are those of all threads together.
@@ -14,18 +17,24 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 import argparse
+import copy
 import resource
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.feature_store import Phase
+from sottovoce import files
 from sottovoce.backbones import encoder
 from sottovoce.config import recipe
 from sottovoce.config.frontend import Frontend
@@ -34,9 +43,11 @@ from sottovoce.data import runs
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
+from sottovoce.data.track import Track
+from sottovoce.modeling import encoded, training
 from sottovoce.modeling import network as models
-from sottovoce.modeling import training
 from sottovoce.modeling.supervised import Supervised
+from sottovoce.tracks import encoder as track
 
 RATE_HZ = 16_000
 
@@ -143,7 +154,7 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     steps, task = store.steps(), Task("class", ("emotion",), ("a", "b"))
     target = task.values(steps.utterances)
     plan = recipe.resolve("hubert")
-    loop = Training(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_steps=10**9)
+    loop = Training(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_s=1e9)
     settings = replace(plan.finetune, use="last", pool="mean", training=loop, dropout=0.0, label_smoothing=0.0)
     network = models.Network(encoder.Backbone(config, 1, library(config)), settings, task.outputs)
     model = Supervised(network, task, settings, steps, target)
@@ -156,7 +167,7 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     batches = [steps.batch(range(k * rows, (k + 1) * rows), target=target) for k in range(updates)]
 
     def ours() -> None:
-        training.fit(model, steps, loop, target=target, lr_scale=frozen.__getitem__, quiet=True)
+        training.fit(model, steps, loop, target=target, lr_scale=frozen.__getitem__, keep=training.Keep(quiet=True))
 
     def theirs() -> None:
         optimiser = torch.optim.AdamW([p for p in bare.parameters() if p.requires_grad], lr=1e-4)
@@ -178,14 +189,85 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     print(f"\nPeak memory of the process, which holds both: {peak:.2f} GiB")
 
 
+@contextmanager
+def whisper_folder() -> Iterator[tuple[Path, Any]]:
+    """A checkpoint of Whisper base with random weights, and the library's encoder in it."""
+    library = encoder.library()
+    torch.manual_seed(0)
+    model = library.WhisperModel(library.WhisperConfig(encoder_layers=6, decoder_layers=1)).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        yield Path(folder), model.encoder
+
+
+def whisper(rounds: int) -> None:
+    rng = np.random.default_rng(0)
+    listen = encoder.library().WhisperFeatureExtractor()
+    print(
+        "\n| recordings | blocks | by | wall s | CPU s | x real time (CPU) | ours is faster, wall | CPU | difference |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    with whisper_folder() as (folder, theirs):
+        for name, seconds in {"16 of 3 to 4 s": rng.uniform(3, 4, 16), "2 of 30 s": np.full(2, 30.0)}.items():
+            waves = [0.1 * rng.standard_normal(int(s * RATE_HZ), np.float32) for s in seconds]
+            for blocks in (6, 3):
+                settings = encoded.settle(track.Config(encoder=str(folder), layer=blocks, trim_db=0.0))
+                shallow = copy.copy(theirs)
+                shallow.layers = theirs.layers[:blocks]
+
+                def ours(settings: Any = settings, waves: Any = waves) -> list[np.ndarray]:
+                    return [encoded.make(Track(wave, float(RATE_HZ)), settings).values for wave in waves]
+
+                def library(model: Any = shallow, waves: Any = waves) -> list[np.ndarray]:
+                    found = []
+                    for wave in waves:
+                        # As loud as ours makes them; ours does so by itself.
+                        x = listen(wave * (0.5 / np.abs(wave).max()), sampling_rate=RATE_HZ, return_tensors="pt")
+                        with torch.inference_mode():
+                            found.append(
+                                model(x.input_features, output_hidden_states=True).hidden_states[-1][0].numpy()
+                            )
+                    return found
+
+                found = [np.abs(a - b[: len(a)]).max() for a, b in zip(ours(), library(), strict=True)]
+                # What hears no silence differs from what does; filled up, the states are the same.
+                apart = f"{max(found):.0e}" if seconds.min() == 30 and blocks < 6 else "-"
+                clocks = race(rounds, {"transformers": library, "ours": ours})
+                for way, clock in clocks.items():
+                    times = [clock[key] / clocks["ours"][key] for key in ("wall", "cpu")]
+                    print(
+                        f"| {name} | {blocks} | {way} | {clock['wall']:.2f} | {clock['cpu']:.2f} "
+                        f"| {seconds.sum() / clock['cpu']:.0f} | {times[0]:.1f} x | {times[1]:.1f} x | {apart} |",
+                        flush=True,
+                    )
+
+
+def hours(minutes: int = 60) -> None:
+    rng = np.random.default_rng(0)
+    wave = files.scratch(minutes * 60 * RATE_HZ, "float32")
+    for k in range(minutes):
+        wave[k * 60 * RATE_HZ : (k + 1) * 60 * RATE_HZ] = 0.1 * rng.standard_normal(60 * RATE_HZ, np.float32)
+        files.let_go(wave)
+    with whisper_folder() as (folder, _):
+        settings = encoded.settle(track.Config(encoder=str(folder), layer=3))
+        encoded.loaded(settings)
+    cpu = time.process_time()
+    with Phase("3 blocks of base") as phase:
+        made = encoded.make(Track(wave, float(RATE_HZ)), settings)
+    cpu = time.process_time() - cpu
+    print("\n| what | wall s | own MiB | resident MiB | |\n|---|---|---|---|---|")
+    print(phase.row(f"{minutes} minutes, {len(made)} states, {minutes * 60 / cpu:.0f} x real time by CPU seconds"))
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--size", default="base", choices=list(encoder.SIZES))
     options.add_argument("--family", default="hubert", choices=encoder.FAMILIES)
-    options.add_argument("--part", choices=["states", "tuning"], help="one of them; default: both")
+    options.add_argument("--part", choices=["states", "tuning", "whisper", "hours"], help="default: all")
     options.add_argument("--recordings", type=int, default=24, help="of `states`")
     options.add_argument("--longest", type=float, default=12.0, help="seconds, of `states`")
     options.add_argument("--updates", type=int, default=2, help="a round, of `tuning`")
+    options.add_argument("--minutes", type=int, default=60, help="of `hours`")
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
     print(f"{runs.hardware()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
@@ -193,6 +275,10 @@ def main() -> None:
         states(chosen.size, chosen.rounds, chosen.recordings, chosen.longest, chosen.family)
     if chosen.part in (None, "tuning"):
         tuning(chosen.size, chosen.rounds, 4, 5.0, chosen.updates, chosen.family)
+    if chosen.part in (None, "whisper"):
+        whisper(chosen.rounds)
+    if chosen.part in (None, "hours"):
+        hours(chosen.minutes)
 
 
 if __name__ == "__main__":

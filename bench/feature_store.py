@@ -26,8 +26,10 @@ from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.corpora import mosei
 from sottovoce.data import csd
+from sottovoce.data.batching import Batch, plan_epoch
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Batch, Statistics, Steps, plan_epoch
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.store import Head, TrackStore, TrackWriter
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import masked_timesteps
@@ -128,9 +130,14 @@ def loaded(steps: Steps, plan: Recipe, epoch: int) -> Iterator[Batch]:
     """One epoch of batches, as `training.fit` draws them."""
     c = plan.training
     for rows in plan_epoch(
-        steps.lengths, batch_steps=c.batch_steps, batch_rows=c.batch_rows, seed=0, epoch=epoch, most=c.crop
+        steps.lengths,
+        batch_steps=c.batch_frames(steps.rate_hz),
+        batch_rows=c.batch_rows,
+        seed=0,
+        epoch=epoch,
+        most=c.crop_frames(steps.rate_hz),
     ):
-        yield steps.batch(rows, seed=epoch, most=c.crop)
+        yield steps.batch(rows, seed=epoch, most=c.crop_frames(steps.rate_hz))
 
 
 def worst_difference(steps: Steps, rng: np.random.Generator, rows: int = 50) -> float:
@@ -234,7 +241,7 @@ def run(work: Path, segments: Segments, updates: int, rng: np.random.Generator) 
         statistics = Steps([(store, spoken)], plan.frontend, unit).fit_statistics()
     print(phase.row(f"{expected / phase.seconds:,.0f} frames/s"), flush=True)
     steps = Steps([(store, spoken)], plan.frontend, statistics)
-    wanted = int(np.minimum(steps.lengths, plan.training.crop).sum())
+    wanted = int(np.minimum(steps.lengths, plan.training.crop_frames(steps.rate_hz)).sum())
     forget(folder)
     rate = 0.0
     for epoch, name in enumerate(("epoch, cold", "epoch, warm")):

@@ -18,7 +18,7 @@ import torch
 from sottovoce.backbones import transformer
 from sottovoce.config.masking import RULES, Policy
 from sottovoce.data import runs
-from sottovoce.data.dataset import Batch
+from sottovoce.data.batching import Batch
 from sottovoce.modeling.masking import RowRandom, contrast, hide
 from sottovoce.objectives import masked_timesteps
 from sottovoce.recipes import mockingjay

@@ -39,7 +39,8 @@ from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
 from sottovoce.data import runs
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.modeling import training
 from sottovoce.modeling.masking import RowRandom, span_mask
 from sottovoce.objectives import masked_timesteps
@@ -139,10 +140,10 @@ def ours(case: Case, steps: Steps, model: nn.Module) -> tuple[Callable[[], None]
     """One round of `training.fit`, and the losses it leaves behind."""
     losses: list[float] = []
     model.register_forward_hook(lambda *call: losses.append(call[2].value.item()))
-    config = Training(epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_steps=case.rows * case.frames, clip=CLIP)
+    config = Training(epochs=1, lr=LR, warmup=0.0, batch_rows=case.rows, batch_s=1e9, clip=CLIP)
 
     def round_() -> None:
-        training.fit(model, steps, config, quiet=True)
+        training.fit(model, steps, config, keep=training.Keep(quiet=True))
 
     return round_, losses
 

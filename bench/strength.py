@@ -22,7 +22,7 @@ from sottovoce.commands import extract as extract_command
 from sottovoce.config import recipe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics
+from sottovoce.data.frames import Statistics
 from sottovoce.modeling import network
 from sottovoce.pipeline import extract
 
@@ -54,7 +54,14 @@ def fresh_run(folder: Path, channels: tuple[int, ...]) -> runs.Run:
         if weight.ndim > 1:
             torch.nn.init.kaiming_normal_(weight)
     objective = plugins.load("objectives", plan.objective).Objective(plan.objective_config, backbone)
-    config = {"kind": "pretrain", "identity": "bench", "settings": plan, "fold": "none", "features": 80, "exposure": []}
+    config = {
+        "kind": "pretrain",
+        "identity": "bench",
+        "settings": plan,
+        "fold": "none",
+        "features": 80,
+        "seen_speakers": [],
+    }
     files.write_json(folder / "config.json", config)
     network.save_pretrained(folder, backbone, Statistics.unit(80), objective)
     return runs.Run.load(folder)

@@ -23,7 +23,7 @@ prepare() { # half of RAVDESS's actors are tested by what the other half taught,
 # ---------------------------------------------------------------------------------------- intensity models
 # StrengthNet with a quarter of its channels, on standardised log-mel and crops of a second.
 strengthnet="--track fbank --set frontend.normalise=corpus --set backbone.channels=4,8,16,32 --set objective.lstm=32
-    --set objective.dense=32 --set training.crop=100 --set training.lr=1e-3 --set training.accumulate=1
+    --set objective.dense=32 --set training.crop_s=1 --set training.lr=1e-3 --set training.accumulate=1
     --set training.epochs=8"
 
 strength() {
@@ -47,11 +47,11 @@ agreement() { # over both folds (nothing is trained again), and with a language 
 mockingjay="--set track.deltas=0 --set frontend.subsampling=4 --set frontend.trim_db=30 --set frontend.normalise=corpus
     --set backbone.width=128 --set backbone.heads=4 --set backbone.feedforward=256 --set backbone.norm=pre
     --set backbone.positions=conv --set backbone.init_std=0 --set backbone.dropout=0 --set objective.span=2
-    --set training.lr=2e-3 --set training.crop=150 --set training.batch_steps=800 --set training.epochs=${EPOCHS:-6}
+    --set training.lr=2e-3 --set training.crop_s=6 --set training.batch_s=32 --set training.epochs=${EPOCHS:-6}
     --set training.validate_every=${EPOCHS:-3}"
 npc="--set frontend.subsampling=2 --set frontend.trim_db=30 --set frontend.normalise=corpus --set backbone.width=128
     --set backbone.layers=3 --set backbone.kernel=11 --set backbone.mask=3 --set objective.span=4
-    --set training.crop=300 --set training.batch_steps=800 --set training.epochs=1"
+    --set training.crop_s=6 --set training.batch_s=16 --set training.epochs=1"
 judged=${JUDGE:-probe} # by SUPERB's head; or "linear": a linear probe on means and deviations of all layers
 probe="--recipe frozen_probe --set finetune.epochs=60 --set finetune.lrs=1e-3,1e-2"
 linear="--mode frozen"
@@ -124,7 +124,7 @@ picture() { # from generated speech: recordings of the corpora, and what is cut 
         -o "$runs/strength_synthetic"
     sottovoce extract "$data/synthetic" --track strength --model "$runs/strength_synthetic" --quiet
     sottovoce pretrain ems_mockingjay "$data/synthetic" $mockingjay --set frontend.subsampling=1 --set objective.span=7 \
-        --set training.crop=0 --set training.epochs=3 $quick -o "$runs/ems_synthetic"
+        --set training.crop_s=0 --set training.epochs=3 $quick -o "$runs/ems_synthetic"
     cp "$runs/ems_synthetic/fold1/spans.png" "$work/ems_spans.png"
 }
 

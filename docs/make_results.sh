@@ -29,11 +29,11 @@ sottovoce study "$work/data/mmmo" --init "$work/runs/mmmo_pre" --labels 10%,50%,
 
 # The same system on 74-d COVAREP made from the recordings; RAVDESS's eight emotions and its six intensities.
 here=("$work/data/ravdess" "$work/data/nemo" "$work/data/librispeech")
-short=(--set frontend.trim_db=30 --set training.batch_steps=800 --set training.batch_rows=32)
+short=(--set frontend.trim_db=30 --set training.batch_s=32 --set training.batch_rows=32)
 brief=(--set finetune.training.epochs=5 --set finetune.depth=2)
 for corpus in "${here[@]}"; do sottovoce extract "$corpus" --track covarep; done
 sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold fold1,fold2,fold3 "${short[@]}" \
-    --set training.crop=100 --set training.epochs=15 -o "$work/runs/pre74"
+    --set training.crop_s=4 --set training.epochs=15 -o "$work/runs/pre74"
 sottovoce study "$work/data/ravdess" --init "$work/runs/pre74" --labels 10%,25%,100% --seeds 2 "${brief[@]}" \
     -o "$work/runs/study74"
 six=(--target happy,sad,anger,surprise,disgust,fear --mode frozen --set finetune.loss=ccc --fold fold1,fold2,fold3)
@@ -43,7 +43,7 @@ sottovoce compare "$work/runs/six74" "$work/runs/six74_scratch" --metric ccc -o 
 
 # Does it transfer to features that the original made, averaged over words?
 sottovoce pretrain masked_timesteps "${here[@]}" --track covarep --fold none "${short[@]}" --set frontend.subsampling=30 \
-    --set training.crop=20 --set training.epochs=20 -o "$work/runs/words74"
+    --set training.crop_s=6 --set training.epochs=20 -o "$work/runs/words74"
 sottovoce study "$work/data/mmmo" --init "$work/runs/words74" --labels 10%,50%,100% --seeds 5 \
     --set finetune.l2=0.01,0.1,0.3,1,3,10 -o "$work/runs/mmmo74"
 

@@ -18,10 +18,13 @@ _PUBLIC = {
     "Utterance": "data.corpus",
     "load": "inference.predict",
 }
-__all__ = sorted(_PUBLIC)
+_MODULES = {"audio": "data.audio"}  # public as a whole: `from sottovoce import audio`
+__all__ = sorted({*_PUBLIC, *_MODULES})
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f"sottovoce.{_PUBLIC[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"sottovoce.{_MODULES[name]}")
     raise AttributeError(f"module 'sottovoce' has no attribute {name!r}")

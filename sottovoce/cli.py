@@ -97,6 +97,15 @@ def run() -> None:
     except InputError as error:
         print(f"sottovoce: {error}", file=sys.stderr)
         sys.exit(2)
+    except UnicodeEncodeError as error:
+        if "surrogates" not in error.reason:
+            raise
+        name = os.fsencode(error.object).decode("utf-8", "backslashreplace")  # bytes of a file name, or a text with it
+        print(
+            f"sottovoce: {name[:200]}: a file name that is not UTF-8. It cannot be written into a table. Rename it.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:  # typer makes Ctrl-C an exit with 130
         if isinstance(end, SystemExit) and end.code != 130:
             raise

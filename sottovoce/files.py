@@ -1,9 +1,13 @@
 """Writing so that nothing is ever half there: a temporary name in the same folder, then a rename."""
 
+import csv
 import hashlib
 import json
+import mmap
 import os
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +57,15 @@ def scratch(length: int, dtype: str = "float64") -> "np.ndarray":
         return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
 
 
+def let_go(array: "np.ndarray") -> None:
+    """Give the pages of a large `scratch` array back to the system; they are read again when used."""
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
 def write_text(path: Path | str, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -71,6 +84,95 @@ def read_json(path: Path | str) -> Any:
         raise InputError(f"{path}: no such file.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON. {error}. Restore it or make it again.") from None
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet would run, however often it was quoted before
+
+
+def folder_name(text: str) -> str:
+    """Text that came from a table as the name of one folder: nothing that leads elsewhere, nothing hidden.
+
+    >>> folder_name("../../../x"), folder_name("/etc/passwd"), folder_name("Session 1"), folder_name("..")
+    ('x', 'etc_passwd', 'Session_1', '_')
+    """
+    safe = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", text))
+    return safe.strip("._-")[:80] or "_"
+
+
+def is_folder_name(text: object) -> bool:
+    """Whether a name, as a file of ours gives it, stays inside the folder it is put into.
+
+    >>> [is_folder_name(name) for name in ("fold1", "Ses 01", "../x", "/x", "a/b", "..", "", 3)]
+    [True, True, False, False, False, False, False, False]
+    """
+    return (
+        isinstance(text, str) and not re.search(r"[/\\\x00-\x1f]", text) and text.strip(". ") != "" and len(text) < 200
+    )
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for a cell of a CSV that a spreadsheet may open: what it would take for a formula gets a quote in front.
+
+    Names of files, speakers and classes are other people's text. Numbers stay as they are.
+
+    >>> csv_cell("=1+1"), csv_cell("-0.5"), csv_cell("'-x"), csv_cell("anna"), csv_cell(-1)
+    ("'=1+1", '-0.5', "''-x", 'anna', -1)
+    """
+    if not (isinstance(value, str) and _FORMULA.match(value)):
+        return value
+    return value if re.fullmatch(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", value) else f"'{value}"
+
+
+def csv_text(cell: str) -> str:
+    """What `csv_cell` was given.
+
+    >>> csv_text("'=1+1"), csv_text("'-x"), csv_text("it's"), csv_text("'quoted'")
+    ('=1+1', '-x', "it's", "'quoted'")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """CSV with a header, whole or not at all; empty where a row has no such column. See `csv_cell`.
+
+    Args:
+        columns: their order; default: as they occur.
+    """
+    names = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else list(columns)
+    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
+        plain = csv.writer(out, lineterminator="\n")
+        quoted = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the module forgets to quote a \r
+        for cells in (names, *([row.get(name, "") for name in names] for row in rows)):
+            cells = [csv_cell(cell) for cell in cells]
+            (quoted if any(isinstance(c, str) and "\r" in c for c in cells) else plain).writerow(cells)
+
+
+def csv_row(row: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A row of `csv.DictReader` as it was before `write_csv`; what is None (a row that was cut off) stays so."""
+    return {_text(key): _text(cell) for key, cell in row.items()}
+
+
+def _text(cell: Any) -> Any:
+    return csv_text(cell) if isinstance(cell, str) else cell
+
+
+POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/", b"/annex/objects/")
+
+
+def is_pointer(path: Path | str) -> bool:
+    """Whether a file holds the place of a larger one that git-lfs or git-annex has not fetched."""
+    try:
+        with open(path, "rb") as data:
+            return data.read(64).startswith(POINTERS)
+    except OSError:
+        return False
+
+
+def pointer_error(path: Path | str) -> InputError:
+    return InputError(
+        f"{path}: a git-lfs (or git-annex) pointer, not the file. Found {Path(path).stat().st_size} bytes that name "
+        "it. Fetch the content: git lfs pull (git annex get) in that repository."
+    )
 
 
 def digest(value: Any) -> str:

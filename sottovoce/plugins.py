@@ -1,14 +1,39 @@
-"""Nouns are folders: a file in `corpora/`, `tracks/`, `backbones/`, ... is a name on the command line."""
+"""Nouns are folders: a file in `corpora/`, `tracks/`, `backbones/`, ... is a name on the command line.
+
+Folders of one's own are named by the environment variable SOTTOVOCE_PLUGINS, several as in PATH: DIR/objectives/mine.py
+is then the objective "mine" and DIR/tracks/mine.py the track, beside those of the package and imported as they are.
+"""
 
 import importlib
+import os
 import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from sottovoce.errors import unknown_name
+from sottovoce.errors import InputError, unknown_name
 
-FOLDERS = ("corpora", "tracks", "backbones", "objectives", "recipes")
+# What a file of each folder has to hold; the whole contract is in its `base.py`.
+FOLDERS = {
+    "corpora": ("utterances",),
+    "tracks": ("Config",),
+    "backbones": ("Config", "Backbone"),
+    "objectives": ("Config", "Objective"),
+    "recipes": (),
+}
+VARIABLE = "SOTTOVOCE_PLUGINS"
+
+
+def elsewhere(folder: str) -> list[str]:
+    """Where files of a noun are beside those of the package; each noun's `__init__` adds them to its `__path__`.
+
+    Raises InputError when a folder of the environment variable is not there.
+    """
+    homes = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    for home in homes:
+        if not home.is_dir():
+            raise InputError(f"{VARIABLE}={home}: no such folder. Make it, or unset the variable.")
+    return [str(home.resolve() / folder) for home in homes]
 
 
 def names(folder: str) -> list[str]:
@@ -17,9 +42,21 @@ def names(folder: str) -> list[str]:
     >>> "fbank" in names("tracks")
     True
     """
-    here = Path(__file__).parent / folder
-    modules = {p.stem for p in here.glob("*.py")} | {p.parent.name for p in here.glob("*/__init__.py")}
-    return sorted(name for name in modules if not name.startswith("_"))
+    return sorted(_files(folder))
+
+
+def _files(folder: str) -> dict[str, Path]:
+    """Name -> file. Raises InputError when two files have the same name."""
+    found: dict[str, Path] = {}
+    for home in (Path(__file__).parent / folder, *map(Path, elsewhere(folder))):
+        for path in (*home.glob("*.py"), *home.glob("*/__init__.py")):
+            name = path.parent.name if path.name == "__init__.py" else path.stem
+            if (path.parent == home and path.name == "__init__.py") or name.startswith("_") or name == "base":
+                continue
+            if name in found:
+                raise InputError(f"{path}: {folder} has a {name} already. Found {found[name]}. Give it another name.")
+            found[name] = path
+    return found
 
 
 @cache  # asked for once an utterance where silence is cut off
@@ -27,7 +64,22 @@ def load(folder: str, name: str) -> ModuleType:
     """The module behind a name. Raises InputError naming the closest match when there is none."""
     if name not in names(folder):
         raise unknown_name({"corpora": "corpus"}.get(folder, folder.removesuffix("s")), name, names(folder))
-    return importlib.import_module(f"sottovoce.{folder}.{name}")
+    package = importlib.import_module(f"sottovoce.{folder}")
+    package.__path__ += [
+        home for home in elsewhere(folder) if home not in package.__path__
+    ]  # set since it was imported
+    module = importlib.import_module(f"sottovoce.{folder}.{name}")
+    if missing := [part for part in FOLDERS[folder] if part not in vars(module)]:
+        raise InputError(
+            f"{_files(folder)[name]}: not one of {folder}. Found no {' and no '.join(missing)}. See `base.py` there."
+        )
+    return module
+
+
+def maker(track: str) -> ModuleType:
+    """The module that makes a track from a recording: its own, or the one it names as MAKER."""
+    module = load("tracks", track)
+    return importlib.import_module(getattr(module, "MAKER", module.__name__))
 
 
 def summary(folder: str, name: str) -> str:
@@ -60,8 +112,4 @@ def _docstring(folder: str, name: str) -> str:
     """Of a module, without importing it."""
     import ast
 
-    here = Path(__file__).parent / folder
-    path = here / f"{name}.py"
-    if not path.exists():
-        path = here / name / "__init__.py"
-    return ast.get_docstring(ast.parse(path.read_text())) or ""
+    return ast.get_docstring(ast.parse(_files(folder)[name].read_text())) or ""

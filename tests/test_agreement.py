@@ -41,8 +41,8 @@ def test_within_strata_a_loud_emotion_is_no_agreement():
     label = rng.random(400) < np.where(loud, 0.9, 0.1)
     score = 5.0 * loud + rng.normal(0, 1, 400)
     people = [f"s{k % 10}" for k in range(400)]
-    pooled = agreement_intervals(score, label, people, n=50)
-    within = agreement_intervals(score, label, people, strata=[str(e) for e in loud], n=50)
+    pooled = agreement_intervals(score, label, people)
+    within = agreement_intervals(score, label, people, strata=[str(e) for e in loud])
     assert pooled["auc"]["value"] > 0.85
     assert within["auc"]["value"] == pytest.approx(0.5, abs=0.1)
 
@@ -52,8 +52,8 @@ def test_intervals_come_from_speakers_not_from_utterances():
     rng = np.random.default_rng(3)
     score, label = rng.normal(0, 1, 60), np.tile([0, 1], 30)
     people = [f"s{k // 6}" for k in range(60)]
-    once = agreement_intervals(score, label, people, n=200)
-    often = agreement_intervals(np.repeat(score, 20), np.repeat(label, 20), list(np.repeat(people, 20)), n=200)
+    once = agreement_intervals(score, label, people)
+    often = agreement_intervals(np.repeat(score, 20), np.repeat(label, 20), list(np.repeat(people, 20)))
     assert once["auc"] == pytest.approx(often["auc"])
     assert once["auc"]["low"] < once["auc"]["value"] < once["auc"]["high"]
     rows = np.concatenate([np.flatnonzero(np.array(people) == f"s{k}") for k in (3, 3, 7, 1)])  # as if they were drawn

@@ -61,7 +61,8 @@ def test_every_container_gives_the_same_signal(tmp_path, name, subtype, rate, ch
     path = tmp_path / name
     sf.write(path, tone(rate, 1.0, channels), rate, subtype=subtype)
     info = audio.probe(path)
-    assert (info.rate_hz, info.channels, info.decoder) == (rate, channels, "soundfile")
+    assert (info.rate_hz, info.channels) == (rate, channels)
+    assert info.decoder == ("av" if name == "a.mp3" else "soundfile")
     assert info.duration_s == pytest.approx(1.0, abs=0.1)
     values = audio.read(path).values
     np.testing.assert_allclose(values[3000:12000], tone(16_000)[3000:12000], atol=tolerance)

@@ -9,8 +9,7 @@ from torch import nn
 from sottovoce import plugins
 from sottovoce.backbones import Hidden, gru, npc, strengthnet, transformer, valid_steps
 from sottovoce.errors import InputError
-from sottovoce.modeling import training
-from sottovoce.modeling.heads import states_at
+from sottovoce.modeling import checkpoint
 
 FEATURES = 7
 SMALL = {"width": 32, "layers": 2, "heads": 4, "feedforward": 64, "dropout": 0.0}
@@ -109,8 +108,8 @@ def test_the_seed_decides_the_weights(name, more):
 @each_backbone
 def test_saved_weights_give_the_same_result(name, more, tmp_path):
     backbone, other = small(name, **more).eval(), small(name, seed=1, **more).eval()
-    training.save_tensors(tmp_path / "w.safetensors", backbone.state_dict())
-    other.load_state_dict(training.load_tensors(tmp_path / "w.safetensors"))
+    checkpoint.save_tensors(tmp_path / "w.safetensors", backbone.state_dict())
+    other.load_state_dict(checkpoint.load_tensors(tmp_path / "w.safetensors"))
     assert other(batch(), LENGTHS).last.equal(backbone(batch(), LENGTHS).last)
 
 
@@ -360,7 +359,7 @@ def test_states_at_some_steps_are_those_of_all_steps(norm, positions):
     x, lengths = torch.randn(3, 17, 5), torch.tensor([17, 9, 4])
     where = (torch.rand(3, 17) < 0.4) & valid_steps(lengths, 17)
     where[2] = False  # a row of which nothing is wanted
-    found = states_at(backbone, x, lengths, where)
+    found = backbone.at(x, lengths, where)
     torch.testing.assert_close(found, backbone(x, lengths).last[where])
     gradients = []
     for states in (found, backbone(x, lengths).last[where]):

@@ -18,7 +18,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.evaluation import evaluate
 from sottovoce.modeling import network
-from sottovoce.modeling.training import load_tensors, save_tensors
+from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 from sottovoce.pipeline import finetune
 
 
@@ -83,7 +83,7 @@ DAMAGE = {
     "empty config": (lambda f: (f / "config.json").write_text(""), "config.json: not valid JSON"),
     "config of something else": (lambda f: (f / "config.json").write_text("[1]"), "not a run's configuration"),
     "config without settings": (without("settings"), "config.json: damaged. Found no settings"),
-    "config without exposure": (without("exposure", "fold"), "Found no fold, exposure"),
+    "config without those seen": (without("seen_speakers", "fold"), "Found no fold, seen_speakers"),
     "config of a later version": (settings_with(colour="red"), "version"),
     "config of an earlier version": (
         edit_config(lambda c: c | {"settings": {k: v for k, v in c["settings"].items() if k != "frontend"}}),

@@ -83,7 +83,7 @@ def test_chance_scores_are_what_probability_says():
     assert mean("chance", "ua") == pytest.approx(1 / 3, abs=0.006)
     assert scores(EMOTION, test, found["majority"])["ua"] == pytest.approx(1 / 3)
     speakers = np.repeat(np.arange(20), 20)
-    assert intervals(EMOTION, test, found["chance"], speakers, n=100)["wa"]["value"] == pytest.approx(p @ q, abs=0.006)
+    assert intervals(EMOTION, test, found["chance"], speakers)["wa"]["value"] == pytest.approx(p @ q, abs=0.006)
 
 
 def test_a_class_missing_in_training_is_never_drawn_by_chance():

@@ -8,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from toys import ToyStore
 
-from sottovoce.data import codebook
-from sottovoce.data.codebook import Codebook, Stacked
 from sottovoce.errors import InputError
 from sottovoce.metrics import kmeans
+from sottovoce.modeling import codebook
+from sottovoce.modeling.codebook import Codebook, Stacked
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.standard_normal((50, 6)).astype(np.float32)

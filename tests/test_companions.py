@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sottovoce.config.masking import RULES, Policy
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.modeling import network
@@ -35,12 +35,12 @@ def command(recipe, *more):
 
 @pytest.fixture(scope="module")
 def prepared(corpus, tmp_path_factory):
-    """A copy of the corpus with energy, and a strength store whose model has heard the test speakers of fold1."""
+    """A copy of the corpus with energy, and a strength store whose model has seen the test speakers of fold1."""
     folder = tmp_path_factory.mktemp("companions") / "data"
     shutil.copytree(corpus, folder)
     data = Corpus.load(folder)
     track_store(data, "energy", jobs=1, quiet=True)
-    give_strength(folder, heard=runs.tested_people([data], "fold1"))
+    give_strength(folder, heard=folds.tested_people([data], "fold1"))
     return folder
 
 
@@ -139,19 +139,19 @@ def test_an_extracted_strength_is_found_and_whom_its_model_heard_is_inherited(so
     assert done.code == 0, done.err
     config = json.loads((tmp_path / "run/fold2/config.json").read_text())
     data = Corpus.load(prepared)
-    assert runs.tested_people([data], "fold1") <= set(config["exposure"])
-    assert not runs.tested_people([data], "fold2") & set(config["exposure"])
+    assert folds.tested_people([data], "fold1") <= set(config["seen_speakers"])
+    assert not folds.tested_people([data], "fold2") & set(config["seen_speakers"])
 
 
 def test_a_strength_that_knows_test_speakers_is_refused_or_marked(sottovoce, prepared, tmp_path):
     words = command("ems_mockingjay", "objective.intensity=strength")
     refused = sottovoce("pretrain", "ems_mockingjay", prepared, "-o", tmp_path / "run", *words)
-    assert "has heard 2 people who are to be tested" in refused.complaint
+    assert "has seen 2 test speakers" in refused.complaint
     assert not (tmp_path / "run").exists()
     done = sottovoce("pretrain", "ems_mockingjay", prepared, "-o", tmp_path / "run", "--transductive", *words)
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "run/fold1/report.json").read_text())
-    assert report["warnings"][0].startswith("The intensity comes from a model that has heard test speakers: synthetic/")
+    assert report["warnings"][0].startswith("The intensity comes from a model that has seen test speakers: synthetic/")
     assert "test speakers of fold1 among them" in report["exposure"]
 
 
@@ -223,7 +223,7 @@ def test_an_intensity_of_another_corpus_is_refused(own):
         (("objective.span=400",), "objective.span: 400 steps. Found utterances of at most"),
         (("objective.ratio=0.01",), "objective.ratio: leaves no span. Found 0.01 of at most"),
         (("objective.intensity=none_such",), "unknown track 'none_such'"),
-        (("objective.rule=loudest",), "objective.rule: one of"),
+        (("objective.rule=loudest",), "objective.rule=loudest: not one of random"),
         (
             ("objective.score=true", "objective.rule=random", "objective.intensity="),
             "objective.score: adds the intensity",

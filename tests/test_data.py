@@ -7,18 +7,10 @@ from covarep_voice import voice
 from toys import ToyStore, steps_of, waves
 
 from sottovoce import plugins
+from sottovoce.data.batching import plan_epoch, row_seed, sequential
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import (
-    Frontend,
-    Statistics,
-    Steps,
-    loud_bounds,
-    plan_epoch,
-    pool_frames,
-    row_seed,
-    sequential,
-    stretch,
-)
+from sottovoce.data.dataset import Frontend, Steps
+from sottovoce.data.frames import Statistics, loud_bounds, pool_frames, stretch
 from sottovoce.data.store import Head
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError

@@ -72,11 +72,11 @@ def test_strength_masking_probe_and_comparison_run_as_written(name, options, tmp
     assert [system["name"] for system in found["systems"]] == [system[5:] for system in systems]
     assert found["protocol"]["first_line"] is None
 
-    heard = {person.split("/")[0] for person in runs.parts(tmp_path / "runs/ems_npc", "pretrain")[0].exposure}
+    heard = {person.split("/")[0] for person in runs.parts(tmp_path / "runs/ems_npc", "pretrain")[0].seen_speakers}
     assert heard == {"librispeech", name}  # whom the masking has from the strength model
     folds = json.loads((tmp_path / "data" / name / "folds.json").read_text())
     refused = probed(sottovoce, f"data/{name}", "runs/ems_npc", "runs/other", "--fold", folds[1]["name"])
-    assert "have heard" in refused.complaint
+    assert "have seen" in refused.complaint
     assert "--transductive" in refused.complaint
     done = probed(sottovoce, f"data/{name}", "runs/npc", "runs/other", "--fold", folds[1]["name"])
     assert done.code == 0, done.err

@@ -14,7 +14,8 @@ from sottovoce.config import recipe
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
-from sottovoce.modeling import hub, network, training
+from sottovoce.modeling import hub, network
+from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 
 transformers = pytest.importorskip("transformers")
 LENGTHS = torch.tensor([2000, 5000, 400, 3999, 70])  # samples; the last one is shorter than a window
@@ -382,7 +383,7 @@ def test_a_checkpoint_is_a_run_to_go_on_from(checkpoint):
     found = network.load_pretrained(run)
     assert found.plan.backbone_config.family == model.config.model_type
     assert found.plan.backbone_config.normalise
-    assert run.exposure == frozenset()
+    assert run.seen_speakers == frozenset()
     wave = waves()[1:2, :, 0]
     wanted = model((wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()).last_hidden_state
     torch.testing.assert_close(found.backbone(waves()[1:2], LENGTHS[1:2]).last, wanted, rtol=1e-4, atol=1e-5)
@@ -394,9 +395,9 @@ def test_a_fine_tuned_encoder_is_rebuilt_from_its_own_folder_alone(checkpoint, t
     found = network.load_pretrained(run)
     plan = recipe.from_dict(json.loads(json.dumps(files.plain(run.config["settings"]))))
     assert files.digest(plan) == files.digest(found.plan)
-    training.save_tensors(tmp_path / "w.safetensors", found.backbone.state_dict())
+    save_tensors(tmp_path / "w.safetensors", found.backbone.state_dict())
     again = network.build_backbone(plan, 1).eval()
-    again.load_state_dict(training.load_tensors(tmp_path / "w.safetensors"))
+    again.load_state_dict(load_tensors(tmp_path / "w.safetensors"))
     assert again(waves(), LENGTHS).last.equal(found.backbone(waves(), LENGTHS).last)
 
 

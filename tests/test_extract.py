@@ -376,8 +376,9 @@ def test_what_its_source_left_out_a_derived_track_leaves_out_too(tmp_path):
 SLOW = """
 import sys, time
 from pathlib import Path
-from sottovoce import extract, store
-from sottovoce.corpus import Corpus
+from sottovoce.data import store
+from sottovoce.data.corpus import Corpus
+from sottovoce.pipeline import extract
 from sottovoce.tracks import fbank
 
 store.COMMIT_S = 0.0

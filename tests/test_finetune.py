@@ -17,16 +17,16 @@ from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import Full
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
+from sottovoce.modeling import checkpoint
 from sottovoce.modeling import network as models
-from sottovoce.modeling import training
+from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.modeling.supervised import supervised_loss
-from sottovoce.modeling.training import load_tensors
 from sottovoce.pipeline import finetune
 from sottovoce.pipeline.extract import track_store
 
@@ -314,7 +314,7 @@ def test_label_subsets_are_nested_and_stratified(corpus):
 def test_few_labels_are_recorded(corpus, tiny, tmp_path):
     config = json.loads((tune(corpus, tmp_path / "ft", *tiny, labels="25%", mode="frozen") / "config.json").read_text())
     assert (config["labels"], config["of_labels"]) == (10, 40)
-    assert "synthetic/spk01" not in config["exposure"]
+    assert "synthetic/spk01" not in config["seen_speakers"]
 
 
 # ---------------------------------------------------------------------------------------------- exposure
@@ -322,7 +322,7 @@ def test_few_labels_are_recorded(corpus, tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def everybody(corpus, tiny, tmp_path_factory):
-    """Weights that have heard all speakers."""
+    """Weights that have seen all speakers."""
 
     folder = tmp_path_factory.mktemp("all") / "pre"
     few = [*tiny, "training.epochs=1"]
@@ -345,7 +345,7 @@ def test_weights_that_heard_a_test_speaker_are_refused_by_name(corpus, everybody
 def test_transductive_is_allowed_by_name_and_is_the_first_line_of_the_report(corpus, everybody, tmp_path):
 
     folder = tune(corpus, tmp_path / "ft", init=everybody, transductive=True, mode="frozen")
-    assert json.loads((folder / "config.json").read_text())["heard_test_speakers"] == [
+    assert json.loads((folder / "config.json").read_text())["seen_test_speakers"] == [
         "synthetic/spk01",
         "synthetic/spk02",
     ]
@@ -362,16 +362,16 @@ def test_each_fold_takes_the_weights_that_have_not_heard_it(corpus, pretrained, 
     for fold in Corpus.load(corpus).folds:
         config = json.loads((finetuned / fold.name / "config.json").read_text())
         assert config["init"] == str(pretrained / fold.name)
-        assert config["heard_test_speakers"] == []
+        assert config["seen_test_speakers"] == []
         test = {f"synthetic/{Corpus.load(corpus).by_id[k].speaker}" for k in fold.test}
-        assert not test & set(config["exposure"])
+        assert not test & set(config["seen_speakers"])
 
 
 def test_one_fold_of_weights_does_not_serve_the_others(corpus, pretrained):
     data = Corpus.load(corpus)
     alone = str(pretrained / "fold1")
     assert finetune.weights_for(alone, data, data.fold("fold1")).folder == pretrained / "fold1"
-    with pytest.raises(InputError, match=r"have heard 2 test speakers of fold2"):
+    with pytest.raises(InputError, match=r"have seen 2 test speakers of fold2"):
         finetune.weights_for(alone, data, data.fold("fold2"))
 
 
@@ -386,8 +386,8 @@ def test_statistics_without_pretraining_come_from_the_training_part_labelled_or_
     np.testing.assert_allclose(it.statistics.mean, frames.mean(0), rtol=1e-5)
     config = json.loads((folder / "config.json").read_text())
     outside = data.fold("fold1").test
-    assert not {runs.person(data.by_id[k]) for k in outside} & set(config["exposure"])
-    assert {runs.person(data.by_id[k]) for k in ids} <= set(config["exposure"])
+    assert not {folds.person(data.by_id[k]) for k in outside} & set(config["seen_speakers"])
+    assert {folds.person(data.by_id[k]) for k in ids} <= set(config["seen_speakers"])
 
 
 def test_what_test_people_said_changes_no_weight_of_a_classifier(corpus, tiny, tmp_path):
@@ -490,7 +490,7 @@ def test_killed_and_resumed_gives_identical_weights(corpus, pretrained, process,
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not (folder / "model.safetensors").exists()
-    update = json.loads(training.read_tensors(folder / "last.safetensors")[1]["state"])["update"]
+    update = json.loads(checkpoint.read_tensors(folder / "last.safetensors")[1]["state"])["update"]
     assert 0 < update < 120
     resumed = tune(corpus, tmp_path / "killed", *settings, init=pretrained, fold="fold3")
     whole = tune(corpus, tmp_path / "whole", *settings, init=pretrained, fold="fold3")

@@ -18,9 +18,10 @@ from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
-from sottovoce.modeling import network, training
+from sottovoce.modeling import checkpoint, network, training
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import attributes
+from sottovoce.objectives.base import Sides
 from sottovoce.pipeline import genders
 
 pytest.importorskip("transformers")
@@ -47,7 +48,7 @@ def steps_of(store, people):
 
 
 def objective(people, **more):
-    config = attributes.fitted(attributes.Config(**more), people)
+    config = attributes.Config(**more).fitted(Sides([], [people], []))
     torch.manual_seed(0)
     return attributes.Objective(config, encoder.Backbone(encoder.Config(size="toy", dropout=0.0), 1))
 
@@ -55,7 +56,7 @@ def objective(people, **more):
 def test_classes_and_targets_come_from_the_labels():
     _, people = voices()
     people[3] = replace(people[3], gender="", labels={})
-    config = attributes.fitted(attributes.Config(), people)
+    config = attributes.Config().fitted(Sides([], [people], []))
     assert config.classes == {"emotion": ("happy", "sad"), "gender": ("female", "male")}
     assert attributes.targets(people, config).tolist() == [
         [1, 1], [1, 0], [0, 1], [-1, -1], [1, 1], [1, 0], [0, 1], [0, 0]]  # fmt: skip
@@ -108,7 +109,8 @@ def test_weights_go_in_a_straight_line_and_zero_leaves_an_attribute_out():
     alone = objective(people, weights=(1.0, 0.0))
     assert (alone.config.used, len(alone.guess)) == (("emotion",), 1)
     nobody = [replace(u, gender="") for u in people]
-    assert attributes.fitted(attributes.Config(weights=(1.0, 0.0)), nobody).classes == {"emotion": ("happy", "sad")}
+    found = attributes.Config(weights=(1.0, 0.0)).fitted(Sides([], [nobody], []))
+    assert found.classes == {"emotion": ("happy", "sad")}
 
 
 def test_both_are_learned_and_the_front_stays():
@@ -117,12 +119,12 @@ def test_both_are_learned_and_the_front_stays():
     target = attributes.targets(people, model.config)
     model.set_shares(torch.from_numpy(target))
     before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
-    config = Training(epochs=25, lr=3e-3, batch_rows=8, batch_steps=10**6)
-    training.fit(model, steps, config, target=target, lr_scale=model.rate, quiet=True)
+    config = Training(epochs=25, lr=3e-3, batch_rows=8, batch_s=1e6)
+    training.fit(model, steps, config, target=target, lr_scale=model.param_scale, keep=training.Keep(quiet=True))
     batch = steps.batch(range(16), target=target)
     found = model(batch, RowRandom(batch.seeds))
     assert found.logs == {"emotion_accuracy": 1.0, "gender_accuracy": 1.0}
-    assert found.value < 0.3 * model.trivial(batch, RowRandom(batch.seeds)).value
+    assert found.value < 0.3 * model.baseline(batch, RowRandom(batch.seeds)).value
     after = model.backbone.state_dict()
     still = {k for k in before if before[k].equal(after[k])}
     assert still == {k for k in before if k.startswith("front.") or k == "mask_vector"}
@@ -142,7 +144,7 @@ def test_a_corpus_without_gender_or_with_one_is_refused():
     _, people = voices()
     for gender in ("", "female"):
         with pytest.raises(InputError, match=r"no two kinds of gender.*--set objective.weights=1.0,0"):
-            attributes.fitted(attributes.Config(), [replace(u, gender=gender) for u in people])
+            attributes.Config().fitted(Sides([], [[replace(u, gender=gender) for u in people]], []))
 
 
 # ---------------------------------------------------------------------------------------------- genders not told
@@ -221,7 +223,7 @@ def test_labels_of_dev_and_test_teach_nothing(corpus, augmented, tmp_path):
             "attributes", [home], tmp_path / name, fold="fold1", settings=[*SETTINGS, "training.epochs=1"],
             tracker="none", jobs=1, quiet=True,
         )  # fmt: skip
-        log.append(training.load_tensors(tmp_path / name / "fold1" / "model.safetensors"))
+        log.append(checkpoint.load_tensors(tmp_path / name / "fold1" / "model.safetensors"))
     assert all(log[0][k].equal(log[1][k]) for k in log[0])
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from sottovoce.commands import label as label_command
-from sottovoce.data import runs
-from sottovoce.data.codebook import Codebook, open_units
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore, TrackWriter
 from sottovoce.data.track import Track
 from sottovoce.metrics import kmeans
 from sottovoce.modeling import network
-from sottovoce.pipeline import label, pretrain
+from sottovoce.modeling.codebook import Codebook, open_units
+from sottovoce.pipeline import label
 from sottovoce.pipeline.extract import store_folder, track_store
 
 FOLD, LAYER = "fold1", 1
@@ -73,7 +73,7 @@ def states(home, run, utterances, layer=LAYER):
 
 def parts(home, fold=FOLD):
     corpus = Corpus.load(home / "data")
-    (train,), (heldout,) = pretrain.parts([corpus], fold)
+    (train,), (heldout,) = folds.parts([corpus], fold)
     return corpus, train, heldout
 
 
@@ -92,13 +92,13 @@ def test_centres_are_those_of_the_training_part_alone(home, made, pretrained):
 
 def test_no_test_person_is_heard_labelled_or_counted(home, made):
     corpus, train, heldout = parts(home)
-    canaries = {runs.person(corpus.by_id[k]) for k in corpus.fold(FOLD).test}
+    canaries = {folds.person(corpus.by_id[k]) for k in corpus.fold(FOLD).test}
     report, book = json.loads((made / "label.json").read_text()), Codebook.load(made / "codebook.safetensors")
     store = open_units(made, corpus, fold=FOLD)
     assert set(store.ids) == {u.id for u in train + heldout}
-    assert not canaries & {runs.person(corpus.by_id[k]) for k in store.ids}
-    assert not canaries & ({*book.heard, *report["exposure"], *store.head.config["heard"]})
-    assert {runs.person(u) for u in train} <= set(book.heard)
+    assert not canaries & {folds.person(corpus.by_id[k]) for k in store.ids}
+    assert not canaries & ({*book.heard, *report["seen_speakers"], *store.head.config["heard"]})
+    assert {folds.person(u) for u in train} <= set(book.heard)
     for text in (path.read_text() for path in made.glob("*.*ml")):
         assert not any(name in text for name in canaries)
 
@@ -252,7 +252,7 @@ def test_everybody_is_possible_and_said_first(home, pretrained):
     assert report["warnings"][0].startswith("Leaky: clusters were fitted on everybody")
     assert "Leaky" in (everybody / "report.html").read_text()
     corpus = parts(home)[0]
-    assert runs.seen_test_people(corpus, corpus.fold(FOLD), frozenset(report["exposure"]))
+    assert folds.Seen(frozenset(report["seen_speakers"])).test_people([corpus], FOLD)
 
 
 def test_a_run_that_has_heard_a_test_speaker_is_refused_unless_it_is_allowed_by_name(home, pretrained, sottovoce):
@@ -263,7 +263,7 @@ def test_a_run_that_has_heard_a_test_speaker_is_refused_unless_it_is_allowed_by_
     assert sottovoce(*words, "--transductive").code == 0
     report = json.loads((home / "refused" / "label.json").read_text())
     assert report["warnings"][0].startswith("Transductive")
-    assert report["heard_test_speakers"]
+    assert report["seen_test_speakers"]
 
 
 @pytest.mark.parametrize(

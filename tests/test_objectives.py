@@ -8,9 +8,11 @@ from toys import ToyStore, murmurs, steps_of, waves
 
 from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.config.masking import RULES
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.errors import InputError
-from sottovoce.modeling.masking import RULES, RowRandom
+from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import Loss, npc
 from sottovoce.objectives import masked_timesteps as mt
 
@@ -162,7 +164,7 @@ def test_trivial_is_the_loss_of_guessing_the_mean_on_the_same_mask(name, more, s
         last = model.predict_score[-1] if name == "masked_timesteps" else model.predict_score
         for p in last.parameters():
             torch.nn.init.zeros_(p)
-    guessed, trivial = loss_of(model, batch), model.trivial(batch, RowRandom(batch.seeds))
+    guessed, trivial = loss_of(model, batch), model.baseline(batch, RowRandom(batch.seeds))
     torch.testing.assert_close(guessed.total, trivial.total)
     assert guessed.weight == trivial.weight
 
@@ -188,8 +190,7 @@ def test_a_batch_without_anything_to_score_costs_nothing(name, more):
 @each_reconstruction
 def test_a_picture_is_the_target_with_the_guess_in_it(name, more, steps):
     model, batch = objective(name, **more).eval(), steps.batch(range(6))
-    shown, hidden = model.reconstruct(batch, RowRandom(batch.seeds))
-    truth = model.target(batch)
+    truth, shown, hidden = model.preview(batch, RowRandom(batch.seeds))
     assert shown.shape == hidden.shape == truth.shape
     if name != "npc":  # which guesses all of it
         assert shown[~hidden].equal(truth[~hidden])
@@ -202,7 +203,7 @@ def test_a_picture_is_the_target_with_the_guess_in_it(name, more, steps):
 @pytest.mark.parametrize("kind", ["l1", "l2", "huber"])
 def test_losses_equal_numpy(kind, steps):
     model, batch = objective("masked_timesteps", loss=kind).eval(), steps.batch(range(6))
-    guess, scored = model.reconstruct(batch, RowRandom(batch.seeds))
+    _, guess, scored = model.preview(batch, RowRandom(batch.seeds))
     error = np.abs(guess.detach().numpy() - batch.x.numpy())[scored.numpy()].astype(np.float64)
     wanted = {
         "l1": error,
@@ -215,9 +216,9 @@ def test_losses_equal_numpy(kind, steps):
 def test_the_model_does_not_see_what_it_has_to_guess(steps):
     """With everything hidden replaced by the fill, the true values there cannot reach the guess."""
     batch, model = steps.batch(range(6)), objective("masked_timesteps", replace=(1.0, 0.0, 0.0)).eval()
-    guess, scored = model.reconstruct(batch, RowRandom(batch.seeds))
+    _, guess, scored = model.preview(batch, RowRandom(batch.seeds))
     batch.x[scored] = 77.0
-    again, _ = model.reconstruct(batch, RowRandom(batch.seeds))
+    _, again, _ = model.preview(batch, RowRandom(batch.seeds))
     assert guess.equal(again)
 
 

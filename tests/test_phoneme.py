@@ -15,10 +15,9 @@ from hypothesis import strategies as some
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import phoneme as phoneme_command
 from sottovoce.commands import pretrain as pretrain_command
-from sottovoce.data import phones
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.evaluation import compare, phoneme
+from sottovoce.evaluation import compare, phoneme, phones
 from sottovoce.pipeline import prepare
 
 FEW = (
@@ -235,7 +234,7 @@ def heard(spoken, tiny, tmp_path_factory):
 
 
 def test_weights_that_heard_a_test_reader_are_refused_and_marked(spoken, heard, tiny, tmp_path):
-    with pytest.raises(InputError, match=r"have heard 2 test speakers of official .*--transductive"):
+    with pytest.raises(InputError, match=r"have seen 2 test speakers of official .*--transductive"):
         spell(spoken, tmp_path / "run", tiny=tiny, init=str(heard))
     few = ("finetune.updates=6",)
     report = spell(spoken, tmp_path / "run", *few, tiny=tiny, init=str(heard), transductive=True)
@@ -289,7 +288,9 @@ def test_intents_go_the_same_way_as_emotions(sottovoce, tiny, tmp_path):
     layouts.fluent(tmp_path / "raw")
     assert sottovoce("prepare", "fluent", tmp_path / "raw", "-o", tmp_path / "data", "-j", 1, "-q").code == 0
     few = [s for s in tiny if not s.startswith("finetune.")] + ["finetune.updates=6"]
-    finetune_command.main(tmp_path / "data", tmp_path / "run", recipe="frozen_probe", settings=few, jobs=1, quiet=True)
+    finetune_command.main(
+        tmp_path / "data", tmp_path / "run", recipe="frozen_probe", settings=few, jobs=1, quiet=True, init="none"
+    )
     found = sottovoce("evaluate", tmp_path / "run", "--no-opensmile", "-q")
     assert found.code == 0, found.err
     report = json.loads((tmp_path / "run/report.json").read_text())

@@ -12,7 +12,7 @@ from sottovoce import plugins
 from sottovoce.backbones import Hidden
 from sottovoce.commands import extract as extract_command
 from sottovoce.commands import finetune as finetune_command
-from sottovoce.data import audio, runs
+from sottovoce.data import audio, folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
@@ -136,13 +136,13 @@ def data(corpus, tmp_path_factory):
 def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, encoded):
     extract_command.main(data, track="posterior", model=encoded, jobs=1, quiet=True)
     corpus, run = Corpus.load(data), runs.Run.load(encoded / "fold1")
-    store = find_model_store(corpus, "posterior", avoiding=runs.tested_people([corpus], "fold1"))
+    store = find_model_store(corpus, "posterior", corpora=[corpus], fold="fold1")
     it = network.load_recognised(run)
     assert (store.rate_hz, store.offset_s) == (50, pytest.approx(0.0125, abs=1e-4))
     assert tuple(store.head.config["classes"]) == it.task.classes
     assert store.dim == 5
     assert set(store.ids) == set(corpus.by_id)
-    assert extract.heard(store) == run.exposure
+    assert folds.seen_behind(store) == folds.seen_by(run)
     wave = track_store(corpus, "wave", jobs=1, quiet=True)
     for id in store.ids[::23]:
         np.testing.assert_allclose(store[id].sum(1), 1, atol=1e-5)

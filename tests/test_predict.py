@@ -134,9 +134,69 @@ def test_a_twentieth_of_a_second_is_answered_with_a_warning(recogniser, sottovoc
     assert "take the answer with care" in done.err
 
 
-def test_silence_gets_an_answer(recogniser, tmp_path):
-    (found,) = recogniser.predict([write(tmp_path / "silence.wav", np.zeros(RATE))])
-    assert np.isfinite(found.answer).all()
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [
+        ("zeros", np.zeros(RATE)),
+        ("two channels", np.zeros((RATE, 2))),
+        ("offset", np.full(RATE, 0.25)),
+        ("dither", np.random.default_rng(0).integers(-1, 2, 2 * RATE) / 32768),
+        ("short", np.zeros(700)),
+        ("long", np.zeros(31 * RATE)),
+    ],
+)
+def test_silence_has_no_answer(recogniser, tmp_path, name, samples):
+    (found,) = recogniser.predict([write(tmp_path / f"{name}.wav", samples)])
+    assert found.silent
+    assert found.label == ""
+    assert np.isnan(found.answer).all()
+    assert "silence: nothing louder than -70 dB" in found.warning
+
+
+def test_tables_and_pages_say_that_there_was_silence(sottovoce, finetuned, clips, tmp_path):
+    silence = write(tmp_path / "silence.wav", np.zeros(RATE))
+    words = ["predict", finetuned / "fold1", silence, clips["sad"][0]]
+    done = sottovoce(*words, "--timeline", "-o", tmp_path / "out.csv")
+    assert done.code == 0
+    assert f"{silence}: silence" in done.err
+    mute, heard = rows_of(tmp_path / "out.csv")
+    assert mute["label"] == ""
+    assert np.isnan(float(mute["confidence"]))
+    assert np.isnan(float(mute["p_sad"]))
+    assert "nothing louder than -70 dB" in mute["note"]
+    assert heard["label"]
+    assert heard["note"] == ""
+    assert "nothing louder than -70 dB" in (tmp_path / "out" / "silence.html").read_text()
+    assert sottovoce(*words, "-o", tmp_path / "out.json").code == 0
+    mute = json.loads((tmp_path / "out.json").read_text())[0]
+    assert (mute["label"], mute["confidence"], mute["segments"]) == ("", None, [])
+    assert "silence" in mute["note"]
+
+
+def test_a_quiet_voice_is_no_silence(recogniser, clips, tmp_path):
+    wave = audio.read(clips["sad"][0]).values
+    (found,) = recogniser.predict([write(tmp_path / "a.wav", wave * 0.002 / np.abs(wave).max(), subtype="FLOAT")])
+    assert found.label
+    assert not found.silent
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda x: np.stack([x, -x], 1), "channels cancel"),
+        (lambda x: np.stack([x, 0 * x], 1), ""),
+        (lambda x: 32768.0 * x, "divided by 32768"),
+        (lambda x: np.stack([x, x], 1) * 2.0**31, "divided by 2147483648"),
+    ],
+)
+def test_odd_channels_and_units_get_the_answer_of_the_recording_and_a_note(recogniser, clips, tmp_path, change, note):
+    wave = audio.read(clips["angry"][0]).values
+    (plain,) = recogniser.predict([write(tmp_path / "plain.wav", wave, subtype="DOUBLE")])
+    (found,) = recogniser.predict([write(tmp_path / "odd.wav", change(wave.astype(float)), subtype="DOUBLE")])
+    np.testing.assert_allclose(found.answer, plain.answer, atol=1e-3)
+    assert plain.row()["note"] == ""
+    assert note in found.row()["note"]
+    assert bool(note) == bool(found.warning)
 
 
 def test_folders_are_searched_in_name_order(clips, tmp_path):
@@ -146,7 +206,7 @@ def test_folders_are_searched_in_name_order(clips, tmp_path):
     found = list(predict.audio_files([tmp_path, tmp_path / "notes.txt"]))
     assert found == [tmp_path / "a/1.flac", tmp_path / "b/2.wav", tmp_path / "notes.txt"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no audio files. Looked for .aac"):
+    with pytest.raises(InputError, match=r"no audio files. Looked for .3g2"):
         list(predict.audio_files([tmp_path / "empty"]))
 
 
@@ -193,7 +253,7 @@ def test_tables_are_csv_or_json_and_hold_the_same(sottovoce, finetuned, clips, t
     table, objects = rows_of(tmp_path / "out.csv"), json.loads((tmp_path / "out.json").read_text())
     assert list(table[0]) == [
         *("path", "duration_s", "label", "confidence"),
-        *("p_neutral", "p_happy", "p_sad", "p_angry", "p_fear"),
+        *("p_neutral", "p_happy", "p_sad", "p_angry", "p_fear", "note"),
     ]
     for row, found in zip(table, objects, strict=True):
         assert row["label"] == found["label"]
@@ -233,6 +293,15 @@ def test_recordings_of_one_name_have_timelines_of_their_own(sottovoce, finetuned
     pages = sorted(p.name for p in (tmp_path / "out").glob("*.html"))
     assert pages == ["v1.0.html", "v1.1.html", "x-2.html", "x.html"]
     assert predict.own_names([Path("x-2.wav"), Path("x.wav"), Path("y/x.wav")]) == ["x-2", "x", "x-3"]
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "a.frames"), ("a.frames", "a"), ("a", "A"), ("a", "a.frames", "a.frames.frames", "b/a"), ("é", "É")]
+)
+def test_no_two_timelines_write_one_file(names):
+    ends = (".csv", ".frames.csv", ".json", ".svg", ".png", ".html")
+    files = [f"{n}{end}".casefold() for n in predict.own_names([Path(f"{n}.wav") for n in names]) for end in ends]
+    assert len(set(files)) == len(files)
 
 
 # ---------------------------------------------------------------------------------------------- windows

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import csd_layouts
@@ -13,10 +14,11 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from sottovoce import plugins
+from sottovoce import files, plugins
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.pipeline import remarks
 from sottovoce.pipeline.prepare import check_folds, find_problems, look_at, prepare
 
 DATA = os.environ.get("SOTTOVOCE_DATA")
@@ -47,7 +49,7 @@ def test_prepared_corpus_loads_with_its_labels_folds_and_report(tmp_path):
     root = layouts.emodb(tmp_path / "in")
     report = prepare("emodb", root, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        *("corpus.json", "folds.json", "manifest.csv", "report.html", "report.json"),
+        *("contents.csv", "corpus.json", "folds.json", "manifest.csv", "report.html", "report.json"),
     ]
     corpus = Corpus.load(tmp_path / "out")
     assert (corpus.name, corpus.root, len(corpus.utterances)) == ("emodb", root, 140)
@@ -153,6 +155,45 @@ def test_classes_are_mapped_and_dropped_and_the_report_says_so(tmp_path, mine):
     assert "classes that are no words of emotion, kept: high, low" in report["warnings"]
 
 
+@pytest.mark.parametrize(
+    ("maps", "counts"),
+    [
+        ({"sad": "Happy"}, {"happy": 24, "angry": 12}),
+        ({"sad": "happiness"}, {"happy": 24, "angry": 12}),
+        ({"sad": "JOY"}, {"happy": 24, "angry": 12}),
+        ({"sad": "hap"}, {"happy": 24, "angry": 12}),
+        ({"Sad": "angry ".strip(), "angry": "anger"}, {"happy": 12, "angry": 24}),
+        ({"sad": "High", "happy": "high"}, {"angry": 12, "High": 24}),
+        ({"sad": "low", "low": "Down", "angry": "down"}, {"happy": 12, "Down": 24}),
+        ({"sad": "happy", "happy": "positive"}, {"angry": 12, "positive": 24}),
+        ({"sad": "happy", "happy": "sad"}, {"happy": 12, "sad": 12, "angry": 12}),
+        ({"sad": "sadness"}, {"happy": 12, "sad": 12, "angry": 12}),
+        ({"sad": "happy", "happy": ""}, {"happy": 12, "angry": 12}),
+    ],
+)
+def test_a_class_is_mapped_to_one_that_is_there_however_it_is_spelt(tmp_path, mine, maps, counts):
+    report = prepare("folder", mine, tmp_path / "out", relabel=maps, scan=False)
+    assert report["counts"]["emotion"] == counts
+
+
+@pytest.mark.parametrize("right", ["hap", "happy", "Happy", "HAP", "joy", "Happiness"])
+@pytest.mark.parametrize("left", ["exc", "excited"])
+def test_readers_codes_may_stand_on_either_side_of_a_map(tmp_path, left, right):
+    root = layouts.iemocap(tmp_path / "in", empty=True)
+    found = plugins.load("corpora", "iemocap").utterances(root, relabel={left: right}, protocol="all")
+    counts = Counter(u.labels.get("emotion") for u in found)
+    assert counts["happy"] == 10
+    assert not {"hap", "exc", "excited", right} - {"happy"} & set(counts)
+
+
+def test_a_map_of_the_class_that_a_protocol_makes_takes_all_of_it(tmp_path):
+    root = layouts.iemocap(tmp_path / "in", empty=True)
+    read = plugins.load("corpora", "iemocap").utterances
+    counts = Counter(u.labels["emotion"] for u in read(root, relabel={"happy": "positive"}))
+    assert (counts["positive"], counts["happy"]) == (10, 0)  # hap and exc
+    assert "happy" not in {u.labels["emotion"] for u in read(root, relabel={"happy": ""})}
+
+
 def test_map_reaches_corpora_that_do_not_know_of_it(tmp_path):
     made = {"speakers": 3, "per_speaker": 3, "emotions": 3, "seconds": [0.4, 0.5]}
     report = prepare("synthetic", None, tmp_path / "out", options=made, relabel={"sad": "neutral"})
@@ -215,6 +256,75 @@ def test_folds_that_are_no_split_are_refused():
             check_folds(people, [fold])
 
 
+def test_the_report_remarks_on_names_alike_lone_classes_and_long_clips(tmp_path):
+    people = ("S01", "s1", "Anna", "Ben", "Cleo", "Dora")
+    rows = [
+        {"file": layouts.noise(tmp_path / f"{who}_{k}.wav").name, "emotion": ("sad", "happy")[k % 2], "speaker": who}
+        for who in people
+        for k in range(4)
+    ]
+    rows[8]["emotion"] = rows[9]["emotion"] = "fear"  # Anna alone
+    layouts.noise(tmp_path / "Ben_0.wav", seconds=20 * layouts.SECONDS)
+    sides = dict(zip(people, ("train", "test", "train", "train", "test", "dev"), strict=True))
+    path = layouts.write_table(tmp_path / "t.csv", [row | {"split": sides[row["speaker"]]} for row in rows])
+    told = prepare("table", path, tmp_path / "out")["warnings"]
+    assert "speaker names that may be one person: S01 = s1. Correct them if they are" in told
+    assert any(w.startswith("split: S01 = s1, alike by name, in test and in train or dev") for w in told)
+    assert any(w.startswith("emotion spoken by one speaker alone: fear (Anna)") for w in told)
+    assert "far longer than the rest (median 0.3 s): 1 (Ben_0 6.0 s)" in told
+    path = layouts.write_table(
+        tmp_path / "t.csv", [row for row in rows if row["speaker"] not in ("S01", "Anna", "Ben")]
+    )
+    told = prepare("table", path, tmp_path / "clean")["warnings"]
+    assert not [w for w in told if "one person" in w or "far longer" in w or "alone" in w]
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (("spk_1", "spk-01", "spk2"), "spk-01 = spk_1"),
+        (("Anna", "anna", "Ben"), "Anna = anna"),
+        (("F 07", "f07", "m07"), "F 07 = f07"),
+        (("10", "1", "100"), ""),
+        (("a1b", "ab1", "a10"), ""),
+    ],
+)
+def test_speakers_are_alike_when_case_zeros_or_signs_alone_differ(names, alike):
+    told = remarks.similar_speakers([Utterance(n, "x", "", speaker=n) for n in names])
+    assert told == ([f"speaker names that may be one person: {alike}. Correct them if they are"] if alike else [])
+
+
+FORMULAS = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "=HYPERLINK(0)", "'=x", "''-x")
+
+
+def test_text_that_a_spreadsheet_would_run_is_quoted_and_read_back_as_it_was(tmp_path):
+    rows = [
+        {"id": f"{word}{k}", "file": layouts.noise(tmp_path / "in" / f"{'=-+@'[k % 4]}{k}{n}.wav").name}
+        | {"emotion": ("=bad", "@good")[k % 2], "speaker": f"{word}", "=note": f"{word}"}
+        for n, word in enumerate(FORMULAS)
+        for k in range(4)
+    ]
+    path = layouts.write_table(tmp_path / "in" / "t.csv", rows)
+    prepare("table", path, tmp_path / "out", options={"label_columns": ["=note"], "own_classes": True})
+    corpus = Corpus.load(tmp_path / "out")
+    assert [u.id for u in corpus.utterances] == [row["id"] for row in rows]
+    assert {u.speaker for u in corpus.utterances} == set(FORMULAS)
+    assert {u.labels["=note"] for u in corpus.utterances} == set(FORMULAS)
+    assert corpus.classes["emotion"] == ("=bad", "@good")
+    assert all((corpus.root / u.path).is_file() for u in corpus.utterances)
+    with open(tmp_path / "out" / "manifest.csv", newline="", encoding="utf-8") as lines:
+        cells = [cell for line in csv.reader(lines) for cell in line]
+    assert not [cell for cell in cells if cell and cell[0] in "=+-@\t\r"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, "\t=x", "\rx", "it's", "'quoted'", "-0.5", "+3", "-1e-3", "", "a=b"])
+def test_a_cell_is_read_back_as_it_was_written(tmp_path, text):
+    files.write_csv(tmp_path / "t.csv", [{"a": text, "b": 1}, {"a": "x", "c": -2.5}])
+    with open(tmp_path / "t.csv", newline="", encoding="utf-8") as lines:
+        rows = list(map(files.csv_row, csv.DictReader(lines)))
+    assert rows == [{"a": text, "b": "1", "c": ""}, {"a": "x", "b": "", "c": "-2.5"}]
+
+
 # -- what is wrong with recordings --------------------------------------------------------------------------
 
 
@@ -234,7 +344,7 @@ def ill(tmp_path_factory):
     write(sick / "clipped.wav", np.clip(loud, -1, 1))
     shutil.copy(root / "happy" / "s02_1.wav", sick / "twin.wav")
     samples, rate = soundfile.read(root / "happy" / "s02_1.wav", dtype="int16")
-    write(sick / "twin.flac", samples, rate)
+    write(sick / "other twin.flac", samples, rate)
     write(sick / "eight.wav", 0.1 * np.random.default_rng(2).standard_normal((4800, 8)), 48_000)
     write(sick / "slow.wav", 0.1 * np.random.default_rng(3).standard_normal(4000), 8_000)
     write(sick / "fast.wav", 0.1 * np.random.default_rng(4).standard_normal(96_000), 192_000)
@@ -250,7 +360,7 @@ def test_every_illness_is_found_and_only_what_cannot_be_read_is_left_out(ill, tm
     assert found["silent"] == ["sad/silent"]
     assert [entry["path"] for entry in found["short"]] == ["sad/short"]
     assert [entry["path"] for entry in found["clipped"]] == ["sad/clipped"]
-    assert [sorted(names) for names in found["duplicate"]] == [["happy/s02_1", "sad/twin.flac", "sad/twin.wav"]]
+    assert [sorted(names) for names in found["duplicate"]] == [["happy/s02_1", "sad/other twin", "sad/twin"]]
     corpus = Corpus.load(tmp_path / "out")
     ids = {u.id for u in corpus.utterances}
     assert len(ids) == 24 + 8
@@ -393,11 +503,11 @@ def test_disk_that_is_full_is_an_input_error(tmp_path, monkeypatch, mine):
 
 def test_command_prints_counts_and_warnings(tmp_path, mine):
     result = run(
-        "folder", mine, "-o", tmp_path / "out", "--map", "happy=joyful,sad=down", "--speaker-pattern", r"s\d\d"
+        "folder", mine, "-o", tmp_path / "out", "--map", "happy=cheerful,sad=down", "--speaker-pattern", r"s\d\d"
     )
     assert result.exit_code == 0, result.output
     assert "mine: 36 utterances" in result.output
-    assert "emotion: angry 12, down 12, joyful 12" in result.output
+    assert "emotion: angry 12, cheerful 12, down 12" in result.output
     assert "no speaker of a test part" in result.output
     assert str(tmp_path / "out" / "report.html") in result.output
 

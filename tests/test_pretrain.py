@@ -9,13 +9,13 @@ import pytest
 
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config import recipe
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import network
-from sottovoce.modeling.training import load_tensors
-from sottovoce.pipeline import pretrain
+from sottovoce.modeling.checkpoint import load_tensors
+from sottovoce.pipeline import monitor
 from sottovoce.pipeline.extract import store_folder, track_store
 
 
@@ -31,7 +31,7 @@ def config_of(folder):
 
 
 def people(corpus, ids):
-    return {runs.person(corpus.by_id[k]) for k in ids}
+    return {folds.person(corpus.by_id[k]) for k in ids}
 
 
 def overwrite(folder, ids, value):
@@ -53,7 +53,7 @@ def test_a_fold_leaves_its_test_people_out_and_says_whom_it_heard(corpus, pretra
     assert sorted(p.name for p in pretrained.iterdir()) == [f.name for f in data.folds]
     for fold in data.folds:
         config = config_of(pretrained / fold.name)
-        heard = set(config["exposure"])
+        heard = set(config["seen_speakers"])
         assert config["fold"] == fold.name
         assert heard == people(data, fold.train) | people(data, fold.dev) | {"synthetic/ext01", "synthetic/ext02"}
         assert not heard & people(data, fold.test)
@@ -87,7 +87,7 @@ def test_statistics_are_those_of_the_training_people(corpus, pretrained):
     data, run = Corpus.load(corpus), runs.Run.load(pretrained / "fold2")
     plan, found = recipe.from_dict(run.config["settings"]), network.load_pretrained(run).statistics
     store = track_store(data, plan.track, asdict(plan.track_config), quiet=True)
-    train = pretrain.parts([data], "fold2")[0][0]
+    train = folds.parts([data], "fold2")[0][0]
     steps = Steps([(store, train)], plan.frontend, found)
     frames = np.concatenate([steps.raw(k) for k in range(len(steps))]).astype(np.float64)
     np.testing.assert_allclose(found.mean, frames.mean(0), rtol=1e-5)
@@ -97,7 +97,7 @@ def test_statistics_are_those_of_the_training_people(corpus, pretrained):
 
 def test_recordings_without_labels_are_learned_from_unless_their_speaker_is_tested(corpus):
     data = Corpus.load(corpus)
-    (train,), (heldout,) = pretrain.parts([data], "fold1")
+    (train,), (heldout,) = folds.parts([data], "fold1")
     fold = data.fold("fold1")
     assert {u.id for u in train} == set(fold.train) | {u.id for u in data.utterances if u.speaker.startswith("ext")}
     assert {u.id for u in heldout} == set(fold.dev)
@@ -105,7 +105,7 @@ def test_recordings_without_labels_are_learned_from_unless_their_speaker_is_test
 
     mute = replace(data.by_id[fold.test[0]], id="mute", labels={})
     more = replace(data, utterances=(*data.utterances, mute))
-    assert "mute" not in {u.id for side in pretrain.parts([more], "fold1") for part in side for u in part}
+    assert "mute" not in {u.id for side in folds.parts([more], "fold1") for part in side for u in part}
 
 
 def test_a_corpus_without_folds_holds_every_twentieth_person_out(corpus):
@@ -113,7 +113,7 @@ def test_a_corpus_without_folds_holds_every_twentieth_person_out(corpus):
 
     data = Corpus.load(corpus)
     crowd = tuple(replace(data.utterances[0], id=f"u{k}", speaker=f"p{k:03d}", labels={}) for k in range(60))
-    (train,), (heldout,) = pretrain.parts([replace(data, utterances=crowd, folds=())], "fold1")
+    (train,), (heldout,) = folds.parts([replace(data, utterances=crowd, folds=())], "fold1")
     assert [u.speaker for u in heldout] == ["p009", "p029", "p049"]
     assert len(train) == 57
 
@@ -121,29 +121,30 @@ def test_a_corpus_without_folds_holds_every_twentieth_person_out(corpus):
 def test_none_learns_from_everybody_and_says_so(corpus, tiny, tmp_path):
     folder = learn([corpus], tmp_path / "pre", tiny, "training.epochs=1", fold="none")
     assert folder.name == "everybody"
-    assert len(config_of(folder)["exposure"]) == 10
+    assert len(config_of(folder)["seen_speakers"]) == 10
     assert json.loads((folder / "report.json").read_text())["exposure"].endswith("everybody in these corpora")
 
 
 def test_fold_names_are_checked_one_by_one(corpus):
     data = [Corpus.load(corpus)]
-    assert pretrain.fold_names(data, None) == ["fold1"]
-    assert pretrain.fold_names(data, "all") == ["fold1", "fold2", "fold3", "fold4"]
-    assert pretrain.fold_names(data, "fold3, fold1") == ["fold3", "fold1"]
+    assert folds.names(data, None) == ["fold1"]
+    assert folds.names(data, "all") == ["fold1", "fold2", "fold3", "fold4"]
+    assert folds.names(data, "fold3, fold1") == ["fold3", "fold1"]
     with pytest.raises(InputError, match=r"'fold9'.*Did you mean"):
-        pretrain.fold_names(data, "fold1,fold9")
+        folds.names(data, "fold1,fold9")
 
 
 def test_going_on_from_weights_inherits_whom_they_heard(corpus, pretrained, tiny, tmp_path):
     everybody = learn([corpus], tmp_path / "all", tiny, "training.epochs=0", fold="none").parent
     tainted = learn([corpus], tmp_path / "on", tiny, "training.epochs=0", fold="fold1", init=str(everybody))
-    assert len(config_of(tainted)["exposure"]) == 10
+    assert len(config_of(tainted)["seen_speakers"]) == 10
     assert "2 test speakers of fold1 among them" in json.loads((tainted / "report.json").read_text())["exposure"]
     # and of a folder with one run a fold, the one of this fold goes on
     own = learn([corpus], tmp_path / "own", tiny, "training.epochs=0", fold="fold3", init=str(pretrained))
     theirs, ours = (load_tensors(f / "model.safetensors") for f in (pretrained / "fold3", own))
     assert all(theirs[name].equal(ours[name]) for name in theirs)
-    assert not set(config_of(own)["exposure"]) & people(Corpus.load(corpus), Corpus.load(corpus).fold("fold3").test)
+    tested = people(Corpus.load(corpus), Corpus.load(corpus).fold("fold3").test)
+    assert not set(config_of(own)["seen_speakers"]) & tested
 
 
 # ---------------------------------------------------------------------------------------------- runs as folders
@@ -228,16 +229,16 @@ def test_rank_counts_directions():
 
     rng = torch.Generator().manual_seed(0)
     line = torch.randn(50, 1, generator=rng) @ torch.randn(1, 8, generator=rng)
-    assert pretrain.effective_rank(line) == pytest.approx(1, abs=1e-3)
-    assert pretrain.effective_rank(torch.cat([torch.eye(8), -torch.eye(8)])) == pytest.approx(8, abs=1e-3)
+    assert monitor.effective_rank(line) == pytest.approx(1, abs=1e-3)
+    assert monitor.effective_rank(torch.cat([torch.eye(8), -torch.eye(8)])) == pytest.approx(8, abs=1e-3)
 
 
 def test_a_run_that_learned_nothing_or_collapsed_is_called_so():
     good = {"heldout_loss": 0.5, "trivial_loss": 0.8, "rank": 20.0}
-    assert pretrain.warnings([good]) == []
-    assert "no better than guessing" in pretrain.warnings([good | {"heldout_loss": 0.8}])[0]
-    assert "collapsed" in pretrain.warnings([good | {"rank": 1.5}])[0]
-    assert "Not a single epoch" in pretrain.warnings([])[0]
+    assert monitor.warnings([good]) == []
+    assert "no better than guessing" in monitor.warnings([good | {"heldout_loss": 0.8}])[0]
+    assert "collapsed" in monitor.warnings([good | {"rank": 1.5}])[0]
+    assert "Not a single epoch" in monitor.warnings([])[0]
 
 
 def test_the_track_is_made_once_for_all_folds(corpus, pretrained):

@@ -16,11 +16,11 @@ from sottovoce.commands import study as study_command
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import Full, Probe, in_mode
 from sottovoce.corpora import iemocap
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.modeling import linear_probe, network
-from sottovoce.modeling.training import load_tensors
+from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.pipeline import finetune
 
 LENGTHS = torch.tensor([3, 9, 5, 1, 7, 9, 2, 6])
@@ -414,7 +414,7 @@ def test_iemocaps_folds_are_the_published_ones(published):
     counts = [(1085, 4446), (1023, 4508), (1151, 4380), (1031, 4500), (1241, 4290)]
     assert len(published.utterances) == 5531
     for fold, (test, train), session in zip(published.folds, counts, iemocap.COUNTS, strict=True):
-        superb = finetune.with_dev(published, fold, "superb")
+        superb = folds.with_dev(published, fold, "superb")
         assert superb.test == fold.test
         assert len(superb.test) == test
         assert (len(superb.train), len(superb.dev)) == (int(0.8 * train), train - int(0.8 * train))
@@ -435,13 +435,13 @@ def test_the_superb_dev_part_is_torchs_random_split_with_seed_zero(published):
     torch.manual_seed(0)
     n = int((1 - 0.2) * len(pool))
     train, dev = random_split(pool, [n, len(pool) - n])
-    found = finetune.with_dev(published, fold, "superb")
+    found = folds.with_dev(published, fold, "superb")
     assert (set(found.train), set(found.dev)) == (set(train), set(dev))
 
 
 def test_by_default_dev_speakers_are_nobody_in_training(published):
     for fold in published.folds:
-        assert finetune.with_dev(published, fold, "fold") is fold
+        assert folds.with_dev(published, fold, "fold") is fold
         sessions = [{published.by_id[k].session for k in part} for part in (fold.train, fold.dev, fold.test)]
         assert [len(s) for s in sessions] == [3, 1, 1]
         assert len(set().union(*sessions)) == 5
@@ -475,7 +475,7 @@ def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_p
     base = ["finetune", corpus, "--recipe", "frozen_probe", "-o", tmp_path / "run"]
     for more, said in (
         (["--speaker-norm"], "does not go with mode 'probe'"),
-        (["--set", "finetune.lrs="], "finetune.lrs: above 0"),
+        (["--set", "finetune.lrs="], "learning rates above 0, one or more"),
         (["--set", "finetune.lrs=0.1,-1"], "finetune.lrs: above 0"),
         (["--set", "finetune.activation=gelu"], "one of none, relu. Found 'gelu'"),
         (["--set", "finetune.updates=0"], "1 or more. Found 0"),

@@ -16,11 +16,11 @@ from sottovoce import files
 from sottovoce.commands import run as run_command
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import Full, in_mode
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.modeling import network, training
+from sottovoce.modeling import checkpoint, network
 from sottovoce.modeling.supervised import supervised_loss
 from sottovoce.recipes import ems, gmp_tl
 from sottovoce.systems import run
@@ -121,12 +121,12 @@ def test_a_canary_among_the_test_speakers_reaches_nothing(corpus, pretrained, tm
     for home, name in ((corpus, "a"), (tmp_path / "data", "b")):
         out = tmp_path / name
         gmp(home, pretrained, out, fold="fold1", ablate="")
-        found.append({str(p.relative_to(out)): training.load_tensors(p) for p in sorted(out.rglob("*.safetensors"))})
-        people = {runs.person(data.by_id[key]) for key in test}
+        found.append({str(p.relative_to(out)): checkpoint.load_tensors(p) for p in sorted(out.rglob("*.safetensors"))})
+        people = {folds.person(data.by_id[key]) for key in test}
         for config in out.rglob("config.json"):
-            assert not people & set(json.loads(config.read_text())["exposure"]), config
+            assert not people & set(json.loads(config.read_text())["seen_speakers"]), config
         for label in out.rglob("label.json"):
-            assert not people & set(json.loads(label.read_text())["exposure"])
+            assert not people & set(json.loads(label.read_text())["seen_speakers"])
     assert found[0].keys() == found[1].keys()
     assert len(found[0]) >= 4  # attributes, codebook, units' model, last step
     for name, tensors in found[0].items():
@@ -221,7 +221,7 @@ def test_a_system_is_no_step(corpus, sottovoce, tmp_path):
 
 
 def test_an_encoder_that_heard_test_speakers_is_refused(corpus, pretrained, tmp_path):
-    with pytest.raises(InputError, match=r"have heard \d test speakers? of fold2"):
+    with pytest.raises(InputError, match=r"have seen \d test speakers? of fold2"):
         gmp(corpus, pretrained / "fold1", tmp_path, fold="fold2")
 
 
@@ -260,10 +260,10 @@ def test_answers_of_am_softmax_are_cosines_and_survive_saving(made):
     with torch.inference_mode():
         scores = it.network(x, lengths)
         z = it.network.standardise(it.network.pooled(x, lengths))
-    w = training.load_tensors(last.weights)["network.out.weight"]
+    w = checkpoint.load_tensors(last.weights)["network.out.weight"]
     cosines = functional.cosine_similarity(z[:, None], w[None], dim=-1)
     torch.testing.assert_close(scores, 30 * cosines, atol=1e-4, rtol=1e-4)
-    assert "network.out.bias" not in training.load_tensors(last.weights)
+    assert "network.out.bias" not in checkpoint.load_tensors(last.weights)
 
 
 @pytest.mark.parametrize("wrong", [{"margin": 2.0}, {"scale": 0.0}, {}])
@@ -348,8 +348,8 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     track = whole.config["settings"]["objective_config"]["intensity"]
     assert track.startswith("strength-")
     assert energy.config["settings"]["objective_config"]["intensity"] == "energy"
-    tested = {runs.person(Corpus.load(home).by_id[key]) for key in Corpus.load(home).fold("fold1").test}
-    assert not tested & whole.exposure
+    tested = {folds.person(Corpus.load(home).by_id[key]) for key in Corpus.load(home).fold("fold1").test}
+    assert not tested & whole.seen_speakers
     head = files.read_json(home / "tracks" / track / "track.json")
     assert not tested & set(head["config"]["heard"])
 

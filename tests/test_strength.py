@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from torch import nn
 from toys import steps_of, waves
@@ -14,15 +15,16 @@ from sottovoce.backbones import strengthnet, valid_steps
 from sottovoce.commands import extract as extract_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
+from sottovoce.data.batching import Batch
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.dataset import Batch
 from sottovoce.errors import InputError
 from sottovoce.metrics import agreement
 from sottovoce.modeling import network as models
+from sottovoce.objectives import _ranking
 from sottovoce.objectives import strength as branches
-from sottovoce.pipeline import pretrain, strength
-from sottovoce.pipeline.extract import find_model_store, heard, track_store
+from sottovoce.pipeline import functionals, pretrain, strength
+from sottovoce.pipeline.extract import find_model_store, track_store
 
 FEATURES = 7
 TINY = [
@@ -255,21 +257,21 @@ def no_pages(monkeypatch):
 
 
 def people(corpus, ids):
-    return {runs.person(corpus.by_id[k]) for k in ids}
+    return {folds.person(corpus.by_id[k]) for k in ids}
 
 
 def lesson_of(data, values=None, fold="fold1", **more):
     config = branches.Config(functionals="fbank", **more)
     corpus = Corpus.load(data)
-    (train,), (heldout,) = pretrain.parts([corpus], fold)
-    values = strength.functionals(corpus, "fbank", jobs=1, quiet=True) if values is None else values
-    return strength.lesson(corpus, values, train, heldout, config)
+    (train,), (heldout,) = folds.parts([corpus], fold)
+    values = functionals.of_corpus(corpus, "fbank", jobs=1, quiet=True) if values is None else values
+    return _ranking.lesson(corpus, values, train, heldout, config)
 
 
 def test_the_ranking_knows_training_people_only_and_never_their_intensity_labels(data):
     """The canary: what everybody else sounds like becomes nonsense, all intensity labels too; no ranking moves."""
     corpus = Corpus.load(data)
-    values = strength.functionals(corpus, "fbank", jobs=1, quiet=True)
+    values = functionals.of_corpus(corpus, "fbank", jobs=1, quiet=True)
     first = lesson_of(data, values)
     assert set(first.rankings) == {"happy", "sad", "angry", "fear"}
     train = {u.id for u in first.train} | {u.id for u in first.neutral["train"]}
@@ -289,7 +291,7 @@ def test_planted_emotions_are_above_neutral_in_people_nobody_ranked(data):
     it = lesson_of(data)
     found = {}
     for emotion in it.rankings:
-        strong = [it.rank(u, emotion) for u in it.test if strength.emotion_of(u) == emotion]
+        strong = [it.rank(u, emotion) for u in it.test if _ranking.emotion_of(u) == emotion]
         found[emotion] = np.mean([s > it.rank(n, emotion) for s in strong for n in it.neutral["test"]])
     assert np.mean(list(found.values())) > 0.9, found
     assert all(0 <= it.score(u) <= 1 for u in it.test)
@@ -299,12 +301,12 @@ def test_planted_emotions_are_above_neutral_in_people_nobody_ranked(data):
 def test_an_emotion_can_be_part_of_the_zero(data):
     it = lesson_of(data, neutral=("neutral", "sad"))
     assert set(it.rankings) == {"happy", "angry", "fear"}
-    assert "sad" in {strength.emotion_of(u) for u in it.neutral["train"]}
+    assert "sad" in {_ranking.emotion_of(u) for u in it.neutral["train"]}
 
 
 def test_standardised_by_speaker_no_speaker_stands_out(data):
     corpus = Corpus.load(data)
-    values = strength.functionals(corpus, "fbank", True, jobs=1, quiet=True)
+    values = functionals.of_corpus(corpus, "fbank", True, jobs=1, quiet=True)
     speakers = np.array([u.speaker for u in corpus.utterances])
     for name in set(speakers):
         np.testing.assert_allclose(values[speakers == name].mean(0), 0, atol=1e-6)
@@ -314,20 +316,20 @@ def test_without_opensmile_own_functionals_are_used_and_the_run_says_which(model
     from sottovoce.pipeline import baselines
 
     monkeypatch.setattr(baselines, "has_opensmile", lambda: False)
-    assert strength.functionals_kind("auto") == "fbank"
+    assert functionals.kind_of("auto") == "fbank"
     monkeypatch.setattr(baselines, "has_opensmile", lambda: True)
-    assert strength.functionals_kind("auto") == "eGeMAPSv02"
-    assert strength.functionals_kind("fbank") == "fbank"
+    assert functionals.kind_of("auto") == "eGeMAPSv02"
+    assert functionals.kind_of("fbank") == "fbank"
     assert json.loads((model / "fold1/config.json").read_text())["functionals"] == "fbank"
 
 
 def test_functionals_of_a_block_are_those_of_numpy():
     frames = np.random.default_rng(0).normal(0, 1, (40, 3))
-    found = strength.spread_of(frames).reshape(5, 3)
+    found = functionals.spread_of(frames).reshape(5, 3)
     wanted = [frames.mean(0), frames.std(0), np.percentile(frames, 20, 0), np.percentile(frames, 80, 0),
               np.abs(frames[1:] - frames[:-1]).mean(0)]  # fmt: skip
     np.testing.assert_allclose(found, wanted)
-    assert np.isfinite(strength.spread_of(frames[:1])).all()
+    assert np.isfinite(functionals.spread_of(frames[:1])).all()
 
 
 # ---------------------------------------------------------------------------------------------- runs
@@ -337,7 +339,7 @@ def test_a_run_leaves_test_people_out_and_reports_how_it_orders_them(data, model
     corpus = Corpus.load(data)
     fold = corpus.fold("fold1")
     config = json.loads((model / "fold1/config.json").read_text())
-    assert set(config["exposure"]) == people(corpus, fold.train) | people(corpus, fold.dev)
+    assert set(config["seen_speakers"]) == people(corpus, fold.train) | people(corpus, fold.dev)
     assert config["emotions"] == ["happy", "sad", "angry", "fear"]
     assert config["settings"]["objective_config"]["emotions"] == 4
     report = json.loads((model / "fold1/report.json").read_text())
@@ -382,8 +384,9 @@ def test_the_released_split_shares_speakers_and_the_report_begins_with_that(data
     folder = learn([data], tmp_path / "runs", "objective.split=random", "training.epochs=1") / "random"
     config = json.loads((folder / "config.json").read_text())
     corpus = Corpus.load(data)
-    assert len(config["exposure"]) == 8  # nobody is left out
-    (train,), (heldout,) = strength.at_random([corpus], 0)
+    assert len(config["seen_speakers"]) == 8  # nobody is left out
+    sides = pretrain.at_random([corpus], 0)
+    (train,), (heldout,) = sides.train, sides.dev
     n = len(corpus.utterances)
     assert (len(train), len(train) + len(heldout)) == (round(10 / 14 * n), round(13 / 14 * n))
     assert not {u.id for u in train} & {u.id for u in heldout}
@@ -415,13 +418,23 @@ def test_a_strength_model_is_a_start_for_finetuning(data, model, tmp_path):
 
 
 def test_a_model_is_judged_on_a_corpus_it_does_not_know(data, model, tmp_path, sottovoce):
-    """Another corpus of the same words: people of another name."""
+    """Another corpus of the same words: people of another name, louder than they were."""
     corpus = Corpus.load(data)
     shutil.copytree(data, tmp_path / "other", ignore=shutil.ignore_patterns("strength-*"))
     text = (tmp_path / "other/manifest.csv").read_text().replace(",synthetic,", ",abroad,")
     (tmp_path / "other/manifest.csv").write_text(text)
-    config = json.loads((tmp_path / "other/corpus.json").read_text())
-    (tmp_path / "other/corpus.json").write_text(json.dumps(config | {"name": "abroad"}))
+    config = json.loads((tmp_path / "other/corpus.json").read_text()) | {"name": "abroad"}
+    (tmp_path / "other/corpus.json").write_text(json.dumps(config))
+    copy = Corpus.load(tmp_path / "other")  # the same recordings: only those it was not trained on are judged
+    labelled = [u.id for u in copy.utterances if u.labels]
+    seen, everybody = folds.seen_by(runs.Run.load(model / "fold1")), people(copy, labelled)
+    assert everybody - seen.people_in(copy, everybody) == people(copy, copy.fold("fold1").test)
+    for u in corpus.utterances:
+        samples, rate = sf.read(corpus.root / u.path)
+        (tmp_path / "louder" / u.path).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(tmp_path / "louder" / u.path, 1.01 * samples, rate)
+    (tmp_path / "other/corpus.json").write_text(json.dumps(config | {"root": str(tmp_path / "louder")}))
+    (tmp_path / "other/contents.csv").unlink()
     done = sottovoce("evaluate", model, "--on", tmp_path / "other", "-o", tmp_path / "out", "--jobs", "1")
     assert done.code == 0, done.err
     assert "neutral by rank: AUC" in done.out
@@ -444,7 +457,7 @@ def test_a_corpus_that_was_heard_and_a_model_that_is_none_are_one_line(data, mod
     corpus = Corpus.load(data)
     shutil.copytree(model / "fold1", tmp_path / "run")
     (tmp_path / "run/config.json").write_text(
-        json.dumps(heard_all | {"exposure": sorted(people(corpus, corpus.by_id))})
+        json.dumps(heard_all | {"seen_speakers": sorted(people(corpus, corpus.by_id))})
     )
     assert "nobody to judge. Found 0 utterances" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
     (tmp_path / "run/config.json").write_text(json.dumps({k: v for k, v in heard_all.items() if k != "functionals"}))
@@ -467,7 +480,7 @@ def test_a_model_that_learned_nothing_is_called_so():
 def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, model):
     extract_command.main(data, track="strength", model=model, jobs=1, quiet=True)
     corpus = Corpus.load(data)
-    store = find_model_store(corpus, "strength", avoiding=people(corpus, corpus.fold("fold1").test))
+    store = find_model_store(corpus, "strength", corpora=[corpus], fold="fold1")
     objective, _ = models.load_objective(runs.Run.load(model / "fold1"))
     mel = track_store(corpus, "mel", jobs=1, quiet=True)
     assert (store.rate_hz, store.offset_s, store.dim) == (62.5, 0.0, 1)
@@ -477,7 +490,7 @@ def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, model):
         for id in store.ids[::17]:
             alone = objective.judge(torch.from_numpy(mel[id].copy())[None], torch.tensor([len(mel[id])]))
             np.testing.assert_allclose(store[id][:, 0], alone.frames[0], rtol=1e-4, atol=1e-6)
-    assert heard(store) == runs.Run.load(model / "fold1").exposure
+    assert folds.seen_behind(store) == folds.seen_by(runs.Run.load(model / "fold1"))
     assert store.head.config["made_by"] == "strengthnet fold1"
 
 
@@ -532,17 +545,17 @@ def test_a_model_that_has_heard_test_people_is_refused_unless_allowed_by_name(da
     with pytest.raises(
         InputError, match=r"no strength extracted.*sottovoce extract .*data --track strength --model RUN"
     ):
-        find_model_store(corpus, "strength", avoiding=tested["fold1"])
+        find_model_store(corpus, "strength", corpora=[corpus], fold="fold1")
     extract_command.main(corpus.folder, track="strength", model=model, fold="all", jobs=1, quiet=True)
-    stores = {name: find_model_store(corpus, "strength", avoiding=tested[name]) for name in ("fold1", "fold2")}
+    stores = {name: find_model_store(corpus, "strength", corpora=[corpus], fold=name) for name in ("fold1", "fold2")}
     for name, store in stores.items():
         assert store.head.config["made_by"] == f"strengthnet {name}"
-    with pytest.raises(InputError, match=r"has heard 2 people who are to be tested.*--transductive"):
-        find_model_store(corpus, "strength", avoiding=tested["fold3"])
+    with pytest.raises(InputError, match=r"has seen 2 test speakers.*--transductive"):
+        find_model_store(corpus, "strength", corpora=[corpus], fold="fold3")
     with pytest.raises(InputError, match=r"several stores of strength.*strengthnet fold1.*Name one"):
-        find_model_store(corpus, "strength", avoiding=tested["fold3"], transductive=True)
-    named = find_model_store(corpus, stores["fold2"].folder.name, avoiding=tested["fold3"], transductive=True)
-    assert heard(named) & tested["fold3"]
+        find_model_store(corpus, "strength", corpora=[corpus], fold="fold3", transductive=True)
+    named = find_model_store(corpus, stores["fold2"].folder.name, corpora=[corpus], fold="fold3", transductive=True)
+    assert folds.seen_behind(named).people & tested["fold3"]
     with pytest.raises(InputError, match="several stores of strength"):
         find_model_store(corpus, "strength")
 
@@ -580,7 +593,7 @@ def test_the_commands_of_the_readme_run_as_written(name, tmp_path, sottovoce, mo
     assert done.code == 0, done.err
     assert "12 utterances" in done.out
     store = find_model_store(Corpus.load("data/librispeech"), "strength")
-    assert {person.split("/")[0] for person in heard(store)} == {name}
+    assert {person.split("/")[0] for person in folds.seen_behind(store).people} == {name}
     found = json.loads((tmp_path / "runs/strength/fold1/report.json").read_text())["agreement"]
     if name == "ravdess":
         assert found["intensity"]["key"] == "auc"  # normal, strong
@@ -647,7 +660,7 @@ def test_a_track_without_its_model_and_a_model_without_its_track_are_one_line(so
 
 
 def test_a_model_whose_layers_are_gone_is_one_line(data, model, tmp_path):
-    from sottovoce.modeling.training import load_tensors, save_tensors
+    from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 
     shutil.copytree(model / "fold1", tmp_path / "run")
     path = tmp_path / "run/model.safetensors"

@@ -70,6 +70,10 @@ def test_every_arm_is_there_with_an_interval_at_every_count(studied):
     assert result["trivial"]["majority"] == pytest.approx(0.2)
     assert set(result["per_class"]) == {"neutral", "happy", "sad", "angry", "fear"}
     assert {"paired", "labels_saved", "meeting_point", "probe_paired"} <= set(result)
+    assert (result["dev_labels"], result["trainings_counted"]) == (20, True)
+    for row in result["labels_saved"]:
+        assert row["with_dev"]["factor"] == pytest.approx((row["factor"] * row["n"] + 20) / (row["n"] + 20))
+    assert result["protocol"]["pre-trainings"] == "1 for 2 seeds: the luck of a pre-training is in no interval"
 
 
 def test_paired_differences_are_differences_of_the_curves(studied):
@@ -292,7 +296,7 @@ def test_recordings_without_features_are_left_out_of_cells_and_of_the_truth(corp
 
 def test_weights_that_heard_a_test_speaker_are_refused_in_a_study(corpus, pretrained, tmp_path):
     alone = pretrained / "fold1"
-    with pytest.raises(InputError, match="have heard 2 test speakers of fold2"):
+    with pytest.raises(InputError, match="have seen 2 test speakers of fold2"):
         go(corpus, tmp_path / "s", alone, fold="fold2")
     assert not (tmp_path / "s").exists()
     result = go(corpus, tmp_path / "s", alone, fold="fold2", seeds=1, transductive=True, arms="probe")
@@ -378,18 +382,6 @@ def test_workers_do_not_outlive_their_parent(corpus, pretrained, process, tmp_pa
     if sent == signal.SIGINT:
         assert child.returncode == 130
         assert err.strip() == "sottovoce: interrupted; the same command goes on from here."
-
-
-def test_a_worker_that_dies_is_one_line(corpus, pretrained, tmp_path, monkeypatch):
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    def broken(*_, **__):
-        raise BrokenProcessPool("a process was terminated abruptly")
-
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", broken)
-    with pytest.raises(InputError, match=r"a worker process died.*--jobs"):
-        go(corpus, tmp_path / "s", pretrained, jobs=2)
 
 
 # ---------------------------------------------------------------------------------------------- wrong questions

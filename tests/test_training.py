@@ -16,13 +16,13 @@ import torch
 from torch import nn
 from toys import murmurs, steps_of, waves
 
-from sottovoce.backbones import Hidden, npc, transformer, valid_steps
+from sottovoce.backbones import Backbone, Hidden, npc, transformer, valid_steps
 from sottovoce.config.training import Training
-from sottovoce.data.dataset import plan_epoch, row_seed
+from sottovoce.data.batching import plan_epoch, row_seed
 from sottovoce.errors import InputError
-from sottovoce.modeling import training
+from sottovoce.modeling import checkpoint
 from sottovoce.modeling.masking import RowRandom
-from sottovoce.modeling.training import fit
+from sottovoce.modeling.training import Keep, Watch, fit
 from sottovoce.objectives import masked_timesteps as mt
 from sottovoce.objectives import npc as npc_objective
 
@@ -31,7 +31,7 @@ STEPS = steps_of(waves(10, features=FEATURES))
 FAST = {"epochs": 3, "batch_rows": 4, "lr": 1e-2, "seed": 5, "save_every": 1e9}
 
 
-class Mixer(nn.Module):
+class Mixer(Backbone):
     """A backbone whose every weight has a firm gradient (attention's key bias has none but rounding)."""
 
     def __init__(self, dropout=0.0):
@@ -68,7 +68,10 @@ def learn(folder=None, model=None, steps=STEPS, validate=held_out, **settings):
     model = model or mixer()
     config = Training(**(FAST | {k: v for k, v in settings.items() if k in names}))
     rest = {k: v for k, v in settings.items() if k not in names}
-    return model, fit(model, steps, config, validate=validate, folder=folder, quiet=True, **rest)
+    watch = {k: rest.pop(k) for k in Watch.__dataclass_fields__ if k in rest}
+    keep = {k: rest.pop(k) for k in Keep.__dataclass_fields__ if k in rest}
+    watch, keep = Watch(validate, **watch), Keep(folder, quiet=True, **keep)
+    return model, fit(model, steps, config, watch=watch, keep=keep, **rest)
 
 
 def assert_same_weights(a, b, **tolerance):
@@ -189,7 +192,7 @@ def test_long_utterances_are_cut_elsewhere_in_every_epoch():
                 rows.setdefault(key, set()).add(x[:length].numpy().tobytes())
             return self.inner(batch, rng)
 
-    learn(model=Watch(), crop=7, validate=None, epochs=8)
+    learn(model=Watch(), crop_s=0.07, validate=None, epochs=8)
     assert all(len(found) >= 4 for found in rows.values())
 
 
@@ -337,7 +340,7 @@ def test_precision_may_change_within_one_process():
 # ---------------------------------------------------------------------------------------------- interruptions
 
 # Everything that has a state or draws random numbers: average, moments, dropout, masks, crops, stretching.
-HARD = {"epochs": 4, "batch_rows": 2, "accumulate": 2, "crop": 20, "ema": 0.8, "time_stretch": 0.2}
+HARD = {"epochs": 4, "batch_rows": 2, "accumulate": 2, "crop_s": 0.2, "ema": 0.8, "time_stretch": 0.2}
 
 
 class Interrupted(Exception):
@@ -443,7 +446,7 @@ def test_a_run_killed_with_sigkill_and_resumed_ends_with_the_same_weights(tmp_pa
         assert "done" not in process.stdout.read()
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-    killed_at = json.loads(training.read_tensors(tmp_path / "last.safetensors")[1]["state"])["update"]
+    killed_at = json.loads(checkpoint.read_tensors(tmp_path / "last.safetensors")[1]["state"])["update"]
     assert 0 < killed_at < 12
     again, state = learn(tmp_path, attention(), **HARD)
     assert state.update == 12
@@ -479,11 +482,11 @@ def test_a_damaged_checkpoint_is_one_clear_error(damage, tmp_path):
     path = tmp_path / "last.safetensors"
     whole = path.read_bytes()
     if damage == "tensor":  # of another model
-        tensors, metadata = training.read_tensors(path)
-        training.save_tensors(path, {k: v[:1] for k, v in tensors.items() if v.ndim}, metadata)
+        tensors, metadata = checkpoint.read_tensors(path)
+        checkpoint.save_tensors(path, {k: v[:1] for k, v in tensors.items() if v.ndim}, metadata)
     elif damage == "text":
-        tensors, metadata = training.read_tensors(path)
-        training.save_tensors(path, tensors, metadata | {"state": "{"})
+        tensors, metadata = checkpoint.read_tensors(path)
+        checkpoint.save_tensors(path, tensors, metadata | {"state": "{"})
     else:
         path.write_bytes({"short": whole[: len(whole) // 2], "empty": b"", "noise": b"\xff" * 500}[damage])
     with pytest.raises(InputError, match=r"last\.safetensors: corrupt checkpoint\. .*Delete it to start") as error:
@@ -516,7 +519,7 @@ def spread(folder):
     for rows in (3, 1):
         model, _ = learn(Path(folder) / f"rows{rows}", mixer(), batch_rows=rows, accumulate=2, ema=0.5)
         if int(os.environ["RANK"]) == 0:
-            training.save_tensors(Path(folder) / f"rows{rows}.safetensors", model.state_dict())
+            checkpoint.save_tensors(Path(folder) / f"rows{rows}.safetensors", model.state_dict())
 
 
 @pytest.mark.slow
@@ -539,7 +542,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
     for rows in (3, 1):
         one, _ = learn(batch_rows=rows, accumulate=2, ema=0.5)
         two = mixer()
-        two.load_state_dict(training.load_tensors(tmp_path / f"rows{rows}.safetensors"))
+        two.load_state_dict(checkpoint.load_tensors(tmp_path / f"rows{rows}.safetensors"))
         assert_same_weights(one, two, atol=1e-5)
 
 

@@ -38,7 +38,7 @@ def people(store):
 
 def plan_of(family="hubert", **tuning):
     plan = recipe.resolve("hubert")
-    training = Training(epochs=2, lr=1e-2, batch_rows=4, batch_steps=10**6)
+    training = Training(epochs=2, lr=1e-2, batch_rows=4, batch_s=1e6)
     tuned = {"dropout": 0.0, "layer_aggregation": "last", "training": training, "l2": (0.1,)} | tuning
     config = encoder.Config(family, "toy", dropout=0.0)
     return replace(plan, backbone_config=config, finetune=replace(plan.finetune, **tuned))

@@ -15,12 +15,13 @@ from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
-from sottovoce.data import runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import hub, network, training
+from sottovoce.modeling import checkpoint, hub, network, training
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import masked_units as mu
 from sottovoce.pipeline import units
@@ -57,7 +58,7 @@ def counts_of(people, found):
     """As a training part that carries the labels beside features counts them."""
     sources = [(ToyStore({u.id: np.ones((98, 2)) for u in part}, 80.0), part) for part in (people[::2], people[1::2])]
     beside = {"units": ([found.store(part) for _, part in sources], "nearest")}
-    return units.counts(Steps(sources, Frontend(subsampling=1, normalise="none"), None, beside), found.sizes)
+    return mu.counts(Steps(sources, Frontend(subsampling=1, normalise="none"), None, beside), found.sizes)
 
 
 def test_planted_clusters_are_found_again():
@@ -211,7 +212,7 @@ def test_guessing_by_frequency_is_the_cross_entropy_of_the_counts():
     prior = (counts + 1) / (counts.sum() + 5)
     lengths = model.backbone.convolve(batch.x, batch.lengths)[1]
     wanted = batch.tracks["units"][model.mask(lengths, RowRandom(batch.seeds))][:, 0]
-    found = model.trivial(batch, RowRandom(batch.seeds))
+    found = model.baseline(batch, RowRandom(batch.seeds))
     torch.testing.assert_close(found.value, -prior.log()[wanted].mean())
     assert found.logs["accuracy"] == pytest.approx(float((wanted == 1).float().mean()))
     assert found.weight == model(batch, RowRandom(batch.seeds)).weight
@@ -227,9 +228,10 @@ def test_units_that_follow_from_their_surroundings_are_learned_through_the_mask(
     steps = Steps([(store, store.utterances)], front, None, {"units": ([labels], "nearest")}, (320, 400))
     model = objective(targets=("mfcc:2",))
     model.set_prior([torch.tensor([100.0, 100.0])])
-    training.fit(model, steps, Training(epochs=25, lr=3e-3, batch_rows=4, batch_steps=10**6), quiet=True)
+    config = Training(epochs=25, lr=3e-3, batch_rows=4, batch_s=1e6)
+    training.fit(model, steps, config, keep=training.Keep(quiet=True))
     batch = steps.batch(range(n))
-    found, trivial = model(batch, RowRandom(batch.seeds)), model.trivial(batch, RowRandom(batch.seeds))
+    found, trivial = model(batch, RowRandom(batch.seeds)), model.baseline(batch, RowRandom(batch.seeds))
     assert trivial.logs["accuracy"] == pytest.approx(0.5, abs=0.01)
     assert found.logs["accuracy"] > 0.95
     assert found.value < 0.3 * trivial.value
@@ -313,7 +315,7 @@ def test_log_mel_bands_will_do_for_a_start(corpus, tmp_path):
         assert curves["heldout_loss"][-1] < curves["trivial_loss"]
     finetune_command.main(corpus, tmp_path / "ft", init=str(tmp_path / "run"), mode="frozen", quiet=True, jobs=1)
     assert runs.Run.load(tmp_path / "ft/fold1", "finetune").finished
-    with pytest.raises(InputError, match=r"starts from wave or fbank. Found track mfcc"):
+    with pytest.raises(InputError, match=r"starts from wave, fbank or logmel. Found track mfcc"):
         pretrain_command.main("hubert", [corpus], tmp_path / "x", track="mfcc", **how)
 
 
@@ -324,7 +326,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_
     calls = []
 
     def stop(*args, **kwargs):
-        calls.append(kwargs["label"])
+        calls.append(kwargs["keep"].label)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return fit(*args, **kwargs)
@@ -333,10 +335,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(corpus, hubert, tmp_
     monkeypatch.setattr(training, "fit", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain(corpus, tmp_path / "run")
-    monkeypatch.setattr(units.clustering, "kmeans", lambda *_: pytest.fail("clustered again"))
+    monkeypatch.setattr(units.kmeans, "kmeans", lambda *_: pytest.fail("clustered again"))
     folder = pretrain(corpus, tmp_path / "run")
     assert len(calls) == 3
-    a, b = (training.load_tensors(run / "model.safetensors") for run in (hubert, folder))
+    a, b = (checkpoint.load_tensors(run / "model.safetensors") for run in (hubert, folder))
     assert all(a[k].equal(b[k]) for k in a)
     assert verb
 
@@ -359,10 +361,10 @@ def test_nobody_of_test_or_dev_reaches_weights_or_clusters(corpus, hubert, tmp_p
     (tmp_path / "data" / "corpus.json").write_text(json.dumps(info | {"root": str(tmp_path / "audio")}))
     again = pretrain(copy.folder, tmp_path / "run")
     for name in ("model.safetensors", "units.safetensors", "iteration1/units.safetensors"):
-        a, b = (training.load_tensors(run / name) for run in (hubert, again))
+        a, b = (checkpoint.load_tensors(run / name) for run in (hubert, again))
         assert all(a[k].equal(b[k]) for k in a)
-    heard = json.loads((hubert / "config.json").read_text())["exposure"]
-    assert not {runs.person(data.by_id[k]) for k in fold.test} & set(heard)
+    heard = json.loads((hubert / "config.json").read_text())["seen_speakers"]
+    assert not {folds.person(data.by_id[k]) for k in fold.test} & set(heard)
 
 
 def test_units_may_come_from_a_layer_of_the_first_model(corpus, hubert, tmp_path):
@@ -377,7 +379,7 @@ def test_units_may_come_from_a_layer_of_the_first_model(corpus, hubert, tmp_path
 
 
 def test_a_dry_run_clusters_nothing_and_writes_nothing(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(units.clustering, "kmeans", lambda *_: pytest.fail("clustered"))
+    monkeypatch.setattr(units.kmeans, "kmeans", lambda *_: pytest.fail("clustered"))
     pretrain(corpus, tmp_path / "run", dry_run=True)
     assert "0.04 M parameters" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()

@@ -5,21 +5,34 @@ import json
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from toys import ToyStore
 
 from sottovoce import files
 from sottovoce.backbones import clock_of, valid_steps, whisper
+from sottovoce.backbones import encoder as encoders
 from sottovoce.config import recipe
+from sottovoce.config.frontend import Frontend
+from sottovoce.data import audio
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.dataset import Steps
+from sottovoce.data.runs import Run
+from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import hub, network, public_files, training, whisper_weights
-from sottovoce.tracks import logmel
+from sottovoce.inference import predict
+from sottovoce.modeling import encoded, hub, network, public_files, whisper_weights
+from sottovoce.modeling.checkpoint import load_tensors, save_tensors
+from sottovoce.pipeline.extract import track_store
+from sottovoce.tracks import encoder, logmel
 
 transformers = pytest.importorskip("transformers")
 RATE = 16_000
@@ -301,11 +314,11 @@ FORMS = {  # in what a checkpoint may be saved, and where its encoder is there
 
 def save(folder, form="without a head", **more):
     """A checkpoint of random weights as the library saves it, and the encoder in it."""
-    name, encoder = FORMS[form]
+    name, part = FORMS[form]
     torch.manual_seed(5)
     model = getattr(transformers, name)(transformers.WhisperConfig(**(TINY | more))).eval()
     model.save_pretrained(folder)
-    return encoder(model)
+    return part(model)
 
 
 def states(model, x):
@@ -326,7 +339,7 @@ def test_a_checkpoint_is_a_run_to_go_on_from(form, tmp_path):
     (run,) = hub.parts(str(tmp_path))
     found = network.load_pretrained(run)
     assert (found.plan.track, found.plan.track_config.bins, run.config["features"]) == ("logmel", 16, 16)
-    assert run.exposure == frozenset()
+    assert run.seen_speakers == frozenset()
     with torch.no_grad():
         for a, b in zip(found.backbone(x, lengths).layers, states(model, x), strict=True):
             torch.testing.assert_close(a, b)
@@ -367,9 +380,9 @@ def test_a_fine_tuned_encoder_is_rebuilt_from_its_own_folder_alone(checkpoint, t
     found = network.load_pretrained(run)
     plan = recipe.from_dict(json.loads(json.dumps(files.plain(run.config["settings"]))))
     assert files.digest(plan) == files.digest(found.plan)
-    training.save_tensors(tmp_path / "w.safetensors", found.backbone.state_dict())
+    save_tensors(tmp_path / "w.safetensors", found.backbone.state_dict())
     again = network.build_backbone(plan, 16).eval()
-    again.load_state_dict(training.load_tensors(tmp_path / "w.safetensors"))
+    again.load_state_dict(load_tensors(tmp_path / "w.safetensors"))
     assert again(bands(), LENGTHS).last.equal(found.backbone(bands(), LENGTHS).last)
 
 
@@ -400,7 +413,7 @@ def without(*words):
         ({"activation_function": "relu"}, None, "activation_function of another kind. Found 'relu'"),
         ({"scale_embedding": True}, None, "scale_embedding of another kind"),
         ({}, without("encoder."), "no Whisper encoder in it. Found a decoder alone"),
-        ({}, without("conv1"), "no Whisper encoder in it. Found other weights"),
+        ({}, without("conv1", "decoder"), "no Whisper encoder in it. Found other weights"),
         ({}, lambda t: {k: (v * 9).to(torch.int8) for k, v in t.items()}, "quantised weights. Found encoder.* as I8"),
         ({}, lambda t: {k: v.to(torch.float8_e4m3fn) for k, v in t.items()}, "quantised weights"),
         ({}, lambda t: {k: v / 0 for k, v in t.items()}, "corrupt weights. Found encoder.*NaN or infinite"),
@@ -448,6 +461,7 @@ def test_an_encoder_for_another_rate_is_refused(checkpoint, tmp_path):
 
 
 @pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("SOTTOVOCE_DATA"), reason="SOTTOVOCE_DATA is not set")
 def test_states_of_the_public_base_are_the_librarys_and_its_fronts_too():
     """A buzz filled up to 30 s, all the way from samples."""
     folder = Path(os.environ["SOTTOVOCE_DATA"]).parent / "models" / "whisper_base_encoder"
@@ -581,3 +595,218 @@ def test_a_damaged_default_encoder_is_one_line(name, damage, said, default, tmp_
     with pytest.raises(InputError, match=said) as found:
         network.load_pretrained(hub.load("default"))
     assert "\n" not in str(found.value)
+
+
+# ---------------------------------------------------------------------------------------------- encoded features
+
+
+def settings(folder, **more):
+    return encoded.settle(encoder.Config(encoder=str(folder), **more))
+
+
+def test_a_track_of_states_is_what_the_encoder_makes_of_the_recording_alone(checkpoint):
+    config = settings(checkpoint, layer=2, trim_db=0.0)
+    wave = Track(voice(1.5), RATE)
+    made = encoded.make(wave, config)
+    x = logmel.make(wave, logmel.Config(bins=16)).values
+    with torch.no_grad():
+        wanted = hub.backbone(hub.load(str(checkpoint)))(torch.from_numpy(x)[None], torch.tensor([150])).layers[2][0]
+    np.testing.assert_allclose(made.values, wanted, atol=1e-5)  # longer than 60 positions: piece by piece
+    assert made.values.shape == (75, 32) == (75, config.dim)
+    assert (made.rate_hz, made.offset_s, config.rate_hz) == (50.0, 0.0, 50.0)
+
+
+def test_silence_at_the_ends_is_missing_and_not_heard(checkpoint):
+    speech = voice(0.8)
+    wave = np.concatenate([np.zeros(8_000), speech, np.zeros(12_000)]).astype(np.float32)
+    made, alone = (encoded.make(Track(w, RATE), settings(checkpoint)).values for w in (wave, speech))
+    first, last = encoder.bounds(made)
+    assert len(made) == 103
+    assert 20 <= first < 30  # 25 states of silence, and a margin
+    assert 60 <= last < 70
+    assert not made[:first].any()
+    assert not made[last:].any()
+    assert np.abs(made[first:last].mean(0) - alone.mean(0)).max() < 0.5 * np.abs(alone.mean(0)).max()
+    steps = Steps([(store := ToyStore({"u0": made}, 50.0), store.utterances)], Frontend(subsampling=1))
+    assert steps.bounds.tolist() == [[0, 103]]
+    store.head = SimpleNamespace(track="encoder")
+    steps = Steps([(store, store.utterances)], Frontend(subsampling=1, trim_db=20.0))
+    assert steps.bounds.tolist() == [[first, last]]
+
+
+@pytest.mark.parametrize(("rate_hz", "together"), [(25.0, 2), (10.0, 5), (50 / 3, 3)])
+def test_a_lower_rate_is_the_mean_of_neighbours_on_its_own_clock(rate_hz, together, checkpoint):
+    wave = Track(voice(1.1), RATE)
+    whole, made = (encoded.make(wave, settings(checkpoint, trim_db=0.0, **m)) for m in ({}, {"rate_hz": rate_hz}))
+    groups = [whole.values[k : k + together].mean(0) for k in range(0, len(whole), together)]
+    np.testing.assert_allclose(made.values, groups, atol=1e-5)
+    centres = [whole.times[k : k + together].mean() for k in range(0, 3 * together, together)]
+    np.testing.assert_allclose(made.times[:3], centres)
+    assert made.rate_hz == pytest.approx(rate_hz)
+
+
+def test_means_leave_out_what_is_missing_whatever_is_computed_at_a_time():
+    values = np.arange(1, 15, dtype=np.float32).reshape(7, 2) * np.float32([[0], [1], [1], [1], [0], [0], [1]])
+    wanted = [[3, 4], [6, 7], [0, 0], [13, 14]]
+    for rows in (1, 2, 100):
+        assert encoded.average(values, 2, rows).tolist() == wanted
+
+
+@pytest.mark.parametrize("samples", [1, 160, 320, 481])
+def test_a_recording_of_a_hundredth_of_a_second_has_a_state(samples, checkpoint):
+    """0.02 s, and less."""
+    made = encoded.make(Track(voice(1.0)[5000 : 5000 + samples], RATE), settings(checkpoint))
+    assert len(made) == max((samples // 160 + 1) // 2, 1)
+    assert np.isfinite(made.values).all()
+
+
+def test_silence_alone_has_finite_states(checkpoint):
+    assert np.isfinite(encoded.make(Track(np.zeros(RATE, np.float32), RATE), settings(checkpoint)).values).all()
+
+
+def test_states_of_a_hubert_come_with_their_own_clock(tmp_path):
+    shape = encoders.Config(size="toy").resolved()
+    model = transformers.AutoModel.from_config(shape).eval()
+    model.save_pretrained(tmp_path)
+    config, wave = settings(tmp_path, layer=1, trim_db=0.0), Track(voice(1.0), RATE)
+    made = encoded.make(wave, config)
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(wave.values)[None], output_hidden_states=True).hidden_states[1][0]
+    np.testing.assert_allclose(made.values, wanted, atol=1e-4)
+    assert made.rate_hz == 50.0
+    assert made.offset_s == pytest.approx(399 / 2 / RATE)
+
+
+def test_what_the_encoder_decides_is_filled_in_once(checkpoint, default):
+    """Half of the blocks where nobody recommends others; a name is no part of what features are."""
+    config = settings(checkpoint)
+    assert (config.layer, config.dim, config.rate_hz) == (2, 32, 50.0)
+    assert config.digest == hub.load(str(checkpoint)).config["identity"]
+    assert encoded.settle(config) is config
+    assert replace(config, encoder="elsewhere") == config
+    again = encoded.settle(replace(config, layer=1, rate_hz=25.0), again=True)
+    assert again == replace(config, layer=1, rate_hz=25.0)
+    assert encoded.settle(encoder.Config()).layer == 2  # as its card says
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"layer": 4}, "no layer 4. Found 3 blocks. Name one of 1 to 3"),
+        ({"rate_hz": 40.0}, r"rate_hz is the encoder's or a whole part of it: 50, 25, 16.6667, ... Found 40"),
+        ({"rate_hz": 100.0}, "Found 100"),
+        ({"encoder": "whisper-small"}, "encoder whisper-small: not an encoder"),
+    ],
+)
+def test_impossible_states_are_refused(more, said, checkpoint):
+    with pytest.raises(InputError, match=said):
+        encoded.settle(encoder.Config(**({"encoder": str(checkpoint)} | more)))
+
+
+@pytest.mark.parametrize("wrong", [{"layer": -1}, {"rate_hz": -5.0}, {"trim_db": -1.0}])
+def test_impossible_settings_of_states_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        encoder.Config(**wrong)
+
+
+def test_another_encoder_under_the_same_name_is_refused(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "w")
+    config, wave = settings(tmp_path / "w"), Track(voice(0.3), RATE)
+    before = encoded.make(wave, config).values
+    save(tmp_path / "w", encoder_layers=2)
+    encoded.loaded.cache_clear()
+    with pytest.raises(InputError, match="another encoder than the one that made these features"):
+        encoded.make(wave, config)
+    assert not np.array_equal(before, encoded.make(wave, settings(tmp_path / "w")).values)
+
+
+def test_encoded_features_from_the_command_line_to_a_recogniser(sottovoce, corpus, default, tmp_path):
+    """Extracted, pre-trained and fine-tuned upon, one recording; what stands on another layer or encoder is refused."""
+    data = tmp_path / "data"
+    shutil.copytree(corpus, data)
+    assert "encoder" in sottovoce("list", "tracks").out
+    assert sottovoce("extract", data, "--track", "encoder", "--jobs", 1).code == 0
+    (store,) = (TrackStore.open(p.parent) for p in (data / "tracks").glob("encoder-*/track.json"))
+    assert (store.head.half, store.dim, store.rate_hz) == (True, 32, 50.0)
+    assert store.head.config["layer"] == 2
+    assert len(store.head.config["digest"]) == 16
+    wave = audio.read(Corpus.load(data).root / Corpus.load(data).utterances[0].path)
+    alone = encoded.make(wave, encoded.settle(encoder.Config())).values
+    np.testing.assert_allclose(store[store.ids[0]], alone, rtol=2e-3, atol=1e-3)
+
+    small = [word for key in ("epochs=2", "min_updates=0") for word in ("--set", f"training.{key}")]
+    small += ["--set", "backbone.width=32", "--set", "backbone.layers=1", "--set", "backbone.feedforward=64"]
+    done = sottovoce(
+        "pretrain", "masked_timesteps", data, "--track", "encoder", "-o", tmp_path / "pre", "-q", "--jobs", 1, *small
+    )
+    assert done.code == 0, done.err
+    run = Run.load(tmp_path / "pre" / "fold1")
+    assert run.config["settings"]["track_config"]["digest"] == store.head.config["digest"]
+    learn = ("finetune", data, "--init", tmp_path / "pre", "--mode", "frozen", "-q", "--jobs", 1)
+    assert sottovoce(*learn, "-o", tmp_path / "ft").code == 0
+    told = sottovoce(*learn, "-o", tmp_path / "other", "--set", "track.layer=1").complaint
+    assert "pre-trained on 32 features a frame of track encoder; found 32 of encoder (encoder layer 1, not 2)" in told
+    assert not (tmp_path / "other").exists()
+    plain = (
+        "finetune",
+        data,
+        "--init",
+        "none",
+        "--track",
+        "encoder",
+        "--backbone",
+        "plain",
+        "--mode",
+        "frozen",
+        "-q",
+        "--jobs",
+        1,
+    )
+    assert sottovoce(*plain, "-o", tmp_path / "plain").code == 0
+    recording = Corpus.load(data).root / Corpus.load(data).utterances[0].path
+    for folder in ("ft", "plain"):
+        assert sottovoce("predict", tmp_path / folder, recording).code == 0
+    table = tmp_path / "clip.npz"
+    assert sottovoce("features", recording, "--track", "encoder", "-o", table).code == 0
+    with np.load(table) as found:
+        np.testing.assert_allclose(found["values"], alone, atol=1e-5)
+        assert found["names"][:2].tolist() == ["encoder_0", "encoder_1"]
+
+    small_default(tmp_path / "weights", blocks=1, layers=(1,))  # the package is updated
+    encoded.loaded.cache_clear()
+    told = sottovoce("predict", tmp_path / "plain", recording).complaint
+    assert "another encoder than the one that made these features" in told
+
+
+@pytest.mark.slow
+def test_states_do_not_depend_on_the_number_of_processes(corpus, checkpoint, tmp_path):
+    shutil.copytree(corpus, tmp_path / "data")
+    data = Corpus.load(tmp_path / "data")
+    few = replace(data, utterances=data.utterances[:40])
+    stores = []
+    for jobs in (1, 2):
+        stores.append(track_store(few, "encoder", {"encoder": str(checkpoint)}, jobs=jobs, quiet=True))
+        values = {key: stores[-1][key].copy() for key in stores[-1].ids}
+        if jobs == 1:
+            first = values
+            shutil.rmtree(stores[-1].folder)
+    assert first.keys() == values.keys()
+    for key in first:
+        np.testing.assert_array_equal(first[key], values[key])
+
+
+def test_a_recogniser_on_whisper_hears_a_recording_as_its_corpus_was_heard(sottovoce, corpus, checkpoint, tmp_path):
+    """Fine-tuned from a folder without an option; silence at the ends is cut off for one recording as for a corpus."""
+    learn = ("finetune", corpus, "--init", checkpoint, "--mode", "frozen", "-q", "--jobs", 1)
+    assert sottovoce(*learn, "-o", tmp_path / "ft").code == 0
+    it = network.load_recognised(Run.load(tmp_path / "ft" / "fold1"))
+    assert (it.plan.track, it.plan.backbone, it.plan.frontend.trim_db) == ("logmel", "whisper", 35.0)
+    wave = np.concatenate([np.zeros(RATE), voice(1.0), np.zeros(RATE)]).astype(np.float32)
+    made = logmel.make(Track(wave, RATE), it.plan.track_config).values
+    steps = predict.steps_of(it, [made])
+    first, last = steps.bounds[0]
+    assert 80 < first < 130
+    assert 170 < last < 220
+    assert network.predict(it, steps).shape == (1, 5)
+    told = sottovoce(*learn, "-o", tmp_path / "deep", "--set", "finetune.depth=9").complaint
+    assert "no layer 9. Found 3 blocks" in told

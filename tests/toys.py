@@ -4,7 +4,8 @@ import numpy as np
 
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.corpus import Utterance
-from sottovoce.data.dataset import Statistics, Steps
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 
 
 class ToyStore(dict):

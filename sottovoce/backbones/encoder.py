@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.backbones import base
 from sottovoce.backbones._convolve import LONG, Kept, long_grouped, spectrum, strided, taps
+from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
 RATE_HZ = 16_000
@@ -74,6 +75,16 @@ class Config:
             if getattr(self, name) not in allowed:
                 raise InputError(f"backbone.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
 
+    @property
+    def width(self) -> int:
+        """H."""
+        return self.resolved().hidden_size
+
+    @property
+    def layers(self) -> int:
+        """Blocks."""
+        return self.resolved().num_hidden_layers
+
     def resolved(self) -> Any:
         """The library's configuration. Raises InputError when transformers is missing or refuses a value."""
         auto = library().AutoConfig
@@ -97,7 +108,7 @@ def library() -> Any:
     return transformers
 
 
-class Backbone(nn.Module):
+class Backbone(base.Backbone):
     """forward(x (B, N, 1), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H).
 
     Args:
@@ -120,6 +131,7 @@ class Backbone(nn.Module):
         c, encoder = model.config, model.encoder
         self.config, self.features, self.dim = config, features, c.hidden_size
         self.kernels, self.strides = tuple(c.conv_kernel), tuple(c.conv_stride)
+        self.traits = Traits(self.stride, self.window, masks_states=True, adapters=("q_proj", "v_proj"))
         self.front, self.project = model.feature_extractor.conv_layers, model.feature_projection
         # Learned stand-in for what is hidden; a checkpoint brings its own.
         self.mask_vector = model.masked_spec_embed
@@ -128,7 +140,7 @@ class Backbone(nn.Module):
         self.norm_first = None if stable else encoder.layer_norm
         self.norm = encoder.layer_norm if stable else None
         for block in self.blocks:
-            if hasattr(block.attention, "gru_rel_pos_linear"):  # WavLM's
+            if config.family == "wavlm":
                 block.attention.torch_multi_head_self_attention = MethodType(_attend, block.attention)
             else:
                 c._attn_implementation = "sdpa"
@@ -154,6 +166,11 @@ class Backbone(nn.Module):
     ) -> Hidden:
         """`mask`, `columns` and `upto` as in `contextualise`."""
         return self.contextualise(*self.convolve(x, lengths), mask, columns, upto)
+
+    def layer(self, x: Tensor, lengths: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """As of every backbone; no block above it works."""
+        hidden = self(x, lengths, upto=number)
+        return hidden.layers[number], hidden.lengths
 
     def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms (B, N, 1) -> local features (B, S, C), zero after their lengths (B,)."""
@@ -228,7 +245,7 @@ class Backbone(nn.Module):
         h = self.drop(h if self.norm_first is None else self.norm_first(h))
         # A full batch needs no mask, and attention without one is faster.
         more: dict[str, Any] = {"attention_mask": None if bool(valid.all()) else valid[:, None, None, :]}
-        if hasattr(self.blocks[0].attention, "compute_bias"):  # WavLM: where one state lies from another
+        if self.config.family == "wavlm":  # where one state lies from another
             bias = self.blocks[0].attention.compute_bias(h.shape[1], h.shape[1])  # (heads, S, S)
             more["position_bias"] = bias.repeat(len(h), 1, 1)
         layers = [h]
@@ -244,7 +261,7 @@ class Backbone(nn.Module):
 
     def _place(self, h: Tensor, valid: Tensor) -> Tensor:
         """Convolutional positions (B, S, H); padding stays zero between the layers of data2vec's."""
-        if not hasattr(self.positions, "layers"):
+        if self.config.family != "data2vec-audio":
             conv, plain = self.positions.conv, getattr(self.positions, "batch_norm", None) is None
             if conv.kernel_size[0] < LONG or not plain or not _in_float32_on_cpu(h):
                 return self.positions(h)

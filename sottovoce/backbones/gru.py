@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sottovoce.backbones import Hidden
+from sottovoce.backbones import base
+from sottovoce.backbones.base import Hidden
 from sottovoce.errors import InputError
 
 
@@ -25,7 +26,7 @@ class Config:
             raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
 
 
-class Backbone(nn.Module):
+class Backbone(base.Backbone):
     """forward(x (B, S, D), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H)."""
 
     def __init__(self, config: Config, features: int):

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.backbones import base
+from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
 
@@ -100,8 +101,14 @@ class MaskedConv(nn.Module):
         return self.conv(sides).transpose(1, 2).tanh()
 
 
-class Backbone(nn.Module):
-    """forward(x (B, S, D), lengths (B,)) -> Hidden: the sum of the masked convolutions, then every block, (B, S, H)."""
+class Backbone(base.Backbone):
+    """forward(x (B, S, D), lengths (B,)) -> Hidden: every block (B, S, H), and `context`, the sum of the masked ones.
+
+    There is no input projection. Layer 0, which weighted sums of layers count with, is the context: it always was, and
+    the weights of runs made before stay what they mean.
+    """
+
+    traits = Traits(surroundings=True)
 
     def __init__(self, config: Config, features: int):
         super().__init__()
@@ -121,4 +128,4 @@ class Backbone(nn.Module):
             seen = masked(layers[-1])
             around = seen if around is None else around + seen
         assert around is not None
-        return Hidden([around, *layers[1:]], lengths)
+        return Hidden([around, *layers[1:]], lengths, context=around)

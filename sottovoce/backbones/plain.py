@@ -9,18 +9,23 @@ B utterances, S steps, D features.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from sottovoce.backbones import Hidden
+from sottovoce.backbones import base
+from sottovoce.backbones.base import Hidden
 
 
 @dataclass(frozen=True)
 class Config:
     """Nothing to set."""
 
+    width: ClassVar[int] = 0  # that of the input
+    layers: ClassVar[int] = 0
 
-class Backbone(nn.Module):
+
+class Backbone(base.Backbone):
     """forward(x (B, S, D), lengths (B,)) -> Hidden with one layer, x."""
 
     def __init__(self, config: Config, features: int):

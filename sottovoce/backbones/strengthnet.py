@@ -20,7 +20,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.backbones import base
+from sottovoce.backbones.base import Hidden, valid_steps
 from sottovoce.errors import InputError
 
 STRIDE = 3  # of the last convolution of a group, along frequency
@@ -50,7 +51,7 @@ class Config:
         return left * self.channels[-1]
 
 
-class Backbone(nn.Module):
+class Backbone(base.Backbone):
     """forward(x (B, S, D), lengths (B,)) -> Hidden with one state of (B, S, H)."""
 
     def __init__(self, config: Config, features: int):

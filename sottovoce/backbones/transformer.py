@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.backbones import base
+from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
 
@@ -93,8 +94,10 @@ class Block(nn.Module):
         return self.shrink(self.activation(self.grow(x)))
 
 
-class Backbone(nn.Module):
+class Backbone(base.Backbone):
     """forward(x (B, S, D), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H)."""
+
+    traits = Traits(selective=True)
 
     def __init__(self, config: Config, features: int):
         super().__init__()

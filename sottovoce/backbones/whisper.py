@@ -1,10 +1,10 @@
-"""Whisper's encoder: log-mel bands through two convolutions, then a Transformer; of recordings of any length.
+"""Whisper's encoder: log-mel bands, two convolutions, a Transformer; for recordings of any length.
 
-Radford et al. 2022, arXiv:2212.04356. Every size of the public weights fits, and the numbers are those of WhisperEncoder
-in `transformers` where that has no padding to hear: there a recording is filled up with silence to 30 s, and all states
-listen to it. Departures: a recording keeps its length and takes the positions it needs; what is longer than the 1,500
-positions (30 s) is heard in stretches that overlap by 5 s; of a complete model the last state is the normalised one,
-and a model cut off at a block leaves out what is above.
+Radford et al. 2022, arXiv:2212.04356. Every size of the public weights fits, and the numbers are those of
+`WhisperEncoder` in transformers where that has no padding to hear: there a recording is filled up with silence to
+30 s, and all states listen to it. Departures: a recording keeps its length and takes the positions it needs; what is
+longer than the 1,500 positions (30 s) is heard in stretches that overlap by 5 s; of a complete model the last state
+is the normalised one, and a model cut off at a block leaves out what is above.
 
 B utterances, T frames of log-mel bands (100 a second), S states (50 a second), H width.
 """
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from sottovoce.backbones import Hidden, valid_steps
+from sottovoce.backbones import base
+from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
 OVERLAP = (
@@ -82,7 +83,7 @@ class Block(nn.Module):
         return h + self.drop(self.fc2(gelu(self.fc1(self.final_layer_norm(h)))))
 
 
-class Backbone(nn.Module):
+class Backbone(base.Backbone):
     """forward(x (B, T, bins), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H), S = T / 2 rounded up.
 
     State s is centred on frame 2 s. State 0 is what convolutions and positions make.
@@ -90,7 +91,7 @@ class Backbone(nn.Module):
     Raises InputError: `features` are not the bands it reads.
     """
 
-    stride, window = 2, 1  # frames
+    traits = Traits(hop=2, receptive_field=1, masks_states=True, adapters=("q_proj", "v_proj"))
 
     def __init__(self, config: Config, features: int):
         super().__init__()
@@ -118,6 +119,11 @@ class Backbone(nn.Module):
     ) -> Hidden:
         """`mask`, `columns` and `upto` as in `contextualise`."""
         return self.contextualise(*self.convolve(x, lengths), mask, columns, upto)
+
+    def layer(self, x: Tensor, lengths: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """As of every backbone; no block above it works."""
+        hidden = self(x, lengths, upto=number)
+        return hidden.layers[number], hidden.lengths
 
     def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel bands (B, T, bins) -> local features (B, S, H), zero after their lengths (B,)."""

@@ -87,8 +87,8 @@ def comparison(result: Mapping[str, Any]) -> None:
         least = "" if detectable is None else f"{detectable:.3f}"
         cells = (interval_text(entry["metrics"][metric]), interval_text(gap, "+.3f"), p, least)
         out.add_row(entry["name"], str(len(entry["seeds"])), *cells)
-    if result["protocol"]["first_line"]:
-        typer.echo(result["protocol"]["first_line"])
+    for line in filter(None, [result["protocol"]["first_line"], *result["warnings"]]):
+        typer.echo(line)
     console.print(out)
     stem = "recall" if result["task"]["kind"] == "class" else "mae"
     names = [c for c in result["task"]["classes"] if f"{stem}_{c}" in result["systems"][0]["metrics"]]
@@ -117,6 +117,7 @@ def curve(result: Mapping[str, Any]) -> None:
     arm, prefix = compared_with_scratch(result)
     out.add_column(f"{arm} - scratch", justify="right")
     out.add_column("labels saved", justify="right")
+    out.add_column(f"with {result['dev_labels']} of dev", justify="right")
 
     def cell(p: Mapping[str, Any] | None) -> str:
         if p is None:
@@ -125,10 +126,18 @@ def curve(result: Mapping[str, Any]) -> None:
 
     for k, n in enumerate(result["ns"]):
         saved = (result.get(f"{prefix}labels_saved") or [None] * len(result["ns"]))[k]
-        factor = "" if saved is None else f"{'>= ' if saved['censored'] else ''}{saved['factor']:.1f}x"
+        factor = "" if saved is None else _factor(saved, saved["factor"])
+        counted = "" if saved is None else _factor(saved, saved["with_dev"]["factor"])
         paired = (result.get(f"{prefix}paired") or [None] * len(result["ns"]))[k]
-        out.add_row(str(n), *(cell(of[k]) for of in result["arms"].values()), cell(paired), factor)
+        out.add_row(str(n), *(cell(of[k]) for of in result["arms"].values()), cell(paired), factor, counted)
+    for line in result["warnings"]:
+        typer.echo(line)
     Console(width=None if Console().is_terminal else 160).print(out)
+
+
+def _factor(saved: Mapping[str, Any], factor: float) -> str:
+    """Labels saved, with its sign where it is a bound."""
+    return f"{'>= ' if saved['censored'] else '<= ' if saved['at_most'] else ''}{factor:.1f}x"
 
 
 def predictions(results: Sequence["Prediction"], task: "Task") -> None:
@@ -147,7 +156,7 @@ def predictions(results: Sequence["Prediction"], task: "Task") -> None:
         if task.kind == "class":
             order = r.answer.argsort()[::-1][:3]
             shares = "  ".join(f"{r.names[k]} {r.answer[k]:.2f}" for k in order)
-            out.add_row(str(r.path), f"{r.duration_s:.1f}", r.label, shares)
+            out.add_row(str(r.path), f"{r.duration_s:.1f}", r.label, "" if r.silent else shares)
         else:
             out.add_row(str(r.path), f"{r.duration_s:.1f}", *(f"{v:.2f}" for v in r.answer))
         if r.warning:

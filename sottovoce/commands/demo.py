@@ -15,8 +15,6 @@ from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import predict as predict_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.commands import study as study_command
-from sottovoce.data import runs
-from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 
 # Readers that know their corpus by its file names, surest first; `folder` takes any class-per-folder tree.
@@ -34,6 +32,8 @@ def main(
 ) -> None:
     """Prepare, pre-train, fine-tune, evaluate, study, predict: one fold, two seeds, a few minutes on 2 cores."""
     from sottovoce import report
+    from sottovoce.data import runs
+    from sottovoce.data.corpus import Corpus
     from sottovoce.pipeline import prepare
 
     started = time.monotonic()

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from sottovoce import plugins
-
 
 def main(
     corpus: Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")],
@@ -30,12 +28,12 @@ def main(
     from sottovoce.config.settings import parse_settings
     from sottovoce.data.corpus import Corpus
     from sottovoce.pipeline.extract import about, make_store, model_runs, whose
+    from sottovoce.tracks.base import maker
 
     prepared = Corpus.load(corpus)
-    module = plugins.load("tracks", track)
-    config = parse_settings(module.Config, set_)
-    for run in model_runs(module, model, fold):
-        made_by = (whose(run) | about(module, run)) if run else {}
+    config = parse_settings(maker(track).Config, set_)
+    for run in model_runs(maker(track), model, fold):
+        made_by = (whose(run) | about(maker(track), run)) if run else {}
         settings = asdict(replace(config, **made_by)) | ({"half": True} if half else {})
         start = time.monotonic()
         store = make_store(

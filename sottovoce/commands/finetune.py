@@ -13,8 +13,13 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
     output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
     init: Annotated[
-        str, typer.Option(help="run folder of `pretrain`, public encoder (folder or hub id), or 'none' = from scratch")
-    ] = "none",
+        str,
+        typer.Option(
+            help="run folder of `pretrain`, public encoder (folder or hub id), 'default' = this package's encoder, "
+            "or 'none' = from scratch. Default: 'default' for recordings; 'none' for encoded features, and where "
+            "--recipe, --track or --backbone name settings of their own"
+        ),
+    ] = "",
     fold: Annotated[
         str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
     ] = None,
@@ -46,7 +51,7 @@ def main(
     ] = False,
     transductive: Annotated[
         bool,
-        typer.Option("--transductive", help="allow weights that have heard a test speaker (first line of the report)"),
+        typer.Option("--transductive", help="allow weights that have seen a test speaker (first line of the report)"),
     ] = False,
     track: Annotated[str, typer.Option(help="features for --init none; default: the recipe's")] = "",
     backbone: Annotated[str, typer.Option(help="backbone for --init none; default: the recipe's")] = "",
@@ -66,12 +71,12 @@ def main(
     A published protocol: sottovoce finetune data/ravdess --init runs/pre --recipe frozen_probe -o runs/probe
     """
     from sottovoce.config import recipe as recipes
-    from sottovoce.data import runs
     from sottovoce.data.corpus import Corpus
+    from sottovoce.data.folds import choose, with_dev
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers, finetune, select, weights_for, with_dev
+    from sottovoce.pipeline.finetune import check_speakers, default_init, finetune, select, weights_for
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
@@ -80,11 +85,14 @@ def main(
     if speaker_norm:
         extra.append("finetune.embedding_norm=speaker")
     protocol = recipe if recipes.is_protocol(recipe) else ""
+    scratch_wanted = track or backbone or (recipe and not recipes.is_protocol(recipe))  # settings of no encoder
+    init = init or ("none" if scratch_wanted else default_init(data))
     if init == "none":
         if scratch:
             raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
         system = "" if protocol else recipe
-        plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone)
+        own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
+        plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)
     else:
         first = hub.parts(init)[0]
         plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
@@ -98,7 +106,7 @@ def main(
     if print_config:
         typer.echo(recipes.show(plan))
         return
-    folds = runs.choose_folds(data, fold)
+    folds = choose(data, fold)
     check_speakers(data, plan)
     weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
     if dry_run:

@@ -43,7 +43,7 @@ def main(
         bool, typer.Option("--half", help="keep states as float16 while working: half the disk, three digits")
     ] = False,
     transductive: Annotated[
-        bool, typer.Option("--transductive", help="allow a run that has heard a test speaker (stated in the report)")
+        bool, typer.Option("--transductive", help="allow a run that has seen a test speaker (stated in the report)")
     ] = False,
     jobs: Annotated[int | None, typer.Option(help="processes and threads; default: all cores")] = None,
     dry_run: Annotated[
@@ -56,19 +56,18 @@ def main(
     Example: sottovoce label runs/ft --layer 10 --clusters 64,512,4096 --fold Ses05
     """
     from sottovoce.config.settings import parse_settings
-    from sottovoce.data import runs
-    from sottovoce.data.codebook import Codebook
+    from sottovoce.data import folds, runs
     from sottovoce.data.corpus import Corpus
-    from sottovoce.pipeline import pretrain
-    from sottovoce.pipeline.label import Settings, cluster_sizes, label, own_corpus, run_for
+    from sottovoce.modeling.codebook import Codebook
+    from sottovoce.pipeline.label import Settings, cluster_sizes, label, own_corpus
 
     found = runs.parts(run)
     given = Codebook.load(book) if book else None
     sizes = cluster_sizes(clusters, given)
     config = parse_settings(Settings(), settings or []).clustering
     loaded = [Corpus.load(folder) for folder in corpora or [own_corpus(found[0])]]
-    names = pretrain.fold_names(loaded, found[0].config.get("fold") if fold is None else fold)
-    chosen = {name: run_for(found, loaded, name, transductive=transductive) for name in names}
+    names = folds.names(loaded, found[0].config.get("fold") if fold is None else fold)
+    chosen = {name: folds.run_for(found, loaded, name, transductive=transductive) for name in names}
     for name, one in chosen.items():
         home = one.folder / f"units-layer{layer}" if output is None else output / name if len(names) > 1 else output
         label(

@@ -32,7 +32,7 @@ def main(
     base_url: Annotated[str, typer.Option("--base-url", help="with --download: a mirror")] = "",
     corpus_name: Annotated[str, typer.Option("--name", help="folder, table: name of the corpus; default: of DIR")] = "",
     layout: Annotated[
-        str, typer.Option("--layout", help="folder: what sub-folders are: class, class/speaker, speaker/class")
+        str, typer.Option("--layout", help="folder: what sub-folders are, e.g. class/speaker; default: found out")
     ] = "",
     speaker_pattern: Annotated[
         str, typer.Option("--speaker-pattern", metavar="REGEX", help="folder, table: reads the speaker from the path")
@@ -51,8 +51,11 @@ def main(
     session_column: Annotated[str, typer.Option("--session-column", help="table")] = "",
     start_column: Annotated[str, typer.Option("--start-column", help="table: seconds or timedeltas")] = "",
     end_column: Annotated[str, typer.Option("--end-column", help="table: seconds or timedeltas")] = "",
+    duration_column: Annotated[
+        str, typer.Option("--duration-column", help="table: beside start, where there is no end")
+    ] = "",
     split_column: Annotated[
-        str, typer.Option("--split-column", help="table: train/dev/test, or one value a fold")
+        str, typer.Option("--split-column", help="table: train/dev/test (also test1, test2), or one value a fold")
     ] = "",
     label_columns: Annotated[
         str, typer.Option("--label-columns", metavar="A,B", help="table: further labels to keep")
@@ -99,7 +102,7 @@ def main(
     columns = {
         **{"path": path_column, "id": id_column, "emotion": emotion_column, "speaker": speaker_column},
         **{"gender": gender_column, "session": session_column, "split": split_column},
-        **{"start": start_column, "end": end_column},
+        **{"start": start_column, "end": end_column, "duration": duration_column},
     }
     options: dict[str, Any] = {
         "layout": layout,

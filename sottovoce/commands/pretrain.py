@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.errors import InputError
-
 
 def main(
     recipe: Annotated[str, typer.Argument(help="recipe, see `sottovoce list recipes`; e.g. masked_timesteps")],
@@ -24,6 +22,9 @@ def main(
         str, typer.Option(help="features; default: the recipe's, or covarep where a corpus has only that")
     ] = "",
     backbone: Annotated[str, typer.Option(help="see `sottovoce list backbones`; default: the recipe's")] = "",
+    objective: Annotated[
+        str, typer.Option(help="see `sottovoce list objectives`; default: the recipe's; another has its own defaults")
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,7 +38,7 @@ def main(
     ] = "",
     transductive: Annotated[
         bool,
-        typer.Option("--transductive", help="allow a strength track whose model has heard test speakers (reported)"),
+        typer.Option("--transductive", help="allow a strength track whose model has seen test speakers (reported)"),
     ] = False,
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
@@ -55,29 +56,24 @@ def main(
     """
     from sottovoce.config import recipe as recipes
     from sottovoce.data.corpus import Corpus
-    from sottovoce.pipeline.pretrain import fold_names, installed, parts, pretrain
+    from sottovoce.pipeline import strength
+    from sottovoce.pipeline.pretrain import names_of_runs, pretrain
+    from sottovoce.pipeline.pretrain_data import Start
 
     loaded = [Corpus.load(folder) for folder in corpora]
-    plan = recipes.resolve(recipe, loaded, track=track, backbone=backbone, settings=settings or [], seed=seed)
+    plan = recipes.resolve(
+        recipe, loaded, track=track, backbone=backbone, objective=objective, settings=settings or [], seed=seed
+    )
     if print_config:
         typer.echo(recipes.show(plan))
         return
-    if plan.objective == "strength":  # learned from labels
-        from sottovoce.pipeline import strength
-
-        if init:
-            raise InputError(f"{recipe}: begins with random weights. Found --init {init}. Leave it out.")
-        strength.learn(
-            plan, loaded, {name: parts(loaded, name) for name in fold_names(loaded, fold)}, output,
-            tracker="" if tracker == "none" or not installed(tracker) else tracker,
-            jobs=jobs, dry_run=dry_run, quiet=quiet,
-        )  # fmt: skip
-        return
-    for name in fold_names(loaded, fold):
-        pretrain(
-            plan, loaded, name, output / name, init=init, units_from=units, transductive=transductive,
-            tracker=tracker, jobs=jobs, dry_run=dry_run, quiet=quiet,
-        )  # fmt: skip
+    start = Start(init, units, transductive, tracker, jobs, quiet)
+    names = names_of_runs(plan, loaded, fold)
+    for name in names:
+        pretrain(plan, loaded, name, output / name, start, dry_run=dry_run)
         if dry_run:
             return
         typer.echo(f"{output / name}: done. Report: {output / name / 'report.html'}")
+    if plan.objective == "strength" and len(names) > 1:
+        page = strength.over_folds(plan.name, output, names)
+        typer.echo(f"{output}: agreement over all folds. Report: {page}")

@@ -45,7 +45,7 @@ def main(
     target: Annotated[str, typer.Option(help="label to learn; default: the corpus's own")] = "",
     seeds: Annotated[int, typer.Option(help="seeds of every training; 0, 1, ...", min=1)] = 1,
     transductive: Annotated[
-        bool, typer.Option("--transductive", help="allow an encoder that has heard test speakers (reported)")
+        bool, typer.Option("--transductive", help="allow an encoder that has seen test speakers (reported)")
     ] = False,
     settings: Annotated[
         list[str] | None,
@@ -67,8 +67,8 @@ def main(
     """
     from sottovoce import plugins
     from sottovoce.config import recipe as recipes
-    from sottovoce.data import runs
     from sottovoce.data.corpus import Corpus
+    from sottovoce.data.folds import choose
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
     from sottovoce.systems.run import Rehearsed, Walk, changed, evaluated, variant
@@ -98,12 +98,12 @@ def main(
     for option, text, known in (("--ablate", ablate, module.ABLATIONS), ("--leak", leak, module.LEAKS)):
         for words in [w.strip() for w in text.split(",") if w.strip()]:
             wanted[words.replace("=", "-")] = variant(whole, words, known, option)
-    folds = runs.choose_folds(data, fold)
+    folds = choose(data, fold)
     for name, config in wanted.items():
         module.check(config, plan, name, data, task, folds)
     walks = [Walk(loaded, task, f, 0, output, encoder, transductive, jobs, quiet) for f in folds]
     for walk in walks if encoder else ():
-        walk.weights()  # refused where it has heard test speakers
+        walk.weights()  # refused where it has seen test speakers
     if dry_run:
         for name, config in wanted.items():
             typer.echo(f"{name}: {module.outline(config, plan)}; {len(folds)} folds x {seeds} seeds")

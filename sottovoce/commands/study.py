@@ -40,7 +40,7 @@ def main(
         bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")
     ] = False,
     transductive: Annotated[
-        bool, typer.Option("--transductive", help="allow weights that have heard a test speaker")
+        bool, typer.Option("--transductive", help="allow weights that have seen a test speaker")
     ] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all arms; repeatable")] = None,
     jobs: Annotated[int | None, typer.Option(help="cells at a time, one core each; default: all cores")] = None,

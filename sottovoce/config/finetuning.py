@@ -41,11 +41,13 @@ class Linear(Shared):
         "strengths": "l2",
     }
 
+    layers: tuple[Whole, ...] = ()  # hidden layers that are pooled, 1 = the first block, 0 = its input; () = all
     layer_aggregation: Literal["concat", "weighted", "last"] = "concat"  # side by side, a learned sum, or the last
     # Over time: mean, deviation and deviation of change; or without the last; the mean alone; a learned weighting.
     temporal_pooling: Literal["statistics", "dynamics", "mean", "attentive"] = "dynamics"
     # Pooled features standardised by the training part, or by each "speaker"'s own recordings.
     embedding_norm: Literal["corpus", "speaker"] = "corpus"
+    copies: Whole = 0  # of every training recording, changed by noise, rooms, lines and codecs, for the linear layer
     l2: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # penalties of the linear layer; dev chooses
 
     def __post_init__(self) -> None:
@@ -57,6 +59,7 @@ class Linear(Shared):
 @dataclass(frozen=True, kw_only=True)
 class Frozen(Linear):
     mode: Literal["frozen"] = "frozen"
+    refit: bool = False  # when dev has chosen the penalty, solve once more on training and dev part together
     seed: Whole = 0
 
     def __post_init__(self) -> None:
@@ -94,7 +97,7 @@ class Full(Linear):
             min_updates=150,
             lr=1e-3,
             warmup=0.1,
-            batch_steps=800,
+            batch_s=32.0,
             batch_rows=16,
             weight_decay=0.01,
             ema=0.98,

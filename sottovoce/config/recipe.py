@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sottovoce import files, plugins
 from sottovoce.config import finetuning, settings
 from sottovoce.config.finetuning import FineTuning, Full
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
-from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 
 
@@ -29,10 +28,23 @@ class Recipe:
     training: Training = field(default_factory=Training)  # pre-training
     finetune: FineTuning = field(default_factory=Full)
 
+    def frontend_rate_hz(self) -> float:
+        """Frames a second that the backbone is given, by the track's own settings."""
+        return self.track_config.rate_hz / self.frontend.subsampling
+
     @property
     def per_speaker(self) -> bool:
         """Whether anything is standardised by each speaker's own recordings, test speakers' included."""
         return self.frontend.normalise == "speaker" or self.finetune.embedding_norm == "speaker"
+
+
+class Prepared(Protocol):
+    """What is needed of `sottovoce.data.corpus.Corpus`: whether it brings encoded features along."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def info(self) -> dict[str, Any]: ...
 
 
 # What people type is shorter than the field's name.
@@ -41,14 +53,15 @@ SHORT = {"track": "track_config", "backbone": "backbone_config", "objective": "o
 
 def resolve(
     name: str,
-    corpora: Sequence[Corpus] = (),
+    corpora: Sequence[Prepared] = (),
     *,
     track: str = "",
     backbone: str = "",
+    objective: str = "",
     settings: Sequence[str] = (),
     seed: int = 0,
 ) -> Recipe:
-    """The recipe of a name, on a track the corpora have, with another backbone and single settings if asked.
+    """The recipe of a name, on a track the corpora have, with another backbone, objective and single settings if asked.
 
     Raises InputError for unknown names and keys, for a protocol or a system, and for corpora that share no track.
     """
@@ -63,7 +76,18 @@ def resolve(
     plan = module.recipe(track or None)
     if backbone and backbone != plan.backbone:
         plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
-    return seeded(override(plan, settings), seed)
+    if objective and objective != plan.objective:
+        name, config = f"{plan.name}-{objective}", plugins.load("objectives", objective).Config()
+        plan = replace(plan, name=name, objective=objective, objective_config=config)
+    plan = override(plan, settings)
+    return seeded(replace(plan, track_config=settled(plan.track, plan.track_config)), seed)
+
+
+def settled(track: str, config: Any, *, again: bool = False) -> Any:
+    """A track's settings with what only its maker knows filled in, such as which encoder "default" is today; `again`
+    where they were and have been changed."""
+    maker = plugins.maker(track)
+    return maker.settle(config, again=again) if hasattr(maker, "settle") else config
 
 
 def is_protocol(name: str) -> bool:
@@ -89,10 +113,19 @@ def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
     """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
     if rate_hz >= 10:
         return plan
-    return replace(plan, frontend=replace(plan.frontend, subsampling=1))
+    longer = plan.frontend_rate_hz() / rate_hz  # a batch and a crop keep their numbers of frames
+
+    def slowed(training: Training) -> Training:
+        return replace(training, batch_s=training.batch_s * longer, crop_s=training.crop_s * longer)
+
+    tuning = plan.finetune
+    if isinstance(tuning, Full):
+        tuning = replace(tuning, training=slowed(tuning.training))
+    front = replace(plan.frontend, subsampling=1)
+    return replace(plan, frontend=front, training=slowed(plan.training), finetune=tuning)
 
 
-def common_track(corpora: Sequence[Corpus]) -> str:
+def common_track(corpora: Sequence[Prepared]) -> str:
     """ "" where all corpora are audio; the encoded track where all come with one."""
     kinds = {tuple(c.info.get("tracks") or ()) for c in corpora}
     if len(kinds) > 1:
@@ -109,15 +142,18 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
         key, _, value = text.partition("=")
         full.append(lengthened(text))
         if key.strip() in PARTS and value.strip() not in ("", getattr(plan, key.strip())):
-            option = f"--{key.strip()} {value.strip()}" if key.strip() in ("track", "backbone") else "another recipe"
+            option = "another recipe" if key.strip() == "name" else f"--{key.strip()} {value.strip()}"
             raise InputError(
                 f"--set {text}: a part is not a setting; its own settings would stay those of "
                 f"{getattr(plan, key.strip())}. Use {option}."
             )
     try:
-        return settings.parse_settings(plan, full)
+        plan = settings.parse_settings(plan, frames_as_seconds(plan, full))
     except InputError as error:
         raise InputError(str(error).replace("_config", "")) from None  # as people type them
+    if not any(text.strip().startswith("track.") for text in assignments):
+        return plan
+    return replace(plan, track_config=settled(plan.track, plan.track_config, again=True))
 
 
 def lengthened(assignment: str) -> str:
@@ -164,21 +200,66 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
         tuning = finetuning.of_earlier(tuning)
     kind: Any = finetuning.MODES[mode]
     try:
+        track_config: Any = made(plugins.load("tracks", values["track"]).Config, "track_config")
+        frontend = made(Frontend, "frontend")
+        rate_hz = track_config.rate_hz / frontend.subsampling
+        training = in_seconds(_group(values, "training", where), rate_hz)
+        if isinstance(tuning.get("training"), dict):
+            tuning = tuning | {"training": in_seconds(tuning["training"], rate_hz)}
         return Recipe(
             values["name"],
             values["track"],
             values["backbone"],
             values["objective"],
-            made(plugins.load("tracks", values["track"]).Config, "track_config"),
-            made(Frontend, "frontend"),
+            track_config,
+            frontend,
             made(plugins.load("backbones", values["backbone"]).Config, "backbone_config"),
             made(plugins.load("objectives", values["objective"]).Config, "objective_config"),
-            made(Training, "training"),
+            settings.from_mapping(Training, training, where=f"{where}:"),
             settings.from_mapping(kind, tuning, where=f"{where}:"),
         )
     except InputError as error:
         said = str(error).removeprefix(f"{where}: ")
         raise InputError(f"{where}: settings of another version, or damaged. {said}") from None
+
+
+IN_FRAMES = {"crop": "crop_s", "batch_steps": "batch_s"}  # what earlier versions counted in frames of the backbone
+
+
+def in_seconds(values: dict[str, Any], rate_hz: float) -> dict[str, Any]:
+    """Settings of a training as earlier versions wrote them, in today's unit."""
+    frames = {IN_FRAMES[key]: values[key] / rate_hz for key in IN_FRAMES if isinstance(values.get(key), (int, float))}
+    return {key: value for key, value in values.items() if key not in IN_FRAMES} | frames
+
+
+def frames_as_seconds(config: Any, assignments: Sequence[str]) -> list[str]:
+    """`...training.crop=100` as `...training.crop_s=4.0`, at the frame rate that the other settings make.
+
+    Raises InputError where the recipe is not known whose frames these are.
+    """
+    parts = [text.partition("=") for text in assignments]
+    old = [key.strip().rpartition(".")[2] in IN_FRAMES for key, _, _ in parts]
+    if not any(old):
+        return list(assignments)
+    config = settings.parse_settings(
+        config, [text for text, is_old in zip(assignments, old, strict=True) if not is_old]
+    )
+    found = []
+    for text, (key, _, value), is_old in zip(assignments, parts, old, strict=True):
+        above, _, leaf = key.strip().rpartition(".")
+        if not is_old:
+            found.append(text)
+            continue
+        plan, holder = config if isinstance(config, Recipe) else None, config
+        for name in filter(None, above.split(".")):
+            holder = getattr(holder, name, None)
+            plan = holder if isinstance(holder, Recipe) else plan
+        if plan is None or not value.strip().isdigit():
+            raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")
+        seconds = int(value) / plan.frontend_rate_hz()
+        settings.notes.warning("--set %s: is %s.%s=%g now, in seconds.", text, above, IN_FRAMES[leaf], seconds)
+        found.append(f"{above}.{IN_FRAMES[leaf]}={seconds!r}")
+    return found
 
 
 def _group(values: dict[str, Any], name: str, where: Path | str) -> dict[str, Any]:

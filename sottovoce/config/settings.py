@@ -72,6 +72,26 @@ def from_mapping(config: type[C] | C, values: Mapping[str, Any], *, where: str =
     return _apply(config, values, where, "")
 
 
+def chosen(config: Any) -> Any:
+    """What of a configuration differs from its defaults: what a run is known by.
+
+    A setting that a later version adds, at its default, makes no other run of an old one.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config:
+    ...     bins: int = 80
+    ...     window: str = "povey"
+    >>> chosen(Config(bins=40))
+    {'bins': 40}
+    """
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return config
+    found = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    defaults = {f.name: _default(f) for f in dataclasses.fields(config)}
+    kept = {name: value for name, value in found.items() if value != defaults[name] or name == "mode"}
+    return {name: chosen(value) for name, value in kept.items()}
+
+
 def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> Any:
     base = None if isinstance(config, type) else config
     kind: Any = config if isinstance(config, type) else type(config)

@@ -13,10 +13,10 @@ class Training(Settings, group="training"):
     lr: Positive = 1e-3  # peak
     warmup: Share = 0.07  # share of all updates with rising lr, then a cosine down to 0
     weight_decay: NotNegative = 1e-4
-    batch_steps: Count = 8000  # most padded steps a batch
+    batch_s: Positive = 320.0  # most padded seconds a batch
     batch_rows: Count = 64  # most utterances a batch
     balanced: bool = False  # an epoch has as many utterances of every class; then no class weights
-    crop: Whole = 0  # longer utterances are cut to this many steps, elsewhere every epoch; 0 = never
+    crop_s: NotNegative = 0.0  # longer utterances are cut to so many seconds, elsewhere every epoch; 0 = never
     time_stretch: NotNegative = 0.0  # augmentation: utterances up to exp(+-this) faster or slower
     feature_stretch: NotNegative = 0.0  # and stretched along the mel axis; only for features that have one
     accumulate: Count = 1  # batches per update
@@ -27,3 +27,11 @@ class Training(Settings, group="training"):
     patience: Whole = 0  # validations without a better score before stopping; 0 = never stop early
     save_every: NotNegative = 60.0  # seconds between checkpoints
     seed: Whole = 0
+
+    def batch_frames(self, rate_hz: float) -> int:
+        """Most padded frames a batch, at so many of the backbone's frames a second."""
+        return max(round(self.batch_s * rate_hz), 1)
+
+    def crop_frames(self, rate_hz: float) -> int | None:
+        """Frames that longer utterances are cut to; None = none is."""
+        return max(round(self.crop_s * rate_hz), 1) if self.crop_s else None

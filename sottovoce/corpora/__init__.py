@@ -14,3 +14,7 @@ A module offers
     download(root, *, base_url, progress, ...) -> list[dict]          where the licence allows it
     TRACKS, read_track(root, utterances, name)         corpora that come as encoded features instead of audio
 """
+
+from sottovoce import plugins
+
+__path__ += plugins.elsewhere("corpora")  # files of one's own, see there

@@ -5,16 +5,17 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sottovoce.data.corpus import Fold, Utterance, group_folds
+from sottovoce.data import recordings
+from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.data.folds import group_folds
 from sottovoce.errors import InputError
+from sottovoce.files import is_pointer
 
-AUDIO = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wv", ".sph"}
-    | {".m4a", ".aac", ".mp4", ".webm", ".mkv", ".wma"}
-)
+LOSSLESS = frozenset({".wav", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wv", ".sph"})
 MANY = 5  # files named in a message
 FOLDS = 5  # when nothing says how many
 
@@ -22,6 +23,7 @@ FOLDS = 5  # when nothing says how many
 def folder(root: Path) -> Path:
     """`root`, when it is a folder. Raises InputError."""
     root = Path(root)
+    recordings.spelt(str(root))
     if not root.exists():
         raise InputError(f"{root}: no such folder. Check the path of the corpus.")
     if not root.is_dir():
@@ -30,28 +32,19 @@ def folder(root: Path) -> Path:
 
 
 def files(root: Path) -> Iterator[str]:
-    """Every visible file below a folder, as sorted relative POSIX paths; links to folders are followed once."""
-    seen: set[str] = set()
-    for place, inner, names in os.walk(folder(root), followlinks=True):
-        real = os.path.realpath(place)
-        inner[:] = [] if real in seen else sorted(n for n in inner if not n.startswith(".") and n != "__MACOSX")
-        if real in seen:
-            continue
-        seen.add(real)
-        for name in sorted(names):
-            if not name.startswith("."):  # macOS leaves ._twins beside every file
-                yield Path(place, name).relative_to(root).as_posix()
+    """Every visible file below a folder, as sorted relative POSIX paths. Raises InputError as `recordings`."""
+    return recordings.files_below(folder(root))
 
 
 def audio(root: Path) -> list[str]:
     """Every recording below a folder."""
-    return sorted(name for name in files(root) if os.path.splitext(name)[1].lower() in AUDIO)
+    return recordings.recordings_below(folder(root))
 
 
 def matching(root: Path, pattern: str, corpus: str, example: str) -> list[tuple[str, re.Match[str]]]:
     """(path, match) of every recording whose path without suffix ends in what `pattern` describes.
 
-    Some copies hold every file twice; of names with equal groups the first path counts.
+    Some copies hold every file twice; of names with equal groups the best one counts, see `best`.
 
     Args:
         root: folder, at any height above the recordings.
@@ -62,17 +55,28 @@ def matching(root: Path, pattern: str, corpus: str, example: str) -> list[tuple[
         InputError: no such folder, or no recording of that form in it.
     """
     whole = re.compile(rf"(?:.*/)?{pattern}")
-    found: dict[tuple, tuple[str, re.Match[str]]] = {}
+    found: dict[tuple, list[tuple[str, re.Match[str]]]] = {}
     others = []
     for path in audio(root):
         match = whole.fullmatch(os.path.splitext(path)[0])
         if match:
-            found.setdefault(match.groups(), (path, match))
+            found.setdefault(match.groups(), []).append((path, match))
         else:
             others.append(path)
     if not found:
         raise InputError(f"{root}: not {corpus}. Looked for names like {example}. Found {_listed(root, others)}.")
-    return list(found.values())
+    return [copies[0] if len(copies) == 1 else best(root, copies) for copies in found.values()]
+
+
+def best(root: Path, copies: Sequence[tuple[str, Any]]) -> tuple[str, Any]:
+    """Of copies of one recording, (path, anything): one that is there, in a format that loses nothing, by name."""
+
+    def rank(copy: tuple[str, Any]) -> tuple[bool, bool]:
+        path = Path(root) / copy[0]
+        there = path.is_file() and path.stat().st_size > 0 and not is_pointer(path)
+        return not there, path.suffix.lower() not in LOSSLESS
+
+    return min(copies, key=rank)  # the first of equals
 
 
 def _listed(root: Path, names: Sequence[str]) -> str:

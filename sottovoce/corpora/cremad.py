@@ -16,7 +16,8 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.folds import group_folds
 
 LICENCE = "ODbL 1.0"
 SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.data.download import Archive, Progress, get
+from sottovoce.data.folds import group_folds
 
 LICENCE = "CC0-1.0 (as published in audb)"
 SOURCE = "http://emodb.bilderbar.info"

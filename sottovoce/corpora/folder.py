@@ -1,13 +1,16 @@
 """Any folder of recordings: the class is the sub-folder, no manifest needed.
 
-    DIR/angry/*.wav, DIR/happy/*.flac ...           `--layout class` (default)
-    DIR/angry/anna/*.wav                            `--layout class/speaker`
-    DIR/anna/angry/*.wav                            `--layout speaker/class`
+    DIR/angry/*.wav, DIR/happy/*.flac ...           class
+    DIR/anna/angry/*.wav                            speaker/class
+    DIR/train/angry/*.wav, DIR/test/angry/*.wav     split/class
 
-Folders may go deeper. `--speaker-pattern REGEX` reads the speaker from the path instead (group 1 or the whole match).
+What the folders mean is found out by their names (`_folders`) and said in the data report; `--layout class/speaker`, or
+any row of class, speaker, split, gender, session and * (nothing), says otherwise. Folders may go deeper.
+`--speaker-pattern REGEX` reads the speaker from the path instead (group 1 or the whole match).
 `--unlabelled` takes every recording without a label, for pre-training. Names of emotions are spelt our way ("Anger"
-becomes angry); see `label_maps.own_words` for other words.
-Folds:    by speaker; where no speaker is known, at random by file, which is reported as leaky.
+becomes angry); see `vocabulary.own_words` for other words. Of a recording in several formats the WAV or FLAC is taken.
+Folds:    the split of the folders, see `_split`; else by speaker; where no speaker is known, at random by file, which
+          is reported as leaky.
 Licence:  yours to know.
 """
 
@@ -15,24 +18,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce.corpora import _layout
+from sottovoce.corpora import _cells, _folders, _layout, _split
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError
 
 LICENCE = "unknown (your own files)"
 SOURCE = "a folder"
 TARGET = ("emotion",)
-KINDS: dict[str, Kind] = {"emotion": "class"}
-CLASSES = {"emotion": EMOTIONS}
-LAYOUTS = ("class", "class/speaker", "speaker/class")
+KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
+CLASSES = {"emotion": EMOTIONS, "split": _split.SIDES}
 
 
 def utterances(
     root: Path,
     *,
     relabel: Mapping[str, str] | None = None,
-    layout: str = "class",
+    layout: str = "",
     speaker_pattern: str = "",
     unlabelled: bool = False,
     own_classes: bool = False,
@@ -42,8 +44,8 @@ def utterances(
 
     Args:
         root: the folder.
-        relabel: see `label_maps`.
-        layout: what the first one or two folders mean.
+        relabel: see `vocabulary`.
+        layout: what the levels of folders mean, e.g. "speaker/class"; "" finds it out.
         speaker_pattern: regular expression searched in the path, relative to `root`.
         unlabelled: take everything, without labels.
         own_classes: keep class names that are no words of emotion.
@@ -52,43 +54,50 @@ def utterances(
     Raises:
         InputError: no folder, no recordings, no class folders, an unknown label, a pattern that never matches.
     """
-    if layout not in LAYOUTS:
-        raise unknown_name("layout", layout, LAYOUTS)
-    root, speaker_of, name = (
-        _layout.folder(root),
-        _layout.speaker_of(speaker_pattern),
-        name or Path(root).resolve().name,
-    )
+    root, speaker_of = _layout.folder(root), _layout.speaker_of(speaker_pattern)
+    name = name or root.resolve().name
     paths = _layout.audio(root)
     if not paths:
         raise InputError(
             f"{root}: no recordings. Found no file ending in .wav, .flac, .mp3 or the like. Check the path."
         )
-    depth = 0 if unlabelled else 1 + layout.count("/")
+    roles = [] if unlabelled else _folders.layout(paths, layout, str(root))
+    depth = 0 if unlabelled else roles.index("class") + 1
     placed = [path for path in paths if path.count("/") >= depth]
     if not placed:
         raise InputError(
-            f"{root}: no class folders. Found {len(paths)} recordings, none in {layout} folders ({paths[0]}). "
-            "Make one folder a class, use a table (`prepare table`), or --unlabelled for pre-training."
+            f"{root}: no class folders. Found {len(paths)} recordings, none in {layout or 'class'} folders "
+            f"({paths[0]}). Make one folder a class, use a table (`prepare table`), or --unlabelled for pre-training."
         )
+    placed = _folders.without_copies(root, placed)
+    levels = [dict(zip(roles, path.split("/")[:-1], strict=False)) for path in placed]
     seen: dict[str, str] = {}
-    place = layout.split("/").index("class")
-    for path in placed if depth else ():
-        seen.setdefault(path.split("/")[place], path)
+    for path, level in zip(placed, levels, strict=True):
+        if "class" in level:
+            seen.setdefault(level["class"], path)
     words = vocabulary.own_words(seen, relabel, str(root), own=own_classes) if depth else {}
+    sides = _split.labels([level["split"] for level in levels if "split" in level], str(root))
+    if len(set(map(_split.of, sides.values()))) < 2:  # one side is no split
+        sides = {}
     stems = [path.rpartition(".")[0] for path in placed]
     twice = {stem for stem, n in Counter(stems).items() if n > 1}
     found = []
-    for path, stem in zip(placed, stems, strict=True):
-        parts = path.split("/")
-        word = words[parts[place]] if depth else None
+    for path, stem, level in zip(placed, stems, levels, strict=True):
+        word = words.get(level.get("class", ""))
         if word == vocabulary.DROP:
             continue
-        speaker = speaker_of(path) or (
-            parts[layout.split("/").index("speaker")] if "speaker" in layout and depth else ""
-        )
         labels: dict[str, str | float] = {"emotion": word} if word else {}
-        found.append(Utterance(path if stem in twice else stem, name, path, speaker=speaker, labels=labels))
+        if side := sides.get(level.get("split", "")):
+            labels["split"] = side
+        person, session = speaker_of(path) or level.get("speaker", ""), level.get("session", "")
+        found.append(
+            Utterance(
+                path if stem in twice else stem, name, path,
+                speaker="" if _cells.is_nobody(person) else person,
+                session="" if _cells.is_nobody(session) else session,
+                gender=_layout.gender(level.get("gender", "")), labels=labels,
+            )
+        )  # fmt: skip
     if speaker_pattern and not any(u.speaker for u in found):
         raise InputError(
             f"{root}: --speaker-pattern {speaker_pattern} matches no path. Found e.g. {placed[0]}. "
@@ -98,14 +107,16 @@ def utterances(
 
 
 def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """5 by speaker (as many as there are speakers, at most), or 5 by file where none is known."""
-    return _layout.any_folds(utterances)
+    """The folders' split, else 5 by speaker (as many as there are, at most), or 5 by file where none is known."""
+    return _split.folds(utterances)
 
 
-def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
-    notes = []
-    labelled = [u for u in utterances if u.labels]
-    mute = [u for u in labelled if not u.speaker]
-    if mute and len(mute) < len(labelled):
-        notes.append(f"{len(mute)} recordings without a speaker are in no fold, e.g. {mute[0].path}")
+def problems(root: Path, utterances: Sequence[Utterance], *, layout: str = "", unlabelled: bool = False) -> list[str]:
+    notes = _split.notes(utterances)
+    if unlabelled or layout:
+        return notes
+    roles = _folders.layout(_layout.audio(Path(root)), "", str(root))
+    if roles != ["class"]:
+        example = next((u.path for u in utterances if u.path.count("/") >= len(roles)), utterances[0].path)
+        notes.append(f"folders are read as {'/'.join(roles)} ({example}); --layout says otherwise")
     return notes

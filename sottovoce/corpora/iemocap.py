@@ -31,7 +31,8 @@ import numpy as np
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.folds import group_folds
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "research only, by agreement with USC SAIL"

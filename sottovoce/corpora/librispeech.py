@@ -70,6 +70,6 @@ def _genders(root: Path) -> dict[str, str]:
     path = _layout.first_named(root, "SPEAKERS.TXT")
     if path is None:
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     rows = [line.split("|") for line in lines if not line.startswith(";") and line.count("|") >= 2]
     return {row[0].strip(): _layout.gender(row[1]) for row in rows}

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.data.download import Archive, Progress, get
+from sottovoce.data.folds import group_folds
 
 LICENCE = "CC BY-NC-SA 4.0"
 SOURCE = "https://zenodo.org/records/1188976"

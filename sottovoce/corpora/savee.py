@@ -14,7 +14,8 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance, group_folds
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.folds import group_folds
 
 LICENCE = "research only"
 SOURCE = "http://kahlan.eps.surrey.ac.uk/savee"

@@ -31,7 +31,8 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data.corpus import Fold, Kind, Label, Utterance, group_folds
+from sottovoce.data.corpus import Fold, Kind, Label, Utterance
+from sottovoce.data.folds import group_folds
 from sottovoce.data.track import Track
 from sottovoce.data.voice import FRAME_HZ, RATE_HZ, Controls, synthesise
 from sottovoce.errors import InputError, unknown_name

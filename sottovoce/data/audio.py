@@ -1,28 +1,39 @@
 """Audio files as one clean signal: mono float32 at the rate asked for, whatever the file holds.
 
-Channels are averaged, other rates are resampled with soxr (HQ), levels are left as they are. libsndfile
-reads wav, flac, ogg, opus, mp3, aiff and relatives; PyAV (extra `audio`) reads what it cannot, such as
-m4a, mp4 and webm. A damaged file is an `InputError` here, so that no later step has to look again.
+Channels are averaged, other rates are resampled with soxr (HQ), levels are left as they are; where that would give
+silence or nonsense (channels that cancel, integers stored as floats) the file's `note` says what is done instead.
+`decoders` reads the formats. A damaged file is an `InputError` here, so that no later step has to look again.
+
+What a header cannot be trusted with (length, mix, scale) is found by decoding the file once, `_facts`: short files
+are remembered for the read that follows, of long ones the decoder is kept where it stopped, so that stretches in
+order of time decode a file once in all.
 """
 
+import functools
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soxr
 
 from sottovoce import files
+from sottovoce.data import decoders
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
 RATE_HZ = 16_000  # what every track maker gets
-CHUNK = 1 << 17  # frames decoded at a time
 CONTEXT = 1024  # samples of the lower rate read around a slice, so that the resampler does not hear its edges
-PREROLL_S = 0.25  # PyAV: decoded and dropped before a slice, codecs need some frames to settle
-FAR_S = 60.0  # PyAV: up to here a container with coarse time stamps is decoded from its start, for exact slices
+RATES_HZ = (1_000, 3_000_000)  # that recordings have
+MANY = 1 << 26  # samples a header is believed to have before they are there
 SLACK_S = 0.5  # a segment table may end this much after the audio (rounding, container padding)
+HELD_S = 60.0  # seconds a kept decoder remembers, for stretches that overlap
+CANCELS = 0.01  # of the loudest channel's power (-20 dB): a mean below is no recording, the channels cancel
+MUTE = 1e-6  # of the loudest channel's power (-60 dB): a channel below was not recorded
+OVER = 16.0  # times full scale: what is louder is not loud but written in other units
+SCALES = {16: 2.0**15, 24: 2.0**23, 32: 2.0**31}  # full scale of integers, by bits
+QUIET = 10 ** (-70 / 20)  # of full scale: where nothing is louder there is nothing to hear
 
 
 @dataclass(frozen=True)
@@ -35,45 +46,159 @@ class AudioInfo:
     frames: int
     format: str  # "WAV PCM_16", "mov,mp4,m4a,3gp,3g2,mj2 aac", ...
     decoder: str  # "soundfile" or "av"
+    note: str = ""  # what was done to hear it, where that is out of the ordinary
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What decoding a file once has told."""
+
+    info: AudioInfo
+    source: decoders.Source
+    weights: np.ndarray  # (C,) what the channels are multiplied with before they are added
 
 
 def probe(path: Path | str) -> AudioInfo:
-    """Length, rate and channels, without decoding where the header knows them.
+    """Length, rate and channels; decoded to the end where the header does not know them for certain.
 
     Raises:
-        InputError: the file is missing, empty, truncated or not audio.
+        InputError: the file is missing, empty, truncated or not audio, or far louder than any scale explains.
     """
-    path = Path(path)
+    return _facts(Path(path)).info
+
+
+def _facts(path: Path) -> _Facts:
     if not path.exists():
         raise InputError(f"{path}: no such file. Check the path, or run `sottovoce prepare` again if the corpus moved.")
     if not path.is_file():
         raise InputError(f"{path}: not an audio file. Found a folder. Name the files in it.")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: empty file. Found 0 bytes. Copy it again or leave it out.")
-    info = _probe_soundfile(path) or _probe_av(path)
-    if info.frames == 0:
-        raise InputError(f"{path}: no samples. Found a header ({info.format}) and no audio. Leave it out.")
-    return info
+    return _scan(*_key(path))
+
+
+def _key(path: Path) -> tuple[str, int, int]:
+    """A file by name, time and size: another content is another file."""
+    stat = path.stat()
+    return str(path), stat.st_mtime_ns, stat.st_size
+
+
+_remembered: dict[tuple[str, int, int], np.ndarray] = {}  # the mono samples of the last short file
+
+
+@functools.lru_cache(maxsize=1024)
+def _scan(name: str, time_ns: int, size_of_file: int) -> _Facts:
+    """Decodes a file whose header does not tell all: its length, a mix of channels that cancel, a scale."""
+    path = Path(name)
+    source = decoders.open_source(path)
+    channels = source.channels
+    if not RATES_HZ[0] <= source.rate_hz <= RATES_HZ[1]:
+        raise InputError(
+            f"{path}: a rate no recording has. Found {source.rate_hz} samples a second. The header is damaged: export "
+            "the file again or leave it out."
+        )
+    if source.frames and channels == 1 and not source.floats:
+        return _Facts(_info(source, source.frames), source, np.ones(1, np.float32))
+    frames, peak, over = 0, 0.0, 0
+    sums, squares = np.zeros(channels + 1), np.zeros(channels + 1)  # of every channel, and of their mean
+    kept: list[np.ndarray] = []
+    for chunk in source.chunks(0):
+        frames += len(chunk)
+        kept.append(chunk)
+        if frames * channels > files.LARGE:
+            kept.clear()
+        if source.floats:
+            chunk = np.nan_to_num(chunk, nan=0.0, posinf=0.0, neginf=0.0)  # `_checked` names them, when they are read
+            size = np.abs(chunk).max(axis=1)
+            peak, over = max(peak, float(size.max(initial=0.0))), over + int((size > OVER / 8).sum())
+        every = np.concatenate([chunk, chunk.mean(axis=1, keepdims=True)], axis=1, dtype=np.float64)
+        sums += every.sum(axis=0)
+        squares += np.square(every).sum(axis=0)
+    if frames == 0:
+        raise InputError(f"{path}: no samples. Found a header ({source.format}) and no audio. Leave it out.")
+    weights, mixed = _mix(squares / frames - np.square(sums / frames))  # power without the offset
+    scale, scaled = _scale(path, peak, over / frames)
+    info = _info(source, frames, "; ".join(note for note in (mixed, scaled) if note))
+    facts = _Facts(info, source, (weights / scale).astype(np.float32))
+    if frames * channels <= files.LARGE:
+        _remembered.clear()
+        _remembered[name, time_ns, size_of_file] = _mono(np.concatenate(kept), facts.weights)
+    return facts
+
+
+def _info(source: decoders.Source, frames: int, note: str = "") -> AudioInfo:
+    rate = source.rate_hz
+    return AudioInfo(frames / rate, rate, source.channels, frames, source.format, source.decoder, note)
+
+
+def _mix(power: np.ndarray) -> tuple[np.ndarray, str]:
+    """(C,) weights of the channels, from the power of each and, last, of their mean; and what there is to say.
+
+    A channel that holds nothing does not count; where the mean is far below the channels, the loudest speaks alone.
+    """
+    *each, together = power
+    loudest = int(np.argmax(each))
+    if together < CANCELS * each[loudest]:
+        alone = f"the channels cancel in their mean, channel {loudest + 1} of {len(each)} is heard alone"
+        return np.eye(len(each))[loudest], alone
+    heard = np.array([p >= MUTE * each[loudest] for p in each])
+    return heard / heard.sum(), ""
+
+
+def _scale(path: Path, peak: float, share: float) -> tuple[float, str]:
+    """What samples beyond full scale are divided by, and what there is to say.
+
+    Args:
+        peak: largest sample.
+        share: of the samples that are beyond full scale too; a few are not another unit but damage.
+    """
+    if peak <= OVER:
+        return 1.0, ""
+    full = next(((bits, scale) for bits, scale in SCALES.items() if peak <= 2 * scale), None)
+    if full is None or share < 1e-3:
+        raise InputError(
+            f"{path}: samples that no scale explains. Found {peak:.3g} where full scale is 1. "
+            "Export the file again or leave it out."
+        )
+    bits, scale = full
+    return scale, f"samples up to {peak:.6g} times full scale, divided by {scale:.0f} as integers of {bits} bits"
+
+
+def _mono(chunk: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(n,) of (n, C)."""
+    if len(weights) == 1:
+        return chunk[:, 0] if weights[0] == 1 else chunk[:, 0] * weights[0]
+    return chunk @ weights
+
+
+def level(samples: np.ndarray) -> float:
+    """The loudest sample (N,) of full scale, an offset apart: 20 ms at a time, without the two ends where the
+    resampler hears the offset begin."""
+    size = min(RATE_HZ // 50, len(samples))
+    cells = samples[: len(samples) // size * size].reshape(-1, size)
+    cells = cells[1:-1] if len(cells) > 4 else cells
+    return float(np.abs(cells - cells.mean(axis=1, keepdims=True)).max())
 
 
 def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz: int = RATE_HZ) -> Track:
     """A recording, or the stretch [start, end) of one, without decoding the rest of a long file.
 
-    A stretch equals the same stretch of the whole, up to float32 rounding (webm and mkv after the first
-    minute: their time stamps are milliseconds, so up to half of one apart).
+    A stretch equals the same stretch of the whole, up to float32 rounding.
 
     Args:
-        path: any format libsndfile or PyAV knows.
+        path: any format libsndfile or FFmpeg knows.
         start, end: seconds in the file; None is its end. An `end` up to 0.5 s too late is cut.
         rate_hz: samples per second wanted.
 
     Returns:
-        values (N,) float32, as loud as in the file (integer formats lie in [-1, 1]).
+        values (N,) float32, as loud as in the file (integer formats lie in [-1, 1]); `probe(path).note` says when not.
 
     Raises:
         InputError: missing, empty, truncated, non-audio or non-finite content, or a stretch outside the file.
     """
-    path, info = Path(path), probe(path)
+    path = Path(path)
+    facts = _facts(path)
+    info = facts.info
     check_stretch(path, info, start, end)
     first = round(start * rate_hz)  # output samples
     last = None if end is None else round(end * rate_hz)
@@ -86,12 +211,10 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         source_first = max(0, (first * info.rate_hz // rate_hz - context) // step * step)
         source_last = None if last is None else -(-last * info.rate_hz // rate_hz) + context
     if first == 0 and last is None and info.frames >= files.LARGE:  # an hour fits into memory, but not twice
-        expected = math.ceil(info.frames * rate_hz / info.rate_hz)
-        return Track(_joined(_resampled(path, info, rate_hz), expected), float(rate_hz))
-    samples = _joined(_samples(path, info, source_first, source_last))
+        expected = min(math.ceil(info.frames * rate_hz / info.rate_hz), MANY)
+        return Track(_joined(_resampled(path, facts, rate_hz), expected), float(rate_hz))
+    samples = _stretch(path, facts, source_first, source_last)
     if info.rate_hz != rate_hz:
-        import soxr
-
         samples = soxr.resample(samples, info.rate_hz, rate_hz, quality="HQ")
         skipped = source_first * rate_hz // info.rate_hz
         samples = samples[first - skipped : None if last is None else last - skipped]
@@ -139,7 +262,7 @@ def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ) -> Iterator
     if size < 1:
         raise ValueError(f"a block holds at least one sample, got {seconds} s at {rate_hz} Hz")
     done, held, kept = 0, 0, []
-    for chunk in _resampled(path, probe(path), rate_hz):
+    for chunk in _resampled(path, _facts(path), rate_hz):
         kept.append(chunk)
         held += len(chunk)
         if held < size:
@@ -153,15 +276,13 @@ def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ) -> Iterator
         yield Track(np.concatenate(kept), float(rate_hz), done / rate_hz)
 
 
-def _resampled(path: Path, info: AudioInfo, rate_hz: int) -> Iterator[np.ndarray]:
+def _resampled(path: Path, facts: _Facts, rate_hz: int) -> Iterator[np.ndarray]:
     """The whole file at `rate_hz`, chunk by chunk."""
-    chunks = _samples(path, info, 0, None)
-    if info.rate_hz == rate_hz:
+    chunks = _samples(path, facts, 0)
+    if facts.info.rate_hz == rate_hz:
         yield from chunks
         return
-    import soxr
-
-    resampler = soxr.ResampleStream(info.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
+    resampler = soxr.ResampleStream(facts.info.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
     for chunk in chunks:
         yield resampler.resample_chunk(np.ascontiguousarray(chunk))
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
@@ -185,160 +306,74 @@ def check_stretch(path: Path, info: AudioInfo, start: float, end: float | None) 
         )
 
 
-def _samples(path: Path, info: AudioInfo, first: int, last: int | None) -> Iterator[np.ndarray]:
-    """Mono float32 chunks of the file's own frames [first, last), checked for NaN and infinity."""
-    decode = _soundfile_chunks if info.decoder == "soundfile" else _av_chunks
+def _samples(path: Path, facts: _Facts, first: int) -> Iterator[np.ndarray]:
+    """Mono float32 chunks (n,) of the file's own frames from `first` on, checked."""
     position = first
-    for chunk in decode(path, info, first, last):
-        mono = chunk[:, 0] if chunk.shape[1] == 1 else chunk.mean(axis=1, dtype=np.float32)
-        finite = np.isfinite(mono)
-        if not finite.all():
-            at = (position + int(finite.argmin())) / info.rate_hz
-            raise InputError(
-                f"{path}: samples that are not numbers. Found {int((~finite).sum())} NaN or infinite near {at:.3f} s. "
-                "Export the file again or leave it out."
-            )
+    for chunk in facts.source.chunks(first):
+        mono = _mono(chunk, facts.weights)
+        yield _checked(path, facts, mono, position)
         position += len(mono)
-        yield mono
-    if position == first:
-        raise InputError(f"{path}: no samples from {first / info.rate_hz:.3f} s on. Copy it again or leave it out.")
 
 
-# -- libsndfile ---------------------------------------------------------------------------------------------
-
-
-def _probe_soundfile(path: Path) -> AudioInfo | None:
-    """None when libsndfile does not know the format."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            frames, log = file.frames, file.extra_info
-            name = f"{file.format} {file.subtype}"
-            if not 0 <= frames < 1 << 60:  # a stream whose length was never written
-                frames = sum(len(block) for block in file.blocks(CHUNK, dtype="float32"))
-            info = AudioInfo(frames / file.samplerate, file.samplerate, file.channels, frames, name, "soundfile")
-    except TypeError:  # soundfile takes names in .raw for headerless audio
-        return None
-    except soundfile.LibsndfileError as error:
-        if "malformed" in str(error) or "Supported file format but" in str(error):
-            raise _truncated(path, str(error)) from None
-        return None
-    found = _missing(log)
-    if found:
-        raise _truncated(path, found)
-    return info
-
-
-def _missing(log: str) -> str:
-    """What libsndfile noticed and forgave: a file shorter than its header says. "" when it is whole."""
-    for chunk, claimed, present in re.findall(r"(data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log):
-        # Sizes near 2^31 or 2^32 come from programs that wrote to a pipe; a few bytes too many are sloppy headers.
-        if int(claimed) < 0x7FFF0000 and int(claimed) - int(present) > 64:
-            return f"{chunk.strip()} of {claimed} bytes announced, {present} present"
-    if "lacks an end-of-stream bit" in log and "Junk after the last page" in log:
-        return "an Ogg stream that stops inside a page"
-    return ""
-
-
-def _truncated(path: Path, found: str) -> InputError:
-    return InputError(f"{path}: truncated or damaged. Found {found.rstrip('.')}. Copy it again or leave it out.")
-
-
-def _soundfile_chunks(path: Path, info: AudioInfo, first: int, last: int | None) -> Iterator[np.ndarray]:
-    """(n, channels) float32."""
-    import soundfile
-
-    last = info.frames if last is None else min(last, info.frames)
-    at = first
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            if first:
-                file.seek(first)
-            while at < last:
-                chunk = file.read(min(CHUNK, last - at), dtype="float32", always_2d=True)
-                if len(chunk) == 0:
-                    raise _truncated(path, f"{at / info.rate_hz:.3f} s where the header says {info.duration_s:.3f} s")
-                at += len(chunk)
-                yield chunk
-    except soundfile.LibsndfileError as error:
-        raise _truncated(path, f"{str(error).rstrip('.')} after {at / info.rate_hz:.3f} s") from None
-
-
-# -- PyAV ---------------------------------------------------------------------------------------------------
-
-
-def _open_av(path: Path):
-    try:
-        import av
-    except ImportError:
+def _checked(path: Path, facts: _Facts, mono: np.ndarray, position: int) -> np.ndarray:
+    """Raises InputError for NaN and infinity."""
+    finite = np.isfinite(mono)
+    if not finite.all():
+        at = (position + int(finite.argmin())) / facts.info.rate_hz
         raise InputError(
-            f"{path}: not a format libsndfile reads. Found {path.suffix or 'no suffix'}, and PyAV is not installed. "
-            "For m4a, mp4, webm and others: pip install 'sottovoce[audio]'."
-        ) from None
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(
-            f"{path}: not an audio file, or a damaged one. Found {path.stat().st_size} bytes neither libsndfile nor "
-            f"FFmpeg can read ({_short(error)}). Leave it out or export it again."
-        ) from None
-    if not container.streams.audio or not container.streams.audio[0].rate:
-        container.close()
-        raise InputError(f"{path}: not an audio file. Found no audio stream ({container.format.name}). Leave it out.")
-    return container
+            f"{path}: samples that are not numbers. Found {int((~finite).sum())} NaN or infinite near {at:.3f} s. "
+            "Export the file again or leave it out."
+        )
+    return mono
 
 
-def _short(error: Exception) -> str:
-    return str(getattr(error, "strerror", "") or error).split(":")[0]
+@dataclass
+class _Running:
+    """A decoder where it stopped, and what it has just said."""
+
+    key: tuple[str, int, int]
+    chunks: Iterator[np.ndarray]
+    begin: int  # frame where `held` begins
+    held: np.ndarray  # (n,)
 
 
-def _probe_av(path: Path) -> AudioInfo:
-    with _open_av(path) as container:
-        stream = container.streams.audio[0]
-        name = f"{container.format.name} {stream.codec_context.name}"
-        rate, channels = int(stream.rate), int(stream.channels)
-        if stream.duration is not None and stream.time_base:
-            duration = float(stream.duration * stream.time_base)
-        else:
-            duration = (container.duration or 0) / 1e6
-    info = AudioInfo(duration, rate, channels, round(duration * rate), name, "av")
-    if info.frames == 0:  # browsers record webm without a length
-        frames = sum(len(chunk) for chunk in _av_chunks(path, info, 0, None))
-        info = AudioInfo(frames / rate, rate, channels, frames, name, "av")
-    return info
+_running: list[_Running] = []  # one at most
 
 
-def _av_chunks(path: Path, info: AudioInfo, first: int, last: int | None) -> Iterator[np.ndarray]:
-    """(n, channels) float32."""
-    import av
+def _stretch(path: Path, facts: _Facts, first: int, last: int | None) -> np.ndarray:
+    """Mono samples [first, last) of the file, in the cheapest way that gives those of the whole."""
+    key = _key(path)
+    last = facts.info.frames if last is None else min(last, facts.info.frames)
+    if key in _remembered:
+        return _checked(path, facts, _remembered[key][first:last], first)
+    if facts.source.seeks:
+        return _until(_samples(path, facts, first), last - first)
+    if not (_running and _running[0].key == key and _running[0].begin <= first):
+        _running[:] = [_Running(key, _samples(path, facts, 0), 0, np.zeros(0, np.float32))]
+    (run,) = _running
+    pieces, end = [run.held], run.begin + len(run.held)
+    keep = round(HELD_S * facts.info.rate_hz)
+    while end < last:
+        chunk = next(run.chunks, None)
+        if chunk is None:
+            break
+        pieces.append(chunk)
+        end += len(chunk)
+        if end < first - keep:  # not there yet
+            pieces, run.begin = [], end
+    held = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    found = held[first - run.begin : last - run.begin].copy()
+    forgotten = max(0, len(held) - keep)
+    run.begin, run.held = run.begin + forgotten, held[forgotten:].copy()
+    return found
 
-    container = _open_av(path)
-    position: int | None = None  # frame number of the next decoded sample
-    try:
-        with container:
-            stream = container.streams.audio[0]
-            origin = stream.start_time or 0
-            exact = stream.time_base * info.rate_hz <= 1  # Matroska and webm count milliseconds
-            if first > (2 * PREROLL_S if exact else FAR_S) * info.rate_hz:
-                container.seek(origin + int((first / info.rate_hz - PREROLL_S) / stream.time_base), stream=stream)
-            else:
-                position = 0
-            planar = av.AudioResampler(format="fltp")
-            for frame in container.decode(stream):
-                if position is None:
-                    position = round(float((frame.pts - origin) * stream.time_base) * info.rate_hz)
-                for piece in planar.resample(frame):
-                    chunk = piece.to_ndarray().T
-                    begin = max(first - position, 0)
-                    stop = len(chunk) if last is None else min(last - position, len(chunk))
-                    position += len(chunk)
-                    if stop > begin:
-                        yield chunk[begin:stop]
-                if last is not None and position >= last:
-                    return
-    except av.FFmpegError as error:
-        raise _truncated(path, _short(error)) from None
-    # Containers are allowed to round their length up to a codec frame; more than that is missing audio.
-    if last is None and info.frames and position is not None and position < info.frames - 0.2 * info.rate_hz:
-        raise _truncated(path, f"{position / info.rate_hz:.3f} s where the header says {info.duration_s:.3f} s")
+
+def _until(chunks: Iterator[np.ndarray], frames: int) -> np.ndarray:
+    """The first frames, (n,)."""
+    pieces, held = [np.zeros(0, np.float32)], 0
+    for chunk in chunks:
+        pieces.append(chunk[: frames - held])
+        held += len(pieces[-1])
+        if held >= frames:
+            break
+    return np.concatenate(pieces)

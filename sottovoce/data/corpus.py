@@ -5,17 +5,18 @@ data/ravdess/
   folds.json     speaker- (or session-, video-) disjoint folds
   corpus.json    name, root of the audio, kind of every label, class order, how it was made
   report.html    the data report (and report.json)
+  contents.csv   what every recording holds, as short hashes, see `sottovoce.data.contents`
   tracks/        cached features, see `sottovoce.data.store`
 """
 
 import csv
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from sottovoce import files
+from sottovoce.data import contents
 from sottovoce.errors import InputError, unknown_name
 
 Label = str | float
@@ -70,6 +71,13 @@ class Corpus:
     def by_id(self) -> dict[str, Utterance]:
         return {u.id: u for u in self.utterances}
 
+    @cached_property
+    def contents(self) -> dict[str, contents.Marks]:
+        """Marks of what every utterance holds; none where features were delivered instead of recordings."""
+        if self.info.get("tracks"):
+            return {u.id: () for u in self.utterances}
+        return contents.of_corpus(self.folder, self.root, self.utterances)
+
     def fold(self, name: str) -> Fold:
         for fold in self.folds:
             if fold.name == name:
@@ -79,13 +87,12 @@ class Corpus:
     def save(self) -> None:
         """Write manifest.csv, folds.json and corpus.json into `folder`; each appears whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with files.atomic(self.folder / "manifest.csv") as path, open(path, "w", newline="", encoding="utf-8") as out:
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow([*COLUMNS, *self.kinds])
-            for u in self.utterances:
-                end = "" if u.end is None else repr(float(u.end))
-                row = [u.id, u.corpus, u.path, repr(float(u.start)), end, u.speaker, u.session, u.gender]
-                writer.writerow(row + [u.labels.get(k, "") for k in self.kinds])
+        rows = []
+        for u in self.utterances:
+            end = "" if u.end is None else repr(float(u.end))
+            place = (u.id, u.corpus, u.path, repr(float(u.start)), end, u.speaker, u.session, u.gender)
+            rows.append(u.labels | dict(zip(COLUMNS, place, strict=True)))
+        files.write_csv(self.folder / "manifest.csv", rows, [*COLUMNS, *self.kinds])
         files.write_json(self.folder / "folds.json", [asdict(f) for f in self.folds])
         head = {"name": self.name, "root": str(self.root), "kinds": self.kinds, "classes": self.classes}
         files.write_json(self.folder / "corpus.json", head | self.info)
@@ -108,15 +115,16 @@ class Corpus:
             raise InputError(f"{folder / 'corpus.json'}: no entry {key}. Run `sottovoce prepare` again.") from None
         with open(folder / "manifest.csv", newline="", encoding="utf-8") as lines:
             rows = csv.DictReader(lines)
-            missing = [c for c in (*COLUMNS, *kinds) if c not in (rows.fieldnames or [])]
+            names = [files.csv_text(name) for name in rows.fieldnames or []]
+            missing = [c for c in (*COLUMNS, *kinds) if c not in names]
             if missing:
-                found = ", ".join(rows.fieldnames or []) or "nothing"
+                found = ", ".join(names) or "nothing"
                 raise InputError(
                     f"{folder / 'manifest.csv'}: no column {', '.join(missing)}. Found: {found}. "
                     "Run `sottovoce prepare` again."
                 )
             try:
-                utterances = tuple(_from_row(row, kinds) for row in rows)
+                utterances = tuple(_from_row(files.csv_row(row), kinds) for row in rows)
             except ValueError as error:
                 raise InputError(
                     f"{folder / 'manifest.csv'}: damaged in line {rows.line_num}. {error}. "
@@ -129,6 +137,11 @@ class Corpus:
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"{folder / 'folds.json'}: no folds. {error}. Run `sottovoce prepare` again.") from None
+        if strange := [f.name for f in folds if not files.is_folder_name(f.name)]:
+            raise InputError(
+                f"{folder / 'folds.json'}: fold {strange[0]!r} cannot be the name of a folder: it leads out of -o. "
+                "Rename it, or run `sottovoce prepare` again."
+            )
         ids = {u.id for u in utterances}
         lost = [k for f in folds for side in (f.train, f.dev, f.test) for k in side if k not in ids]
         if lost:
@@ -150,63 +163,3 @@ def _from_row(row: dict[str, str], kinds: dict[str, Kind]) -> Utterance:
     end = float(row["end"]) if row["end"] else None
     place = {key: row[key] for key in ("id", "corpus", "path", "speaker", "session", "gender")}
     return Utterance(start=float(row["start"]), end=end, labels=labels, **place)
-
-
-def group_folds(
-    utterances: Sequence[Utterance],
-    n: int,
-    *,
-    group: str = "speaker",
-    dev_groups: int = 1,
-    names: Iterable[str] | None = None,
-) -> list[Fold]:
-    """Cross-validation folds that keep every speaker (or session) on one side, balanced by gender.
-
-    Groups are dealt in sorted order, each gender on its own round, so that 24 actors in 6 folds give
-    2 women and 2 men a fold. Dev is taken from the groups that follow the test groups in that order
-    (one a gender and `dev_groups`), never from test.
-
-    Args:
-        utterances: all of one corpus.
-        n: number of folds; every group is tested exactly once.
-        group: attribute that may not be shared, "speaker" or "session".
-        dev_groups: groups a gender to keep for model selection.
-        names: fold names; default fold1, fold2, ...
-
-    Raises:
-        InputError: fewer groups than folds need (one each for train, dev and test).
-    """
-    genders: dict[str, str] = {}
-    for u in utterances:
-        genders.setdefault(getattr(u, group), u.gender)
-    if len(genders) < max(n, 3):
-        found = ", ".join(sorted(genders)[:5]) or "none"
-        raise InputError(
-            f"{utterances[0].corpus if utterances else 'corpus'}: too few {group}s for {n} folds. "
-            f"Found {len(genders)} ({found}). At least {max(n, 3)} are needed: "
-            f"give {group} names, or fewer folds with --folds."
-        )
-    lanes: dict[str, list[str]] = {}
-    for name in sorted(genders):
-        lanes.setdefault(genders[name], []).append(name)
-    part: dict[str, int] = {}
-    dealt = 0
-    for lane in lanes.values():
-        for name in lane:
-            part[name] = dealt % n
-            dealt += 1
-    folds = []
-    labels = list(names) if names is not None else [f"fold{k + 1}" for k in range(n)]
-    for k in range(n):
-        dev: set[str] = set()
-        for lane in lanes.values():
-            order = [name for step in range(1, n) for name in lane if part[name] == (k + step) % n]
-            dev.update(order[:dev_groups])
-        if len(dev) + sum(p == k for p in part.values()) >= len(part):  # too few groups for one dev group a gender
-            dev = {min(name for name in part if part[name] == (k + 1) % n)}
-        sides: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
-        for u in utterances:
-            name = getattr(u, group)
-            sides["test" if part[name] == k else "dev" if name in dev else "train"].append(u.id)
-        folds.append(Fold(labels[k], group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"])))
-    return folds

@@ -1,4 +1,4 @@
-"""From cached tracks to batches: the border between NumPy files and torch tensors.
+"""From cached tracks to steps, and to the batches of them: the border between NumPy files and torch tensors.
 
     track frames (T, F)  ->  trimmed, normalised, pooled  ->  steps (S, D)  ->  Batch (B, S, D)
 
@@ -11,23 +11,21 @@ backbone makes fewer states than it gets steps, such as an encoder of waveforms,
 """
 
 import copy
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
+from sottovoce.data.batching import Batch, padded, row_seed
 from sottovoce.data.corpus import Utterance
+from sottovoce.data.folds import voice
+from sottovoce.data.frames import WAVEFORM_HZ, Statistics, between, loud_part, places, pool_frames, stretch
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
-WAVEFORM_HZ = 1000.0  # a track as fast as this holds samples
-PADDED = 0.2  # share of an utterance that a batch may add to it where nothing is trained; more costs more than it saves
 APART_S = 0.1  # how far the ends of two tracks of one recording may lie apart
 
 
@@ -44,74 +42,6 @@ class Store(Protocol):
     def lengths(self) -> Mapping[str, int]: ...
     def __getitem__(self, key: str, /) -> np.ndarray: ...
     def __contains__(self, key: object, /) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of every feature, (F,) each."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def of(cls, blocks: Iterable[np.ndarray]) -> "Statistics":
-        """Over all rows of blocks (T, F), all-zero rows left out, in float64 and one pass.
-
-        A constant feature gets deviation 1. Raises ValueError when there is no row.
-        """
-        count, mean, square = 0, np.zeros(0), np.zeros(0)
-        for block in blocks:
-            rows = block[np.any(block != 0, axis=1)].astype(np.float64)
-            if not len(rows):
-                continue
-            if not count:
-                mean, square = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-            centre = rows.mean(0)
-            delta, total = centre - mean, count + len(rows)
-            square += ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
-            mean, count = mean + delta * len(rows) / total, total
-        if not count:
-            raise ValueError("no frames to take statistics of")
-        std = np.sqrt(square / count)
-        std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
-        return cls(mean.astype(np.float32), std.astype(np.float32))
-
-    @classmethod
-    def unit(cls, features: int) -> "Statistics":
-        """Mean 0 and deviation 1: they change nothing."""
-        return cls(np.zeros(features, np.float32), np.ones(features, np.float32))
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        return (values - self.mean) / self.std
-
-
-@dataclass
-class Batch:
-    """Padded utterances. `scored` (B, S): steps that carry data; padding and all-zero frames do not."""
-
-    ids: list[str]
-    x: Tensor  # (B, S, D) zero after `lengths`
-    lengths: Tensor  # (B,) steps
-    scored: Tensor  # (B, S) bool
-    seeds: list[int]  # one a row, for masks and augmentation
-    target: Tensor | None = None  # (B,) class index or (B, D) numbers
-    tracks: dict[str, Tensor] = field(default_factory=dict)  # companions at steps or states: (B, S) or (B, S, D')
-    progress: float = 1.0  # share of the training that is done
-
-    @property
-    def valid(self) -> Tensor:
-        """(B, S) bool, True = inside the utterance."""
-        return torch.arange(self.x.shape[1], device=self.x.device)[None] < self.lengths[:, None]
-
-    def to(self, device: torch.device | str) -> "Batch":
-        return replace(
-            self,
-            x=self.x.to(device),
-            lengths=self.lengths.to(device),
-            scored=self.scored.to(device),
-            target=None if self.target is None else self.target.to(device),
-            tracks={k: v.to(device) for k, v in self.tracks.items()},
-        )
 
 
 class Steps:
@@ -163,7 +93,7 @@ class Steps:
         self.clock = clock
         self._check_companions()
         self._parent: Steps | None = None  # see `subset`
-        self._speakers: dict[tuple[str, str], Statistics] = {}
+        self._speakers: dict[str, Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
 
     def __len__(self) -> int:
@@ -205,7 +135,7 @@ class Steps:
         values[~filled] = 0.0
         if factors != (1.0, 1.0):
             values = stretch(values, *factors)
-            filled = _between(filled[:, None].astype(np.float32), _places(len(filled), factors[0]))[:, 0] == 1
+            filled = between(filled[:, None].astype(np.float32), places(len(filled), factors[0]))[:, 0] == 1
             values[~filled] = 0.0  # what is mixed with a missing frame is missing
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
 
@@ -217,7 +147,7 @@ class Steps:
         for name, (stores, align) in self.companions.items():
             values = stores[i][self.utterances[i].id]
             if align == "nearest" or self.clock != (1, 1):
-                count = self.frontend.steps(len(_places(last - first, time)))
+                count = self.frontend.steps(len(places(last - first, time)))
                 track = Track(values, stores[i].rate_hz, stores[i].offset_s)
                 kind = "nearest" if align == "nearest" else "linear"
                 values = track.align(self.states(i, start, count, self.clock, time), kind=kind).values
@@ -231,7 +161,7 @@ class Steps:
                 clock = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
                 values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(clock).values
             if time != 1:
-                values = _between(values, _places(len(values), time))
+                values = between(values, places(len(values), time))
             narrow = values.shape[1] == 1
             how = replace(self.frontend, subsample="mean") if narrow else self.frontend
             steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), how)[0]
@@ -257,15 +187,10 @@ class Steps:
 
     def _bounds(self, i: int) -> tuple[int, int]:
         store, key = self.stores[i], self.utterances[i].id
-        length = store.lengths[key]
-        if not self.frontend.trim_db or length < 2:
-            return 0, length
-        if store.rate_hz < WAVEFORM_HZ:
-            return loud_bounds(_log_energies(store, store[key]), self.frontend.trim_db)
-        hop = min(round(store.rate_hz / 25), length)  # 40 ms, so that an encoder's states keep their places
-        power = np.square(store[key][: length // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
-        first, last = loud_bounds(np.log(power + 1e-10), self.frontend.trim_db, smooth=1, margin=1)
-        return first * hop, min(last * hop, length)
+        if not self.frontend.trim_db or store.lengths[key] < 2:
+            return 0, store.lengths[key]
+        head = getattr(store, "head", None)  # a dictionary of arrays has none
+        return loud_part(store[key], store.rate_hz, self.frontend.trim_db, head.track if head else "")
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":
@@ -273,11 +198,10 @@ class Steps:
         if self.frontend.normalise == "utterance":
             return self._own([i])
         if self.frontend.normalise == "speaker":
-            u = self.utterances[i]
-            key = (u.corpus, u.speaker or u.id)  # an unknown speaker is somebody of their own
+            key = voice(self.utterances[i])
             if key not in self._speakers:
                 family = self.family
-                mates = [k for k, v in enumerate(family.utterances) if (v.corpus, v.speaker or v.id) == key]
+                mates = [k for k, v in enumerate(family.utterances) if voice(v) == key]
                 self._speakers[key] = family._own(mates)
             return self._speakers[key]
         if self.statistics is None:
@@ -363,160 +287,10 @@ class Steps:
                 tracks[name].append(values)
         return Batch(
             [self.utterances[i].id for i in indices],
-            _padded(rows),
+            padded(rows),
             torch.tensor([len(r) for r in rows]),
-            _padded(flags),
+            padded(flags),
             seeds,
             None if target is None else torch.from_numpy(np.ascontiguousarray(target[np.asarray(indices)])),
-            {name: _padded(rows, -1 if rows[0].dtype == np.int64 else 0) for name, rows in tracks.items()},
+            {name: padded(rows, -1 if rows[0].dtype == np.int64 else 0) for name, rows in tracks.items()},
         )
-
-
-def _padded(rows: Sequence[np.ndarray], fill: int = 0) -> Tensor:
-    """(S, ...) arrays below each other, `fill` (False) behind the shorter ones: (B, longest S, ...)."""
-    out = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), fill, rows[0].dtype)
-    for k, row in enumerate(rows):
-        out[k, : len(row)] = row
-    return torch.from_numpy(out)
-
-
-def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:
-    """(T, F) frames -> (S, D) steps and whether every frame of a step carries data (S,)."""
-    pool = frontend.subsampling
-    if pool == 1:
-        return values, filled
-    short = -len(values) % pool
-    if short:
-        values = np.concatenate([values, np.repeat(values[-1:], short, axis=0)])
-        filled = np.concatenate([filled, np.repeat(filled[-1:], short)])
-    blocks = values.reshape(len(values) // pool, pool, -1)
-    steps = blocks.reshape(len(blocks), -1) if frontend.subsample == "stack" else blocks.mean(1)
-    return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
-
-
-def _log_energies(store: Store, values: np.ndarray) -> np.ndarray:
-    """What a track (T, F) says about the level, (T, n): itself (log-mel features), where its maker knows no better."""
-    head = getattr(store, "head", None)  # a dictionary of arrays has none
-    read = getattr(plugins.load("tracks", head.track), "log_energies", None) if head else None
-    return read(values) if read else values
-
-
-def loud_bounds(log_energies: np.ndarray, trim_db: float, *, smooth: int = 5, margin: int = 5) -> tuple[int, int]:
-    """First and last + 1 frame within `trim_db` of the loud ones, from natural-log energies (T, F).
-
-    Loud is the 98th percentile of the smoothed level, so that a click decides nothing.
-
-    Args:
-        smooth: frames of the moving average of the power.
-        margin: frames kept before and after.
-    """
-    power = np.exp(log_energies - log_energies.max()).sum(1)  # relative to the loudest band: cannot overflow
-    level = 10 * np.log10(np.convolve(power, np.ones(smooth) / smooth, mode="same")[: len(power)] + 1e-30)
-    loud = np.flatnonzero(level >= np.percentile(level, 98) - trim_db)
-    return max(int(loud[0]) - margin, 0), min(int(loud[-1]) + 1 + margin, len(log_energies))
-
-
-def stretch(values: np.ndarray, time: float, features: float) -> np.ndarray:
-    """Faster or slower, and larger or smaller vocal tract, by bilinear interpolation: (T, F) -> (T / time, F).
-
-    Args:
-        time: above 1 = faster.
-        features: above 1 moves formants down the mel axis; the axis is stretched about ten bins below its
-            first, where the mel scale of Kaldi's filter bank reaches 0 Hz or so.
-    """
-    bins = values.shape[1]
-    values = _between(values, _places(len(values), time))
-    if features != 1:
-        column = np.clip((np.arange(bins) + 10) * features - 10, 0, bins - 1)
-        values = _between(values.T, column).T
-    return np.ascontiguousarray(values)
-
-
-def _places(frames: int, time: float) -> np.ndarray:
-    """Where in the original the frames of a stretched one are."""
-    return np.minimum(np.arange(max(round(frames / time), 1)) * time, frames - 1)
-
-
-def _between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Rows read at fractional places."""
-    low = np.floor(at).astype(int)
-    high = np.minimum(low + 1, len(rows) - 1)
-    share = (at - low).astype(rows.dtype)[:, None]
-    return rows[low] * (1 - share) + rows[high] * share
-
-
-def row_seed(seed: int, key: str) -> int:
-    """A 63-bit seed for one utterance; stable over runs, machines and batch order."""
-    digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-def plan_epoch(
-    lengths: np.ndarray,
-    *,
-    batch_steps: int,
-    batch_rows: int,
-    seed: int,
-    epoch: int,
-    most: int | None = None,
-    classes: np.ndarray | None = None,
-) -> list[np.ndarray]:
-    """Length-bucketed batches of one epoch: shuffled, sorted in stretches, cut, shuffled again.
-
-    Args:
-        lengths: (N,) steps of every utterance.
-        batch_steps: most padded steps a batch (rows x longest).
-        batch_rows: most rows a batch.
-        most: longer utterances count as this long, as `Steps.batch` will cut them.
-        classes: (N,) of every utterance: then an epoch has as many of each class, see `balanced`.
-
-    Returns:
-        Index arrays; together every utterance once, or N balanced ones. The same (seed, epoch) gives the same plan.
-    """
-    rng = np.random.default_rng((seed, epoch))
-    cost = np.minimum(lengths, most) if most else lengths
-    order = rng.permutation(len(lengths)) if classes is None else balanced(classes, rng)
-    stretch = max(batch_rows * 20, 1)
-    batches: list[np.ndarray] = []
-    for at in range(0, len(order), stretch):
-        bucket = order[at : at + stretch]
-        bucket = bucket[np.argsort(cost[bucket], kind="stable")]
-        rows: list[int] = []
-        for i in bucket:
-            if rows and (len(rows) == batch_rows or (len(rows) + 1) * cost[i] > batch_steps):
-                batches.append(np.array(rows))
-                rows = []
-            rows.append(int(i))
-        if rows:
-            batches.append(np.array(rows))
-    return [batches[k] for k in rng.permutation(len(batches))]
-
-
-def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """N indices of N utterances in random order, in which all classes are equally frequent, give or take one.
-
-    Within a class no utterance comes twice more than another. A row that comes several times in an epoch has the same
-    masks and crop each time.
-    """
-    names = np.unique(classes)
-    quota = np.full(len(names), len(classes) // len(names))
-    quota[rng.permutation(len(names))[: len(classes) % len(names)]] += 1
-    drawn = []
-    for name, n in zip(names, quota, strict=True):
-        members = np.flatnonzero(classes == name)
-        drawn += [rng.permutation(members)[: n - k] for k in range(0, n, len(members))]
-    return rng.permutation(np.concatenate(drawn))
-
-
-def sequential(lengths: np.ndarray, *, batch_steps: int, batch_rows: int = 64) -> Iterator[np.ndarray]:
-    """Every utterance once, shortest first, for evaluation; none is padded by more than `PADDED` of its length."""
-    order = np.argsort(lengths, kind="stable")
-    rows: list[int] = []
-    for i in order:
-        full = len(rows) == batch_rows or (len(rows) + 1) * lengths[i] > batch_steps
-        if rows and (full or lengths[i] > (1 + PADDED) * lengths[rows[0]]):
-            yield np.array(rows)
-            rows = []
-        rows.append(int(i))
-    if rows:
-        yield np.array(rows)

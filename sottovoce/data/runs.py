@@ -1,7 +1,7 @@
 """A run is a folder: config.json (all that made it), weights in safetensors, log, report.
 
     runs/pre/                 runs/ft/
-      fold1/config.json         fold1/config.json   recipe, task, exposure, versions, command
+      fold1/config.json         fold1/config.json   recipe, task, who was seen, versions, command
       fold1/model.safetensors   fold1/model.safetensors
       fold1/report.html         predictions.csv  report.json  report.html   (after `evaluate`)
 
@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,15 +22,31 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files
-from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.config import recipe
+from sottovoce.config.recipe import Recipe
+from sottovoce.config.settings import chosen
+from sottovoce.data.folds import Seen, seen_by
 from sottovoce.errors import InputError
 
+FORMAT = 2  # of config.json; 1, which did not say so, had other names of settings and one class of fine-tuning
+SAME = (
+    "kind",
+    "recipe",
+    "fold",
+    "features",
+    "task",
+    "labels",
+    "of_labels",
+    "seed",
+)  # where format 1 goes on
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
 NEEDED = {  # entries of config.json that readers rely on
-    "pretrain": ("identity", "settings", "fold", "features", "exposure"),
-    "finetune": ("identity", "settings", "fold", "features", "exposure", "task", "corpus", "seed", "labels"),
-    "phoneme": ("identity", "settings", "fold", "exposure", "task", "corpus", "seed"),
+    "pretrain": ("identity", "settings", "fold", "features", "seen_speakers"),
+    "finetune": ("identity", "settings", "fold", "features", "seen_speakers", "task", "corpus", "seed", "labels"),
+    "phoneme": ("identity", "settings", "fold", "seen_speakers", "task", "corpus", "seed"),
 }
+
+RENAMED = {"exposure": "seen_speakers", "heard_test_speakers": "seen_test_speakers"}  # of runs made before
 
 
 @dataclass(frozen=True)
@@ -50,9 +65,60 @@ class Run:
         return self.weights.exists()
 
     @property
-    def exposure(self) -> frozenset[str]:
-        """`corpus/speaker` of everybody whose audio its weights or statistics have seen."""
-        return frozenset(self.config.get("exposure", ()))
+    def seen_speakers(self) -> frozenset[str]:
+        """`corpus/speaker` of everybody whose audio its weights or statistics have seen, see `folds.seen_by`."""
+        return frozenset(self.config.get("seen_speakers", ()))
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        kind: str,
+        plan: Recipe,
+        *,
+        fold: str,
+        features: int,
+        decides: dict[str, Any],
+        seen: Seen,
+        before: "Run | None" = None,
+        **entries: Any,
+    ) -> "Run":
+        """The run of these settings on these data in a folder: `finished`, or begun (config.json) and to go on with.
+
+        Args:
+            features: of a frame of its track.
+            decides: what else decides the result, beside settings and `before`: data, seeds.
+            seen: whom it learns from; those whom `before` has seen are added.
+            before: the run it goes on from.
+            entries: what else config.json tells.
+
+        Raises:
+            InputError: a run of another configuration is in the folder.
+        """
+        init, seen = before.identity if before else None, seen | seen_by(before)
+        config = {
+            "kind": kind,
+            "format": FORMAT,
+            "identity": files.digest({"settings": chosen(plan), **decides, "init": init}),
+            "recipe": plan.name,
+            "fold": fold,
+            "settings": plan,
+            "features": features,
+            "seen_speakers": sorted(seen.people),
+            **entries,
+        }
+        if not begin(folder, config):
+            seen.keep(folder)
+        return cls(folder, config)
+
+    @property
+    def identity(self) -> str:
+        return self.config["identity"]
+
+    def finish(self) -> None:
+        """Remove what only going on needed; the weights, written last, have made it a finished one."""
+        for name in ("last.safetensors", "best.safetensors"):
+            (self.folder / name).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path | str, kind: str | None = None) -> "Run":
@@ -67,6 +133,7 @@ class Run:
             raise InputError(f"{folder / 'config.json'}: not a run's configuration. Make the run again.")
         if kind and config["kind"] != kind:
             raise InputError(f"{folder}: a {config['kind']} run. A {kind} run is needed here.")
+        config = {RENAMED.get(key, key): value for key, value in config.items()}
         missing = [key for key in NEEDED.get(kind or "", ()) if key not in config]
         if missing:
             raise InputError(
@@ -99,13 +166,16 @@ def parts(folder: Path | str, kind: str | None = None) -> list[Run]:
 def begin(folder: Path, config: dict[str, Any]) -> bool:
     """Write config.json; True when this very configuration is already finished there.
 
+    A run of an earlier format with the same settings is gone on with under the identity it has.
+
     Raises InputError when another configuration is in the folder.
     """
-    identity = config["identity"]
     if (folder / "config.json").exists():
         found = Run.load(folder).config
+        if "format" not in found and _same_settings(found, config):
+            config["identity"] = found["identity"]  # its checkpoints know this one
         begun = any((folder / name).exists() for name in ("model.safetensors", "last.safetensors", "best.safetensors"))
-        if begun and found.get("identity") != identity:  # a lone config.json is nothing to lose
+        if begun and found.get("identity") != config["identity"]:  # a lone config.json is nothing to lose
             raise InputError(
                 f"{folder}: a run of another configuration. Differs in: {_difference(found, config)}. "
                 "Choose another -o, or delete the folder."
@@ -114,6 +184,14 @@ def begin(folder: Path, config: dict[str, Any]) -> bool:
             return True
     files.write_json(folder / "config.json", config | {"made": provenance()})
     return False
+
+
+def _same_settings(found: dict, now: dict) -> bool:
+    try:
+        earlier = recipe.from_dict(found["settings"])
+    except InputError:
+        return False
+    return earlier == now["settings"] and all(files.plain(now.get(key)) == found.get(key) for key in SAME)
 
 
 def _difference(found: dict, now: dict) -> str:
@@ -177,35 +255,3 @@ def _commit() -> str:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def person(u: Utterance) -> str:
-    """Who is heard in an utterance, as exposure lists write it: corpus/speaker, else video, else the utterance."""
-    return f"{u.corpus}/{u.speaker or u.session or u.id}"
-
-
-def seen_test_people(corpus: Corpus, fold: Fold, exposure: frozenset[str]) -> list[str]:
-    """Test speakers of a fold that are in an exposure list."""
-    people = {person(corpus.by_id[key]) for key in fold.test}
-    return sorted(people & exposure)
-
-
-def tested_people(corpora: Iterable[Corpus], fold: str) -> set[str]:
-    """Test speakers of all folds of a name."""
-    return {person(c.by_id[key]) for c in corpora for f in c.folds if f.name == fold for key in f.test}
-
-
-def choose_folds(corpus: Corpus, wanted: str | None) -> list[Fold]:
-    """`None` = the first fold, "all", or names separated by commas.
-
-    Raises InputError for an unknown name or a corpus without folds.
-    """
-    if not corpus.folds:
-        raise InputError(
-            f"{corpus.folder}: no folds. It has no labels or no speakers to split by. Use a labelled corpus."
-        )
-    if wanted is None:
-        return [corpus.folds[0]]
-    if wanted == "all":
-        return list(corpus.folds)
-    return [corpus.fold(name.strip()) for name in wanted.split(",")]

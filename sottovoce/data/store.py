@@ -34,6 +34,7 @@ except ImportError:
 
 SHARD_BYTES = 1 << 30  # a new file is begun before one would grow beyond this
 COMMIT_S = 2.0  # seconds of work that a power cut may cost
+BLOCK = 1 << 15  # rows of an utterance that are checked or written at a time
 RESIDENT_BYTES = 1 << 28  # pages touched before they are handed back to the system
 
 
@@ -257,26 +258,32 @@ class TrackWriter:
             raise ValueError(f"{self.folder} holds (T, {self.head.dim}), got {values.shape} for {id!r}")
         if len(values) == 0:
             raise InputError(f"{id}: no frames of {self.head.track}. Found an empty track. Leave the utterance out.")
-        with np.errstate(over="ignore"):
-            values = np.ascontiguousarray(values, dtype="<f2" if self.head.half else "<f4")
-        if not np.isfinite(values).all():
+        if bad := sum(block.size - np.count_nonzero(np.isfinite(block)) for block in self._blocks(values)):
             kept, remedy = ("float16", "Extract without --half") if self.head.half else ("values", "Check the file")
             raise InputError(
-                f"{id}: {self.head.track} is not finite. Found {int((~np.isfinite(values)).sum())} of {values.size} "
-                f"{kept} NaN or infinite. {remedy} or leave it out."
+                f"{id}: {self.head.track} is not finite. Found {bad} of {values.size} {kept} NaN or infinite. {remedy} "
+                "or leave it out."
             )
-        if self._row and (self._row * self._width + values.nbytes) > SHARD_BYTES:
+        if self._row and (self._row + len(values)) * self._width > SHARD_BYTES:
             self.commit()
             self._shard, self._row = self._shard + 1, 0
             with self._writing():
                 os.close(self._values)
                 self._open_values()
         with self._writing():
-            _write_all(self._values, values.data.cast("B"))
+            for block in self._blocks(values):
+                _write_all(self._values, block.data.cast("B"))
         self._note([id, self._shard, self._row, len(values), *_pair(source), ""])
         self._row += len(values)
         if time.monotonic() - self._last_commit > COMMIT_S:
             self.commit()
+
+    def _blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
+        """Some rows at a time as they are kept: an hour of them is not copied at once."""
+        for k in range(0, len(values), BLOCK):
+            with np.errstate(over="ignore"):
+                yield np.ascontiguousarray(values[k : k + BLOCK], dtype="<f2" if self.head.half else "<f4")
+            files.let_go(values)
 
     def skip(self, id: str, why: str, source: Source | None = None) -> None:
         """Note that an utterance cannot be used, so that nobody tries it again while its source is the same."""

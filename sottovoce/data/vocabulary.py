@@ -62,30 +62,80 @@ def overrides(maps: Sequence[str], drops: Sequence[str]) -> dict[str, str]:
 
 
 def rename(
-    labels: Mapping[str, str], relabel: Mapping[str, str] | None, where: str, default: Mapping[str, str] | None = None
+    labels: Mapping[str, str],
+    relabel: Mapping[str, str] | None,
+    where: str,
+    default: Mapping[str, str] | None = None,
+    *,
+    emotions: bool | None = None,
 ) -> dict[str, str]:
     """What every word of a corpus is called in the end; "" = leave the utterance out.
+
+    What stands on the right of a map is a word of the corpus or of ours in any spelling, or a new name; a word that is
+    itself mapped goes on to where that one leads.
 
     Args:
         labels: {word of the corpus: our word}.
         relabel: overrides; the corpus's word goes before ours.
         where: for the message.
         default: overrides of a protocol, which yield to `relabel`.
+        emotions: whether the label is an emotion, so that new names are spelt our way; default: if one of `labels` is.
 
     >>> rename({"exc": "excited", "hap": "happy"}, {"hap": ""}, "x", {"excited": "happy"})
     {'exc': 'happy', 'hap': ''}
+    >>> rename({"exc": "excited", "hap": "happy"}, {"exc": "hap"}, "x")
+    {'exc': 'happy', 'hap': 'happy'}
+    >>> rename({"exc": "excited", "hap": "happy"}, {"excited": "Happiness", "happy": "positive"}, "x")
+    {'exc': 'positive', 'hap': 'positive'}
 
     Raises InputError for a name on the left that is neither.
     """
-    known = [*dict.fromkeys([*labels, *labels.values()])]
-    wanted: dict[str, str] = {}
-    for left, right in (relabel or {}).items():
-        wanted[_known(left, known, where)] = right
+    wanted = _wanted(labels, relabel, where)
+    if emotions is None:
+        emotions = not set(EMOTIONS).isdisjoint(labels.values())
+    spelt = {right.casefold(): right for right in reversed(wanted.values())}
+
+    def target(right: str) -> tuple[str, str]:
+        """(the key it is mapped under itself or "", our word) of what stands on the right."""
+        near = _folded([*labels, *labels.values()])
+        name = right if right in labels or right in labels.values() else near.get(right.casefold(), "")
+        word = labels.get(name, name) or (emotions and canonical(right)) or spelt.get(right.casefold(), right)
+        return next((key for key in (name, word, right) if key in wanted), ""), word
+
+    def end(key: str) -> str:
+        """Where a map leads; a circle (a=b,b=a) is an exchange, and a class that is left out leads nowhere."""
+        if wanted[key] == DROP:
+            return DROP
+        seen = [key]
+        following, word = target(wanted[key])
+        first = word
+        while following and following != seen[-1] and wanted[following] != DROP:
+            if following in seen:
+                return first
+            seen.append(following)
+            following, word = target(wanted[following])
+        return word
+
     found = {}
     for native, word in labels.items():
         protocol = (default or {}).get(native, (default or {}).get(word, word))
-        found[native] = wanted.get(native, wanted.get(word, protocol))
+        key = next((name for name in (native, word, protocol) if name in wanted), None)
+        found[native] = protocol if key is None else end(key)
     return found
+
+
+def _wanted(labels: Mapping[str, str], relabel: Mapping[str, str] | None, where: str) -> dict[str, str]:
+    """The overrides by the word of the corpus or of ours that they are about, or by a name that another one gives."""
+    known = [*dict.fromkeys([*labels, *labels.values()])]
+    given = [right for right in (relabel or {}).values() if right]
+    return {
+        left if left in given and left not in known else _known(left, known, where): right
+        for left, right in (relabel or {}).items()
+    }
+
+
+def _folded(words: Sequence[str]) -> dict[str, str]:
+    return {word.strip().casefold(): word for word in reversed(words)}
 
 
 def look_up(words: Mapping[str, str], native: str, where: str) -> str:
@@ -113,10 +163,11 @@ def own_words(
     Raises InputError for unknown words, and for a name on the left of `relabel` that does not occur.
     """
     ours = {word: canonical(word) for word in seen}
-    labels = {word: name or word.strip() for word, name in ours.items()}
-    found = rename(labels, relabel, where)
-    left = {_known(name, [*dict.fromkeys([*labels, *labels.values()])], where) for name in relabel or {}}
-    strange = [w for w, name in ours.items() if name is None and w not in left and w.strip() not in left]
+    spelt = _folded([word for word in seen if len(word.strip()) > 1])  # "Stressed" and "stressed" are one; A and a two
+    labels = {word: name or spelt.get(word.strip().casefold(), word).strip() for word, name in ours.items()}
+    found = rename(labels, relabel, where, emotions=True)
+    left = set(_wanted(labels, relabel, where))
+    strange = [w for w, name in ours.items() if name is None and left.isdisjoint((w, w.strip(), labels[w]))]
     if strange and any(ours.values()) and not own:
         word = strange[0]
         near = difflib.get_close_matches(word.casefold(), list(SYNONYMS), n=1)
@@ -136,7 +187,7 @@ def apply(utterances: Iterable[Utterance], relabel: Mapping[str, str], label: st
     """
     utterances = list(utterances)
     present = {str(u.labels[label]): str(u.labels[label]) for u in utterances if label in u.labels}
-    words = rename(dict(sorted(present.items())), relabel, where)
+    words = rename(dict(sorted(present.items())), relabel, where, emotions=label == "emotion" or None)
     found = []
     for u in utterances:
         word = words[str(u.labels[label])] if label in u.labels else None
@@ -149,7 +200,7 @@ def apply(utterances: Iterable[Utterance], relabel: Mapping[str, str], label: st
 def _known(name: str, known: Sequence[str], where: str) -> str:
     if name in known:
         return name
-    folded = {word.strip().casefold(): word for word in reversed(known)}
+    folded = _folded(known)
     if name.casefold() in folded:
         return folded[name.casefold()]
     near = difflib.get_close_matches(name, known, n=1)

@@ -3,11 +3,9 @@
 A system is one evaluated run, or several seeds of one (a folder of runs, or runs joined by commas). The first system
 is the reference; every other one is held against it on the same utterances.
 
-Intervals and p values come from one bootstrap that draws whole speakers, and the seeds of a system with them: a new
-speaker and a new training are what a reader will meet. Sign flips over speakers would be exact for one seed, but take
-the trained models as given: of three seeds that differ by 3 points, and 24 speakers, they tell two equal systems apart
-in one of six comparisons, the bootstrap in one of twenty-five (docs/metrics.md). p values are corrected for the number
-of comparisons (Holm 1979), and beside each stands the smallest difference this many speakers would have shown.
+Intervals and p values are those of `sottovoce.metrics.spread`: over whole speakers, and over trainings where a system
+has several seeds. p values are corrected for the number of comparisons (Holm 1979); beside each stands the smallest
+difference these speakers and seeds would have shown after the same correction.
 """
 
 import csv
@@ -24,6 +22,7 @@ from sottovoce import report as pages
 from sottovoce.data import runs
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
+from sottovoce.evaluation import lines
 from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
@@ -87,7 +86,7 @@ def answers(folder: Path, parts: Sequence[runs.Run], task: Task, *, quiet: bool 
     rows: list[dict[str, str]] = []
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+            rows = list(map(files.csv_row, csv.DictReader(lines)))
         needed = {"id", "fold", "speaker", "session", *_columns(task, "target"), *_columns(task, "predicted")}
         lacking = sorted(needed - set(rows[0] if rows else needed))
         if lacking or any(None in row.values() for row in rows):
@@ -156,7 +155,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
                 )
         predicted.append(np.stack([_values(task, table, ids, "predicted") for table in system.tables]))
     rows = [first.tables[0][key] for key in ids]
-    clusters = [row["speaker"] or row["session"] or row["id"] for row in rows]  # as `runs.person`
+    clusters = [row["speaker"] or row["session"] or row["id"] for row in rows]  # as `folds.person`
     count = len(set(clusters))
     metric = metric or metrics.MAIN[task.kind]
     found: list[dict[str, Any]] = []
@@ -169,15 +168,13 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         if system is not first:
             same = sorted(system.seeds) == sorted(first.seeds) and len(set(first.seeds)) == len(first.seeds)
             order = [np.argsort(s.seeds, kind="stable") if same else slice(None) for s in (system, first)]
-            gap = statistics.paired(
-                task, target, answer[order[0]], predicted[0][order[1]], clusters, same_seeds=same
-            )  # fmt: skip
-            low, high = gap[metric]["low"], gap[metric]["high"]
-            known = low is not None and high is not None
+            gaps = statistics.gaps(task, target, answer[order[0]], predicted[0][order[1]], clusters, same_seeds=same)
             entry |= {
-                "difference": gap,
+                "difference": {name: statistics.gap_entry(gap) for name, gap in gaps.items()},
                 "seeds_paired": same,
-                "detectable": statistics.minimum_detectable_difference(low, high, count) if known else None,  # type: ignore[arg-type]
+                "trainings_counted": min(len(answer), len(predicted[0])) > 1,
+                "trainings": lines.trainings(len(answer), len(predicted[0])),
+                "detectable": gaps[metric].detectable(1 - 0.05 / (len(systems) - 1)),
             }
         found.append(entry)
     tested = [entry["difference"][metric] for entry in found[1:]]
@@ -195,12 +192,16 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         "speakers": count if any(row["speaker"] for row in rows) else None,
         "left_out": max(len(table) for s in systems for table in s.tables) - len(ids),
         "differs": differing(systems),
+        "warnings": lines.floors(tested),
         "protocol": {
             "first_line": _warning(systems),
-            "paired": "by utterance; the same speakers are drawn for every system",
-            "intervals": "95 %, resampling whole speakers, and seeds where there are several",
-            "p": f"two-sided, from the same resamples, corrected by Holm (comparisons: {len(tested)})",
-            "detectable": "smallest true difference found with probability 0.8 by this many speakers and seeds",
+            "paired": "by utterance, on the same speakers",
+            "intervals": lines.intervals(
+                [(row["speaker"], row["session"]) for row in rows], max(len(s.seeds) for s in systems)
+            ),
+            "trainings": " / ".join(f"{entry['name']}: {entry['trainings']}" for entry in found[1:]),
+            "p": f"two-sided, below 0.05 where the interval leaves 0 out; corrected by Holm ({len(tested)} tests)",
+            "detectable": "smallest true difference found with probability 0.8, corrected as p is",
         },
         "made": runs.provenance(),
     }

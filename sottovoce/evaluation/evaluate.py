@@ -1,10 +1,9 @@
 """`sottovoce evaluate`: a run's folds -> predictions.csv, report.json and report.html.
 
-The only verb that reads the test part. Every score stands beside trivial baselines, with an interval from
-resampling whole speakers (or videos); how everything was chosen and who was heard is part of the result.
+The only verb that reads the test part. Every score stands beside trivial baselines, with an interval over whole
+speakers (or videos); how everything was chosen and who was heard is part of the result.
 """
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,8 +19,10 @@ from sottovoce.config.finetuning import Full, Probe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
+from sottovoce.data.folds import compared_by, person, seen_by
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.evaluation import lines as lines_of
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.modeling import network
@@ -90,7 +91,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     answer = np.concatenate(answers)
     predicted = answer.argmax(1) if task.kind == "class" else answer
     truth = task.values(tested)
-    clusters = [runs.person(u) for u in tested]
+    clusters = [person(u) for u in tested]
     scores = statistics.intervals(task, truth, predicted, clusters)
     beside = {
         name: np.concatenate([t[name] for t in trivial], axis=-1 if task.kind == "class" else 0) for name in trivial[0]
@@ -142,9 +143,9 @@ def _subject(run: runs.Run) -> tuple:
 
 def check_unheard(corpus: Corpus, fold: Fold, run: runs.Run) -> None:
     """Raises InputError when test speakers were heard in training and nobody allowed it: the folds have changed."""
-    allowed = set(run.config.get("heard_test_speakers", ()))  # with --transductive
-    allowed |= {runs.person(corpus.by_id[k]) for k in (*fold.train, *fold.dev)}  # of leaky folds, which say so
-    heard = set(runs.seen_test_people(corpus, fold, run.exposure)) - allowed
+    allowed = set(run.config.get("seen_test_speakers", ()))  # with --transductive
+    allowed |= {person(corpus.by_id[k]) for k in (*fold.train, *fold.dev)}  # of leaky folds, which say so
+    heard = set(seen_by(run).test_people([corpus], fold)) - allowed
     if heard:
         raise InputError(
             f"{run.folder}: trained on {len(heard)} test speakers of {fold.name} ({', '.join(sorted(heard)[:3])}). "
@@ -159,13 +160,17 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     plan = recipe.from_dict(first["settings"], found[0].folder / "config.json")
     lines = cautions([run.config for run in found])
     if "none" in groups:
-        lines.append("Leaky: the folds share speakers between training and test; the figures flatter.")
+        share = (
+            "share speakers" if any(u.speaker for u in corpus.utterances) else "may share speakers, who are unknown,"
+        )
+        lines.append(f"Leaky: the folds {share} between training and test; the figures flatter.")
     tuning, normal = plan.finetune, plan.frontend.normalise
     if plan.per_speaker:
         norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
     else:
         norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
+    tested = [corpus.by_id[k] for run in found for k in corpus.fold(run.config["fold"]).test]
     chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "strength of the probe, epoch"
     if isinstance(tuning, Probe):
         chooser, chosen = (tuning.select.upper() if task.kind == "class" else "MAE"), "learning rate, update"
@@ -178,7 +183,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         head = "linear on pooled states" + ", backbone frozen" * (tuning.mode == "frozen")
     return {
         "first_line": " ".join(lines) or None,
-        "folds": f"{len(found)} of {len(corpus.folds)}, disjoint by {', '.join(groups)}",
+        "folds": lines_of.folds(found, len(corpus.folds), groups),
         "training labels": ", ".join(sorted({f"{r.config['labels']} of {r.config['of_labels']}" for r in found})),
         "initial weights": first["init"],
         "normalisation": norm,
@@ -189,16 +194,18 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         }.get(tuning.dev, "the fold's own"),
         "model selection": f"{chooser} on {'the test part' if tuning.dev == 'test' else 'dev'} ({chosen})",
         "test": "read while choosing" if tuning.dev == "test" else "read once, by this command",
-        "intervals": f"95 %, resampling whole {'speakers' if corpus.utterances[0].speaker else 'videos'}",
+        "intervals": lines_of.intervals((u.speaker, u.session) for u in tested if task.has(u)),
+        "trainings": lines_of.trainings(1),
         "seed": ", ".join(map(str, seeds)),
-        "people heard in training": len({p for run in found for p in run.exposure}),
+        "people heard in training": lines_of.people({p for run in found for p in run.seen_speakers}, [corpus]),
+        "compared with the people tested by": compared_by(found),
     }
 
 
 def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the scores of these fine-tuned runs must know before any figure."""
     lines = []
-    if heard := sorted({person for config in configs for person in config.get("heard_test_speakers", ())}):
+    if heard := sorted({person for config in configs for person in config.get("seen_test_speakers", ())}):
         lines.append(
             f"Transductive: the pre-training heard the unlabelled audio of {len(heard)} test "
             f"speaker{'s' * (len(heard) > 1)} ({', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''})."
@@ -243,12 +250,8 @@ def table(
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """CSV, whole or not at all."""
-
-    with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """CSV, whole or not at all; safe to open in a spreadsheet, see `files.csv_cell`."""
+    files.write_csv(path, rows)
 
 
 def _svm_on(

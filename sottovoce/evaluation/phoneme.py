@@ -25,15 +25,18 @@ from sottovoce import report as pages
 from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import phones, runs
-from sottovoce.data.corpus import Corpus, Fold, Utterance, group_folds
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data import folds, runs
+from sottovoce.data.batching import sequential
+from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.evaluation import lines, phones
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import statistics
-from sottovoce.modeling import heads, network, training
+from sottovoce.modeling import checkpoint, heads, network
 from sottovoce.modeling import linear_probe as probe
 
 PARTS = "train-clean-100,dev-clean,test-clean"  # SUPERB's
@@ -72,7 +75,7 @@ def split(corpus: Corpus, parts: str = PARTS) -> Fold:
         lacking = ", ".join(name for name in names if not found[name])
         raise InputError(f"{corpus.folder}: no recordings of {lacking}. Found the others. Add it, or change --parts.")
     readers = len({u.speaker for u in corpus.utterances})
-    return replace(group_folds(corpus.utterances, min(10, readers))[0], name="readers")
+    return replace(folds.group_folds(corpus.utterances, min(10, readers))[0], name="readers")
 
 
 @dataclass(frozen=True)
@@ -116,36 +119,30 @@ def phoneme(
     sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
     symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
     task = Task("phones", ("phones",), tuple(symbols))
-    config = {
-        "kind": "phoneme",
-        "identity": files.digest(
-            {
-                "settings": plan,
-                "said": {side: {u.id: reading.phones[u.id] for u in own} for side, own in sides.items()},
-                "audio": corpus.info.get("audio_digest", ""),
-                "init": init.config["identity"] if init else None,
-                "seed": seed,
-            }
-        ),
-        "recipe": plan.name,
-        "settings": plan,
-        "features": store.dim,
-        "corpus": str(corpus.folder.resolve()),
-        "fold": fold.name,
-        "task": asdict(task),
-        "init": str(init.folder) if init else "none",
-        "labels": len(sides["train"]),
-        "seed": seed,
-        "exposure": sorted(
-            {runs.person(u) for side in ("train", "dev") for u in sides[side]}
-            | (init.exposure if init else frozenset())
-        ),
-        "heard_test_speakers": runs.seen_test_people(corpus, fold, init.exposure) if init else [],
-    }
     earlier = network.load_pretrained(init) if init else None
     if earlier:
         network.check_same_input(earlier, plan, store.dim)
-    if runs.begin(folder, config):
+    run = Run.open(
+        folder,
+        "phoneme",
+        plan,
+        fold=fold.name,
+        features=store.dim,
+        decides={
+            "said": {side: {u.id: reading.phones[u.id] for u in own} for side, own in sides.items()},
+            "audio": corpus.info.get("audio_digest", ""),
+            "seed": seed,
+        },
+        seen=folds.Seen.of([corpus], [sides["train"] + sides["dev"]]),
+        before=init,
+        corpus=str(corpus.folder.resolve()),
+        task=asdict(task),
+        init=str(init.folder) if init else "none",
+        labels=len(sides["train"]),
+        seed=seed,
+        seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
+    )
+    if run.finished:
         return {}
 
     torch.manual_seed(seed)
@@ -193,7 +190,7 @@ def phoneme(
         heard = hear(head, states["test"], steps["test"], symbols)
         layers = head.mix.softmax(0).tolist()
     rows = table(fold, sides["test"], reading, heard)
-    report = report_of(corpus, fold, task, sides, reading, rows, config)
+    report = report_of(corpus, fold, task, sides, reading, rows, run.config)
     report["probes"] = [{"fold": fold.name, "layers": layers, "chosen": chosen, "probe": readings}]
     report["protocol"]["too short to be spelled"] = _too_short(steps["train"], sides["train"], reading)
     report["seconds"] = time.monotonic() - started
@@ -203,7 +200,7 @@ def phoneme(
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
     tensors |= {f"head.{k}": v for k, v in head.state_dict().items()}
     tensors |= {f"statistics.{k}": torch.from_numpy(getattr(statistics, k)) for k in ("mean", "std")}
-    training.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
+    checkpoint.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
     return report
 
 
@@ -276,11 +273,11 @@ def report_of(
     """The report of the test part, as `evaluate` writes it for emotions."""
 
     said, wrong = (np.array([row[k] for row in rows]) for k in ("phones", "edits"))
-    clusters = [runs.person(u) for u in sides["test"]]
+    clusters = [folds.person(u) for u in sides["test"]]
     asked = sum(len(getattr(fold, side)) for side in SIDES)
     kept = sum(map(len, sides.values()))
     words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
-    heard = config["heard_test_speakers"]
+    heard = config["seen_test_speakers"]
     probe = config["settings"].finetune
     return {
         "title": f"{corpus.name}: phones",
@@ -289,7 +286,7 @@ def report_of(
         "baselines": {"nothing heard": {"metrics": statistics.intervals(task, said, said, clusters)}},
         "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
         "n": len(rows),
-        "speakers": len(set(clusters)),
+        "speakers": len(set(clusters)) if any(u.speaker for u in sides["test"]) else None,  # unknown is not one each
         "examples": [{k: row[k] for k in ("id", "reference", "heard")} for row in rows[:SHOWN]],
         "protocol": {
             "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test readers."
@@ -304,7 +301,8 @@ def report_of(
             "initial weights": config["init"],
             "model selection": "PER on dev (learning rate, update)",
             "test": "read once, by this command",
-            "intervals": "95 %, resampling whole readers",
+            "intervals": lines.intervals((u.speaker, u.session) for u in sides["test"]),
+            "trainings": lines.trainings(1),
             "seed": config["seed"],
         },
         "config": config["settings"],

@@ -10,15 +10,9 @@ A cell is one (arm, label count, seed, fold): trained, tested, saved under the d
 Cells run in parallel; a finished cell is never run again; a killed study goes on where it was.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import connection, parent_process
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +25,21 @@ from sottovoce.config import recipe
 from sottovoce.config.finetuning import in_mode
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
-from sottovoce.data.corpus import Corpus
+from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
+from sottovoce.data.folds import choose, person, seen_by, with_dev
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import unknown_name
+from sottovoce.evaluation import lines
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
-from sottovoce.pipeline import baselines
+from sottovoce.pipeline import baselines, workers
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import select, train_recogniser, unlabelled, weights_for, with_dev
+from sottovoce.pipeline.finetune import changed_copies, select, train_recogniser, unlabelled, weights_for
 
 ARMS = ("pretrained", "probe", "scratch")
 
@@ -88,15 +84,15 @@ def plan_cells(
 ) -> list[Cell]:
     """All cells, small ones first, so that a first picture is there early.
 
-    Raises InputError when an arm's weights have heard a test speaker (unless `transductive`).
+    Raises InputError when an arm's weights have seen a test speaker (unless `transductive`).
     """
 
     if fold is None:
         named = [run.config["fold"] for run in found]
         known = [f for f in corpus.folds if f.name in named]
-        folds = known or runs.choose_folds(corpus, None)
+        folds = known or choose(corpus, None)
     else:
-        folds = runs.choose_folds(corpus, fold)
+        folds = choose(corpus, fold)
     folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
     totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
     wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
@@ -138,81 +134,24 @@ def run_cells(
 
     folder.mkdir(parents=True, exist_ok=True)
     left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
-    if min(jobs, len(left)) < 2:
-        _run_here(left, len(cells), plan, Corpus.load(corpus), task, folder, quiet)
-        return
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    before = {k: os.environ.get(k) for k in threads}
-    os.environ.update(threads)  # read by the workers when they import torch
-    pool = ProcessPoolExecutor(
-        min(jobs, len(left)), mp_context=multiprocessing.get_context("spawn"), initializer=_ready, initargs=(corpus,)
-    )
-    workers: list[Any] = []
-    try:
-        with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
-            waiting = {pool.submit(_run_cell, cell, plan, task, folder) for cell in left}
-            workers += (pool._processes or {}).values()  # the pool forgets them when it is shut down
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    bar.advance()
-    except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in workers:
-            process.terminate()  # a cell is written whole or not at all
-        if isinstance(error, BrokenProcessPool):
-            raise InputError(
-                f"{folder}: a worker process died. Found no more than that; usually memory ran out. "
-                "Run it again with fewer --jobs: finished cells are kept."
-            ) from None
-        raise
-    finally:
-        pool.shutdown()
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    _loaded.cache_clear()  # it may have been prepared again since
+    work = partial(_run_cell, plan, corpus, task, folder)
+    with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
+        for _ in workers.map(work, left, jobs, ordered=False, where=folder):
+            bar.advance()
 
 
-def _run_here(
-    left: Sequence[Cell], of: int, plan: Recipe, corpus: Corpus, task: Task, folder: Path, quiet: bool
-) -> None:
-    """One cell after the other in this process, on one thread as a worker does it."""
+_loaded = lru_cache(maxsize=1)(Corpus.load)  # one cell after the other is of the same corpus
 
+
+def _run_cell(plan: Recipe, corpus: Path, task: Task, folder: Path, cell: Cell) -> None:
+    """Always on one thread, so that it does not matter for a figure how many cells run beside it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Bar(of, "study", quiet=quiet, done=of - len(left)) as bar:
-            for cell in left:
-                _run_cell(cell, plan, task, folder, corpus)
-                bar.advance()
+        answer = train_and_test(cell, plan, _loaded(corpus), task)
     finally:
         torch.set_num_threads(threads)
-
-
-_corpus: Corpus | None = None  # of a worker process
-
-
-def _ready(folder: Path) -> None:
-    global _corpus
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent = parent_process()
-    if parent is not None:  # a worker does not outlive a parent that was killed
-
-        def watch(sentinel: int) -> None:
-            connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
-    torch.set_num_threads(1)
-    _corpus = Corpus.load(folder)
-
-
-def _run_cell(cell: Cell, plan: Recipe, task: Task, folder: Path, corpus: Corpus | None = None) -> None:
-
-    corpus = corpus or _corpus
-    assert corpus is not None
-    answer = train_and_test(cell, plan, corpus, task)
     with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
         np.savez(out, answer=answer.astype(np.float32))
 
@@ -229,7 +168,8 @@ def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.n
         own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
     rest = unlabelled(corpus, fold, store, train)
-    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, init=init)
+    copies = changed_copies(own, corpus, store)
+    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, copies=copies, init=init)
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
     return network.predict(it, Steps([(store, test)], own.frontend, it.statistics))
 
@@ -246,7 +186,7 @@ def collect(
         f: [corpus.by_id[k] for k in corpus.fold(f).test if task.has(corpus.by_id[k]) and k in store] for f in folds
     }
     everybody = [u for f in folds for u in tests[f]]
-    truth, clusters = task.values(everybody), [runs.person(u) for u in everybody]
+    truth, clusters = task.values(everybody), [person(u) for u in everybody]
     seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})
     arms = [a for a in ARMS if any(c.arm == a for c in cells)]
     ns = [round(float(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
@@ -260,27 +200,20 @@ def collect(
             rows.append(answer.argmax(1) if task.kind == "class" else answer)
         return np.stack(rows)
 
-    curves = {a: statistics.curve_replicates(task, truth, [predicted(a, s) for s in shares], clusters) for a in arms}
+    answers = {a: [predicted(a, s) for s in shares] for a in arms}
+    found = {a: [statistics.intervals(task, truth, cell, clusters) for cell in own] for a, own in answers.items()}
     count = len(set(clusters))
     higher = metrics.higher_is_better(metric)
 
-    def limits(replicates: Any) -> list[tuple[Any, Any]]:  # of every label count
-        if not len(replicates):
-            return [(None, None)] * len(ns)
-        return list(zip(*statistics.bounds(replicates, clusters=count), strict=True))
-
     def points(arm: str, name: str) -> list[dict]:
-        curve = curves[arm][name]
-        return [
-            {"n": n, "value": value} | dict(zip(("low", "high"), bound, strict=True))
-            for n, value, bound in zip(ns, curve.value, limits(curve.replicates), strict=True)
-        ]
+        return [{"n": n} | cell[name] for n, cell in zip(ns, found[arm], strict=True)]
 
     kind = "recall" if task.kind == "class" else metric
     named = {c: f"{kind}_{c}" for c in (task.classes or task.target)}
-    per_class = {c: {a: points(a, n) for a in arms} for c, n in named.items() if n in curves[arms[0]]}
-    parts = [with_dev(corpus, corpus.fold(f), plan.finetune.dev).train for f in folds]
-    known = [corpus.by_id[k] for part in parts for k in part if task.has(corpus.by_id[k])]
+    per_class = {c: {a: points(a, n) for a in arms} for c, n in named.items() if n in found[arms[0]][0]}
+    parts = [with_dev(corpus, corpus.fold(f), plan.finetune.dev) for f in folds]
+    known = [corpus.by_id[k] for part in parts for k in part.train if task.has(corpus.by_id[k])]
+    dev_labels = round(float(np.mean([sum(task.has(corpus.by_id[k]) for k in part.dev) for part in parts])))
     trivial = baselines.trivial(task, task.values(known), len(everybody), seed=0, draws=20)
     trivial.pop("uniform", None)  # in UA the same as chance: one line in the picture is enough
     scores = {
@@ -294,69 +227,88 @@ def collect(
         "unit": "labelled utterances",
         "ns": ns,
         "n_total": round(len(known) / len(folds)),
+        "dev_labels": dev_labels,
         "arms": {a: points(a, metric) for a in arms},
         "trivial": scores,
         "per_class": per_class,
         "seeds": len(seeds),
+        "trainings_counted": len(seeds) > 1,
+        "warnings": [f"Trainings: {lines.trainings(1)}."] if len(seeds) == 1 else [],
         "folds": len(folds),
         "speakers": count if any(u.speaker for u in everybody) else None,  # unknown is not one each
         "n_test": len(everybody),
         "config": files.plain(plan),
-        "protocol": study_protocol(corpus, folds, cells, plan),
+        "protocol": study_protocol(corpus, folds, cells, plan, everybody, dev_labels),
         "hardware": runs.hardware(),
         "made": runs.provenance(),
-        "all_metrics": {a: {m: points(a, m) for m in curves[a] if "_" not in m or m in ("macro_f1",)} for a in arms},
+        "all_metrics": {a: {m: points(a, m) for m in found[a][0] if "_" not in m or m in ("macro_f1",)} for a in arms},
     }
     control = "scratch"
     for arm in ("pretrained", "probe"):
         if arm not in arms or control not in arms:
             continue
-        a, b = curves[arm][metric], curves[control][metric]
-        gap = a.replicates - b.replicates
-        paired = [
-            {
-                "n": n,
-                "value": a.value[k] - b.value[k],
-                "low": low,
-                "high": high,
-                "p": statistics.p_value(gap[:, k], count) if len(gap) else None,
-            }
-            for k, (n, (low, high)) in enumerate(zip(ns, limits(gap), strict=True))
+        gaps = [
+            statistics.gaps(task, truth, a, b, clusters)[metric]
+            for a, b in zip(answers[arm], answers[control], strict=True)
         ]
-        holm = statistics.holm([p["p"] for p in paired if p["p"] is not None])
-        for row, p in zip([p for p in paired if p["p"] is not None], holm, strict=True):
+        paired: list[dict[str, Any]] = [
+            {"n": n} | statistics.gap_entry(gap) | {"detectable": gap.detectable(1 - 0.05 / len(ns))}
+            for n, gap in zip(ns, gaps, strict=True)
+        ]
+        known_p = [row for row in paired if row["p"] is not None]
+        for row, p in zip(known_p, statistics.holm([row["p"] for row in known_p]), strict=True):
             row["p_holm"] = p
         prefix = "" if arm == "pretrained" else "probe_"
         result[f"{prefix}paired"] = paired
-        if len(ns) > 1 and len(gap):
-            saved = statistics.labels_saved(
-                ns, a.replicates, b.replicates, values=(a.value, b.value), higher_is_better=higher, clusters=count
-            )
-            result[f"{prefix}labels_saved"] = [{"n": n} | row for n, row in zip(ns, saved, strict=True)]
-            result[f"{prefix}meeting_point"] = statistics.meeting_point(
-                ns, a.replicates, b.replicates, higher_is_better=higher, clusters=count
-            )
+        result["warnings"] = list(dict.fromkeys(result["warnings"] + lines.floors(paired)))
+        if len(ns) < 2:
+            continue
+        a, b = (statistics.curve_replicates(task, truth, answers[x], clusters)[metric] for x in (arm, control))
+        saved = statistics.labels_saved(
+            ns, a.replicates, b.replicates, values=(a.value, b.value), higher_is_better=higher, clusters=count
+        )
+        result[f"{prefix}labels_saved"] = [
+            {"n": n} | row | {"with_dev": statistics.counting_dev(row, n, dev_labels)}
+            for n, row in zip(ns, saved, strict=True)
+        ]
+        if known_p:
+            result[f"{prefix}meeting_point"] = statistics.meeting_point(ns, paired, higher_is_better=higher)
     return result
 
 
-def study_protocol(corpus: Corpus, folds: Sequence[str], cells: Sequence[Cell], plan: Recipe) -> dict[str, Any]:
+def study_protocol(
+    corpus: Corpus,
+    folds: Sequence[str],
+    cells: Sequence[Cell],
+    plan: Recipe,
+    tested: Sequence[Utterance],
+    dev_labels: int,
+) -> dict[str, Any]:
     """How the study was made, in words, with what a reader must know first as `first_line`."""
 
+    seeds = len({c.seed for c in cells})
+    most = max(len({c.init for c in cells if c.fold == f and c.init != "none"}) for f in folds)
     heard: set[str] = set()
     for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
-        heard |= set(runs.seen_test_people(corpus, corpus.fold(fold), hub.load(init).exposure))
+        heard |= set(seen_by(hub.load(init)).test_people([corpus], fold))
     return {
         "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test speakers."
         if heard
         else None,
         "corpus": str(corpus.folder),
-        "folds": f"{len(folds)} of {len(corpus.folds)}, disjoint by {corpus.fold(folds[0]).group}",
+        "folds": lines.folds(folds, len(corpus.folds), {corpus.fold(f).group for f in folds}),
         "label subsets": "nested, stratified by class, the same for every arm",
         "control": "identical backbone and settings, random weights",
         "model selection": "a random 20 % of training, speakers shared (SUPERB)"
         if plan.finetune.dev == "superb"
         else "dev part of the fold, never test",
-        "intervals": "95 %, resampling speakers and seeds",
+        "labels to choose with": f"{dev_labels} labelled dev utterances a fold, the same for every arm and count; "
+        "they are not in the number of labels",
+        "intervals": lines.intervals([(u.speaker, u.session) for u in tested], seeds),
+        "trainings": lines.trainings(seeds),
+        "pre-trainings": f"{most}, one a seed: their luck is in the intervals"
+        if most == seeds > 1
+        else f"{most or 'none'} for {seeds} seed{'s' * (seeds > 1)}: the luck of a pre-training is in no interval",
         "normalisation": "per speaker, test speakers' unlabelled audio included"
         if plan.per_speaker
         else plan.frontend.normalise,

@@ -7,13 +7,14 @@ of a minute. Where a run has several folds, their models vote with the mean of t
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
 from sottovoce import files, plugins, report
-from sottovoce.data import audio, runs
+from sottovoce.data import audio, recordings, runs
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.track import Track
@@ -21,24 +22,8 @@ from sottovoce.errors import InputError
 from sottovoce.evaluation.evaluate import write_table
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
+from sottovoce.tracks import base as tracks
 
-AUDIO = {
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".opus",
-    ".mp3",
-    ".aif",
-    ".aiff",
-    ".au",
-    ".m4a",
-    ".mp4",
-    ".webm",
-    ".aac",
-    ".wma",
-    ".mkv",
-    ".mov",
-}
 LONGEST_S = 30.0  # a recording up to this long is heard as one utterance, as in training; longer ones by windows
 ENVELOPE_HZ = 20.0  # points per second of the drawn waveform
 
@@ -50,14 +35,16 @@ class Prediction:
     path: Path
     duration_s: float
     names: tuple[str, ...]
-    answer: np.ndarray
-    label: str  # "" where numbers are predicted
+    answer: np.ndarray  # NaN where there was nothing to hear
+    label: str  # "" where numbers are predicted, and where there was nothing to hear
     times_s: np.ndarray | None = None  # (W,) centres of the windows
     course: np.ndarray | None = None  # (W, K or D)
     frames: Track | None = None  # (F, K or D) the answer at every state of the model
     segments: list[dict[str, Any]] = field(default_factory=list)
     envelope: dict[str, Any] = field(default_factory=dict)
-    warning: str = ""
+    warning: str = ""  # what to know about the answer, in the tables as `note`
+    kind: str = "class"  # or "number"
+    silent: bool = False  # nothing to hear: no answer
 
     @property
     def confidence(self) -> float:
@@ -65,10 +52,11 @@ class Prediction:
 
     def row(self) -> dict[str, Any]:
         head: dict[str, Any] = {"path": str(self.path), "duration_s": round(self.duration_s, 3)}
-        if self.label:
+        if self.kind == "class":
             head |= {"label": self.label, "confidence": round(self.confidence, 6)}
-        prefix = "p_" if self.label else ""
-        return head | {f"{prefix}{n}": round(float(v), 6) for n, v in zip(self.names, self.answer, strict=True)}
+        prefix = "p_" if self.kind == "class" else ""
+        answers = {f"{prefix}{n}": round(float(v), 6) for n, v in zip(self.names, self.answer, strict=True)}
+        return head | answers | {"note": self.warning}
 
     def windows(self) -> list[dict[str, Any]]:
         if self.times_s is None or self.course is None:
@@ -145,12 +133,23 @@ class Recogniser:
     def _one(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
 
         info = audio.probe(path)
-        short = "shorter than 0.3 s: take the answer with care" if info.duration_s < 0.3 else ""
+        notes = [info.note] if info.note else []
+        if info.duration_s < 0.3:
+            notes.append("shorter than 0.3 s: take the answer with care")
+        if speaker and speaker.alone:
+            notes.append("the only recording of its speaker: less certain for this model")
         long = info.duration_s > LONGEST_S
-        answer: np.ndarray | None = None
-        if not long:
-            frames = self.frames(audio.read(path))
-            answer = self.hear([frames], speaker)[0]
+        wave = None if long else audio.read(path)
+        loudest = max(audio.level(w.values) for w in (audio.blocks(path, LONGEST_S) if wave is None else [wave]))
+        found = Prediction(path, info.duration_s, tuple(self.names), np.full(len(self.names), np.nan), "")
+        found.kind = self.task.kind
+        if loudest < audio.QUIET:
+            found.silent = True
+            found.warning = "; ".join([*notes, "silence: nothing louder than -70 dB of full scale, so no answer"])
+            found.envelope = envelope(path) if timeline else {}
+            return found
+        found.warning = "; ".join(notes)
+        answer = None if wave is None else self.hear([self.frames(wave)], speaker)[0]
         times: np.ndarray | None = None
         course: np.ndarray | None = None
         if long or timeline:
@@ -162,17 +161,13 @@ class Recogniser:
             course, times = np.concatenate(rows), np.array(seconds)
             if answer is None:
                 answer = course.mean(0)
-            assert answer is not None
         assert answer is not None  # every recording is short, or long, or both
-        label = self.names[int(answer.argmax())] if self.task.kind == "class" else ""
-        if speaker and speaker.alone:
-            short += ("; " if short else "") + "the only recording of its speaker: less certain for this model"
-        found = Prediction(path, info.duration_s, tuple(self.names), answer, label, warning=short)
+        found.answer, found.label = answer, self.names[int(answer.argmax())] if self.task.kind == "class" else ""
         if timeline and times is not None and course is not None:
             found.times_s, found.course = times, course
             found.frames = self.moments(path, speaker)
             found.envelope = envelope(path)
-            if label:
+            if found.label:
                 found.segments = segments(times, course, self.names, info.duration_s, hop_s)
         return found
 
@@ -188,7 +183,7 @@ class Recogniser:
                 "track covarep: the model was trained on word-aligned features, so it cannot hear a recording. Found "
                 "one step a frame (frontend.subsampling=1). Use a model trained on frames, or `sottovoce evaluate`."
             )
-        return plugins.load("tracks", self.plan.track).make(wave, self.plan.track_config)
+        return plugins.maker(self.plan.track).make(wave, self.plan.track_config)
 
     def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray]]:
         """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.
@@ -197,7 +192,7 @@ class Recogniser:
         """
 
         whole = None
-        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+        if tracks.maker(self.plan.track).WHOLE:
             whole = self._make(audio.read(path))
         rate = 16000
         size, step = round(window_s * rate), round(hop_s * rate)
@@ -249,7 +244,7 @@ class Recogniser:
         """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
         or up to a second more."""
 
-        if getattr(plugins.load("tracks", self.plan.track), "WHOLE", False):
+        if tracks.maker(self.plan.track).WHOLE:
             whole = self._make(audio.read(path))
             for begin in np.arange(0.0, max(whole.times[-1], 1e-3), LONGEST_S):
                 yield float(begin), whole.slice(float(begin), float(begin) + LONGEST_S)
@@ -287,7 +282,7 @@ def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = Non
     front = it.plan.frontend
     if front.normalise == "speaker":
         front = replace(front, normalise="corpus")
-    store = Memory({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz)
+    store = Memory({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz, it.plan.track)
     used = statistics if it.plan.frontend.normalise == "speaker" and statistics else it.statistics
     if store.dim != len(used.mean):
         raise InputError(
@@ -307,7 +302,8 @@ def _joined(parts: Sequence[tuple[float, Track]], clock: Track) -> np.ndarray:
 class Memory:
     """Arrays (T, F), or samples (N,), that look like a track store."""
 
-    def __init__(self, values: dict[str, np.ndarray], rate_hz: float):
+    def __init__(self, values: dict[str, np.ndarray], rate_hz: float, track: str):
+        self.head = SimpleNamespace(track=track)
         self.values = {k: v if v.ndim == 2 else v[:, None] for k, v in values.items()}
         self.rate_hz, self.offset_s = rate_hz, 0.0
         self.dim: int = next(iter(self.values.values())).shape[1]
@@ -347,16 +343,18 @@ class _SpeakerStatistics:
 
 
 def audio_files(places: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are, folders as the audio files below them in name order.
+    """Files as they are, folders as the recordings below them in name order.
 
-    Raises InputError for a path that does not exist and for a folder without audio.
+    Raises InputError for a path that does not exist, for a folder without audio and for names that are not UTF-8.
     """
     for place in places:
+        recordings.spelt(str(place))
         if place.is_dir():
-            found = sorted(p for p in place.rglob("*") if p.suffix.lower() in AUDIO and not p.name.startswith("."))
+            found = sorted(place / name for name in recordings.recordings_below(place))
             if not found:
                 raise InputError(
-                    f"{place}: no audio files. Looked for {', '.join(sorted(AUDIO))}. Name another folder."
+                    f"{place}: no audio files. Looked for {', '.join(sorted(recordings.SUFFIXES))}. "
+                    "Name another folder, or the files themselves."
                 )
             yield from found
         elif place.exists():
@@ -366,13 +364,18 @@ def audio_files(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def own_names(paths: Sequence[Path]) -> list[str]:
-    """A file name for the timeline of each recording: its stem, numbered where several share one."""
+    """A file name for the timeline of each recording: its stem, numbered where several would write the same file.
+
+    `a` writes a.csv and a.frames.csv, so `a.frames` cannot stand beside it; nor can `A`, on some disks.
+    """
     names: list[str] = []
+    taken: set[str] = set()
     for path in paths:
         name, k = path.stem, 1
-        while name in names:
+        while taken & (files_of := {name.casefold(), f"{name}.frames".casefold()}):
             k += 1
             name = f"{path.stem}-{k}"
+        taken |= files_of
         names.append(name)
     return names
 
@@ -465,8 +468,9 @@ def draw(result: Prediction, base: Path) -> None:
             "frames": None
             if result.frames is None
             else {"times_s": result.frames.times, "values": result.frames.values},
-            "label": result.label,
+            "label": "silence" if result.silent else result.label,
             "confidence": result.confidence,
+            "warnings": [result.warning] if result.warning else [],
             "segments": result.segments,
             "waveform": result.envelope,
         }

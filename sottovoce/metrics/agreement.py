@@ -20,9 +20,9 @@ import numpy as np
 from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.metrics import statistics
+from sottovoce.metrics.spread import components, difference
 
 KEYS = ("spearman", "auc")
-REPLICATES = 1000
 SCORES = ("rank", "strength", "energy")  # columns that are compared; `rank` stands for `rank_<emotion>`
 TRIVIAL = "energy"  # what the others have to beat
 
@@ -73,15 +73,9 @@ def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def agreement_intervals(
-    score: np.ndarray,
-    label: np.ndarray,
-    clusters: Sequence[str],
-    *,
-    strata: Sequence[str] | None = None,
-    n: int = REPLICATES,
-    seed: int = 0,
+    score: np.ndarray, label: np.ndarray, clusters: Sequence[str], *, strata: Sequence[str] | None = None
 ) -> dict[str, dict[str, float | None]]:
-    """`agreement` with 95 % intervals from resampling whole speakers, expanded as in `sottovoce.metrics.statistics`.
+    """`agreement` with 95 % intervals over whole speakers, as `sottovoce.metrics.spread` has them.
 
     Args:
         score, label: (N,) as in `agreement`.
@@ -90,9 +84,13 @@ def agreement_intervals(
             emotion that is loud as such does not count as agreement.
 
     Returns:
-        "spearman", "auc" -> {"value", "low", "high"}; bounds None with fewer than two speakers.
+        "spearman", "auc" -> {"value", "low", "high"}; bounds None with fewer than four speakers.
     """
-    return _bounds(_replicates(score, label, clusters, strata, n, seed), len(set(clusters)))
+    found: dict[str, dict[str, float | None]] = {}
+    for key, (value, influence) in _influences(score, label, clusters, strata).items():
+        low, high = components(value, influence).bounds(link="share" if key == "auc" else "correlation")
+        found[key] = {"value": float(value[0]), "low": low, "high": high}
+    return found
 
 
 def agreement_difference(
@@ -102,47 +100,30 @@ def agreement_difference(
     clusters: Sequence[str],
     *,
     strata: Sequence[str] | None = None,
-    n: int = REPLICATES,
-    seed: int = 0,
 ) -> dict[str, dict[str, float | None]]:
-    """How much better score `a` agrees than score `b`, on the same resampled speakers; arguments as above.
+    """How much better score `a` agrees than score `b`, on the same speakers; arguments as above.
 
     Returns:
-        "spearman", "auc" -> {"value", "low", "high", "p"}; p is two-sided, None with fewer than two speakers.
+        "spearman", "auc" -> {"value", "low", "high", "p"}; p is two-sided, None with fewer than four speakers.
     """
-    ours, theirs = (_replicates(score, label, clusters, strata, n, seed) for score in (a, b))
-    apart = {key: ours[key] - theirs[key] for key in KEYS}
-    many = len(set(clusters))
-    found = _bounds(apart, many)
-    for key, values in apart.items():
-        found[key]["p"] = statistics.p_value(values[1:], many) if np.isfinite(values[0]) else None
-    return found
+    ours, theirs = (_influences(score, label, clusters, strata) for score in (a, b))
+    return {key: statistics.gap_entry(difference(ours[key], theirs[key], same_seeds=True)) for key in KEYS}
 
 
-def _replicates(
-    score: np.ndarray, label: np.ndarray, clusters: Sequence[str], strata: Sequence[str] | None, n: int, seed: int
-) -> dict[str, np.ndarray]:
-    """(1 + R,) of every key: the agreement itself, then with speakers drawn anew; R = 0 for a single speaker."""
+def _influences(
+    score: np.ndarray, label: np.ndarray, clusters: Sequence[str], strata: Sequence[str] | None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of every key the agreement (1,) and the influence of each speaker (C, 1); see `spread.components`."""
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
     names = np.asarray(strata if strata is not None else [""] * len(score))
-    weights = np.ones((1, len(score)))
-    if len(set(clusters)) > 1:
-        weights = np.concatenate([weights, statistics.cluster_weights(clusters, n, seed)])
+    people = np.asarray(clusters)
+    weights = np.stack([np.ones(len(score)), *(people != person for person in np.unique(people))])  # all, then without
     groups = [np.flatnonzero(names == name) for name in np.unique(names)]
     parts = [_weighted(score[g], label[g], weights[:, g]) for g in groups]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing defined is NaN
-        return {key: np.nanmean(np.stack([part[key] for part in parts]), axis=0) for key in KEYS}
-
-
-def _bounds(replicates: Mapping[str, np.ndarray], clusters: int) -> dict[str, dict[str, float | None]]:
-    found: dict[str, dict[str, float | None]] = {}
-    for key, values in replicates.items():
-        low = high = None
-        if np.isfinite(values[1:]).any():
-            low, high = (float(bound) for bound in statistics.bounds(values[1:], clusters=clusters))
-        found[key] = {"value": float(values[0]), "low": low, "high": high}
-    return found
+        found = {key: np.nanmean(np.stack([part[key] for part in parts]), axis=0) for key in KEYS}  # (1 + C,)
+    return {key: (x[:1], (len(x) - 2) * (x[0] - x[1:])[:, None]) for key, x in found.items()}
 
 
 def agree(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -205,11 +186,7 @@ def _question(asked: Sequence[tuple[str, Mapping[str, Any], float]]) -> dict[str
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """CSV, whole or not at all; columns of all rows, empty where a row has none."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with files.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    files.write_csv(path, rows)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -218,7 +195,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         with open(path, newline="", encoding="utf-8") as lines:
             return [
                 {key: _value(key, text) for key, text in row.items() if text != "" or key == "intensity"}
-                for row in csv.DictReader(lines)
+                for row in map(files.csv_row, csv.DictReader(lines))
             ]
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: no table of agreement. {error}. Make the run again.") from None

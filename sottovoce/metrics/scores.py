@@ -4,7 +4,7 @@
     numbers              mae, ccc, mae_<name>, ccc_<name>, pcc_<name>
     intensities 0..3     + acc4, acc4_<name>, wacc, wa_<name>, f1, f1_<name>, f1w, f1w_<name>   (CMU-MOSEI emotions)
     sentiment -3..3      + acc2, acc2_<name>, acc7, acc7_<name>                                 (CMU-MOSEI sentiment)
-    phones               per: edits over reference phones, summed over utterances          (`sottovoce.data.phones`)
+    phones               per: edits over reference phones, summed over utterances     (`sottovoce.evaluation.phones`)
 
 Every one of these is a function of sums over rows. So a score is made in two steps: `terms` gives each row its
 M numbers, `from_sums` turns their sum into scores. A bootstrap replicate is another weighted sum of the same

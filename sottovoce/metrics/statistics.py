@@ -1,35 +1,37 @@
 """What can be said from few speakers: intervals, paired differences, labels saved, nested label subsets.
 
-Utterances of one speaker (or one video) resemble each other, so they are resampled together: a replicate draws
-whole clusters with replacement (Davison & Hinkley 1997, sec. 3.8). Runs with several seeds are a second factor.
+Utterances of one speaker (or one video) resemble each other, so it is speakers that count, and so are trainings where
+there are several: `sottovoce.metrics.spread` says how both are estimated, without replicates.
 
     intervals            score with its confidence interval
-    paired               a - b on the same resamples, with a p value
-    curve_replicates     both for a learning curve: one cell for each label count, clusters and seeds shared
+    paired               a - b on the same speakers, with a p value
+    gaps                 the same, each as a `Spread`: what else follows from it
+    curve_replicates     a learning curve and its bootstrap replicates, speakers and seeds shared by all cells
     labels_saved         how many labels the control needs for the same score, over how many we used
     meeting_point        the label count from which the two cannot be told apart
     nested_subsets       stratified label subsets, each inside the next
 
-Intervals are percentiles of the replicates. With C clusters the plain percentile interval is too short by about
-sqrt((C - 1) / C) and by normal instead of t quantiles; the tails are therefore read further out (the expanded
-percentile interval of Hesterberg 2015, The American Statistician 69:371-386, sec. 5.3). p values undo the same
-step, so p < 1 - level exactly where the interval leaves 0 out.
+Labels saved are no smooth function of the scores: a control may never get there. Their intervals are percentiles of
+bootstrap replicates that draw whole speakers (Davison & Hinkley 1997, sec. 3.8). With C clusters plain percentiles are
+too narrow by about sqrt((C - 1) / C) and by normal instead of t quantiles; the tails are therefore read further out
+(the expanded percentile interval of Hesterberg 2015, The American Statistician 69:371-386, sec. 5.3).
 
 N rows, C clusters, S seeds, R replicates, M label counts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
+from sottovoce.metrics.spread import LEVEL, MIN_CLUSTERS, Spread, components, difference
 
 REPLICATES = 2000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -69,25 +71,43 @@ def _cluster_counts(clusters: int, n: int, seed: int) -> np.ndarray:
     return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=n).astype(np.float64)
 
 
-def _seed_shares(seeds: int, n: int, seed: int, stream: int = 1) -> np.ndarray:
+def _seed_shares(seeds: int, n: int, seed: int) -> np.ndarray:
     """(n, S) shares that sum to 1. S - 1 draws of S: the variance of a mean over S seeds is then not understated
-    (Rao & Wu 1988), which S draws do by (S - 1) / S, a half for two seeds. Another stream is another draw."""
+    (Rao & Wu 1988), which S draws do by (S - 1) / S, a half for two seeds."""
     if seeds == 1:
         return np.ones((n, 1))
-    rng = np.random.default_rng([seed, stream])  # not stream 0: the clusters drawn do not depend on S
+    rng = np.random.default_rng([seed, 1])  # not stream 0: the clusters drawn do not depend on S
     return rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=n) / (seeds - 1)
 
 
-def _replicates(
-    task: Task,
-    target: np.ndarray,
-    predicted: np.ndarray,
-    clusters: Sequence | np.ndarray,
-    n: int,
-    seed: int,
-    stream: int = 1,
-) -> dict[str, tuple[float, np.ndarray]]:
-    """name -> (value, (R,) replicates) of the mean over seeds; R = 0 with fewer than two clusters."""
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of `scores.terms`, (S, K) of all rows and (S, C, K) of each cluster: whatever a score needs."""
+
+    task: Task
+    total: np.ndarray
+    by_cluster: np.ndarray
+
+    def influences(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """name -> scores (S,), influences (C, S) and which clusters the score rests on (C,).
+
+        The influence of a cluster is C - 1 times what the score loses without it; a cluster without a single "sad" is
+        none of those that the recall of "sad" rests on.
+        """
+        of_seed = []
+        for total, parts in zip(self.total, self.by_cluster, strict=True):
+            whole = scores.from_sums(self.task, total)
+            without, alone = (scores.from_sums(self.task, x) for x in (total - parts, parts))
+            of_seed.append({name: (v, without[name], np.isfinite(alone[name])) for name, v in whole.items()})
+        found = {}
+        for name in of_seed[0]:
+            value, without, alone = (np.stack([own[name][k] for own in of_seed], axis=-1) for k in range(3))
+            rests = (alone | (without != value)).any(-1)
+            found[name] = value, (rests.sum() - 1) * (value - without), rests
+        return found
+
+
+def _sums(task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray) -> _Sums:
     runs = np.asarray(predicted)
     if runs.ndim == np.ndim(target):
         runs = runs[None]  # (S, N[, D])
@@ -96,53 +116,63 @@ def _replicates(
         raise ValueError(f"clusters has {len(place)} entries, target {len(target)}")
     if not len(runs):
         raise ValueError("predicted holds no seed")
-    n = n if count > 1 else 0
-    drawn = _cluster_counts(max(count, 1), n, seed)  # (R, C)
-    shares = _seed_shares(len(runs), n, seed, stream)  # (R, S)
     order = np.argsort(place, kind="stable")
     starts = np.searchsorted(place[order], np.arange(count))
-    value: dict[str, list[float]] = {}
-    spread: dict[str, np.ndarray] = {}
-    for s, run in enumerate(runs):
-        rows = scores.terms(task, target, run)  # (N, M)
-        for name, found in scores.from_sums(task, rows.sum(0)).items():
-            value.setdefault(name, []).append(float(found))
-        by_cluster = np.add.reduceat(rows[order], starts, axis=0) if count else rows  # (C, M)
-        share = shares[:, s]
-        for name, replicates in scores.from_sums(task, drawn @ by_cluster).items():
-            part = np.where(share > 0, share * replicates, 0.0)  # an undefined score of a seed not drawn is no matter
-            spread[name] = spread[name] + part if name in spread else part
-    return {name: (float(np.mean(value[name])), spread[name]) for name in value}
+    rows = [scores.terms(task, target, run) for run in runs]  # (N, K) each
+    parts = [np.add.reduceat(own[order], starts, axis=0) if count else own for own in rows]
+    return _Sums(task, np.stack([own.sum(0) for own in rows]), np.stack(parts))
+
+
+def _replicates(
+    task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray, n: int, seed: int
+) -> dict[str, tuple[float, np.ndarray]]:
+    """name -> (value, (R,) replicates) of the mean over seeds; R = 0 with fewer than four clusters.
+
+    Speakers are drawn for all seeds together, so that what is peculiar to a speaker and a seed is counted once. The
+    luck of the seeds is added to that: their scores, drawn too, and drawn closer by what of their variance is only
+    the luck of the speakers in each.
+    """
+    sums = _sums(task, target, predicted, clusters)
+    seeds, count = sums.by_cluster.shape[:2]
+    n = n if count >= MIN_CLUSTERS else 0
+    drawn = _cluster_counts(max(count, 1), n, seed)  # (R, C)
+    shares = _seed_shares(seeds, n, seed)  # (R, S)
+    each = [scores.from_sums(task, drawn @ parts) for parts in sums.by_cluster]
+    found = {}
+    for name, (value, influence, rests) in sums.influences().items():
+        own = np.mean([replicates[name] for replicates in each], axis=0)
+        if seeds > 1 and rests.sum() > 1 and n:
+            spread = components(value, influence[rests])
+            excess = max(spread.trainings - spread.interaction, 0.0)
+            luck = math.sqrt(excess / spread.trainings) if excess > 0 else 0.0
+            own = own + luck * (shares @ (value - value.mean()))
+        found[name] = float(value.mean()), own
+    return found
 
 
 # ---------------------------------------------------------------------------------- intervals and differences
 
 
 def intervals(
-    task: Task,
-    target: np.ndarray,
-    predicted: np.ndarray,
-    clusters: Sequence | np.ndarray,
-    *,
-    n: int = REPLICATES,
-    level: float = LEVEL,
-    seed: int = 0,
+    task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray, *, level: float = LEVEL
 ) -> dict[str, dict[str, float | None]]:
-    """Every score with its clustered bootstrap interval.
+    """Every score with its interval for new speakers, and new trainings where there are several.
 
     Args:
         target: (N,) class indices or (N, D) numbers.
-        predicted: the same shape, or (S, N[, D]) for S seeds: the value is then the mean of the S scores, and
-            seeds are resampled too.
+        predicted: the same shape, or (S, N[, D]) for S seeds: the value is then the mean of the S scores.
         clusters: (N,) speaker or video of each row.
 
     Returns:
-        name -> {"value", "low", "high"}. With fewer than two clusters, or when the score is not defined, the
-        bounds are None: nothing is known about the next speaker.
+        name -> {"value", "low", "high"}. With fewer than four clusters, or when the score is not defined, the
+        bounds are None: nothing is known about the next speaker. A score that rests on fewer speakers than there
+        are (the recall of an emotion that few of them show) has the bounds of those.
     """
-    count = _places(clusters)[1]
-    found = _replicates(task, target, predicted, clusters, n, seed)
-    return {name: {"value": v, **_bounds(v, r, level, count)} for name, (v, r) in found.items()}
+    found: dict[str, dict[str, float | None]] = {}
+    for name, (value, influence, rests) in _sums(task, target, predicted, clusters).influences().items():
+        low, high = components(value, influence[rests]).bounds(level, _link(name))
+        found[name] = {"value": float(value.mean()), "low": low, "high": high}
+    return found
 
 
 def paired(
@@ -153,53 +183,67 @@ def paired(
     clusters: Sequence | np.ndarray,
     *,
     same_seeds: bool = True,
-    n: int = REPLICATES,
     level: float = LEVEL,
-    seed: int = 0,
 ) -> dict[str, dict[str, float | None]]:
-    """Differences of scores, a - b, on the same resampled clusters.
-
-    Args:
-        same_seeds: a[s] and b[s] belong together and are drawn together; False draws the seeds of each on their
-            own, of which there may then be different numbers.
+    """Differences of scores, a - b, on the same rows; arguments as in `gaps`.
 
     Returns:
-        name -> {"value", "low", "high", "p"}; p is two-sided. Bounds and p are None as in `intervals`.
+        name -> {"value", "low", "high", "p"}; p is two-sided and below 1 - level exactly where the interval leaves 0
+        out. Bounds and p are None as in `intervals`. "p_floor" as in `gap_entry`.
+    """
+    return {
+        name: gap_entry(gap, level) for name, gap in gaps(task, target, a, b, clusters, same_seeds=same_seeds).items()
+    }
+
+
+def gap_entry(gap: Spread, level: float = LEVEL) -> dict[str, float | None]:
+    """A difference as results hold it. One without spread has bounds only where sign flips tell it from 0, and says
+    as "p_floor" that p could not be smaller."""
+    p = gap.p_value()
+    low, high = gap.bounds(level)
+    entry = {"value": float(gap.value), "low": low, "high": high, "p": p}
+    if p is None or p == 1 or not gap.constant():
+        return entry
+    return entry | {"p_floor": p} | ({} if p < 1 - level else {"low": None, "high": None})
+
+
+def gaps(
+    task: Task,
+    target: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    *,
+    same_seeds: bool = True,
+) -> dict[str, Spread]:
+    """name -> the difference a - b and its spread, of every score.
+
+    Args:
+        target: (N,) or (N, D).
+        a, b: the same shape, or with S seeds first.
+        clusters: (N,).
+        same_seeds: a[s] and b[s] belong together; False takes the seeds of each on their own, of which there may then
+            be different numbers.
 
     Raises:
         ValueError: a and b have different numbers of seeds that belong together.
     """
     if same_seeds and np.shape(a) != np.shape(b):
         raise ValueError(f"a {np.shape(a)} and b {np.shape(b)} are paired and need one shape")
-    count = _places(clusters)[1]
-    left = _replicates(task, target, a, clusters, n, seed)
-    right = _replicates(task, target, b, clusters, n, seed, stream=1 if same_seeds else 2)
-    found: dict[str, dict[str, float | None]] = {}
-    for name in left:
-        value, replicates = left[name][0] - right[name][0], left[name][1] - right[name][1]
-        p = p_value(replicates, count) if np.isfinite(value) else None
-        found[name] = {"value": value, **_bounds(value, replicates, level, count), "p": p}
+    left, right = (_sums(task, target, x, clusters).influences() for x in (a, b))
+    found = {}
+    for name, (value, influence, rests) in left.items():
+        other, its, on = right[name]
+        both = rests | on
+        found[name] = difference((value, influence[both]), (other, its[both]), same_seeds=same_seeds)
     return found
 
 
-def p_value(differences: np.ndarray, clusters: int | None = None) -> float | None:
-    """Two-sided p that a difference is 0, from its replicates (R,); None without any.
-
-    The share of replicates on the far side of 0, (1 + count) / (1 + R) so that it is never 0, is turned into a
-    normal quantile, shrunk by sqrt((C - 1) / C) and read off the t distribution with C - 1 degrees of freedom:
-    the expansion of the interval in reverse. Four clusters can then hardly give p < 0.05, and should not.
-    """
-    known = differences[np.isfinite(differences)]
-    if not len(known):
-        return None
-    tail = min(1 + np.sum(known <= 0), 1 + np.sum(known >= 0)) / (1 + len(known))
-    if clusters is not None:
-        from scipy.special import ndtri, stdtr
-
-        if clusters < 2:
-            return None
-        tail = stdtr(clusters - 1, ndtri(min(tail, 0.5)) * math.sqrt((clusters - 1) / clusters))
-    return float(min(1.0, 2 * tail))
+def _link(name: str) -> str:
+    """The scale on which a score has its interval."""
+    if not scores.higher_is_better(name):
+        return "error"
+    return "correlation" if name.split("_")[0] in ("ccc", "pcc") else "share"
 
 
 def bounds(replicates: np.ndarray, *, level: float = LEVEL, clusters: int | None = None) -> tuple[np.ndarray, ...]:
@@ -212,21 +256,12 @@ def bounds(replicates: np.ndarray, *, level: float = LEVEL, clusters: int | None
     return low, high
 
 
-def _bounds(value: float, replicates: np.ndarray, level: float, clusters: int) -> dict[str, float | None]:
-    if not np.isfinite(value) or not np.isfinite(replicates).any():
-        return {"low": None, "high": None}
-    low, high = bounds(replicates, level=level, clusters=clusters)
-    return {"low": float(low), "high": float(high)}
-
-
 def _tail(level: float, clusters: int | None) -> float:
     """The share to cut at each end."""
     if not 0 < level < 1:
         raise ValueError(f"level is a share, 0 < level < 1; got {level}")
     if clusters is None:
         return (1 - level) / 2
-    from scipy.special import ndtr, stdtrit
-
     if clusters < 2:
         raise ValueError("an interval needs two clusters or more")
     return float(ndtr(math.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 - level) / 2)))
@@ -247,22 +282,26 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def minimum_detectable_difference(
-    low: float, high: float, clusters: int, *, level: float = LEVEL, power: float = 0.8
+    low: float, high: float, clusters: int, *, level: float = LEVEL, power: float = 0.8, comparisons: int = 1
 ) -> float:
     """The smallest true difference that a comparison this precise would find with probability `power`.
 
-    From the bounds of a paired difference: their half width is t_level standard errors, and t_level + t_power
-    standard errors are needed (t with C - 1 degrees of freedom; Cohen 1988, ch. 2, up to the non-central t).
+    From the bounds of a paired difference of one training each: their half width is t_level standard errors, and
+    t_level + t_power standard errors are needed (t with C - 1 degrees of freedom; Cohen 1988, ch. 2, up to the
+    non-central t). Beside p values corrected for several comparisons the level is that of Holm's first step,
+    1 - (1 - level) / comparisons: found there means found whatever the others are. `Spread.detectable` counts
+    trainings too.
 
     >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24), 4)
     0.0283
+    >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24, comparisons=9), 4)
+    0.0377
     """
-    from scipy.special import stdtrit
-
-    if clusters < 2:
-        raise ValueError("a difference needs two clusters or more")
-    outer, inner = stdtrit(clusters - 1, (1 + level) / 2), stdtrit(clusters - 1, power)
-    return float((high - low) / 2 / outer * (outer + inner))
+    if clusters < MIN_CLUSTERS:
+        raise ValueError(f"a difference needs {MIN_CLUSTERS} clusters or more")
+    tails = (1 - level) / 2, (1 - level) / 2 / comparisons, 1 - power
+    outer, wanted, inner = (-stdtrit(clusters - 1, tail) for tail in tails)
+    return float((high - low) / 2 / outer * (wanted + inner))
 
 
 # ----------------------------------------------------------------------------------------- learning curves
@@ -287,7 +326,7 @@ def curve_replicates(
     Returns:
         name -> `Curve`. Replicate r draws the same clusters and seeds in every cell, and in every call with the
         same target rows, S, `n` and `seed`: replicates of two arms may be subtracted row by row. R = 0 with
-        fewer than two clusters.
+        fewer than four clusters.
 
     Raises:
         ValueError: cells with different numbers of seeds, which could not be paired.
@@ -377,42 +416,38 @@ def _needed(n: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def isotonic(y: np.ndarray) -> np.ndarray:
-    """Least-squares rising fit of every row of (R, M): max over starts of min over ends of the means between.
+    """Least-squares rising fit of every row of (R, M); a row that is not finite stays as it is.
 
     >>> isotonic(np.array([[1.0, 3.0, 2.0, 4.0]])).tolist()
     [[1.0, 2.5, 2.5, 4.0]]
     """
-    m = y.shape[1]
-    total = np.concatenate([np.zeros((len(y), 1)), np.cumsum(y, axis=1)], axis=1)
-    fit = np.full_like(y, -np.inf)
-    for start in range(m):
-        best = np.full(len(y), np.inf)  # min over ends k >= i of mean(start..k)
-        for i in range(m - 1, start - 1, -1):
-            best = np.minimum(best, (total[:, i + 1] - total[:, start]) / (i + 1 - start))
-            fit[:, i] = np.maximum(fit[:, i], best)
-    return fit
+    from scipy.optimize import isotonic_regression
+
+    fits = [isotonic_regression(row).x if np.isfinite(row).all() else row for row in np.asarray(y, float)]
+    return np.reshape(fits, np.shape(y))  # of no rows as well
+
+
+def counting_dev(saved: Mapping[str, float | bool | None], n: float, dev: float) -> dict[str, float | None]:
+    """Labels saved where the `dev` labels that both arms chose with are counted like the n they were taught with.
+
+    >>> counting_dev({"factor": 4.0, "low": 2.0, "high": None}, n=10, dev=20)
+    {'factor': 2.0, 'low': 1.3333333333333333, 'high': None}
+    """
+    factors = {key: saved[key] for key in ("factor", "low", "high")}
+    return {key: None if f is None else (f * n + dev) / (n + dev) for key, f in factors.items()}
 
 
 def meeting_point(
-    n: Sequence[int],
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    higher_is_better: bool = True,
-    level: float = LEVEL,
-    clusters: int | None = None,
+    n: Sequence[int], differences: Sequence[Mapping[str, float | None]], *, higher_is_better: bool = True
 ) -> int | None:
-    """The smallest label count from which on `a` is no longer ahead of `b`.
+    """The smallest label count from which on an arm is no longer ahead of its control.
 
-    Ahead means that the whole paired interval of a - b (replicates (R, M) each) is on the better side of 0.
-    None when a is ahead up to the last label count.
+    Ahead means that the whole interval of its paired difference ("low" to "high", one a count) is on the better side
+    of 0. None when it is ahead up to the last label count.
     """
-    better = (np.asarray(a) - np.asarray(b)) * (1 if higher_is_better else -1)
-    if not len(better):
-        raise ValueError("no replicates: a meeting point needs two clusters or more")
-    low, _ = bounds(better, level=level, clusters=clusters)
-    ahead = np.flatnonzero(low > 0)
-    first = ahead[-1] + 1 if len(ahead) else 0
+    ends = [gap["low"] if higher_is_better else gap["high"] for gap in differences]
+    ahead = [end is not None and (end > 0 if higher_is_better else end < 0) for end in ends]
+    first = len(ahead) - ahead[::-1].index(True) if any(ahead) else 0
     return int(n[first]) if first < len(n) else None
 
 

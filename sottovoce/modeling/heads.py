@@ -5,20 +5,12 @@
 B utterances, S steps, H width, L layers (input projection and every block), P pooled features.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones import Hidden
-
-
-def states_at(backbone: nn.Module, x: Tensor, lengths: Tensor, where: Tensor) -> Tensor:
-    """The last states (M, H) of a backbone at the steps where `where` (B, S) is True, by rows and steps.
-
-    A backbone that can leave the others out has a method `at` for it.
-    """
-    if hasattr(backbone, "at"):
-        return backbone.at(x, lengths, where)
-    return backbone(x, lengths).last[where]
 
 
 def statistics_pool(x: Tensor, valid: Tensor) -> Tensor:
@@ -77,8 +69,9 @@ class Pooling(nn.Module):
     """Hidden -> (B, P): "concat" pools every layer and puts them side by side, "weighted" pools their learned
     softmax-weighted sum, "last" the last one alone.
 
-    With `project` units a linear projector comes before the pooling (not for "concat"). Without an activation it
-    commutes with the mean over time (SUPERB); with "relu" (EmoBox, emotion2vec) it does not.
+    `only` names the layers that take part; without it all do. With `project` units a linear projector comes before the
+    pooling (not for "concat"). Without an activation it commutes with the mean over time (SUPERB); with "relu"
+    (EmoBox, emotion2vec) it does not.
     """
 
     def __init__(
@@ -90,8 +83,11 @@ class Pooling(nn.Module):
         pool: str = "statistics",
         project: int = 0,
         activation: str = "none",
+        only: Sequence[int] = (),
     ):
         super().__init__()
+        self.only = list(only) or list(range(layers))
+        layers = len(self.only)
         self.use, self.pool, self.activation = use, pool, activation
         self.mix = nn.Parameter(torch.zeros(layers)) if use == "weighted" else None
         self.project = nn.Linear(width, project) if project else None
@@ -123,9 +119,10 @@ class Pooling(nn.Module):
 
     def _mixed(self, hidden: Hidden) -> list[Tensor]:
         """What is pooled, (B, S, width) each."""
+        layers = [hidden.layers[k] for k in self.only]
         if self.use == "concat":
-            return hidden.layers
-        x = hidden.last if self.mix is None else weighted_sum(self.mix, hidden.layers)
+            return layers
+        x = layers[-1] if self.mix is None else weighted_sum(self.mix, layers)
         if self.project is not None:
             x = self.project(x)
             x = x.relu() if self.activation == "relu" else x

@@ -15,6 +15,7 @@ from torch import nn
 from sottovoce import files
 from sottovoce.backbones import encoder, whisper
 from sottovoce.config import recipe
+from sottovoce.config.finetuning import Frozen
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.audio import RATE_HZ
@@ -70,7 +71,7 @@ def _public(init: str) -> Run:
     if isinstance(told, dict) and told.get("model_type") == "whisper":
         _check_rate(init)
         config = whisper_weights.public_config(init, told)
-        return _whisper(init, config, whisper_weights.public_version(init), [(config.layers + 1) // 2])
+        return _whisper(init, config, whisper_weights.public_version(init), middle(config.layers))
     found = _read(init, lambda auto, **how: auto.AutoConfig.from_pretrained(init, **how))
     if found.model_type not in encoder.FAMILIES:
         raise InputError(
@@ -84,16 +85,25 @@ def _public(init: str) -> Run:
     settings = recipe.resolve(RECIPE)
     # what others report of a checkpoint is of whole recordings
     settings = replace(settings, frontend=replace(settings.frontend, trim_db=0.0))
-    config = encoder.Config(
+    built = encoder.Config(
         family=found.model_type, size="base", architecture=shape, normalise=bool(prepared.get("do_normalize", False))
     )
     version = whisper_weights.public_version(init)
-    return _run(init, replace(settings, backbone_config=config), 1, version, [(shape["num_hidden_layers"] + 1) // 2])
+    return _run(init, replace(settings, backbone_config=built), 1, version, middle(shape["num_hidden_layers"]))
 
 
 def _whisper(init: str, config: whisper.Config, version: list[str], layers: list[int]) -> Run:
     settings = recipe.resolve(RECIPE, track="logmel", settings=[f"track.bins={config.bins}"])
+    settings = replace(
+        settings, finetune=Frozen(layers=tuple(layers), temporal_pooling="statistics", copies=2, refit=True)
+    )
     return _run(init, replace(settings, backbone_config=config), config.bins, version, layers)
+
+
+def middle(blocks: int) -> list[int]:
+    """The layers to begin with, where nobody has looked for better ones: three in the middle of so many blocks."""
+    centre = (blocks + 1) // 2
+    return [k for k in range(centre - 1, centre + 2) if 1 <= k <= blocks]
 
 
 def _run(init: str, settings: Recipe, features: int, version: list[str], layers: list[int]) -> Run:
@@ -107,7 +117,7 @@ def _run(init: str, settings: Recipe, features: int, version: list[str], layers:
         "fold": "everybody",
         "settings": plan,
         "features": features,
-        "exposure": [],
+        "seen_speakers": [],
         "layers": layers,
     }
     return Run(Path(init), config)
@@ -161,7 +171,7 @@ def backbone(run: Run, upto: int | None = None) -> nn.Module:
 
 
 def _read(init: str, how: Any) -> Any:
-    """`how(transformers)`, its many exceptions as one line and its chatter as silence; a hub that does not answer is left
+    """`how(transformers)`, its exceptions as one line and its chatter as silence; a hub that does not answer is left
     alone."""
     transformers = encoder.library()
     from huggingface_hub.errors import StrictDataclassError

@@ -16,44 +16,47 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import plugins
-from sottovoce.backbones import Hidden, clock_of
+from sottovoce.backbones.base import Backbone, Hidden, clock_of
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.batching import sequential
+from sottovoce.data.dataset import Steps
+from sottovoce.data.folds import voice
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.modeling import heads, hub, training
+from sottovoce.modeling import checkpoint, heads, hub, whisper_weights
 from sottovoce.modeling.margins import AMSoftmax
 
 AROUND_S = 1.0  # seconds of states behind the answer at one of them, where pooling needs several
 WINDOW = 256  # utterances whose values `framewise` holds at a time
 
 
-def build_backbone(plan: Recipe, dim: int) -> nn.Module:
+def build_backbone(plan: Recipe, dim: int) -> Backbone:
     """The backbone of a recipe for steps of `dim` features; random weights from torch's global seed."""
     return plugins.load("backbones", plan.backbone).Backbone(plan.backbone_config, dim)
 
 
 @dataclass
 class Pretrained:
-    backbone: nn.Module
+    backbone: Backbone
     statistics: Statistics  # of the track's features, fitted on the pre-training people
     plan: Recipe
     run: Run
 
 
 def save_pretrained(
-    folder: Path, backbone: nn.Module, statistics: Statistics, objective: nn.Module | None = None
+    folder: Path, backbone: Backbone, statistics: Statistics, objective: nn.Module | None = None
 ) -> None:
     """`objective`: where its own layers are of use later, as those that judge frames are."""
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
     if objective is not None:
         own = {k: v for k, v in objective.state_dict().items() if not k.startswith("backbone.")}
         tensors |= {f"objective.{k}": v for k, v in own.items()}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
 def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
@@ -64,7 +67,7 @@ def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
     plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
     if "encoder" in run.config:
         return Pretrained(hub.backbone(run, upto).eval(), Statistics.unit(run.config["features"]), plan, run)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     statistics = _statistics_of(tensors, run)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     _fill(backbone, {k[9:]: v for k, v in tensors.items() if k.startswith("backbone.")}, run)
@@ -78,7 +81,7 @@ def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
     """
     it = load_pretrained(run)
     objective = plugins.load("objectives", it.plan.objective).Objective(it.plan.objective_config, it.backbone)
-    own = {k[10:]: v for k, v in training.load_tensors(run.weights).items() if k.startswith("objective.")}
+    own = {k[10:]: v for k, v in checkpoint.load_tensors(run.weights).items() if k.startswith("objective.")}
     if not own:
         raise InputError(
             f"{run.folder}: its weights hold no layers of {it.plan.objective}. Found a backbone alone. "
@@ -164,9 +167,12 @@ def check_same_input(earlier: Pretrained, plan: Recipe, features: int) -> None:
     """Raises InputError when weights made for other features are to be used with these."""
     was = earlier.run.config["features"]
     if was != features or earlier.plan.track != plan.track or earlier.plan.track_config != plan.track_config:
+        there, here = ({f"{p.track} {k}": v for k, v in vars(p.track_config).items()} for p in (earlier.plan, plan))
+        other = "; ".join(f"{k} {v}, not {there[k]}" for k, v in here.items() if k in there and v != there[k])
         raise InputError(
             f"{earlier.run.folder}: pre-trained on {was} features a frame of track {earlier.plan.track}; "
-            f"found {features} of {plan.track}. Use the same track and settings, or pre-train again."
+            f"found {features} of {plan.track}{f' ({other})' if other else ''}. Use the same track and "
+            "settings, or pre-train again."
         )
 
 
@@ -176,12 +182,18 @@ class Network(nn.Module):
     In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
     """
 
-    def __init__(self, backbone: nn.Module, settings: FineTuning, outputs: int):
+    def __init__(self, backbone: Backbone, settings: FineTuning, outputs: int):
         super().__init__()
         self.backbone = backbone
-        if settings.depth:
-            backbone.blocks = backbone.blocks[: settings.depth]
+        chosen = () if isinstance(settings, Probe) else settings.layers
+        if depth := settings.depth or max(chosen, default=0):
+            backbone.blocks = backbone.blocks[:depth]
         layers = len(backbone.blocks) + 1
+        if missing := [k for k in chosen if k >= layers]:
+            raise InputError(
+                f"finetune.layers: no layer {missing[0]} in this backbone. Found {layers - 1} blocks"
+                f"{f' (finetune.depth={settings.depth})' if settings.depth else ''}. Name 0 to {layers - 1}."
+            )
         use = settings.layer_aggregation
         if isinstance(settings, Probe):
             project, activation = settings.project, settings.activation
@@ -189,7 +201,7 @@ class Network(nn.Module):
                 layers, backbone.dim, use=use, pool="mean", project=project, activation=activation
             )
         else:
-            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling)
+            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling, only=chosen)
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out: nn.Linear | AMSoftmax
         if settings.loss == "amsoftmax":
@@ -216,7 +228,7 @@ class Network(nn.Module):
             self.out.bias.copy_(bias)
 
 
-def add_adapters(backbone: nn.Module, rank: int) -> None:
+def add_adapters(backbone: Backbone, rank: int) -> None:
     """LoRA (arXiv:2106.09685) beside the attention's query and value projections, scaled by 2, by peft.
 
     Raises InputError when peft is missing or the backbone has no such projections.
@@ -227,9 +239,9 @@ def add_adapters(backbone: nn.Module, rank: int) -> None:
         raise InputError(
             "finetune.lora: needs the peft library. Found none. Install it: pip install 'sottovoce[hf]'."
         ) from None
-    if not hasattr(backbone, "contextualise"):
+    if not backbone.traits.adapters:
         raise InputError("finetune.lora: adapts encoders only. Found another backbone. Use --set finetune.lora=0.")
-    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"])
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(backbone.traits.adapters))
     peft.inject_adapter_in_model(settings, backbone)
 
 
@@ -255,20 +267,38 @@ class Recognised:
     run: Run | None = None
 
 
-def save_recognised(folder: Path, it: Recognised) -> None:
+def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> None:
+    """`shipped`: the backbone is the encoder of this package, unchanged; its weights need not lie in every run."""
     tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
-    training.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
+    if shipped:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("network.backbone.")}
+    checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
     where = run.folder / "config.json"
     plan, task = recipe.from_dict(run.config["settings"], where), Task.from_dict(run.config["task"], where)
-    tensors = training.load_tensors(run.weights)
+    tensors = checkpoint.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)
-    _fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, run)
+    own = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+    if run.config.get("shipped_encoder"):
+        own |= {f"backbone.{k}": v for k, v in _shipped_weights(run, len(backbone.blocks)).items()}
+    _fill(network, own, run)
     return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run)
+
+
+def _shipped_weights(run: Run, blocks: int) -> dict[str, Tensor]:
+    """Raises InputError when the package has another encoder now than the one this run was made with."""
+    encoder = hub.load(whisper_weights.DEFAULT)
+    if encoder.config["identity"] != run.config["shipped_encoder"]:
+        raise InputError(
+            f"{run.folder}: made with another default encoder than this version's. Found "
+            f"{encoder.config['identity']}, not {run.config['shipped_encoder']}. Make the run again, or use the "
+            "version that made it."
+        )
+    return hub.backbone(encoder, upto=blocks).state_dict()
 
 
 def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
@@ -280,18 +310,12 @@ def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
 
 
-def states_of(backbone: nn.Module, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def states_of(backbone: Backbone, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """(x, lengths) -> hidden states (B, S, H) of a layer and their lengths; of an encoder, no block above it works."""
-    upto = {"upto": layer} if hasattr(backbone, "contextualise") else {}
-
-    def of(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        hidden: Hidden = backbone(x, lengths, **upto)
-        return hidden.layers[layer], hidden.lengths
-
-    return of
+    return lambda x, lengths: backbone.layer(x, lengths, layer)
 
 
-def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
+def states(backbone: Backbone, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
     """(index, hidden states (S, H) of a layer with their clock) of every utterance, shortest first.
 
     Args:
@@ -314,7 +338,7 @@ def states(backbone: nn.Module, steps: Steps, layer: int) -> Iterator[tuple[int,
             yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=values[:length])
 
 
-def embed(backbone: nn.Module, steps: Steps) -> np.ndarray:
+def embed(backbone: Backbone, steps: Steps) -> np.ndarray:
     """(N, L, 2 H) mean and deviation over time of every hidden layer, with the backbone frozen."""
     backbone.eval()
     device = next(backbone.parameters()).device
@@ -390,7 +414,7 @@ def frame_answers(
 
 def speakers(steps: Steps) -> list[str]:
     """Whose recordings are standardised together; an unknown speaker is somebody of their own."""
-    return [f"{u.corpus}/{u.speaker or u.id}" for u in steps.utterances]
+    return [voice(u) for u in steps.utterances]
 
 
 def speaker_statistics(pooled: np.ndarray, who: list[str]) -> tuple[np.ndarray, np.ndarray]:

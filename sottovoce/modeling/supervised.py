@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sottovoce.backbones import clock_of
+from sottovoce.backbones.base import Backbone
 from sottovoce.config.finetuning import FineTuning, Frozen, Full
 from sottovoce.config.frontend import Frontend
-from sottovoce.data.dataset import Batch, Steps
+from sottovoce.data.batching import Batch
+from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.modeling import network as models
@@ -30,7 +31,7 @@ class Supervised(nn.Module):
         self.network, self.settings, self.frontend, self.rate_hz = network, settings, steps.frontend, steps.rate_hz
         self.outputs = task.outputs
         self.loss = supervised_loss(task, settings, target)
-        if (settings.hide_time or settings.hide_features) and not hasattr(network.backbone, "contextualise"):
+        if (settings.hide_time or settings.hide_features) and not network.backbone.traits.masks_states:
             raise InputError(
                 "finetune.hide_time: hides states of an encoder. Found another backbone. Use finetune.time_masks and "
                 "finetune.feature_masks, which hide what it reads."
@@ -105,17 +106,15 @@ def spec_augment(
     return x
 
 
-def hide(backbone: Any, lengths: Tensor, rng: RowRandom, settings: Full) -> dict[str, Tensor]:
+def hide(backbone: Backbone, lengths: Tensor, rng: RowRandom, settings: Full) -> dict[str, Tensor]:
     """What an encoder hides of its own states: `mask` (B, S) and `columns` (B, H), True = hidden.
 
     SpecAugment where wav2vec 2.0 does it (arXiv:2006.11477, app. B), behind the convolutions. Departure: spans do not
     overlap, so that the shares are kept. Every row from its own seed.
     """
-    stride, window = clock_of(backbone)
     masks = {}
     if settings.hide_time:
-        states = ((lengths - window) // stride + 1).clamp(min=1)
-        masks["mask"] = span_mask(states, rng, ratio=settings.hide_time, span=settings.hide_span)
+        masks["mask"] = span_mask(backbone.states(lengths), rng, ratio=settings.hide_time, span=settings.hide_span)
     if settings.hide_features:
         width = torch.full_like(lengths, backbone.dim)
         masks["columns"] = span_mask(width, rng, ratio=settings.hide_features, span=settings.hide_width)

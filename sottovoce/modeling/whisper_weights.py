@@ -81,7 +81,7 @@ def public_tensors(init: str, config: whisper.Config, upto: int) -> dict[str, Te
 
 def _opened(paths: list[Path], stack: ExitStack) -> dict[str, Any]:
     """Tensor name -> the open file that holds it."""
-    found = {}
+    found: dict[str, Any] = {}
     for path in paths:
         try:
             data = stack.enter_context(safe_open(path, framework="pt"))

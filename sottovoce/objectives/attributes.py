@@ -16,15 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sottovoce.data.dataset import Batch
+from sottovoce.backbones.base import Backbone
+from sottovoce.data.batching import Batch
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import heads
 from sottovoce.modeling.masking import RowRandom
-from sottovoce.objectives import Loss
+from sottovoce.objectives import base
+from sottovoce.objectives.base import Loss
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     attributes: tuple[str, ...] = ("emotion", "gender")  # class labels of the manifest, and the speakers' gender
     weights: tuple[float, ...] = (1.0, 0.3)  # of their losses, at the end of training
     early: tuple[float, ...] = ()  # at its beginning, with a straight line in between; () = the same
@@ -49,30 +52,22 @@ class Config:
         most = np.maximum(self.weights, self.early or self.weights)
         return tuple(name for name, w in zip(self.attributes, most, strict=True) if w > 0)
 
-    @property
-    def needs(self) -> dict[str, tuple[str, str]]:
-        return {}
-
-
-def fitted(config: Config, utterances: Sequence[Any]) -> Config:
-    """The settings with the classes there are in a training part.
-
-    Raises InputError when an attribute that counts has fewer than two.
-    """
-    classes = {}
-    for name in config.used:
-        classes[name] = tuple(sorted({_label(u, name) for u in utterances} - {""}))
-        if len(classes[name]) < 2:
-            where = " + ".join(sorted({u.corpus for u in utterances}))
-            others = ",".join(
-                str(w if n != name else 0) for n, w in zip(config.attributes, config.weights, strict=True)
-            )
-            raise InputError(
-                f"{where}: no two kinds of {name} to learn. Found {', '.join(classes[name]) or 'none'} in "
-                f"{len(utterances)} training utterances. Prepare the corpus with them, or leave it out: "
-                f"--set objective.weights={others}."
-            )
-    return replace(config, classes=classes)
+    def fitted(self, sides: base.Sides) -> "Config":
+        """With the classes there are in a training part. Raises InputError when an attribute has fewer than two."""
+        utterances, classes = sides.learners, {}
+        for name in self.used:
+            classes[name] = tuple(sorted({_label(u, name) for u in utterances} - {""}))
+            if len(classes[name]) < 2:
+                where = " + ".join(sorted({u.corpus for u in utterances}))
+                others = ",".join(
+                    str(w if n != name else 0) for n, w in zip(self.attributes, self.weights, strict=True)
+                )
+                raise InputError(
+                    f"{where}: no two kinds of {name} to learn. Found {', '.join(classes[name]) or 'none'} in "
+                    f"{len(utterances)} training utterances. Prepare the corpus with them, or leave it out: "
+                    f"--set objective.weights={others}."
+                )
+        return replace(self, classes=classes)
 
 
 def targets(utterances: Sequence[Any], config: Config) -> np.ndarray:
@@ -86,23 +81,30 @@ def _label(u: Any, name: str) -> str:
     return u.gender if name == "gender" else str(u.labels.get(name, ""))
 
 
-class Objective(nn.Module):
+class Objective(base.Objective):
     """forward(batch, rng) -> Loss; reads `batch.target` (B, A), logs the share that is right of each attribute."""
 
-    def __init__(self, config: Config, backbone: nn.Module, widths: Mapping[str, int] | None = None):
-        super().__init__()
-        self.config, self.backbone = config, backbone
+    def __init__(self, config: Config, backbone: Backbone, widths: Mapping[str, int] | None = None):
+        super().__init__(config, backbone, widths)
         self.project = nn.Linear(backbone.dim, config.project)
         self.guess = nn.ModuleList(nn.Linear(config.project, len(config.classes[name])) for name in config.used)
         self.sizes = [len(config.classes[name]) for name in config.used]
         self.register_buffer("share", torch.cat([torch.full((k,), 1 / k) for k in self.sizes]))  # of every class
+
+    def prepare(self, data: base.Data) -> None:
+        if "gender" in self.config.used:
+            data.complete_genders(self.backbone)
+        self.set_shares(torch.from_numpy(self.targets(data.train)))
+
+    def targets(self, steps: Steps) -> np.ndarray:
+        return targets(steps.utterances, self.config)
 
     def set_shares(self, target: Tensor) -> None:
         """How frequent the classes are in the training part, from its targets (N, A)."""
         counts = [torch.bincount(t[t >= 0], minlength=k) + 1e-6 for t, k in zip(target.T, self.sizes, strict=True)]
         self.share.copy_(torch.cat([count / count.sum() for count in counts]))
 
-    def rate(self, name: str) -> float:
+    def param_scale(self, name: str) -> float:
         """Factor on the learning rate of a parameter; 0 = frozen, or without any part in this."""
         frozen = self.config.freeze_front and name.startswith("backbone.front.")
         return 0.0 if frozen or name == "backbone.mask_vector" else 1.0
@@ -112,7 +114,7 @@ class Objective(nn.Module):
         z = self.project(heads.mean_pool(hidden.last, hidden.valid))
         return self._loss(batch, [guess(z).float().log_softmax(1) for guess in self.guess])
 
-    def trivial(self, batch: Batch, rng: RowRandom) -> Loss:
+    def baseline(self, batch: Batch, rng: RowRandom) -> Loss:
         """The loss of guessing by how frequent the classes are."""
         rows = len(batch.x)
         return self._loss(batch, [share.log().expand(rows, -1) for share in self.share.split(self.sizes)])

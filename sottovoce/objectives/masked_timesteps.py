@@ -18,15 +18,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sottovoce.backbones.base import Backbone
 from sottovoce.config.masking import Policy
-from sottovoce.data.dataset import Batch
+from sottovoce.data.batching import Batch
 from sottovoce.errors import InputError
-from sottovoce.modeling import heads, masking
-from sottovoce.objectives import Loss
+from sottovoce.modeling import masking
+from sottovoce.objectives import base
+from sottovoce.objectives.base import Loss, Preview
 
 
 @dataclass(frozen=True)
-class Config(Policy):
+class Config(Policy, base.Config):
     """What is hidden, see `config/masking.py`; then what is seen instead, and how the guess is scored:"""
 
     unit: str = "frame"  # "frame": whole steps; "feature": every column on its own
@@ -67,16 +69,11 @@ class Config(Policy):
         return super().needs | ({"target": (self.target, "linear")} if self.target else {})
 
 
-class Objective(nn.Module):
-    """forward(batch, rng) -> Loss; `reconstruct` also returns what it saw and guessed, for pictures.
+class Objective(base.Objective):
+    """Reads the tracks "intensity" and "target" where the settings name one."""
 
-    Args:
-        widths: features a step of the tracks in `Config.needs`.
-    """
-
-    def __init__(self, config: Config, backbone: nn.Module, widths: Mapping[str, int] | None = None):
-        super().__init__()
-        self.config, self.backbone = config, backbone
+    def __init__(self, config: Config, backbone: Backbone, widths: Mapping[str, int] | None = None):
+        super().__init__(config, backbone, widths)
         features = (widths or {}).get("target", backbone.features)
         self.predict = head(config.head, backbone.dim, features)
         self.predict_score = head(config.head, backbone.dim, backbone.features) if config.score else None
@@ -95,19 +92,12 @@ class Objective(nn.Module):
         """(B, S, D or D') what is to be reconstructed."""
         return batch.tracks["target"] if self.config.target else batch.x
 
-    def reconstruct(self, batch: Batch, rng: masking.RowRandom) -> tuple[Tensor, Tensor]:
-        """(B, S, D) the target with the guess in place of what was hidden, and (B, S, D) what was hidden."""
-        mask = self.mask(batch, rng)
-        seen, _ = self._seen(batch, mask, rng)
-        hidden = self._scored(mask, batch)
-        return torch.where(hidden, self.predict(self.backbone(seen, batch.lengths).last), self.target(batch)), hidden
-
     def forward(self, batch: Batch, rng: masking.RowRandom) -> Loss:
         mask, truth = self.mask(batch, rng), self.target(batch)
         seen, score = self._seen(batch, mask, rng)
         scored = self._scored(mask, batch)
         where = scored.any(-1)  # (B, S): no other step has to be finished
-        guess = self.predict(heads.states_at(self.backbone, seen, batch.lengths, where))  # (M, D)
+        guess = self.predict(self.backbone.at(seen, batch.lengths, where))  # (M, D)
         total, weight = (distance(self.config.loss, guess, truth[where]) * scored[where]).sum(), scored.sum()
         logs = {"coverage": float(weight / (batch.scored.sum() * truth.shape[2]).clamp(min=1))}
         if self.config.intensity:
@@ -115,11 +105,18 @@ class Objective(nn.Module):
         if self.predict_score is not None and score is not None:
             shown, true = (s[..., None].expand_as(batch.x) for s in (score, batch.tracks["intensity"]))
             # the same encoder once more; as heavy as the features, per step
-            guess = self.predict_score(heads.states_at(self.backbone, shown, batch.lengths, where))
+            guess = self.predict_score(self.backbone.at(shown, batch.lengths, where))
             total = total + distance(self.config.loss, guess, true[where]).mean(1).sum() * truth.shape[2]
         return Loss(total, weight, logs)
 
-    def trivial(self, batch: Batch, rng: masking.RowRandom) -> Loss:
+    def preview(self, batch: Batch, rng: masking.RowRandom) -> Preview:
+        """The target, and the same with the prediction in place of what was masked."""
+        mask, truth = self.mask(batch, rng), self.target(batch)
+        seen, _ = self._seen(batch, mask, rng)
+        masked = self._scored(mask, batch)
+        return Preview(truth, torch.where(masked, self.predict(self.backbone(seen, batch.lengths).last), truth), masked)
+
+    def baseline(self, batch: Batch, rng: masking.RowRandom) -> Loss:
         """The loss of always guessing the mean, on the same mask: zero after normalisation, of an intensity its own."""
         truth, scored = self.target(batch), self._scored(self.mask(batch, rng), batch)
         total = (distance(self.config.loss, torch.zeros_like(truth), truth) * scored).sum()

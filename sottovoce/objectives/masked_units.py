@@ -10,21 +10,24 @@ MelHuBERT (arXiv:2211.09944).
 B utterances, S states, H width, L label sets, K units of a set, P projected, M states that count.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sottovoce.data.dataset import Batch
+from sottovoce.backbones.base import Backbone, Hidden
+from sottovoce.data.batching import Batch
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
-from sottovoce.objectives import Loss
+from sottovoce.objectives import base
+from sottovoce.objectives.base import Loss
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     # Where the units of every iteration come from, and how many: k-means of MFCC, then of a layer of the model before
     # (with --init, of the first model too). Several label sets at once: "10:64+512+4096". "label": from --units.
     targets: tuple[str, ...] = ("mfcc:100", "6:500")
@@ -37,9 +40,9 @@ class Config:
     penalty: float = 10.0  # of the mean square of the local features
 
     @property
-    def needs(self) -> dict[str, tuple[str, str]]:
+    def clusters(self) -> tuple[str, ...]:
         """No track: units are made for a run, see `sottovoce.pipeline.units`."""
-        return {}
+        return self.targets
 
     def __post_init__(self) -> None:
         if not self.targets:
@@ -76,27 +79,36 @@ def parse(target: str) -> tuple[str, tuple[int, ...]]:
     return source, tuple(counts)
 
 
-class Objective(nn.Module):
+def counts(steps: Steps, sizes: Sequence[int]) -> list[np.ndarray]:
+    """(K,) a label set: how often every unit occurs in these utterances, which carry them beside their features."""
+    stores, _ = steps.companions["units"]
+    every = np.concatenate([store[u.id] for store, u in zip(stores, steps.utterances, strict=True)]).astype(int)
+    return [np.bincount(every[:, s] + 1, minlength=k + 1)[1:] for s, k in enumerate(sizes)]
+
+
+class Objective(base.Objective):
     """forward(batch, rng) -> Loss; logs the share of hidden states that are right, `accuracy`.
 
     Reads `batch.tracks["units"]` (B, S, L): whole numbers, -1 = unknown.
     """
 
-    def __init__(self, config: Config, backbone: nn.Module, widths: Mapping[str, int] | None = None):
-        super().__init__()
-        self.config, self.backbone = config, backbone
+    def __init__(self, config: Config, backbone: Backbone, widths: Mapping[str, int] | None = None):
+        super().__init__(config, backbone, widths)
         self.sets = parse(config.targets[-1])[1]
         self.project = nn.ModuleList(nn.Linear(backbone.dim, config.project) for _ in self.sets)
         self.units = nn.ParameterList(torch.randn(k, config.project) for k in self.sets)
         self.register_buffer("prior", torch.full((sum(self.sets),), 1.0))  # chances of all label sets' units
-        self.whole = hasattr(backbone, "convolve")  # its mask vector stands behind the convolutions
+        self.whole = backbone.traits.masks_states  # its mask vector stands behind the convolutions
         self.hidden_step = None if self.whole else nn.Parameter(torch.zeros(backbone.features))
 
+    def prepare(self, data: base.Data) -> None:
+        self.set_prior([torch.from_numpy(count) for count in counts(data.train, self.sets)])
+
     def set_prior(self, counts: list[Tensor]) -> None:
-        """How often every unit occurs in the training part, (K,) a label set: what `trivial` guesses by."""
+        """How often every unit occurs in the training part, (K,) a label set: what `baseline` guesses by."""
         self.prior.copy_(torch.cat([(count + 1) / (count + 1).sum() for count in counts]))
 
-    def encode(self, batch: Batch, rng: masking.RowRandom) -> tuple[Any, Tensor, Tensor]:
+    def encode(self, batch: Batch, rng: masking.RowRandom) -> tuple[Hidden, Tensor, Tensor]:
         """Hidden, mask (B, S) of the hidden ones, mean square (B,) of what the convolutions made of each row."""
         x, lengths, penalty = batch.x, batch.lengths, batch.x.new_zeros(len(batch.x))
         if not self.whole:
@@ -130,7 +142,7 @@ class Objective(nn.Module):
         losses = [nn.functional.cross_entropy(g.float(), wanted[:, k], reduction="none") for k, g in enumerate(guesses)]
         right = torch.stack([g.argmax(1) == wanted[:, k] for k, g in enumerate(guesses)])  # (L, M)
         total = (self.together(losses) * weight).sum()
-        if self.training:  # held out, the loss is that of the units alone, as `trivial` is
+        if self.training:  # held out, the loss is that of the units alone, as `baseline` is
             total = total + self.config.penalty * (penalty * weights.sum(1)).sum()
         share = mask.sum() / hidden.valid.sum()
         return Loss(total, weights.sum(), {"coverage": float(share)} | self.accuracy(right, mask[counts]))
@@ -148,12 +160,9 @@ class Objective(nn.Module):
         """Mean over label sets of the share of hidden states that are right: (L, M), (M,)."""
         return {"accuracy": float(right[:, hidden].float().mean())} if hidden.any() else {}
 
-    def trivial(self, batch: Batch, rng: masking.RowRandom) -> Loss:
+    def baseline(self, batch: Batch, rng: masking.RowRandom) -> Loss:
         """Loss and accuracy of guessing by how often units occur, on the same states."""
-        lengths = batch.lengths
-        if self.whole:
-            stride, window = self.backbone.stride, self.backbone.window
-            lengths = ((lengths - window) // stride + 1).clamp(min=1)
+        lengths = self.backbone.states(batch.lengths) if self.whole else batch.lengths
         mask = self.mask(lengths, rng).to(batch.x.device)
         weights = self.weights(batch, mask)
         counts = weights > 0

@@ -19,15 +19,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sottovoce.backbones.base import Backbone
 from sottovoce.config.masking import Policy
-from sottovoce.data.dataset import Batch
+from sottovoce.data.batching import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
-from sottovoce.objectives import Loss
+from sottovoce.objectives import base
+from sottovoce.objectives.base import Loss, Preview
 
 
 @dataclass(frozen=True)
-class Config(Policy):
+class Config(Policy, base.Config):
     """What is hidden where `hide` is on, see `config/masking.py`; then:"""
 
     hide: bool = False  # the spans of the policy are zero at the input
@@ -53,6 +55,10 @@ class Config(Policy):
                 raise InputError(f"objective.{name}: 1 or more. Found {getattr(self, name)}.")
         if not self.gumbel > 0:
             raise InputError(f"objective.gumbel: a temperature above 0. Found {self.gumbel}.")
+
+    @property
+    def masks(self) -> bool:
+        return self.hide
 
     def check(self, longest: int) -> None:
         if self.hide:
@@ -84,18 +90,17 @@ class Quantiser(nn.Module):
         return torch.einsum("bsgc,gcd->bsgd", choice, self.codes).flatten(2), choice
 
 
-class Objective(nn.Module):
-    """forward(batch, rng) -> Loss; `reconstruct` for pictures."""
+class Objective(base.Objective):
+    """Reads the track "intensity" where the settings name one; its backbone has to offer `Hidden.context`."""
 
-    def __init__(self, config: Config, backbone: nn.Module, widths: Mapping[str, int] | None = None):
-        super().__init__()
-        if not hasattr(backbone, "masked"):
+    def __init__(self, config: Config, backbone: Backbone, widths: Mapping[str, int] | None = None):
+        super().__init__(config, backbone, widths)
+        if not backbone.traits.surroundings:
             name = type(backbone).__module__.rpartition(".")[2]
             raise InputError(
                 f"objective npc: a frame may not see itself. Found backbone {name}, which looks everywhere. "
                 "Leave --backbone out, or use npc."
             )
-        self.config, self.backbone = config, backbone
         self.quantise = Quantiser(backbone.dim, config.groups, config.codes, config.gumbel)
         self.predict = nn.Sequential(nn.Linear(backbone.dim, backbone.features))
         self.predict_score = nn.Linear(backbone.dim, backbone.features) if config.score else None
@@ -107,15 +112,11 @@ class Objective(nn.Module):
         mask = masking.hide(self.config, batch.lengths, rng, batch.tracks.get("intensity"), batch.progress)
         return mask.to(batch.x.device)
 
-    def target(self, batch: Batch) -> Tensor:
-        """(B, S, D) what is to be predicted."""
-        return batch.x
-
-    def reconstruct(self, batch: Batch, rng: masking.RowRandom) -> tuple[Tensor, Tensor]:
-        """(B, S, D) the prediction of every step, and (B, S, D) what was hidden at the input."""
+    def preview(self, batch: Batch, rng: masking.RowRandom) -> Preview:
+        """The prediction of every step, and what was masked at the input."""
         mask = self.mask(batch, rng)
         codes, _ = self._codes(batch, mask)
-        return self.predict(codes), mask[..., None].expand_as(batch.x)
+        return Preview(batch.x, self.predict(codes), mask[..., None].expand_as(batch.x))
 
     def forward(self, batch: Batch, rng: masking.RowRandom) -> Loss:
         mask, scored = self.mask(batch, rng), batch.scored[..., None]
@@ -132,7 +133,7 @@ class Objective(nn.Module):
             total = total + ((self.predict_score(codes) - summed).abs() * scored).sum()
         return Loss(total, scored.sum() * batch.x.shape[2], logs)
 
-    def trivial(self, batch: Batch, rng: masking.RowRandom) -> Loss:
+    def baseline(self, batch: Batch, rng: masking.RowRandom) -> Loss:
         """The loss of always guessing the mean: zero after normalisation, of an intensity an utterance's own."""
         scored = batch.scored[..., None]
         total = (batch.x.abs() * scored).sum()
@@ -145,8 +146,7 @@ class Objective(nn.Module):
     def _codes(self, batch: Batch, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S, H) quantised surroundings of every step, and the codes chosen (B, S, G, C)."""
         seen = batch.x + batch.tracks["intensity"][..., None] if self.config.score else batch.x
-        hidden = self.backbone(seen.masked_fill(mask[..., None], 0.0), batch.lengths)
-        return self.quantise(hidden.layers[0])
+        return self.quantise(self.backbone(seen.masked_fill(mask[..., None], 0.0), batch.lengths).context)
 
 
 def perplexity(choice: Tensor, scored: Tensor) -> float:

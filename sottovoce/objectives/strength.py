@@ -16,22 +16,29 @@ out. Departures: padding is not heard and not scored; padding="included" is the 
 B utterances, S frames, H backbone width, K emotions.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sottovoce.data.dataset import Batch
+from sottovoce.backbones.base import Backbone, Hidden
+from sottovoce.data.batching import Batch
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling.masking import RowRandom
-from sottovoce.objectives import Loss
+from sottovoce.objectives import _ranking, base
+from sottovoce.objectives._ranking import emotion_of
+from sottovoce.objectives.base import Loss
 
 
 @dataclass(frozen=True)
-class Config:
-    """The branches, the loss, and where the targets come from (`sottovoce.pipeline.strength`)."""
+class Config(base.Config):
+    """The branches, the loss, and where the targets come from (`_ranking.py`)."""
 
     lstm: int = 128  # a direction
     dense: int = 128
@@ -39,6 +46,7 @@ class Config:
     recurrent_norm: float = 1e-5  # largest norm of the recurrent weights of an output; 0 = free
     padding: str = "excluded"  # or "included", as released
     emotions: int = 4  # K; set to the number of the corpora's emotions
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of every corpus; filled from the labels
 
     split: str = "speaker"  # what dev and test are apart by; "random", as released, is marked in the report
     neutral: tuple[str, ...] = ("neutral",)  # emotions that count as none; RAVDESS also has "calm"
@@ -61,6 +69,37 @@ class Config:
                 raise InputError(f"objective.{name}: one of {allowed}. Found {getattr(self, name)!r}.")
         if not self.slack > 0:
             raise InputError(f"objective.slack: above 0. Found {self.slack}.")
+
+    @property
+    def names(self) -> list[str]:
+        """The K emotions."""
+        return list(dict.fromkeys(emotion for own in self.classes.values() for emotion in own))
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        return {"emotions": self.names, "functionals": self.functionals}
+
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        _ranking.require(corpora, self.neutral)
+
+    def fitted(self, sides: base.Sides) -> "Config":
+        classes = {
+            c.name: _ranking.ranked(c, part, self.neutral) for c, part in zip(sides.corpora, sides.train, strict=True)
+        }
+        found = replace(self, classes=classes)
+        if not any(found.learns(u) for part in sides.dev for u in part):
+            raise InputError(
+                f"{', '.join(str(c.folder) for c in sides.corpora)}: nobody to choose the epoch by. Found no emotional "
+                "utterance in dev. Name a fold of the corpus, e.g. --fold fold1."
+            )
+        return replace(found, emotions=len(found.names))
+
+    def reads(self, u: Utterance) -> bool:
+        return self.learns(u) or (_ranking.LABEL in u.labels and emotion_of(u) in self.neutral)
+
+    def learns(self, u: Utterance) -> bool:
+        """Neutral speech is what emotional speech is above, no more."""
+        return _ranking.LABEL in u.labels and emotion_of(u) in self.classes.get(u.corpus, ())
 
 
 @dataclass
@@ -103,12 +142,13 @@ class Recurrent(nn.Module):
         return states, torch.cat([last[0], last[1]], dim=1)
 
 
-class Objective(nn.Module):
+class Objective(base.Objective):
     """forward(batch, rng) -> Loss; batch.target (B, 2) is score and number of the emotion."""
 
-    def __init__(self, config: Config, backbone: nn.Module):
-        super().__init__()
-        self.config, self.backbone = config, backbone
+    judges: ClassVar[bool] = True
+
+    def __init__(self, config: Config, backbone: Backbone, widths: Mapping[str, int] | None = None):
+        super().__init__(config, backbone, widths)
         self.strength_states = Recurrent(backbone.dim, config)
         self.strength = nn.Sequential(
             nn.Linear(2 * config.lstm, config.dense), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.dense, 1)
@@ -119,6 +159,24 @@ class Objective(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
+
+    def prepare(self, data: base.Data) -> None:
+        """Rank the training part of every corpus: the scores that the network is taught."""
+        sides, values = data.sides, data.functionals(self.config.speaker_norm)
+        self.lessons = {
+            c.name: _ranking.lesson(c, x, train, dev, self.config)
+            for c, x, train, dev in zip(sides.corpora, values, sides.train, sides.dev, strict=True)
+        }
+        target = self.targets(data.train)
+        self.median = float(np.median(target[:, 0]))
+        known = np.bincount(target[:, 1].astype(int), minlength=self.config.emotions)
+        self.shares = torch.from_numpy((known + 1) / (len(target) + self.config.emotions))
+
+    def targets(self, steps: Steps) -> np.ndarray:
+        """(N, 2) float32: score and number of the emotion."""
+        names = self.config.names
+        pairs = [(self.lessons[u.corpus].score(u), names.index(emotion_of(u))) for u in steps.utterances]
+        return np.array(pairs, dtype=np.float32).reshape(-1, 2)
 
     def judge(self, x: Tensor, lengths: Tensor) -> Judged:
         """Features (B, S, D), lengths (B,) -> `Judged`."""
@@ -131,7 +189,7 @@ class Objective(nn.Module):
         """The strength branch alone: (B, S), 0 behind the end."""
         return self._strength(self.backbone(x, lengths))
 
-    def _strength(self, encoded: Any) -> Tensor:
+    def _strength(self, encoded: Hidden) -> Tensor:
         """`Hidden` -> (B, S)."""
         states, _ = self.strength_states(encoded.last, encoded.lengths)
         return self.strength(states)[..., 0].masked_fill(~encoded.valid, 0.0)
@@ -143,6 +201,13 @@ class Objective(nn.Module):
         if self.config.padding == "included":
             lengths = torch.full_like(lengths, batch.x.shape[1])
         return loss_of(self.judge(batch.x, lengths), batch.target)
+
+    def baseline(self, batch: Batch, rng: RowRandom) -> Loss:
+        """One strength for everybody, the median of training, and the shares of its emotions."""
+        assert batch.target is not None
+        apart = (batch.target[:, 0] - self.median).abs()
+        likely = self.shares.to(apart)[batch.target[:, 1].long()].log()
+        return Loss((2 * apart - likely).sum(), torch.full_like(apart, 1.0).sum())
 
 
 def loss_of(judged: Judged, target: Tensor) -> Loss:

@@ -1,7 +1,7 @@
 """The further tracks an objective needs: found, opened and judged before anything is trained.
 
 An intensity to mask by is made from the recordings (`energy`, `random`) or by a trained model (`strength`), which
-must not have heard the people a fold is tested on. What its values say of themselves is checked here, their clock in
+must not have seen the people a fold is tested on. What its values say of themselves is checked here, their clock in
 `data.Steps`.
 """
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import plugins
-from sottovoce.data import runs
+from sottovoce.config.masking import Policy
+from sottovoce.data import folds
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
-from sottovoce.pipeline import extract
 from sottovoce.pipeline.extract import find_model_store, track_store
+from sottovoce.tracks import base as tracks
 
 Companions = dict[str, tuple[list["TrackStore"], str]]
 
@@ -36,30 +36,32 @@ def find(
     Tracks that are made from recordings are extracted if need be; one that a model makes has to be there.
 
     Raises:
-        InputError: an unknown track, none extracted, or one whose model has heard test people of the fold (unless
+        InputError: an unknown track, none extracted, or one whose model has seen test people of the fold (unless
             `transductive`).
     """
 
     found: Companions = {}
-    tested = runs.tested_people(corpora, fold)
-    for name, (track, align) in getattr(config, "needs", {}).items():
-        module, stores = plugins.load("tracks", track.partition("-")[0]), []
+    for name, (track, align) in config.needs.items():
+        maker, stores = tracks.maker(track.partition("-")[0]), []
         for corpus in corpora:
-            if not hasattr(module, "OBJECTIVE"):
+            if not maker.OBJECTIVE:
                 stores.append(track_store(corpus, track, jobs=jobs, quiet=quiet))
                 continue
             try:
-                stores.append(find_model_store(corpus, track, avoiding=tested, transductive=transductive))
+                stores.append(find_model_store(corpus, track, corpora=corpora, fold=fold, transductive=transductive))
             except InputError as error:
                 raise InputError(f"{error} Or choose another with --set objective.{name}=energy.") from None
         found[name] = stores, align
     return found
 
 
-def heard(companions: Companions) -> frozenset[str]:
-    """corpus/speaker of everybody whom the models behind the tracks know."""
-
-    return frozenset().union(*(extract.heard(store) for stores, _ in companions.values() for store in stores))
+def seen(companions: Companions) -> folds.Seen:
+    """Whom the models behind the tracks have seen."""
+    found = folds.Seen()
+    for stores, _ in companions.values():
+        for store in stores:
+            found |= folds.seen_behind(store)
+    return found
 
 
 def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0) -> list[str]:
@@ -72,11 +74,9 @@ def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0
     Raises:
         InputError: no utterance has room for a span, intensities that are not finite, or constant in every utterance.
     """
-    if not hasattr(config, "check"):
-        return []
     config.check(min(int(steps.lengths.max()), crop or int(steps.lengths.max())))
     remarks = []
-    short = int((steps.lengths <= config.span).sum()) if config.span > 1 else 0
+    short = int((steps.lengths <= config.span).sum()) if isinstance(config, Policy) and config.span > 1 else 0
     if short:
         remarks.append(
             f"{short} of {len(steps)} utterances are no longer than a span of {config.span} steps: less of them is "

@@ -6,13 +6,10 @@ standardised, a linear SVM. It needs the extra `egemaps`; openSMILE's licence is
 """
 
 import importlib.util
-import os
 import warnings
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.metrics import scores
+from sottovoce.pipeline import workers
 from sottovoce.tracks import egemaps
 
 FEATURE_SETS = ("eGeMAPSv02", "ComParE_2016")  # 88 and 6373 functionals
@@ -228,7 +226,7 @@ def functionals(
     todo = [(key, u) for key, u in zip(keys, utterances, strict=True) if key not in known]
     if todo:
         try:
-            _compute(corpus, todo, feature_set, known, jobs or os.cpu_count() or 1, quiet)
+            _compute(corpus, todo, feature_set, known, jobs or workers.cores(), quiet)
         finally:
             if known:
                 _save(path, known)
@@ -267,21 +265,10 @@ def _compute(
     work = partial(_vector, feature_set)
     places = [(str(corpus.root / u.path), u.start, u.end) for _, u in todo]
     with Bar(len(todo), f"{feature_set} functionals", quiet=quiet) as bar:
-        if jobs == 1 or len(todo) < 16:
-            for (key, _), place in zip(todo, places, strict=True):
-                known[key] = work(place)
-                bar.advance()
-            return
-
-        # spawn: a fork of a process in which torch has threads can hang
-        with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
-            try:
-                for (key, _), vector in zip(todo, pool.map(work, places, chunksize=4), strict=True):
-                    known[key] = vector
-                    bar.advance()
-            except BaseException:  # Ctrl-C too: drop what has not begun
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        rows = workers.map(work, places, 1 if len(todo) < 16 else jobs, chunk=4, where=corpus.folder)
+        for (key, _), vector in zip(todo, rows, strict=True):
+            known[key] = vector
+            bar.advance()
 
 
 def _vector(feature_set: str, place: tuple[str, float, float | None]) -> np.ndarray:

@@ -19,6 +19,7 @@ from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
 from sottovoce.pipeline.extract import columns, reader_of
 from sottovoce.pipeline.features import citation
+from sottovoce.tracks import base as tracks
 
 
 def export(corpus: Corpus, store: TrackStore, path: Path | str) -> int:
@@ -33,7 +34,7 @@ def export(corpus: Corpus, store: TrackStore, path: Path | str) -> int:
     if not spoken:
         raise InputError(f"{corpus.folder}: nothing to export. Found no utterance with {store.head.track}.")
     recordings = dict(zip(entry_names(list(spoken)), spoken.values(), strict=True))
-    whole = getattr(plugins.load("tracks", store.head.track), "WHOLE", False)
+    whole = tracks.maker(store.head.track).WHOLE
 
     def entries() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for name, utterances in recordings.items():

@@ -8,17 +8,10 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 """
 
 import contextlib
-import os
-import signal
 import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,8 +20,9 @@ import numpy as np
 import torch
 
 from sottovoce import files, plugins
+from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
-from sottovoce.data import audio, runs
+from sottovoce.data import audio, contents, folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
@@ -37,10 +31,12 @@ from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.modeling import network as models
+from sottovoce.pipeline import workers
+from sottovoce.tracks import base as tracks
+from sottovoce.tracks.base import Maker
 
 BATCH = 16  # utterances a worker takes at a time
 FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def track_store(
@@ -71,8 +67,8 @@ def track_store(
 
 def model_store(corpus: Corpus, track: str, run: Run, *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
     """The store of a track that this trained model makes, after extracting what is missing."""
-    module = plugins.load("tracks", track)
-    config = replace(module.Config(), **whose(run), **about(module, run))
+    maker = tracks.maker(track)
+    config = replace(maker.Config(), **whose(run), **about(maker, run))
     return make_store(corpus, track, asdict(config), jobs, quiet, run=run)
 
 
@@ -83,20 +79,20 @@ def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None 
 
 def columns(track: str, dim: int) -> tuple[str, ...]:
     """Names of a track's columns: its own, or numbers where it names none for this width."""
-    names = getattr(plugins.load("tracks", track), "NAMES", ())
+    names = tracks.maker(track).NAMES
     return tuple(names) if len(names) == dim else tuple(f"{track}_{k}" for k in range(dim))
 
 
 def find_model_store(
-    corpus: Corpus, track: str, *, avoiding: Collection[str] = (), transductive: bool = False
+    corpus: Corpus, track: str, *, corpora: Sequence[Corpus] = (), fold: str = "", transductive: bool = False
 ) -> TrackStore:
-    """The extracted store of a track that a trained model makes, whose model has not heard these people.
+    """The extracted store of a track that a trained model makes, whose model has not seen whom a fold tests.
 
     Args:
         track: its name, "strength", or that of one store, "strength-0c6d...", where there are several.
-        avoiding: corpus/speaker of those it must not have heard, e.g. the test speakers of a fold.
-        transductive: take one that has heard them all the same; the caller's report has to say so, and `heard` of the
-            store tells whom.
+        corpora, fold: a fold of these corpora, whose test people it must not have seen.
+        transductive: take one that has seen them all the same; the caller's report has to say so, and
+            `folds.seen_behind` tells whom.
 
     Raises:
         InputError: none extracted, none whole, none but such that know these people, or several that do not.
@@ -114,23 +110,17 @@ def find_model_store(
             f"{stores[0].folder}: not whole. Found {len(stores[0])} of {len(corpus.utterances)} utterances as they are "
             f"now. Run {again}` once more."
         )
-    clean = [s for s in whole if not heard(s) & set(avoiding)]
+    clean = [s for s in whole if not folds.seen_behind(s).test_people(corpora, fold)]
     if len(clean) > 1 or (transductive and not clean and len(whole) > 1):
         names = ", ".join(f"{s.folder.name} ({s.head.config.get('made_by')})" for s in clean or whole)
         raise InputError(f"{corpus.folder}: several stores of {name}. Found {names}. Name one of them.")
     if clean or transductive:
         return (clean or whole)[0]
-    known = sorted(heard(whole[0]) & set(avoiding))
+    known = folds.seen_behind(whole[0]).test_people(corpora, fold)
     raise InputError(
-        f"{whole[0].folder}: made by a model that has heard {len(known)} people who are to be tested "
-        f"({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}). {again[:-4]} RUN --fold NAME` with the run that "
-        "left them out, or allow it by name with --transductive."
+        f"{whole[0].folder}: made by a model that has seen {folds.some(known, fold)} in training. "
+        f"{again[:-4]} RUN --fold NAME` with the run that left them out, or allow it by name with --transductive."
     )
-
-
-def heard(store: TrackStore) -> frozenset[str]:
-    """corpus/speaker of everybody whom the model behind a store knows; nobody for tracks made from sound alone."""
-    return frozenset(store.head.config.get("heard", ()))
 
 
 def whose(run: Run) -> dict[str, Any]:
@@ -138,27 +128,25 @@ def whose(run: Run) -> dict[str, Any]:
     return {
         "model": files.file_digest(run.weights),
         "made_by": f"{run.config.get('recipe', '')} {run.config['fold']}".strip(),
-        "heard": tuple(sorted(run.exposure)),
+        "heard": tuple(sorted(run.seen_speakers)),
     }
 
 
-def about(module: ModuleType, run: Run) -> dict[str, Any]:
+def about(maker: Maker, run: Run) -> dict[str, Any]:
     """What else the Config of a track of answers says about a fine-tuned run. Raises InputError when it cannot."""
-    if not hasattr(module, "about"):
+    if maker.about is None:
         return {}
 
     it = models.load_recognised(run)
-    return module.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
+    return maker.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
 
 
-def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequence[Run | None]:
+def model_runs(maker: Maker, model: Path | None, fold: str | None) -> Sequence[Run | None]:
     """The runs to extract with; [None] for tracks that need none.
 
     Raises InputError: a model where none is needed or the other way round, of another objective, an unknown fold.
     """
-
-    name = module.__name__.rpartition(".")[2]
-    kind = getattr(module, "KIND", "pretrain" if hasattr(module, "OBJECTIVE") else "")
+    name, kind = maker.name, maker.run_kind
     if not kind:
         if model is not None or fold is not None:
             raise InputError(f"{name} is made without a model. Found --model or --fold. Leave them out.")
@@ -167,8 +155,8 @@ def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequ
         raise InputError(f"{name} is made by a trained model. Found no --model. Name the run: --model runs/{name}.")
     found = runs.parts(model, kind)
     objective = found[0].config["settings"]["objective"]
-    if kind == "pretrain" and objective != module.OBJECTIVE:
-        raise InputError(f"{model}: trained by {objective}. {name} needs a run of {module.OBJECTIVE}.")
+    if kind == "pretrain" and objective != maker.OBJECTIVE:
+        raise InputError(f"{model}: trained by {objective}. {name} needs a run of {maker.OBJECTIVE}.")
     if fold is None:
         return found[:1]
     if fold == "all":
@@ -182,22 +170,22 @@ def model_runs(module: ModuleType, model: Path | None, fold: str | None) -> Sequ
 
 @dataclass(frozen=True)
 class _Plan:
-    module: ModuleType  # sottovoce.tracks.<track>
+    maker: Maker
     config: Any
     half: bool
     folder: Path
 
 
 def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
-    module = plugins.load("tracks", track)
+    maker = tracks.maker(track)
     settings = dict(settings)
-    half = bool(settings.pop("half", False))
-    config = from_mapping(module.Config, settings, where=f"{track} settings")
+    half = bool(settings.pop("half", maker.HALF))
+    config = recipe.settled(track, from_mapping(maker.Config, settings, where=f"{track} settings"))
     # A maker whose numbers change for the same configuration raises its VERSION.
-    made_by = {"track": track, "config": config, "half": half, "version": getattr(module, "VERSION", 1)}
-    if hasattr(module, "derive"):
-        made_by["source"] = _plan(corpus, module.SOURCE, {}).folder.name
-    return _Plan(module, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
+    made_by = {"track": track, "config": config, "half": half, "version": maker.VERSION}
+    if maker.derive:
+        made_by["source"] = _plan(corpus, maker.SOURCE, {}).folder.name
+    return _Plan(maker, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
 
 
 def make_store(
@@ -220,7 +208,7 @@ def make_store(
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
             f"Use --track {reader.TRACKS[0]}."
         )
-    stamps = _stamps(corpus, per_speaker=getattr(plan.module, "PER_SPEAKER", False))
+    stamps = _stamps(corpus, per_speaker=plan.maker.PER_SPEAKER)
     todo = list(corpus.utterances)
     if not overwrite and (plan.folder / "track.json").is_file():
         todo = _missing(corpus, TrackStore.open(plan.folder), stamps, again)
@@ -261,6 +249,8 @@ def make_store(
                             writer.skip(made.id, made.why, source)
                     bar.advance()
         _report(corpus, track, broken, skip_broken, quiet)
+    if run is not None:
+        folds.seen_by(run).keep(plan.folder)
     return TrackStore.open(plan.folder)
 
 
@@ -317,9 +307,9 @@ def _by_speaker(corpus: Corpus, of: Mapping[str, str]) -> dict[str, str]:
     """Texts of utterances -> of every utterance a digest of those of its speaker; an unknown speaker stands alone."""
     mates: dict[str, list[str]] = {}
     for u in corpus.utterances:
-        mates.setdefault(u.speaker or f"?{u.id}", []).append(of.get(u.id, ""))
+        mates.setdefault(folds.voice(u), []).append(of.get(u.id, ""))
     digests = {name: files.digest(texts) for name, texts in mates.items()}
-    return {u.id: digests[u.speaker or f"?{u.id}"] for u in corpus.utterances}
+    return {u.id: digests[folds.voice(u)] for u in corpus.utterances}
 
 
 @dataclass
@@ -338,7 +328,7 @@ class _Made:
 def _rehearse(plan: _Plan, track: str) -> Head:
     """The head of the store; a second of silence finds out about missing packages before the work begins."""
     silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
-    made = plan.module.make(silence, plan.config)
+    made = made_of(silence, track, plan.config)
     width = 1 if made.values.ndim == 1 else made.values.shape[1]
     if (made.rate_hz, width) != (plan.config.rate_hz, plan.config.dim):
         raise ValueError(
@@ -369,47 +359,18 @@ def _from_audio(
     known = {u.id: source.key for u in todo if (source := writer.source(u.id)) and u.id not in skipped}
     whole = _whole_first(track)
     parts = _by_recording(todo) if whole else [todo[at : at + BATCH] for at in range(0, len(todo), BATCH)]
-    batches = [
-        _Job(track, config, corpus.root, tuple(part), tuple(known.get(u.id, "") for u in part)) for part in parts
-    ]
     if jobs is None:
-        jobs = _cores() if len(batches) > FEW_WHOLE and (whole or len(todo) > FEW) else 1
-    if min(jobs, len(batches)) < 2:
-        for batch in batches:
-            for k in range(len(batch.utterances)):
-                yield _make_one(batch, k)
-        return
-
-    context = get_context("spawn")  # forking a process in which torch has threads can hang
-    stop = context.Event()
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker imports NumPy, so they are set here
-    pool = ProcessPoolExecutor(min(jobs, len(batches)), mp_context=context, initializer=_start_worker, initargs=(stop,))
-    try:
-        left, running = deque(batches), deque[Any]()
-        while left or running:
-            while left and len(running) < 4 * jobs:  # no more results in memory than that
-                with _interrupts_held():
-                    running.append(pool.submit(_make_batch, left.popleft()))
-            yield from running.popleft().result()
-    except BrokenProcessPool:
-        raise InputError(
-            f"{corpus.folder}: a worker process died. Found no more than that; usually memory ran out. "
-            "Run it again with --jobs 1: what was extracted is kept."
-        ) from None
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        jobs = workers.cores() if len(parts) > FEW_WHOLE and (whole or len(todo) > FEW) else 1
+    if jobs < 2:  # one at a time: what is there when it is interrupted is kept
+        parts = [[u] for part in parts for u in part]
+    batches = [_Job(track, config, corpus.root, tuple(p), tuple(known.get(u.id, "") for u in p)) for p in parts]
+    for made in workers.map(_make_batch, batches, jobs, where=corpus.folder):
+        yield from made
 
 
 def _whole_first(track: str) -> bool:
     """Whether a track is made of whole recordings, which are cut into utterances afterwards."""
-    return getattr(plugins.load("tracks", track), "WHOLE", False)
+    return tracks.maker(track).WHOLE
 
 
 def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
@@ -419,50 +380,8 @@ def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
     return list(groups.values())
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Generator[None, None, None]:
-    """A process started meanwhile never sees Ctrl-C, which is for the parent to handle; ours comes afterwards."""
-
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_stop: Any = None  # in a worker: an event, set when its results are no longer wanted
-
-
-def _start_worker(stop: Any) -> None:
-    """A worker does not outlive a parent that was killed."""
-
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-
-        def watch(sentinel: int) -> None:
-            connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
-
-
 def _make_batch(job: _Job) -> list[_Made]:
-    made: list[_Made] = []
-    for k in range(len(job.utterances)):
-        if _stop.is_set():
-            break
-        made.append(_make_one(job, k))
-    return made
+    return [_make_one(job, k) for k in range(len(job.utterances))]
 
 
 def _make_one(job: _Job, k: int) -> _Made:
@@ -477,7 +396,7 @@ def _make_one(job: _Job, k: int) -> _Made:
             values = _piece(_whole(path, made.key.split(":")[0], job.track, job.config), path, u).values
         else:
             wave = audio.read(path, u.start, u.end)
-            values = plugins.load("tracks", job.track).make(wave, job.config).values
+            values = made_of(wave, job.track, job.config).values
         made.why = _unusable(values, path, job.track)
         if not made.why:
             made.values = values
@@ -492,7 +411,14 @@ def _make_one(job: _Job, k: int) -> _Made:
 @lru_cache(maxsize=1)  # the utterances of a recording come together
 def _whole(path: Path, content: str, track: str, config: Any) -> Track:
     """The track of a recording; `content` is its hash."""
-    return plugins.load("tracks", track).make(audio.read(path), config)
+    return made_of(audio.read(path), track, config)
+
+
+def made_of(wave: Track, track: str, config: Any) -> Track:
+    """The track of a recording, of a maker that reads recordings."""
+    make = tracks.maker(track).make
+    assert make is not None
+    return make(wave, config)
 
 
 def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
@@ -504,23 +430,17 @@ def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
 def _content(path: Path) -> str:
     """Hash of a recording. Raises InputError when it cannot be read."""
     try:
-        status = path.stat()
-        return _hashed(path, status.st_size, status.st_mtime_ns)
+        return contents.of_file(path)
     except OSError as error:
         audio.probe(path)  # says it better, if it is missing
         raise InputError(f"{path}: cannot be read. {error.strerror or error}. Check its permissions.") from None
-
-
-@lru_cache(maxsize=4)  # the utterances of one long recording follow each other
-def _hashed(path: Path, size: int, mtime_ns: int) -> str:
-    return files.file_digest(path)
 
 
 def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
     """Why rows cannot be kept, "" when they can."""
     if len(values) == 0:
         return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
-    bad = int((~np.isfinite(values)).sum())
+    bad = values.size - np.count_nonzero(np.isfinite(values))
     if bad:
         return (
             f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."
@@ -593,23 +513,25 @@ def _origin(
     corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
 ) -> _Origin | None:
     """None for tracks made from recordings or read from files."""
-    if hasattr(plan.module, "derive"):
+    if plan.maker.derive:
         return _by_rule(corpus, plan, jobs, quiet, skip_broken)
-    if hasattr(plan.module, "OBJECTIVE") or hasattr(plan.module, "KIND"):
+    if plan.maker.run_kind:
         return _by_model(corpus, plan, run, jobs, quiet, skip_broken)
     return None
 
 
 def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_broken: bool) -> _Origin:
     """By a maker that reads another track."""
-    source = make_store(corpus, plan.module.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
+    derive = plan.maker.derive
+    assert derive is not None
+    source = make_store(corpus, plan.maker.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
     everybody = [u for u in corpus.utterances if u.id in source]
     keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        return plan.module.derive(source, utterances, everybody, plan.config)
+        return derive(source, utterances, everybody, plan.config)
 
-    per_speaker = getattr(plan.module, "PER_SPEAKER", False)
+    per_speaker = plan.maker.PER_SPEAKER
     return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
 
 
@@ -617,7 +539,7 @@ def _by_model(
     corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
 ) -> _Origin:
     """By a trained run, from the track it was trained on."""
-    name = plan.module.__name__.rpartition(".")[2]
+    name = plan.maker.name
     if run is None:
         raise InputError(
             f"{corpus.folder}: {name} of this model is not there, or not of all utterances. A trained model makes it. "
@@ -625,7 +547,8 @@ def _by_model(
         )
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    answers = hasattr(plan.module, "KIND")  # of a fine-tuned run, else scores of an objective
+    frames = plan.maker.frames
+    answers = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
     network: Any
     it: Any
     network, it = (None, models.load_recognised(run)) if answers else models.load_objective(run)
@@ -636,7 +559,8 @@ def _by_model(
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
-        return plan.module.frames(network, x, lengths)
+        assert frames is not None
+        return frames(network, x, lengths)
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}

@@ -19,6 +19,7 @@ from sottovoce.config.settings import parse_settings
 from sottovoce.data import audio, csd
 from sottovoce.errors import InputError
 from sottovoce.pipeline.extract import columns
+from sottovoce.tracks import base as tracks
 
 KINDS = (".csv", ".npz", ".h5", ".csd")
 
@@ -36,18 +37,18 @@ class Table:
 
 def features(recording: Path, track: str, settings: list[str]) -> Table:
     """A track of a recording. Raises InputError: it cannot be read, or an unknown track or setting."""
-    module = plugins.load("tracks", track)
-    config = parse_settings(module.Config, settings)
-    if not hasattr(module, "make"):
+    maker = tracks.maker(track)
+    config = parse_settings(maker.Config, settings)
+    if maker.make is None:
         raise InputError(
             f"--track {track}: made for a corpus, by a model or from its speakers' other recordings. "
             f"Use `sottovoce extract DATA --track {track}`, or another track."
         )
-    if getattr(module, "WHOLE", False):  # hears by itself that a recording has no upper band
+    if maker.WHOLE and maker.frames:  # hears by itself that a recording has no upper band
         wave = audio.read(recording, rate_hz=min(audio.RATE_HZ, audio.probe(recording).rate_hz))
-        frames = module.frames(wave, config)
-        return Table(frames.values, frames.times_s, module.NAMES, config.rate_hz, frames.defined)
-    made = module.make(audio.read(recording), config)
+        frames = maker.frames(wave, config)
+        return Table(frames.values, frames.times_s, maker.NAMES, config.rate_hz, frames.defined)
+    made = maker.make(audio.read(recording), config)
     values = made.values.reshape(len(made), -1)
     return Table(values, made.times, columns(track, values.shape[1]), made.rate_hz)
 
@@ -84,4 +85,4 @@ def write(path: Path, table: Table, entry: str, track: str) -> None:
 
 def citation(track: str) -> str:
     """Where a track's features come from, for metadata; its description where the module names no paper."""
-    return getattr(plugins.load("tracks", track), "CITATION", plugins.summary("tracks", track))
+    return tracks.maker(track).CITATION or plugins.summary("tracks", track)

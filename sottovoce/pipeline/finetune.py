@@ -18,42 +18,35 @@ import numpy as np
 import torch
 
 from sottovoce import files
+from sottovoce.config.finetuning import Frozen, Probe
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import runs
+from sottovoce.data import folds
+from sottovoce.data.augmented import Augmented
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.dataset import Statistics, Steps, sequential
+from sottovoce.data.dataset import Steps
+from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
+from sottovoce.data.store import TrackStore
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
 from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
-from sottovoce.modeling import hub, linear_probe, training
+from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
+from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import Supervised, supervised_loss
+from sottovoce.pipeline.pooled import PooledCache
+from sottovoce.tracks import base as tracks
 
 
 def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = False) -> Run | None:
-    """The pre-training whose people do not include this fold's test speakers; None for "none".
+    """The pre-training that has not seen this fold's test people; None for "none".
 
-    Raises InputError when every run in the folder has heard one of them, unless `transductive`.
+    Raises InputError when every run in the folder has seen one of them, unless `transductive`.
     """
-    if init == "none":
-        return None
-
-    found = hub.parts(init)
-    clean = [run for run in found if not runs.seen_test_people(corpus, fold, run.exposure)]
-    named = [run for run in clean if run.config["fold"] == fold.name]
-    if named or clean:
-        return (named or clean)[0]
-    heard = runs.seen_test_people(corpus, fold, found[0].exposure)
-    if transductive:
-        return found[0]
-    raise InputError(
-        f"{init}: its weights have heard {len(heard)} test speaker{'s' * (len(heard) > 1)} of {fold.name} "
-        f"({', '.join(heard[:3])}{', ...' if len(heard) > 3 else ''}). "
-        f"Pre-train with --fold {fold.name} (or all), or allow it by name with --transductive."
-    )
+    return None if init == "none" else folds.run_for(hub.parts(init), [corpus], fold, transductive=transductive)
 
 
 def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
@@ -68,31 +61,36 @@ def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: in
     return [pool[k] for k in sorted(nested_subsets(task.values(pool), counts, seed)[0])]
 
 
-def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
-    """The fold with the dev part a protocol wants.
-
-    "superb" is s3prl's: a random fifth of all that is not tested, drawn by torch with seed 0 (its
-    `downstream/emotion/expert.py`). The training part then has four sessions of IEMOCAP, and dev shares its speakers.
-    "test" is the test part itself: what a result is worth that was chosen on it.
-    Departure: s3prl draws from the order of its own file lists, we from that of the manifest.
-    """
-    if dev == "fold":
-        return fold
-    if dev == "test":
-        return replace(fold, dev=fold.test)
-
-    rest = set(fold.train) | set(fold.dev)
-    pool = [u.id for u in corpus.utterances if u.id in rest]
-    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0)).tolist()
-    n = int(0.8 * len(pool))
-    train, held = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
-    return replace(fold, train=tuple(train), dev=tuple(held))
-
-
 def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
     """The rest of a fold's training part: heard for statistics, its labels not looked at."""
     labelled = {u.id for u in train}
     return [corpus.by_id[k] for k in fold.train if k in store and k not in labelled]
+
+
+def default_init(corpus: Corpus) -> str:
+    """What training starts from where nobody says: this package's encoder for recordings, nothing for features."""
+    return "none" if corpus.info.get("tracks") else whisper_weights.DEFAULT
+
+
+def ships(plan: Recipe, init: Run) -> bool:
+    """Whether a run's backbone will be the encoder of this package as it is."""
+    return init.config.get("encoder") == whisper_weights.DEFAULT and plan.finetune.mode == "frozen"
+
+
+def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
+    """Stores of as many changed copies of the recordings as the linear layer learns from.
+
+    Raises InputError where the corpus has no recordings, or a track is not made of one alone.
+    """
+    count = 0 if isinstance(plan.finetune, Probe) else plan.finetune.copies
+    if not count:
+        return []
+    maker = tracks.maker(plan.track)
+    if corpus.info.get("tracks") or maker.MAKER or maker.make is None:
+        raise InputError(
+            f"finetune.copies: changes recordings. Found the encoded track {plan.track}. Use --set finetune.copies=0."
+        )
+    return [Augmented(corpus, store, maker.make, plan.track_config, k) for k in range(count)]
 
 
 def finetune(
@@ -112,60 +110,57 @@ def finetune(
 ) -> None:
     """One fold into `folder`; nothing is done when the same one is finished there."""
 
-    fold = with_dev(corpus, fold, plan.finetune.dev)
+    fold = folds.with_dev(corpus, fold, plan.finetune.dev)
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     rest = unlabelled(corpus, fold, store, train)
     if task.kind == "class":
         check_classes(corpus, fold, task, train)
-    heard = runs.seen_test_people(corpus, fold, init.exposure) if init else []
-    taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not heard
-    config = {
-        "kind": "finetune",
-        "identity": files.digest(
-            {
-                "settings": plan,
-                "task": asdict(task),
-                "train": [u.id for u in train],
-                "dev": [u.id for u in dev],
-                "unlabelled": [u.id for u in rest],
-                "audio": corpus.info.get("audio_digest", ""),
-                "init": init.config["identity"] if init else None,
-                "seed": seed,
-            }
-        ),
-        "recipe": plan.name,
-        "settings": plan,
-        "features": store.dim,
-        "corpus": str(corpus.folder.resolve()),
-        "fold": fold.name,
-        "task": asdict(task),
-        "init": str(init.folder) if init else "none",
-        "labels": len(train),
-        "of_labels": sum(task.has(corpus.by_id[k]) for k in fold.train),
-        "seed": seed,
-        "exposure": sorted({runs.person(u) for u in taught} | (init.exposure if init else frozenset())),
-        "heard_test_speakers": heard,
-        "transductive": transductive,
-    }
+    taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not seen
     earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
     supervised_loss(
         task, plan.finetune, task.values(train)
     )  # refuses a loss that does not fit before anything is written
-    if runs.begin(folder, config):
+    run = Run.open(
+        folder,
+        "finetune",
+        plan,
+        fold=fold.name,
+        features=store.dim,
+        decides={
+            "task": asdict(task),
+            "train": [u.id for u in train],
+            "dev": [u.id for u in dev],
+            "unlabelled": [u.id for u in rest],
+            "audio": corpus.info.get("audio_digest", ""),
+            "seed": seed,
+        },
+        seen=folds.Seen.of([corpus], [taught]),
+        before=init,
+        shipped_encoder=init.identity if init and ships(plan, init) else "",
+        corpus=str(corpus.folder.resolve()),
+        task=asdict(task),
+        init=str(init.folder) if init else "none",
+        labels=len(train),
+        of_labels=sum(task.has(corpus.by_id[k]) for k in fold.train),
+        seed=seed,
+        seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
+        transductive=transductive,
+    )
+    if run.finished:
         return
     it, history = train_recogniser(
-        plan, task, store, train, dev, unlabelled=rest, init=earlier, folder=folder, identity=config["identity"],
+        plan, task, store, train, dev, unlabelled=rest, copies=changed_copies(plan, corpus, store), init=earlier,
+        folder=folder, identity=run.identity,
         tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
     )  # fmt: skip
-    if not training.first_process():
+    if not first_process():
         return
     files.write_json(folder / "history.json", history)
-    models.save_recognised(folder, it)  # last: it is what makes the run a finished one
-    for name in ("last.safetensors", "best.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+    models.save_recognised(folder, it, shipped=bool(run.config["shipped_encoder"]))  # last: it makes the run finished
+    run.finish()
 
 
 def check_speakers(corpus: Corpus, plan: Recipe) -> None:
@@ -195,6 +190,7 @@ def train_recogniser(
     dev: Sequence[Utterance],
     *,
     unlabelled: Sequence[Utterance] = (),
+    copies: Sequence[Any] = (),
     init: Pretrained | None = None,
     folder: Path | None = None,
     identity: str = "",
@@ -212,6 +208,8 @@ def train_recogniser(
         train, dev: labelled utterances; dev may be empty, then the first strength and the last epoch count.
         unlabelled: the rest of the training part. Labels are scarce, speech is not: in both arms statistics
             (of the input without `init`, of pooled features, of speakers) come from all of it.
+        copies: stores of changed copies of the recordings, see `data/augmented.py`; the linear layer learns from them
+            as well.
         init: pre-trained weights and the statistics they were trained with; None = random weights from the seed.
 
     Returns:
@@ -238,7 +236,9 @@ def train_recogniser(
     it = models.Recognised(network, statistics, plan, task)
     if settings.mode == "probe":
         return it, fit_head(network, task, settings, steps, target, held, truth, label=label, quiet=quiet)
-    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth)}
+    pooled = PooledStates(network, plan, store, init)
+    changed = [Steps([(copy, train)], plan.frontend, statistics) for copy in copies]
+    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth, pooled, changed)}
 
     def validate(model: Any) -> dict[str, float]:
         assert held is not None
@@ -255,17 +255,15 @@ def train_recogniser(
             steps,
             settings.training,
             target=target,
-            validate=validate if held else None,
-            baseline=start.get("select"),
-            before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
-            metric="select",
-            higher_is_better=True,
             lr_scale=layer_rates(network, settings),
-            folder=folder,
-            identity=identity,
-            tracker="" if tracker == "none" else tracker,
-            label=label,
-            quiet=quiet,
+            watch=Watch(
+                validate if held else None,
+                metric="select",
+                higher_is_better=True,
+                baseline=start.get("select"),
+                before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
+            ),
+            keep=Keep(folder, identity, "" if tracker == "none" else tracker, label, quiet),
         )
         if settings.lora:
             models.merge_adapters(backbone)
@@ -339,34 +337,75 @@ def fit_head(
     return {"probe": readings, "chosen": chosen}
 
 
-def fit_probe(
-    network: Any, task: Task, settings: Any, steps: Steps, target: np.ndarray, held: Steps | None, truth: Any
-) -> list[dict[str, float]]:
-    """Fit the output layer on pooled frozen states, for every strength; leave the one dev prefers in the network."""
+class PooledStates:
+    """Pooled states of the frozen backbone, (N, P), each computed once: from a cache beside the corpus's tracks where
+    the weights have a name (`init`) and nothing but an utterance's own recording decides its states."""
 
+    def __init__(self, network: models.Network, plan: Recipe, store: Any, init: Pretrained | None):
+        self.network, self.caches = network, {}  # type: ignore[var-annotated]
+        kept = init is not None and plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
+        self.folder = store.folder.parent if kept and isinstance(store, TrackStore) else None
+        self.key = [
+            init.run.config["identity"] if init else None, plan.frontend, network.pooling.only, network.pooling.pool,
+            store.folder.name if self.folder else "",
+        ]  # fmt: skip
+
+    def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
+        cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, copy]))
+        return cache(steps, lambda some: models.run_over(some, self.network.pooled))
+
+
+def fit_probe(
+    network: Any,
+    task: Task,
+    settings: Any,
+    steps: Steps,
+    target: np.ndarray,
+    held: Steps | None,
+    truth: Any,
+    pooled: PooledStates,
+    copies: Sequence[Steps] = (),
+) -> list[dict[str, float]]:
+    """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network.
+
+    The layer learns from the labelled utterances and from their `copies`; with `refit` it is solved once more, with the
+    penalty that dev has chosen, on the dev part too.
+    """
     network.eval()
-    pooled = models.run_over(steps.family, network.pooled)
-    network.standardise.fit(torch.from_numpy(pooled))
-    if settings.embedding_norm == "speaker":
-        mean, std = models.speaker_statistics(pooled, models.speakers(steps.family))
-        x = torch.from_numpy((pooled - mean) / std)[: len(steps)]
-    else:
-        x = network.standardise(torch.from_numpy(pooled[: len(steps)]))
-    held_pooled = models.run_over(held, network.pooled) if held else None
+    everybody = pooled(steps.family)
+    others = [pooled(copy, k) for k, copy in enumerate(copies)]
+    network.standardise.fit(torch.from_numpy(np.concatenate([everybody, *others])))
+    by_speaker = settings.embedding_norm == "speaker"
+
+    def standardised(values: np.ndarray, of: Steps) -> torch.Tensor:
+        if not by_speaker:
+            return network.standardise(torch.from_numpy(values))
+        mean, std = models.speaker_statistics(values, models.speakers(of))
+        return torch.from_numpy((values - mean) / std)
+
+    x = torch.cat([standardised(everybody, steps.family)[: len(steps)]]
+                  + [standardised(values, copy) for values, copy in zip(others, copies, strict=True)])  # fmt: skip
+    y = np.concatenate([target] * (1 + len(copies)))
+    held_pooled = pooled(held) if held else None
     rows: list[dict[str, float]] = []
-    best: tuple[float, Any, Any] | None = None
+    best: tuple[float, float, Any, Any] | None = None
     weight = None
     for strength in settings.l2 if held else settings.l2[:1]:
-        weight, bias = solve(task, x, target, strength, settings, weight)
+        weight, bias = solve(task, x, y, strength, settings, weight)
         network.begin(weight, bias)
         row: dict[str, float] = {"strength": strength}
         if held is not None and held_pooled is not None:
             row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding_norm), truth)
         rows.append(row)
         if best is None or row.get("select", 0.0) > best[0]:
-            best = (row.get("select", 0.0), weight, bias)
-    assert best is not None  # there is at least one strength
-    network.begin(best[1], best[2])
+            best = (row.get("select", 0.0), strength, weight, bias)
+    assert best is not None  # there is at least one penalty
+    _, strength, weight, bias = best
+    again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
+    if again and held is not None and held_pooled is not None:
+        both = torch.cat([x, standardised(held_pooled, held)])
+        weight, bias = solve(task, both, np.concatenate([y, truth]), strength, settings, weight)
+    network.begin(weight, bias)
     return rows
 
 

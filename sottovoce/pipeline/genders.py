@@ -14,6 +14,7 @@ from torch import nn
 
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
+from sottovoce.data.folds import voice
 from sottovoce.modeling import network
 
 
@@ -22,7 +23,7 @@ def complete(steps: Steps, backbone: nn.Module) -> tuple[list[Utterance], str]:
 
     Raises ValueError when fewer than two are known; callers check that before.
     """
-    people = [f"{u.corpus}/{u.speaker or u.id}" for u in steps.utterances]
+    people = [voice(u) for u in steps.utterances]
     known = np.array([bool(u.gender) for u in steps.utterances])
     if known.all():
         return list(steps.utterances), f"of all {len(known)} training utterances from the corpus"

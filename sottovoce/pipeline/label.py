@@ -22,10 +22,11 @@ import typer
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.data import codebook, runs
-from sottovoce.data.codebook import Codebook, Stacked
+from sottovoce.backbones.base import clock_of
+from sottovoce.data import folds, runs
+from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.dataset import Steps, sequential
+from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.store import Head, TrackStore, TrackWriter
@@ -33,8 +34,8 @@ from sottovoce.errors import InputError
 from sottovoce.metrics import cluster_quality
 from sottovoce.metrics import kmeans as clustering
 from sottovoce.metrics.kmeans import Config as KMeans
-from sottovoce.modeling import network
-from sottovoce.pipeline import pretrain
+from sottovoce.modeling import codebook, network
+from sottovoce.modeling.codebook import Codebook, Stacked
 from sottovoce.pipeline.extract import track_store
 
 SIDES = ("train", "heldout")
@@ -68,28 +69,6 @@ def own_corpus(run: Run) -> Path:
             f"{run.folder}: label which recordings? A pre-trained run has no corpus of its own. Name some."
         )
     return Path(run.config["corpus"])
-
-
-def run_for(found: Sequence[Run], corpora: Sequence[Corpus], fold: str, *, transductive: bool = False) -> Run:
-    """The run whose people do not include this fold's test speakers, that of the fold itself if it is among them.
-
-    Raises InputError when every one has heard some of them, unless `transductive`.
-    """
-    clean = [run for run in found if not _heard(run.exposure, corpora, fold)]
-    named = [run for run in clean or found if run.config.get("fold") == fold]
-    if clean or transductive:
-        return (named or clean or list(found))[0]
-    heard = _heard(found[0].exposure, corpora, fold)
-    raise InputError(
-        f"{found[0].folder}: has heard {len(heard)} test speaker{'s' * (len(heard) > 1)} of {fold} "
-        f"({', '.join(heard[:3])}{', ...' if len(heard) > 3 else ''}). Make the run for --fold {fold} (or all), or "
-        "allow it by name with --transductive."
-    )
-
-
-def _heard(people: frozenset[str], corpora: Sequence[Corpus], fold: str) -> list[str]:
-    """Test speakers of a fold's name, in whatever corpus, who are among these people."""
-    return sorted({p for c in corpora for f in c.folds if f.name == fold for p in runs.seen_test_people(c, f, people)})
 
 
 @dataclass
@@ -145,7 +124,7 @@ def label(
     weights = files.file_digest(run.weights)
     backbone, parts = _parts(run, corpora, fold, layer, jobs, quiet)
     genders = _genders(parts) if per_gender or (book and book.genders) else ()
-    heard = frozenset({runs.person(u) for part in parts for u in part.sides["train"]}) | run.exposure
+    seen = folds.seen_by(run) | folds.Seen.of(corpora, [part.sides["train"] for part in parts])
     if book is None:
         known = [(part.frames[u.id], u.gender) for part in parts for u in part.sides["train"]]
         codebook.check_frames(
@@ -158,9 +137,9 @@ def label(
                 f"{where}: no centres for {', '.join(sorted(set(genders) - set(book.genders)))}. Found "
                 f"{', '.join(book.genders) or 'one set for all genders'}. Leave --per-gender out, or --codebook."
             )
-        heard, stability = heard | frozenset(book.heard), 0
-        if _heard(heard, corpora, fold) and not transductive:
-            raise InputError(f"{where}: has heard test speakers of {fold}. Allow it by name with --transductive.")
+        seen, stability = seen | folds.Seen(frozenset(book.heard), folds.contents_beside(Path(where or "").parent)), 0
+        if seen.test_people(corpora, fold) and not transductive:
+            raise InputError(f"{where}: has seen test speakers of {fold}. Allow it by name with --transductive.")
     head: dict[str, Any] = {
         "model": weights,
         "layer": layer,
@@ -193,13 +172,13 @@ def label(
             return centres
 
         def one(seed: int) -> Codebook:
-            people = tuple(sorted(heard))
+            people = tuple(sorted(seen.people))
             return Codebook({k: fitted(k, seed) for k in clusters}, weights, layer, fold, seed, people, genders)
 
         book = book or one(seed)
         others = [one(seed + more) for more in range(1, stability + 1)]
     units, apart = _label(book, sets, jobs)
-    tracks = [_write(p, part, book, units) for p, part in enumerate(parts)]
+    tracks = [_write(p, part, book, units, seen) for p, part in enumerate(parts)]
     report = {
         "kind": "label",
         "identity": identity,
@@ -207,8 +186,8 @@ def label(
         "run": str(run.folder),
         **{k: v for k, v in head.items() if k not in ("data", "audio")},
         "codebook": book.digest,
-        "exposure": sorted(heard),
-        "heard_test_speakers": _heard(heard, corpora, fold),
+        "seen_speakers": sorted(seen.people),
+        "seen_test_speakers": seen.test_people(corpora, fold),
         "width": backbone.dim,
         "rate_hz": parts[0].rate_hz,
         "corpora": [
@@ -217,12 +196,13 @@ def label(
             for part, track in zip(parts, tracks, strict=True)
         ],
         **_quality(book, parts, sets, units, apart, others, jobs),
-        "warnings": _warnings(corpora, fold, _heard(heard, corpora, fold)),
+        "warnings": _warnings(corpora, fold, seen.test_people(corpora, fold)),
         "hardware": runs.hardware(),
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
     }
 
+    seen.keep(folder)
     book.save(folder / "codebook.safetensors")
     files.write_text(folder / "report.html", pages.label_page(report))
     files.write_json(folder / "label.json", report)  # last: it makes the labels finished ones
@@ -264,9 +244,9 @@ def _parts(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
             f"{len(backbone.blocks)}, or 0 for what goes into it."
         )
-    stride, window = getattr(backbone, "stride", 1), getattr(backbone, "window", 1)  # of its states, in steps
+    stride, window = clock_of(backbone)
     parts = []
-    for corpus, train, heldout in zip(corpora, *pretrain.parts(list(corpora), fold), strict=True):
+    for corpus, train, heldout in zip(corpora, *folds.parts(corpora, fold), strict=True):
         store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
         if store.dim != run.config["features"]:
             raise InputError(
@@ -300,7 +280,7 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
 
     made_by = {"model": weights, "layer": layer, "of": part.steps.stores[0].folder.name if part.utterances else ""}  # type: ignore[attr-defined]
     audio = part.corpus.info.get("audio_digest", "")
-    name = f"{part.corpus.name}-{files.digest(made_by | {'half': half, 'audio': audio})}"
+    name = f"{files.folder_name(part.corpus.name)}-{files.digest(made_by | {'half': half, 'audio': audio})}"
     head = Head("states", made_by, part.rate_hz, part.offset_s, backbone.dim, half)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone.eval().to(device)
@@ -357,7 +337,7 @@ def _label(
     return units, apart
 
 
-def _write(p: int, part: _Part, book: Codebook, units: dict[Key, np.ndarray]) -> Path:
+def _write(p: int, part: _Part, book: Codebook, units: dict[Key, np.ndarray], seen: folds.Seen) -> Path:
     """The track of units of a corpus: every recording in full, -1 where there are no states."""
     made_by = {
         "codebook": book.digest,
@@ -373,6 +353,7 @@ def _write(p: int, part: _Part, book: Codebook, units: dict[Key, np.ndarray]) ->
             values = np.full((part.slots[u.id], len(book.clusters)), -1, np.float32)
             values[first : first + len(own)] = own
             writer.add(u.id, values)
+    seen.keep(folder)
     return folder
 
 
@@ -440,11 +421,10 @@ def _beside_names(
     return found
 
 
-def _warnings(corpora: Sequence[Corpus], fold: str, heard: Sequence[str]) -> list[str]:
+def _warnings(corpora: Sequence[Corpus], fold: str, seen: Sequence[str]) -> list[str]:
     """What has to be known before any figure."""
-    if heard:
-        names = f"{', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''}"
-        return [f"Transductive: run or centres have heard {len(heard)} test speakers of {fold} ({names})."]
+    if seen:
+        return [f"Transductive: run or centres have seen {folds.some(seen, fold)}."]
     if any(corpus.folds for corpus in corpora) and not any(f.name == fold for c in corpora for f in c.folds):
         return ["Leaky: clusters were fitted on everybody, test speakers of every fold included."]
     return []

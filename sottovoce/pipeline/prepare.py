@@ -8,14 +8,10 @@
 Every other command trusts the manifest this one wrote.
 """
 
-import hashlib
 import inspect
 import json
-import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,13 +21,14 @@ import numpy as np
 
 from sottovoce import __version__, files, plugins
 from sottovoce.corpora import _layout
-from sottovoce.data import audio, vocabulary
-from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance, group_folds
+from sottovoce.data import audio, contents, vocabulary
+from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance
+from sottovoce.data.folds import group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
+from sottovoce.pipeline import remarks, workers
 from sottovoce.report import data_page
 
-SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
 FULL = 32767 / 32768  # the largest 16-bit sample: nobody can say whether it would have been larger
 FLAT = 0.99  # of full scale; three equal samples in a row above it were cut off
 SHORT_S = 0.1  # seconds; a few frames, too little to hear an emotion in
@@ -103,6 +100,8 @@ def prepare(
     read = _accepted(
         reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
     )
+    if "into" in inspect.signature(reader.utterances).parameters:  # recordings that lie inside a table
+        read["into"] = Path(out) / "recordings"
     late = dict(relabel or {})
     if "relabel" in inspect.signature(reader.utterances).parameters:
         read, late = read | {"relabel": relabel or {}}, {}
@@ -139,6 +138,8 @@ def prepare(
     _check_classes(root, kept, target, kinds, classes)
     split = _folds(reader, kept, folds, group, name, divide)
     check_folds(kept, split)
+    warnings += remarks.similar_speakers(kept, split) + remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
+    warnings += remarks.lone_classes(kept, {label: classes[label] for label in target if kinds[label] == "class"})
     warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
     for entry in fetched:
         if not entry["verified"]:
@@ -174,6 +175,8 @@ def prepare(
         "sottovoce": _version(),
     }
     Corpus(Path(out), corpus_name, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info).save()
+    if not tracks:
+        contents.save(Path(out), _contents(kept, looks))
     files.write_json(Path(out) / "report.json", report)
 
     files.write_text(Path(out) / "report.html", data_page(report))
@@ -276,7 +279,7 @@ def _notes(reader: ModuleType, root: Path, read: Mapping[str, Any], utterances: 
     problems = getattr(reader, "problems", None)
     if problems is not None:
         if "utterances" in inspect.signature(problems).parameters:
-            notes += problems(root, utterances)
+            notes += problems(root, utterances, **{key: read[key] for key in _keywords(problems) if key in read})
         else:
             notes += problems(root, **read)
     if root.is_dir() and not getattr(reader, "TRACKS", ()):
@@ -305,6 +308,8 @@ class Look:
     rms: float | None = None
     clipped: int = 0  # samples at full scale, or in stretches that were cut off just below it
     digest: str = ""  # of the decoded samples and their rate
+    file: str = ""  # hash of its bytes
+    note: str = ""  # how it is heard, where that is out of the ordinary
 
 
 def look_at(
@@ -312,26 +317,13 @@ def look_at(
 ) -> dict[str, Look]:
     """Every utterance's recording, in parallel processes where that pays."""
     tasks = [(str(folder / u.path), u.id, u.start, u.end, decode) for u in utterances]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = min(jobs or cores, -(-len(tasks) // 100))  # a process costs as much as some hundred recordings
+    jobs = min(jobs or workers.cores(), -(-len(tasks) // 100))  # a process costs as much as some hundred recordings
     with Bar(len(tasks), "scan", quiet=quiet) as bar:
         found = []
-        for look in _mapped(tasks, jobs):
+        for look in workers.map(_look, tasks, jobs, chunk=16, where=folder):
             found.append(look)
             bar.advance()
     return {look.id: look for look in found}
-
-
-def _mapped(tasks: Sequence[tuple], jobs: int) -> Iterable[Look]:
-    if jobs <= 1:
-        yield from map(_look, tasks)
-        return
-
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield from pool.map(_look, tasks, chunksize=16)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for the rest
 
 
 def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
@@ -341,13 +333,12 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         info = audio.probe(path)
         seconds = (info.duration_s if end is None else min(end, info.duration_s)) - start
         if not decode:
-            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels)
+            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels, note=info.note)
         samples = audio.read(path, start, end, rate_hz=info.rate_hz).values
     except InputError as error:
         return Look(name, why=str(error), non_finite="NaN" in str(error))
     size = np.abs(samples)
     flat = (size[2:] >= FLAT) & (samples[2:] == samples[1:-1]) & (samples[1:-1] == samples[:-2])
-    content = hashlib.blake2b(np.ascontiguousarray(samples).tobytes(), digest_size=16, salt=str(info.rate_hz).encode())
     return Look(
         name,
         seconds=len(samples) / info.rate_hz,
@@ -356,7 +347,9 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         peak=float(size.max()),
         rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
         clipped=max(int((size >= FULL).sum()), int(flat.sum())),
-        digest=content.hexdigest(),
+        digest=contents.of_samples(samples, info.rate_hz),
+        file=contents.of_file(path),
+        note=info.note,
     )
 
 
@@ -375,7 +368,7 @@ def find_problems(utterances: Sequence[Utterance], looks: Mapping[str, Look]) ->
             found["short"].append({"path": u.id, "why": f"{look.seconds:.3f} s"})
         if look.peak is None:
             continue
-        if look.peak < SILENT:
+        if look.peak < contents.SILENT:
             found["silent"].append(u.id)
         else:
             same.setdefault(look.digest, []).append(u.id)
@@ -394,6 +387,9 @@ def _without(
     if gone:
         first = next(look.why for look in looks.values() if look.why)
         notes.append(f"cannot be used, left out: {len(gone)}. The first: {first}")
+    odd = [look for look in looks.values() if look.note]
+    if odd:
+        notes.append(f"heard with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
     for problem in MEANING:
         found = problems.get(problem, [])
         names = [n for item in found for n in (item[1:] if isinstance(item, list) else [_id(item)])]
@@ -404,6 +400,14 @@ def _without(
         some = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         notes.append(f"{MEANING[problem]}, {'left out' if wanted else 'kept'}: {len(names)} ({some})")
     return [u for u in utterances if u.id not in gone], notes
+
+
+def _contents(utterances: Sequence[Utterance], looks: Mapping[str, Look]) -> list[tuple[str, str, str]]:
+    """Rows of contents.csv: of what was decoded; silence holds nothing that could be recognised."""
+    decoded = [look for u in utterances if (look := looks[u.id]).peak is not None]
+    return [
+        (look.id, *(("", "") if (look.peak or 0) < contents.SILENT else (look.file, look.digest))) for look in decoded
+    ]
 
 
 def _id(item: Any) -> str:

@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.backbones import clock_of
-from sottovoce.data import codebook
+from sottovoce.backbones.base import clock_of
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.metrics import kmeans
-from sottovoce.modeling import network, training
+from sottovoce.modeling import checkpoint, codebook, network
 from sottovoce.objectives.masked_units import parse
 
 FRAMES = 300_000  # that k-means sees at most
@@ -66,13 +65,6 @@ class UnitStore:
 
     def __contains__(self, id: object, /) -> bool:
         return id in self.values
-
-
-def counts(steps: Steps, sizes: Sequence[int]) -> list[np.ndarray]:
-    """(K,) a label set: how often every unit occurs in these utterances, which carry them as a companion."""
-    stores, _ = steps.companions["units"]
-    every = np.concatenate([store[u.id] for store, u in zip(stores, steps.utterances, strict=True)]).astype(int)
-    return [np.bincount(every[:, s] + 1, minlength=k + 1)[1:] for s, k in enumerate(sizes)]
 
 
 def summary(counts: Sequence[np.ndarray]) -> list[dict[str, float]]:
@@ -227,13 +219,13 @@ def save(path: Path, units: Units, identity: str) -> None:
     tensors["labels"] = torch.from_numpy(np.concatenate([units.labels[name] for name in names]).astype(np.int32))
     tensors["lengths"] = torch.tensor([len(units.labels[name]) for name in names])
     head = {"rate_hz": units.rate_hz, "offset_s": units.offset_s, "utterances": names}
-    training.save_tensors(path, tensors, {"identity": identity, "head": json.dumps(head)})
+    checkpoint.save_tensors(path, tensors, {"identity": identity, "head": json.dumps(head)})
 
 
 def load(path: Path, identity: str) -> Units:
     """What `save` wrote. Raises InputError when it was for another run."""
 
-    tensors, metadata = training.read_tensors(path)
+    tensors, metadata = checkpoint.read_tensors(path)
     if metadata.get("identity") != identity:
         raise InputError(f"{path}: labels of another run. Found {metadata.get('identity')}. Delete it.")
     head = json.loads(metadata["head"])

@@ -33,9 +33,9 @@ def recipe(track: str | None = None) -> Recipe:
             lr=1e-4,
             warmup=0.1,
             weight_decay=1e-5,
-            batch_steps=80 * RATE_HZ,
+            batch_s=80.0,
             batch_rows=32,
-            crop=10 * RATE_HZ,
+            crop_s=10.0,
             patience=10,
         ),
     )

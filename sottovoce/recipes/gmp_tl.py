@@ -71,7 +71,7 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
         step = replace(before, epochs=40, lr=1e-4, warmup=0.1, weight_decay=1e-5, patience=0)
         last = replace(tuned.training, epochs=40, lr=1e-4, weight_decay=1e-5)
         if encoder.backbone == "encoder":  # 64 utterances of at most 10 s, a quarter of them at a time
-            batch: dict[str, Any] = {"crop": 160_000, "batch_rows": 16, "batch_steps": 16 * 160_000, "accumulate": 4}
+            batch: dict[str, Any] = {"crop_s": 10.0, "batch_rows": 16, "batch_s": 160.0, "accumulate": 4}
             step, last = replace(step, **batch), replace(last, **batch)
     else:
         step = replace(before, epochs=8, lr=2e-4, warmup=0.1, patience=0)
@@ -87,13 +87,11 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
 
 def width(encoder: Recipe) -> int:
     """Features of its hidden states."""
-    config = encoder.backbone_config
-    return config.resolved().hidden_size if encoder.backbone == "encoder" else getattr(config, "width", 0)
+    return encoder.backbone_config.width
 
 
 def blocks(encoder: Recipe) -> int:
-    config = encoder.backbone_config
-    return config.resolved().num_hidden_layers if encoder.backbone == "encoder" else getattr(config, "layers", 0)
+    return encoder.backbone_config.layers
 
 
 def clustered(config: Config, encoder: Recipe) -> int:

@@ -53,9 +53,9 @@ def recipe(track: str | None = None) -> Recipe:
             lr=1e-3,
             warmup=0.08,
             weight_decay=0.01,
-            batch_steps=16 * RATE_HZ,
+            batch_s=16.0,
             batch_rows=32,
-            crop=5 * RATE_HZ,
+            crop_s=5.0,
         ),
         finetune=Full(
             layer_aggregation="weighted",
@@ -66,9 +66,9 @@ def recipe(track: str | None = None) -> Recipe:
                 lr=1e-4,
                 warmup=0.1,
                 weight_decay=1e-5,
-                batch_steps=80 * RATE_HZ,
+                batch_s=80.0,
                 batch_rows=16,
-                crop=10 * RATE_HZ,
+                crop_s=10.0,
             ),
         ),
     )
@@ -89,23 +89,19 @@ def on_log_mel() -> Recipe:
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), ratio=0.4, span=5, visible=0.5
         ),
-        training=Training(epochs=15, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_steps=400, batch_rows=32, crop=100),
+        training=Training(epochs=15, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_s=16.0, batch_rows=32, crop_s=4.0),
     )
 
 
 def on_whisper() -> Recipe:
-    """The same for Whisper's encoder: times of training are in frames of 10 ms, and silence at the ends is cut off."""
+    """The same for Whisper's encoder, which reads log-mel bands; silence at the ends is cut off."""
     wave = recipe()
-    frames = {key: getattr(wave.training, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
-    tuned = wave.finetune.training
-    tuned_frames = {key: getattr(tuned, key) * 100 // RATE_HZ for key in ("batch_steps", "crop")}
     return replace(
         wave,
         track="logmel",
         track_config=plugins.load("tracks", "logmel").Config(),
-        frontend=Frontend(pool=1, normalise="none", clip=0.0, trim_db=35.0),
+        frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=35.0),
         backbone="whisper",
         backbone_config=plugins.load("backbones", "whisper").Config(),
-        training=replace(wave.training, **frames),
-        finetune=replace(wave.finetune, pool="statistics", training=replace(tuned, **tuned_frames)),
+        finetune=replace(wave.finetune, temporal_pooling="statistics"),
     )

@@ -55,6 +55,6 @@ def recipe(track: str | None = None) -> Recipe:
         ),
         objective_config=objective.Config(ratio=0.15, span=7, fill="zero", draw="utterance", head=2),
         training=Training(
-            epochs=100, lr=2e-4, warmup=0.07, weight_decay=0.01, clip=5.0, crop=1500, batch_rows=16, batch_steps=24000
+            epochs=100, lr=2e-4, warmup=0.07, weight_decay=0.01, clip=5.0, crop_s=15.0, batch_rows=16, batch_s=240.0
         ),
     )

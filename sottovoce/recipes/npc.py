@@ -41,6 +41,6 @@ def recipe(track: str | None = None) -> Recipe:
         backbone_config=backbone.Config(),
         objective_config=objective.Config(),
         training=Training(
-            epochs=100, lr=1e-3, warmup=0.0, weight_decay=0.0, clip=5.0, crop=1500, batch_rows=32, batch_steps=48000
+            epochs=100, lr=1e-3, warmup=0.0, weight_decay=0.0, clip=5.0, crop_s=15.0, batch_rows=32, batch_s=480.0
         ),
     )

@@ -92,4 +92,5 @@ def card(report: Mapping[str, Any], protocol: dict[str, Any]) -> Html:
 def chance(point: Mapping[str, Any]) -> str:
     """p of a paired difference, the corrected one where there is one."""
     p = number_of(point, "p_holm" if point.get("p_holm") is not None else "p")
-    return "< 0.001" if p < 0.001 else number(p, fixed=True)
+    least = " (least possible)" if point.get("p_floor") else ""
+    return ("< 0.001" if p < 0.001 else number(p, fixed=True)) + least

@@ -16,23 +16,23 @@ def compare_page(found: Mapping[str, Any]) -> str:
     """Systems side by side: scores, paired differences from the first, every class, what else differs.
 
     Keys: title, metric, higher_is_better, reference, systems [{name, seeds, metrics {name: {value, low, high}},
-    difference {name: {value, low, high, p, p_holm}}, detectable, by_seed}], task {kind, classes}, n, speakers,
-    left_out, differs {setting: {system: value}}, protocol {..., first_line}.
+    difference {name: {value, low, high, p, p_holm}}, detectable, by_seed, trainings_counted}], warnings,
+    task {kind, classes}, n, speakers, left_out, differs {setting: {system: value}}, protocol {..., first_line}.
     """
     get = found.get
     first, protocol = words.protocol(get("protocol"))
     systems, metric = list(get("systems") or ()), get("metric") or "score"
     name, reference = metric_name(metric), text(get("reference") or "")
     others = [s for s in systems if s.get("difference")]
-    facts = f"n = {number(get('n'))} utterances, {number(get('speakers'))} speakers"
-    body: list[Any] = [page.banner(first) if first else None]
+    facts = f"n = {number(get('n'))} utterances, {words.count(get('speakers'), 'speaker') or 'speakers unknown'}"
+    body: list[Any] = [page.banner(first) if first else None, page.warnings(get("warnings"))]
     if get("left_out"):
         body.append(page.warnings([f"{number(get('left_out'))} utterances left out: not every system answered them."]))
     body.append(page.tiles(_gap_tile(s, metric, name, reference) for s in others[:4]))
     body.append(tag("ul", *(tag("li", _gap_verdict(s, found)) for s in others)))
     caption = (
         f"{INTERVAL}. Right: {name} minus that of {reference} on the same utterances; hollow: the smallest difference "
-        f"these speakers would have shown. {facts}."
+        f"that would have been found. {facts}."
     )
     alt = f"{name} of every system and its difference from {reference}"
     picture = charts.figure(lambda width: _comparison(found, width), "compare", caption, alt)
@@ -46,7 +46,9 @@ def compare_page(found: Mapping[str, Any]) -> str:
         rows.append([s.get("name"), number(len(s.get("seeds") or ())), score(s["metrics"].get(metric)), own,
                      score(gap) if gap else "", words.chance(gap) if gap else "", detectable])  # fmt: skip
     head = ["", "seeds", f"{name} [95 % interval]", "single seeds", f"− {reference}", "p", "detectable"]
-    note = "p of the paired difference, corrected by Holm. Detectable: found four times in five, were it true."
+    note = (
+        "p of the paired difference, corrected by Holm. Detectable: found four times in five after that, were it true."
+    )
     body.append(page.section("In numbers", page.table(head, rows, label="systems side by side"), tag("p", note)))
     body.append(_classes_beside(systems, found, facts))
     if differs := get("differs"):
@@ -74,15 +76,16 @@ def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     gap, name = system["difference"].get(metric) or {}, text(system.get("name"))
     low, high = number_of(gap, "low"), number_of(gap, "high")
     if not math.isfinite(low + high):
-        return f"{name}: too few speakers to say anything."
+        return f"{name}: too few speakers to say anything. Four at least, and they have to differ."
     clear = number_of(gap, "p_holm") < 0.05 and not low <= 0 <= high
+    whose = "speakers" if found.get("speakers") else "recordings"
+    luck = "" if system.get("trainings_counted", True) else " One training each tells nothing of the next training."
     if not clear:
-        return (
-            f"{name} cannot be told from {reference}: these speakers would show a difference of "
-            f"{words.three(system.get('detectable'))} or more."
-        )
+        least = number_of(system.get("detectable"))
+        seen = f"these {whose} would show a difference of {words.three(least)} or more"
+        return f"{name} cannot be told from {reference}" + (f": {seen}." if math.isfinite(least) else ".") + luck
     better = (low > 0) == bool(found.get("higher_is_better", True))
-    return f"{name} is {'better' if better else 'worse'} than {reference}, p {words.chance(gap)}."
+    return f"{name} is {'better' if better else 'worse'} than {reference}, p {words.chance(gap)}.{luck}"
 
 
 def _comparison(found: Mapping[str, Any], width: int) -> Any:

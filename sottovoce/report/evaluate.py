@@ -41,7 +41,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
         ((name.replace("_", " "), entry.get("metrics") or {}, PLAIN) for name, entry in baselines.items()),
         key=lambda row: _rank(row[1].get(main[0]) if main else None, main[0] if main else ""),
     )
-    facts = f"n = {number(n)} utterances, {number(get('speakers'))} speakers"
+    facts = f"n = {number(n)} utterances, {words.count(get('speakers'), 'speaker') or 'speakers unknown'}"
     if shown:
         titles = [(m, words.panel_title(m)) for m in shown]
         picture = words.dots(

@@ -93,7 +93,7 @@ def label_page(report: Mapping[str, Any]) -> str:
         "Values a frame": get("width"),
         "Frames a second": get("rate_hz"),
         "Kept apart": ", ".join(get("genders") or ()),
-        "People known": len(get("exposure") or ()),
+        "People known": len(get("seen_speakers") or get("exposure") or ()),
         "Codebook": get("codebook"),
         "Seed": get("seed"),
         "Time": page.duration(get("seconds")),

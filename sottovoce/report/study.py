@@ -16,9 +16,10 @@ def study_page(study: Mapping[str, Any]) -> str:
     """What pre-training is worth at every number of labels, against the identical backbone from scratch.
 
     Keys: metric, higher_is_better, unit, ns, n_total, arms {arm: [{n, value, low, high}]}, trivial {name: value},
-    paired [{n, value, low, high, p}], labels_saved [{n, factor, low, high, censored, at_most}], probe_paired and
-    probe_labels_saved likewise, per_class {class: {arm: [...]}}, meeting_point, seeds, folds, speakers, config,
-    protocol, title. `unit` is what labels are counted in, "labelled utterances".
+    paired [{n, value, low, high, p}], labels_saved [{n, factor, low, high, censored, at_most, with_dev {factor, low,
+    high}}], probe_paired and probe_labels_saved likewise, per_class {class: {arm: [...]}}, meeting_point, dev_labels,
+    seeds, folds, speakers, warnings, config, protocol, title. `unit` is what labels are counted in, "labelled
+    utterances".
     """
     get = study.get
     first, protocol = words.protocol(get("protocol"))
@@ -128,18 +129,24 @@ def _study_table(study: Mapping[str, Any]) -> Html:
     ns = sorted({n for n in study.get("ns") or ()} or {p.get("n") for points in arms.values() for p in points})
     if not ns:
         return Html("")
-    rows = []
+    rows, dev = [], study.get("dev_labels")
     for n in ns:
         row = [number(n), *(score(_at(points, n)) for points in arms.values())]
         for _, pairs, saved in against:
-            row += [score(_at(pairs, n)), words.chance(_at(pairs, n)), _factor(_at(saved, n))]
+            here = _at(saved, n)
+            row += [score(_at(pairs, n)), words.chance(_at(pairs, n)), _factor(here)]
+            row += [_factor(here | here["with_dev"])] if dev and here else [""] * bool(dev)
         rows.append(row)
     trivial = [f"{name.replace('_', ' ')} {words.three(value)}" for name, value in (study.get("trivial") or {}).items()]
     head = ["labels", *map(charts.arm_name, arms)]
     for arm, _, _ in against:
         head += [f"{'probe' if arm == 'probe' else 'pre-trained'} − scratch", "p", "labels saved"]
+        head += [f"with {number(dev)} of dev"] * bool(dev)
     holm = any("p_holm" in point for _, pairs, _ in against for point in pairs)
     note = "Values with their 95 % intervals; p of the paired difference" + (", corrected by Holm." if holm else ".")
+    note += (
+        " Labels saved counts what is taught with; beside it with the dev labels that both choose by." if dev else ""
+    )
     note += f" Without any label: {', '.join(trivial)}." if trivial else ""
     return page.section("In numbers", page.table(head, rows, label="scores by number of labels"), tag("p", note))
 

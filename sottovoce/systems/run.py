@@ -32,15 +32,17 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import unknown_name
 from sottovoce.evaluation import evaluate
-from sottovoce.pipeline import extract, label, pretrain, strength
+from sottovoce.pipeline import extract, label, pretrain
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import finetune, weights_for
+from sottovoce.pipeline.pretrain_data import Start
 
 
 def changed(config: Any, items: Sequence[str], option: str) -> Any:
     """A system's settings with `KEY=VALUE` applied, in the short words of recipes: pretrain.objective.ratio=0.3."""
 
-    return parse_settings(config, [lengthened(item) for item in items], option=option)
+    full = recipes.frames_as_seconds(config, [lengthened(item) for item in items])
+    return parse_settings(config, full, option=option)
 
 
 def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> Any:
@@ -102,11 +104,10 @@ class Walk:
 
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan, before, units and units.parent.name, everybody)
-        pretrain.pretrain(
-            plan, list(self.corpora), "everybody" if everybody else self.fold.name, home,
-            init=where(before) if before else "", units_from=str(units or ""), transductive=self.transductive,
-            jobs=self.jobs, dry_run=self.dry_run, quiet=self.quiet,
-        )  # fmt: skip
+        init = where(before) if before else ""
+        start = Start(init, str(units or ""), self.transductive, jobs=self.jobs, quiet=self.quiet)
+        fold = "everybody" if everybody else self.fold.name
+        pretrain.pretrain(plan, self.corpora, fold, home, start, dry_run=self.dry_run)
         self.rehearsed()
         return Run.load(home, "pretrain")
 
@@ -129,10 +130,8 @@ class Walk:
 
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan)
-        strength.learn(
-            plan, [self.corpus], {self.fold.name: pretrain.parts([self.corpus], self.fold.name)}, home.parent,
-            jobs=self.jobs, dry_run=self.dry_run, quiet=self.quiet,
-        )  # fmt: skip
+        start = Start(jobs=self.jobs, quiet=self.quiet)
+        pretrain.pretrain(plan, [self.corpus], self.fold.name, home, start, dry_run=self.dry_run)
         self.rehearsed()
         run = Run.load(home, "pretrain")
         stores = [

@@ -30,6 +30,19 @@ class Frames:
         return RATE_HZ / self.hop
 
 
+@dataclass(frozen=True)
+class Intensity:
+    """Clock of tracks that say how strong every frame is: one value each, where mel spectrograms have theirs."""
+
+    @property
+    def rate_hz(self) -> float:
+        return Frames().rate_hz
+
+    @property
+    def dim(self) -> int:
+        return 1
+
+
 def frames(samples: np.ndarray, config: Frames) -> np.ndarray:
     """(N,) -> (1 + N // hop, window), a view of the mirrored signal."""
     if samples.ndim != 1 or len(samples) == 0:

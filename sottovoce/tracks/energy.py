@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sottovoce.data.corpus import Utterance
+from sottovoce.data.folds import voice
 from sottovoce.tracks import _centred
 
 SOURCE = "level"
@@ -19,16 +20,8 @@ PER_SPEAKER = True  # a new recording of a speaker changes the rows of all the o
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(_centred.Intensity):
     """Nothing to set."""
-
-    @property
-    def rate_hz(self) -> float:
-        return _centred.Frames().rate_hz
-
-    @property
-    def dim(self) -> int:
-        return 1
 
 
 def derive(
@@ -43,18 +36,14 @@ def derive(
     """
     mates: dict[str, list[str]] = {}
     for u in everybody:
-        mates.setdefault(speaker(u), []).append(u.id)
+        mates.setdefault(voice(u), []).append(u.id)
     scale: dict[str, tuple[float, float]] = {}
     for u in utterances:
-        name = speaker(u)
+        name = voice(u)
         if name not in scale:
             scale[name] = moments(source[id] for id in mates[name])
         mean, deviation = scale[name]
         yield u.id, ((source[u.id] - mean) / deviation).astype(np.float32)
-
-
-def speaker(u: Utterance) -> str:
-    return u.speaker or f"?{u.id}"
 
 
 def moments(blocks: Iterator[np.ndarray]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Log-mel bands as Whisper hears them: 80 or 128, 25 ms windows every 10 ms, within 8 decades of the loudest.
+"""Log-mel bands as Whisper has them: 80 or 128, 25 ms every 10 ms, within 8 decades of the loudest.
 
 Radford et al. 2022, arXiv:2212.04356, sec. 2.2, by the numbers of WhisperFeatureExtractor in `transformers`: periodic
 Hann window, power, triangles of equal area on Slaney's mel scale, log10, what lies more than 8 below the maximum lifted
@@ -70,6 +70,9 @@ def log_mel(samples: np.ndarray, bins: int = 80, gain: float = 1.0) -> np.ndarra
         np.matmul((spectrum.real**2 + spectrum.imag**2).astype(np.float32), filters, out=band)
         np.log10(np.maximum(band, FLOOR, out=band), out=band)
         loudest = max(loudest, float(band.max()))
+        if at % (64 * CHUNK) == 0:
+            files.let_go(samples)
+            files.let_go(out)
     for at in range(0, count, CHUNK):
         band = out[at : at + CHUNK]
         np.maximum(band, loudest - RANGE, out=band)

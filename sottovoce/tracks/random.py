@@ -18,21 +18,13 @@ SOURCE = "level"  # for its clock alone
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(_centred.Intensity):
     seed: int = 0
     smooth_s: float = 0.1  # deviation of the Gaussian, seconds
 
     def __post_init__(self) -> None:
         if not 0 <= self.smooth_s <= 10:
             raise ValueError(f"smooth_s is seconds, 0 to 10; got {self.smooth_s}")
-
-    @property
-    def rate_hz(self) -> float:
-        return _centred.Frames().rate_hz
-
-    @property
-    def dim(self) -> int:
-        return 1
 
 
 def derive(

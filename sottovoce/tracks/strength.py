@@ -17,20 +17,12 @@ OBJECTIVE = "strength"  # of the runs that can make it
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(_centred.Intensity):
     """Filled in by `sottovoce extract --model`."""
 
     model: str = ""  # digest of the weights
     made_by: str = ""  # "strengthnet fold1", for people
     heard: tuple[str, ...] = ()  # corpus/speaker of everybody whose audio the weights know
-
-    @property
-    def rate_hz(self) -> float:
-        return _centred.Frames().rate_hz
-
-    @property
-    def dim(self) -> int:
-        return 1
 
 
 def frames(model: Any, x: Any, lengths: Any) -> Any:

@@ -25,7 +25,7 @@ def read_lexicon(path: Path) -> dict[str, tuple[str, ...]]:
     Raises InputError: no such file, a word without phones, nothing in it.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a lexicon. {error}. Give lines of WORD  P1 P2 ...") from None
     found: dict[str, tuple[str, ...]] = {}
@@ -48,7 +48,7 @@ def read_transcripts(root: Path) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for name in _layout.files(root):
         if name.endswith(".trans.txt"):
-            for line in (Path(root) / name).read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in (Path(root) / name).read_text(encoding="utf-8", errors="replace").split("\n"):
                 key, *words = line.split() or [""]
                 if words:
                     found[key] = tuple(word.upper() for word in words)

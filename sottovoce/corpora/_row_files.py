@@ -1,0 +1,122 @@
+"""A file of rows, read as text: CSV as spreadsheets write it, JSON, JSON Lines, Parquet."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sottovoce import files
+from sottovoce.corpora._rows import Rows
+from sottovoce.errors import InputError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+RETURN = "\ue00d"  # stands for a \r while a CSV is read; nobody's letter
+
+
+def read(path: Path) -> Rows:
+    """Raises InputError for what is no table, or a damaged one."""
+    suffix = path.suffix.lower()
+    if files.is_pointer(path):
+        raise files.pointer_error(path)
+    try:
+        if suffix == ".parquet":
+            records = _parquet(path)
+        elif suffix in (".jsonl", ".ndjson"):
+            lines = path.read_text(encoding="utf-8-sig").split("\n")  # U+2028 and the like may stand inside a line
+            records = [json.loads(line) for line in lines if line.strip()]
+        elif suffix == ".json":
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            if isinstance(content, dict):  # {id: {wav: ..., emo: ...}}, as SpeechBrain writes it
+                content = [{"id": key} | value for key, value in content.items()]
+            records = content
+        elif suffix in (".csv", ".tsv", ".txt"):
+            return _csv(path)
+        else:
+            raise InputError(
+                f"{path}: not a table. Found {suffix or 'no suffix'}, expected one of {', '.join(SUFFIXES)}."
+            )
+        if not all(isinstance(record, dict) for record in records):
+            raise TypeError("rows are not objects")
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable table. {line}. Save it as UTF-8 CSV or JSON Lines.") from None
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    rows = [{column: text_of(record.get(column)) for column in columns} for record in records]
+    return Rows(str(path), path.parent, columns, rows, list(range(1, len(rows) + 1)))
+
+
+def _csv(path: Path) -> Rows:
+    content = path.read_bytes()
+    try:
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) and len(content) % 2 == 0  # a spreadsheet's Unicode text
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8. {error}. Save it as UTF-8 CSV.") from None
+    separator = ""
+    if match := re.match(r'"?sep=(.)"?\r?\n', text):  # a line for Excel
+        separator, text = match[1], text[match.end() :]
+    if not separator:
+        head = next((line for line in io.StringIO(text) if line.strip()), "")
+        separator = "\t" if path.suffix.lower() == ".tsv" and "\t" in head else max(",;\t|", key=head.count)
+    # Lines end with \n, or with \r as they once did: U+0085, U+2028, vertical tabs and form feeds are part of a cell,
+    # and so is a \r in a file of \n, which few programs quote.
+    if len(re.findall(r"\r(?!\n)", text)) <= text.count("\n"):
+        text = re.sub(r"\r(?!\n)", RETURN, text)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        columns = next((line for line in lines if any(cell.strip() for cell in line)), [])
+        columns = [column.strip() for column in columns]
+        named = max((k + 1 for k, column in enumerate(columns) if column), default=0)  # empty ones may follow
+        rows, numbers = [], []
+        for line in lines:
+            if not any(cell.strip() for cell in line):
+                continue
+            if len(line) < named or any(cell.strip() for cell in line[len(columns) :]):
+                raise InputError(
+                    f"{path}, row {lines.line_num}: {len(line)} cells under {len(columns)} column names. "
+                    "Quote cells that hold the separator."
+                )
+            rows.append([text_of(cell.replace(RETURN, "\r")) for cell in line[:named]])
+            numbers.append(lines.line_num)
+    except csv.Error as error:
+        raise InputError(f"{path}: not a readable table. {error}. Save it as UTF-8 CSV.") from None
+    kept: dict[str, int] = {}
+    for k, column in enumerate(columns[:named]):
+        if not column:  # row numbers, or an empty column of a spreadsheet
+            continue
+        if column in kept and any(row[k] for row in rows):
+            if any(row[kept[column]] for row in rows) and any(row[k] != row[kept[column]] for row in rows):
+                raise InputError(f"{path}: two columns called {column!r}. Rename one.")
+            kept[column] = k
+        kept.setdefault(column, k)
+    table = [{column: row[k] for column, k in kept.items()} for row in rows]
+    return Rows(str(path), path.parent, list(kept), table, numbers, separator=separator)
+
+
+def text_of(value: Any) -> str:
+    """A cell as text; None, NaN, lists and objects are ""."""
+    if value is None or isinstance(value, (list, dict, bytes)) or value != value:
+        return ""
+    return str(value).strip()
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(
+            f"{path}: Parquet needs pyarrow. pip install 'sottovoce[tables]', or save it as CSV."
+        ) from None
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file. {' '.join(str(error).split())}.") from None
+    for k, column in enumerate(table.schema):
+        if pyarrow.types.is_duration(column.type):  # as seconds
+            nanoseconds = table[column.name].cast(pyarrow.duration("ns")).cast(pyarrow.int64())
+            seconds = pyarrow.compute.divide(nanoseconds.cast(pyarrow.float64()), 1e9)
+            table = table.set_column(k, column.name, seconds)
+    return table.to_pylist()

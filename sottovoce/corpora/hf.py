@@ -1,0 +1,247 @@
+"""A Hugging Face dataset in a local folder: Parquet, Arrow, or an audiofolder with metadata.
+
+    DIR/data/train-00000-of-00002.parquet       as datasets lie on the hub; splits by file or folder
+    DIR/train/data-00000-of-00001.arrow         as `save_to_disk` leaves them
+    DIR/train/metadata.csv (.jsonl, .parquet)   audiofolder: `file_name` is relative to that file's folder
+
+Nothing is fetched: do that with `hf download NAME --repo-type dataset --local-dir DIR`. Columns are understood as
+`prepare table` does, class numbers as the dataset names them. Recordings that lie in the table as bytes are written to
+`recordings` in the folder that `prepare` writes.
+Folds:    the dataset's splits (see `_split`), else by speaker; where no speaker is known, at random by file.
+Licence:  see the dataset's card.
+Source:   https://huggingface.co/docs/datasets/audio_load
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sottovoce import files
+from sottovoce.corpora import _layout, _row_files, _rows, _split
+from sottovoce.data import recordings
+from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.errors import InputError
+
+LICENCE = "see the dataset's card"
+SOURCE = "a Hugging Face dataset"
+TARGET = ("emotion",)
+KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
+CLASSES = {"emotion": EMOTIONS, "split": _split.SIDES}
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+PLACE = "recording"  # our column of paths
+MAGIC = (  # how a file begins
+    *((rb"RIFF", ".wav"), (rb"fLaC", ".flac"), (rb"OggS", ".ogg"), (rb".{4}ftyp", ".m4a"), (rb"FORM", ".aiff")),
+    *((rb"ID3|\xff[\xe2-\xef\xf2-\xf7\xfa-\xff]", ".mp3"), (rb"\xff[\xf0\xf1\xf8\xf9]", ".aac")),
+)
+
+
+def utterances(
+    root: Path,
+    *,
+    relabel: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    label_columns: Sequence[str] = (),
+    speaker_pattern: str = "",
+    unlabelled: bool = False,
+    own_classes: bool = False,
+    allow_shared_speakers: bool = False,
+    name: str = "",
+    into: Path | None = None,
+) -> list[Utterance]:
+    """One utterance a row; arguments as of `table.utterances`.
+
+    Args:
+        into: folder for recordings that the dataset holds as bytes.
+
+    Raises:
+        InputError: no dataset in the folder, no column of audio, and as `table.utterances`.
+    """
+    root = _layout.folder(Path(root))
+    fresh = into is not None and not into.exists()
+    try:
+        return _utterances(
+            root, into, name=name or root.resolve().name, relabel=relabel, columns={"path": PLACE, **(columns or {})},
+            label_columns=label_columns, speaker_pattern=speaker_pattern, unlabelled=unlabelled,
+            own_classes=own_classes, allow_shared_speakers=allow_shared_speakers,
+        )  # fmt: skip
+    except InputError:
+        if fresh and into is not None:
+            shutil.rmtree(into, ignore_errors=True)
+            with suppress(OSError):  # where there was no such folder before
+                into.parent.rmdir()
+        raise
+
+
+def _utterances(root: Path, into: Path | None, **options: Any) -> list[Utterance]:
+    shards = [root / path for path in _layout.files(root) if path.endswith((".parquet", ".arrow"))]
+    shards = [path for path in shards if path.name not in METADATA and not path.name.startswith("cache-")]
+    metadata = [root / path for path in _layout.files(root) if Path(path).name in METADATA]
+    if shards:
+        records = [row for path in shards for row in _of_shard(root, path, into)]
+    elif metadata:
+        records = [row for path in metadata for row in _of_metadata(root, path)]
+    else:
+        raise InputError(
+            f"{root}: not a dataset. Looked for .parquet, .arrow or metadata.csv. Class folders are read by "
+            "`prepare folder`, other tables by `prepare table`."
+        )
+    names = list(dict.fromkeys(key for row in records for key in row))
+    sides = {row["split"] for row in records} - {""} if "split" in names else set()
+    if len(sides) < 2:  # all of it is called train
+        names = [key for key in names if key != "split"]
+    rows = [{key: row.get(key, "") for key in names} for row in records]
+    read = _rows.Rows(str(root), root, names, rows, list(range(1, len(rows) + 1)))
+    return _rows.utterances(read, **options)
+
+
+def folds(utterances: Sequence[Utterance]) -> list[Fold]:
+    """The dataset's splits, else folds by speaker, else random folds by file; see `_split.folds`."""
+    return _split.folds(utterances)
+
+
+def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
+    return _split.notes(utterances)
+
+
+def _side(root: Path, path: Path) -> str:
+    """The split that a file's name or folders tell: `train-00000-of-00002`, `default/test/0000`."""
+    words = [re.sub(r"-\d+(-of-\d+)?$", "", path.stem), *reversed(path.relative_to(root).parts[:-1])]
+    return next((word for word in words if _split.side(word)), "")
+
+
+# -- audiofolder --------------------------------------------------------------------------------------------
+
+
+def _of_metadata(root: Path, path: Path) -> Iterator[dict[str, str]]:
+    read = _row_files.read(path)
+    column = next((c for c in read.columns if c.strip().casefold() in ("file_name", "filename", "file", "path")), "")
+    if not column:
+        raise InputError(f"{path}: no column file_name. Found: {', '.join(read.columns)}. An audiofolder has one.")
+    for row in read.rows:
+        named = row.pop(column)
+        place = path.parent / named
+        side = _side(root, path) or (_side(root, place) if place.is_relative_to(root) else "")
+        yield ({"split": side} if side else {}) | row | {PLACE: _within(root, place) if named else ""}
+
+
+def _within(root: Path, place: Path) -> str:
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
+
+
+# -- Parquet and Arrow --------------------------------------------------------------------------------------
+
+
+def _of_shard(root: Path, path: Path, into: Path | None) -> Iterator[dict[str, str]]:
+    """Rows of a file as text, batch by batch; recordings are written as they come."""
+    if files.is_pointer(path):
+        raise files.pointer_error(path)
+    schema, batches = _open(path)
+    features = _features(schema.metadata, path)
+    audio = next((f.name for f in schema if features.get(f.name, {}).get("_type") == "Audio" or _holds_audio(f)), "")
+    if not audio:
+        raise InputError(
+            f"{path}: no column of audio. Found: {', '.join(schema.names)}. One of them holds bytes and path."
+        )
+    names = {key: value["names"] for key, value in features.items() if isinstance(value.get("names"), list)}
+    side, number = _side(root, path), 0
+    for batch in batches:
+        for record in batch.to_pylist():
+            sound = record.pop(audio)
+            row = {key: _word(value, names.get(key)) for key, value in record.items()}
+            place = _recording(root, path, sound, number, side, into)
+            yield ({"split": side} if side else {}) | row | {PLACE: place}
+            number += 1
+
+
+def _open(path: Path) -> tuple[Any, Iterator[Any]]:
+    """(schema, record batches) of a file."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(f"{path}: Parquet and Arrow need pyarrow. pip install 'sottovoce[tables]'.") from None
+    try:
+        if path.suffix == ".parquet":
+            file = pyarrow.parquet.ParquetFile(path)
+            return file.schema_arrow, _guarded(file.iter_batches(64), path, pyarrow.ArrowInvalid)
+        source = pyarrow.memory_map(str(path))
+        try:
+            reader = pyarrow.ipc.open_stream(source)
+            return reader.schema, _guarded(iter(reader), path, pyarrow.ArrowInvalid)
+        except pyarrow.ArrowInvalid:
+            whole = pyarrow.ipc.open_file(source)
+            batches = (whole.get_batch(k) for k in range(whole.num_record_batches))
+            return whole.schema, _guarded(batches, path, pyarrow.ArrowInvalid)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _guarded(batches: Iterator[Any], path: Path, invalid: type[Exception]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except (invalid, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    kind = "Parquet" if path.suffix == ".parquet" else "Arrow"
+    return InputError(f"{path}: not a readable {kind} file. {' '.join(str(error).split())}. Copy it again.")
+
+
+def _features(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, dict[str, Any]]:
+    """What datasets noted about the columns, in the file or beside it."""
+    try:
+        text = (metadata or {}).get(b"huggingface")
+        noted = json.loads(text)["info"] if text else files.read_json(path.with_name("dataset_info.json"))
+        return {key: value for key, value in noted["features"].items() if isinstance(value, dict)}
+    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _holds_audio(field: Any) -> bool:
+    """Whether a column is a struct of bytes and path."""
+    import pyarrow
+
+    return pyarrow.types.is_struct(field.type) and {"bytes", "path"} <= {part.name for part in field.type}
+
+
+def _word(value: Any, names: Sequence[str] | None) -> str:
+    """A cell as text; the number of a class as its name."""
+    if names is not None and isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else ""  # -1 has no label
+    return _row_files.text_of(value)
+
+
+def _recording(root: Path, shard: Path, sound: Any, number: int, side: str, into: Path | None) -> str:
+    """Where a row's recording lies; "" where it has none."""
+    if isinstance(sound, str):
+        sound = {"path": sound}
+    if not isinstance(sound, dict):
+        return ""
+    path, content = sound.get("path") or "", sound.get("bytes")
+    if content is None:
+        place = next((base / path for base in (shard.parent, root) if path and (base / path).is_file()), None)
+        if place is None:
+            return path
+        return _within(root, place)
+    if into is None:
+        raise InputError(f"{shard}: recordings as bytes. Name a folder to write them to.")
+    suffix = Path(path).suffix.lower()
+    if suffix not in recordings.SUFFIXES:
+        suffix = next((s for magic, s in MAGIC if re.match(magic, content, re.DOTALL)), ".wav")
+    stem = files.folder_name(Path(path).stem) if path else "row"
+    home = Path(into).resolve() / files.folder_name(side or "all")
+    target = home / f"{_of_file(shard.stem)}{number:06d}_{stem}{suffix}"
+    with files.atomic(target) as temporary:
+        temporary.write_bytes(content)
+    return str(target)
+
+
+def _of_file(stem: str) -> str:
+    """ "00001-" of `train-00001-of-00002`, so that rows of two files have names of their own."""
+    match = re.search(r"(\d+)(-of-\d+)?$", stem)
+    return f"{match[1]}-" if match else f"{files.folder_name(stem)}-"

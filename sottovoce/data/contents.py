@@ -1,0 +1,144 @@
+"""What a recording is whatever it is called: marks of its content, kept with a corpus in contents.csv.
+
+    id,file,samples
+    03-01-05,5f0c8a1d2b3e4f60,0a1b2c3d4e5f6071
+
+Two recordings are the same when their files hold the same bytes (and the stretches in them overlap), or when they
+decode to the same samples at the same rate, as the WAV and the FLAC of one take do. Silence has no marks.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from sottovoce import files
+from sottovoce.data import audio
+from sottovoce.data.progress import Bar
+from sottovoce.errors import InputError
+
+FILE = "contents.csv"
+COLUMNS = ("id", "file", "samples")
+SHORT = 16  # hex digits of a hash that are kept: 64 bits tell a billion recordings apart
+SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it is silence
+
+Marks = tuple[str, ...]
+
+
+class Stretch(Protocol):
+    """What is needed of `sottovoce.data.corpus.Utterance`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float | None: ...
+
+
+def of_samples(samples: np.ndarray, rate_hz: int) -> str:
+    """Hash of decoded samples (N,) float32 and their rate."""
+    data = np.ascontiguousarray(samples).tobytes()
+    return hashlib.blake2b(data, digest_size=16, salt=str(rate_hz).encode()).hexdigest()
+
+
+def of_file(path: Path | str) -> str:
+    """Hash of a file's bytes; a file that is read in many stretches is hashed once."""
+    stat = Path(path).stat()
+    return _of_file(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _of_file(path: str, size: int, time_ns: int) -> str:
+    return files.file_digest(path)
+
+
+def save(folder: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write contents.csv.
+
+    Args:
+        rows: id, hash of the file, hash of the samples; "" and "" for silence.
+    """
+    with files.atomic(folder / FILE) as path, open(path, "w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((id, file[:SHORT], samples[:SHORT]) for id, file, samples in rows)
+
+
+def of_corpus(folder: Path, root: Path, utterances: Sequence[Stretch], quiet: bool = True) -> dict[str, Marks]:
+    """Marks of every utterance; none for silence and for what cannot be read.
+
+    What contents.csv lacks (corpora prepared before there was one, or without decoding) is decoded now, and kept.
+    """
+    known = _load(folder / FILE)
+    todo = [u for u in utterances if u.id not in known and (root / u.path).is_file()]
+    if todo:
+        with Bar(len(todo), "recordings compared by content", quiet=quiet) as bar:
+            for u in todo:
+                with suppress(InputError, OSError):
+                    known[u.id] = look(root / u.path, u.start, u.end)
+                bar.advance()
+        with suppress(InputError):  # a folder that cannot be written
+            save(folder, ((id, *pair) for id, pair in known.items()))
+    return {u.id: marks(u, *known.get(u.id, ("", ""))) for u in utterances}
+
+
+def look(path: Path, start: float, end: float | None) -> tuple[str, str]:
+    """Hash of the file and of the samples; ("", "") for silence. Raises InputError when it cannot be decoded."""
+    rate_hz = audio.probe(path).rate_hz
+    samples = audio.read(path, start, end, rate_hz=rate_hz).values
+    return ("", "") if np.abs(samples).max() < SILENT else (of_file(path), of_samples(samples, rate_hz))
+
+
+def _load(path: Path) -> dict[str, tuple[str, str]]:
+    """Nothing where there is none, or no such file: it can be made again."""
+    try:
+        with open(path, newline="", encoding="utf-8") as lines:
+            rows = [row for row in csv.DictReader(lines) if None not in row.values()]
+        return {row["id"]: (row["file"], row["samples"]) for row in rows}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        return {}
+
+
+def marks(u: Stretch, file: str, samples: str) -> Marks:
+    """`s<hash>` of the samples, and `f<hash>` of the whole file or `f<hash>@1.5:3.0` of a stretch of it, in seconds."""
+    span = "" if u.start == 0 and u.end is None else f"@{u.start:g}:{'' if u.end is None else f'{u.end:g}'}"
+    return tuple(mark for mark, there in ((f"s{samples[:SHORT]}", samples), (f"f{file[:SHORT]}{span}", file)) if there)
+
+
+class Known:
+    """Marks that are known, to be asked for others."""
+
+    def __init__(self, marks: Iterable[str]):
+        self.samples: set[str] = set()
+        self.spans: dict[str, list[tuple[float, float]]] = {}
+        for mark in marks:
+            if mark.startswith("f"):
+                name, span = _span(mark)
+                self.spans.setdefault(name, []).append(span)
+            else:
+                self.samples.add(mark)
+
+    def has(self, marks: Marks) -> bool:
+        """Whether a recording of these marks is among them, or part of one."""
+        for mark in marks:
+            if mark in self.samples:
+                return True
+            if mark.startswith("f"):
+                name, (start, end) = _span(mark)
+                if any(max(start, a) < min(end, b) for a, b in self.spans.get(name, ())):
+                    return True
+        return False
+
+
+def _span(mark: str) -> tuple[str, tuple[float, float]]:
+    name, at, span = mark.partition("@")
+    start, _, end = span.partition(":")
+    return name, (float(start) if at else 0.0, float(end) if end else float("inf"))

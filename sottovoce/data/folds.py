@@ -1,0 +1,323 @@
+"""Who may be seen by whom: who one person is, how a fold splits them, and what weights have seen in training.
+
+    person   speaker, else session (a video), else the utterance alone: who may not be on two sides, and what is
+             resampled for an interval
+    voice    speaker, else the utterance alone: what is standardised together (a session holds several voices)
+
+What weights have seen is kept beside them: people by name in their configuration (`seen_speakers`), recordings by
+content in seen.json. A recording under another name, in another container or without its speaker is that recording.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from sottovoce import files
+from sottovoce.data import contents
+from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.store import TrackStore
+from sottovoce.errors import InputError, unknown_name
+
+FILE = "seen.json"
+
+
+def person(u: Utterance) -> str:
+    """Who speaks in an utterance, as lists of people write it: corpus/speaker, else session, else the utterance."""
+    return f"{u.corpus}/{u.speaker or u.session or u.id}"
+
+
+def voice(u: Utterance) -> str:
+    """Whose recordings are standardised together: corpus/speaker; an unknown speaker is somebody of their own."""
+    return f"{u.corpus}/{u.speaker or u.id}"
+
+
+# -- folds ----------------------------------------------------------------------------------------------------
+
+
+def group_folds(
+    utterances: Sequence[Utterance],
+    n: int,
+    *,
+    group: str = "speaker",
+    dev_groups: int = 1,
+    names: Iterable[str] | None = None,
+) -> list[Fold]:
+    """Cross-validation folds that keep every speaker (or session) on one side, balanced by gender.
+
+    Groups are dealt in sorted order, each gender on its own round, so that 24 actors in 6 folds give
+    2 women and 2 men a fold. Dev is taken from the groups that follow the test groups in that order
+    (one a gender and `dev_groups`), never from test.
+
+    Args:
+        utterances: all of one corpus.
+        n: number of folds; every group is tested exactly once.
+        group: attribute that may not be shared, "speaker" or "session".
+        dev_groups: groups a gender to keep for model selection.
+        names: fold names; default fold1, fold2, ...
+
+    Raises:
+        InputError: fewer groups than folds need (one each for train, dev and test).
+    """
+    genders: dict[str, str] = {}
+    for u in utterances:
+        genders.setdefault(getattr(u, group), u.gender)
+    if len(genders) < max(n, 3):
+        found = ", ".join(sorted(genders)[:5]) or "none"
+        raise InputError(
+            f"{utterances[0].corpus if utterances else 'corpus'}: too few {group}s for {n} folds. "
+            f"Found {len(genders)} ({found}). At least {max(n, 3)} are needed: "
+            f"give {group} names, or fewer folds with --folds."
+        )
+    lanes: dict[str, list[str]] = {}
+    for name in sorted(genders):
+        lanes.setdefault(genders[name], []).append(name)
+    part: dict[str, int] = {}
+    dealt = 0
+    for lane in lanes.values():
+        for name in lane:
+            part[name] = dealt % n
+            dealt += 1
+    folds = []
+    labels = list(names) if names is not None else [f"fold{k + 1}" for k in range(n)]
+    for k in range(n):
+        dev: set[str] = set()
+        for lane in lanes.values():
+            order = [name for step in range(1, n) for name in lane if part[name] == (k + step) % n]
+            dev.update(order[:dev_groups])
+        if len(dev) + sum(p == k for p in part.values()) >= len(part):  # too few groups for one dev group a gender
+            dev = {min(name for name in part if part[name] == (k + 1) % n)}
+        sides: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
+        for u in utterances:
+            name = getattr(u, group)
+            sides["test" if part[name] == k else "dev" if name in dev else "train"].append(u.id)
+        folds.append(Fold(labels[k], group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"])))
+    return folds
+
+
+def choose(corpus: Corpus, wanted: str | None) -> list[Fold]:
+    """Folds of one corpus: `None` = the first, "all", or names separated by commas.
+
+    Raises InputError for an unknown name or a corpus without folds.
+    """
+    if not corpus.folds:
+        raise InputError(
+            f"{corpus.folder}: no folds. It has no labels or no speakers to split by. Use a labelled corpus."
+        )
+    if wanted is None:
+        return [corpus.folds[0]]
+    if wanted == "all":
+        return list(corpus.folds)
+    return [corpus.fold(name.strip()) for name in wanted.split(",")]
+
+
+def names(corpora: Sequence[Corpus], wanted: str | None) -> list[str]:
+    """Names of folds of several corpora. A name applies to every corpus that has it; all others are learned whole."""
+    known = list(dict.fromkeys(f.name for c in corpora for f in c.folds))
+    if wanted == "none" or not known:
+        return ["everybody"]
+    if wanted == "all":
+        return known
+    if wanted is None:
+        return known[:1]
+    found = [n.strip() for n in wanted.split(",")]
+    for name in found:
+        if name not in known:  # left out of nothing, it would learn from everybody
+            raise unknown_name(f"fold of {', '.join(str(c.folder) for c in corpora)}", name, known)
+    return found
+
+
+def parts(corpora: Sequence[Corpus], fold: str) -> tuple[list[list[Utterance]], list[list[Utterance]]]:
+    """Training and dev utterances of every corpus for a fold's name; test people are in neither.
+
+    What a fold does not name (recordings without labels) is learned from too, unless its speaker is tested or in dev.
+    Left out as well are copies of what is tested, by content: of another corpus's test part, or not named by the fold.
+    """
+    splits = [_fold(corpus, fold) for corpus in corpora]
+    tested = [contents.Known(_marks(c, split.test) if split else ()) for c, split in zip(corpora, splits, strict=True)]
+    train, dev = [], []
+    for k, (corpus, split) in enumerate(zip(corpora, splits, strict=True)):
+        elsewhere = [known for j, known in enumerate(tested) if j != k and splits[j]]
+        if split:
+            by_id = corpus.by_id
+            apart = {person(by_id[key]) for key in (*split.dev, *split.test)}
+            named = {*split.train, *split.dev, *split.test}
+            others = [u for u in corpus.utterances if u.id not in named and person(u) not in apart]
+            if others:
+                own = contents.Known(_marks(corpus, (*split.dev, *split.test)))
+                others = _without(corpus, others, [own])
+            learned, held = [by_id[key] for key in split.train] + others, [by_id[key] for key in split.dev]
+        else:
+            people = sorted({person(u) for u in corpus.utterances})
+            kept = set(people[9::20])
+            learned = [u for u in corpus.utterances if person(u) not in kept]
+            held = [u for u in corpus.utterances if person(u) in kept]
+        train.append(_without(corpus, learned, elsewhere))
+        dev.append(_without(corpus, held, elsewhere))
+    return train, dev
+
+
+def _fold(corpus: Corpus, fold: str | Fold) -> Fold | None:
+    return fold if isinstance(fold, Fold) else next((f for f in corpus.folds if f.name == fold), None)
+
+
+def _marks(corpus: Corpus, ids: Iterable[str]) -> set[str]:
+    return {mark for key in ids for mark in corpus.contents[key]}
+
+
+def _without(corpus: Corpus, utterances: list[Utterance], known: Sequence[contents.Known]) -> list[Utterance]:
+    if not known:
+        return utterances
+    return [u for u in utterances if not any(k.has(corpus.contents[u.id]) for k in known)]
+
+
+def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
+    """The fold with the dev part a protocol wants.
+
+    "superb" is s3prl's: a random fifth of all that is not tested, drawn as torch does with seed 0 (its
+    `downstream/emotion/expert.py`). The training part then has four sessions of IEMOCAP, and dev shares its speakers.
+    "test" is the test part itself: what a result is worth that was chosen on it.
+    Departure: s3prl draws from the order of its own file lists, we from that of the manifest.
+    """
+    if dev == "fold":
+        return fold
+    if dev == "test":
+        return replace(fold, dev=fold.test)
+    rest = set(fold.train) | set(fold.dev)
+    pool = [u.id for u in corpus.utterances if u.id in rest]
+    order = permutation(len(pool), seed=0)
+    n = int(0.8 * len(pool))
+    train, held = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
+    return replace(fold, train=tuple(train), dev=tuple(held))
+
+
+def permutation(n: int, seed: int) -> list[int]:
+    """`torch.randperm(n)` of a CPU generator: both draw from one Mersenne twister, torch by remainders."""
+    twister = np.random.MT19937()
+    twister.state = np.random.RandomState(seed).get_state(legacy=False)  # type: ignore[assignment]
+    order = list(range(n))
+    for k, bits in enumerate(twister.random_raw(max(n - 1, 0)).tolist()):
+        other = k + bits % (n - k)
+        order[k], order[other] = order[other], order[k]
+    return order
+
+
+# -- seen in training -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Whose audio weights or statistics know: people as `person` names them, and marks of their recordings."""
+
+    people: frozenset[str] = frozenset()
+    contents: frozenset[str] = frozenset()
+
+    def __or__(self, other: "Seen") -> "Seen":
+        return Seen(self.people | other.people, self.contents | other.contents)
+
+    @classmethod
+    def of(cls, corpora: Sequence[Corpus], parts: Sequence[Iterable[Utterance]]) -> "Seen":
+        """Everybody in these utterances, one part a corpus."""
+        found = cls()
+        for corpus, part in zip(corpora, map(list, parts), strict=True):
+            marks = frozenset(mark for u in part for mark in corpus.contents.get(u.id, ()))
+            found |= cls(frozenset(map(person, part)), marks)
+        return found
+
+    def keep(self, folder: Path) -> None:
+        """Write seen.json: the recordings. People are named in what is beside it."""
+        files.write_json(folder / FILE, {"contents": sorted(self.contents)})
+
+    def test_people(self, corpora: Sequence[Corpus], fold: str | Fold) -> list[str]:
+        """Test people of a fold, or of all folds of a name, who are among them: by name, or by a recording of theirs.
+
+        A copy that the fold itself has in its training part is the fold's fault, not that of the weights.
+        """
+        found: set[str] = set()
+        for corpus in corpora:
+            if split := _fold(corpus, fold):
+                tested = {person(corpus.by_id[key]) for key in split.test}
+                found |= self.people_in(corpus, tested, {*split.train, *split.dev} - {*split.test})
+        return sorted(found)
+
+    def people_in(self, corpus: Corpus, asked: set[str], forgiven: Iterable[str] = ()) -> set[str]:
+        """Of the people asked for those who are known, but not by copies of the utterances that are forgiven."""
+        found = asked & self.people
+        if self.contents and found != asked:
+            known = contents.Known(self.contents - _marks(corpus, forgiven))
+            rest = [u for u in corpus.utterances if (p := person(u)) in asked and p not in found]
+            found |= {person(u) for u in rest if known.has(corpus.contents[u.id])}
+        return found
+
+
+class Run(Protocol):
+    """What is needed of `sottovoce.data.runs.Run`."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+
+R = TypeVar("R", bound=Run)
+
+
+def seen_by(run: Run | None) -> Seen:
+    """Whose audio the weights of a run have seen, nobody's without one. Runs made before recordings were compared know
+    names alone."""
+    return Seen(frozenset(run.config.get("seen_speakers", ())), contents_beside(run.folder)) if run else Seen()
+
+
+def seen_behind(store: TrackStore) -> Seen:
+    """Whose audio the model behind a store has seen; nobody's for tracks made from sound alone."""
+    return Seen(frozenset(store.head.config.get("heard", ())), contents_beside(store.folder))
+
+
+def compared_by(runs: Iterable[Run]) -> str:
+    """How it was found out whether these runs have seen somebody."""
+    known = all((run.folder / FILE).is_file() for run in runs)
+    return "names and contents of recordings" if known else "names alone: made before recordings were compared"
+
+
+def contents_beside(folder: Path) -> frozenset[str]:
+    """Marks of the recordings in a folder's seen.json; none where there is no such file."""
+    if not (folder / FILE).is_file():
+        return frozenset()
+    try:
+        return frozenset(map(str, files.read_json(folder / FILE)["contents"]))
+    except (KeyError, TypeError):
+        raise InputError(f"{folder / FILE}: damaged. Found no contents. Make the run again.") from None
+
+
+def tested_people(corpora: Iterable[Corpus], fold: str) -> set[str]:
+    """Test people of all folds of a name."""
+    return {person(c.by_id[key]) for c in corpora if (f := _fold(c, fold)) for key in f.test}
+
+
+def run_for(found: Sequence[R], corpora: Sequence[Corpus], fold: str | Fold, *, transductive: bool = False) -> R:
+    """The run that has not seen this fold's test people, that of the fold itself if it is among them.
+
+    Raises InputError when every one has seen some of them, unless `transductive`.
+    """
+    clean = [run for run in found if not seen_by(run).test_people(corpora, fold)]
+    name = fold.name if isinstance(fold, Fold) else fold
+    named = [run for run in clean or found if run.config.get("fold") == name]
+    if clean or transductive:
+        return (named or clean or list(found))[0]
+    first = found[0]
+    seen = seen_by(first).test_people(corpora, fold)
+    renamed = [p for p in seen if p not in seen_by(first).people]
+    by = f"; {len(renamed)} of them by recordings under another name" if renamed else ""
+    how = f" with {', '.join(str(c.folder) for c in corpora)} among its corpora" if renamed else ""
+    raise InputError(
+        f"{first.folder}: its weights have seen {some(seen, name)} in training{by}. "
+        f"Make a run for --fold {name} (or all){how}, or allow it by name with --transductive."
+    )
+
+
+def some(people: Sequence[str], fold: str) -> str:
+    """`2 test speakers of fold1 (ravdess/01, ravdess/02)`"""
+    shown = f"{', '.join(people[:3])}{', ...' if len(people) > 3 else ''}"
+    return f"{len(people)} test speaker{'s' * (len(people) > 1)} of {fold} ({shown})"

@@ -1,0 +1,59 @@
+"""Which files are recordings, for every verb alike: by their suffix; what they hold is found by their content."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sottovoce.errors import InputError
+
+SUFFIXES = frozenset(
+    {".wav", ".wave", ".rf64", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist"}
+    | {".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".mpga", ".aac", ".adts", ".ac3", ".wma", ".asf", ".wv", ".ape"}
+    | {".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3gpp", ".3g2", ".amr", ".awb", ".tta", ".voc"}
+    | {".webm", ".weba", ".mka", ".mkv", ".avi", ".flv"}
+)
+
+
+def is_recording(name: Path | str) -> bool:
+    """
+    >>> is_recording("Call 7.AMR"), is_recording("notes.txt")
+    (True, False)
+    """
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def files_below(root: Path) -> Iterator[str]:
+    """Every visible file below a folder, as sorted relative POSIX paths; links to folders are followed once.
+
+    Raises InputError for a name that is not UTF-8: no table, page or JSON file could name it.
+    """
+    seen: set[str] = set()
+    for place, inner, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        inner[:] = [] if real in seen else sorted(n for n in inner if not n.startswith(".") and n != "__MACOSX")
+        if real in seen:
+            continue
+        seen.add(real)
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.isfile(os.path.join(place, name)):  # macOS leaves ._twins
+                path = Path(place, name).relative_to(root).as_posix()
+                yield spelt(path, root)
+
+
+def recordings_below(root: Path) -> list[str]:
+    """Every recording below a folder, as `files_below`."""
+    return sorted(name for name in files_below(root) if is_recording(name))
+
+
+def spelt(name: str, root: Path | str = "") -> str:
+    """A name, when it can be written. Raises InputError for bytes that are not UTF-8, as old archives hold them."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        where = f"{os.fsencode(root).decode('utf-8', 'backslashreplace')}: " if str(root) else ""
+        raise InputError(
+            f"{where}a file name that is not UTF-8. Found {shown}. Rename it, or all of them: "
+            "convmv -f latin1 -t utf8 -r --notest FOLDER"
+        ) from None
+    return name

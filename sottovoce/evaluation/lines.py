@@ -1,0 +1,66 @@
+"""Lines of the protocol that several verbs print: who counts as one in an interval, what seeds tell, folds, people.
+
+A row is one of a speaker's where the speaker is known, else one of a session's (a video's), else it stands for itself,
+as in `folds.person`. A line says which it was: an interval over single utterances is no interval over speakers.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.folds import person
+from sottovoce.metrics.spread import MIN_CLUSTERS
+
+
+def intervals(rows: Iterable[tuple[str, str]], seeds: int = 1) -> str:
+    """What the intervals are over, from the (speaker, session) of every row that is scored; "" where unknown."""
+    rows = list(rows)
+    speakers, sessions = {a for a, _ in rows if a}, {b for a, b in rows if b and not a}
+    alone = sum(not (a or b) for a, b in rows)
+    parts = [(len(speakers), "speaker", "whole speakers"), (len(sessions), "session", "whole sessions (videos)"),
+             (alone, "single utterance", "single utterances")]  # fmt: skip
+    if len(speakers) + len(sessions) + alone < MIN_CLUSTERS:
+        known = " and ".join(f"{n} {name}{'s' * (n > 1)}" for n, name, _ in parts if n)
+        return f"none: {known or 'nobody'}; fewer than {MIN_CLUSTERS} tell nothing about the next one"
+    over = " and ".join(said for n, _, said in parts if n)
+    warning = "; speakers are unknown, for a new one they are too narrow" if alone else ""
+    return f"95 %, over {over}{' and seeds' if seeds > 1 else ''}{warning}"
+
+
+def trainings(*seeds: int) -> str:
+    """What a result with that many seeds (of one system, or of each of two) knows of other trainings."""
+    if min(seeds) > 1:
+        return "the luck of a training is in the intervals and in p, estimated from the seeds"
+    if max(seeds) > 1:
+        return "one system has a single training, of whose luck nothing is known: intervals and p leave it out"
+    return "one: nothing is known of the luck of a training, intervals and p hold for this one alone"
+
+
+def floors(gaps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Warnings where p values that are corrected for one another cannot fall below 0.05, whatever is true.
+
+    Only sign flips have a floor, and only they are left where all speakers show the same (see `Spread.p_value`).
+    """
+    stuck = [gap["p_floor"] for gap in gaps if gap.get("p_floor") and len(gaps) * gap["p_floor"] >= 0.05]
+    if not stuck:
+        return []
+    return [
+        f"Every speaker shows the same difference in {len(stuck)} of {len(gaps)} comparisons. So few speakers can then "
+        f"show no p below {max(stuck):.3g}; corrected for {len(gaps)} it is above 0.05, however large the difference."
+    ]
+
+
+def folds(found: Sequence, of: int, groups: Collection[str]) -> str:
+    """How many folds, and what they keep apart."""
+    known = sorted(set(groups) - {"none"})
+    apart = f"disjoint by {', '.join(known)}" if len(known) == len(set(groups)) else "not disjoint by speaker"
+    return f"{len(found)} of {of}, {apart}"
+
+
+def people(exposure: Collection[str], corpora: Iterable[Corpus]) -> str:
+    """How many are in an exposure list; utterances of unknown speakers, which are in it too, are no people."""
+    nameless = {person(u) for corpus in corpora for u in corpus.utterances if not u.speaker}
+    rest = sum(person in nameless for person in exposure)
+    known = len(exposure) - rest
+    unknown = [f"{rest} recordings or sessions of unknown speakers"] if rest else []
+    return " and ".join([str(known)] * bool(known or not rest) + unknown)

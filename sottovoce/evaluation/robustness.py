@@ -1,0 +1,99 @@
+"""What an answer loses on a telephone, in noise, in a room, through a codec: the test part again, changed one way.
+
+Each condition changes every test recording of every fold in the same way; nothing is learned from it. A difference is
+paired by utterance, its interval resamples whole speakers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from sottovoce.data import audio, augmentation
+from sottovoce.data.augmented import Augmented, Change
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Steps
+from sottovoce.data.runs import Run
+from sottovoce.errors import InputError
+from sottovoce.metrics import scores
+from sottovoce.modeling import network
+from sottovoce.pipeline.extract import track_store
+from sottovoce.tracks import base as tracks
+
+Voice = Callable[[np.random.Generator], np.ndarray]
+
+
+def conditions(voice: Voice) -> dict[str, Change]:
+    """Name -> change. `voice` draws a recording of somebody else, for babble (five at once)."""
+
+    def white(snr_db: float) -> Change:
+        return lambda x, rng: augmentation.add(x, augmentation.coloured(len(x), rng), snr_db)
+
+    def babble(snr_db: float) -> Change:
+        return lambda x, rng: augmentation.add(
+            x, augmentation.babble(len(x), [voice(rng) for _ in range(5)], rng), snr_db
+        )
+
+    return {
+        "telephone band, 8 kHz": lambda x, rng: augmentation.telephone(x),
+        "gain -20 dB": lambda x, rng: augmentation.gain(x, -20.0),
+        "MP3, 32 kbit/s": lambda x, rng: augmentation.codec(x, "mp3", 0.6),
+        "Opus, 32 kbit/s": lambda x, rng: augmentation.codec(x, "opus", 0.6),
+        "white noise, 15 dB": white(15.0),
+        "white noise, 5 dB": white(5.0),
+        "babble, 15 dB": babble(15.0),
+        "babble, 5 dB": babble(5.0),
+        "small room, 0.3 s": lambda x, rng: augmentation.room(x, rng),
+    }
+
+
+def robustness(found: Sequence[Run], metric: str = "ua") -> list[dict[str, Any]]:
+    """One row a condition, the recordings as they are first: {condition, value, difference}.
+
+    Raises InputError for a run that does not hear recordings.
+    """
+    corpus = Corpus.load(found[0].config["corpus"])
+    make = tracks.maker(network.load_recognised(found[0]).plan.track).make
+    if corpus.info.get("tracks") or make is None:
+        raise InputError(f"{found[0].folder}: hears no recordings. Found encoded features. Robustness needs audio.")
+    rows: list[dict[str, Any]] = []
+    names: list[str | None] = [None, *conditions(_others(corpus, []))]
+    for name in names:
+        answers, truth = [], []
+        for run in found:
+            it = network.load_recognised(run)
+            store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), quiet=True)
+            test = [u for k in corpus.fold(run.config["fold"]).test if it.task.has(u := corpus.by_id[k]) and k in store]
+            heard: Any = store
+            if name is not None:
+                change = conditions(_others(corpus, test))[name]
+                heard = Augmented(corpus, store, make, it.plan.track_config, 0, change)
+            answers.append(network.predict(it, Steps([(heard, test)], it.plan.frontend, it.statistics)))
+            truth.append(it.task.values(test))
+        value = _score(it.task, np.concatenate(truth), np.concatenate(answers), metric)
+        rows.append(
+            {
+                "condition": name or "as recorded",
+                "value": value,
+                "difference": value - rows[0]["value"] if rows else 0.0,
+            }
+        )
+    return rows
+
+
+def _score(task: Any, truth: np.ndarray, answer: np.ndarray, metric: str) -> float:
+    found: Mapping[str, Any] = scores.scores(task, truth, answer.argmax(1) if task.kind == "class" else answer)
+    return float(found[metric if metric in found else "ccc"])
+
+
+def _others(corpus: Corpus, test: Sequence[Utterance]) -> Voice:
+    """Draws recordings of the corpus that are not tested."""
+    tested = {u.id for u in test}
+    pool = [u for u in corpus.utterances if u.id not in tested] or corpus.utterances
+
+    def voice(rng: np.random.Generator) -> np.ndarray:
+        u = pool[int(rng.integers(len(pool)))]
+        return np.asarray(audio.read(corpus.root / u.path, u.start, u.end).values, np.float32)
+
+    return voice

@@ -1,0 +1,214 @@
+"""What is around the updates of a training: where it stands, what is watched, where it is kept, how it goes on.
+
+Processes, devices and precision are accelerate's. Checkpoints are safetensors; nothing is pickled.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sottovoce import files
+from sottovoce.config.training import Training
+from sottovoce.data.batching import plan_epoch
+from sottovoce.data.dataset import Steps
+from sottovoce.errors import InputError
+from sottovoce.modeling import checkpoint
+
+
+@dataclass
+class State:
+    """Where a run stands; with the weights it is all a checkpoint holds."""
+
+    update: int = 0  # updates done
+    epoch: int = 0  # epochs finished
+    best: float | None = None
+    stale: int = 0  # validations since the best
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)  # one row a validation
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is looked at while a model is trained; by default nothing, and the last weights are kept."""
+
+    validate: Callable[[Any], dict[str, float]] | None = None  # called with the (averaged) model after each epoch
+    metric: str = "loss"  # of what it returns, chooses the best weights
+    higher_is_better: bool = False
+    baseline: float | None = None  # score of the weights as they come: they are kept unless an epoch does better
+    before_epoch: Callable[[], None] | None = None  # after a validation; what it computes must be kept in buffers
+
+    def score(self, row: dict[str, float]) -> float:
+        """More is better."""
+        return row[self.metric] if self.higher_is_better else -row[self.metric]
+
+    @property
+    def to_beat(self) -> float | None:
+        return None if self.baseline is None else self.score({self.metric: self.baseline})
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where a training is kept, and who is told of it."""
+
+    folder: Path | None = None  # of best.safetensors, last.safetensors and log.jsonl; None: everything in memory
+    identity: str = ""  # digest of everything that decides the result; a checkpoint of another one is refused
+    tracker: str = ""  # "tensorboard", "wandb", ... by accelerate's names; "" = none
+    label: str = "training"
+    quiet: bool = False  # no progress bar
+
+
+@dataclass
+class Loop:
+    """All that an update needs, from the first to the last."""
+
+    model: nn.Module
+    wrapped: Any  # the model as accelerate prepared it
+    optimiser: Any
+    accelerator: Any
+    data: Steps
+    config: Training
+    target: np.ndarray | None
+    keep: Keep
+    averaged: dict[str, Tensor]  # weights, averaged over updates; {} without `ema`
+    best: dict[str, Tensor]  # weights of the best epoch so far; {}: none
+    state: State
+    total: int = 0  # updates of the whole training
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch, all processes' together."""
+        c = self.config
+        return plan_epoch(
+            self.data.lengths,
+            batch_steps=c.batch_frames(self.data.rate_hz),
+            batch_rows=c.batch_rows,
+            seed=c.seed,
+            epoch=epoch,
+            most=c.crop_frames(self.data.rate_hz),
+            classes=self.target if c.balanced else None,
+        )
+
+
+def begin(
+    model: nn.Module,
+    data: Steps,
+    config: Training,
+    target: np.ndarray | None,
+    lr_scale: Callable[[str], float],
+    watch: Watch,
+    keep: Keep,
+) -> Loop:
+    """Optimiser, devices and processes; state and weights of the last checkpoint, where there is one."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(
+        mixed_precision="no",  # autocast is ours: accelerate's is one for the whole life of a process
+        log_with=keep.tracker or None,
+        project_dir=str(keep.folder) if keep.folder else None,
+    )
+    if keep.tracker:
+        accelerator.init_trackers(keep.label.replace(" ", "_"))
+    for name, p in model.named_parameters():
+        p.requires_grad_(lr_scale(name) > 0)
+    groups = [
+        {"params": [p], "scale": lr_scale(name), "weight_decay": config.weight_decay if p.ndim > 1 else 0.0}
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), foreach=True)
+    model.to(accelerator.device)
+    averaged = {k: v.detach().clone() for k, v in model.named_parameters()} if config.ema else {}
+    data = data.stretched(config.time_stretch, config.feature_stretch)
+    state = State(best=watch.to_beat)
+    loop = Loop(model, None, optimiser, accelerator, data, config, target, keep, averaged, {}, state)
+    if watch.baseline is not None:
+        loop.best = _copy(model)
+    if keep.folder and (keep.folder / "last.safetensors").exists():
+        resume(loop)
+        if (keep.folder / "best.safetensors").exists():
+            loop.best = checkpoint.load_tensors(keep.folder / "best.safetensors")
+    loop.wrapped, loop.optimiser = accelerator.prepare(model, optimiser)
+    return loop
+
+
+def save(loop: Loop) -> None:
+    assert loop.keep.folder is not None
+    metadata = {"identity": loop.keep.identity, "state": json.dumps(loop.state.__dict__)}
+    checkpoint.save(loop.keep.folder / "last.safetensors", loop.model, loop.optimiser, loop.averaged, metadata)
+
+
+def resume(loop: Loop) -> None:
+    """State, weights and moments of the last checkpoint. Raises InputError when it is another run's, or corrupt."""
+    folder, identity = loop.keep.folder, loop.keep.identity
+    assert folder is not None
+    path = folder / "last.safetensors"
+    tensors, metadata = checkpoint.read_tensors(path)
+    if metadata.get("identity", "") != identity:
+        raise InputError(
+            f"{folder}: a run of another configuration is in this folder. Found {metadata.get('identity') or 'none'}, "
+            f"now {identity}. Choose another -o, or delete the folder."
+        )
+    try:
+        loop.state = State(**json.loads(metadata["state"]))
+        checkpoint.fill(tensors, loop.model, loop.optimiser, loop.averaged)
+    except (KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: corrupt checkpoint. {str(error).splitlines()[0]}. Delete it to start again."
+        ) from None
+
+
+def choose(loop: Loop, score: float) -> None:
+    """Keep the weights as they are if no validation was better; count how many were not."""
+    state, folder = loop.state, loop.keep.folder
+    if state.best is not None and not score > state.best:
+        state.stale += 1
+        return
+    state.best, state.stale, loop.best = score, 0, _copy(loop.model)
+    if folder and loop.accelerator.is_main_process:
+        checkpoint.save_tensors(folder / "best.safetensors", loop.best)
+
+
+def end(loop: Loop) -> None:
+    """Leave the best weights in the model, and the log in the folder."""
+    if loop.keep.tracker:
+        loop.accelerator.end_training()
+    if loop.best:
+        loop.model.load_state_dict(loop.best)
+    elif loop.averaged:
+        loop.model.load_state_dict(loop.averaged, strict=False)
+    loop.model.eval()
+    if loop.keep.folder and loop.accelerator.is_main_process:
+        text = "".join(json.dumps(row) + "\n" for row in loop.state.history)
+        files.write_text(loop.keep.folder / "log.jsonl", text)
+    loop.accelerator.wait_for_everyone()
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+
+
+class averaged_weights:
+    """Inside the block the model holds the averaged weights, outside its own."""
+
+    def __init__(self, model: nn.Module, averaged: dict[str, Tensor]):
+        self.model, self.averaged = model, averaged
+
+    def __enter__(self) -> None:
+        if self.averaged:
+            self.own = {k: p.detach().clone() for k, p in self.model.named_parameters()}
+            self.model.load_state_dict(self.averaged, strict=False)
+
+    def __exit__(self, *_: Any) -> None:
+        if self.averaged:
+            self.model.load_state_dict(self.own, strict=False)
+
+
+def first_process() -> bool:
+    """Whether this process writes results; of several started together (`accelerate launch`) one does."""
+    return os.environ.get("RANK", "0") == "0"

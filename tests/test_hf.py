@@ -1,0 +1,176 @@
+"""`prepare hf`: datasets in a local folder, as the hub, `save_to_disk` and audiofolder lay them out."""
+
+import json
+from collections import Counter
+
+import layouts
+import numpy as np
+import pytest
+import soundfile
+
+from sottovoce import plugins
+from sottovoce.data.corpus import Corpus
+from sottovoce.errors import InputError
+from sottovoce.pipeline.prepare import prepare
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+NAMES = ["neutral", "happiness", "Anger"]
+
+
+def records(folder, speakers, *, names=True, suffix=".wav"):
+    """Rows with the bytes of a recording each; labels are numbers of NAMES."""
+    found = []
+    for k in speakers:
+        for label in range(3):
+            path = layouts.noise(folder / "made" / f"{k}_{label}{suffix}")
+            sound = {"bytes": path.read_bytes(), "path": path.name if names else None}
+            found.append({"audio": sound, "label": label, "speaker_id": k, "text": "hi"})
+    return found
+
+
+def noted(table):
+    """With what `datasets` writes about its columns."""
+    features = {
+        "audio": {"sampling_rate": 16000, "_type": "Audio"},
+        "label": {"names": NAMES, "_type": "ClassLabel"},
+        "speaker_id": {"dtype": "int64", "_type": "Value"},
+    }
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def on_the_hub(root, parts, **options):
+    """`data/train-00000-of-00002.parquet` and so on; {part: speakers of each of its files}."""
+    for part, shards in parts.items():
+        for k, speakers in enumerate(shards):
+            path = root / "data" / f"{part}-{k:05}-of-{len(shards):05}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parquet.write_table(noted(pa.Table.from_pylist(records(root.parent / "x", speakers, **options))), path)
+    return root
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_parquet_with_bytes_gives_recordings_classes_speakers_and_the_split(tmp_path, named):
+    root = on_the_hub(tmp_path / "in", {"train": [(1, 2), (3, 4)], "validation": [(5,)], "test": [(6,)]}, names=named)
+    prepare("hf", root, tmp_path / "out")
+    corpus = Corpus.load(tmp_path / "out")
+    assert corpus.name == "in"
+    assert corpus.classes["emotion"] == ("neutral", "happy", "angry")
+    assert len(corpus.utterances) == 18
+    [fold] = corpus.folds
+    people = {u.id: u.speaker for u in corpus.utterances}
+    assert [{people[i] for i in side} for side in (fold.train, fold.dev, fold.test)] == [set("1234"), {"5"}, {"6"}]
+    assert len({(corpus.root / u.path).read_bytes() for u in corpus.utterances}) == 18
+    assert all((tmp_path / "out" / "recordings") in (corpus.root / u.path).parents for u in corpus.utterances)
+    if named:
+        for u in corpus.utterances:
+            said, label = u.path.rpartition("/")[2].removesuffix(".wav").split("_")[1:]
+            assert (said, ["neutral", "happy", "angry"][int(label)]) == (u.speaker, u.labels["emotion"])
+
+
+def test_several_test_sets_of_a_dataset_are_a_fold_each(tmp_path):
+    root = on_the_hub(tmp_path / "in", {"train": [(1, 2, 3)], "test_clean": [(4,)], "test_other": [(5,)]})
+    prepare("hf", root, tmp_path / "out", scan=False)
+    assert [(f.name, len(f.test)) for f in Corpus.load(tmp_path / "out").folds] == [
+        ("test-clean", 3),
+        ("test-other", 3),
+    ]
+
+
+def test_arrow_as_saved_to_disk_reads_alike_and_one_split_is_none(tmp_path):
+    rows = noted(pa.Table.from_pylist(records(tmp_path, range(1, 6))))
+    for form, name in (("stream", "s/train"), ("file", "f")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "state.json").write_text("{}")
+        path = tmp_path / name / "data-00000-of-00001.arrow"
+        with getattr(pa.ipc, f"new_{form}")(str(path), rows.schema) as writer:
+            writer.write_table(rows)
+        report = prepare("hf", tmp_path / name.partition("/")[0], tmp_path / f"out_{form}")
+        assert report["counts"] == {"emotion": {"neutral": 5, "happy": 5, "angry": 5}}
+        assert {f["group"] for f in report["folds"]} == {"speaker"}
+
+
+def test_recordings_beside_the_table_are_used_where_they_lie(tmp_path):
+    rows = [
+        row | {"audio": {"bytes": None, "path": f"made/{row['audio']['path']}"}} for row in records(tmp_path, (1, 2, 3))
+    ]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "all.parquet")
+    prepare("hf", tmp_path, tmp_path / "out")
+    corpus = Corpus.load(tmp_path / "out")
+    assert {u.path.split("/")[0] for u in corpus.utterances} == {"made"}
+    assert corpus.classes["emotion"] == ("0", "1", "2")  # nobody says what they mean
+    assert not (tmp_path / "out" / "recordings").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("sides", [("train", "test"), ("Train", "Validation", "Test"), ()])
+def test_audiofolders_with_metadata_are_read(tmp_path, suffix, sides):
+    root = tmp_path / "in"
+    for k in range(6):
+        home = root / sides[k * len(sides) // 6] if sides else root
+        rows = [
+            {
+                "file_name": f"clips/{layouts.noise(home / 'clips' / f'{k}{word}.wav').name}",
+                "label": word,
+                "speaker": f"p{k}",
+            }
+            for word in ("sad", "happy")
+        ]
+        path = home / f"metadata{suffix}"
+        more = plugins.load("corpora", "table")._row_files.read(path).rows if path.exists() else []
+        layouts.write_table(path, more + rows)
+    prepare("hf", root, tmp_path / "out")
+    corpus = Corpus.load(tmp_path / "out")
+    assert Counter(u.labels["emotion"] for u in corpus.utterances) == {"sad": 6, "happy": 6}
+    assert {u.speaker for u in corpus.utterances} == {f"p{k}" for k in range(6)}
+    assert [f.name for f in corpus.folds] == (["split"] if sides else [f"fold{k}" for k in range(1, 6)])
+
+
+def test_bytes_tell_their_format_where_no_name_does(tmp_path):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(8000)
+    rows = []
+    for k in range(4):
+        for suffix in ("wav", "flac", "ogg", "mp3"):
+            soundfile.write(tmp_path / f"x.{suffix}", samples * (k + 1) / 4, 16000)
+            sound = {"bytes": (tmp_path / f"x.{suffix}").read_bytes(), "path": None}
+            rows.append({"audio": sound, "emotion": ("sad", "happy")[k % 2], "speaker": k})
+    (tmp_path / "in").mkdir()
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / "train.parquet")
+    report = prepare("hf", tmp_path / "in", tmp_path / "out")
+    assert report["utterances"] == 16
+    assert Counter(u.path[-4:] for u in Corpus.load(tmp_path / "out").utterances) == dict.fromkeys(
+        (".wav", "flac", ".ogg", ".mp3"), 4
+    )
+
+
+def test_what_is_no_dataset_is_refused_and_nothing_is_left_behind(tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+
+    def refused(match, rows=None, content=None):
+        path = root / "train-00000-of-00001.parquet"
+        if content is not None:
+            path.write_bytes(content)
+        elif rows is not None:
+            parquet.write_table(pa.Table.from_pylist(rows), path)
+        with pytest.raises(InputError, match=match) as error:
+            prepare("hf", root, tmp_path / "out")
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "out").exists()
+
+    refused("not a dataset. Looked for .parquet")
+    good = records(tmp_path, (1, 2, 3))
+    refused(
+        "no column of audio. Found: label, speaker_id, text",
+        [{k: v for k, v in r.items() if k != "audio"} for r in good],
+    )
+    refused("unknown label 'hapy'", [r | {"label": ("hapy", "sad", "angry")[r["label"]]} for r in good])
+    refused("no column emotion", [{k: v for k, v in r.items() if k != "label"} for r in good])
+    refused("not a readable Parquet file", content=b"PAR1" + b"x" * 100)
+    refused("a git-lfs", content=b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    escaped = [r | {"audio": r["audio"] | {"path": "../../../../x.wav"}} for r in good]
+    parquet.write_table(pa.Table.from_pylist(escaped), root / "train-00000-of-00001.parquet")
+    prepare("hf", root, tmp_path / "out")
+    for u in Corpus.load(tmp_path / "out").utterances:
+        assert u.path.startswith(str(tmp_path / "out" / "recordings"))
