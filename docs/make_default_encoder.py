@@ -26,8 +26,7 @@ from torch import Tensor
 
 from sottovoce import files
 from sottovoce.backbones import valid_steps, whisper
-from sottovoce.data import audio
-from sottovoce import data_augmentation as augmentation
+from sottovoce.data import audio, augmentation
 from sottovoce.modeling import whisper_weights
 from sottovoce.tracks.logmel import log_mel
 
@@ -204,7 +203,7 @@ def train(student: whisper.Backbone, wise: whisper.Backbone, speech: Speech, sta
 
 
 def rounded(backbone: whisper.Backbone) -> dict[str, Tensor]:
-    """The tensors of the file, in the words of `transformers`: int8 with NAME.scale, or float16. Positions are sines."""
+    """The tensors of the file, as `transformers` names them: int8 with NAME.scale, or float16. Positions are sines."""
     out: dict[str, Tensor] = {}
     for name, value in backbone.state_dict().items():
         if name in ("positions", "mask_vector"):
@@ -257,7 +256,17 @@ def main() -> None:
         heard += train(student, wise, speech, stage, given.seed + number)
         given.out.mkdir(parents=True, exist_ok=True)
         torch.save(student.state_dict(), given.out / f"stage{number + 1}.pt")
-    card = {"layers": [2, 3, 4], "pooling": ["mean", "std"], "speech": sorted(folders), "hours_heard": round(heard, 1)}
+    card = {
+        "layers": [2, 3, 4],
+        "pooling": ["mean", "std"],
+        "origin": "first blocks of the encoder of openai/whisper-base, adapted without labels",
+        "licence": "MIT, Copyright (c) 2022 OpenAI; see NOTICE.txt",
+        "speech": sorted(folders),
+        "speech_hours": round(total, 2),
+        "heard_hours": round(heard, 1),
+        "updates": [stage.updates for stage in STAGES],
+        "seed": given.seed,
+    }
     write(given.out, student.eval(), card)
 
 

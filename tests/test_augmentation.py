@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sottovoce import data_augmentation as augmentation
+from sottovoce.data import augmentation
 from sottovoce.data.audio import RATE_HZ
 
 
@@ -46,7 +46,9 @@ def test_a_telephone_line_passes_its_band_alone(voice: np.ndarray) -> None:
 @pytest.mark.parametrize("kind", ["mp3", "opus", "vorbis"])
 def test_a_codec_keeps_time_and_most_of_the_wave(voice: np.ndarray, kind: str) -> None:
     heard = augmentation.codec(voice, kind)
-    assert heard.shape == voice.shape and np.corrcoef(heard, voice)[0, 1] > 0.95 and not np.array_equal(heard, voice)
+    assert heard.shape == voice.shape
+    assert np.corrcoef(heard, voice)[0, 1] > 0.95
+    assert not np.array_equal(heard, voice)
 
 
 def test_a_room_falls_silent_by_60_db_in_the_time_that_was_asked() -> None:
@@ -65,7 +67,9 @@ def test_gain_is_in_decibels_and_clips_at_full_scale(voice: np.ndarray) -> None:
 
 def test_the_same_seed_hears_the_same_and_another_seed_something_else(voice: np.ndarray) -> None:
     first, again, other = (augmentation.random(voice, np.random.default_rng(s), lambda r: voice) for s in (3, 3, 4))
-    assert np.array_equal(first, again) and not np.array_equal(first, other) and first.shape == voice.shape
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.shape == voice.shape
 
 
 @pytest.mark.parametrize("x", [np.zeros(1, np.float32), np.zeros(5000, np.float32), np.ones(3, np.float32)])
@@ -73,4 +77,5 @@ def test_silence_and_next_to_nothing_stay_finite_and_as_long(x: np.ndarray) -> N
     everything = augmentation.Chances(room=1, noise=1, telephone=1, codec=1)
     for seed in range(6):
         heard = augmentation.random(x, np.random.default_rng(seed), lambda r: x, everything)
-        assert heard.shape == x.shape and np.isfinite(heard).all()
+        assert heard.shape == x.shape
+        assert np.isfinite(heard).all()
