@@ -133,9 +133,9 @@ def _encoder(name: str) -> tuple[Any, Recipe]:
 
 
 def _clock(plan: Recipe) -> tuple[int, int]:
-    """(stride, window) of the states in steps of what the encoder reads."""
+    """(hop, receptive field) of the states in frames of what the encoder reads."""
     if isinstance(plan.backbone_config, whisper.Config):
-        return whisper.Backbone.stride, whisper.Backbone.window
+        return whisper.Backbone.traits.hop, whisper.Backbone.traits.receptive_field
     c = plan.backbone_config.resolved()
     strides = np.cumprod([1, *c.conv_stride])
     return int(strides[-1]), 1 + sum(int((k - 1) * s) for k, s in zip(c.conv_kernel, strides, strict=False))
