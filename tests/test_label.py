@@ -124,7 +124,7 @@ def test_units_are_the_nearest_centres_on_the_clock_of_the_states(home, made, pr
     some = [*train[:3], *heldout[:2]]
     found, fbank, steps = states(home, runs.Run.load(pretrained / FOLD), some)
     book, store = Codebook.load(made / "codebook.safetensors"), open_units(made, corpus)
-    pool = steps.frontend.pool
+    pool = steps.frontend.subsampling
     assert store.rate_hz == pytest.approx(fbank.rate_hz / pool)
     trimmed = 0
     for u, (x, begin) in zip(some, found, strict=True):
