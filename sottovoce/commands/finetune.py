@@ -84,6 +84,8 @@ def main(
     extra = list(settings or [])
     extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
     if speaker_norm:
+        # changed copies teach the layer about channels, which standardising by speaker takes away already
+        extra[:0] = ["finetune.copies=0"]
         extra.append("finetune.embedding_norm=speaker")
     protocol = recipe if recipes.is_protocol(recipe) else ""
     scratch_wanted = track or backbone or (recipe and not recipes.is_protocol(recipe))  # settings of no encoder
