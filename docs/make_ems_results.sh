@@ -87,13 +87,13 @@ more_of() { # ARM -> what else it changes
     case $1 in
     *40) echo --set objective.ratio=0.4 --set objective.span=5 ;; # 40 % of the steps, in spans of 200 ms
     ramp) echo --set objective.ramp=0.5 ;; # random spans first, by strength from the middle of the training on
-    head) echo --set objective.score=true ;; # strength at the input, and a second head that guesses it
+    head) echo --set objective.score=true ;; # strength at the input, and a second head that predicts it
     esac
 }
 
 one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen probe of each fold it serves
     local init=$runs/pre/$1/$2$longer/$3/$4 out=$runs/$judged/$1
-    [ -f "$init/everybody/model.safetensors" ] || # the same command once more would find that out by itself
+    [ -f "$init/no_holdout/model.safetensors" ] || # the same command once more would find that out by itself
         sottovoce pretrain "ems_$1" "$data/librispeech" "$data/nemo" --fold none --seed "$3" ${!1} \
             --set "objective.rule=$5" --set "objective.intensity=$6" $(more_of "$2") $quick -o "$init"
     judge "$init" "$4" "$3" "$out/$2$longer/$3"

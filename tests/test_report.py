@@ -157,7 +157,7 @@ def label_report():
         **{"genders": [], "codebook": "54aad2f0c845ce6ba199948b17d48e68", "width": 128, "rate_hz": 25.0, "sets": sets},
         **{"frames": {"train": 54057, "heldout": 6245}, "exposure": ["ravdess/Actor_05"], "seconds": 58.0},
         "corpora": [{"name": "ravdess", "train": 1080, "heldout": 120}],
-        "warnings": ["Leaky: clusters were fitted on everybody, test speakers of every fold included."],
+        "warnings": ["Leaky: clusters were fitted on all speakers, test speakers of every fold included."],
         **{"config": {"clustering": {"method": "nested", "tolerance": 5e-4}}, "hardware": "2 CPU cores"},
     }
 

@@ -71,7 +71,7 @@ def main(
     from sottovoce.data.folds import choose
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
-    from sottovoce.systems.run import Rehearsed, Walk, changed, evaluated, variant
+    from sottovoce.systems.run import DryRunDone, FoldContext, changed, evaluated, variant
 
     module = plugins.load("recipes", system)
     if not hasattr(module, "system"):
@@ -101,23 +101,23 @@ def main(
     folds = choose(data, fold)
     for name, config in wanted.items():
         module.check(config, plan, name, data, task, folds)
-    walks = [Walk(loaded, task, f, 0, output, encoder, transductive, jobs, quiet) for f in folds]
-    for walk in walks if encoder else ():
-        walk.weights()  # refused where it has seen test speakers
+    contexts = [FoldContext(loaded, task, f, 0, output, encoder, transductive, jobs, quiet) for f in folds]
+    for context in contexts if encoder else ():
+        context.weights()  # refused where it has seen test speakers
     if dry_run:
         for name, config in wanted.items():
-            typer.echo(f"{name}: {module.outline(config, plan)}; {len(folds)} folds x {seeds} seeds")
+            typer.echo(f"{name}: {module.describe(config, plan)}; {len(folds)} folds x {seeds} seeds")
         typer.echo("The first step of a fold; what variants share is made once:")
         try:
-            module.through(whole, plan, replace(walks[0], dry_run=True), output)
-        except Rehearsed:
+            module.run_stages(whole, plan, replace(contexts[0], dry_run=True), output)
+        except DryRunDone:
             return
     made: dict[str, list[Path]] = {}
     for seed in range(seeds):
         for name, config in wanted.items():
             home = output / name / f"seed{seed}"
-            for walk in walks:
-                module.through(config, plan, replace(walk, seed=seed), home / walk.fold.name)
+            for context in contexts:
+                module.run_stages(config, plan, replace(context, seed=seed), home / context.fold.name)
             evaluated(home, folds, opensmile=opensmile and name == system and not seed, jobs=jobs)
             made.setdefault(name, []).append(home)
     summary(output, system, module, made, wanted, quiet=quiet)

@@ -22,6 +22,8 @@ from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError, unknown_name
 
 FILE = "seen.json"
+NO_HOLDOUT = "no_holdout"  # fold of a run that learns from all speakers
+EARLIER_NO_HOLDOUT = "everybody"  # its name in earlier versions
 
 
 def person(u: Utterance) -> str:
@@ -113,18 +115,23 @@ def choose(corpus: Corpus, wanted: str | None) -> list[Fold]:
     return [corpus.fold(name.strip()) for name in wanted.split(",")]
 
 
+def current(fold: str | None) -> str | None:
+    """A fold's name of today, also of runs and codebooks of earlier versions."""
+    return NO_HOLDOUT if fold == EARLIER_NO_HOLDOUT else fold
+
+
 def names(corpora: Sequence[Corpus], wanted: str | None) -> list[str]:
     """Names of folds of several corpora. A name applies to every corpus that has it; all others are learned whole."""
     known = list(dict.fromkeys(f.name for c in corpora for f in c.folds))
-    if wanted == "none" or not known:
-        return ["everybody"]
+    if wanted == "none" or current(wanted) == NO_HOLDOUT or not known:
+        return [NO_HOLDOUT]
     if wanted == "all":
         return known
     if wanted is None:
         return known[:1]
     found = [n.strip() for n in wanted.split(",")]
     for name in found:
-        if name not in known:  # left out of nothing, it would learn from everybody
+        if name not in known:  # held out of nothing, it would learn from all speakers
             raise unknown_name(f"fold of {', '.join(str(c.folder) for c in corpora)}", name, known)
     return found
 
@@ -219,7 +226,7 @@ class Seen:
 
     @classmethod
     def of(cls, corpora: Sequence[Corpus], parts: Sequence[Iterable[Utterance]]) -> "Seen":
-        """Everybody in these utterances, one part a corpus."""
+        """All people in these utterances, one part a corpus."""
         found = cls()
         for corpus, part in zip(corpora, map(list, parts), strict=True):
             marks = frozenset(mark for u in part for mark in corpus.contents.get(u.id, ()))
@@ -271,7 +278,7 @@ def seen_by(run: Run | None) -> Seen:
 
 
 def seen_behind(store: TrackStore) -> Seen:
-    """Whose audio the model behind a store has seen; nobody's for tracks made from sound alone."""
+    """Whose audio the model behind a store has seen; nobody's for tracks made from recordings alone."""
     return Seen(frozenset(store.head.config.get("heard", ())), contents_beside(store.folder))
 
 
@@ -303,7 +310,7 @@ def run_for(found: Sequence[R], corpora: Sequence[Corpus], fold: str | Fold, *, 
     """
     clean = [run for run in found if not seen_by(run).test_people(corpora, fold)]
     name = fold.name if isinstance(fold, Fold) else fold
-    named = [run for run in clean or found if run.config.get("fold") == name]
+    named = [run for run in clean or found if current(run.config.get("fold")) == name]
     if clean or transductive:
         return (named or clean or list(found))[0]
     first = found[0]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
+from sottovoce.data import folds
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
@@ -69,7 +70,7 @@ class Codebook:
         for what, own, wanted in [
             ("encoder", self.model[:12], model[:12]),
             ("layer", self.layer, layer),
-            ("fold", self.fold, fold),
+            ("fold", folds.current(self.fold), fold),
         ]:
             if own != wanted:
                 raise InputError(
@@ -160,7 +161,7 @@ def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackSt
     if not (folder / "label.json").is_file():
         raise InputError(f"{folder}: no units here. Found no label.json. Make them with `sottovoce label`.")
     found = files.read_json(folder / "label.json")
-    if fold and found["fold"] != fold:
+    if fold and folds.current(found["fold"]) != fold:
         raise InputError(f"{folder}: units of another fold. Found {found['fold']}, not {fold}. Label that fold too.")
     track = {entry["name"]: entry["track"] for entry in found["corpora"]}.get(corpus.name)
     if track is None:

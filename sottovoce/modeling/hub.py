@@ -1,7 +1,7 @@
 """Public encoders as runs: a folder in the layout of `transformers`, an id of the Hugging Face hub, or "default".
 
 `--init` takes them wherever it takes a run folder. Nothing but safetensors and JSON is read of them. Such a run has
-heard nobody we know of: whose voices are in a public checkpoint is for its model card to say.
+seen nobody we know of: whose voices are in a public checkpoint is for its model card to say.
 """
 
 from dataclasses import replace
@@ -19,6 +19,7 @@ from sottovoce.config.finetuning import Frozen
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.audio import RATE_HZ
+from sottovoce.data.folds import NO_HOLDOUT
 from sottovoce.data.runs import Run
 from sottovoce.errors import InputError
 from sottovoce.modeling import public_files, whisper_weights
@@ -114,7 +115,7 @@ def _run(init: str, settings: Recipe, features: int, version: list[str], layers:
         "encoder": init,
         "identity": files.digest({"encoder": plan["backbone_config"], "version": version}),
         "recipe": RECIPE,
-        "fold": "everybody",
+        "fold": NO_HOLDOUT,
         "settings": plan,
         "features": features,
         "seen_speakers": [],

@@ -152,7 +152,8 @@ def label(
         "data": [[[u.id for u in part.sides[side]] for side in SIDES] for part in parts],
         "audio": [part.corpus.info.get("audio_digest", "") for part in parts],
     }
-    identity = files.digest(head)
+    known_as = folds.EARLIER_NO_HOLDOUT if fold == folds.NO_HOLDOUT else fold  # so that earlier labels stay finished
+    identity = files.digest(head | {"fold": known_as})
     if dry_run:
         _estimate(backbone, parts, layer, clusters, half)
         return folder
@@ -298,7 +299,7 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
 
 
 def _genders(parts: Sequence[_Part]) -> tuple[str, ...]:
-    """Raises InputError when not everybody's is known."""
+    """Raises InputError when not every utterance's is known."""
     for part in parts:
         unknown = [u.id for u in part.utterances if not u.gender]
         if unknown:
@@ -426,7 +427,7 @@ def _warnings(corpora: Sequence[Corpus], fold: str, seen: Sequence[str]) -> list
     if seen:
         return [f"Transductive: run or centres have seen {folds.some(seen, fold)}."]
     if any(corpus.folds for corpus in corpora) and not any(f.name == fold for c in corpora for f in c.folds):
-        return ["Leaky: clusters were fitted on everybody, test speakers of every fold included."]
+        return ["Leaky: clusters were fitted on all speakers, test speakers of every fold included."]
     return []
 
 

@@ -199,4 +199,4 @@ def _spread(parts: Sequence[list[Utterance]]) -> list[list[Utterance]]:
 
 def _one(found: list[Run], fold: str) -> Run:
     """The run to go on from: the one made for this fold, else the first."""
-    return next((run for run in found if run.config["fold"] == fold), found[0])
+    return next((run for run in found if folds.current(run.config["fold"]) == fold), found[0])

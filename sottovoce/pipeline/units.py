@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from sottovoce.backbones.base import clock_of
+from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
@@ -85,7 +86,8 @@ def given(folder: Path, corpora: Sequence[Corpus], fold: str) -> tuple[list[Trac
     Raises:
         InputError: no labels there, none for a corpus, or of another fold.
     """
-    own = folder / fold if (folder / fold / "label.json").exists() else folder
+    own = runs.folder_of(folder, fold)
+    own = own if (own / "label.json").exists() else folder
     stores = [codebook.open_units(own, corpus, fold=fold) for corpus in corpora]
     return stores, "label:" + "+".join(map(str, stores[0].head.config["units"]))
 

@@ -34,8 +34,8 @@ class Config:
 ENCODER = False
 STEPS = {
     "strengthnet": "a model of emotional strength",
-    "ems_mockingjay": "pre-training that hides strong frames",
-    "ems_npc": "pre-training that hides strong frames",
+    "ems_mockingjay": "pre-training that masks intense frames",
+    "ems_npc": "pre-training that masks intense frames",
 }
 
 
@@ -59,18 +59,18 @@ def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, 
             )
 
 
-def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
+def run_stages(config: Config, encoder: None, context: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.systems.run.FoldContext`); the last one's run goes to `home`."""
     plan, weights = config.pretrain, None
     if config.weights:
         if plan.objective_config.intensity == "strength":
-            track = walk.strength(config.strength)
+            track = context.strength(config.strength)
             plan = replace(plan, objective_config=replace(plan.objective_config, intensity=track))
-        weights = walk.pretrain(plan)
-    walk.finetune(replace(plan, finetune=config.probe), weights, home)
+        weights = context.pretrain(plan)
+    context.finetune(replace(plan, finetune=config.probe), weights, home)
 
 
-def outline(config: Config, encoder: None) -> str:
+def describe(config: Config, encoder: None) -> str:
     if not config.weights:
         return "random weights -> frozen probe"
     plan, first = config.pretrain, ""

@@ -101,13 +101,13 @@ def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, 
     """Nothing but what every step checks by itself."""
 
 
-def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
-    weights = walk.pretrain(config.pretrain) if config.weights else None
-    walk.finetune(replace(config.pretrain, finetune=config.finetune), weights, home)
+def run_stages(config: Config, encoder: None, context: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.systems.run.FoldContext`); the last one's run goes to `home`."""
+    weights = context.pretrain(config.pretrain) if config.weights else None
+    context.finetune(replace(config.pretrain, finetune=config.finetune), weights, home)
 
 
-def outline(config: Config, encoder: None) -> str:
+def describe(config: Config, encoder: None) -> str:
     first = f"pretrain {config.pretrain.training.epochs} epochs -> " if config.weights else "random weights -> "
     tuned = config.finetune
     return first + (f"finetune {tuned.training.epochs} epochs" if tuned.mode == "full" else "linear probe")
