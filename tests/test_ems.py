@@ -4,7 +4,7 @@ import json
 
 import layouts
 import pytest
-from test_companions import TINY as BACKBONES
+from test_aux_tracks import TINY as BACKBONES
 from test_strength import TINY as STRENGTH
 
 from sottovoce.data import runs
@@ -19,7 +19,7 @@ def sets(*settings):
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    """Drawing costs more than training these networks; `test_companions` and `test_report` look at the pages."""
+    """Drawing costs more than training these networks; `test_aux_tracks` and `test_report` look at the pages."""
     for name in ("pretrain_page", "strength_page", "evaluate_page"):
         monkeypatch.setattr(f"sottovoce.report.{name}", lambda report: "")
     monkeypatch.setattr("sottovoce.report.spans_figure", lambda *where: None)

@@ -110,7 +110,7 @@ def test_the_probe_is_scikit_learns_logistic_regression(strength):
     settings = Full(class_weights=False, label_smoothing=0.0)
     weight, bias = finetune.solve(CLASSES, torch.from_numpy(x), y, strength, settings)
     theirs = LogisticRegression(C=1 / (strength * len(y)), tol=1e-8, max_iter=2000).fit(x, y)
-    ours = models.answers(CLASSES, (torch.from_numpy(x) @ weight.T + bias).numpy())
+    ours = models.to_predictions(CLASSES, (torch.from_numpy(x) @ weight.T + bias).numpy())
     np.testing.assert_allclose(ours, theirs.predict_proba(x), atol=2e-3)
 
 

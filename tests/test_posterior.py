@@ -30,7 +30,7 @@ KINDS = [(use, pool) for use in ("concat", "weighted", "last") for pool in heads
 
 def pooling(use, pool, **more):
     torch.manual_seed(0)
-    return heads.Pooling(4, 6, use=use, pool=pool, **more).eval()
+    return heads.Pooling(4, 6, layer_aggregation=use, temporal_pooling=pool, **more).eval()
 
 
 # ---------------------------------------------------------------------------------------------- laws of pooling
@@ -103,7 +103,7 @@ def test_scores_of_an_utterance_are_the_mean_of_its_frames_scores(corpus, encode
     it = network.load_recognised(runs.Run.load(encoded / "fold1"))
     steps = steps_of_test(corpus, it)
     whole = network.predict(it, steps)
-    found = dict(network.frame_answers(it, steps))
+    found = dict(network.frame_posteriors(it, steps))
     assert sorted(found) == list(range(len(steps)))
     for k, track in found.items():
         assert track.rate_hz == 50
@@ -116,9 +116,9 @@ def test_answers_with_a_window_as_long_as_the_utterance_are_the_utterances(corpu
     it = network.load_recognised(runs.Run.load(finetuned / "fold1"))
     steps = steps_of_test(corpus, it)
     whole = network.predict(it, steps)
-    for k, track in network.frame_answers(it, steps, window_s=5.0):
+    for k, track in network.frame_posteriors(it, steps, window_s=5.0):
         np.testing.assert_allclose(track.values, np.tile(whole[k], (len(track), 1)), rtol=1e-3, atol=1e-4)
-    usual, second = (dict(network.frame_answers(it, steps, window_s=w)) for w in (0.0, network.AROUND_S))
+    usual, second = (dict(network.frame_posteriors(it, steps, window_s=w)) for w in (0.0, network.AROUND_S))
     assert all(np.array_equal(usual[k].values, second[k].values) for k in usual)
 
 
@@ -147,7 +147,7 @@ def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, encoded
     for id in store.ids[::23]:
         np.testing.assert_allclose(store[id].sum(1), 1, atol=1e-5)
         alone = Steps([(wave, [corpus.by_id[id]])], replace(it.plan.frontend, trim_db=0.0), it.statistics)
-        ((_, track),) = network.frame_answers(it, alone)
+        ((_, track),) = network.frame_posteriors(it, alone)
         np.testing.assert_allclose(store[id], track.values, rtol=1e-3, atol=1e-5)
         assert track.offset_s == pytest.approx(store.offset_s)
 
@@ -246,7 +246,9 @@ def test_frames_of_a_long_recording_go_on_over_the_seams(corpus, recogniser, tmp
 
 def test_several_models_vote_frame_by_frame(corpus, finetuned, tmp_path):
     path = written(tmp_path / "x.wav", said_by(corpus, "happy", seconds=2.0))
-    each = [predict.load(finetuned / name).predict([path], timeline=True)[0].frame_posteriors for name in ("fold1", "fold2")]
+    each = [
+        predict.load(finetuned / name).predict([path], timeline=True)[0].frame_posteriors for name in ("fold1", "fold2")
+    ]
     both = predict.Recogniser([predict.load(finetuned / n).models[0] for n in ("fold1", "fold2")])
     (found,) = both.predict([path], timeline=True)
     np.testing.assert_allclose(found.frame_posteriors.values, (each[0].values + each[1].values) / 2, atol=1e-6)

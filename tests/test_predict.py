@@ -353,7 +353,8 @@ def test_segments_tile_the_recording(recogniser, clips, tmp_path):
 def test_a_change_of_emotion_half_way_is_seen(recogniser, clips, tmp_path):
     wave = np.concatenate([said(clips, "sad", 6.0), said(clips, "angry", 6.0)])
     (found,) = recogniser.predict([write(tmp_path / "x.wav", wave)], window_s=1.0, hop_s=0.5, timeline=True)
-    first, second = found.window_posteriors[found.times_s < 5.5].mean(0), found.window_posteriors[found.times_s > 6.5].mean(0)
+    times, posteriors = found.times_s, found.window_posteriors
+    first, second = posteriors[times < 5.5].mean(0), posteriors[times > 6.5].mean(0)
     sad, angry = found.names.index("sad"), found.names.index("angry")
     assert first[sad] > second[sad] + 0.2
     assert second[angry] > first[angry] + 0.2

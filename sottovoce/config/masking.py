@@ -12,7 +12,7 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 
 @dataclass(frozen=True)
 class Policy(Settings, group="objective"):
-    """What every objective that hides spans of steps lets one choose."""
+    """What every objective that masks spans of frames lets one choose."""
 
     ratio: Annotated[float, Range(above=0, below=1)] = 0.15  # share of valid steps that is masked
     span: Count = 1  # steps per span; 1 = single timesteps
@@ -36,7 +36,7 @@ class Policy(Settings, group="objective"):
 
     @property
     def needs(self) -> dict[str, tuple[str, str]]:
-        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> (track, how it is aligned)."""
+        """Auxiliary tracks a batch has to carry: name in `Batch.tracks` -> (track, how it is aligned)."""
         return {"intensity": (self.intensity, self.align)} if self.intensity else {}
 
     def check(self, longest: int) -> None:
@@ -47,7 +47,7 @@ class Policy(Settings, group="objective"):
                 "Use shorter spans, or more steps a second (--set frontend.subsampling)."
             )
         exact = self.rule not in ("ems_released", "ems_threshold")
-        if self.span == 1 and exact:  # one step of each is hidden all the same
+        if self.span == 1 and exact:  # one step of each is masked all the same
             return
         if round(longest * self.ratio / self.span) < 1:
             raise InputError(

@@ -15,7 +15,7 @@ from sottovoce.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `sottovoce pretrain NAME` and all that follows need to know beside the data."""
+    """What `sottovoce pretrain NAME` and all that follows need to know, except the data."""
 
     name: str
     track: str  # name in `tracks/`

@@ -232,10 +232,10 @@ class Recogniser:
                 whole = replace(it, plan=replace(it.plan, frontend=replace(it.plan.frontend, trim_db=0.0)))
                 steps = steps_of(whole, [chunk.values], speaker.statistics if speaker else None)
                 own = speaker.pooled(it) if it.plan.finetune.embedding_norm == "speaker" else None
-                ((_, track),) = models.frame_answers(it, steps, own=own)
+                ((_, track),) = models.frame_posteriors(it, steps, own=own)
                 tracks.append(replace(track, offset_s=track.offset_s + chunk.offset_s))
             parts.append((begin, tracks))
-        rate_hz, first_s = models.state_clock(self.models[0], self.plan.track_config.rate_hz, offset_s)
+        rate_hz, first_s = models.state_rate(self.models[0], self.plan.track_config.rate_hz, offset_s)
         end = max(begin + track.times[-1] for begin, tracks in parts for track in tracks)
         grid = Track(np.empty(max(round((end - first_s) * rate_hz) + 1, 1)), rate_hz, first_s)
         votes = [_joined([(begin, tracks[k]) for begin, tracks in parts], grid) for k in range(len(self.models))]
@@ -273,7 +273,7 @@ class Recogniser:
         if it.plan.finetune.embedding_norm == "speaker":
             mean, std = speaker.pooled(it)
             with torch.inference_mode():
-                return models.answers(self.task, it.network.out(torch.from_numpy((pooled - mean) / std)).numpy())
+                return models.to_predictions(self.task, it.network.out(torch.from_numpy((pooled - mean) / std)).numpy())
         return models.from_pooled(it.network, self.task, pooled, steps, "corpus")
 
 

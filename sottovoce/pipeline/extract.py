@@ -138,7 +138,7 @@ def about(maker: Maker, run: Run) -> dict[str, Any]:
         return {}
 
     it = models.load_recognised(run)
-    return maker.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
+    return maker.about(it, models.state_rate(it, it.plan.track_config.rate_hz)[0])
 
 
 def model_runs(maker: Maker, model: Path | None, fold: str | None) -> Sequence[Run | None]:
@@ -567,13 +567,13 @@ def _by_model(
         steps = Steps([(source, everybody)], frontend, it.statistics)
         chosen = steps.subset([k for k, u in enumerate(everybody) if u.id in wanted])
         if answers:
-            found = models.frame_answers(it, chosen, plan.config.window_s)
+            found = models.frame_posteriors(it, chosen, plan.config.window_s)
             return ((chosen.utterances[k].id, track.values) for k, track in found)
         return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
 
     offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
     if answers:
-        return _Origin(source, keys, make, *models.state_clock(it, source.rate_hz, source.offset_s))
+        return _Origin(source, keys, make, *models.state_rate(it, source.rate_hz, source.offset_s))
     return _Origin(source, keys, make, source.rate_hz / frontend.subsampling, offset_s)
 
 

@@ -319,7 +319,7 @@ def fit_head(
         for rows in sequential(held.lengths, batch_steps=held.budget):
             out[rows] = head(held_states(rows)).numpy()
         # a likelihood decides only where the score itself is equal
-        return score(task, models.answers(task, out), truth, by=p.select, likelihood=1e-7)
+        return score(task, models.to_predictions(task, out), truth, by=p.select, likelihood=1e-7)
 
     if held is not None:
         held_states = linear_probe.frozen_states(network.backbone, held, averaged=averaged)
@@ -346,8 +346,8 @@ class PooledStates:
         kept = init is not None and plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
         self.folder = store.folder.parent if kept and isinstance(store, TrackStore) else None
         self.key = [
-            init.run.config["identity"] if init else None, plan.frontend, network.pooling.only, network.pooling.pool,
-            store.folder.name if self.folder else "",
+            init.run.config["identity"] if init else None, plan.frontend,
+            network.pooling.only, network.pooling.temporal_pooling, store.folder.name if self.folder else "",
         ]  # fmt: skip
 
     def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
@@ -457,7 +457,7 @@ def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
         if (
             (settings.lora and "lora_" not in name)
             or (settings.freeze_front and name.startswith("front."))
-            or (name == "mask_vector" and not settings.hide_time)
+            or (name == "mask_vector" and not settings.mask_time)
         ):
             return 0.0
         level = int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth if name.startswith("norm.") else 0

@@ -22,7 +22,7 @@ import typer
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.backbones.base import clock_of
+from sottovoce.backbones.base import hop_and_field
 from sottovoce.data import folds, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
@@ -245,7 +245,7 @@ def _parts(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
             f"{len(backbone.blocks)}, or 0 for what goes into it."
         )
-    stride, window = clock_of(backbone)
+    stride, window = hop_and_field(backbone)
     parts = []
     for corpus, train, heldout in zip(corpora, *folds.parts(corpora, fold), strict=True):
         store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)

@@ -19,7 +19,7 @@ import torch
 import typer
 
 from sottovoce import plugins
-from sottovoce.backbones.base import clock_of
+from sottovoce.backbones.base import hop_and_field
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import batching, folds, runs
 from sottovoce.data.corpus import Corpus
@@ -114,7 +114,7 @@ def build(data: PretrainData) -> Objective:
     backbone = network.build_backbone(plan, data.train.dim)
     if data.earlier:
         backbone.load_state_dict(data.earlier.backbone.state_dict())
-    data.train.clock = data.dev.clock = clock_of(backbone)
+    data.train.hop_and_field = data.dev.hop_and_field = hop_and_field(backbone)
     widths = {name: plan.frontend.dim(stores[0].dim) for name, (stores, _) in data.aux.items()}
     objective: Objective = module.Objective(plan.objective_config, backbone, widths)
     units.check(plan.objective_config.clusters, data.train, len(backbone.blocks), bool(start.init))

@@ -125,10 +125,10 @@ class PretrainData:
 
     def add(self, name: str, stores: list[Any], align: str) -> None:
         """One more auxiliary track, made when all others were there."""
-        clock, statistics = self.train.clock, self.train.statistics
+        hop_and_field, statistics = self.train.hop_and_field, self.train.statistics
         self.aux[name] = stores, align
         self.train, self.dev = _steps(self.plan, self.stores, self.sides, self.aux)
-        self.train.clock = self.dev.clock = clock
+        self.train.hop_and_field = self.dev.hop_and_field = hop_and_field
         self.train.statistics = self.dev.statistics = statistics
 
     def complete_genders(self, backbone: Backbone) -> None:

@@ -128,9 +128,10 @@ def judge(
     """Rows for `agreement.agree` of all utterances not trained on, and pictures of a few."""
 
     labels = intensities(it.corpus)
-    sides = {u.id: side for side in ("test", "heldout") for u in (*getattr(it, side), *it.neutral[side])}
+    parts = {"test": [*it.test, *it.neutral["test"]], "heldout": [*it.dev, *it.neutral["dev"]]}  # as tables call them
+    sides = {u.id: name for name, part in parts.items() for u in part}
     asked = [u for u in it.corpus.utterances if u.id in sides and u.id in store and u.id in energy]
-    drawn = {u.id for u in spaced(sorted(it.test or it.heldout, key=it.score), PANELS)}
+    drawn = {u.id for u in spaced(sorted(it.test or it.dev, key=it.score), PANELS)}
     frontend = replace(plan.frontend, trim_db=0.0)
     steps = Steps([(store, asked)], frontend, statistics)
     offset_s = store.offset_s + frontend.centre_s(store.rate_hz)
@@ -302,6 +303,6 @@ def taught_elsewhere(
     x = scale(functionals.of_corpus(corpus, kind, speaker_norm, jobs=jobs, quiet=quiet))
     neutral = run.config["settings"]["objective_config"]["neutral"]
     test = [u for u in utterances if emotion_of(u) in rankings]
-    calm: dict[str, list[Utterance]] = {"train": [], "heldout": []}
+    calm: dict[str, list[Utterance]] = {"train": [], "dev": []}
     calm["test"] = [u for u in utterances if emotion_of(u) in neutral]
     return Lesson(corpus, [], [], test, calm, rankings, scale, dict(zip(corpus.by_id, x, strict=True)))

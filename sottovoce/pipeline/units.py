@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.backbones.base import clock_of
+from sottovoce.backbones.base import hop_and_field
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
@@ -100,7 +100,7 @@ def check(targets: Sequence[str], steps: Steps, blocks: int, has_init: bool) -> 
         blocks: of the backbone that all iterations share.
         has_init: whether there is a model before the first iteration.
     """
-    stride, window = steps.clock
+    stride, window = steps.hop_and_field
     frames = int(np.maximum((steps.lengths - window) // stride + 1, 1).sum())
     for k, target in enumerate(targets):
         source, sizes = parse(target)
@@ -162,7 +162,7 @@ def of_layer(
 def slots(teacher: network.Pretrained, stores: Sequence[Any], parts: Sequence[Sequence[Utterance]]) -> dict[str, int]:
     """How many states whole recordings have, by `key`; those of trimmed ones are fewer."""
     whole = replace(teacher.plan.frontend, trim_db=0.0)
-    stride, window = clock_of(teacher.backbone)
+    stride, window = hop_and_field(teacher.backbone)
     return {
         key(u): max((whole.steps(store.lengths[u.id]) - window) // stride + 1, 1)
         for store, part in zip(stores, parts, strict=True)

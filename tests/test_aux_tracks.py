@@ -36,7 +36,7 @@ def command(recipe, *more):
 @pytest.fixture(scope="module")
 def prepared(corpus, tmp_path_factory):
     """A copy of the corpus with energy, and a strength store whose model has seen the test speakers of fold1."""
-    folder = tmp_path_factory.mktemp("companions") / "data"
+    folder = tmp_path_factory.mktemp("aux") / "data"
     shutil.copytree(corpus, folder)
     data = Corpus.load(folder)
     track_store(data, "energy", jobs=1, quiet=True)
@@ -110,7 +110,7 @@ def test_the_released_settings_of_ems_run(sottovoce, prepared, tmp_path):
     more = (*released, "backbone.attention_dropout=0.1", "objective.target=spectrogram", "objective.ramp=0.5")
     done = sottovoce("pretrain", "ems_mockingjay", prepared, "-o", tmp_path / "a", *command("ems_mockingjay", *more))
     assert done.code == 0, done.err
-    more = ("objective.hide=false", "objective.rule=random", "objective.score=true")
+    more = ("objective.mask=false", "objective.rule=random", "objective.score=true")
     done = sottovoce("pretrain", "ems_npc", prepared, "-o", tmp_path / "b", *command("ems_npc", *more))
     assert done.code == 0, done.err
 
@@ -214,7 +214,7 @@ def test_an_intensity_of_another_corpus_is_refused(own):
     store = waves(3)
     others = ToyStore({f"other{k}": v for k, v in enumerate(murmurs(store).values())}, 62.5)
     with pytest.raises(InputError, match=r"toy: no intensity for utterance 'u0'\. Found it for 0 of 3"):
-        steps_of(store, companions={"intensity": (others, "linear")})
+        steps_of(store, aux={"intensity": (others, "linear")})
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_short_utterances_are_reported():
     from toys import murmurs, steps_of, waves
 
     store = waves(8, shortest=5, longest=30)
-    steps = steps_of(store, companions={"intensity": (murmurs(store), "linear")})
+    steps = steps_of(store, aux={"intensity": (murmurs(store), "linear")})
     short = sum(length <= 12 for length in store.lengths.values())
     policy = Policy(rule="ems_coverage", span=12, ratio=0.4, intensity="strength")
     assert short
