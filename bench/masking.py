@@ -19,7 +19,7 @@ from sottovoce.backbones import transformer
 from sottovoce.config.masking import RULES, Policy
 from sottovoce.data import runs
 from sottovoce.data.batching import Batch
-from sottovoce.modeling.masking import RowRandom, contrast, hide
+from sottovoce.modeling.masking import RowRandom, contrast, draw_mask
 from sottovoce.objectives import masked_timesteps
 from sottovoce.recipes import mockingjay
 
@@ -69,7 +69,7 @@ def main() -> None:
                 times = []
                 for _ in range(3 if quick else 15):
                     start = time.process_time()
-                    mask = hide(policy, lengths, RowRandom(range(ROWS)), intensity)
+                    mask = draw_mask(policy, lengths, RowRandom(range(ROWS)), intensity)
                     times.append(time.process_time() - start)
                 found = contrast(mask, intensity, inside)
                 print(

@@ -22,7 +22,7 @@ from sottovoce.config.frontend import Frontend
 from sottovoce.data.batching import Batch, padded, row_seed
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.folds import voice
-from sottovoce.data.frames import WAVEFORM_HZ, Statistics, between, loud_part, places, pool_frames, stretch
+from sottovoce.data.frames import WAVEFORM_HZ, Statistics, between, loud_part, pool_frames, source_positions, stretch
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -137,7 +137,7 @@ class Steps:
         values[~filled] = 0.0
         if factors != (1.0, 1.0):
             values = stretch(values, *factors)
-            filled = between(filled[:, None].astype(np.float32), places(len(filled), factors[0]))[:, 0] == 1
+            filled = between(filled[:, None].astype(np.float32), source_positions(len(filled), factors[0]))[:, 0] == 1
             values[~filled] = 0.0  # what is mixed with a missing frame is missing
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
 
@@ -149,7 +149,7 @@ class Steps:
         for name, (stores, align) in self.aux.items():
             values = stores[i][self.utterances[i].id]
             if align == "nearest" or self.hop_and_field != (1, 1):
-                count = self.frontend.steps(len(places(last - first, time)))
+                count = self.frontend.steps(len(source_positions(last - first, time)))
                 track = Track(values, stores[i].rate_hz, stores[i].offset_s)
                 kind = "nearest" if align == "nearest" else "linear"
                 values = track.align(self.states(i, start, count, self.hop_and_field, time), kind=kind).values
@@ -163,7 +163,7 @@ class Steps:
                 grid = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
                 values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(grid).values
             if time != 1:
-                values = between(values, places(len(values), time))
+                values = between(values, source_positions(len(values), time))
             narrow = values.shape[1] == 1
             front = replace(self.frontend, subsample="mean") if narrow else self.frontend
             steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), front)[0]

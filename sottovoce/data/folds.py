@@ -4,7 +4,7 @@
              resampled for an interval
     voice    speaker, else the utterance alone: what is standardised together (a session holds several voices)
 
-What weights have seen is kept beside them: people by name in their configuration (`seen_speakers`), recordings by
+What weights have seen is kept with them: people by name in their configuration (`seen_speakers`), recordings by
 content in seen.json. A recording under another name, in another container or without its speaker is that recording.
 """
 
@@ -155,14 +155,14 @@ def parts(corpora: Sequence[Corpus], fold: str) -> tuple[list[list[Utterance]], 
             if others:
                 own = contents.Known(_marks(corpus, (*split.dev, *split.test)))
                 others = _without(corpus, others, [own])
-            learned, held = [by_id[key] for key in split.train] + others, [by_id[key] for key in split.dev]
+            learned, dev_part = [by_id[key] for key in split.train] + others, [by_id[key] for key in split.dev]
         else:
             people = sorted({person(u) for u in corpus.utterances})
             kept = set(people[9::20])
             learned = [u for u in corpus.utterances if person(u) not in kept]
-            held = [u for u in corpus.utterances if person(u) in kept]
+            dev_part = [u for u in corpus.utterances if person(u) in kept]
         train.append(_without(corpus, learned, elsewhere))
-        dev.append(_without(corpus, held, elsewhere))
+        dev.append(_without(corpus, dev_part, elsewhere))
     return train, dev
 
 
@@ -196,8 +196,8 @@ def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
     pool = [u.id for u in corpus.utterances if u.id in rest]
     order = permutation(len(pool), seed=0)
     n = int(0.8 * len(pool))
-    train, held = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
-    return replace(fold, train=tuple(train), dev=tuple(held))
+    train, dev_part = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
+    return replace(fold, train=tuple(train), dev=tuple(dev_part))
 
 
 def permutation(n: int, seed: int) -> list[int]:
@@ -234,7 +234,7 @@ class Seen:
         return found
 
     def keep(self, folder: Path) -> None:
-        """Write seen.json: the recordings. People are named in what is beside it."""
+        """Write seen.json: the recordings. People are named in the config.json next to it."""
         files.write_json(folder / FILE, {"contents": sorted(self.contents)})
 
     def test_people(self, corpora: Sequence[Corpus], fold: str | Fold) -> list[str]:

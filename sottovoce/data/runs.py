@@ -87,7 +87,7 @@ class Run:
 
         Args:
             features: of a frame of its track.
-            decides: what else decides the result, beside settings and `before`: data, seeds.
+            decides: what else decides the result, except settings and `before`: data, seeds.
             seen: whom it learns from; those whom `before` has seen are added.
             before: the run it goes on from.
             entries: what else config.json tells.

@@ -136,7 +136,7 @@ class TrackStore:
         return values.astype(np.float32) if self.head.half else values
 
     def track(self, id: str) -> Track:
-        """The same with its clock."""
+        """The same as a track."""
         return Track(self[id], self.rate_hz, self.offset_s)
 
     def source(self, id: str) -> Source | None:

@@ -30,7 +30,7 @@ from sottovoce.errors import InputError
 from sottovoce.metrics import scores
 from sottovoce.modeling import network
 from sottovoce.modeling.loop import State
-from sottovoce.modeling.masking import RowRandom, hide
+from sottovoce.modeling.masking import RowRandom, draw_mask
 from sottovoce.objectives.base import Objective
 from sottovoce.objectives.masked_units import counts
 from sottovoce.pipeline import units
@@ -218,7 +218,8 @@ def rule_masks(config: Any, batch: Batch) -> dict[str, Tensor]:
     own = {f.name: getattr(config, f.name) for f in fields(Policy)}
     intensity = batch.tracks["intensity"]
     return {
-        rule: hide(Policy(**(own | {"rule": rule})), batch.lengths, RowRandom(batch.seeds), intensity) for rule in RULES
+        rule: draw_mask(Policy(**(own | {"rule": rule})), batch.lengths, RowRandom(batch.seeds), intensity)
+        for rule in RULES
     }
 
 
