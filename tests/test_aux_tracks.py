@@ -196,7 +196,7 @@ def test_constant_intensities_are_refused_and_single_ones_reported(sottovoce, ow
 def test_an_intensity_of_another_rate_is_refused(sottovoce, own, tmp_path):
     (head,) = own.glob("tracks/energy-*/track.json")
     head.write_text(json.dumps(json.loads(head.read_text()) | {"rate_hz": 50.0}))
-    assert "belongs to other audio, or its clock is wrong. Found" in complaint(sottovoce, own, tmp_path)
+    assert "belongs to other audio, or its rate is wrong. Found" in complaint(sottovoce, own, tmp_path)
 
 
 def test_an_intensity_of_another_length_is_refused(sottovoce, own, tmp_path):
@@ -204,7 +204,7 @@ def test_an_intensity_of_another_length_is_refused(sottovoce, own, tmp_path):
     rows = [json.loads(line) for line in index.read_text().splitlines()]
     index.write_text("".join(json.dumps([*row[:3], row[3] // 2, *row[4:]]) + "\n" for row in rows))
     said = complaint(sottovoce, own, tmp_path, "objective.intensity=strength")
-    assert "belongs to other audio, or its clock is wrong. Found 0." in said
+    assert "belongs to other audio, or its rate is wrong. Found 0." in said
 
 
 def test_an_intensity_of_another_corpus_is_refused(own):
@@ -257,7 +257,7 @@ def test_short_utterances_are_reported():
     policy = Policy(rule="ems_coverage", span=12, ratio=0.4, intensity="strength")
     assert short
     assert aux_tracks.check(policy, steps) == [
-        f"{short} of 8 utterances are no longer than a span of 12 steps: less of them is hidden, or nothing."
+        f"{short} of 8 utterances are no longer than a span of 12 steps: less of them is masked, or nothing."
     ]
     with pytest.raises(InputError, match=r"objective\.span: 12 steps. Found utterances of at most 10"):
         aux_tracks.check(policy, steps, crop=10)

@@ -37,7 +37,9 @@ def table_of(folder):
 
 def walk(corpus, folder, settings, **options):
     """Fine-tune all folds from scratch and evaluate; the report."""
-    finetune_command.main(corpus, folder, fold="all", settings=list(settings), quiet=True, jobs=1, **({"init": "none"} | options))
+    finetune_command.main(
+        corpus, folder, fold="all", settings=list(settings), quiet=True, jobs=1, **({"init": "none"} | options)
+    )
     evaluate_command.main(folder, opensmile=False, quiet=True)
     return report_of(folder)
 

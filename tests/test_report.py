@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from sottovoce import charts, page, report
+from sottovoce import report
+from sottovoce.report import charts, page
 
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"]
 

@@ -96,7 +96,8 @@ def _public(init: str) -> Run:
 def _whisper(init: str, config: whisper.Config, version: list[str], layers: list[int]) -> Run:
     settings = recipe.resolve(RECIPE, track="logmel", settings=[f"track.bins={config.bins}"])
     settings = replace(
-        settings, finetune=Frozen(layers=tuple(layers), temporal_pooling="statistics", copies=2, refit=True)
+        settings,
+        finetune=Frozen(layers=tuple(layers), temporal_pooling="statistics", l2=(0.1, 0.3, 1.0), copies=1, refit=True),
     )
     return _run(init, replace(settings, backbone_config=config), config.bins, version, layers)
 

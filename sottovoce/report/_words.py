@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sottovoce import charts, page
-from sottovoce.charts import metric_name, number_of
 from sottovoce.metrics import scores
-from sottovoce.page import NOTHING, Html, number, tag, text
+from sottovoce.report import charts, page
+from sottovoce.report.charts import metric_name, number_of
+from sottovoce.report.page import NOTHING, Html, number, tag, text
 
 ACCENT, SECOND, PLAIN = page.LIGHT["c0"], page.LIGHT["c1"], page.LIGHT["soft"]
 MEANING = {

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sottovoce import charts, page
-from sottovoce.charts import metric_name, number_of
-from sottovoce.page import Html, number, tag, text
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
 from sottovoce.report._words import ACCENT, INTERVAL, PLAIN, score
+from sottovoce.report.charts import metric_name, number_of
+from sottovoce.report.page import Html, number, tag, text
 
 
 def compare_page(found: Mapping[str, Any]) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import charts, page
-from sottovoce.charts import metric_name, number_of
 from sottovoce.metrics import scores as metrics
-from sottovoce.page import Html, number, tag, text
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
 from sottovoce.report._words import ACCENT, INTERVAL, PLAIN, score
+from sottovoce.report.charts import metric_name, number_of
+from sottovoce.report.page import Html, number, tag, text
 
 
 def evaluate_page(report: Mapping[str, Any]) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sottovoce import page
-from sottovoce.page import tag
+from sottovoce.report import page
+from sottovoce.report.page import tag
 
 
 def index_page(title: str, items: Sequence[Mapping[str, Any]], intro: str | None = None) -> str:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import charts, page
-from sottovoce.page import number, tag
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
+from sottovoce.report.page import number, tag
 
 
 def label_page(report: Mapping[str, Any]) -> str:

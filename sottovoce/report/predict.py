@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import charts, page
-from sottovoce.page import NOTHING, number, tag, text
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
+from sottovoce.report.page import NOTHING, number, tag, text
 
 
 def timeline_page(prediction: Mapping[str, Any]) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sottovoce import charts, page
-from sottovoce.charts import number_of
-from sottovoce.page import NOTHING, Html, number, tag, text
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
+from sottovoce.report.charts import number_of
+from sottovoce.report.page import NOTHING, Html, number, tag, text
 
 
 def data_page(report: Mapping[str, Any]) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import charts, page
-from sottovoce.charts import HALF, number_of
-from sottovoce.page import NOTHING, Html, number, tag, text
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
+from sottovoce.report.charts import HALF, number_of
+from sottovoce.report.page import NOTHING, Html, number, tag, text
 
 
 def pretrain_page(report: Mapping[str, Any]) -> str:

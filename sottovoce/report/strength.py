@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import charts, page
-from sottovoce.charts import HALF, number_of
-from sottovoce.page import Html, number, tag, text
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
 from sottovoce.report._words import ACCENT, INTERVAL, PLAIN, score
+from sottovoce.report.charts import HALF, number_of
+from sottovoce.report.page import Html, number, tag, text
 
 SCORE_NAMES = {"rank": "relative attributes", "strength": "StrengthNet", "energy": "energy, dB by speaker"}
 QUESTIONS = {

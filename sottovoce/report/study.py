@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sottovoce import charts, page
-from sottovoce.charts import HALF, metric_name, number_of
-from sottovoce.page import NOTHING, Html, number, tag
 from sottovoce.report import _words as words
+from sottovoce.report import charts, page
 from sottovoce.report._words import score
+from sottovoce.report.charts import HALF, metric_name, number_of
+from sottovoce.report.page import NOTHING, Html, number, tag
 
 
 def study_page(study: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from sottovoce.tracks._slaney import mel_filters
 
 WINDOW, HOP = 400, 160  # samples
 CHUNK = 256  # frames at a time: their spectra stay in the cache of a core
+TRIMS_NOISE = True  # ends that hold nothing but noise are cut too, see `frames.loud_bounds`
 FLOOR = 1e-10  # of the power in a band
 RANGE = 8.0  # decades below the maximum that are kept
 
@@ -82,8 +83,9 @@ def log_mel(samples: np.ndarray, bins: int = 80, gain: float = 1.0) -> np.ndarra
 
 
 def log_energies(values: np.ndarray) -> np.ndarray:
-    """Natural logarithms of the powers in the bands, for trimming silence."""
-    return (values * 4 - 4) * math.log(10)
+    """Natural logarithms of the powers in the bands of speech, for trimming silence and noise at the ends."""
+    low, high = values.shape[1] * 3 // 80, values.shape[1] * 60 // 80  # about 110 to 3,800 Hz
+    return (values[:, low:high] * 4 - 4) * math.log(10)
 
 
 def _mirrored(samples: np.ndarray, first: int, frames: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
-from sottovoce.page import LIGHT, Html, glue, number, tag, text
+from sottovoce.report.page import LIGHT, Html, glue, number, tag, text
 
 WIDE, HALF, NARROW = 880, 400, 340  # CSS pixels
 INK, SOFT, LINE, PANEL = LIGHT["ink"], LIGHT["soft"], LIGHT["line"], LIGHT["panel"]
