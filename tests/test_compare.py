@@ -149,7 +149,7 @@ def test_two_equal_systems_are_told_apart_in_one_of_twenty_comparisons(seeds, se
     for trial in range(200):
         rng = np.random.default_rng(trial)
         target, a, b, clusters = draw(rng, speakers=16, seeds=seeds, seed_spread=seed_spread)
-        gap = statistics.gaps(TASK, target, a, b, clusters)["ua"]
+        gap = statistics.differences(TASK, target, a, b, clusters)["ua"]
         found.append(abs(gap.value) > gap.half_width())
         sums = [np.mean([scores.terms(TASK, target, run) for run in runs], axis=0) for runs in (a, b)]
         by = [np.stack([own[clusters == c].sum(0) for c in range(16)]) for own in sums]

@@ -40,7 +40,7 @@ def main(
         ),
     ] = "",
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+        bool, typer.Option("--scratch", help="the baseline arm 'scratch': settings of --init, weights drawn from the seed")
     ] = False,
     speaker_norm: Annotated[
         bool,
@@ -89,7 +89,7 @@ def main(
     init = init or ("none" if scratch_wanted else default_init(data))
     if init == "none":
         if scratch:
-            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
         system = "" if protocol else recipe
         own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
         plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)

@@ -34,7 +34,7 @@ def main(
     seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
     init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
     units: Annotated[
-        str, typer.Option(help="folder of `sottovoce label` with the units to guess; default: made as targets say")
+        str, typer.Option(help="folder of `sottovoce label` with the units to predict; default: made as targets say")
     ] = "",
     transductive: Annotated[
         bool,

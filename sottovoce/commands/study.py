@@ -35,7 +35,7 @@ def main(
         str, typer.Option(help="of pretrained, probe, scratch; default: all, or probe,scratch where nothing is tuned")
     ] = "",
     target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
-    metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for numbers")] = "",
+    metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for regression")] = "",
     speaker_norm: Annotated[
         bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")
     ] = False,

@@ -168,9 +168,11 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         if system is not first:
             same = sorted(system.seeds) == sorted(first.seeds) and len(set(first.seeds)) == len(first.seeds)
             order = [np.argsort(s.seeds, kind="stable") if same else slice(None) for s in (system, first)]
-            gaps = statistics.gaps(task, target, answer[order[0]], predicted[0][order[1]], clusters, same_seeds=same)
+            gaps = statistics.differences(
+                task, target, answer[order[0]], predicted[0][order[1]], clusters, same_seeds=same
+            )
             entry |= {
-                "difference": {name: statistics.gap_entry(gap) for name, gap in gaps.items()},
+                "difference": {name: statistics.difference_entry(gap) for name, gap in gaps.items()},
                 "seeds_paired": same,
                 "trainings_counted": min(len(answer), len(predicted[0])) > 1,
                 "trainings": lines.trainings(len(answer), len(predicted[0])),

@@ -248,11 +248,11 @@ def collect(
         if arm not in arms or control not in arms:
             continue
         gaps = [
-            statistics.gaps(task, truth, a, b, clusters)[metric]
+            statistics.differences(task, truth, a, b, clusters)[metric]
             for a, b in zip(answers[arm], answers[control], strict=True)
         ]
         paired: list[dict[str, Any]] = [
-            {"n": n} | statistics.gap_entry(gap) | {"detectable": gap.detectable(1 - 0.05 / len(ns))}
+            {"n": n} | statistics.difference_entry(gap) | {"detectable": gap.detectable(1 - 0.05 / len(ns))}
             for n, gap in zip(ns, gaps, strict=True)
         ]
         known_p = [row for row in paired if row["p"] is not None]

@@ -8,7 +8,7 @@ Needs:   a labelled corpus with neutral speech; more corpora to pre-train on, la
 Time:    that of its steps; the sizes of the paper want a GPU, docs/make_ems_results.sh has sizes for two cores
 Expect:  docs/results.md; the paper claims up to 7.1 points on IEMOCAP, its tables could not be read
 Departs: as its steps do, see docs/cards/ems.md. The strength model learns from the training part of the fold that is
-         probed, so that no test speaker is heard anywhere
+         probed, so that no test speaker is seen anywhere
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class Config:
     strength: Recipe  # of the intensity model
     pretrain: Recipe  # its objective says which rule hides what, by which intensity
     probe: FineTuning  # what judges it
-    weights: bool = True  # False: the control, random weights probed
+    weights: bool = True  # False: arm "scratch", random weights probed
 
 
 ENCODER = False

@@ -44,7 +44,7 @@ class Config(Settings):
     renamed: ClassVar[dict[str, str]] = {"everybody": "include_test"}
 
     augment: bool = True  # the first step: emotion and gender, learned together
-    gender: float = 0.3  # weight of the gender's loss beside the emotion's; 0 = no gender
+    gender: float = 0.3  # weight of the gender's loss, the emotion's is 1; 0 = no gender
     attributes: Training = field(default_factory=Training)  # of the first step
 
     pseudo: bool = True  # the second and third step: clusters, and learning to say them
@@ -64,7 +64,7 @@ class Config(Settings):
         if self.layer == 0:
             raise InputError("layer: 1 = first block, or below 0 from the end. Found 0.")
         if not self.clusters or min(self.clusters) < 2 or len(set(self.clusters)) < len(self.clusters):
-            raise InputError(f"clusters: different numbers of 2 or more. Found {self.clusters}.")
+            raise InputError(f"clusters: different counts of 2 or more. Found {self.clusters}.")
 
 
 def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
@@ -84,7 +84,7 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
     return Config(
         layer=-min(3, blocks(encoder)),
         attributes=step,
-        masked=replace(step, feature_stretch=0.0),  # units know nothing of a stretched mel axis
+        masked=replace(step, feature_stretch=0.0),  # units are of features without a stretched mel axis
         finetune=replace(tuned, loss="amsoftmax", label_smoothing=0.0, training=replace(last, min_updates=0)),
     )
 
@@ -115,7 +115,7 @@ def check(config: Config, encoder: Recipe, name: str, corpus: Corpus, task: Task
     part lacks."""
     clustered(config, encoder)
     if task.kind != "class":
-        raise InputError(f"{corpus.folder}: {', '.join(task.target)} are numbers. Found no classes to learn.")
+        raise InputError(f"{corpus.folder}: {', '.join(task.target)} are regression targets. Found no classes.")
     for f in folds:
         people = [corpus.by_id[key] for key in f.train]
         found = {str(u.labels.get(task.target[0], "")) for u in people}
@@ -186,7 +186,7 @@ def third(config: Config, encoder: Recipe) -> Recipe:
 
 
 def _later(config: Config, epochs: int) -> Config:
-    """The last step gets the epochs of the steps left out: equal numbers of updates."""
+    """The last step gets the epochs of the steps left out: as many updates."""
     training = config.finetune.training
     longer = replace(training, epochs=training.epochs + epochs)
     return replace(config, finetune=replace(config.finetune, training=longer))
