@@ -282,7 +282,7 @@ def test_runs_without_predictions_are_evaluated_and_their_folder_left_alone(corp
     evaluate_command.main(tmp_path / "probe", opensmile=False, quiet=True)
     again = result_of(tmp_path / "scratch", tmp_path / "probe")
     assert json.loads(json.dumps(again["systems"][1]["difference"])) == result["systems"][1]["difference"]
-    assert set(result["differs"]) == {"init"}  # the control differs in nothing else
+    assert set(result["differs"]) == {"init"}  # the arm "scratch" differs in nothing else
 
 
 def test_the_page_tells_which_settings_differ(two, tmp_path):

@@ -40,7 +40,7 @@ def main(
         ),
     ] = "",
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="the baseline arm 'scratch': settings of --init, weights drawn from the seed")
+        bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
     ] = False,
     speaker_norm: Annotated[
         bool,

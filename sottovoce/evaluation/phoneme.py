@@ -49,7 +49,7 @@ def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], s
 
     if init == "none":
         if scratch:
-            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
         plan = recipes.resolve("masked_timesteps", [corpus])
     else:
         first = runs.parts(init, "pretrain")[0]
