@@ -3,7 +3,7 @@
 Time of each rule at 32 utterances of 15 s (1,500 frames), beside one MockingJay step of that batch (3 x 768, 240-d, as
 recipe `mockingjay`; measured on a few rows and multiplied, as the cost of a step grows with its rows). And beside the
 time what it hides: realised coverage, and mean intensity of hidden and visible frames, for scores that change from
-frame to frame and for scores as smooth as a learned strength.
+frame to frame and for scores as smooth as a learned intensity.
 """
 
 import os

@@ -159,7 +159,7 @@ def test_without_a_strength_one_line_says_what_to_run(sottovoce, own, tmp_path):
     shutil.rmtree(own / "tracks/strength-0000")
     words = command("ems_mockingjay", "objective.intensity=strength")
     said = sottovoce("pretrain", "ems_mockingjay", own, "-o", tmp_path / "run", *words).complaint
-    assert f"`sottovoce extract {own} --track strength --model RUN`" in said
+    assert f"`sottovoce extract {own} --track intensity --model RUN`" in said
     assert "--set objective.intensity=energy" in said
 
 
@@ -254,7 +254,7 @@ def test_short_utterances_are_reported():
     store = waves(8, shortest=5, longest=30)
     steps = steps_of(store, aux={"intensity": (murmurs(store), "linear")})
     short = sum(length <= 12 for length in store.lengths.values())
-    policy = Policy(rule="ems_coverage", span=12, ratio=0.4, intensity="strength")
+    policy = Policy(rule="ems_coverage", span=12, ratio=0.4, intensity="intensity")
     assert short
     assert aux_tracks.check(policy, steps) == [
         f"{short} of 8 utterances are no longer than a span of 12 steps: less of them is masked, or nothing."

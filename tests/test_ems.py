@@ -58,7 +58,7 @@ def test_strength_masking_probe_and_comparison_run_as_written(name, options, tmp
     small = sets(*STRENGTH)
     done = sottovoce("pretrain", "strengthnet", f"data/{name}", "-o", "runs/strength", "--jobs", 1, "-q", *small)
     assert done.code == 0, done.err
-    done = sottovoce("extract", "data/librispeech", "--track", "strength", "--model", "runs/strength")
+    done = sottovoce("extract", "data/librispeech", "--track", "intensity", "--model", "runs/strength")
     assert done.code == 0, done.err
     systems = []
     for recipe in ("mockingjay", "ems_mockingjay", "npc", "ems_npc"):

@@ -158,7 +158,7 @@ def scores(kind, lengths=LONG, seed=0):
 
 
 def policy(rule, **more):
-    return Policy(**({"rule": rule, "span": 7, "intensity": "strength"} | more))
+    return Policy(**({"rule": rule, "span": 7, "intensity": "intensity"} | more))
 
 
 def released_slowly(e, length, ratio, span, shuffled):

@@ -17,7 +17,7 @@ from sottovoce.objectives import Loss, npc
 from sottovoce.objectives import masked_timesteps as mt
 
 FEATURES = 7  # what `small` backbones read
-EMS = {"span": 3, "ratio": 0.3, "intensity": "strength"}
+EMS = {"span": 3, "ratio": 0.3, "intensity": "intensity"}
 VARIANTS = [
     *(("masked_timesteps", more) for more in ({"span": 3}, {"unit": "feature"}, {"fill": "zero"}, {"fill": "noise"})),
     *(("masked_timesteps", more) for more in ({"loss": "huber"}, {"head": 2}, EMS | {"draw": "utterance"})),
@@ -355,7 +355,7 @@ def test_perplexity_counts_the_codes_in_use():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"rule": "ems_coverage", "intensity": "strength"}, "has nothing to mask. Found objective.mask off"),
+        ({"rule": "ems_coverage", "intensity": "intensity"}, "has nothing to mask. Found objective.mask off"),
         ({"score": True}, "objective.score: adds the intensity"),
         ({"groups": 0}, "objective.groups"),
         ({"gumbel": 0.0}, "objective.gumbel"),

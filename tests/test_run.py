@@ -337,8 +337,8 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     out = tmp_path / "out"
     sizes = ["backbone.width=32", "backbone.layers=1", "backbone.heads=2", "backbone.feedforward=32", "track.bins=40"]
     small = [f"pretrain.{s}" for s in (*sizes, "training.epochs=1", "training.crop=60")]
-    small += ["strength.backbone.channels=2,2,4,4", "strength.training.epochs=1", "strength.training.crop=40"]
-    small += ["strength.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
+    small += ["intensity.backbone.channels=2,2,4,4", "intensity.training.epochs=1", "strength.training.crop=40"]
+    small += ["intensity.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
     run_command.main(
         "ems", [home], output=out, fold="fold1", ablate="random,energy,untrained,npc", settings=small, **HOW
     )
@@ -346,7 +346,7 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     assert [s["name"] for s in found["systems"]] == ["ems", "random", "energy", "untrained", "npc"]
     (whole,), (energy,) = (runs.parts(out / name / "seed0") for name in ("ems", "energy"))
     track = whole.config["settings"]["objective_config"]["intensity"]
-    assert track.startswith("strength-")
+    assert track.startswith("intensity-")
     assert energy.config["settings"]["objective_config"]["intensity"] == "energy"
     tested = {folds.person(Corpus.load(home).by_id[key]) for key in Corpus.load(home).fold("fold1").test}
     assert not tested & whole.seen_speakers

@@ -374,7 +374,7 @@ def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_weights(at, tmp_p
 def test_running_statistics_drawn_codes_and_a_ramp_of_masks_resume_too(at, tmp_path):
     store = waves(10, features=FEATURES)
     steps = steps_of(store, aux={"intensity": (murmurs(store), "linear")})
-    policy = {"rule": "ems_sampled", "intensity": "strength", "span": 2, "ramp": 0.8}
+    policy = {"rule": "ems_sampled", "intensity": "intensity", "span": 2, "ramp": 0.8}
 
     def model():
         torch.manual_seed(0)

@@ -21,9 +21,7 @@ from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
-OVERLAP = (
-    6  # a sixth of the positions (5 s) is shared by two chunks of a long recording, half of it kept from each
-)
+OVERLAP = 6  # a sixth of the positions (5 s) is shared by two chunks of a long recording, half of it kept from each
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def main(
     ] = "",
     transductive: Annotated[
         bool,
-        typer.Option("--transductive", help="allow a strength track whose model has seen test speakers (reported)"),
+        typer.Option("--transductive", help="allow an intensity track whose model has seen test speakers (reported)"),
     ] = False,
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")

@@ -252,7 +252,7 @@ def frames_as_seconds(config: Any, assignments: Sequence[str]) -> list[str]:
             continue
         plan, holder = config if isinstance(config, Recipe) else None, config
         for name in filter(None, above.split(".")):
-            holder = getattr(holder, name, None)
+            holder = getattr(holder, getattr(holder, "renamed", {}).get(name, name), None)
             plan = holder if isinstance(holder, Recipe) else plan
         if plan is None or not value.strip().isdigit():
             raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")

@@ -61,7 +61,7 @@ class Config(Policy, base.Config):
         if self.score and not self.intensity:
             raise InputError(
                 "objective.score: adds the intensity to the input. Found no intensity track. "
-                "Name one, e.g. --set objective.intensity=strength."
+                "Name one, e.g. --set objective.intensity=intensity."
             )
 
     @property

@@ -1,6 +1,6 @@
 """The auxiliary tracks an objective needs: found, opened and checked before anything is trained.
 
-An intensity to mask by is made from the recordings (`energy`, `random`) or by a trained model (`strength`), which
+An intensity to mask by is made from the recordings (`energy`, `random`) or by a trained model (`intensity`), which
 must not have seen the people a fold is tested on. Its values are checked here, their frame rate
 in `data.Steps`.
 """

@@ -1,7 +1,7 @@
 """`sottovoce extract`: a track of every utterance, computed once and kept.
 
     manifest --> recordings (or encoded feature files) --> maker in `tracks/` --> TrackStore
-    TrackStore --> maker, or a trained model --> TrackStore     (energy, strength, ...)
+    TrackStore --> maker, or a trained model --> TrackStore     (energy, intensity, ...)
 
 The folder carries the digest of the maker's configuration, and every utterance the hash of the audio it was
 made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or worse, it goes on from there.
@@ -89,7 +89,7 @@ def find_model_store(
     """The extracted store of a track that a trained model makes, whose model has not seen whom a fold tests.
 
     Args:
-        track: its name, "strength", or that of one store, "strength-0c6d...", where there are several.
+        track: its name, "intensity", or that of one store, "intensity-0c6d...", where there are several.
         corpora, fold: a fold of these corpora, whose test people it must not have seen.
         transductive: take one that has seen them all the same; the caller's report has to say so, and
             `folds.seen_behind` tells whom.
@@ -97,8 +97,9 @@ def find_model_store(
     Raises:
         InputError: none extracted, none whole, none but such that know these people, or several that do not.
     """
-    name = track.partition("-")[0]
-    found = sorted((corpus.folder / "tracks").glob(f"{track if '-' in track else f'{name}-*'}/track.json"))
+    name = plugins.current("tracks", track.partition("-")[0])
+    patterns = [track] if "-" in track else [f"{n}-*" for n in (name, *plugins.earlier("tracks", name))]
+    found = sorted(path for p in patterns for path in (corpus.folder / "tracks").glob(f"{p}/track.json"))
     again = f"`sottovoce extract {corpus.folder} --track {name} --model RUN"
     if not found:
         raise InputError(f"{corpus.folder}: no {track} extracted. A trained model makes it. Run {again}`.")
@@ -178,14 +179,16 @@ class _Plan:
 
 def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     maker = tracks.maker(track)
-    settings = dict(settings)
+    track, settings = maker.name, dict(settings)
     half = bool(settings.pop("half", maker.HALF))
     config = recipe.settled(track, from_mapping(maker.Config, settings, where=f"{track} settings"))
-    # A maker whose numbers change for the same configuration raises its VERSION.
-    made_by = {"track": track, "config": config, "half": half, "version": maker.VERSION}
+    # A maker whose values change for the same configuration raises its VERSION.
+    made_by = {"config": config, "half": half, "version": maker.VERSION}
     if maker.derive:
         made_by["source"] = _plan(corpus, maker.SOURCE, {}).folder.name
-    return _Plan(maker, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
+    names = (track, *plugins.earlier("tracks", track))
+    homes = [corpus.folder / "tracks" / f"{name}-{files.digest({'track': name} | made_by)}" for name in names]
+    return _Plan(maker, config, half, next((home for home in homes if home.is_dir()), homes[0]))
 
 
 def make_store(
@@ -202,6 +205,7 @@ def make_store(
 ) -> TrackStore:
     """`again` tries what an earlier --skip-broken left out; `run` is the model of tracks that need one."""
     plan = _plan(corpus, track, settings)
+    track = plan.maker.name
     reader = _encoded(corpus)
     if reader is not None and track not in reader.TRACKS:
         raise InputError(

@@ -2,7 +2,7 @@
 
     masked_timesteps   pretrain -> finetune                                       --ablate scratch,frozen
     gmp_tl             attributes -> label -> units -> finetune, from an encoder  --ablate no-gender,no-gmp,...
-    ems                strengthnet -> strength track -> pretrain -> frozen probe  --ablate random,energy,npc,...
+    ems                strengthnet -> intensity track -> pretrain -> frozen probe  --ablate random,energy,npc,...
 
 Every seed, variant and fold goes through the steps that `recipes/NAME.py` names; every variant is evaluated, and all
 are compared with the whole system:
@@ -125,8 +125,8 @@ class FoldContext:
         )  # fmt: skip
         return home
 
-    def strength(self, plan: Recipe) -> str:
-        """The intensity of all recordings by a model of emotional strength, taught on the labelled corpus: the name of
+    def intensity_track(self, plan: Recipe) -> str:
+        """The intensity of all recordings by a model of its own, taught on the labelled corpus: the name of
         the track."""
 
         plan = recipes.seeded(plan, self.seed)
@@ -136,7 +136,7 @@ class FoldContext:
         self.stop_dry_run()
         run = Run.load(home, "pretrain")
         stores = [
-            extract.model_store(corpus, "strength", run, jobs=self.jobs, quiet=self.quiet) for corpus in self.corpora
+            extract.model_store(corpus, "intensity", run, jobs=self.jobs, quiet=self.quiet) for corpus in self.corpora
         ]
         return stores[0].folder.name
 

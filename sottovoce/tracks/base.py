@@ -53,5 +53,6 @@ class Maker:
 
 def maker(name: str) -> Maker:
     """The maker of a name. Raises InputError naming the closest match when there is none."""
+    name = plugins.current("tracks", name)
     offered = vars(plugins.maker(name)) | vars(plugins.load("tracks", name))  # the latter where both have one
     return Maker(name, **{f.name: offered[f.name] for f in fields(Maker) if f.name != "name" and f.name in offered})
