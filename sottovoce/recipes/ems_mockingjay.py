@@ -3,7 +3,7 @@
 Liu & Ma, "Emotion-Aware Speech Self-Supervised Representation Learning with Intensity Knowledge", Interspeech 2024;
 code read in AI-S2-Lab/EMS@6b35c57. Everything not named here is recipe `mockingjay`.
 
-Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strength
+Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strengthnet
          sottovoce extract data/librispeech --track intensity --model runs/strengthnet
          sottovoce pretrain ems_mockingjay data/librispeech -o runs/ems
          sottovoce finetune data/ravdess --init runs/ems --recipe frozen_probe -o runs/probe

@@ -4,7 +4,7 @@ Liu & Ma, Interspeech 2024. The NPC model file of the release is not public and 
 4 blocks) leaves the last masked convolution without a tap; what its training code shows is in `objectives/npc.py`.
 Everything not named here is recipe `npc`.
 
-Run:     sottovoce extract data/librispeech --track intensity --model runs/strength
+Run:     sottovoce extract data/librispeech --track intensity --model runs/strengthnet
          sottovoce pretrain ems_npc data/librispeech -o runs/ems_npc
 Needs:   the intensity track; or `--set objective.intensity=energy` (loudness, the baseline), `random`
 Time:    as recipe `npc`; the rules themselves cost less than 2 % of a step (`python -m bench.masking`)

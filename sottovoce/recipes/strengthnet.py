@@ -2,8 +2,8 @@
 
 Liu, Sisman, Schuller, Gao & Li, Interspeech 2022; the intensity model of EMS (arXiv:2406.06646).
 
-Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strength
-         sottovoce extract data/librispeech --track strength --model runs/strength
+Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strengthnet
+         sottovoce extract data/librispeech --track intensity --model runs/strengthnet
 Needs:   a corpus with a neutral and other emotions; openSMILE for the paper's functionals (`sottovoce[egemaps]`)
 Time:    14 CPU s an update of 64 utterances of 3.7 s, 4 CPU minutes an epoch of a RAVDESS fold; a quarter of the
          channels (--set backbone.channels=4,8,16,32, objective.lstm=32, objective.dense=32) a tenth of that; extraction

@@ -1,7 +1,7 @@
 """Intensity: how emotional every frame is, by a trained StrengthNet, 62.5 Hz, about 0 to 1.
 
-    sottovoce pretrain strengthnet data/ravdess -o runs/strength
-    sottovoce extract data/librispeech --track intensity --model runs/strength
+    sottovoce pretrain strengthnet data/ravdess -o runs/strengthnet
+    sottovoce extract data/librispeech --track intensity --model runs/strengthnet
 
 The frame score of StrengthNet (arXiv:2206.07229), which EMS (arXiv:2406.06646) masks by. Its Config carries the
 digest of the weights and `seen_speakers`: stores of two models never mix, and a later step can refuse one that
