@@ -47,8 +47,11 @@ class Verbs(TyperGroup):
         if ctx.invoked_subcommand is None and ctx.resilient_parsing is False and _only_listing():
             return typer.core.TyperCommand(name, help=VERBS[name], callback=lambda: None)
         module = importlib.import_module(module_of(name))
+        text = VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or "")
+        if "Command" in vars(module):  # its options depend on the words of the command line
+            return module.Command(name, help=text)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name, help=VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or ""))(module.main)
+        app.command(name, help=text)(module.main)
         return typer.main.get_command(app)
 
 

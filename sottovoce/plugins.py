@@ -4,6 +4,7 @@ Folders of one's own are named by the environment variable SOTTOVOCE_PLUGINS, se
 is then the objective "mine" and DIR/tracks/mine.py the track, next to those of the package and imported as they are.
 """
 
+import ast
 import importlib
 import os
 import re
@@ -70,28 +71,27 @@ def earlier(folder: str, name: str) -> list[str]:
     return [old for (noun, old), new in RENAMED.items() if (noun, new) == (folder, name)]
 
 
+def path(folder: str, name: str) -> Path:
+    """The file behind a name. Raises InputError naming the closest match when there is none."""
+    found, name = _files(folder), current(folder, name)
+    if name not in found:
+        raise unknown_name({"corpora": "corpus"}.get(folder, folder.removesuffix("s")), name, found)
+    return found[name]
+
+
 @cache  # asked for once an utterance where silence is cut off
 def load(folder: str, name: str) -> ModuleType:
     """The module behind a name. Raises InputError naming the closest match when there is none."""
     name = current(folder, name)
-    if name not in names(folder):
-        raise unknown_name({"corpora": "corpus"}.get(folder, folder.removesuffix("s")), name, names(folder))
+    file = path(folder, name)
     package = importlib.import_module(f"sottovoce.{folder}")
     package.__path__ += [
         home for home in elsewhere(folder) if home not in package.__path__
     ]  # set since it was imported
     module = importlib.import_module(f"sottovoce.{folder}.{name}")
     if missing := [part for part in FOLDERS[folder] if part not in vars(module)]:
-        raise InputError(
-            f"{_files(folder)[name]}: not one of {folder}. Found no {' and no '.join(missing)}. See `base.py` there."
-        )
+        raise InputError(f"{file}: not one of {folder}. Found no {' and no '.join(missing)}. See `base.py` there.")
     return module
-
-
-def maker(track: str) -> ModuleType:
-    """The module that makes a track from a recording: its own, or the one it names as MAKER."""
-    module = load("tracks", track)
-    return importlib.import_module(getattr(module, "MAKER", module.__name__))
 
 
 def summary(folder: str, name: str) -> str:
@@ -122,6 +122,4 @@ def card(folder: str, name: str) -> dict[str, str]:
 
 def _docstring(folder: str, name: str) -> str:
     """Of a module, without importing it."""
-    import ast
-
     return ast.get_docstring(ast.parse(_files(folder)[name].read_text())) or ""

@@ -49,7 +49,7 @@ def trained(family="hubert", **tuning):
     store, plan = store_of(), plan_of(family, **tuning)
     torch.manual_seed(plan.finetune.training.seed)
     before = models.build_backbone(plan, 1).state_dict()
-    it, history = finetune.train_recogniser(plan, TASK, store, people(store), [])
+    it, history = finetune.train_recogniser(plan, TASK, finetune.Parts(store, people(store)))
     assert len(history["epochs"]) == 2
     return {k: v.clone() for k, v in before.items()}, it.network.backbone.state_dict(), it
 
@@ -155,7 +155,7 @@ def test_what_another_backbone_cannot_do_is_refused(wrong, said):
     )
     store = store_of(seconds=0.01)
     with pytest.raises(InputError, match=said):
-        finetune.train_recogniser(plan, TASK, store, people(store), [])
+        finetune.train_recogniser(plan, TASK, finetune.Parts(store, people(store)))
 
 
 @pytest.mark.parametrize(

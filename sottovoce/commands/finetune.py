@@ -75,8 +75,9 @@ def main(
     from sottovoce.data.folds import choose, with_dev
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
+    from sottovoce.modeling.loop import Keep
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers, default_init, finetune, select, weights_for
+    from sottovoce.pipeline.finetune import Given, check_speakers, default_init, finetune, select, weights_for
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
@@ -120,8 +121,8 @@ def main(
     plan = recipes.on_clock(plan, store.rate_hz)
     for f in folds:
         finetune(
-            plan, data, store, f, task, output / f.name, init=weights[f.name], labels=labels, seed=seed,
-            transductive=transductive, tracker=tracker, quiet=quiet,
+            plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),
+            Keep(output / f.name, tracker=tracker, quiet=quiet),
         )  # fmt: skip
     typer.echo(f"{output}: done. Next: sottovoce evaluate {output}")
     if len(folds) < len(data.folds):

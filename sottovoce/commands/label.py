@@ -59,7 +59,7 @@ def main(
     from sottovoce.data import folds, runs
     from sottovoce.data.corpus import Corpus
     from sottovoce.modeling.codebook import Codebook
-    from sottovoce.pipeline.label import Settings, cluster_sizes, label, own_corpus
+    from sottovoce.pipeline.label import Clustering, Settings, cluster_sizes, label, own_corpus
 
     found = runs.parts(run)
     given = Codebook.load(book) if book else None
@@ -68,12 +68,9 @@ def main(
     loaded = [Corpus.load(folder) for folder in corpora or [own_corpus(found[0])]]
     names = folds.names(loaded, found[0].config.get("fold") if fold is None else fold)
     chosen = {name: folds.run_for(found, loaded, name, transductive=transductive) for name in names}
+    wanted = Clustering(layer, sizes, per_gender, given, book, seed, stability, config, half, transductive)
     for name, one in chosen.items():
         home = one.folder / f"units-layer{layer}" if output is None else output / name if len(names) > 1 else output
-        label(
-            one, loaded, name, home, layer=layer, clusters=sizes, per_gender=per_gender, book=given, where=book,
-            seed=seed, stability=stability, config=config, half=half, transductive=transductive, jobs=jobs,
-            dry_run=dry_run, quiet=quiet,
-        )  # fmt: skip
+        label(one, loaded, name, home, wanted, jobs=jobs, dry_run=dry_run, quiet=quiet)
         if not dry_run:
             typer.echo(f"{home}: done. Report: {home / 'report.html'}")

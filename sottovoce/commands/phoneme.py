@@ -45,7 +45,7 @@ def main(
     reading, fold = read(data, lexicon), split(data, parts)
     weights = weights_for("none" if scratch else init, data, fold, transductive=transductive)
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
-    report = phoneme(plan, data, store, fold, reading, output, init=weights, seed=seed, quiet=quiet)
+    report = phoneme(plan, data, store, fold, reading, output, weights, quiet=quiet)
     if not quiet:
         if report:
             _tables.scores(report)

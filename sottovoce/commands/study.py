@@ -54,7 +54,7 @@ def main(
     from sottovoce.config import recipe as recipes
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
-    from sottovoce.evaluation.study import ARMS, begin, check_metric, collect, plan_cells, run_cells, save
+    from sottovoce.evaluation.study import ARMS, Grid, begin, check_metric, collect, plan_cells, run_cells, save
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
     from sottovoce.pipeline.finetune import check_speakers
@@ -79,7 +79,7 @@ def main(
     check_speakers(data, plan)
     check_metric(metric, data, task)
     plan = recipes.on_clock(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
-    cells = plan_cells(plan, data, task, init, found, chosen, labels, seeds, fold, transductive)
+    cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold), init, found, transductive=transductive)
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "
                f"{len({c.fold for c in cells})} folds.")  # fmt: skip
     jobs = jobs or os.cpu_count() or 1

@@ -74,9 +74,9 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
     if here is None:
         here = next((k for k in free if not all(map(_PERSON.fullmatch, levels[k]))), None)
     if here is None:
-        people = ", ".join(sorted(levels[free[0]])[:5])
+        called = ", ".join(sorted(levels[free[0]])[:5])
         raise InputError(
-            f"{where}: no class folders. Found {people}, which are called like speakers. Use a table (`prepare "
+            f"{where}: no class folders. Found {called}, which are called like speakers. Use a table (`prepare "
             "table`), --unlabelled for pre-training, or --layout class if these are the classes."
         )
     roles[here] = "class"

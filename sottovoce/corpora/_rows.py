@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from sottovoce.corpora import _cells, _layout, _split
+from sottovoce.corpora._options import Each
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import Utterance
 from sottovoce.errors import InputError, unknown_name
@@ -34,6 +36,28 @@ NUMBERS = (  # labels that are taken without being asked for, when they are numb
     *("valence", "arousal", "activation", "dominance", "sentiment", "intensity", "strength"),
     *("happy", "happiness", "sad", "sadness", "anger", "angry", "surprise", "disgust", "fear"),
 )
+
+
+# What `table` and `hf` ask.
+Columns = Annotated[
+    Mapping[str, str] | None,
+    Each(
+        "{}-column",
+        {
+            **{"path": "of the recording", "id": "of the utterance", "emotion": "of the class"},
+            **dict.fromkeys(("speaker", "gender", "session"), "where it is called otherwise"),
+            **{"start": "seconds or timedeltas", "end": "seconds or timedeltas"},
+            "duration": "beside start, where there is no end",
+            "split": "train/dev/test (also test1, test2), or one value a fold",
+        },
+    ),
+]
+LabelColumns = Annotated[Sequence[str], "further labels to keep"]
+SpeakerPattern = Annotated[str, "regular expression that reads the speaker from the path"]
+Unlabelled = Annotated[bool, "recordings without labels, for pre-training"]
+OwnClasses = Annotated[bool, "keep class names that are no words of emotion"]
+AllowSharedSpeakers = Annotated[bool, "accept a split with a speaker on both sides (leaky)"]
+Name = Annotated[str, "of the corpus; default: of DIR"]
 
 
 @dataclass

@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -77,7 +78,12 @@ class Turn:
     file: str
 
 
-def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, protocol: str = "4class") -> list[Utterance]:
+def utterances(
+    root: Path,
+    *,
+    relabel: Mapping[str, str] | None = None,
+    protocol: Annotated[str, "4class (5,531 utterances) or all"] = "4class",
+) -> list[Utterance]:
     """The turns that have both a label and a recording.
 
     Args:
@@ -115,7 +121,11 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, protocol
     return found
 
 
-def folds(utterances: Sequence[Utterance], *, split: str = "session") -> list[Fold]:
+def folds(
+    utterances: Sequence[Utterance],
+    *,
+    split: Annotated[str, "who is tested: session, speaker, or emobox (dev shares speakers)"] = "session",
+) -> list[Fold]:
     """By session, by speaker or as EmoBox has it, see above; named after what is tested.
 
     Raises InputError for an unknown split, and where there are too few sessions for it.

@@ -20,7 +20,7 @@ Examples are padded with zero steps at either end, which are cut off; examples o
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ STEP_HZ = 1.0
 RESTORE = "Restore the published file."
 
 
-def utterances(root: Path, *, part: str = "") -> list[Utterance]:
+def utterances(root: Path, *, part: Annotated[str, "mmmo or youtube, where DIR holds both"] = "") -> list[Utterance]:
     """Every example that holds something.
 
     Args:

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -129,14 +130,14 @@ CONSONANTS = (
 class Options:
     """What to generate. Each utterance depends on these and its own place, never on how many others there are."""
 
-    speakers: int = 12  # labelled, spk01 ...; women and men in turn
-    per_speaker: int = 20  # utterances
-    emotions: int = 5  # the first so many of `DIRECTIONS`
-    seconds: tuple[float, float] = (1.0, 2.5)  # shortest and longest utterance
-    difficulty: float = 0.4  # 0 = trivially separable, 1 = emotion does nothing to the voice
-    seed: int = 0
-    shuffle_labels: bool = False  # deal the labels anew within each speaker: what learns from sound is at chance
-    unlabelled_speakers: int = 0  # further voices, ext01 ..., without labels and in no fold, for pre-training
+    speakers: Annotated[int, "labelled voices, spk01 ...; women and men in turn"] = 12
+    per_speaker: Annotated[int, "utterances of each"] = 20
+    emotions: Annotated[int, "the first so many of neutral, happy, sad, angry, fear, disgust, surprise, boredom"] = 5
+    seconds: Annotated[tuple[float, float], "shortest and longest utterance"] = (1.0, 2.5)
+    difficulty: Annotated[float, "0 = trivially separable, 1 = emotion does nothing to the voice"] = 0.4
+    seed: Annotated[int, "same seed, same corpus"] = 0
+    shuffle_labels: Annotated[bool, "deal labels anew within each speaker: what learns from sound is at chance"] = False
+    unlabelled_speakers: Annotated[int, "further voices, ext01 ..., without labels, for pre-training"] = 0
 
     def __post_init__(self) -> None:
         low, high = self.seconds

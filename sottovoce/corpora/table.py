@@ -16,7 +16,7 @@ Folds are by speaker where there is no split; where no speaker is known they are
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
@@ -35,15 +35,15 @@ def utterances(
     root: Path,
     *,
     relabel: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    label_columns: Sequence[str] = (),
-    audio_root: Path | None = None,
-    speaker_pattern: str = "",
-    table: str = "",
-    unlabelled: bool = False,
-    own_classes: bool = False,
-    allow_shared_speakers: bool = False,
-    name: str = "",
+    columns: _rows.Columns = None,
+    label_columns: _rows.LabelColumns = (),
+    audio_root: Annotated[Path | None, "where relative paths start"] = None,
+    speaker_pattern: _rows.SpeakerPattern = "",
+    table: Annotated[str, "of an audformat database, several with commas"] = "",
+    unlabelled: _rows.Unlabelled = False,
+    own_classes: _rows.OwnClasses = False,
+    allow_shared_speakers: _rows.AllowSharedSpeakers = False,
+    name: _rows.Name = "",
 ) -> list[Utterance]:
     """One utterance a row.
 

@@ -12,7 +12,7 @@ V phones.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,8 @@ def phoneme(
     fold: Fold,
     reading: Reading,
     output: Path,
-    *,
     init: Run | None,
-    seed: int = 0,
+    *,
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Train the head, choose on dev, read test once; the report, or {} when the same run is finished in `output`.
@@ -116,6 +115,7 @@ def phoneme(
 
     started, p, folder = time.monotonic(), plan.finetune, output / fold.name
     assert isinstance(p, Probe)  # of `plan_of`
+    seed = p.seed
     sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
     symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
     task = Task("phones", ("phones",), tuple(symbols))
@@ -160,15 +160,7 @@ def phoneme(
     place = {phone: k for k, phone in enumerate(symbols, 1)}  # 0 is the blank
     target = [torch.tensor([place[phone] for phone in reading.phones[u.id]]) for u in sides["train"]]
 
-    def loss(own: Any, batch: Any) -> Any:
-        hidden, rows = batch
-        scores = own(hidden).log_softmax(2).transpose(0, 1)  # (S, B, 1 + V)
-        spelled = [target[k] for k in rows]
-        lengths = torch.tensor([len(row) for row in spelled])
-        # no path spells more phones than there are steps: such an utterance teaches nothing (zero_infinity)
-        return torch.nn.functional.ctc_loss(
-            scores, torch.cat(spelled).to(device), hidden.lengths, lengths, phones.BLANK, zero_infinity=True
-        )
+    loss = ctc(target, device)
 
     def judge(own: Any) -> dict[str, float]:
         per = error_rate(hear(own, states["dev"], steps["dev"], symbols), sides["dev"], reading)
@@ -202,6 +194,22 @@ def phoneme(
     tensors |= {f"statistics.{k}": torch.from_numpy(getattr(statistics, k)) for k in ("mean", "std")}
     checkpoint.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
     return report
+
+
+def ctc(target: Sequence[Any], device: Any) -> Callable[[Any, Any], Any]:
+    """(head, (hidden states, row numbers)) -> loss (), of phones by their numbers."""
+
+    def loss(head: Any, batch: Any) -> Any:
+        hidden, rows = batch
+        scores = head(hidden).log_softmax(2).transpose(0, 1)  # (S, B, 1 + V)
+        spelled = [target[k] for k in rows]
+        lengths = torch.tensor([len(row) for row in spelled])
+        # no path spells more phones than there are steps: such an utterance teaches nothing (zero_infinity)
+        return torch.nn.functional.ctc_loss(
+            scores, torch.cat(spelled).to(device), hidden.lengths, lengths, phones.BLANK, zero_infinity=True
+        )
+
+    return loss
 
 
 def usable(corpus: Corpus, store: Any, fold: Fold, side: str, reading: Reading) -> list[Utterance]:

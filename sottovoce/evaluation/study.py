@@ -39,7 +39,7 @@ from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import baselines, workers
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import changed_copies, select, train_recogniser, unlabelled, weights_for
+from sottovoce.pipeline.finetune import parts_of, train_recogniser, weights_for
 
 ARMS = ("pretrained", "probe", "scratch")
 
@@ -70,39 +70,40 @@ class Cell:
         return f"{self.arm}-{self.n}-{self.fold}-s{self.seed}-{self.identity}.npz"
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What a study varies."""
+
+    arms: Sequence[str]
+    labels: str  # counts or shares, with commas
+    seeds: int
+    fold: str | None = None  # None: those of the pre-trained runs, or all
+
+
 def plan_cells(
-    plan: Recipe,
-    corpus: Corpus,
-    task: Task,
-    init: str,
-    found: Sequence[runs.Run],
-    arms: Sequence[str],
-    labels: str,
-    seeds: int,
-    fold: str | None,
-    transductive: bool,
+    plan: Recipe, corpus: Corpus, task: Task, grid: Grid, init: str, found: Sequence[runs.Run], *, transductive: bool
 ) -> list[Cell]:
     """All cells, small ones first, so that a first picture is there early.
 
     Raises InputError when an arm's weights have seen a test speaker (unless `transductive`).
     """
 
-    if fold is None:
+    if grid.fold is None:
         named = [run.config["fold"] for run in found]
         known = [f for f in corpus.folds if f.name in named]
         folds = known or choose(corpus, None)
     else:
-        folds = choose(corpus, fold)
+        folds = choose(corpus, grid.fold)
     folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
     totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
-    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
+    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in grid.labels.split(",")]
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
     cells = []
     for k, f in enumerate(folds):
         weights = weights_for(init, corpus, f, transductive=transductive)
         for share, n in enumerate(column[k] for column in columns):
-            for seed in range(seeds):
-                for arm in arms:
+            for seed in range(grid.seeds):
+                for arm in grid.arms:
                     pre = weights.config["identity"] if weights and arm != "scratch" else "none"
                     made = {
                         "plan": plan,
@@ -161,15 +162,11 @@ def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.n
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
-    train = [u for u in select(corpus, fold.train, task, str(cell.n), cell.seed) if u.id in store]
-    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     own = recipe.seeded(plan, cell.seed)
     if cell.arm == "probe" and own.finetune.mode == "full":
         own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
-    rest = unlabelled(corpus, fold, store, train)
-    copies = changed_copies(own, corpus, store)
-    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, copies=copies, init=init)
+    it, _ = train_recogniser(own, task, parts_of(own, corpus, store, fold, task, str(cell.n), cell.seed), init=init)
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
     return network.predict(it, Steps([(store, test)], own.frontend, it.statistics))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce import files, plugins, report
+from sottovoce import files, report
 from sottovoce.data import audio, recordings, runs
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
@@ -184,7 +184,13 @@ class Recogniser:
                 "track covarep: the model was trained on word-aligned features, so it cannot read a recording. Found "
                 "one step a frame (frontend.subsampling=1). Use a model trained on frames, or `sottovoce evaluate`."
             )
-        return plugins.maker(self.plan.track).make(wave, self.plan.track_config)
+        make = tracks.maker(self.plan.track).make
+        if make is None:
+            raise InputError(
+                f"track {self.plan.track}: is not made of one recording alone, so the model cannot hear one. Use a "
+                "model of another track, or `sottovoce evaluate`."
+            )
+        return make(wave, self.plan.track_config)
 
     def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray]]:
         """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.

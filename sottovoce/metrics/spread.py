@@ -167,7 +167,7 @@ def difference(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray
     if same_seeds:
         return components(a[0] - b[0], a[1] - b[1])
     arms = [components(*a), components(*b)]
-    apart = components((arms[0].value - arms[1].value)[..., None], (a[1].mean(-1) - b[1].mean(-1))[..., None])
+    apart = components(np.asarray(arms[0].value - arms[1].value)[..., None], (a[1].mean(-1) - b[1].mean(-1))[..., None])
     luck = [arm for arm in arms if arm.seeds > 1]
     if not luck:
         return apart

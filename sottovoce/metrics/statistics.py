@@ -101,9 +101,9 @@ class _Sums:
             of_seed.append({name: (v, without[name], np.isfinite(alone[name])) for name, v in whole.items()})
         found = {}
         for name in of_seed[0]:
-            value, without, alone = (np.stack([own[name][k] for own in of_seed], axis=-1) for k in range(3))
-            rests = (alone | (without != value)).any(-1)
-            found[name] = value, (rests.sum() - 1) * (value - without), rests
+            value, less, own = (np.stack([seed[name][k] for seed in of_seed], axis=-1) for k in range(3))
+            rests = (own | (less != value)).any(-1)
+            found[name] = value, (rests.sum() - 1) * (value - less), rests
         return found
 
 
@@ -140,7 +140,7 @@ def _replicates(
     each = [scores.from_sums(task, drawn @ parts) for parts in sums.by_cluster]
     found = {}
     for name, (value, influence, rests) in sums.influences().items():
-        own = np.mean([replicates[name] for replicates in each], axis=0)
+        own = np.stack([np.asarray(replicates[name]) for replicates in each]).mean(0)
         if seeds > 1 and rests.sum() > 1 and n:
             spread = components(value, influence[rests])
             excess = max(spread.trainings - spread.interaction, 0.0)

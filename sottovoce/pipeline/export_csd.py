@@ -42,7 +42,8 @@ def export(corpus: Corpus, store: TrackStore, path: Path | str) -> int:
             yield name, rows, csd.intervals_around(times, store.rate_hz)
 
     track = store.head.track
-    source = getattr(reader_of(corpus), "SOURCE", "")
+    reader = reader_of(corpus)
+    source = reader.SOURCE if reader else ""
     notes = csd.sdk_metadata(
         plugins.summary("tracks", track), columns(track, store.dim), citation(track), corpus.name, source
     )

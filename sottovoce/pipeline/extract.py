@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,8 @@ import torch
 from sottovoce import files, plugins
 from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
+from sottovoce.corpora import base as corpora
+from sottovoce.corpora.base import Reader
 from sottovoce.data import audio, contents, folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
@@ -455,19 +456,19 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
 # -- from encoded features ----------------------------------------------------------------------------------
 
 
-def reader_of(corpus: Corpus) -> ModuleType | None:
-    """The module that prepared a corpus; None for one under a name of its own, from a table or a folder."""
+def reader_of(corpus: Corpus) -> Reader | None:
+    """The reader that prepared a corpus; None for one under a name of its own, from a table or a folder."""
     name = corpus.info.get("reader", corpus.name)
-    return plugins.load("corpora", name) if name in plugins.names("corpora") else None
+    return corpora.reader(name) if name in plugins.names("corpora") else None
 
 
-def _encoded(corpus: Corpus) -> ModuleType | None:
+def _encoded(corpus: Corpus) -> Reader | None:
     """The reader of a corpus that comes as features instead of audio, None for recordings."""
-    module = reader_of(corpus)
-    return module if getattr(module, "TRACKS", ()) else None
+    found = reader_of(corpus)
+    return found if found and found.TRACKS else None
 
 
-def _first(reader: ModuleType, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
+def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
     """The head of the store, from one utterance: files differ in their clock."""
     for _, found in reader.read_track(corpus.root, [utterance], track):
         width = 1 if found.values.ndim == 1 else found.values.shape[1]
@@ -478,7 +479,7 @@ def _first(reader: ModuleType, corpus: Corpus, utterance: Utterance, plan: _Plan
 
 
 def _from_features(
-    reader: ModuleType, corpus: Corpus, track: str, head: Head, todo: Sequence[Utterance]
+    reader: Reader, corpus: Corpus, track: str, head: Head, todo: Sequence[Utterance]
 ) -> Generator[_Made, None, None]:
     """As the reader streams them, which is the order of the files."""
     left = {u.id: u for u in todo}

@@ -90,22 +90,29 @@ class _Part:
         return [u for side in SIDES for u in self.sides[side]]
 
 
+@dataclass(frozen=True)
+class Clustering:
+    """Which units are made of which states, and whose voices may decide them."""
+
+    layer: int
+    clusters: Sequence[int]  # one label set each
+    per_gender: bool = False
+    book: Codebook | None = None  # centres to use instead of fitting some
+    where: Path | None = None  # `book` was read from here
+    seed: int = 0
+    stability: int = 1  # more clusterings with other seeds, to see how far labels agree
+    config: KMeans = field(default_factory=KMeans)
+    half: bool = False  # states are kept as float16 while working
+    transductive: bool = False  # test people may have been heard
+
+
 def label(
     run: Run,
     corpora: Sequence[Corpus],
     fold: str,
     folder: Path,
+    wanted: Clustering,
     *,
-    layer: int,
-    clusters: Sequence[int],
-    per_gender: bool = False,
-    book: Codebook | None = None,
-    where: Path | None = None,
-    seed: int = 0,
-    stability: int = 1,
-    config: KMeans | None = None,
-    half: bool = False,
-    transductive: bool = False,
     jobs: int | None = None,
     dry_run: bool = False,
     quiet: bool = False,
@@ -114,16 +121,16 @@ def label(
 
     Args:
         folder: where codebook.safetensors, label.json and report.html go; the units go beside each corpus's tracks.
-        book: centres to use instead of fitting some, read from `where`.
 
     Raises:
         InputError: no such layer, a corpus without gender where genders are kept apart, more clusters than frames, a
             codebook of another encoder, layer or fold, other labels in the folder.
     """
-    config, started = config or KMeans(), time.monotonic()
+    started, layer, clusters, half = time.monotonic(), wanted.layer, wanted.clusters, wanted.half
+    book, where, stability = wanted.book, wanted.where, wanted.stability
     weights = files.file_digest(run.weights)
     backbone, parts = _parts(run, corpora, fold, layer, jobs, quiet)
-    genders = _genders(parts) if per_gender or (book and book.genders) else ()
+    genders = _genders(parts) if wanted.per_gender or (book and book.genders) else ()
     seen = folds.seen_by(run) | folds.Seen.of(corpora, [part.sides["train"] for part in parts])
     if book is None:
         known = [(part.frames[u.id], u.gender) for part in parts for u in part.sides["train"]]
@@ -138,7 +145,7 @@ def label(
                 f"{', '.join(book.genders) or 'one set for all genders'}. Leave --per-gender out, or --codebook."
             )
         seen, stability = seen | folds.Seen(frozenset(book.heard), folds.contents_beside(Path(where or "").parent)), 0
-        if seen.test_people(corpora, fold) and not transductive:
+        if seen.test_people(corpora, fold) and not wanted.transductive:
             raise InputError(f"{where}: has seen test speakers of {fold}. Allow it by name with --transductive.")
     head: dict[str, Any] = {
         "model": weights,
@@ -146,8 +153,8 @@ def label(
         "fold": fold,
         "clusters": clusters,
         "genders": genders,
-        "seed": seed,
-        "config": {"clustering": asdict(config), "half": half, "stability": stability},
+        "seed": wanted.seed,
+        "config": {"clustering": asdict(wanted.config), "half": half, "stability": stability},
         "codebook": book.digest if book else None,
         "data": [[[u.id for u in part.sides[side]] for side in SIDES] for part in parts],
         "audio": [part.corpus.info.get("audio_digest", "") for part in parts],
@@ -167,7 +174,7 @@ def label(
 
         def fitted(k: int, seed: int) -> np.ndarray:
             centres = codebook.fit(
-                train, k, seed, config, workers=jobs, watch=lambda d: bar.show(clusters=k, distance=d)
+                train, k, seed, wanted.config, workers=jobs, watch=lambda d: bar.show(clusters=k, distance=d)
             )
             bar.advance()
             return centres
@@ -176,8 +183,8 @@ def label(
             people = tuple(sorted(seen.people))
             return Codebook({k: fitted(k, seed) for k in clusters}, weights, layer, fold, seed, people, genders)
 
-        book = book or one(seed)
-        others = [one(seed + more) for more in range(1, stability + 1)]
+        book = book or one(wanted.seed)
+        others = [one(wanted.seed + more) for more in range(1, stability + 1)]
     units, apart = _label(book, sets, jobs)
     tracks = [_write(p, part, book, units, seen) for p, part in enumerate(parts)]
     report = {

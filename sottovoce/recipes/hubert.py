@@ -96,6 +96,7 @@ def on_log_mel() -> Recipe:
 def on_whisper() -> Recipe:
     """The same for Whisper's encoder, which reads log-mel bands; silence at the ends is cut off."""
     wave = recipe()
+    assert isinstance(wave.finetune, Full)
     return replace(
         wave,
         track="logmel",

@@ -74,7 +74,7 @@ def recipe(track: str | None = None) -> Recipe:
         track_config=tracks.Config(bins=128, window_ms=50.0),  # 50 ms resolve the harmonics of a voice
         frontend=Frontend(subsampling=4, trim_db=30.0),
         training=replace(smooth.training, feature_stretch=0.05),
-        finetune=replace(smooth.finetune, training=replace(tuned, feature_stretch=0.05)),
+        finetune=replace(encoded.finetune, depth=2, training=replace(tuned, feature_stretch=0.05)),
     )
 
 

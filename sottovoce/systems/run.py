@@ -33,9 +33,10 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import unknown_name
 from sottovoce.evaluation import evaluate
+from sottovoce.modeling.loop import Keep
 from sottovoce.pipeline import extract, label, pretrain
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import finetune, weights_for
+from sottovoce.pipeline.finetune import Given, finetune, weights_for
 from sottovoce.pipeline.pretrain_data import Start
 
 
@@ -118,11 +119,11 @@ class FoldContext:
         """The folder of the clusters of a layer's states; leaky with `include_test`."""
 
         home = self.step("label", [layer, clusters, per_gender, self.seed, include_test], before)
-        label.label(
-            before, list(self.corpora), NO_HOLDOUT if include_test else self.fold.name, home, layer=layer,
-            clusters=clusters, per_gender=per_gender, seed=self.seed, stability=0,
-            transductive=self.transductive or include_test, jobs=self.jobs, quiet=self.quiet,
-        )  # fmt: skip
+        wanted = label.Clustering(
+            layer, clusters, per_gender, seed=self.seed, stability=0, transductive=self.transductive or include_test
+        )
+        known = NO_HOLDOUT if include_test else self.fold.name
+        label.label(before, list(self.corpora), known, home, wanted, jobs=self.jobs, quiet=self.quiet)
         return home
 
     def intensity_track(self, plan: Recipe) -> str:
@@ -146,7 +147,8 @@ class FoldContext:
         store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
         finetune(
             recipes.on_clock(recipes.seeded(plan, self.seed), store.rate_hz), self.corpus, store, self.fold, self.task,
-            home, init=before, seed=self.seed, quiet=self.quiet, transductive=self.transductive or transductive,
+            Given(before, seed=self.seed, transductive=self.transductive or transductive),
+            Keep(home, quiet=self.quiet),
         )  # fmt: skip
 
     def step(self, name: str, *settings: Any) -> Path:
