@@ -403,7 +403,7 @@ def test_what_cannot_be_compared_is_one_line(sottovoce, two, tmp_path):
         ([a], "one system alone"),
         ([a, a], "two systems called a"),
         ([a, tmp_path / "nowhere"], "no such run folder"),
-        ([a, tmp_path / "pre"], "a pretrain run, which answers nothing"),
+        ([a, tmp_path / "pre"], "a pretrain run, which predicts nothing"),
         ([a, tmp_path / "task"], "another task than a"),
         ([a, f"x={b},{tmp_path / 'task'}"], "Seeds of one system share their task"),
         ([a, tmp_path / "labels"], "other targets than a for 1 of 360 utterances, e.g. u7"),

@@ -98,4 +98,4 @@ def test_the_same_weights_answer_intents_and_phones(recipe, tmp_path, sottovoce,
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "runs/phones/report.json").read_text())
     assert (report["n"], report["speakers"]) == (6, 2)  # all three words of two test readers are in the lexicon
-    assert "heard" in report["protocol"]["first_line"]
+    assert "has seen" in report["protocol"]["first_line"]

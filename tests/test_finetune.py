@@ -351,7 +351,7 @@ def test_transductive_is_allowed_by_name_and_is_the_first_line_of_the_report(cor
     ]
     evaluate_command.main(tmp_path / "ft", opensmile=False, quiet=True)
     line = json.loads((tmp_path / "ft/report.json").read_text())["protocol"]["first_line"]
-    assert line.startswith("Transductive: the pre-training heard the unlabelled audio of 2 test speakers")
+    assert line.startswith("Transductive: the pre-training has seen the unlabelled audio of 2 test speakers")
     page = (tmp_path / "ft/report.html").read_text()
     body = page[page.index("<body") :]
     assert line.split(" (")[0] in body

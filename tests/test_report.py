@@ -185,7 +185,7 @@ def class_report():
     return {
         **{"title": "ravdess, 8 emotions", "n": 1440, "speakers": 24, "hardware": "2 CPU cores", "seconds": 412.0},
         "protocol": {
-            "first_line": "Transductive: pre-training heard the unlabelled audio of test speakers.",
+            "first_line": "Transductive: pre-training has seen the unlabelled audio of test speakers.",
             "folds": "6 x 4 actors, no actor on two sides",
             "normalisation": "corpus mean and deviation of the training part",
             "exposure": {"pre-training": "all 24 actors", "statistics": "training part of each fold"},

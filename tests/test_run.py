@@ -78,7 +78,7 @@ def test_every_step_goes_on_from_the_one_before(made):
 
 def test_leaks_are_said_before_any_figure(made):
     leaky = json.loads((made / "test-selection" / "seed0" / "report.json").read_text())["protocol"]
-    assert leaky["first_line"].startswith("Leaky: strength and epoch were chosen on the test part")
+    assert leaky["first_line"].startswith("Leaky: l2 and epoch were chosen on the test part")
     assert json.loads((made / "gmp_tl" / "seed0" / "report.json").read_text())["protocol"]["first_line"] is None
     assert "chosen on the test part" in json.loads((made / "compare.json").read_text())["protocol"]["first_line"]
 
@@ -140,7 +140,7 @@ def test_a_canary_among_the_test_speakers_reaches_nothing(corpus, pretrained, tm
 def test_clusters_of_everybody_are_said_to_be(corpus, pretrained, tmp_path):
     gmp(corpus, pretrained, tmp_path / "out", fold="fold1", leak="all-clusters")
     report = json.loads((tmp_path / "out" / "all-clusters" / "seed0" / "report.json").read_text())
-    assert report["protocol"]["first_line"].startswith("Transductive: the pre-training heard the unlabelled audio of 2")
+    assert report["protocol"]["first_line"].startswith("Transductive: the pre-training has seen the unlabelled audio of 2")
 
 
 # ---------------------------------------------------------------------------------------------- variants
