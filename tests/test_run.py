@@ -140,7 +140,8 @@ def test_a_canary_among_the_test_speakers_reaches_nothing(corpus, pretrained, tm
 def test_clusters_of_everybody_are_said_to_be(corpus, pretrained, tmp_path):
     gmp(corpus, pretrained, tmp_path / "out", fold="fold1", leak="all-clusters")
     report = json.loads((tmp_path / "out" / "all-clusters" / "seed0" / "report.json").read_text())
-    assert report["protocol"]["first_line"].startswith("Transductive: the pre-training has seen the unlabelled audio of 2")
+    said = report["protocol"]["first_line"]
+    assert said.startswith("Transductive: the pre-training has seen the unlabelled audio of 2")
 
 
 # ---------------------------------------------------------------------------------------------- variants

@@ -543,7 +543,7 @@ def test_a_model_that_has_heard_test_people_is_refused_unless_allowed_by_name(da
     corpus = Corpus.load(tmp_path / "data")
     tested = {name: people(corpus, corpus.fold(name).test) for name in ("fold1", "fold2", "fold3")}
     with pytest.raises(
-        InputError, match=r"no strength extracted.*sottovoce extract .*data --track strength --model RUN"
+        InputError, match=r"no intensity extracted.*sottovoce extract .*data --track intensity --model RUN"
     ):
         find_model_store(corpus, "intensity", corpora=[corpus], fold="fold1")
     extract_command.main(corpus.folder, track="intensity", model=model, fold="all", jobs=1, quiet=True)
@@ -647,7 +647,7 @@ def test_a_track_without_its_model_and_a_model_without_its_track_are_one_line(so
         (["--track", "fbank", "--fold", "fold1"], "fbank is made without a model"),
         (
             ["--track", "intensity", "--model", tmp_path / "other"],
-            "trained by masked_timesteps. strength needs a run of strength",
+            "trained by masked_timesteps. intensity needs a run of strength",
         ),
         (["--track", "intensity", "--model", model, "--fold", "fold9"], "'fold9'"),
         (["--track", "intensity", "--model", data / "nowhere"], "no such run folder"),

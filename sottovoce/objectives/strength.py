@@ -1,4 +1,4 @@
-"""Emotional intensity: StrengthNet's branches, how intense speech and its frames are, and which emotion.
+"""Emotional intensity: StrengthNet's branches for speech, its frames and which emotion it is.
 
 Liu et al. 2022 (arXiv:2206.07229; layers and loss read in https://github.com/ttslr/StrengthNet, model.py, train.py).
 Learned from labels, not self-supervised: the target of an utterance is its relative-attribute score and its emotion.

@@ -1,4 +1,4 @@
-"""Energy: loudness as an intensity, RMS in dB, z-scored per speaker; the baseline of a learned intensity.
+"""Energy: loudness as an intensity, RMS in dB, z-scored per speaker; the baseline of learned ones.
 
 Mean and deviation are taken over all frames of all recordings of the speaker in the corpus (pauses too, their level
 clipped at the floor of `level`), so that a soft voice and a distant microphone count as little as a loud one. An
