@@ -134,7 +134,6 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
     Raises:
         InputError: fewer than two systems, another task, other utterances or targets, an unknown score.
     """
-
     if len(systems) < 2:
         raise InputError("compare: one system alone. Name two or more; the first is the reference.")
     names = [s.name for s in systems]

@@ -59,7 +59,6 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     Raises:
         InputError: runs of different corpora or tasks in one folder, a corpus that changed since.
     """
-
     started = time.monotonic()
     first = found[0].config
     for other in found[1:]:

@@ -11,8 +11,8 @@ where a recording was trimmed; other clocks read it with kind="nearest".
 
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +138,7 @@ def label(
             {g: sum(n for n, own in known if g in ("", own)) for g in genders or ("",)}, max(clusters)
         )
     else:
-        book.check(where or "codebook", model=weights, layer=layer, fold=fold)
-        if not set(genders) <= set(book.genders):
-            raise InputError(
-                f"{where}: no centres for {', '.join(sorted(set(genders) - set(book.genders)))}. Found "
-                f"{', '.join(book.genders) or 'one set for all genders'}. Leave --per-gender out, or --codebook."
-            )
-        seen, stability = seen | folds.Seen(frozenset(book.heard), folds.contents_beside(Path(where or "").parent)), 0
+        seen, stability = seen | _heard(wanted, book, weights, fold, genders), 0
         if seen.test_people(corpora, fold) and not wanted.transductive:
             raise InputError(f"{where}: has seen test speakers of {fold}. Allow it by name with --transductive.")
     head: dict[str, Any] = {
@@ -170,21 +164,13 @@ def label(
         _keep_states(backbone, part, layer, weights, folder / "states", half, quiet)
     sets: Sets = {side: {g: _stack(parts, side, g) for g in genders or ("",)} for side in SIDES}
     train = {gender: stacked for gender, (stacked, _) in sets["train"].items()}
+    blank = Codebook({}, weights, layer, fold, wanted.seed, tuple(sorted(seen.people)), genders)
     with Bar(len(clusters) * (1 + stability), f"clustering {fold}", quiet=quiet) as bar:
-
-        def fitted(k: int, seed: int) -> np.ndarray:
-            centres = codebook.fit(
-                train, k, seed, wanted.config, workers=jobs, watch=lambda d: bar.show(clusters=k, distance=d)
-            )
-            bar.advance()
-            return centres
-
-        def one(seed: int) -> Codebook:
-            people = tuple(sorted(seen.people))
-            return Codebook({k: fitted(k, seed) for k in clusters}, weights, layer, fold, seed, people, genders)
-
-        book = book or one(wanted.seed)
-        others = [one(wanted.seed + more) for more in range(1, stability + 1)]
+        book = book or _fitted(train, blank, wanted, jobs, bar)
+        others = [
+            _fitted(train, replace(blank, seed=wanted.seed + more), wanted, jobs, bar)
+            for more in range(1, stability + 1)
+        ]
     units, apart = _label(book, sets, jobs)
     tracks = [_write(p, part, book, units, seen) for p, part in enumerate(parts)]
     report = {
@@ -216,6 +202,31 @@ def label(
     files.write_json(folder / "label.json", report)  # last: it makes the labels finished ones
     shutil.rmtree(folder / "states")
     return folder
+
+
+def _heard(wanted: Clustering, book: Codebook, weights: str, fold: str, genders: Sequence[str]) -> folds.Seen:
+    """Whose voices the given centres know. Raises InputError for a codebook that does not fit the run."""
+    where = wanted.where
+    book.check(where or "codebook", model=weights, layer=wanted.layer, fold=fold)
+    if not set(genders) <= set(book.genders):
+        raise InputError(
+            f"{where}: no centres for {', '.join(sorted(set(genders) - set(book.genders)))}. Found "
+            f"{', '.join(book.genders) or 'one set for all genders'}. Leave --per-gender out, or --codebook."
+        )
+    return folds.Seen(frozenset(book.heard), folds.contents_beside(Path(where or "").parent))
+
+
+def _fitted(train: Mapping[str, Stacked], blank: Codebook, wanted: Clustering, jobs: int | None, bar: Bar) -> Codebook:
+    """A codebook that says what `blank` does, with centres of its seed."""
+
+    def centres(k: int) -> np.ndarray:
+        found = codebook.fit(
+            train, k, blank.seed, wanted.config, workers=jobs, watch=lambda d: bar.show(clusters=k, distance=d)
+        )
+        bar.advance()
+        return found
+
+    return replace(blank, centres={k: centres(k) for k in wanted.clusters})
 
 
 def _finished(folder: Path, identity: str, parts: Sequence[_Part]) -> bool:

@@ -150,8 +150,6 @@ def prepare(
     if late or relabel:
         changes = ", ".join(f"{a} left out" if not b else f"{a} counted as {b}" for a, b in dict(relabel or {}).items())
         warnings.append(f"classes are not the corpus's own: {changes}")
-    corpus_name = kept[0].corpus
-    report = data_report(corpus_name, reader, kept, looks, problems, split, kinds, classes, warnings, bool(tracks))
     ranges = {label: pair for label, pair in reader.RANGES.items() if label in kinds}
     info = {
         "reader": name,
@@ -168,9 +166,11 @@ def prepare(
         "audio_digest": print_of_audio,
         "download": fetched,
         "warnings": warnings,
-        "sottovoce": _version(),
+        "sottovoce": __version__,
     }
-    Corpus(Path(out), corpus_name, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info).save()
+    corpus = Corpus(Path(out), kept[0].corpus, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info)
+    report = data_report(corpus, reader, looks, problems)
+    corpus.save()
     if not tracks:
         contents.save(Path(out), _contents(kept, looks))
     files.write_json(Path(out) / "report.json", report)
@@ -547,18 +547,10 @@ def _fold_warnings(
 
 
 def data_report(
-    name: str,
-    reader: Reader,
-    utterances: Sequence[Utterance],
-    looks: Mapping[str, Look],
-    problems: Mapping[str, list],
-    folds: Sequence[Fold],
-    kinds: Mapping[str, Kind],
-    classes: Mapping[str, tuple[str, ...]],
-    warnings: Sequence[str],
-    encoded: bool,
+    corpus: Corpus, reader: Reader, looks: Mapping[str, Look], problems: Mapping[str, list]
 ) -> dict[str, Any]:
     """Counts, durations, problems and what the folds keep apart, as plain data; counts are utterances."""
+    utterances, folds, classes, encoded = corpus.utterances, corpus.folds, corpus.classes, bool(corpus.info["tracks"])
     groups = sorted({fold.group for fold in folds})
     people = {u.speaker: u.gender for u in utterances if u.speaker}
     seconds = [s for u in utterances if (s := looks[u.id].seconds) is not None]
@@ -569,14 +561,14 @@ def data_report(
     else:
         says = f"no {' or '.join(groups)} of a test part is in train or dev"
     return {
-        "corpus": name,
+        "corpus": corpus.name,
         "source": reader.SOURCE,
         "licence": reader.LICENCE,
         "utterances": len(utterances),
         "hours": sum(seconds) / 3600 if seconds else None,
         "speakers": len(people) or None,
         "counts": {label: _count(utterances, label, names) for label, names in classes.items()},
-        "numbers": {label: _summary(utterances, label) for label, kind in kinds.items() if kind == "number"},
+        "numbers": {label: _summary(utterances, label) for label, kind in corpus.kinds.items() if kind == "number"},
         "speakers_by": dict(sorted(Counter(u.speaker for u in utterances if u.speaker).items())),
         "genders": dict(sorted(Counter(gender or "unknown" for gender in people.values()).items())),
         "cross": _cross(utterances, classes),
@@ -586,7 +578,7 @@ def data_report(
         "problems": None if encoded else dict(problems),
         "folds": [_fold_entry(fold, utterances, classes) for fold in folds],
         "exposure": {"group": groups, "keeps_apart": says},
-        "warnings": list(warnings),
+        "warnings": list(corpus.info["warnings"]),
     }
 
 
@@ -654,8 +646,3 @@ def _fold_entry(fold: Fold, utterances: Sequence[Utterance], classes: Mapping[st
         "classes": {side: _count(members, main, classes[main]) for side, members in sides.items()} if main else {},
         "speakers": {side: sorted({u.speaker for u in members if u.speaker}) for side, members in sides.items()},
     }
-
-
-def _version() -> str:
-
-    return __version__
