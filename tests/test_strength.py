@@ -461,7 +461,7 @@ def test_a_corpus_that_was_heard_and_a_model_that_is_none_are_one_line(data, mod
     )
     assert "nobody to judge. Found 0 utterances" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
     (tmp_path / "run/config.json").write_text(json.dumps({k: v for k, v in heard_all.items() if k != "functionals"}))
-    assert "no strength model" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
+    assert "no intensity model" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
     (tmp_path / "run/config.json").write_text(json.dumps(heard_all))
     (tmp_path / "run/ranking.json").write_text("{}")
     assert "ranking.json: damaged" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint

@@ -118,7 +118,7 @@ def main(
             typer.echo(f"{output / f.name}: {sizes}, init {init}.")
         return
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
-    plan = recipes.on_clock(plan, store.rate_hz)
+    plan = recipes.at_frame_rate(plan, store.rate_hz)
     for f in folds:
         finetune(
             plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),

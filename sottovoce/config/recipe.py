@@ -110,7 +110,7 @@ def seeded(plan: Recipe, seed: int) -> Recipe:
     )
 
 
-def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
+def at_frame_rate(plan: Recipe, rate_hz: float) -> Recipe:
     """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
     if rate_hz >= 10:
         return plan

@@ -135,7 +135,7 @@ def whose(run: Run) -> dict[str, Any]:
 
 
 def about(maker: Maker, run: Run) -> dict[str, Any]:
-    """What else the Config of a track of answers says about a fine-tuned run. Raises InputError when it cannot."""
+    """What else the Config of a track of posteriors says about a fine-tuned run. Raises InputError when it cannot."""
     if maker.about is None:
         return {}
 
@@ -427,7 +427,7 @@ def made_of(wave: Track, track: str, config: Any) -> Track:
 
 
 def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
-    """The frames with their centres in the utterance, put on the clock of the track: up to half a frame of shift."""
+    """The frames with their centres in the utterance, put at the frames of the track: up to half a frame of shift."""
     audio.check_stretch(path, audio.probe(path), utterance.start, utterance.end)
     return whole.slice(utterance.start, utterance.end)
 
@@ -469,7 +469,7 @@ def _encoded(corpus: Corpus) -> Reader | None:
 
 
 def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
-    """The head of the store, from one utterance: files differ in their clock."""
+    """The head of the store, from one utterance: files differ in frame rate and offset."""
     for _, found in reader.read_track(corpus.root, [utterance], track):
         width = 1 if found.values.ndim == 1 else found.values.shape[1]
         return Head(track, asdict(plan.config), found.rate_hz, found.offset_s, width, plan.half)
@@ -505,7 +505,7 @@ def _from_features(
 
 @dataclass(frozen=True)
 class _Origin:
-    """The track something is made from, how, and the clock of what comes out."""
+    """The track something is made from, how, and the rate and offset of what comes out."""
 
     source: TrackStore
     keys: Mapping[str, str]  # of what each utterance's rows depend on
@@ -530,11 +530,11 @@ def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_br
     derive = plan.maker.derive
     assert derive is not None
     source = make_store(corpus, plan.maker.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
-    everybody = [u for u in corpus.utterances if u.id in source]
-    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+    present = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in present if (found := source.source(u.id))}
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        return derive(source, utterances, everybody, plan.config)
+        return derive(source, utterances, present, plan.config)
 
     per_speaker = plan.maker.PER_SPEAKER
     return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
@@ -553,14 +553,14 @@ def _by_model(
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     frames = plan.maker.frames
-    answers = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
+    posteriors = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
     network: Any
     it: Any
-    network, it = (None, models.load_recognised(run)) if answers else models.load_objective(run)
-    (it.network if answers else network).to(device)
+    network, it = (None, models.load_recognised(run)) if posteriors else models.load_objective(run)
+    (it.network if posteriors else network).to(device)
     source = make_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs, quiet, skip_broken=skip_broken)
-    everybody = [u for u in corpus.utterances if u.id in source]
-    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+    present = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in present if (found := source.source(u.id))}
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
@@ -569,15 +569,15 @@ def _by_model(
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}
-        steps = Steps([(source, everybody)], frontend, it.statistics)
-        chosen = steps.subset([k for k, u in enumerate(everybody) if u.id in wanted])
-        if answers:
+        steps = Steps([(source, present)], frontend, it.statistics)
+        chosen = steps.subset([k for k, u in enumerate(present) if u.id in wanted])
+        if posteriors:
             found = models.frame_posteriors(it, chosen, plan.config.window_s)
             return ((chosen.utterances[k].id, track.values) for k, track in found)
         return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
 
     offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
-    if answers:
+    if posteriors:
         return _Origin(source, keys, make, *models.state_rate(it, source.rate_hz, source.offset_s))
     return _Origin(source, keys, make, source.rate_hz / frontend.subsampling, offset_s)
 

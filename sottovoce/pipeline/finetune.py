@@ -95,7 +95,7 @@ def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
 @dataclass(frozen=True)
 class Parts:
     """Who is learned from, who chooses, and who counts for statistics only. Labels are scarce, speech is not:
-    statistics (of the input without pre-trained weights, of pooled features, of speakers) come from `unlabelled` too."""
+    statistics (of the input without pre-trained weights, of pooled features, of speakers) are of `unlabelled` too."""
 
     store: Any  # the corpus's track
     train: Sequence[Utterance]  # labelled

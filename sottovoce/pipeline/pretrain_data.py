@@ -33,7 +33,7 @@ FEW = 200  # most utterances in the dev loss
 
 @dataclass(frozen=True)
 class Start:
-    """What a pre-training begins with and how it is made, beside its recipe: options of the command line."""
+    """What a pre-training begins with and how it is made, except its recipe: options of the command line."""
 
     init: str = ""  # run folder or public encoder whose weights to go on from
     units: str = ""  # folder of `sottovoce label` with the units to predict
@@ -50,7 +50,7 @@ class PretrainData:
     plan: Recipe  # with what the data decide: frame rate, classes, the backbone of `init`
     corpora: Sequence[Corpus]
     fold: str
-    sides: Sides  # of everybody in the stores
+    sides: Sides  # of all utterances in the stores
     stores: list[Any]  # one a corpus
     aux: dict[str, tuple[list[Any], str]]  # name in `Batch.tracks` -> (a store for each corpus, how it is aligned)
     earlier: Pretrained | None  # the model of `init`
@@ -77,7 +77,7 @@ class PretrainData:
         how: dict[str, Any] = {"jobs": start.jobs, "quiet": start.quiet}
         plan.objective_config.require(corpora)
         stores = [track_store(c, plan.track, asdict(plan.track_config), **how) for c in corpora]
-        plan = recipe.on_clock(plan, stores[0].rate_hz)
+        plan = recipe.at_frame_rate(plan, stores[0].rate_hz)
         sides = sides.only(lambda u, k: u.id in stores[k])  # without what extraction had to leave out
         if not any(sides.train):
             folders = ", ".join(str(c.folder) for c in corpora)

@@ -146,7 +146,8 @@ class FoldContext:
 
         store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
         finetune(
-            recipes.on_clock(recipes.seeded(plan, self.seed), store.rate_hz), self.corpus, store, self.fold, self.task,
+            recipes.at_frame_rate(recipes.seeded(plan, self.seed), store.rate_hz),
+            self.corpus, store, self.fold, self.task,
             Given(before, seed=self.seed, transductive=self.transductive or transductive),
             Keep(home, quiet=self.quiet),
         )  # fmt: skip
