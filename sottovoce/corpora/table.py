@@ -99,7 +99,7 @@ GENERIC = ("manifest", "metadata", "labels")  # what many tables are called
 def _name(path: Path) -> str:
     """What to call a corpus that was given no name: as its table, or as the folder of a table called as all are.
 
-    Two corpora of one name would pass for the same people in the lists of who was heard.
+    Two corpora of one name would pass for the same people in the lists of `seen_speakers`.
     """
     if not path.is_file():
         return path.name

@@ -263,7 +263,7 @@ def _parts(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
             f"{len(backbone.blocks)}, or 0 for what goes into it."
         )
-    hop, field = hop_and_field(backbone)
+    hop, receptive_field = hop_and_field(backbone)
     parts = []
     for corpus, train, dev in zip(corpora, *folds.parts(corpora, fold), strict=True):
         store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
@@ -277,10 +277,10 @@ def _parts(
             corpus, sides, Steps([(store, sides["train"] + sides["heldout"])], it.plan.frontend, it.statistics)
         )
         part.rate_hz = part.steps.rate_hz / hop
-        part.offset_s = store.offset_s - 0.5 / store.rate_hz + 0.5 * field / part.steps.rate_hz
+        part.offset_s = store.offset_s - 0.5 / store.rate_hz + 0.5 * receptive_field / part.steps.rate_hz
         for u, (begin, end) in zip(part.utterances, part.steps.bounds.tolist(), strict=True):
             first, full = round(begin / store.rate_hz * part.rate_hz), store.lengths[u.id]
-            spans = [max((part.steps.frontend.steps(n) - field) // hop + 1, 1) for n in (end - begin, full)]
+            spans = [max((part.steps.frontend.steps(n) - receptive_field) // hop + 1, 1) for n in (end - begin, full)]
             part.first[u.id], part.frames[u.id], part.slots[u.id] = first, spans[0], max(first + spans[0], spans[1])
         parts.append(part)
     if not any(part.sides["train"] for part in parts):
