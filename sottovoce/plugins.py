@@ -11,6 +11,7 @@ import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sottovoce.errors import InputError, unknown_name
 
@@ -92,6 +93,12 @@ def load(folder: str, name: str) -> ModuleType:
     if missing := [part for part in FOLDERS[folder] if part not in vars(module)]:
         raise InputError(f"{file}: not one of {folder}. Found no {' and no '.join(missing)}. See `base.py` there.")
     return module
+
+
+def track_parts(name: str) -> dict[str, Any]:
+    """All that a track's module offers, and what it lets another module make (`MAKER`), its own first."""
+    module = load("tracks", name)
+    return vars(importlib.import_module(vars(module).get("MAKER", module.__name__))) | vars(module)
 
 
 def summary(folder: str, name: str) -> str:

@@ -11,7 +11,6 @@ from sottovoce.config.finetuning import FineTuning, Full
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
 from sottovoce.errors import InputError
-from sottovoce.tracks import base as tracks
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def resolve(
 def settled(track: str, config: Any, *, again: bool = False) -> Any:
     """A track's settings with what only its maker knows filled in, such as which encoder "default" is today; `again`
     where they were and have been changed."""
-    settle = tracks.maker(track).settle
+    settle = plugins.track_parts(track).get("settle")
     return settle(config, again=again) if settle else config
 
 

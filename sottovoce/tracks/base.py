@@ -9,7 +9,6 @@ and `Config`, a frozen dataclass with `rate_hz` and `dim`. The Config of a run's
 weights), `made_by` and `heard` (its `seen_speakers`), which `sottovoce extract --model` fills in.
 """
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -55,7 +54,5 @@ class Maker:
 def maker(name: str) -> Maker:
     """The maker of a name. Raises InputError naming the closest match when there is none."""
     name = plugins.current("tracks", name)
-    offered = vars(plugins.load("tracks", name))
-    if "MAKER" in offered:
-        offered = vars(importlib.import_module(offered["MAKER"])) | offered  # the latter where both have one
+    offered = plugins.track_parts(name)
     return Maker(name, **{f.name: offered[f.name] for f in fields(Maker) if f.name != "name" and f.name in offered})
