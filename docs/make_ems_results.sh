@@ -97,7 +97,7 @@ one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen pr
         sottovoce pretrain "ems_$1" "$data/librispeech" "$data/nemo" --fold none --seed "$3" ${!1} \
             --set "objective.rule=$5" --set "objective.intensity=$6" $(more_of "$2") $quick -o "$init"
     judge "$init" "$4" "$3" "$out/$2$longer/$3"
-    if [ "${2%40}" = random ]; then # the control: the same network, its weights drawn
+    if [ "${2%40}" = random ]; then # arm "scratch": the same network, its weights drawn
         judge "$init" "$4" "$3" "$out/untrained$longer/$3" --scratch
     fi
 }

@@ -131,7 +131,7 @@ def strength_report():
         **{"panels": panels, "parameters": 1_859_769, "emotions": ["happy", "sad"], "neutral": ["neutral"]},
         "corpora": [{"name": "ravdess", "utterances": 896, "speakers": 18}],
         **{"functionals": "eGeMAPSv02", "exposure": "20 people", "seconds": 1200.0, "hardware": "2 CPU cores"},
-        **{"warnings": ["The held-out loss is no better."], "config": {"training": {"lr": 1e-4}}},
+        **{"warnings": ["The dev loss is no better."], "config": {"training": {"lr": 1e-4}}},
     }
 
 

@@ -19,7 +19,7 @@ Dev = Literal["fold", "superb", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Shared(Settings, group="finetune"):
-    """What every mode lets one choose."""
+    """Settings of every mode."""
 
     # Who chooses: the fold's own dev speakers; "superb": a random 20 % of train and dev, speakers shared; or "test",
     # which only measures how much choosing on the test part flatters.

@@ -13,7 +13,7 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 
 @dataclass(frozen=True)
 class Policy(Settings, group="objective"):
-    """What every objective that masks spans of frames lets one choose."""
+    """Settings of every objective that masks spans of frames."""
 
     ratio: Annotated[float, Range(above=0, below=1)] = 0.15  # share of valid steps that is masked
     span: Count = 1  # steps per span; 1 = single timesteps

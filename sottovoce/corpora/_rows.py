@@ -125,7 +125,7 @@ def utterances(
 
 
 def idle(read: Rows, utterances: Sequence[Utterance], columns: Mapping[str, str] | None = None) -> list[str]:
-    """A note on the columns that nobody asked for."""
+    """A note on the columns that were left out."""
     names = _names(read, columns or {})
     if not names["start"]:
         names["duration"] = ""  # of the recordings, then

@@ -408,7 +408,7 @@ def _utterance(options: Options, who: Speaker, group: int, index: int, k: int) -
     wave = synthesise(_controls(who, cues, options.spread, rng), rng)
     noise = rng.standard_normal(len(wave), dtype=np.float32) * np.float32(10 ** (who.room_db / 20))
     samples = wave.values + noise
-    samples *= min(1.0, 0.98 / float(np.abs(samples).max()))  # nobody lets a recording clip
+    samples *= min(1.0, 0.98 / float(np.abs(samples).max()))  # recordings do not clip
     return Track(np.round(samples * 32768).astype(np.float32) / 32768, RATE_HZ), part
 
 

@@ -86,7 +86,7 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
 def problems(
     root: Path, utterances: Sequence[Utterance], *, columns: Mapping[str, str] | None = None, unlabelled: bool = False
 ) -> list[str]:
-    """What the split says, and the columns of a table that nobody asked for."""
+    """What the split says, and the columns of a table that were left out."""
     notes = _split.notes(utterances)
     if root.is_file() and not unlabelled:
         notes += _rows.idle(_row_files.read(root), utterances, columns)

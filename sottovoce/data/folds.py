@@ -32,7 +32,7 @@ def person(u: Utterance) -> str:
 
 
 def voice(u: Utterance) -> str:
-    """Whose recordings are standardised together: corpus/speaker; an unknown speaker is somebody of their own."""
+    """Whose recordings are standardised together: corpus/speaker; an unknown speaker counts as one of their own."""
     return f"{u.corpus}/{u.speaker or u.id}"
 
 
@@ -283,7 +283,7 @@ def seen_behind(store: TrackStore) -> Seen:
 
 
 def compared_by(runs: Iterable[Run]) -> str:
-    """How it was found out whether these runs have seen somebody."""
+    """How these runs know whom they have seen."""
     known = all((run.folder / FILE).is_file() for run in runs)
     return "names and contents of recordings" if known else "names alone: made before recordings were compared"
 

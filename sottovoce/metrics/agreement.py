@@ -127,7 +127,7 @@ def _influences(
 
 
 def agree(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a report says about agreement, over tested people, or over dev where nobody is tested.
+    """What a report says about agreement, over tested people, or over dev where there is no test part.
 
     Returns:
         {"part", "intensity", "neutral", "follows_energy", "moves"}. Each question is None where there is nothing to

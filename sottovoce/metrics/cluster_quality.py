@@ -1,4 +1,4 @@
-"""How good pseudo-labels are before anybody learns from them: are all used, do they last, do they mean anything.
+"""How good pseudo-labels are before a model learns them: use, stability, agreement with what is known.
 
 N frames; units are whole numbers, one a frame.
 """

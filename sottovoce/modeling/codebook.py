@@ -30,7 +30,7 @@ class Codebook:
     layer: int  # 1 = first block, 0 = what goes into it
     fold: str  # whose training part they were fitted on
     seed: int
-    heard: tuple[str, ...]  # corpus/speaker of everybody whom the centres, or the weights, know
+    heard: tuple[str, ...]  # `seen_speakers` of the centres and the weights
     genders: tuple[str, ...] = ()  # in the order of G; () = one set of centres for all
 
     @property

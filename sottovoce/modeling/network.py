@@ -426,7 +426,7 @@ def frame_posteriors(
 
 
 def speakers(steps: Steps) -> list[str]:
-    """Whose recordings are standardised together; an unknown speaker is somebody of their own."""
+    """Whose recordings are standardised together; an unknown speaker counts as one of their own."""
     return [voice(u) for u in steps.utterances]
 
 

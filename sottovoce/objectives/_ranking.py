@@ -1,4 +1,4 @@
-"""Relative attributes as StrengthNet's targets: nobody labels intensity, but emotional speech is above neutral speech.
+"""Relative attributes as StrengthNet's targets: emotional speech above neutral speech.
 
 One ranking function an emotion and corpus, fitted on the training part, see `sottovoce.metrics.relative_attributes`;
 its ends there are 0 and 1 for every speaker.

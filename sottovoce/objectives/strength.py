@@ -8,7 +8,7 @@ Learned from labels, not self-supervised: the target of an utterance is its rela
 
     loss = |utterance - target| + mean over frames |frame - target| + cross-entropy, all of weight 1
 
-Frames are told the score of their utterance, so how intensity moves within it is what the network makes of that.
+A frame's target is the score of its utterance; how intensity moves within it is the network's own.
 Kept from the release: recurrent weights clipped to a norm of 1e-5 an output. That is nothing, so each state sees its
 own frame and the cell that leaks into the next one, no more; recurrent dropout then has nothing to drop and is left
 out. Departures: padding is not read and not scored; padding="included" is the release, in which it is both.

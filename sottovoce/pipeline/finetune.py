@@ -67,7 +67,7 @@ def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance
 
 
 def default_init(corpus: Corpus) -> str:
-    """What training starts from where nobody says: this package's encoder for recordings, nothing for features."""
+    """What training starts from by default: this package's encoder for recordings, nothing for features."""
     return "none" if corpus.info.get("tracks") else whisper_weights.DEFAULT
 
 

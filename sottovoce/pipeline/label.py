@@ -4,9 +4,9 @@
                                                                               --> CORPUS/tracks/units-DIGEST/
 
 Pseudo-labels as in HuBERT (arXiv:2106.07447, sec. 2.1), of several scales as in GMP-TL (arXiv:2405.02151). Centres are
-fitted on the fold's training part alone, dev people get units of these centres, test people get none: nobody can
-learn from units that do not exist. The units are a track at the frames of the hidden states, whole numbers from 0, -1
-where a recording was trimmed; tracks of other frame rates read it with kind="nearest".
+fitted on the fold's training part alone, dev people get units of these centres, test people get none, so that nothing
+can be learned from theirs. The units are a track at the frames of the hidden states, whole numbers from 0, -1 where a
+recording was trimmed; tracks of other frame rates read it with kind="nearest".
 """
 
 import shutil
@@ -463,7 +463,7 @@ def _estimate(backbone: Any, parts: Sequence[_Part], layer: int, clusters: Seque
     size = sum(spans.values()) * backbone.dim * (2 if half else 4) / 2**30
     typer.echo(
         f"{sum(len(part.utterances) for part in parts)} utterances: {spans['train']} frames to fit "
-        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} held out; {size:.2f} GiB of states "
+        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} of dev; {size:.2f} GiB of states "
         f"while working, about {seconds / max(done, 1) * steps / 60:.1f} min to make them on {runs.hardware()}. "
         "Nothing was written."
     )

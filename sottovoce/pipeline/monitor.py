@@ -268,7 +268,7 @@ def warnings(history: list[dict[str, float]]) -> list[str]:
         return ["Not a single epoch was trained: the weights are random."]
     found = []
     if "trivial_loss" in last and last["heldout_loss"] > 0.98 * last["trivial_loss"]:
-        found.append("The held-out loss is no better than predicting the mean: nothing was learned.")
+        found.append("The dev loss is no better than predicting the mean: nothing was learned.")
     if last["rank"] < 2:
         found.append("The representation has collapsed: its effective rank is below 2.")
     return found

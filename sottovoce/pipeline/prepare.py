@@ -29,7 +29,7 @@ from sottovoce.errors import InputError
 from sottovoce.pipeline import remarks, workers
 from sottovoce.report import data_page
 
-FULL = 32767 / 32768  # the largest 16-bit sample: nobody can say whether it would have been larger
+FULL = 32767 / 32768  # the largest 16-bit sample: it may have been larger
 FLAT = 0.99  # of full scale; three equal samples in a row above it were cut off
 SHORT_S = 0.1  # seconds; a few frames, too little for an emotion
 MEANING = {
@@ -257,7 +257,7 @@ def _check_ids(utterances: Sequence[Utterance], root: Path) -> None:
 
 
 def _notes(reader: Reader, root: Path, read: Mapping[str, Any], utterances: Sequence[Utterance]) -> list[str]:
-    """What the reader has to say, and recordings nobody asked for."""
+    """What the reader has to say, and recordings that were left out."""
     asked = {key: read[key] for key in _keywords(reader.problems) if key in read}
     notes = list(reader.problems(root, utterances, **asked))
     if root.is_dir() and not reader.TRACKS:

@@ -72,7 +72,7 @@ class PretrainData:
 
         Raises:
             InputError: no frames, features of another width than `init`'s, an auxiliary track that is missing or does
-                not fit, labels that the objective cannot learn from, or nobody it could.
+                not fit, labels that the objective cannot learn from, or no training utterance.
         """
         how: dict[str, Any] = {"jobs": start.jobs, "quiet": start.quiet}
         plan.objective_config.require(corpora)
@@ -132,7 +132,7 @@ class PretrainData:
         self.train.statistics = self.dev.statistics = statistics
 
     def complete_genders(self, backbone: Backbone) -> None:
-        """See `objectives.base.Data`; in a dry run nobody's is predicted."""
+        """See `objectives.base.Data`; in a dry run none is predicted."""
         if not self.dry_run:
             self.train.utterances, self.told["Gender"] = genders.complete(self.train, backbone)
 
@@ -180,7 +180,7 @@ def _learned(plan: Recipe, parts: Sequence[Sequence[Utterance]]) -> list[list[Ut
 def _steps(
     plan: Recipe, stores: Sequence[Any], sides: Sides, aux: dict[str, tuple[list[Any], str]]
 ) -> tuple[Steps, Steps]:
-    """Training and dev part; the latter is part of the former where nobody is in dev."""
+    """Training and dev part; the latter is part of the former where dev is empty."""
     train, dev = _learned(plan, sides.train), _learned(plan, sides.dev)
     judges = plugins.load("objectives", plan.objective).Objective.judges
     apart = dev if judges else _spread(dev if any(dev) else train)

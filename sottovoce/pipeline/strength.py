@@ -223,7 +223,7 @@ def warnings(history: Sequence[Mapping[str, float]]) -> list[str]:
     if not dev:
         return ["Not a single epoch was trained: the weights are random."]
     if min(dev) > 0.99 * history[-1]["trivial_loss"]:
-        return ["The held-out loss is no better than that of constants: what moves within an utterance is arbitrary."]
+        return ["The dev loss is no better than that of constants: what moves within an utterance is arbitrary."]
     return []
 
 

@@ -2,7 +2,7 @@
 
     training part -> some of its frames -> k-means, one a label set -> every utterance labelled, dev ones too
 
-As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the training part.
+As in HuBERT (arXiv:2106.07447, sec. 2.1). Everything is fitted on the training part alone.
 
 L label sets, K units of a set, T frames, D features.
 """

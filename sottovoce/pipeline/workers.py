@@ -190,7 +190,7 @@ def _work(pipe: connection.Connection, function: Callable) -> None:
 
 
 def _listen(pipe: connection.Connection, inbox: queue.SimpleQueue) -> None:
-    """Pass on what comes; a parent that is gone closes the pipe, and nobody is left to work for."""
+    """Pass on what comes; a parent that is gone closes the pipe, which ends this process."""
     try:
         while True:
             part = pipe.recv()

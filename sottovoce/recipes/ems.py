@@ -107,7 +107,7 @@ def _carried(before: Any, changed: Any, other: Any) -> Any:
 
 
 ABLATIONS: dict[str, Callable[[Config], Config]] = {
-    # loudness is told apart for the report; a random rule does not look at it
+    # by loudness, for the report; a random rule does not look at it
     "random": lambda c: _hiding(c, rule="random", intensity="energy"),
     "energy": lambda c: _hiding(c, intensity="energy"),
     "sampled": lambda c: _hiding(c, rule="ems_sampled"),

@@ -221,7 +221,7 @@ ABLATIONS: dict[str, Callable[[Config], Config]] = {
     "all-frames": lambda c: replace(c, units=replace(c.units, visible=1.0)),  # masked or not
 }
 
-# What the field does and nobody should: to measure how much it flatters.
+# Leaky protocols of the field, to measure how much they flatter.
 LEAKS: dict[str, Callable[[Config], Config]] = {
     "random-dev": lambda c: replace(c, finetune=replace(c.finetune, dev="superb")),
     "test-selection": lambda c: replace(c, finetune=replace(c.finetune, dev="test")),

@@ -2,8 +2,8 @@
 
 Mean and deviation are taken over all frames of all recordings of the speaker in the corpus (pauses too, their level
 clipped at the floor of `level`), so that a soft voice and a distant microphone count as little as a loud one. An
-unknown speaker is somebody of their own: their statistics are those of the recording alone. A speaker's own audio
-is all that is used, test speakers' included; nothing is learned from anybody else.
+unknown speaker counts as one of their own: their statistics are those of the recording alone. A speaker's own audio
+is all that is used, test speakers' included; nothing is learned from other speakers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,7 +3,7 @@
     sottovoce finetune data/ravdess --init runs/hubert --set finetune.temporal_pooling=mean -o runs/ft
     sottovoce extract data/iemocap --track posterior --model runs/ft
 
-One utterance holds several emotions (GMP-TL, arXiv:2405.02151): the last layers of the model are asked about the
+One utterance holds several emotions (GMP-TL, arXiv:2405.02151): the last layers of the model are applied to the
 states around each frame instead of the whole utterance, see `network.frame_posteriors`. The states have seen the
 utterance, so a frame is judged in its context. When in an utterance an emotion occurs, no label says: labels are
 those of utterances.

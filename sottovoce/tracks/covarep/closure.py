@@ -25,7 +25,7 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
     Args:
         samples: (N,) at 16 kHz, the right way up (`polarity`).
         residual: (N,) of `lp_residual`, order 18, largest magnitude 1; NaN counts as 0.
-        f0_hz: median pitch, `pitch.median_hz()`. NaN (nobody speaks) gives no instants.
+        f0_hz: median pitch, `pitch.median_hz()`. NaN (no voice) gives no instants.
 
     Returns:
         (G,) int64, rising, samples counted from 0.

@@ -45,7 +45,7 @@ def rd(sines: Sinusoids) -> np.ndarray:
     count = np.clip(sines.harmonics, FIRST + 1, np.maximum(below, FIRST + 1))
     out = np.full((len(count), 2), np.nan)
     fitted = (sines.amplitude[:, 1:] > 0).all(axis=1)
-    out[~fitted, 0] = LOW + GOLDEN * (HIGH - LOW)  # where a search that is told nothing stays
+    out[~fitted, 0] = LOW + GOLDEN * (HIGH - LOW)  # where a search without data stays
     order = np.flatnonzero(fitted)
     order = order[np.argsort(count[order], kind="stable")]  # frames with as many harmonics together
     for part in chunks(len(order), max(FEWEST, BATCH // int(count.max(initial=1)))):
