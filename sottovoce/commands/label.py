@@ -11,7 +11,12 @@ def main(
     corpora: Annotated[
         list[Path] | None, typer.Argument(help="prepared corpora; default: the one the run was fine-tuned on")
     ] = None,
-    layer: Annotated[int, typer.Option(help="whose states: 1 = first block, 0 = what goes into it")] = 10,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            help="whose states: 1 = first block, 0 = what goes into it. Default: the third from the top, as in GMP-TL"
+        ),
+    ] = None,
     clusters: Annotated[
         str, typer.Option(metavar="K,...", help="centres, one label set per K; default: 64,512,4096 or --codebook's")
     ] = "",
@@ -53,8 +58,9 @@ def main(
 ) -> None:
     """Frame pseudo-labels of a trained run, to learn from in a next step. Run again, it goes on where it was.
 
-    Example: sottovoce label runs/ft --layer 10 --clusters 64,512,4096 --fold Ses05
+    Example: sottovoce label runs/ft --clusters 64,512,4096 --fold Ses05
     """
+    from sottovoce.config import recipe
     from sottovoce.config.settings import parse_settings
     from sottovoce.data import folds, runs
     from sottovoce.data.corpus import Corpus
@@ -62,6 +68,9 @@ def main(
     from sottovoce.pipeline.label import Clustering, Settings, cluster_sizes, label, own_corpus
 
     found = runs.parts(run)
+    if layer is None:
+        plan = recipe.from_dict(found[0].config["settings"], found[0].folder / "config.json")
+        layer = max(plan.backbone_config.layers - 2, 1)
     given = Codebook.load(book) if book else None
     sizes = cluster_sizes(clusters, given)
     config = parse_settings(Settings(), settings or []).clustering
