@@ -25,7 +25,7 @@ VERBS = {
     "pretrain": "Features, no labels -> backbone weights, with a health report.",
     "label": "Hidden states of a run -> k-means units, one label set per K, for a fold.",
     "finetune": "Weights (or none) + labels -> emotion classifier or intensity regressor.",
-    "evaluate": "Run -> metrics with intervals beside trivial baselines, report page, predictions.",
+    "evaluate": "Run -> metrics with intervals next to the baselines, report page, predictions.",
     "compare": "Runs side by side -> paired differences with intervals, p values, table, picture.",
     "phoneme": "Frozen backbone + transcripts + lexicon -> phone error rate (SUPERB's PR).",
     "run": "A published system, all steps and any ablation of it, to its comparison table.",

@@ -22,7 +22,7 @@ LARGE = 1 << 22  # numbers from which an array does not stay in memory: 4 minute
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; renamed to it on success, removed on any failure.
+    """Yield a temporary path next to `path`; renamed to it on success, removed on any failure.
 
     Raises InputError when the disk is full or the folder cannot be written.
     """
@@ -44,7 +44,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
 def scratch(length: int, dtype: str = "float64") -> np.ndarray:
     """(length,) zeros to work in, e.g. for a whole signal.
 
-    A large array lies in a nameless temporary file: the system writes out what is not in use, and an hour of sound
+    A large array lies in a nameless temporary file: the system writes out what is not in use, and an hour of audio
     takes no more memory than a minute.
     """
     if length < LARGE:

@@ -1,7 +1,7 @@
 """Nouns are folders: a file in `corpora/`, `tracks/`, `backbones/`, ... is a name on the command line.
 
 Folders of one's own are named by the environment variable SOTTOVOCE_PLUGINS, several as in PATH: DIR/objectives/mine.py
-is then the objective "mine" and DIR/tracks/mine.py the track, beside those of the package and imported as they are.
+is then the objective "mine" and DIR/tracks/mine.py the track, next to those of the package and imported as they are.
 """
 
 import ast
@@ -24,10 +24,11 @@ FOLDERS = {
     "recipes": (),
 }
 VARIABLE = "SOTTOVOCE_PLUGINS"
+RENAMED = {("tracks", "strength"): "intensity"}  # names of earlier versions, of which files are there
 
 
 def elsewhere(folder: str) -> list[str]:
-    """Where files of a noun are beside those of the package; each noun's `__init__` adds them to its `__path__`.
+    """Where more files of a noun are; each noun's `__init__` adds them to its `__path__`.
 
     Raises InputError when a folder of the environment variable is not there.
     """
@@ -61,9 +62,19 @@ def _files(folder: str) -> dict[str, Path]:
     return found
 
 
+def current(folder: str, name: str) -> str:
+    """A name of today for one of an earlier version."""
+    return RENAMED.get((folder, name), name)
+
+
+def earlier(folder: str, name: str) -> list[str]:
+    """The names a file had in earlier versions."""
+    return [old for (noun, old), new in RENAMED.items() if (noun, new) == (folder, name)]
+
+
 def path(folder: str, name: str) -> Path:
     """The file behind a name. Raises InputError naming the closest match when there is none."""
-    found = _files(folder)
+    found, name = _files(folder), current(folder, name)
     if name not in found:
         raise unknown_name({"corpora": "corpus"}.get(folder, folder.removesuffix("s")), name, found)
     return found[name]
@@ -72,6 +83,7 @@ def path(folder: str, name: str) -> Path:
 @cache  # asked for once an utterance where silence is cut off
 def load(folder: str, name: str) -> ModuleType:
     """The module behind a name. Raises InputError naming the closest match when there is none."""
+    name = current(folder, name)
     file = path(folder, name)
     package = importlib.import_module(f"sottovoce.{folder}")
     package.__path__ += [

@@ -68,7 +68,7 @@ def main(
             "href": f"runs/pre/{loaded.folds[0].name}/report.html",
             "summary": "losses and reconstructions",
         },
-        {"title": "Evaluation", "href": "runs/ft/report.html", "summary": "scores on unseen speakers beside baselines"},
+        {"title": "Evaluation", "href": "runs/ft/report.html", "summary": "scores on unseen speakers and of baselines"},
         {"title": "Labels saved", "href": "runs/study/report.html", "summary": "pre-trained against scratch"},
     ]
     if not loaded.info.get("tracks"):

@@ -40,7 +40,7 @@ def main(
         ),
     ] = "",
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+        bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
     ] = False,
     speaker_norm: Annotated[
         bool,
@@ -92,7 +92,7 @@ def main(
     init = init or ("none" if scratch_wanted else default_init(data))
     if init == "none":
         if scratch:
-            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
         system = "" if protocol else recipe
         own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
         plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)
@@ -120,7 +120,7 @@ def main(
             typer.echo(f"{output / f.name}: {sizes}, init {init}.")
         return
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
-    plan = recipes.on_clock(plan, store.rate_hz)
+    plan = recipes.at_frame_rate(plan, store.rate_hz)
     for f in folds:
         finetune(
             plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),

@@ -24,7 +24,7 @@ def main(
         str | None,
         typer.Option(
             help="fit on this fold's training part only, e.g. Ses05; several with commas, 'all', or 'none' = on "
-            "everybody, which is refused in evaluation. Default: the run's own"
+            "all speakers, which is refused in evaluation. Default: the run's own"
         ),
     ] = None,
     output: Annotated[

@@ -15,7 +15,7 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="run folder")],
     init: Annotated[str, typer.Option(help="run folder of `pretrain`, or 'none' = random weights")] = "none",
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+        bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
     ] = False,
     parts: Annotated[
         str, typer.Option(help="train, dev, test folder; where none is there, readers are dealt to ten parts")

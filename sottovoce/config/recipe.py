@@ -15,7 +15,7 @@ from sottovoce.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `sottovoce pretrain NAME` and all that follows need to know beside the data."""
+    """What `sottovoce pretrain NAME` and all that follows need to know, except the data."""
 
     name: str
     track: str  # name in `tracks/`
@@ -109,7 +109,7 @@ def seeded(plan: Recipe, seed: int) -> Recipe:
     )
 
 
-def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
+def at_frame_rate(plan: Recipe, rate_hz: float) -> Recipe:
     """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
     if rate_hz >= 10:
         return plan
@@ -252,7 +252,7 @@ def frames_as_seconds(config: Any, assignments: Sequence[str]) -> list[str]:
             continue
         plan, holder = config if isinstance(config, Recipe) else None, config
         for name in filter(None, above.split(".")):
-            holder = getattr(holder, name, None)
+            holder = getattr(holder, getattr(holder, "renamed", {}).get(name, name), None)
             plan = holder if isinstance(holder, Recipe) else plan
         if plan is None or not value.strip().isdigit():
             raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")

@@ -138,7 +138,7 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
 
 
 def _renamed(kind: Any, tree: Mapping[str, Any], option: str, prefix: str) -> dict[str, Any]:
-    """Keys by today's names; somebody who typed an earlier one is told."""
+    """Keys by today's names, with a note for an earlier one on the command line."""
     names = kind.renamed if issubclass(kind, Settings) else {}
     for old in [key for key in tree if key in names] if option.startswith("--") else ():
         notes.warning("%s %s%s: is called %s%s now.", option, prefix, old, prefix, names[old])

@@ -193,7 +193,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def _features(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, dict[str, Any]]:
-    """What datasets noted about the columns, in the file or beside it."""
+    """What datasets noted about the columns, in the file or next to it."""
     try:
         text = (metadata or {}).get(b"huggingface")
         noted = json.loads(text)["info"] if text else files.read_json(path.with_name("dataset_info.json"))

@@ -159,8 +159,8 @@ def _shared_dev(fold: Fold, utterances: Sequence[Utterance]) -> Fold:
     rest = {*fold.train, *fold.dev}
     pool = [u.id for u in utterances if u.id in rest]
     dev = set(np.random.default_rng(EMOBOX_SEED).permutation(len(pool))[int(0.8 * len(pool)) :].tolist())
-    train, held = (tuple(k for i, k in enumerate(pool) if (i in dev) == side) for side in (False, True))
-    return replace(fold, train=train, dev=held)
+    train, chosen = (tuple(k for i, k in enumerate(pool) if (i in dev) == side) for side in (False, True))
+    return replace(fold, train=train, dev=chosen)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
@@ -198,16 +198,16 @@ def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
 def _turns(root: Path) -> Iterator[Turn]:
     """Every labelled turn, by name. Only files directly in EmoEvaluation: its sub-folders hold single votes."""
     seen: set[str] = set()
-    places = [p for p in _layout.files(root) if Path(p).parent.name == "EmoEvaluation" and p.endswith(".txt")]
-    if not places:
+    paths = [p for p in _layout.files(root) if Path(p).parent.name == "EmoEvaluation" and p.endswith(".txt")]
+    if not paths:
         raise InputError(f"{root}: not IEMOCAP. Looked for {LAYOUT}. Found no EmoEvaluation folder with labels.")
-    for place in places:
-        for match in TURN.finditer((Path(root) / place).read_text(encoding="utf-8", errors="replace")):
+    for path in paths:
+        for match in TURN.finditer((Path(root) / path).read_text(encoding="utf-8", errors="replace")):
             name, word, *affect = match.groups()
             if name not in seen:
                 seen.add(name)
                 valence, activation, dominance = (float(value) for value in affect)
-                yield Turn(name, word, (valence, activation, dominance), place)
+                yield Turn(name, word, (valence, activation, dominance), path)
 
 
 def _recordings(root: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ Labels:   happy, sad, anger, surprise, disgust, fear in [0, 3] and sentiment in 
           several at once; present means above 0. The order of the columns is asserted from the metadata (published
           tables use several). A few rows exceed the range (more annotators than meant) and are clamped, as the
           maintainer advises (CMU-MultimodalSDK issues 101, 218).
-Folds:    the official lists go by video. Put the SDK's `cmu_mosei_std_folds.py` beside the data, or give
+Folds:    the official lists go by video. Put the SDK's `cmu_mosei_std_folds.py` next to the data, or give
           `--folds-file` (CSV or JSON with video and split); without it one seeded split by video is made, which is
           not comparable with published numbers, and the report says so. There are no speaker ids: a speaker
           is a video, so one person may speak on both sides.

@@ -86,7 +86,7 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
 def problems(
     root: Path, utterances: Sequence[Utterance], *, columns: Mapping[str, str] | None = None, unlabelled: bool = False
 ) -> list[str]:
-    """What the split says, and the columns of a table that nobody asked for."""
+    """What the split says, and the columns of a table that were left out."""
     notes = _split.notes(utterances)
     if root.is_file() and not unlabelled:
         notes += _rows.idle(_row_files.read(root), utterances, columns)
@@ -99,7 +99,7 @@ GENERIC = ("manifest", "metadata", "labels")  # what many tables are called
 def _name(path: Path) -> str:
     """What to call a corpus that was given no name: as its table, or as the folder of a table called as all are.
 
-    Two corpora of one name would pass for the same people in the lists of who was heard.
+    Two corpora of one name would pass for the same people in the lists of `seen_speakers`.
     """
     if not path.is_file():
         return path.name

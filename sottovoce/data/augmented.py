@@ -3,7 +3,7 @@
 `Augmented` is a store of tracks like the one of the recordings themselves, of which nothing lies on a disk: an
 utterance's features are made when they are asked for, from samples that were changed by chance. Which changes an
 utterance meets follows from its name and the number of the copy, so the same copy is always the same. Babble is made of
-other recordings of the same speaker: nobody is heard in a training part who is not in it.
+other recordings of the same speaker: no voice is added to a training part that is not in it.
 """
 
 from collections.abc import Callable, Mapping

@@ -81,7 +81,7 @@ def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "
     if rate_hz < WAVEFORM_HZ:
         noisy = getattr(module, "TRIMS_NOISE", False)
         return loud_bounds(values, trim_db, read=getattr(module, "log_energies", np.asarray), above_noise=noisy)
-    hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their places
+    hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their times
     power = np.square(values[: len(values) // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
     first, last = loud_bounds(np.log(power + 1e-10), trim_db, smooth=1, margin=1)
     return first * hop, min(last * hop, len(values))
@@ -128,20 +128,20 @@ def stretch(values: np.ndarray, time: float, features: float) -> np.ndarray:
             first, where the mel scale of Kaldi's filter bank reaches 0 Hz or so.
     """
     bins = values.shape[1]
-    values = between(values, places(len(values), time))
+    values = between(values, source_positions(len(values), time))
     if features != 1:
         column = np.clip((np.arange(bins) + 10) * features - 10, 0, bins - 1)
         values = between(values.T, column).T
     return np.ascontiguousarray(values)
 
 
-def places(frames: int, time: float) -> np.ndarray:
+def source_positions(frames: int, time: float) -> np.ndarray:
     """Where in the original the frames of a stretched one are."""
     return np.minimum(np.arange(max(round(frames / time), 1)) * time, frames - 1)
 
 
 def between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Rows read at fractional places."""
+    """Rows read at fractional positions."""
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, len(rows) - 1)
     share = (at - low).astype(rows.dtype)[:, None]

@@ -5,7 +5,7 @@ another figure, and so would other trainings. Both are estimated from one table,
 to the score of each training.
 
     of speakers   the variance of the speakers' means over trainings, over C. What is peculiar to a speaker in one
-                  training (their interaction, and the noise of single answers) is in it, once.
+                  training (their interaction, and the noise of single predictions) is in it, once.
     of trainings  the variance of the trainings' scores, over S, less the part of the interaction, which is counted
                   already. One training knows nothing of others: the interval then holds for this training.
 

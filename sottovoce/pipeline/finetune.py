@@ -1,6 +1,6 @@
 """`sottovoce finetune`: weights (or none) + labels -> emotion classifier or intensity regressor.
 
-    backbone -> pooled hidden states -> linear probe (dev chooses its strength) -> [all weights trained from there]
+    backbone -> pooled hidden states -> linear probe (dev chooses its l2) -> [all weights trained from there]
 
 The probe comes first in both arms. Trained from a random output layer, a backbone forgets what it knew before
 that layer has learned anything; from the probe's solution it can only be left where dev says that it is better.
@@ -61,13 +61,13 @@ def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: in
 
 
 def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
-    """The rest of a fold's training part: heard for statistics, its labels not looked at."""
+    """The rest of a fold's training part: seen for statistics, without its labels."""
     labelled = {u.id for u in train}
     return [corpus.by_id[k] for k in fold.train if k in store and k not in labelled]
 
 
 def default_init(corpus: Corpus) -> str:
-    """What training starts from where nobody says: this package's encoder for recordings, nothing for features."""
+    """What training starts from by default: this package's encoder for recordings, nothing for features."""
     return "none" if corpus.info.get("tracks") else whisper_weights.DEFAULT
 
 
@@ -94,12 +94,12 @@ def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
 
 @dataclass(frozen=True)
 class Parts:
-    """Who teaches, who chooses and who is only heard. Labels are scarce, speech is not: statistics (of the input
-    without pre-trained weights, of pooled features, of speakers) come from `unlabelled` as well."""
+    """Who is learned from, who chooses, and who counts for statistics only. Labels are scarce, speech is not:
+    statistics (of the input without pre-trained weights, of pooled features, of speakers) are of `unlabelled` too."""
 
     store: Any  # the corpus's track
     train: Sequence[Utterance]  # labelled
-    dev: Sequence[Utterance] = ()  # labelled; without any, the first strength and the last epoch count
+    dev: Sequence[Utterance] = ()  # labelled; without any, the first l2 and the last epoch count
     unlabelled: Sequence[Utterance] = ()  # the rest of the training part
     copies: Sequence[Any] = ()  # stores of changed copies of the recordings, from which the linear layer learns too
 
@@ -119,12 +119,12 @@ def parts_of(
 
 @dataclass(frozen=True)
 class Given:
-    """What a fine-tuning is given beside its parts."""
+    """What else a fine-tuning is given."""
 
     init: Run | None  # None = random weights
     labels: str = "100%"  # of the training part, a count or a share
     seed: int = 0
-    transductive: bool = False  # the pre-training may have heard test people
+    transductive: bool = False  # the pre-training may have seen test people
 
 
 def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, given: Given, keep: Keep) -> None:
@@ -203,9 +203,9 @@ def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Uttera
 class Lesson:
     """What a network is taught, and judged on where there is a dev part."""
 
-    steps: Steps  # of the labelled utterances; its family is everybody who is heard
-    target: np.ndarray  # (N,) classes or (N, D) numbers
-    held: Steps | None = None  # of dev
+    steps: Steps  # of the labelled utterances; its family is all whose recordings are seen
+    target: np.ndarray  # (N,) classes or (N, D) regression targets
+    dev: Steps | None = None
     truth: Any = None  # their targets
     copies: Sequence[Steps] = ()  # of changed recordings
 
@@ -218,7 +218,7 @@ def train_recogniser(
     init: Pretrained | None = None,
     keep: Keep = Keep(label="fine-tuning", quiet=True),
 ) -> tuple[Recognised, dict[str, Any]]:
-    """Probe, then (in mode "full") everything from the probe's solution; dev chooses strength and epoch. In mode
+    """Probe, then (in mode "full") everything from the probe's solution; dev chooses l2 and epoch. In mode
     "probe" a published head on frozen states, of which dev chooses learning rate and update.
 
     Both arms run through this function with the same settings; `init` alone tells them apart.
@@ -227,23 +227,23 @@ def train_recogniser(
         init: pre-trained weights and the statistics they were trained with; None = random weights from the seed.
 
     Returns:
-        The recogniser and its history: scores of the probe by strength (or learning rate and update), rows of the
+        The recogniser and its history: scores of the probe by l2 (or learning rate and update), rows of the
         training log.
     """
 
     settings, store = plan.finetune, parts.store
     torch.manual_seed(settings.seed)
-    everybody = [*parts.train, *parts.unlabelled]
+    seen = [*parts.train, *parts.unlabelled]
     if init:
         models.check_same_input(init, plan, store.dim)
         statistics, backbone = init.statistics, init.backbone
     else:
         unit = Statistics(_zeros(store.dim), _zeros(store.dim) + 1)
-        statistics = Steps([(store, everybody)], plan.frontend, unit).fit_statistics()
+        statistics = Steps([(store, seen)], plan.frontend, unit).fit_statistics()
         backbone = models.build_backbone(plan, plan.frontend.dim(store.dim))
     network = models.Network(backbone, settings, task.outputs)
     lesson = Lesson(
-        Steps([(store, everybody)], plan.frontend, statistics).subset(range(len(parts.train))),
+        Steps([(store, seen)], plan.frontend, statistics).subset(range(len(parts.train))),
         task.values(parts.train),
         Steps([(store, parts.dev)], plan.frontend, statistics) if parts.dev else None,
         task.values(parts.dev) if parts.dev else None,
@@ -266,14 +266,14 @@ def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
     assert isinstance(settings, Full)
 
     def validate(model: Any) -> dict[str, float]:
-        assert lesson.held is not None
+        assert lesson.dev is not None
         assert lesson.truth is not None
-        return score(it.task, models.predict(replace(it, network=model.network), lesson.held), lesson.truth)
+        return score(it.task, models.predict(replace(it, network=model.network), lesson.dev), lesson.truth)
 
     if settings.lora:
         models.add_adapters(network.backbone, settings.lora)
     model = Supervised(network, it.task, settings, lesson.steps, lesson.target)
-    start = validate(model) if lesson.held else {}
+    start = validate(model) if lesson.dev else {}
     state = training.fit(
         model,
         lesson.steps,
@@ -281,7 +281,7 @@ def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
         target=lesson.target,
         lr_scale=layer_rates(network, settings),
         watch=Watch(
-            validate if lesson.held else None,
+            validate if lesson.dev else None,
             metric="select",
             higher_is_better=True,
             baseline=start.get("select"),
@@ -295,23 +295,23 @@ def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
 
 
 def score(
-    task: Task, answers: np.ndarray, truth: np.ndarray, by: str = "ua", likelihood: float = 0.01
+    task: Task, predictions: np.ndarray, truth: np.ndarray, by: str = "ua", likelihood: float = 0.01
 ) -> dict[str, float]:
-    """Dev scores of answers (N, K) or (N, D); `select` is the one that chooses.
+    """Dev scores of predictions (N, K) or (N, D); `select` is the one that chooses.
 
     For classes: UA (or WA), plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
-    part cannot. For numbers: minus the mean absolute error.
+    part cannot. For regression: minus the mean absolute error.
     """
 
     if task.kind == "class":
-        found = scores.scores(task, truth, answers.argmax(1))
-        likely = float(np.log(answers[np.arange(len(truth)), truth] + 1e-6).mean())
+        found = scores.scores(task, truth, predictions.argmax(1))
+        likely = float(np.log(predictions[np.arange(len(truth)), truth] + 1e-6).mean())
         return {
             "dev_ua": float(found["ua"]),
             "dev_wa": float(found["wa"]),
             "select": float(found[by]) + likelihood * likely,
         }
-    found = scores.scores(task, truth, answers)
+    found = scores.scores(task, truth, predictions)
     return {"dev_mae": float(found["mae"]), "dev_ccc": float(found["ccc"]), "select": -float(found["mae"])}
 
 
@@ -320,29 +320,29 @@ def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: boo
 
     network, task, p = it.network, it.task, it.plan.finetune
     assert isinstance(p, Probe)
-    steps, held, y = lesson.steps, lesson.held, torch.from_numpy(lesson.target)
+    steps, dev, y = lesson.steps, lesson.dev, torch.from_numpy(lesson.target)
     loss = supervised_loss(task, p, lesson.target)
     averaged = p.activation == "none"  # then the mean over time commutes with the head
     network.eval()
     states = linear_probe.frozen_states(network.backbone, steps, averaged=averaged)
 
     def judge(head: Any) -> dict[str, float]:
-        assert held is not None
-        out = np.empty((len(held), task.outputs), np.float32)
-        for rows in sequential(held.lengths, batch_steps=held.budget):
-            out[rows] = head(held_states(rows)).numpy()
+        assert dev is not None
+        out = np.empty((len(dev), task.outputs), np.float32)
+        for rows in sequential(dev.lengths, batch_steps=dev.budget):
+            out[rows] = head(dev_states(rows)).numpy()
         # a likelihood decides only where the score itself is equal
-        return score(task, models.answers(task, out), lesson.truth, by=p.select, likelihood=1e-7)
+        return score(task, models.to_predictions(task, out), lesson.truth, by=p.select, likelihood=1e-7)
 
-    if held is not None:
-        held_states = linear_probe.frozen_states(network.backbone, held, averaged=averaged)
+    if dev is not None:
+        dev_states = linear_probe.frozen_states(network.backbone, dev, averaged=averaged)
     chosen, readings = linear_probe.fit(
         linear_probe.Head(network),
         len(steps),
         lambda rows: (states(rows), y[torch.from_numpy(rows)]),
         lambda head, batch: loss(head(batch[0]), batch[1]).mean(),
         p,
-        judge=judge if held is not None else None,
+        judge=judge if dev is not None else None,
         seed=p.seed,
         label=label,
         quiet=quiet,
@@ -351,7 +351,7 @@ def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: boo
 
 
 class PooledStates:
-    """Pooled states of the frozen backbone, (N, P), each computed once: from a cache beside the corpus's tracks where
+    """Pooled states of the frozen backbone, (N, P), each computed once: from a cache next to the corpus's tracks where
     the weights have a name (`init`) and nothing but an utterance's own recording decides its states."""
 
     def __init__(self, network: models.Network, plan: Recipe, store: Any, init: Pretrained | None):
@@ -359,8 +359,8 @@ class PooledStates:
         kept = init is not None and plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
         self.folder = store.folder.parent if kept and isinstance(store, TrackStore) else None
         self.key = [
-            init.run.config["identity"] if init else None, plan.frontend, network.pooling.only, network.pooling.pool,
-            store.folder.name if self.folder else "",
+            init.run.config["identity"] if init else None, plan.frontend,
+            network.pooling.only, network.pooling.temporal_pooling, store.folder.name if self.folder else "",
         ]  # fmt: skip
 
     def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
@@ -376,11 +376,11 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict
     """
     network, task, settings = it.network, it.task, it.plan.finetune
     assert not isinstance(settings, Probe)
-    steps, held, copies = lesson.steps, lesson.held, lesson.copies
+    steps, dev, copies = lesson.steps, lesson.dev, lesson.copies
     network.eval()
-    everybody = pooled(steps.family)
+    ours = pooled(steps.family)
     others = [pooled(copy, k) for k, copy in enumerate(copies)]
-    network.standardise.fit(torch.from_numpy(np.concatenate([everybody, *others])))
+    network.standardise.fit(torch.from_numpy(np.concatenate([ours, *others])))
     by_speaker = settings.embedding_norm == "speaker"
 
     def standardised(values: np.ndarray, of: Steps) -> torch.Tensor:
@@ -389,39 +389,39 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict
         mean, std = models.speaker_statistics(values, models.speakers(of))
         return torch.from_numpy((values - mean) / std)
 
-    x = torch.cat([standardised(everybody, steps.family)[: len(steps)]]
+    x = torch.cat([standardised(ours, steps.family)[: len(steps)]]
                   + [standardised(values, copy) for values, copy in zip(others, copies, strict=True)])  # fmt: skip
     y = np.concatenate([lesson.target] * (1 + len(copies)))
-    held_pooled = pooled(held) if held else None
+    dev_pooled = pooled(dev) if dev else None
     rows: list[dict[str, float]] = []
     best: tuple[float, float, Any, Any] | None = None
     weight = None
-    for strength in settings.l2 if held else settings.l2[:1]:
-        weight, bias = solve(task, x, y, strength, settings, weight)
+    for l2 in settings.l2 if dev else settings.l2[:1]:
+        weight, bias = solve(task, x, y, l2, settings, weight)
         network.begin(weight, bias)
-        row: dict[str, float] = {"strength": strength}
-        if held is not None and held_pooled is not None:
+        row: dict[str, float] = {"strength": l2}  # history.json's name for it
+        if dev is not None and dev_pooled is not None:
             row |= score(
-                task, models.from_pooled(network, task, held_pooled, held, settings.embedding_norm), lesson.truth
+                task, models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm), lesson.truth
             )
         rows.append(row)
         if best is None or row.get("select", 0.0) > best[0]:
-            best = (row.get("select", 0.0), strength, weight, bias)
+            best = (row.get("select", 0.0), l2, weight, bias)
     assert best is not None  # there is at least one penalty
-    _, strength, weight, bias = best
+    _, l2, weight, bias = best
     again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
-    if again and held is not None and held_pooled is not None:
-        both = torch.cat([x, standardised(held_pooled, held)])
-        weight, bias = solve(task, both, np.concatenate([y, lesson.truth]), strength, settings, weight)
+    if again and dev is not None and dev_pooled is not None:
+        both = torch.cat([x, standardised(dev_pooled, dev)])
+        weight, bias = solve(task, both, np.concatenate([y, lesson.truth]), l2, settings, weight)
     network.begin(weight, bias)
     return rows
 
 
 def solve(
-    task: Task, x: Any, target: np.ndarray, strength: float, settings: Any, start: Any = None, iterations: int = 100
+    task: Task, x: Any, target: np.ndarray, l2: float, settings: Any, start: Any = None, iterations: int = 100
 ) -> tuple[Any, Any]:
     """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
-    numbers the penalised loss of fine-tuning, by L-BFGS."""
+    regression the penalised loss of fine-tuning, by L-BFGS."""
 
     outputs = task.outputs
     y = torch.as_tensor(target)
@@ -437,7 +437,7 @@ def solve(
 
     def closure() -> Any:
         optimiser.zero_grad()
-        loss = loss_of(x @ weight.T + bias, y).mean() + 0.5 * strength * weight.square().sum()
+        loss = loss_of(x @ weight.T + bias, y).mean() + 0.5 * l2 * weight.square().sum()
         loss.backward()
         return loss
 
@@ -465,7 +465,7 @@ def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
         if (
             (settings.lora and "lora_" not in name)
             or (settings.freeze_front and name.startswith("front."))
-            or (name == "mask_vector" and not settings.hide_time)
+            or (name == "mask_vector" and not settings.mask_time)
         ):
             return 0.0
         level = int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth if name.startswith("norm.") else 0

@@ -4,9 +4,9 @@
                                                                               --> CORPUS/tracks/units-DIGEST/
 
 Pseudo-labels as in HuBERT (arXiv:2106.07447, sec. 2.1), of several scales as in GMP-TL (arXiv:2405.02151). Centres are
-fitted on the fold's training part alone, dev people get units of these centres, test people get none: nobody can
-learn from units that do not exist. The units are a track on the clock of the hidden states, whole numbers from 0, -1
-where a recording was trimmed; other clocks read it with kind="nearest".
+fitted on the fold's training part alone, dev people get units of these centres, test people get none, so that nothing
+can be learned from theirs. The units are a track at the frames of the hidden states, whole numbers from 0, -1 where a
+recording was trimmed; tracks of other frame rates read it with kind="nearest".
 """
 
 import shutil
@@ -22,7 +22,7 @@ import typer
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.backbones.base import clock_of
+from sottovoce.backbones.base import hop_and_field
 from sottovoce.data import folds, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
@@ -56,7 +56,7 @@ def cluster_sizes(text: str, given: Codebook | None) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(f"--clusters {text}: not numbers of clusters. Give different ones of 1 or more, e.g. 64,512.")
+        raise InputError(f"--clusters {text}: not counts of clusters. Give different ones of 1 or more, e.g. 64,512.")
     if given and sizes != given.clusters:
         there = ",".join(map(str, given.clusters))
         raise InputError(f"--clusters {text}: the codebook has others. Found {there}. Leave --clusters out.")
@@ -73,7 +73,7 @@ def own_corpus(run: Run) -> Path:
 
 @dataclass
 class _Part:
-    """What is labelled of a corpus. A state's slot is its place on the clock, which begins with the recording."""
+    """What is labelled of a corpus. A state's slot is its index, counted from the beginning of the recording."""
 
     corpus: Corpus
     sides: dict[str, list[Utterance]]  # train, heldout
@@ -103,7 +103,7 @@ class Clustering:
     stability: int = 1  # more clusterings with other seeds, to see how far labels agree
     config: KMeans = field(default_factory=KMeans)
     half: bool = False  # states are kept as float16 while working
-    transductive: bool = False  # test people may have been heard
+    transductive: bool = False  # test people may have been seen
 
 
 def label(
@@ -120,7 +120,7 @@ def label(
     """Codebook, report and units of one fold; nothing is done when the same ones are there.
 
     Args:
-        folder: where codebook.safetensors, label.json and report.html go; the units go beside each corpus's tracks.
+        folder: where codebook.safetensors, label.json and report.html go; the units go to each corpus's tracks.
 
     Raises:
         InputError: no such layer, a corpus without gender where genders are kept apart, more clusters than frames, a
@@ -153,7 +153,8 @@ def label(
         "data": [[[u.id for u in part.sides[side]] for side in SIDES] for part in parts],
         "audio": [part.corpus.info.get("audio_digest", "") for part in parts],
     }
-    identity = files.digest(head)
+    known_as = folds.EARLIER_NO_HOLDOUT if fold == folds.NO_HOLDOUT else fold  # so that earlier labels stay finished
+    identity = files.digest(head | {"fold": known_as})
     if dry_run:
         _estimate(backbone, parts, layer, clusters, half)
         return folder
@@ -248,7 +249,7 @@ def _finished(folder: Path, identity: str, parts: Sequence[_Part]) -> bool:
 def _parts(
     run: Run, corpora: Sequence[Corpus], fold: str, layer: int, jobs: int | None, quiet: bool
 ) -> tuple[Any, list[_Part]]:
-    """The run's backbone, and of every corpus the utterances to label and the clock their states have."""
+    """The run's backbone, and of every corpus the utterances to label and the rate and offset of their states."""
 
     it: Any
     if run.config["kind"] == "finetune":
@@ -262,24 +263,24 @@ def _parts(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
             f"{len(backbone.blocks)}, or 0 for what goes into it."
         )
-    stride, window = clock_of(backbone)
+    hop, receptive_field = hop_and_field(backbone)
     parts = []
-    for corpus, train, heldout in zip(corpora, *folds.parts(corpora, fold), strict=True):
+    for corpus, train, dev in zip(corpora, *folds.parts(corpora, fold), strict=True):
         store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
         if store.dim != run.config["features"]:
             raise InputError(
                 f"{corpus.folder}: {store.dim} features a frame of {it.plan.track}. {run.folder} was trained on "
                 f"{run.config['features']}. Use a corpus with the same features."
             )
-        sides = {"train": [u for u in train if u.id in store], "heldout": [u for u in heldout if u.id in store]}
+        sides = {"train": [u for u in train if u.id in store], "heldout": [u for u in dev if u.id in store]}
         part = _Part(
             corpus, sides, Steps([(store, sides["train"] + sides["heldout"])], it.plan.frontend, it.statistics)
         )
-        part.rate_hz = part.steps.rate_hz / stride
-        part.offset_s = store.offset_s - 0.5 / store.rate_hz + 0.5 * window / part.steps.rate_hz
+        part.rate_hz = part.steps.rate_hz / hop
+        part.offset_s = store.offset_s - 0.5 / store.rate_hz + 0.5 * receptive_field / part.steps.rate_hz
         for u, (begin, end) in zip(part.utterances, part.steps.bounds.tolist(), strict=True):
             first, full = round(begin / store.rate_hz * part.rate_hz), store.lengths[u.id]
-            spans = [max((part.steps.frontend.steps(n) - window) // stride + 1, 1) for n in (end - begin, full)]
+            spans = [max((part.steps.frontend.steps(n) - receptive_field) // hop + 1, 1) for n in (end - begin, full)]
             part.first[u.id], part.frames[u.id], part.slots[u.id] = first, spans[0], max(first + spans[0], spans[1])
         parts.append(part)
     if not any(part.sides["train"] for part in parts):
@@ -304,7 +305,7 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
     backbone.eval().to(device)
     ids = [u.id for u in part.utterances]
     with TrackWriter(home / name, head) as writer, Bar(len(ids), f"states of {part.corpus.name}", quiet=quiet) as bar:
-        # A batch half of which is there is computed whole: rounding depends on who is beside whom.
+        # A batch half of which is there is computed whole: rounding depends on who is batched with whom.
         todo = [rows for rows in _batches(part.steps) if any(ids[i] not in writer.rows for i in rows)]
         bar.advance(len(ids) - sum(map(len, todo)))
         for rows, (states, lengths) in network.in_batches(part.steps, todo, network.states_of(backbone, layer), device):
@@ -316,7 +317,7 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
 
 
 def _genders(parts: Sequence[_Part]) -> tuple[str, ...]:
-    """Raises InputError when not everybody's is known."""
+    """Raises InputError when not every utterance's is known."""
     for part in parts:
         unknown = [u.id for u in part.utterances if not u.gender]
         if unknown:
@@ -384,7 +385,7 @@ def _quality(
     others: Sequence[Codebook],
     jobs: int | None,
 ) -> dict[str, Any]:
-    """The figures of label.json: of every label set on both sides, and beside what is known of the same frames."""
+    """The figures of label.json: of every label set on both sides, and against what is known of the same frames."""
     keys = {side: [key for _, own in sets[side].values() for key in own] for side in SIDES}
     people = {(p, u.id): u for p, part in enumerate(parts) for u in part.utterances}
     everything = Stacked([(parts[p].states, [id]) for p, id in keys["train"]])
@@ -444,7 +445,7 @@ def _warnings(corpora: Sequence[Corpus], fold: str, seen: Sequence[str]) -> list
     if seen:
         return [f"Transductive: run or centres have seen {folds.some(seen, fold)}."]
     if any(corpus.folds for corpus in corpora) and not any(f.name == fold for c in corpora for f in c.folds):
-        return ["Leaky: clusters were fitted on everybody, test speakers of every fold included."]
+        return ["Leaky: clusters were fitted on all speakers, test speakers of every fold included."]
     return []
 
 
@@ -462,7 +463,7 @@ def _estimate(backbone: Any, parts: Sequence[_Part], layer: int, clusters: Seque
     size = sum(spans.values()) * backbone.dim * (2 if half else 4) / 2**30
     typer.echo(
         f"{sum(len(part.utterances) for part in parts)} utterances: {spans['train']} frames to fit "
-        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} held out; {size:.2f} GiB of states "
+        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} of dev; {size:.2f} GiB of states "
         f"while working, about {seconds / max(done, 1) * steps / 60:.1f} min to make them on {runs.hardware()}. "
         "Nothing was written."
     )

@@ -29,9 +29,9 @@ from sottovoce.errors import InputError
 from sottovoce.pipeline import remarks, workers
 from sottovoce.report import data_page
 
-FULL = 32767 / 32768  # the largest 16-bit sample: nobody can say whether it would have been larger
+FULL = 32767 / 32768  # the largest 16-bit sample: it may have been larger
 FLAT = 0.99  # of full scale; three equal samples in a row above it were cut off
-SHORT_S = 0.1  # seconds; a few frames, too little to hear an emotion in
+SHORT_S = 0.1  # seconds; a few frames, too little for an emotion
 MEANING = {
     "silent": "silent",
     "short": f"shorter than {SHORT_S} s",
@@ -257,7 +257,7 @@ def _check_ids(utterances: Sequence[Utterance], root: Path) -> None:
 
 
 def _notes(reader: Reader, root: Path, read: Mapping[str, Any], utterances: Sequence[Utterance]) -> list[str]:
-    """What the reader has to say, and recordings nobody asked for."""
+    """What the reader has to say, and recordings that were left out."""
     asked = {key: read[key] for key in _keywords(reader.problems) if key in read}
     notes = list(reader.problems(root, utterances, **asked))
     if root.is_dir() and not reader.TRACKS:
@@ -284,10 +284,10 @@ class Look:
     channels: int = 0
     peak: float | None = None  # of full scale, channels averaged; None when nothing was decoded
     rms: float | None = None
-    clipped: int = 0  # samples at full scale, or in stretches that were cut off just below it
+    clipped: int = 0  # samples at full scale, or in runs that were cut off just below it
     digest: str = ""  # of the decoded samples and their rate
     file: str = ""  # hash of its bytes
-    note: str = ""  # how it is heard, where that is out of the ordinary
+    note: str = ""  # how it is read, where that is out of the ordinary
 
 
 def look_at(
@@ -367,7 +367,7 @@ def _without(
         notes.append(f"cannot be used, left out: {len(gone)}. The first: {first}")
     odd = [look for look in looks.values() if look.note]
     if odd:
-        notes.append(f"heard with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
+        notes.append(f"read with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
     for problem in MEANING:
         found = problems.get(problem, [])
         names = [n for item in found for n in (item[1:] if isinstance(item, list) else [_id(item)])]
@@ -554,7 +554,7 @@ def data_report(
     groups = sorted({fold.group for fold in folds})
     people = {u.speaker: u.gender for u in utterances if u.speaker}
     seconds = [s for u in utterances if (s := looks[u.id].seconds) is not None]
-    steps = encoded and bool(seconds) and all(s % 1 == 0 for s in seconds)  # a step clock: not seconds at all
+    steps = encoded and bool(seconds) and all(s % 1 == 0 for s in seconds)  # counts of steps, not seconds
     seconds = [] if steps else seconds
     if groups in ([], ["none"]):
         says = "no folds" if not groups else "nothing: the same speaker may be in train and test"
