@@ -11,7 +11,7 @@ left out, a number that is not there is "–". `page` knows HTML, `charts` knows
 and in which order.
 """
 
-from sottovoce.report._words import score
+from sottovoce.report.words import score
 from sottovoce.report.compare import compare_figure, compare_page
 from sottovoce.report.evaluate import evaluate_page
 from sottovoce.report.index import index_page

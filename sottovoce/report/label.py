@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report.page import number, tag
+from sottovoce.report import _old_words as words
+from sottovoce.report import _old_charts as charts
+from sottovoce.report import _old_page as page
+from sottovoce.report._old_page import number, tag
 
 
 def label_page(report: Mapping[str, Any]) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report.page import NOTHING, number, tag, text
+from sottovoce.report import _old_words as words
+from sottovoce.report import _old_charts as charts
+from sottovoce.report import _old_page as page
+from sottovoce.report._old_page import NOTHING, number, tag, text
 
 
 def timeline_page(prediction: Mapping[str, Any]) -> str:

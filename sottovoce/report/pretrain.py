@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report.charts import HALF, number_of
-from sottovoce.report.page import NOTHING, Html, number, tag, text
+from sottovoce.report import _old_words as words
+from sottovoce.report import _old_charts as charts
+from sottovoce.report import _old_page as page
+from sottovoce.report._old_charts import HALF, number_of
+from sottovoce.report._old_page import NOTHING, Html, number, tag, text
 
 
 def pretrain_page(report: Mapping[str, Any]) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report._words import ACCENT, INTERVAL, PLAIN, score
-from sottovoce.report.charts import HALF, number_of
-from sottovoce.report.page import Html, number, tag, text
+from sottovoce.report import _old_words as words
+from sottovoce.report import _old_charts as charts
+from sottovoce.report import _old_page as page
+from sottovoce.report._old_words import ACCENT, INTERVAL, PLAIN, score
+from sottovoce.report._old_charts import HALF, number_of
+from sottovoce.report._old_page import Html, number, tag, text
 
 SCORE_NAMES = {"rank": "relative attributes", "strength": "StrengthNet", "energy": "energy, dB by speaker"}
 QUESTIONS = {

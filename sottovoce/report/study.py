@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report._words import score
-from sottovoce.report.charts import HALF, metric_name, number_of
-from sottovoce.report.page import NOTHING, Html, number, tag
+from sottovoce.report import _old_words as words
+from sottovoce.report import _old_charts as charts
+from sottovoce.report import _old_page as page
+from sottovoce.report._old_words import score
+from sottovoce.report._old_charts import HALF, metric_name, number_of
+from sottovoce.report._old_page import NOTHING, Html, number, tag
 
 
 def study_page(study: Mapping[str, Any]) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sottovoce.metrics import scores
-from sottovoce.report import charts, page
-from sottovoce.report.charts import metric_name, number_of
-from sottovoce.report.page import NOTHING, Html, number, tag, text
+from sottovoce.report import _old_charts as charts, _old_page as page
+from sottovoce.report._old_charts import metric_name, number_of
+from sottovoce.report._old_page import NOTHING, Html, number, tag, text
 
 ACCENT, SECOND, PLAIN = page.LIGHT["c0"], page.LIGHT["c1"], page.LIGHT["soft"]
 MEANING = {
