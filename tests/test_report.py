@@ -544,7 +544,7 @@ def test_probe_is_held_against_scratch_too(quick):
     words = Reader(report.study_page(study)).words
     for wanted in ("probe − scratch", "0.444", "0.032", "≤ 0.877×", "corrected by Holm"):
         assert wanted in words
-    assert [arm for arm, _, _ in report.study.charts.contrasts(study)] == ["finetuned", "probe"]
+    assert [arm for arm, _, _ in report.study.contrasts(study)] == ["finetuned", "probe"]
 
 
 def test_corpus_counts_are_on_the_page(pages):
@@ -636,11 +636,11 @@ def test_many_segments_become_the_most_frequent_of_each_cell():
     for k in range(1000):
         segments.append({"start": k, "end": k + 0.9, "label": "sad" if k < 500 else "angry"})
         segments.append({"start": k + 0.9, "end": k + 1, "label": "happy"})
-    assert [(round(a), round(b), c) for a, b, c in report.predict.charts.strip(segments, 1000.0, 100)] == [
+    assert [(round(a), round(b), c) for a, b, c in report.predict.strip(segments, 1000.0, 100)] == [
         (0, 500, "sad"),
         (500, 1000, "angry"),
     ]
-    assert len(report.predict.charts.strip(segments, 1000.0, 5000)) == 2000
+    assert len(report.predict.strip(segments, 1000.0, 5000)) == 2000
 
 
 def test_labels_beside_curves_keep_their_distance():
