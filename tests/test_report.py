@@ -459,7 +459,10 @@ def test_a_pre_training_page_says_what_was_asked_for_and_what_was_hidden():
 def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
     panel = pretrain_report()["panels"][0]
     nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
-    assert len(report.pretrain.charts.triptych(panel, width=400).axes) == len(report.pretrain.charts.triptych(nothing, width=400).axes) + 1
+    assert (
+        len(report.pretrain.triptych(panel, width=400).axes)
+        == len(report.pretrain.triptych(nothing, width=400).axes) + 1
+    )
     assert "each predicted from its surroundings; mean absolute error" in report.pretrain._panel(0, nothing)
 
 

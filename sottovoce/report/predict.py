@@ -36,7 +36,9 @@ def timeline_page(prediction: Mapping[str, Any]) -> str:
     shown = "Waveform, the most probable emotion, and the probability (0 to 1) of each over time."
     if not get("label") and not segments:  # a model of intensities or dimensions, not of one emotion
         found = get("probabilities")
-        course = np.array(found if found is not None and len(found) else np.full((1, len(classes)), np.nan), dtype=float)
+        course = np.array(
+            found if found is not None and len(found) else np.full((1, len(classes)), np.nan), dtype=float
+        )
         means = list(zip(classes, course.mean(0).tolist(), strict=False))[:8]
         heard = [(name, number(value, fixed=True), "mean of the windows") for name, value in means]
         shown = "Waveform, and the predicted values over time, in label units on one scale."
