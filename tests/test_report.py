@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from sottovoce import report
 from sottovoce.report import charts, page
@@ -333,6 +334,9 @@ def pages():
     return {name: make() for name, make in PAGES.items()}
 
 
+VOID = {"br", "hr", "input", "link", "meta"}
+
+
 class Reader(HTMLParser):
     """A strict reader: every element closed in order; collects text, ids, references and attributes."""
 
@@ -345,7 +349,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, name, attributes):
         self.handle_startendtag(name, attributes)
-        if name not in page.VOID:
+        if name not in VOID:
             self.open.append(name)
 
     def handle_startendtag(self, name, attributes):
@@ -382,7 +386,7 @@ def test_page_is_well_formed_and_loads_nothing(pages, name):
             assert target[1:] in reader.ids
     assert not [key for _, key, _ in reader.attributes if key.startswith("on")]
     assert "@import" not in pages[name]
-    assert "//" not in page.CSS
+    assert "//" not in (page.TEMPLATES / "style.css").read_text()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -455,7 +459,10 @@ def test_a_pre_training_page_says_what_was_asked_for_and_what_was_hidden():
 def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
     panel = pretrain_report()["panels"][0]
     nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
-    assert len(charts.triptych(panel, width=400).axes) == len(charts.triptych(nothing, width=400).axes) + 1
+    assert (
+        len(report.pretrain.triptych(panel, width=400).axes)
+        == len(report.pretrain.triptych(nothing, width=400).axes) + 1
+    )
     assert "each predicted from its surroundings; mean absolute error" in report.pretrain._panel(0, nothing)
 
 
@@ -493,7 +500,7 @@ def test_hostile_class_names_leave_the_svg_file_well_formed(tmp_path):
 @pytest.mark.parametrize("value", [0.6214, 0.61949, 1.0, -0.02351, 1234.5678, -0.0004, 0.0])
 def test_printed_number_is_the_number(value):
     for fixed in (False, True):
-        printed = page.number(value, fixed=fixed).replace("−", "-").replace(",", "")
+        printed = report.words.number(value, fixed=fixed).replace("−", "-").replace(",", "")
         assert float(printed) == round(value, 3)
 
 
@@ -540,7 +547,7 @@ def test_probe_is_held_against_scratch_too(quick):
     words = Reader(report.study_page(study)).words
     for wanted in ("probe − scratch", "0.444", "0.032", "≤ 0.877×", "corrected by Holm"):
         assert wanted in words
-    assert [arm for arm, _, _ in charts.contrasts(study)] == ["finetuned", "probe"]
+    assert [arm for arm, _, _ in report.study.contrasts(study)] == ["finetuned", "probe"]
 
 
 def test_corpus_counts_are_on_the_page(pages):
@@ -571,9 +578,7 @@ MAKERS = {
 @pytest.fixture
 def quick(monkeypatch):
     """Figures are drawn but not rendered."""
-    monkeypatch.setattr(
-        charts, "inline", lambda draw, name, alt, class_=None: page.tag("svg") if class_ == "wide" or draw() else None
-    )
+    monkeypatch.setattr(charts, "inline", lambda draw, name, alt, look: Markup("<svg></svg>" if draw() else ""))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -634,11 +639,11 @@ def test_many_segments_become_the_most_frequent_of_each_cell():
     for k in range(1000):
         segments.append({"start": k, "end": k + 0.9, "label": "sad" if k < 500 else "angry"})
         segments.append({"start": k + 0.9, "end": k + 1, "label": "happy"})
-    assert [(round(a), round(b), c) for a, b, c in charts.strip(segments, 1000.0, 100)] == [
+    assert [(round(a), round(b), c) for a, b, c in report.predict.strip(segments, 1000.0, 100)] == [
         (0, 500, "sad"),
         (500, 1000, "angry"),
     ]
-    assert len(charts.strip(segments, 1000.0, 5000)) == 2000
+    assert len(report.predict.strip(segments, 1000.0, 5000)) == 2000
 
 
 def test_labels_beside_curves_keep_their_distance():

@@ -11,7 +11,6 @@ left out, a number that is not there is "–". `page` knows HTML, `charts` knows
 and in which order.
 """
 
-from sottovoce.report._words import score
 from sottovoce.report.compare import compare_figure, compare_page
 from sottovoce.report.evaluate import evaluate_page
 from sottovoce.report.index import index_page
@@ -21,6 +20,7 @@ from sottovoce.report.prepare import data_page
 from sottovoce.report.pretrain import pretrain_page, spans_figure
 from sottovoce.report.strength import strength_page
 from sottovoce.report.study import study_figure, study_page
+from sottovoce.report.words import score
 
 __all__ = [
     "compare_figure",

@@ -1,116 +1,13 @@
 """What `prepare` found in a corpus, and what is wrong with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report.charts import number_of
-from sottovoce.report.page import NOTHING, Html, number, tag, text
+import numpy as np
 
-
-def data_page(report: Mapping[str, Any]) -> str:
-    """What is in a corpus: counts, durations, problems, and what the folds keep apart.
-
-    Keys: corpus, source, licence, utterances, hours, speakers, counts {label: {class: n}}, speakers_by, genders,
-    numbers {label: {n, min, mean, median, max}}, cross {title: {row: {column: n}}}, durations_s {min, median, mean,
-    max, histogram {edges, counts}}, sample_rates, channels, problems {kind: [...]}, folds [{name, group, train, dev,
-    test, classes}], warnings.
-    """
-    get = report.get
-    spans, body = get("durations_s") or {}, []
-    body.append(page.warnings(get("warnings")))
-    body.append(
-        page.tiles(
-            [
-                ("Utterances", number(get("utterances")), "stretches of speech"),
-                ("Speech", _hours(get("hours")) or NOTHING, f"median {number(spans.get('median'), 2)} s each"),
-                ("Speakers", number(get("speakers")), _genders(get("genders"))),
-                (
-                    "Problems",
-                    NOTHING if get("problems") is None else _problems(get("problems")),
-                    "files that need a look",
-                ),
-            ]
-        )
-    )
-    counted = [
-        page.join([tag("h3", words.title(label)), page.bars(counts, label=f"utterances by {label}")])
-        for label, counts in (get("counts") or {}).items()
-        if counts
-    ]
-    for title, rows in (get("cross") or {}).items():
-        columns = list(dict.fromkeys(c for row in rows.values() for c in row))
-        grid = page.heat(list(rows), columns, [[row.get(c, 0) for c in columns] for row in rows.values()], label=title)
-        if columns:
-            counted.append(page.join([tag("h3", words.title(title).replace(" x ", " × ")), grid]))
-    if counted:
-        body.append(page.section("Classes", page.pair(*counted), tag("p", "Utterances, and their share of the row.")))
-    if numbers := get("numbers"):
-        parts = ("n", "min", "mean", "median", "max")
-        rows = [[label, *(number(found.get(part)) for part in parts)] for label, found in numbers.items()]
-        body.append(page.section("Numbers", page.table(["", *parts], rows, label="summary of the numeric labels")))
-    body.append(_durations(spans, get("utterances")))
-    if by := get("speakers_by"):
-        least, most = min(by.values()), max(by.values())
-        few = (
-            f"{number(least)} utterances each"
-            if least == most
-            else f"{number(least)} to {number(most)} utterances each"
-        )
-        chart = page.bars(by, label="utterances by speaker")
-        body.append(
-            page.section("Speakers", tag("p", few), chart if len(by) <= 12 else page.folded("all speakers", chart))
-        )
-    rates = {f"{rate} Hz": n for rate, n in (get("sample_rates") or {}).items()}
-    channels = {_channels(c): n for c, n in (get("channels") or {}).items()}
-    if rates or channels:
-        files = [page.bars(found, label=f"files by {what}", unit="files") if found else None
-                 for what, found in (("sample rate", rates), ("channels", channels))]  # fmt: skip
-        body.append(page.section("Audio format", page.pair(*files)))
-    body.append(_problem_section(get("problems")))
-    body.append(_fold_section(get("folds")))
-    source = {"Source": get("source"), "Licence": get("licence")}
-    if any(source.values()):
-        body.append(page.section("Where it comes from", page.facts(source)))
-    lede = words.listed(
-        words.count(get("utterances"), "utterance"), words.count(get("speakers"), "speaker"), _hours(get("hours"))
-    )
-    return page.document("data report", get("corpus") or "Corpus", *body, lede=lede)
-
-
-def _hours(hours: Any) -> str:
-    return "" if hours is None else f"{number(hours, 2)} h"
-
-
-def _channels(count: Any) -> str:
-    return {"1": "mono", "2": "stereo"}.get(str(count), f"{count} channels")
-
-
-def _genders(genders: Mapping[str, int] | None) -> str:
-    return ", ".join(f"{number(n)} {name or 'unknown'}" for name, n in (genders or {}).items())
-
-
-def _problems(problems: Mapping[str, Sequence] | None) -> int:
-    return sum(len(found) for found in (problems or {}).values())
-
-
-def _durations(spans: Mapping[str, Any], utterances: Any) -> Html:
-    bins = spans.get("histogram") or {}
-    if not len(charts.series(bins.get("counts"))):
-        return Html("")
-    middle = number_of(spans.get("median"))
-    facts = ", ".join(f"{key} {number(spans.get(key), 2)} s" for key in ("min", "median", "mean", "max"))
-    picture = charts.figure(
-        lambda width: charts.histogram(
-            bins.get("edges"), bins["counts"], xlabel="duration, s", ylabel="utterances", median=middle, width=width
-        ),
-        "durations",
-        f"Length of the utterances: {facts}; n = {number(utterances)}.",
-        f"Histogram of utterance durations: {facts}",
-    )
-    return page.section("Durations", picture)
-
+from sottovoce.report import charts, page, words
+from sottovoce.report.charts import series
+from sottovoce.report.words import number, number_of
 
 PROBLEMS = {
     "broken": "cannot be read",
@@ -122,47 +19,54 @@ PROBLEMS = {
 }
 
 
-def _problem_section(problems: Mapping[str, Sequence] | None) -> Html:
-    if problems is None:
-        return Html("")
-    if not _problems(problems):
-        return page.section("Problems", tag("p", "No file is broken, silent, clipped or there twice."))
-    lists = []
-    for kind, found in problems.items():
-        if not found:
-            continue
-        lines = [tag("li", _problem(item)) for item in found[:200]]
-        more = tag("p", f"and {len(found) - 200:,} more, in report.json") if len(found) > 200 else None
-        name = PROBLEMS.get(kind, text(kind).replace("_", " "))
-        lists.append(page.folded(f"{len(found):,} × {name}", tag("ul", lines), more))
-    return page.section("Problems", lists)
+def data_page(report: Mapping[str, Any]) -> str:
+    """What is in a corpus: counts, durations, problems, and what the folds keep apart.
+
+    Keys: corpus, source, licence, utterances, hours, speakers, counts {label: {class: n}}, speakers_by, genders,
+    numbers {label: {n, min, mean, median, max}}, cross {title: {row: {column: n}}}, durations_s {min, median, mean,
+    max, histogram {edges, counts}}, sample_rates, channels, problems {kind: [...]}, folds [{name, group, train, dev,
+    test, classes}], warnings.
+    """
+    get, spans, drawn = report.get, report.get("durations_s") or {}, ""
+    if len(series((spans.get("histogram") or {}).get("counts"))):
+        facts = ", ".join(f"{key} {number(spans.get(key), 2)} s" for key in ("min", "median", "mean", "max"))
+        caption = f"Length of the utterances: {facts}; n = {number(get('utterances'))}."
+        alt = f"Histogram of utterance durations: {facts}"
+        drawn = charts.figure(lambda width: _durations(spans, width), "durations", caption, alt)
+    channels = {"1": "mono", "2": "stereo"}
+    return page.render(
+        "prepare.html", report, drawn=drawn, kinds=PROBLEMS,
+        hours="" if get("hours") is None else f"{number(get('hours'), 2)} h",
+        genders=words.listed(*(f"{number(n)} {name or 'unknown'}" for name, n in (get("genders") or {}).items()), mark=", "),
+        rates={f"{rate} Hz": n for rate, n in (get("sample_rates") or {}).items()},
+        channels={channels.get(str(k), f"{k} channels"): n for k, n in (get("channels") or {}).items()},
+        troubles=get("problems") and sum(map(len, get("problems").values())),
+        apart=sorted({str(fold.get("group") or "none") for fold in get("folds") or ()}),
+        cross={name: (names := names_of(rows), [(row, [counts.get(c, 0) for c in names]) for row, counts in rows.items()])
+               for name, rows in (get("cross") or {}).items()},
+        classes={fold.get("name"): [(c, *(sides.get(side, {}).get(c, 0) for side in ("train", "dev", "test")))
+                                    for c in names_of(sides)]
+                 for fold in get("folds") or () if (sides := fold.get("classes") or {})},
+    )  # fmt: skip
 
 
-def _problem(item: Any) -> Any:
-    if isinstance(item, Mapping):
-        return page.join([tag("code", item.get("path", NOTHING)), ": " if item.get("why") else "", item.get("why")])
-    if isinstance(item, (list, tuple)):
-        return page.join([[" = " if k else "", tag("code", part)] for k, part in enumerate(item)])
-    return tag("code", item)
+def names_of(rows: Mapping[Any, Any]) -> list[Any]:
+    """The keys of every row, each once, in order."""
+    return list(dict.fromkeys(name for row in rows.values() for name in row))
 
 
-def _fold_section(folds: Sequence[Mapping[str, Any]] | None) -> Html:
-    if not folds:
-        return Html("")
-    groups = sorted({str(f.get("group") or "none") for f in folds})
-    apart = "Folds keep apart: " + ", ".join(groups) + ". No value of it in test occurs in train or dev."
-    leaky = "Folds share speakers between training and test: scores will be too good."
-    rows = [[f.get("name"), f.get("group"), *(number(words.size(f.get(side))) for side in SIDES)] for f in folds]
-    body = [page.banner(leaky) if "none" in groups else tag("p", apart)]
-    body.append(page.table(["fold", "apart by", *SIDES], rows, label="sizes of the folds"))
-    for fold in folds:
-        sides = fold.get("classes") or {}
-        names = list(dict.fromkeys(c for side in sides.values() for c in side))
-        if names:
-            cells = [[name, *(number(sides.get(side, {}).get(name, 0)) for side in SIDES)] for name in names]
-            grid = page.table(["", *SIDES], cells, label="classes")
-            body.append(page.folded(f"classes of {fold.get('name')}", grid))
-    return page.section("Folds", body)
-
-
-SIDES = ("train", "dev", "test")
+def _durations(spans: Mapping[str, Any], width: int) -> Any:
+    """Histogram of lengths in seconds; its median is dashed."""
+    edges, counts = (series(spans["histogram"].get(part)) for part in ("edges", "counts"))
+    drawn = charts.sheet(width, 210)
+    axes = drawn.subplots()
+    if len(edges) == len(counts) + 1:
+        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=charts.ACCENT, edgecolor=charts.PAPER)
+    if np.isfinite(median := number_of(spans.get("median"))):
+        axes.axvline(median, color=charts.INK, linewidth=1.2, linestyle=charts.DASHED)
+        where = {"xycoords": ("data", "axes fraction"), "xytext": (5, -2), "textcoords": "offset points", "va": "top"}
+        axes.annotate(f"median {number(median, 2)}", (median, 1), **where)
+        axes.set_ylim(top=1.18 * max(counts, default=1))
+    axes.grid(axis="x", visible=False)
+    axes.set(xlabel="duration, s", ylabel="utterances")
+    return drawn

@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report.charts import HALF, number_of
-from sottovoce.report.page import NOTHING, Html, number, tag, text
+from sottovoce.report import charts, page, words
+from sottovoce.report.charts import DASHED, HALF, INK, SERIES, SOFT, WIDE, row_name, runs, series
+from sottovoce.report.words import NOTHING, number, number_of, percent, text, three
+
+HEALTH = {  # curve: title, unit, what it means
+    "coverage": ("Mask coverage", "share of frames hidden", "Share of the valid frames that were hidden."),
+    "accuracy": ("Hidden units", "share right", "By guessing the commonest unit it would be {often}."),
+    "emotion_accuracy": ("Emotion", "share right", "Emotions of held-out utterances."),
+    "gender_accuracy": ("Gender", "share right", "Genders of held-out utterances, where the corpus tells them."),
+    "rank": ("Representation rank", "effective dimensions", "Falling towards 1 would mean collapse."),
+    "probe_ua": ("Linear probe", "UA on dev", "A linear classifier on the frozen encoder, dev speakers only."),
+}
 
 
 def pretrain_page(report: Mapping[str, Any]) -> str:
@@ -23,166 +32,186 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     panels [{id, rate_hz, original (T, D), masked (T,), reconstructed (T, D), intensity (T,), rules {name: (T,)}}],
     units [{units, used, perplexity}], told {fact: text}, warnings, config.
     """
-    get, curves = report.get, report.get("curves") or {}
-    right, often = charts.series(curves.get("accuracy")), number_of(curves.get("trivial_accuracy"))
-    if len(right) or len(charts.series(curves.get("emotion_accuracy"))):
+    get, curves, masking = report.get, report.get("curves") or {}, report.get("masking") or {}
+    right, held, probe = (series(curves.get(key)) for key in ("accuracy", "heldout_loss", "probe_ua"))
+    often, trivial = (number_of(curves.get(key)) for key in ("trivial_accuracy", "trivial_loss"))
+    guess, kind = "always guessing the mean", "feature units"
+    if len(right) or len(series(curves.get("emotion_accuracy"))):
         guess, kind = "guessing by how frequent each answer is", "nats"
-    else:
-        guess, kind = "always guessing the mean", "feature units"
-    held, trivial = charts.series(curves.get("heldout_loss")), number_of(curves.get("trivial_loss"))
-    probe = charts.series(curves.get("probe_ua"))
-    last = held[np.isfinite(held)][-1:] if len(held) else held
-    gain = 100 * (1 - last[0] / trivial) if len(last) and trivial else math.nan
-    gained = f"{number(gain, 1)} %" if math.isfinite(gain) else NOTHING
-    body: list[Any] = [page.warnings(get("warnings"))]
-    body.append(
-        page.tiles(
-            [
-                ("Held-out loss", number(last[0] if len(last) else None, fixed=True), "on speakers never trained on"),
-                ("Trivial loss", number(trivial, fixed=True), guess),
-                ("Learnt", gained, "of the trivial loss is gone"),
-                *([("Probe UA", number(probe[-1], fixed=True), "linear, frozen encoder, dev")] if len(probe) else []),
-                *(
-                    [("Units right", words.percent(right[-1], 1), f"the commonest is {words.percent(often, 1)}")]
-                    if len(right)
-                    else []
-                ),
-                *_masking_tiles(get("masking") or {}),
-            ]
-        )
-    )
-    step, held_step = curves.get("step"), curves.get("heldout_step")
-    lines = [("training", step, curves.get("loss")), ("held-out speakers", held_step, held)]
-    lines = [(name, x, y) for name, x, y in lines if len(charts.series(y))]
-    if lines:
-        picture = charts.figure(
-            lambda width: charts.traces(
-                lines,
-                xlabel="step",
-                ylabel=f"loss, {kind}",
-                level=("trivial predictor", trivial) if math.isfinite(trivial) else None,
-                width=width,
-                zero=True,
-            ),
-            "loss",
-            f"Loss; the dashed line is that of {guess}. n = {len(charts.series(curves.get('loss'))):,} "
-            f"training and {len(held):,} held-out readings.",
-            "Training and held-out loss over steps, with the loss of the trivial predictor",
-        )
-        body.append(page.section("Loss", picture))
-    small = []
-    for key, title, unit, meaning in (
-        ("coverage", "Mask coverage", "share of frames hidden", "Share of the valid frames that were hidden."),
-        ("accuracy", "Hidden units", "share right", f"By guessing the commonest unit it would be {number(often, 3)}."),
-        ("emotion_accuracy", "Emotion", "share right", "Emotions of held-out utterances."),
-        ("gender_accuracy", "Gender", "share right", "Genders of held-out utterances, where the corpus tells them."),
-        ("rank", "Representation rank", "effective dimensions", "Falling towards 1 would mean collapse."),
-        ("probe_ua", "Linear probe", "UA on dev", "A linear classifier on the frozen encoder, dev speakers only."),
-    ):
-        y = charts.series(curves.get(key))
-        if len(y):
-            x = _steps(curves, key, len(y))
-            picture = charts.figure(
-                lambda width, x=x, y=y, unit=unit: charts.traces(  # type: ignore[misc]
-                    [(unit, x, y)], xlabel="step", ylabel=unit, width=width, zero=True
-                ),
-                key.replace("_", "-"),
-                f"{meaning} n = {len(y):,} readings, last {number(y[-1])}.",
-                f"{title} over steps, last {number(y[-1])}",
-                width=HALF,
-            )
-            small.append(page.join([tag("h3", title), picture]))
-    strong, weak = (charts.series(curves.get(f"{side}_intensity")) for side in ("hidden", "visible"))
-    if len(strong):
-        x = _steps(curves, "hidden", len(strong))
-        picture = charts.figure(
-            lambda width: charts.traces(
-                [("hidden", x, strong), ("visible", x, weak)], xlabel="step", ylabel="mean intensity", width=width
-            ),
-            "intensity",
-            f"Mean intensity of the frames hidden in training and of the others. n = {len(strong):,} epochs.",
-            "Mean intensity of hidden and of visible frames over steps",
-            width=HALF,
-        )
-        small.append(page.join([tag("h3", "Intensity"), picture]))
-    if small:
-        body.append(page.section("Health", page.pair(*small)))
-    drawn = [panel for panel in get("panels") or () if panel.get("original") is not None]
-    rule = (get("masking") or {}).get("rule")
-    spans = [_spans(k, panel | {"rule": rule}) for k, panel in enumerate(drawn) if panel.get("rules")]
-    if spans:
-        said = (
-            "The same utterances under every rule, at the ratio and span of this run; * is its own. At the right the "
-        )
-        said += "share that is hidden, and the mean intensity there."
-        body.append(page.section("What each rule hides", tag("p", said), spans))
-    if drawn:
-        body.append(
-            page.section("What it reconstructs", page.pair(*(_panel(k, panel) for k, panel in enumerate(drawn))))
-        )
-    corpora = [[c.get("name"), number(c.get("utterances")), number(c.get("hours"), 2), number(c.get("speakers"))]
-               for c in get("corpora") or ()]  # fmt: skip
-    facts = {"Objective": get("objective"), "Backbone": get("backbone"), "Parameters": number(get("parameters")),
-             "Fold": get("fold"), "Exposure": get("exposure"), "Time": page.duration(get("seconds")),
-             "Hardware": get("hardware")} | dict(get("told") or {})  # fmt: skip
-    heard = page.table(["corpus", "utterances", "hours", "speakers"], corpora, label="corpora") if corpora else None
-    sets = [[number(c["units"]), number(c["used"]), number(c["perplexity"], 1)] for c in get("units") or ()]
-    kinds = page.table(["units", "used", "as many equally frequent ones"], sets, label="units") if sets else None
-    body.append(page.section("The run", page.facts({k: v for k, v in facts.items() if v}), heard, kinds))
-    body.append(page.settings(get("config") or {}))
-    lede = words.listed(get("objective"), get("backbone"), get("fold") and f"fold {get('fold')}")
-    return page.document("pre-training", get("title") or "Pre-training", *body, lede=lede)
+    last = next(iter(held[np.isfinite(held)][-1:]), math.nan)
+    gain = 100 * (1 - last / trivial) if trivial else math.nan
+    tiles = [
+        ("Held-out loss", three(last), "on speakers never trained on"),
+        ("Trivial loss", three(trivial), guess),
+        ("Learnt", f"{number(gain, 1)} %" if math.isfinite(gain) else NOTHING, "of the trivial loss is gone"),
+    ]
+    if len(probe):
+        tiles.append(("Probe UA", three(probe[-1]), "linear, frozen encoder, dev"))
+    if len(right):
+        tiles.append(("Units right", percent(right[-1], 1), f"the commonest is {percent(often, 1)}"))
+    panels = [panel for panel in get("panels") or () if panel.get("original") is not None]
+    return page.render(
+        "pretrain.html", report, tiles=tiles + _masking_tiles(masking), loss=_loss(curves, held, trivial, guess, kind),
+        health=_health(curves, often), panels=[_panel(k, panel) for k, panel in enumerate(panels)],
+        spans=[_spans(k, panel | {"rule": masking.get("rule")}) for k, panel in enumerate(panels) if panel.get("rules")],
+    )  # fmt: skip
+
+
+def spans_figure(panel: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
+    """What each rule hides of one utterance, as files: the first such picture of `pretrain_page`."""
+    charts.save(lambda: _hidden_spans(panel, WIDE), path_svg, path_png)
 
 
 def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
     """Realised coverage beside what was asked for; where the intensity is known, that of hidden and visible frames."""
     if not number_of(found.get("coverage")) > 0:
         return []
-    rule = text(found.get("rule") or "")
     ratio = f"{100 * found['ratio']:.0f} % asked for" if found.get("ratio") else ""
-    asked = ", ".join(part for part in (rule, ratio) if part)
-    tiles: list[tuple[Any, Any, Any]] = [("Hidden", f"{100 * found['coverage']:.1f} %", asked)]
+    tiles = [("Hidden", percent(found["coverage"], 1), words.listed(found.get("rule"), ratio, mark=", "))]
     if "hidden_intensity" in found:
-        there, elsewhere = (number(found.get(f"{side}_intensity"), fixed=True) for side in ("hidden", "visible"))
+        there, elsewhere = (three(found.get(f"{side}_intensity")) for side in ("hidden", "visible"))
         tiles.append(("Intensity", there, f"{text(found.get('intensity') or '')} where hidden; {elsewhere} elsewhere"))
     return tiles
 
 
-def _spans(k: int, panel: Mapping[str, Any]) -> Html:
-    shares = ", ".join(f"{name} {100 * np.mean(mask):.0f} %" for name, mask in panel["rules"].items())
-    said = f"{text(panel.get('id', f'utterance {k + 1}'))}: intensity, its mean dashed, and what each rule hides."
-    alt = f"Features, intensity and hidden spans of {text(panel.get('id'))} by rule: {shares}"
-    return charts.figure(lambda width: charts.hidden_spans(panel, width=width), f"spans-{k}", said, alt)
+def _loss(curves: Mapping[str, Any], held: np.ndarray, trivial: float, guess: str, kind: str) -> Any:
+    lines = [
+        ("training", curves.get("step"), curves.get("loss")),
+        ("held-out speakers", curves.get("heldout_step"), held),
+    ]
+    lines = [(name, x, y) for name, x, y in lines if len(series(y))]
+    caption = (
+        f"Loss; the dashed line is that of {guess}. n = {len(series(curves.get('loss'))):,} training and "
+        f"{len(held):,} held-out readings."
+    )
+    level = ("trivial predictor", trivial) if math.isfinite(trivial) else None
+    alt = "Training and held-out loss over steps, with the loss of the trivial predictor"
+    return (
+        charts.traced(lines, "step", f"loss, {kind}", name="loss", caption=caption, alt=alt, level=level)
+        if lines
+        else ""
+    )
 
 
-def spans_figure(panel: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """What each rule hides of one utterance, as files: the first such picture of `pretrain_page`."""
-    charts.save(lambda: charts.hidden_spans(panel, width=charts.WIDE), path_svg, path_png)
+def _health(curves: Mapping[str, Any], often: float) -> list[tuple[str, Markup]]:
+    """(title, picture) of every other curve of the run."""
+    drawn = []
+    for key, (title, unit, meaning) in HEALTH.items():
+        if len(y := series(curves.get(key))):
+            said = f"{meaning.format(often=number(often))} n = {len(y):,} readings, last {number(y[-1])}."
+            alt, lines = f"{title} over steps, last {number(y[-1])}", [(unit, _steps(curves, key, len(y)), y)]
+            look = {"name": key.replace("_", "-"), "caption": said, "alt": alt, "width": HALF}
+            drawn.append((title, charts.traced(lines, "step", unit, **look)))
+    strong, weak = (series(curves.get(f"{side}_intensity")) for side in ("hidden", "visible"))
+    if len(strong):
+        x = _steps(curves, "hidden", len(strong))
+        caption = f"Mean intensity of the frames hidden in training and of the others. n = {len(strong):,} epochs."
+        picture = charts.traced(
+            [("hidden", x, strong), ("visible", x, weak)], "step", "mean intensity", name="intensity", caption=caption,
+            alt="Mean intensity of hidden and of visible frames over steps", width=HALF, zero=False,
+        )  # fmt: skip
+        drawn.append(("Intensity", picture))
+    return drawn
 
 
 def _steps(curves: Mapping[str, Any], key: str, many: int) -> np.ndarray:
     """The steps a curve was read at: its own, or those of the readings with the same length."""
     own = {"probe_ua": "probe_step"}.get(key, f"{key}_step")
-    for name in (own, "step", "heldout_step"):
-        if len(x := charts.series(curves.get(name))) == many:
-            return x
-    return np.arange(many, dtype=np.float64)
+    found = (series(curves.get(name)) for name in (own, "step", "heldout_step"))
+    return next((x for x in found if len(x) == many), np.arange(many, dtype=np.float64))
 
 
-def _panel(k: int, panel: Mapping[str, Any]) -> Html:
+def _spans(k: int, panel: Mapping[str, Any]) -> Markup:
+    shares = ", ".join(f"{name} {100 * np.mean(mask):.0f} %" for name, mask in panel["rules"].items())
+    said = f"{text(panel.get('id', f'utterance {k + 1}'))}: intensity, its mean dashed, and what each rule hides."
+    alt = f"Features, intensity and hidden spans of {text(panel.get('id'))} by rule: {shares}"
+    return charts.figure(lambda width: _hidden_spans(panel, width), f"spans-{k}", said, alt)
+
+
+def _panel(k: int, panel: Mapping[str, Any]) -> Markup:
     original, hidden = np.asarray(panel["original"], dtype=np.float64), np.asarray(panel.get("masked", ()), dtype=bool)
-    seconds = len(original) / float(panel.get("rate_hz") or 100.0)
+    seconds, rebuilt = len(original) / float(panel.get("rate_hz") or 100.0), panel.get("reconstructed")
     said = f"{text(panel.get('id', f'utterance {k + 1}'))}: {number(seconds, 2)} s, {len(original):,} frames"
     if len(hidden) == len(original) and hidden.any():
         said += f", {100 * hidden.mean():.0f} % hidden (blue bars)"
-        if panel.get("reconstructed") is not None and not hidden.all():
-            found = np.abs(np.asarray(panel["reconstructed"]) - original)[hidden].mean()
+        if rebuilt is not None and not hidden.all():
+            found = np.abs(np.asarray(rebuilt) - original)[hidden].mean()
             plain = np.abs(original[~hidden].mean(0) - original)[hidden].mean()
             said += f"; mean absolute error there {number(found)}, guessing the mean of the rest {number(plain)}"
-    elif panel.get("reconstructed") is not None:
-        found, plain = (np.abs(guess - original).mean() for guess in (panel["reconstructed"], original.mean(0)))
-        said += (
-            f", each predicted from its surroundings; mean absolute error {number(found)}, of the mean {number(plain)}"
-        )
+    elif rebuilt is not None:
+        found, plain = (number(np.abs(guess - original).mean()) for guess in (rebuilt, original.mean(0)))
+        said += f", each predicted from its surroundings; mean absolute error {found}, of the mean {plain}"
     alt = f"Original, masked and reconstructed features. {said}"
-    return charts.figure(lambda width: charts.triptych(panel, width=width), f"panel-{k}", said + ".", alt, width=HALF)
+    return charts.figure(lambda width: triptych(panel, width), f"panel-{k}", said + ".", alt, width=HALF)
+
+
+def triptych(panel: Mapping[str, Any], width: int) -> Any:
+    """Original, masked and reconstructed features (T, D) above each other on one clock and one colour scale."""
+    from matplotlib.ticker import MultipleLocator
+
+    original, rebuilt = np.atleast_2d(panel["original"]), panel.get("reconstructed")
+    hidden = np.asarray(panel.get("masked", np.zeros(len(original))), dtype=bool)
+    rate = float(panel.get("rate_hz") or 100.0)
+    masked = np.array(original, dtype=np.float64)
+    masked[hidden[: len(masked)]] = np.nan
+    rows = [("original", original)] + [("masked", masked)] * bool(hidden.any())
+    if rebuilt is not None:
+        rows.append(("reconstructed", np.atleast_2d(rebuilt)))
+    finite = original[np.isfinite(original)]
+    low, high = np.percentile(finite, [1, 99]) if finite.size else (0.0, 1.0)
+    drawn = charts.sheet(width, 60 + 105 * len(rows))
+    grid = drawn.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    shades: Any = None
+    for axes, (title, values) in zip(grid, rows, strict=True):
+        axes.set_facecolor(charts.PANEL)
+        shades = charts.heatmap(axes, values, len(original) / rate, vmin=low, vmax=high)
+        axes.set_title(title, pad=9 if title == "reconstructed" else 6)
+        axes.yaxis.set_major_locator(MultipleLocator(max(values.shape[1] // 2, 1)))
+    above = grid[-1].get_xaxis_transform()  # x in seconds, y in axes heights
+    for start, stop in runs(hidden):  # what was hidden, marked above the reconstruction
+        x = [start / rate, stop / rate]
+        grid[-1].plot(x, [1.03, 1.03], transform=above, color=SERIES[5], linewidth=3, clip_on=False)
+    grid[len(rows) // 2].set_ylabel("feature index")
+    charts.time_axis(grid[-1], len(original) / rate)
+    bar = drawn.colorbar(shades, ax=list(grid), fraction=0.04, pad=0.01, aspect=40)
+    bar.outline.set_visible(False)
+    bar.set_label("value, feature units")
+    return drawn
+
+
+def _hidden_spans(panel: Mapping[str, Any], width: int) -> Any:
+    """Features (T, D), their intensity (T,) and, a row for every rule, the spans it hides: `rules` {name: (T,) bool}.
+
+    Beside each row the share it hides and the mean intensity there; `rule` names the one that was trained with.
+    """
+    original, intensity = np.atleast_2d(panel["original"]), series(panel["intensity"])
+    rate, rules, own = float(panel.get("rate_hz") or 100.0), panel["rules"], panel.get("rule")
+    drawn = charts.sheet(width, 230 + 24 * len(rules))
+    above, curve, below = drawn.subplots(3, 1, sharex=True, height_ratios=[88, 72, 24 * len(rules)])
+    charts.heatmap(above, original, len(original) / rate)
+    above.set_yticks([])
+    row_name(above, "features")
+    curve.plot(*charts.alike(np.arange(len(intensity)) / rate, intensity, most=600), color=INK, linewidth=1.4)
+    curve.axhline(intensity.mean(), color=SOFT, linewidth=1, linestyle=DASHED)
+    ends = [float(intensity.min()), float(intensity.max())]
+    curve.set_yticks(ends, [number(end, 2) for end in ends])
+    curve.yaxis.tick_right()
+    curve.margins(y=0.12)
+    row_name(curve, "intensity")
+    for k, (name, mask) in enumerate(rules.items()):
+        mask = np.asarray(mask, dtype=bool)
+        spans = [(start / rate, (stop - start) / rate) for start, stop in runs(mask)]
+        colour = SERIES[1] if name == own else SERIES[0]
+        below.broken_barh(spans, (k - 0.36, 0.72), facecolor=colour, linewidth=0)
+        there = f", {number(float(intensity[mask].mean()), 2) if mask.any() else NOTHING}" if width > 500 else ""
+        charts.beside(below, f"{100 * mask.mean():.0f} %{there}", k)
+        for start, length in spans if name == own else ():
+            curve.axvspan(start, start + length, color=colour, alpha=0.18, linewidth=0)
+    below.set_yticks(range(len(rules)), [name if name != own else f"{name} *" for name in rules])
+    below.tick_params(axis="y", labelcolor=INK)
+    below.set_ylim(len(rules) - 0.5, -0.5)
+    for axes in (above, curve, below):
+        axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+    charts.time_axis(below, len(original) / rate)
+    return drawn

@@ -6,17 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report._words import ACCENT, INTERVAL, PLAIN, score
-from sottovoce.report.charts import HALF, number_of
-from sottovoce.report.page import Html, number, tag, text
+from sottovoce.report import charts, page, words
+from sottovoce.report.charts import ACCENT, DASHED, DOTTED, HALF, PLAIN, SERIES, SOFT, alike, pooled, series
+from sottovoce.report.words import INTERVAL, METRICS, number, number_of, text, three
 
 SCORE_NAMES = {"rank": "relative attributes", "strength": "StrengthNet", "energy": "energy, dB by speaker"}
 QUESTIONS = {
     "intensity": ("Against the corpus's own intensity", "no model was told these labels"),
     "neutral": ("Emotional above neutral", "what the ranking was taught, of other people"),
 }
+SPREADS = {
+    "follows_energy": ("Follows energy", "correlation of strength and energy within an utterance"),
+    "moves": ("Moves", "deviation of strength within an utterance"),
+}
+WHO = {"test": "people neither trained on nor chosen by", "heldout": "the people who chose the epoch"}
 
 
 def strength_page(report: Mapping[str, Any]) -> str:
@@ -27,93 +30,104 @@ def strength_page(report: Mapping[str, Any]) -> str:
     (T, D), frames (T,), energy_frames (T,), rate_hz, target, follows_energy}], parameters, corpora, emotions, neutral,
     functionals, exposure, seconds, hardware, config.
     """
-    get, found, curves = report.get, report.get("agreement") or {}, report.get("curves") or {}
-    body: list[Any] = [page.banner(get("first_line")) if get("first_line") else None, page.warnings(get("warnings"))]
-    who = {"test": "people neither trained on nor chosen by", "heldout": "the people who chose the epoch"}
-    tiles = []
-    question = found.get("intensity") or found.get("neutral") or {}
-    key = question.get("key", "auc")
-    for name, entry in (question.get("scores") or {}).items():
-        tiles.append(
-            (f"{_agreed(key)}, {SCORE_NAMES[name]}", words.three(entry.get(key)), words.between(entry.get(key), ""))
-        )
-    for name, title, meaning in (
-        ("follows_energy", "Follows energy", "correlation of strength and energy within an utterance"),
-        ("moves", "Moves", "deviation of strength within an utterance"),
-    ):
+    get, found = report.get, report.get("agreement") or {}
+    first = found.get("intensity") or found.get("neutral") or {}
+    key, tiles = first.get("key", "auc"), []
+    for name, entry in (first.get("scores") or {}).items():
+        value = entry.get(key)
+        tiles.append((f"{METRICS[key]}, {SCORE_NAMES[name]}", three(value), words.between(value)))
+    for name, (title, meaning) in SPREADS.items():
         if math.isfinite(number_of(entry := found.get(name))):
-            low, high = words.three(entry, "low"), words.three(entry, "high")
-            tiles.append((title, words.three(entry), f"{meaning}; {low} to {high} in four of five"))
-    body.append(page.tiles(tiles))
-    for name, (title, meaning) in QUESTIONS.items():
-        if found.get(name):
-            body.append(_question(name, title, f"{meaning}; {who.get(str(found.get('part')), '')}", found[name]))
-    held, trivial = charts.series(curves.get("heldout_loss")), number_of(curves.get("trivial_loss"))
-    lines = [("training", curves.get("step"), curves.get("loss")), ("held-out", curves.get("heldout_step"), held)]
-    lines = [(label, x, y) for label, x, y in lines if len(charts.series(y))]
-    if lines:
-        mae, ua = (charts.series(curves.get(name)) for name in ("heldout_mae", "heldout_ua"))
-        best = int(np.nanargmin(held)) if np.isfinite(held).any() else -1
-        chosen = f"The best held-out reading: loss {number(held[best])}" if len(held) else ""
-        if len(mae) == len(ua) == len(held) > 0:
-            chosen += (
-                f", mean absolute error of strength {number(mae[best])}, UA of the emotion branch {number(ua[best])}"
-            )
-        level = ("constants", trivial) if math.isfinite(trivial) else None
-        picture = charts.figure(
-            lambda width: charts.traces(lines, xlabel="step", ylabel="loss", level=level, width=width, zero=True),
-            "loss",
-            f"Error of the utterance + error of its frames + cross-entropy of the emotion. {chosen}.",
-            "Training and held-out loss over steps",
-        )
-        body.append(page.section("Loss", picture))
-    panels = [
-        charts.figure(
-            lambda width, panel=panel: charts.strength(panel, width=width),  # type: ignore[misc]
-            f"strength-{k}",
-            f"{text(panel.get('id'))}: {words.listed(panel.get('emotion'), panel.get('said'), panel.get('person'))}; "
-            f"correlation of strength with energy {number(panel.get('follows_energy'), 2)}.",
-            f"Spectrogram and strength of {text(panel.get('id'))}",
-            width=HALF,
-        )
-        for k, panel in enumerate(get("panels") or ())
-    ]
-    if panels:
-        body.append(page.section("What it hears", page.pair(*panels)))
-    corpora = [[c.get("name"), number(c.get("utterances")), number(c.get("speakers"))] for c in get("corpora") or ()]
-    facts = {"Fold": get("fold"), "Emotions": ", ".join(get("emotions") or ()), "Zero": ", ".join(get("neutral") or ()),
-             "Ranked by": get("functionals"), "Parameters": number(get("parameters")) if get("parameters") else None,
-             "Exposure": get("exposure"), "Time": page.duration(get("seconds")) if get("seconds") else None,
-             "Hardware": get("hardware")}  # fmt: skip
-    heard = page.table(["corpus", "emotional utterances", "speakers"], corpora, label="corpora") if corpora else None
-    body.append(page.section("The run", page.facts({k: v for k, v in facts.items() if v}), heard))
-    body.append(page.settings(get("config") or {}))
-    lede = words.listed("relative attributes", "StrengthNet", get("fold"))
-    return page.document("strength", get("title") or "Strength", *body, lede=lede)
+            low, high = three(entry, "low"), three(entry, "high")
+            tiles.append((title, three(entry), f"{meaning}; {low} to {high} in four of five"))
+    who = WHO.get(str(found.get("part")), "")
+    return page.render(
+        "strength.html", report, tiles=tiles, loss=_loss(get("curves") or {}),
+        questions=[_question(name, title, f"{meaning}; {who}", found[name])
+                   for name, (title, meaning) in QUESTIONS.items() if found.get(name)],
+        panels=[_panel(k, panel) for k, panel in enumerate(get("panels") or ())],
+    )  # fmt: skip
 
 
-def _agreed(key: str) -> str:
-    return {"auc": "AUC", "spearman": "Spearman"}[key]
-
-
-def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> Html:
+def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """One question of `agreement.agree`: every score with its interval, and by emotion."""
     scores, key = found.get("scores") or {}, found.get("key", "auc")
     keys = [k for k in ("auc", "spearman") if any(math.isfinite(number_of(entry.get(k))) for entry in scores.values())]
     rows = [(SCORE_NAMES[s], entry, ACCENT if s == "strength" else PLAIN) for s, entry in scores.items()]
     facts = f"n = {number(found.get('n'))} utterances, {number(found.get('speakers'))} speakers"
-    picture = keys and words.dots(
-        rows, [(k, _agreed(k)) for k in keys], f"agreement-{name}",
-        f"Within each emotion, then averaged; {meaning}. {INTERVAL}; dashed: no better than chance. {facts}.",
-        f"{title}: " + ", ".join(f"{label} {number(number_of(entry.get(key)))}" for label, entry, _ in rows),
-        marks={"auc": 0.5, "spearman": 0.0},
+    return {
+        "title": title, "score": METRICS[key], "head": [METRICS[key], *(SCORE_NAMES[s] for s in scores)],
+        "picture": keys and charts.dotted(
+            rows, [(k, METRICS[k]) for k in keys], name=f"agreement-{name}",
+            caption=f"Within each emotion, then averaged; {meaning}. {INTERVAL}; dashed: no better than chance. {facts}.",
+            alt=f"{title}: " + ", ".join(f"{label} {number(number_of(entry.get(key)))}" for label, entry, _ in rows),
+            marks={"auc": 0.5, "spearman": 0.0},
+        ),
+        "rows": [(emotion, *(three(values.get(s)) for s in scores))
+                 for emotion, values in (found.get("by_emotion") or {}).items()],
+        "ahead": [(SCORE_NAMES[s], entry.get(key), words.chance(entry.get(key) or {}))
+                  for s, entry in (found.get("ahead") or {}).items()],
+    }  # fmt: skip
+
+
+def _loss(curves: Mapping[str, Any]) -> Any:
+    held, mae, ua = (series(curves.get(f"heldout_{name}")) for name in ("loss", "mae", "ua"))
+    trivial, chosen = number_of(curves.get("trivial_loss")), ""
+    lines = [("training", curves.get("step"), curves.get("loss")), ("held-out", curves.get("heldout_step"), held)]
+    lines = [(label, x, y) for label, x, y in lines if len(series(y))]
+    if len(held):
+        best = int(np.nanargmin(held)) if np.isfinite(held).any() else -1
+        chosen = f"The best held-out reading: loss {number(held[best])}"
+        if len(mae) == len(ua) == len(held):
+            chosen += (
+                f", mean absolute error of strength {number(mae[best])}, UA of the emotion branch {number(ua[best])}"
+            )
+    return lines and charts.traced(
+        lines, "step", "loss", name="loss", alt="Training and held-out loss over steps",
+        caption=f"Error of the utterance + error of its frames + cross-entropy of the emotion. {chosen}.",
+        level=("constants", trivial) if math.isfinite(trivial) else None,
     )  # fmt: skip
-    table = [[emotion, *(number(values.get(s), fixed=True) for s in scores)]
-             for emotion, values in (found.get("by_emotion") or {}).items()]  # fmt: skip
-    grid = page.table([_agreed(key), *(SCORE_NAMES[s] for s in scores)], table, label=f"{title}, by emotion")
-    ahead = [
-        tag("p", f"{SCORE_NAMES[s]} − energy, on the same speakers: {_agreed(key)} ", score(entry.get(key)),
-            f", p {words.chance(entry.get(key) or {})}.")
-        for s, entry in (found.get("ahead") or {}).items()
-    ]  # fmt: skip
-    return page.section(title, ahead, picture, page.folded("emotion by emotion", grid))
+
+
+def _panel(k: int, panel: Mapping[str, Any]) -> Any:
+    who = words.listed(panel.get("emotion"), panel.get("said"), panel.get("person"))
+    follows = f"correlation of strength with energy {number(panel.get('follows_energy'), 2)}"
+    alt = f"Spectrogram and strength of {text(panel.get('id'))}"
+    said = f"{text(panel.get('id'))}: {who}; {follows}."
+    return charts.figure(lambda width: _course(panel, width), f"strength-{k}", said, alt, width=HALF)
+
+
+def _course(panel: Mapping[str, Any], width: int) -> Any:
+    """Spectrogram, and below it strength by frame with its mean, what it should be, and energy; on one clock.
+
+    Panel: features (T, D) magnitudes or logarithms, frames (T',) and energy_frames (T',) every 1 / rate_hz s, target.
+    """
+    frames, target, rate = series(panel["frames"]), number_of(panel.get("target")), float(panel["rate_hz"])
+    features = np.asarray(panel["features"], dtype=np.float64)
+    if features.min(initial=0.0) >= 0:  # magnitudes: in decibel as anybody draws them
+        features = 20 * np.log10(features + 1e-3 * max(float(features.max(initial=0.0)), 1e-6))
+    drawn = charts.sheet(width, 270)
+    above, below = drawn.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
+    charts.heatmap(above, features, len(frames) / rate)
+    above.set_ylabel("mel band")
+    clock_s = (np.arange(len(frames)) + 0.5) / rate
+    if len(energy := series(panel.get("energy_frames"))) == len(frames):
+        other = below.twinx()
+        other.plot(pooled(clock_s, 600), pooled(energy, 600), color=SOFT, linewidth=1.2, label="energy")
+        other.set_yticks([])
+        other.spines[["left", "right"]].set_visible(False)
+        other.grid(visible=False)
+        below.plot([], [], color=SOFT, linewidth=1.2, label="energy, own scale")
+        below.set_zorder(other.get_zorder() + 1)
+    below.plot(*alike(clock_s, frames, most=600), color=SERIES[0], linewidth=1.8, label="strength")
+    mean = float(frames.mean()) if len(frames) else math.nan
+    below.axhline(mean, color=SERIES[0], linewidth=1.2, linestyle=DOTTED, label=f"its mean {number(mean, 2)}")
+    if math.isfinite(target):
+        look = {"color": SERIES[1], "linewidth": 1.5, "linestyle": DASHED}
+        below.axhline(target, label=f"by rank {number(target, 2)}", **look)
+    low, high = (f([*frames, mean, *([target] if math.isfinite(target) else [])]) for f in (min, max))
+    below.set_ylim(low - 0.1 * (high - low) - 0.01, high + 0.1 * (high - low) + 0.01)
+    below.set_ylabel("strength")
+    charts.time_axis(below, len(frames) / rate)
+    charts.legend(drawn, below, 2)
+    return drawn

@@ -5,11 +5,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sottovoce.report import _words as words
-from sottovoce.report import charts, page
-from sottovoce.report._words import score
-from sottovoce.report.charts import HALF, metric_name, number_of
-from sottovoce.report.page import NOTHING, Html, number, tag
+import numpy as np
+from markupsafe import Markup
+
+from sottovoce.report import charts, page, words
+from sottovoce.report.charts import DOTTED, HALF, INK, MARKERS, PAPER, SERIES, SOFT, WIDE, dot, sheet
+from sottovoce.report.words import NOTHING, count, metric_name, number, number_of, score, size, text, three
+
+ARMS = {
+    "finetuned": "pre-trained, fine-tuned",
+    "pretrained": "pre-trained, fine-tuned",
+    "probe": "pre-trained, frozen probe",
+    "scratch": "from scratch",
+}
 
 
 def study_page(study: Mapping[str, Any]) -> str:
@@ -22,61 +30,78 @@ def study_page(study: Mapping[str, Any]) -> str:
     utterances".
     """
     get = study.get
-    first, protocol = words.protocol(get("protocol"))
-    arms, name = get("arms") or {}, metric_name(get("metric") or "score")
-    runs = " × ".join(
-        filter(None, [words.count(words.size(get("seeds")), "seed"), words.count(words.size(get("folds")), "fold")])
-    )
-    sizes = [runs, words.count(words.size(get("speakers")), "speaker"), f"n = {number(get('n_total'))} labels"]
-    base = ", ".join(filter(None, sizes))
+    first, protocol = words.protocol(study)
+    arms, name, against = get("arms") or {}, metric_name(get("metric") or "score"), contrasts(study)
+    runs = words.listed(count(size(get("seeds")), "seed"), count(size(get("folds")), "fold"), mark=" × ")
+    people = count(size(get("speakers")), "speaker")
+    base = words.listed(runs, people, f"n = {number(get('n_total'))} labels", mark=", ")
 
-    def drawn(chart: Callable[..., Any], caption: str, alt: str, *, width: int = charts.WIDE) -> Html:
-        name = chart.__name__.replace("_", "-")
-        return charts.figure(lambda wide: chart(study, width=wide), name, f"{caption} {base}.", alt, width=width)
+    def drawn(chart: Callable[..., Any], key: str, caption: str, alt: str, *, width: int = WIDE) -> Markup:
+        return charts.figure(lambda wide: chart(study, wide), key, f"{caption} {base}.", alt, width=width)
 
-    body: list[Any] = [page.banner(first) if first else None, page.warnings(get("warnings"))]
-    body.append(page.tiles(_study_tiles(study, name)))
+    pictures = {}
     if arms:
         caption = "Lines are means over seeds and folds, bands 95 % intervals; dotted: what needs no labels at all."
         alt = f"{name} over the number of labelled utterances: {_spoken(arms)}"
-        body.append(page.section("What the labels buy", drawn(charts.learning_curve, caption, alt)))
-    small = []
-    if any(pairs for _, pairs, _ in charts.contrasts(study)):
+        pictures["curve"] = drawn(_learning_curve, "learning-curve", caption, alt)
+    if any(pairs for _, pairs, _ in against):
         side = "Above" if get("higher_is_better", True) else "Below"
         caption = (
             "Same labels, seed and fold: pre-trained − scratch, with its 95 % interval. "
             f"{side} zero pre-training helps; hollow: not clear of zero."
         )
-        picture = drawn(charts.paired, caption, f"Paired difference in {name} at every number of labels", width=HALF)
-        small.append(page.join([tag("h3", "What pre-training adds"), picture]))
-    if any(saved for _, _, saved in charts.contrasts(study)):
+        alt = f"Paired difference in {name} at every number of labels"
+        pictures["paired"] = drawn(_paired, "paired", caption, alt, width=HALF)
+    if any(saved for _, _, saved in against):
         caption = (
             "How many times as many labels the backbone from scratch needs for the same score, with its 95 % interval; "
             "triangle up: at least, as it never got there; down: at most."
         )
-        picture = drawn(charts.labels_saved, caption, "Labels saved at every number of labels", width=HALF)
-        small.append(page.join([tag("h3", "Labels saved"), picture]))
-    if small:
-        body.append(page.section("Pre-trained against scratch", page.pair(*small)))
+        alt = "Labels saved at every number of labels"
+        pictures["saved"] = drawn(_labels_saved, "labels-saved", caption, alt, width=HALF)
     if get("per_class"):
-        score_name = "Recall" if get("metric") in ("ua", "wa") else name
-        caption = f"{score_name} of every class over the number of labels, bands 95 % intervals."
-        alt = f"{score_name} by class over the number of labelled utterances"
-        body.append(page.section("Emotion by emotion", drawn(charts.per_class, caption, alt)))
-    body.append(_study_table(study))
-    body.append(words.card(study, protocol | {key: get(key) for key in ("seeds", "folds", "speakers")}))
-    body.append(page.settings(get("config") or {}))
-    title = get("title") or "How many labels does pre-training save?"
-    return page.document("label study", title, *body, lede=words.listed(name, base))
+        own = "Recall" if get("metric") in ("ua", "wa") else name
+        caption = f"{own} of every class over the number of labels, bands 95 % intervals."
+        alt = f"{own} by class over the number of labelled utterances"
+        pictures["classes"] = drawn(_per_class, "per-class", caption, alt)
+    head, rows = _table(study)
+    return page.render(
+        "study.html", study, first=first, drawn=pictures, tiles=_tiles(study, name), head=head, rows=rows,
+        lede=words.listed(name, base), protocol=protocol | {key: get(key) for key in ("seeds", "folds", "speakers")},
+        holm=any("p_holm" in point for _, pairs, _ in against for point in pairs),
+        trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in (get("trivial") or {}).items()],
+    )  # fmt: skip
+
+
+def study_figure(study: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
+    """Curve, paired difference and labels saved as one picture, as files."""
+    charts.save(lambda: _overview(study, WIDE), path_svg, path_png)
+
+
+def contrasts(study: Mapping[str, Any]) -> list[tuple[str, Sequence, Sequence]]:
+    """(arm, paired, labels_saved) of every arm that was held against scratch; the fine-tuned one first."""
+    arms = list(study.get("arms") or ())
+    tuned = next((arm for arm in arms if "scratch" not in arm and "probe" not in arm), "pretrained")
+    found = [
+        (arm, study.get(f"{prefix}paired") or (), study.get(f"{prefix}labels_saved") or ())
+        for arm, prefix in ((tuned, ""), ("probe", "probe_"))
+    ]
+    return [(arm, pairs, saved) for arm, pairs, saved in found if pairs or saved]
+
+
+# --- in words and numbers -------------------------------------------------------------------------------------------
+
+
+def _arm_name(arm: str) -> str:
+    return ARMS.get(arm, text(arm).replace("_", " "))
 
 
 def _spoken(arms: Mapping[str, Any]) -> str:
     said = []
     for arm, points in arms.items():
-        found = charts.point_table(points)
-        if len(found):
+        if len(found := _point_table(points)):
             first, last = (f"{number(value)} at {number(n, 0)}" for n, value in found[[0, -1], :2])
-            said.append(f"{charts.arm_name(arm)} {first} to {last}")
+            said.append(f"{_arm_name(arm)} {first} to {last}")
     return "; ".join(said)
 
 
@@ -90,32 +115,23 @@ def _factor(point: Mapping[str, Any]) -> str:
     return f"{bound}{number(factor)}×" if math.isfinite(factor) else NOTHING
 
 
-def _contrast(study: Mapping[str, Any]) -> tuple[str, Sequence, Sequence]:
-    """The arm that is held against scratch first, its paired differences and the labels it saves."""
-    return next(iter(charts.contrasts(study)), ("", (), ()))
-
-
-def _study_tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
+def _tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
     """The N nearest to a tenth of all labels, all labels, and where the curves meet."""
     ns, whole = sorted(n for n in study.get("ns") or () if n), study.get("n_total")
-    pairs, saved, found = *_contrast(study)[1:], []
+    (_, pairs, saved), found = next(iter(contrasts(study)), ("", (), ())), []
     word = "Gain" if study.get("higher_is_better", True) else "Change"
     if ns:
         tenth = min(ns, key=lambda n: abs(math.log(n / (0.1 * (whole or ns[-1])))))
         for n in dict.fromkeys([tenth, ns[-1]]):
-            point = _at(pairs, n)
-            if point:
+            if point := _at(pairs, n):
                 share = f" ({number(100 * n / whole, 1)} %)" if whole else ""
                 sign = "+" if number_of(point) > 0 else ""
-                ends = f"{words.three(point, 'low')} to {words.three(point, 'high')}"
-                between = f"{ends} (95 %), pre-trained − scratch in {name}"
-                found.append((f"{word} at {number(n)}{share}", sign + words.three(point), between))
+                between = f"{three(point, 'low')} to {three(point, 'high')} (95 %), pre-trained − scratch in {name}"
+                found.append((f"{word} at {number(n)}{share}", sign + three(point), between))
         if point := _at(saved, tenth):
             low, high = number_of(point, "low"), number_of(point, "high")
-            least, most = (
-                number(low) if low > 0 else "less",
-                number(high) if math.isfinite(high) else "more than measured",
-            )
+            least = number(low) if low > 0 else "less"
+            most = number(high) if math.isfinite(high) else "more than measured"
             found.append((f"Labels saved at {number(tenth)}", _factor(point), f"{least} to {most} (95 %)"))
     if "meeting_point" in study:
         meets = study["meeting_point"]
@@ -124,12 +140,11 @@ def _study_tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, An
     return found
 
 
-def _study_table(study: Mapping[str, Any]) -> Html:
-    arms, against = study.get("arms") or {}, charts.contrasts(study)
-    ns = sorted({n for n in study.get("ns") or ()} or {p.get("n") for points in arms.values() for p in points})
-    if not ns:
-        return Html("")
-    rows, dev = [], study.get("dev_labels")
+def _table(study: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Every arm and every contrast at every number of labels."""
+    arms, against, dev = study.get("arms") or {}, contrasts(study), study.get("dev_labels")
+    ns = sorted(set(study.get("ns") or ()) or {p.get("n") for points in arms.values() for p in points})
+    rows = []
     for n in ns:
         row = [number(n), *(score(_at(points, n)) for points in arms.values())]
         for _, pairs, saved in against:
@@ -137,20 +152,219 @@ def _study_table(study: Mapping[str, Any]) -> Html:
             row += [score(_at(pairs, n)), words.chance(_at(pairs, n)), _factor(here)]
             row += [_factor(here | here["with_dev"])] if dev and here else [""] * bool(dev)
         rows.append(row)
-    trivial = [f"{name.replace('_', ' ')} {words.three(value)}" for name, value in (study.get("trivial") or {}).items()]
-    head = ["labels", *map(charts.arm_name, arms)]
+    head = ["labels", *map(_arm_name, arms)]
     for arm, _, _ in against:
         head += [f"{'probe' if arm == 'probe' else 'pre-trained'} − scratch", "p", "labels saved"]
         head += [f"with {number(dev)} of dev"] * bool(dev)
-    holm = any("p_holm" in point for _, pairs, _ in against for point in pairs)
-    note = "Values with their 95 % intervals; p of the paired difference" + (", corrected by Holm." if holm else ".")
-    note += (
-        " Labels saved counts what is taught with; beside it with the dev labels that both choose by." if dev else ""
-    )
-    note += f" Without any label: {', '.join(trivial)}." if trivial else ""
-    return page.section("In numbers", page.table(head, rows, label="scores by number of labels"), tag("p", note))
+    return head, rows
 
 
-def study_figure(study: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """Curve, paired difference and labels saved as one picture, in light colours."""
-    charts.save(lambda: charts.study_overview(study), path_svg, path_png)
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def _looks(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every arm: scratch is always the warm one."""
+    looks: dict[str, tuple[str, str]] = {}
+    spare = iter([0, 2, 3, 5, 8, 9, 4, 6, 7] * (1 + len(arms) // 9))
+    for arm in arms:
+        slot = 1 if "scratch" in arm and SERIES[1] not in {c for c, _ in looks.values()} else next(spare)
+        looks[arm] = SERIES[slot], MARKERS[slot]
+    return looks
+
+
+def _point_table(points: Any) -> np.ndarray:
+    """(N, 4) n, value, low, high of a list of points, sorted by n."""
+    rows = [[number_of(p, key) for key in ("n", "value", "low", "high")] for p in points or ()]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return table[np.argsort(table[:, 0], kind="stable")]
+
+
+def _metric(study: Mapping[str, Any]) -> str:
+    name = str(study.get("metric") or "score")
+    return metric_name(name) + (", label units" if name.startswith("mae") else "")
+
+
+def _unit(study: Mapping[str, Any]) -> str:
+    return text(study.get("unit") or "labelled utterances")
+
+
+def _labels_axis(axes: Any, study: Mapping[str, Any], *, few: bool = False, percent: bool = True) -> None:
+    """Number of labels on a log scale, ticks at the N of the study, the share of all labels below."""
+    from matplotlib.ticker import NullLocator
+
+    ns = sorted({int(n) for n in study.get("ns") or () if n and n > 0})
+    if not ns:
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    edge = max(ns[-1] / ns[0], 2) ** (0.09 if few else 0.04)
+    axes.set_xlim(ns[0] / edge, ns[-1] * edge)
+    room = math.log(ns[-1] / ns[0] or 1) / (3 if few else 7) * 0.9  # smallest distance of two tick labels
+    shown = [ns[-1]]
+    for n in reversed(ns[:-1]):
+        if math.log(shown[-1] / n) >= room:
+            shown.append(n)
+    whole = study.get("n_total")
+    share = [f"\n{100 * n / whole:.2g} %" if whole and percent else "" for n in shown]
+    axes.set_xticks(shown, [f"{n:,}{s}".replace("1e+02", "100") for n, s in zip(shown, share, strict=True)])
+
+
+def _curves(axes: Any, arms: Mapping[str, Any], looks: Mapping[str, tuple[str, str]], size: float = 6) -> list[tuple]:
+    """Lines with bands; returns (arm, value) of every right end."""
+    ends = []
+    for arm, points in arms.items():
+        if not len(table := _point_table(points)):
+            continue
+        (n, value, low, high), (colour, marker) = table.T, looks[arm]
+        axes.fill_between(n, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(n, value, color=colour, marker=marker, markersize=size, label=_arm_name(arm), zorder=3)
+        if math.isfinite(value[-1]):
+            ends.append((arm, value[-1]))
+    return ends
+
+
+def _trivial(axes: Any, trivial: Mapping[str, Any], size: float = 11) -> None:
+    """Dotted levels that need no labels at all; equal ones share a name."""
+    levels: dict[float, list[str]] = {}
+    for name, entry in trivial.items():
+        if math.isfinite(value := number_of(entry)):
+            levels.setdefault(round(value, 3), []).append(text(name).replace("_", " "))
+    low, high = (f([edge, *levels]) for f, edge in zip((min, max), axes.get_ylim(), strict=True))
+    axes.set_ylim(low - 0.06 * (high - low), high)
+    gap = 1.4 * size * (high - low) / axes.bbox.height  # a line of text in scores; figures have 72 dpi
+    right = axes.get_yaxis_transform()  # x in axes widths, y in scores
+    for level, place in zip(levels, charts.spread([v - gap * 0.6 for v in levels], gap), strict=True):
+        axes.axhline(level, color=SOFT, linewidth=1.3, linestyle=DOTTED)
+        said = f"{', '.join(levels[level])} {number(level)}"
+        axes.text(0.99, place, said, transform=right, color=SOFT, fontsize=size, va="center", ha="right")
+
+
+def _draw_curve(axes: Any, study: Mapping[str, Any], width: int, *, direct: bool) -> None:
+    arms = study.get("arms") or {}
+    looks = _looks(list(arms))
+    ends = _curves(axes, arms, looks)
+    _trivial(axes, study.get("trivial") or {})
+    _labels_axis(axes, study, few=width < 400)
+    axes.set(xlabel=f"{_unit(study)} (share of all)", ylabel=_metric(study))
+    low, high = axes.get_ylim()
+    places = charts.spread([v for _, v in ends], 17 * (high - low) / axes.bbox.height) if direct else []
+    for (arm, _), place in zip(ends, places, strict=False):
+        charts.beside(axes, _arm_name(arm), place, color=looks[arm][0])
+
+
+def _learning_curve(study: Mapping[str, Any], width: int) -> Any:
+    """The metric over the number of labels, a line and a band for every arm."""
+    drawn = sheet(width, 400 if width > 500 else 340)
+    axes = drawn.subplots()
+    _draw_curve(axes, study, width, direct=width > 500)
+    if width <= 500:
+        charts.legend(drawn, axes, 1)
+    return drawn
+
+
+def _sides(study: Mapping[str, Any]) -> list[tuple[str, str, str, float, Sequence, Sequence]]:
+    """(name, colour, marker, factor that keeps neighbours apart on the log axis, paired, labels_saved)."""
+    found, ns = contrasts(study), [n for n in study.get("ns") or () if n]
+    looks = _looks(list(dict.fromkeys([*(study.get("arms") or ()), *(arm for arm, _, _ in found)])))
+    step = (max(ns) / min(ns)) ** 0.022 if ns else 1.0
+    return [
+        (_arm_name(arm), *looks[arm], step ** (k - (len(found) - 1) / 2), pairs, saved)
+        for k, (arm, pairs, saved) in enumerate(found)
+    ]
+
+
+def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> None:
+    axes.axhline(0, color=INK, linewidth=1.2)
+    for name, colour, marker, place, pairs, _ in _sides(study):
+        for x, *ends in _point_table(pairs):
+            clear = ends[1] > 0 if study.get("higher_is_better", True) else ends[2] < 0
+            fill = {"markerfacecolor": colour if clear else PAPER, "markeredgewidth": 1.8}
+            dot(axes, x * place, ends, colour, marker, **fill)
+        axes.plot([], [], marker=marker, markersize=7, color=colour, linestyle="none", label=name)
+    _labels_axis(axes, study, few=width < 500, percent=False)
+    axes.margins(y=0.12)
+    axes.set(xlabel=_unit(study), ylabel=f"difference in {_metric(study)}")
+
+
+def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    top, most, sides = 2.0, max(study.get("ns") or (1,)), _sides(study)
+    for name, colour, marker, place, _, saved in sides:
+        for point in saved:
+            x, y, low, high = (number_of(point, key) for key in ("n", "factor", "low", "high"))
+            if not y > 0:
+                continue
+            bound = ("≥ ", "^") if point.get("censored") else ("≤ ", "v") if point.get("at_most") else ("", marker)
+            ends = [low if low > 0 else y, high if math.isfinite(high) else max(y, most / x)]
+            dot(axes, x * place, (y, *ends), colour, bound[1], 8 if bound[0] else 7)
+            if len(sides) == 1:  # two arms would write over each other; the table has the numbers
+                said, above = f"{bound[0]}{number(y, 1)}×", (x, max(y, *ends))
+                axes.annotate(said, above, xytext=(0, 8), textcoords="offset points", ha="center")
+            top = max(top, *ends)
+        axes.plot([], [], marker=marker, markersize=7, color=colour, linestyle="none", label=name)
+    axes.axhline(1, color=INK, linewidth=1.2)
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(min(axes.get_ylim()[0], 0.8), top * 1.4)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}×"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    _labels_axis(axes, study, few=width < 500, percent=False)
+    axes.set(xlabel=_unit(study), ylabel="labels scratch needs, factor")
+
+
+def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[str, Any], width: int) -> Any:
+    drawn = sheet(width, 290)
+    axes = drawn.subplots()
+    draw(axes, study, width)
+    if len(contrasts(study)) > 1:
+        charts.legend(drawn, axes, 1)
+    return drawn
+
+
+def _paired(study: Mapping[str, Any], width: int) -> Any:
+    """What pre-training added at every N: paired difference with its interval; filled where it is clear of zero."""
+    return _alone(_draw_paired, study, width)
+
+
+def _labels_saved(study: Mapping[str, Any], width: int) -> Any:
+    """How many times as many labels the control needs; a triangle is a lower bound (never reached)."""
+    return _alone(_draw_saved, study, width)
+
+
+def _per_class(study: Mapping[str, Any], width: int) -> Any:
+    """The learning curve of every emotion, on one scale."""
+    classes = study.get("per_class") or {}
+    looks = _looks(list(study.get("arms") or {}) or sorted({a for arms in classes.values() for a in arms}))
+    across = min(4 if width > 500 else 2, max(len(classes), 1))
+    down = max(-(-len(classes) // across), 1)
+    drawn = sheet(width, 150 * down + (60 if width > 500 else 100))
+    grid = drawn.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (name, arms) in zip(grid, classes.items(), strict=False):
+        _curves(axes, {arm: points for arm, points in arms.items() if arm in looks}, looks, size=4)
+        axes.set_title(charts.short(name, 20))
+        _labels_axis(axes, study, few=True, percent=False)
+    for k, axes in enumerate(grid):
+        if k >= len(classes):
+            axes.set_visible(False)
+        elif k + across >= len(classes):
+            axes.tick_params(labelbottom=True)
+    if classes:
+        charts.legend(drawn, grid[0], 1 if width <= 500 else 4)
+    drawn.supxlabel(_unit(study), color=SOFT, fontsize=11)
+    own = "recall" if study.get("metric") in ("ua", "wa") else _metric(study)
+    drawn.supylabel(f"{own} of the class", color=SOFT, fontsize=11)
+    return drawn
+
+
+def _overview(study: Mapping[str, Any], width: int) -> Any:
+    """Curve, paired difference and labels saved in one picture: the one for a paper or a README."""
+    drawn = sheet(width, 700)
+    top, bottom = drawn.subfigures(2, 1, height_ratios=[1.3, 1], hspace=0.04)
+    curve, (difference, saved) = top.subplots(), bottom.subplots(1, 2)
+    _draw_curve(curve, study, width, direct=True)
+    _draw_paired(difference, study, width // 2)
+    _draw_saved(saved, study, width // 2)
+    titles = {"What the labels buy": curve, "What pre-training adds": difference, "Labels saved": saved}
+    for title, axes in titles.items():
+        axes.set_title(title, fontweight="bold")
+    return drawn
