@@ -81,6 +81,7 @@ def main(
             {"title": "Prediction", "href": f"prediction/{stem}.html", "summary": f"{stem}, emotion over time"}
         )
     files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", pages))
+    report.link_pages(output / "index.html", pages)
     say(f"done on {runs.hardware()}. Open {output / 'index.html'}")
 
 
