@@ -30,7 +30,7 @@ def compare_page(found: Mapping[str, Any]) -> str:
         "compare.html", found, first=first, protocol=protocol, reference=reference, name=name,
         tiles=[_gap_tile(s, metric, name, reference) for s in others[:4]],
         verdicts=[_gap_verdict(s, found) for s in others],
-        drawn=charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),
+        drawn=systems and charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),
         rows=[_row(s, metric) for s in systems], classes=_classes_beside(systems, others, found, facts),
         names=[s.get("name") for s in systems],
         differs=[(key, *(str(v.get(s.get("name"))) for s in systems)) for key, v in (get("differs") or {}).items()],
