@@ -306,6 +306,25 @@ def prediction(seconds=24.0, hop=0.25):
     }
 
 
+def compare_report():
+    """Two systems against a third: one clearly better, one that cannot be told from it."""
+
+    def system(name, gain, low, high):
+        values = {"ua": entry(0.55 + gain)} | {f"recall_{c}": entry(0.5 + gain, 0.06) for c in EMOTIONS}
+        gap = {"value": gain, "low": low, "high": high, "p": 0.0123, "p_holm": 0.0246 if low > 0 else 0.41}
+        gaps = {"ua": gap} | {f"recall_{c}": entry(gain, 0.05) for c in EMOTIONS}
+        seeds = {"seeds": [0, 1], "by_seed": [0.54 + gain, 0.56 + gain], "detectable": 0.031}
+        return {"name": name, "metrics": values, "difference": gaps if gain else None} | seeds
+
+    systems = [system("egemaps_svm", 0.0, 0, 0), system("majority", 0.08, 0.05, 0.11), system("c", -0.01, -0.04, 0.02)]
+    return {
+        **{"title": "ravdess", "metric": "ua", "reference": "egemaps_svm", "systems": systems, "n": 1440},
+        **{"speakers": 24, "left_out": 3, "task": {"kind": "class", "classes": EMOTIONS, "target": ["emotion"]}},
+        "differs": {"training.lr": {"egemaps_svm": 2e-4, "majority": 1e-3, "c": "<b>"}},
+        "protocol": {"folds": "6 x 4 actors", "first_line": "On the same utterances."},
+    }
+
+
 def index():
     items = [
         {"title": "Data", "href": "data/report.html", "summary": "640 utterances, 20 speakers, 4 emotions"},
@@ -323,6 +342,7 @@ PAGES = {
     "evaluate": lambda: report.evaluate_page(class_report()),
     "evaluate_number": lambda: report.evaluate_page(number_report()),
     "study": lambda: report.study_page(study_report()),
+    "compare": lambda: report.compare_page(compare_report()),
     "timeline": lambda: report.timeline_page(prediction()),
     "timeline_hour": lambda: report.timeline_page(prediction(3900.0, 0.5)),
     "index": index,
@@ -459,10 +479,8 @@ def test_a_pre_training_page_says_what_was_asked_for_and_what_was_hidden():
 def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
     panel = pretrain_report()["panels"][0]
     nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
-    assert (
-        len(report.pretrain.triptych(panel, width=400).axes)
-        == len(report.pretrain.triptych(nothing, width=400).axes) + 1
-    )
+    rows = [len(report.pretrain.triptych(found, width=400).axes) for found in (panel, nothing)]
+    assert rows[0] == rows[1] + 1
     assert "each predicted from its surroundings; mean absolute error" in report.pretrain._panel(0, nothing)
 
 
@@ -475,6 +493,7 @@ def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
         (report.label_page, label_report()),
         (report.evaluate_page, class_report()),
         (report.study_page, study_report()),
+        (report.compare_page, compare_report()),
         (report.timeline_page, prediction()),
     ],
 )
@@ -525,6 +544,23 @@ def test_agreement_of_a_strength_model_is_on_the_page(pages):
     assert "by rank 0.73" in words.replace("\xa0", " ")
 
 
+def test_a_comparison_claims_no_more_than_its_intervals(pages):
+    words = Reader(pages["compare"]).words
+    for wanted in ("majority is better than egemaps_svm, p 0.025", "c cannot be told from egemaps_svm", "0.031 or more",
+                   "3 utterances left out", "+0.080", "<b>", "0.540 to 0.560"):  # fmt: skip
+        assert wanted in words
+
+
+def test_pages_of_a_run_link_to_its_index(tmp_path):
+    items = [{"title": "Data", "href": "a & b/report.html"}, {"title": "Gone", "href": "gone.html"}]
+    (tmp_path / "a & b").mkdir()
+    (tmp_path / "a & b/report.html").write_text(report.data_page({}), encoding="utf-8")
+    for _ in range(2):  # a second run replaces the links of the first
+        report.link_pages(tmp_path / "index.html", items)
+    page = (tmp_path / "a & b/report.html").read_text(encoding="utf-8")
+    assert [target for element, target in Reader(page).links if element == "a"] == ["../index.html"]
+
+
 def test_study_table_holds_every_point(pages):
     words, study = Reader(pages["study"]).words, study_report()
     for points in [*study["arms"].values(), study["paired"]]:
@@ -571,6 +607,7 @@ MAKERS = {
     "class": (report.evaluate_page, class_report()),
     "number": (report.evaluate_page, number_report()),
     "study": (report.study_page, study_report()),
+    "compare": (report.compare_page, compare_report()),
     "timeline": (report.timeline_page, prediction()),
 }
 

@@ -90,6 +90,7 @@ def main(
             for page in files.read_json(made)
         ]
     files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", every))
+    report.link_pages(output / "index.html", every)
     say(f"done on {runs.hardware()}. Open {output / 'index.html'}")
 
 

@@ -167,4 +167,5 @@ def summary(
          "made": runs.provenance()},
     )  # fmt: skip
     files.write_text(output / "index.html", pages.index_page(f"{system}", items))
+    pages.link_pages(output / "index.html", items)
     typer.echo(f"Report: {output / 'index.html'}")

@@ -7,13 +7,13 @@
     index_page     the pages of a demo run
 
 A page is the file of the verb whose result it shows. Every key of every dict may be missing: a section without data is
-left out, a number that is not there is "–". `page` knows HTML, `charts` knows figures, here is only what a report says
-and in which order.
+left out, a number that is not there is "–". `page` holds the templates, `charts` what several figures share, `words`
+how numbers are said.
 """
 
 from sottovoce.report.compare import compare_figure, compare_page
 from sottovoce.report.evaluate import evaluate_page
-from sottovoce.report.index import index_page
+from sottovoce.report.index import index_page, link_pages
 from sottovoce.report.label import label_page
 from sottovoce.report.predict import timeline_figure, timeline_page
 from sottovoce.report.prepare import data_page
@@ -23,18 +23,7 @@ from sottovoce.report.study import study_figure, study_page
 from sottovoce.report.words import score
 
 __all__ = [
-    "compare_figure",
-    "compare_page",
-    "data_page",
-    "evaluate_page",
-    "index_page",
-    "label_page",
-    "pretrain_page",
-    "score",
-    "spans_figure",
-    "strength_page",
-    "study_figure",
-    "study_page",
-    "timeline_figure",
+    "compare_figure", "compare_page", "data_page", "evaluate_page", "index_page", "label_page", "link_pages",
+    "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page", "timeline_figure",
     "timeline_page",
-]
+]  # fmt: skip

@@ -30,7 +30,7 @@ def compare_page(found: Mapping[str, Any]) -> str:
         "compare.html", found, first=first, protocol=protocol, reference=reference, name=name,
         tiles=[_gap_tile(s, metric, name, reference) for s in others[:4]],
         verdicts=[_gap_verdict(s, found) for s in others],
-        drawn=charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),
+        drawn=systems and charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),
         rows=[_row(s, metric) for s in systems], classes=_classes_beside(systems, others, found, facts),
         names=[s.get("name") for s in systems],
         differs=[(key, *(str(v.get(s.get("name"))) for s in systems)) for key, v in (get("differs") or {}).items()],
@@ -54,7 +54,7 @@ def _gap_tile(system: Mapping[str, Any], metric: str, name: str, reference: str)
 
 def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """One sentence that claims no more than the interval does."""
-    metric, reference = str(found.get("metric")), text(found.get("reference"))
+    metric, reference = str(found.get("metric") or "score"), text(found.get("reference"))
     gap, name = system["difference"].get(metric) or {}, text(system.get("name"))
     low, high = number_of(gap, "low"), number_of(gap, "high")
     if not math.isfinite(low + high):
@@ -72,7 +72,7 @@ def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 def _comparison(found: Mapping[str, Any], width: int) -> Any:
     """Scores at the left, differences from the reference at the right, a row for every system."""
-    metric = str(found.get("metric"))
+    metric = str(found.get("metric") or "score")
     rows, least = [], []
     for s in found.get("systems") or ():
         gap = (s.get("difference") or {}).get(metric)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from sottovoce.metrics import scores as metrics
 from sottovoce.report import charts, page, words
 from sottovoce.report.charts import ACCENT, PLAIN
-from sottovoce.report.words import INTERVAL, metric_name, number, number_of, panel_title, score, text, three
+from sottovoce.report.words import INTERVAL, MEANING, metric_name, number, number_of, panel_title, score, text, three
 
 
 def evaluate_page(report: Mapping[str, Any]) -> str:
@@ -51,7 +51,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     first, protocol = words.protocol(report)
     return page.render(
         "evaluate.html", report, first=first, protocol=protocol, many=many, drawn=drawn, groups=groups,
-        tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], words.MEANING.get(m, ""))) for m in main[:4]],
+        tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], MEANING.get(m, ""))) for m in main[:4]],
         verdict=_verdict(rows, key) if shown and baselines else "",
         confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind, get("n")),
         examples=[(e.get("id"), e.get("reference"), e.get("heard")) for e in get("examples") or ()],

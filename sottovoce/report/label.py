@@ -37,8 +37,8 @@ def label_page(report: Mapping[str, Any]) -> str:
         for label in dict.fromkeys(label for _, found in read for label in found.get("names") or ())
     }  # fmt: skip
     seeds = [
-        (f"{number(e['units'])} units, seed {number(other.get('seed'))}", three(other.get("ari")), three(other.get("nmi")))
-        for e in sets for other in e.get("seeds") or ()
+        (f"{number(e['units'])} units, seed {number(o.get('seed'))}", three(o.get("ari")), three(o.get("nmi")))
+        for e in sets for o in e.get("seeds") or ()
     ]  # fmt: skip
     facts = {
         **{"Run": get("run"), "Layer": get("layer"), "Fold": get("fold")},

@@ -48,7 +48,7 @@ def scheme() -> Markup:
 class Missing(jinja2.ChainableUndefined):
     """A key that is not there has no keys, no items and no text."""
 
-    def __call__(self, *_: Any, **__: Any) -> "Missing":
+    def __call__(self, *_: Any, **__: Any) -> Any:
         return self
 
 

@@ -28,6 +28,11 @@ def data_page(report: Mapping[str, Any]) -> str:
     test, classes}], warnings.
     """
     get, spans, drawn = report.get, report.get("durations_s") or {}, ""
+    genders = (f"{number(n)} {name or 'unknown'}" for name, n in (get("genders") or {}).items())
+    problems, cross = get("problems"), {}
+    for name, rows in (get("cross") or {}).items():
+        names = _names(rows)
+        cross[name] = names, [(row, [counts.get(c, 0) for c in names]) for row, counts in rows.items()]
     if len(series((spans.get("histogram") or {}).get("counts"))):
         facts = ", ".join(f"{key} {number(spans.get(key), 2)} s" for key in ("min", "median", "mean", "max"))
         caption = f"Length of the utterances: {facts}; n = {number(get('utterances'))}."
@@ -37,20 +42,18 @@ def data_page(report: Mapping[str, Any]) -> str:
     return page.render(
         "prepare.html", report, drawn=drawn, kinds=PROBLEMS,
         hours="" if get("hours") is None else f"{number(get('hours'), 2)} h",
-        genders=words.listed(*(f"{number(n)} {name or 'unknown'}" for name, n in (get("genders") or {}).items()), mark=", "),
+        genders=words.listed(*genders, mark=", "),
         rates={f"{rate} Hz": n for rate, n in (get("sample_rates") or {}).items()},
         channels={channels.get(str(k), f"{k} channels"): n for k, n in (get("channels") or {}).items()},
-        troubles=get("problems") and sum(map(len, get("problems").values())),
+        troubles=None if problems is None else sum(len(found) for found in problems.values()), cross=cross,
         apart=sorted({str(fold.get("group") or "none") for fold in get("folds") or ()}),
-        cross={name: (names := names_of(rows), [(row, [counts.get(c, 0) for c in names]) for row, counts in rows.items()])
-               for name, rows in (get("cross") or {}).items()},
-        classes={fold.get("name"): [(c, *(sides.get(side, {}).get(c, 0) for side in ("train", "dev", "test")))
-                                    for c in names_of(sides)]
-                 for fold in get("folds") or () if (sides := fold.get("classes") or {})},
+        classes=[(fold.get("name"), [(c, *(sides.get(side, {}).get(c, 0) for side in ("train", "dev", "test")))
+                                     for c in _names(sides)])
+                 for fold in get("folds") or () if (sides := fold.get("classes") or {})],
     )  # fmt: skip
 
 
-def names_of(rows: Mapping[Any, Any]) -> list[Any]:
+def _names(rows: Mapping[Any, Any]) -> list[Any]:
     """The keys of every row, each once, in order."""
     return list(dict.fromkeys(name for row in rows.values() for name in row))
 

@@ -53,7 +53,7 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     return page.render(
         "pretrain.html", report, tiles=tiles + _masking_tiles(masking), loss=_loss(curves, held, trivial, guess, kind),
         health=_health(curves, often), panels=[_panel(k, panel) for k, panel in enumerate(panels)],
-        spans=[_spans(k, panel | {"rule": masking.get("rule")}) for k, panel in enumerate(panels) if panel.get("rules")],
+        spans=[_spans(k, panel | {"rule": masking.get("rule")}) for k, panel in enumerate(panels) if "rules" in panel],
     )  # fmt: skip
 
 
@@ -75,10 +75,8 @@ def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
 
 
 def _loss(curves: Mapping[str, Any], held: np.ndarray, trivial: float, guess: str, kind: str) -> Any:
-    lines = [
-        ("training", curves.get("step"), curves.get("loss")),
-        ("held-out speakers", curves.get("heldout_step"), held),
-    ]
+    get = curves.get
+    lines = [("training", get("step"), get("loss")), ("held-out speakers", get("heldout_step"), held)]
     lines = [(name, x, y) for name, x, y in lines if len(series(y))]
     caption = (
         f"Loss; the dashed line is that of {guess}. n = {len(series(curves.get('loss'))):,} training and "
@@ -86,11 +84,8 @@ def _loss(curves: Mapping[str, Any], held: np.ndarray, trivial: float, guess: st
     )
     level = ("trivial predictor", trivial) if math.isfinite(trivial) else None
     alt = "Training and held-out loss over steps, with the loss of the trivial predictor"
-    return (
-        charts.traced(lines, "step", f"loss, {kind}", name="loss", caption=caption, alt=alt, level=level)
-        if lines
-        else ""
-    )
+    look: dict[str, Any] = {"name": "loss", "caption": caption, "alt": alt, "level": level}
+    return lines and charts.traced(lines, "step", f"loss, {kind}", **look)
 
 
 def _health(curves: Mapping[str, Any], often: float) -> list[tuple[str, Markup]]:
@@ -100,7 +95,7 @@ def _health(curves: Mapping[str, Any], often: float) -> list[tuple[str, Markup]]
         if len(y := series(curves.get(key))):
             said = f"{meaning.format(often=number(often))} n = {len(y):,} readings, last {number(y[-1])}."
             alt, lines = f"{title} over steps, last {number(y[-1])}", [(unit, _steps(curves, key, len(y)), y)]
-            look = {"name": key.replace("_", "-"), "caption": said, "alt": alt, "width": HALF}
+            look: dict[str, Any] = {"name": key.replace("_", "-"), "caption": said, "alt": alt, "width": HALF}
             drawn.append((title, charts.traced(lines, "step", unit, **look)))
     strong, weak = (series(curves.get(f"{side}_intensity")) for side in ("hidden", "visible"))
     if len(strong):

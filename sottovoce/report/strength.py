@@ -54,12 +54,12 @@ def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> 
     scores, key = found.get("scores") or {}, found.get("key", "auc")
     keys = [k for k in ("auc", "spearman") if any(math.isfinite(number_of(entry.get(k))) for entry in scores.values())]
     rows = [(SCORE_NAMES[s], entry, ACCENT if s == "strength" else PLAIN) for s, entry in scores.items()]
-    facts = f"n = {number(found.get('n'))} utterances, {number(found.get('speakers'))} speakers"
+    n = f"n = {number(found.get('n'))} utterances, {number(found.get('speakers'))} speakers"
     return {
         "title": title, "score": METRICS[key], "head": [METRICS[key], *(SCORE_NAMES[s] for s in scores)],
         "picture": keys and charts.dotted(
             rows, [(k, METRICS[k]) for k in keys], name=f"agreement-{name}",
-            caption=f"Within each emotion, then averaged; {meaning}. {INTERVAL}; dashed: no better than chance. {facts}.",
+            caption=f"Within each emotion, then averaged; {meaning}. {INTERVAL}; dashed: no better than chance. {n}.",
             alt=f"{title}: " + ", ".join(f"{label} {number(number_of(entry.get(key)))}" for label, entry, _ in rows),
             marks={"auc": 0.5, "spearman": 0.0},
         ),
@@ -79,9 +79,8 @@ def _loss(curves: Mapping[str, Any]) -> Any:
         best = int(np.nanargmin(held)) if np.isfinite(held).any() else -1
         chosen = f"The best held-out reading: loss {number(held[best])}"
         if len(mae) == len(ua) == len(held):
-            chosen += (
-                f", mean absolute error of strength {number(mae[best])}, UA of the emotion branch {number(ua[best])}"
-            )
+            chosen += f", mean absolute error of strength {number(mae[best])}"
+            chosen += f", UA of the emotion branch {number(ua[best])}"
     return lines and charts.traced(
         lines, "step", "loss", name="loss", alt="Training and held-out loss over steps",
         caption=f"Error of the utterance + error of its frames + cross-entropy of the emotion. {chosen}.",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,14 @@ def study_page(study: Mapping[str, Any]) -> str:
             f"{side} zero pre-training helps; hollow: not clear of zero."
         )
         alt = f"Paired difference in {name} at every number of labels"
-        pictures["paired"] = drawn(_paired, "paired", caption, alt, width=HALF)
+        pictures["paired"] = drawn(partial(_alone, _draw_paired), "paired", caption, alt, width=HALF)
     if any(saved for _, _, saved in against):
         caption = (
             "How many times as many labels the backbone from scratch needs for the same score, with its 95 % interval; "
             "triangle up: at least, as it never got there; down: at most."
         )
         alt = "Labels saved at every number of labels"
-        pictures["saved"] = drawn(_labels_saved, "labels-saved", caption, alt, width=HALF)
+        pictures["saved"] = drawn(partial(_alone, _draw_saved), "labels-saved", caption, alt, width=HALF)
     if get("per_class"):
         own = "Recall" if get("metric") in ("ua", "wa") else name
         caption = f"{own} of every class over the number of labels, bands 95 % intervals."
@@ -274,11 +275,12 @@ def _sides(study: Mapping[str, Any]) -> list[tuple[str, str, str, float, Sequenc
 
 
 def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> None:
+    """What pre-training added at every N: paired difference with its interval; filled where it is clear of zero."""
     axes.axhline(0, color=INK, linewidth=1.2)
     for name, colour, marker, place, pairs, _ in _sides(study):
         for x, *ends in _point_table(pairs):
             clear = ends[1] > 0 if study.get("higher_is_better", True) else ends[2] < 0
-            fill = {"markerfacecolor": colour if clear else PAPER, "markeredgewidth": 1.8}
+            fill: dict[str, Any] = {"markerfacecolor": colour if clear else PAPER, "markeredgewidth": 1.8}
             dot(axes, x * place, ends, colour, marker, **fill)
         axes.plot([], [], marker=marker, markersize=7, color=colour, linestyle="none", label=name)
     _labels_axis(axes, study, few=width < 500, percent=False)
@@ -287,6 +289,7 @@ def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> None:
 
 
 def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> None:
+    """How many times as many labels the control needs; a triangle is a lower bound (never reached)."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     top, most, sides = 2.0, max(study.get("ns") or (1,)), _sides(study)
@@ -319,16 +322,6 @@ def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[s
     if len(contrasts(study)) > 1:
         charts.legend(drawn, axes, 1)
     return drawn
-
-
-def _paired(study: Mapping[str, Any], width: int) -> Any:
-    """What pre-training added at every N: paired difference with its interval; filled where it is clear of zero."""
-    return _alone(_draw_paired, study, width)
-
-
-def _labels_saved(study: Mapping[str, Any], width: int) -> Any:
-    """How many times as many labels the control needs; a triangle is a lower bound (never reached)."""
-    return _alone(_draw_saved, study, width)
 
 
 def _per_class(study: Mapping[str, Any], width: int) -> Any:
