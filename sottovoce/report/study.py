@@ -79,7 +79,7 @@ def study_figure(study: Mapping[str, Any], path_svg: Path | str | None, path_png
 
 
 def contrasts(study: Mapping[str, Any]) -> list[tuple[str, Sequence, Sequence]]:
-    """(arm, paired, labels_saved) of every arm that was held against scratch; the fine-tuned one first."""
+    """(arm, paired, labels_saved) of every arm that was compared with scratch; the fine-tuned one first."""
     arms = list(study.get("arms") or ())
     tuned = next((arm for arm in arms if "scratch" not in arm and "probe" not in arm), "pretrained")
     found = [
@@ -327,7 +327,7 @@ def _paired(study: Mapping[str, Any], width: int) -> Any:
 
 
 def _labels_saved(study: Mapping[str, Any], width: int) -> Any:
-    """How many times as many labels the control needs; a triangle is a lower bound (never reached)."""
+    """How many times as many labels the arm "scratch" needs; a triangle is a lower bound (never reached)."""
     return _alone(_draw_saved, study, width)
 
 
