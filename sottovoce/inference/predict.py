@@ -1,7 +1,7 @@
 """`sottovoce predict` and `Recogniser`: recordings of any length -> emotion, and emotion over time.
 
 A recording is read in blocks, turned into features and windows as it comes, so that an hour costs the memory
-of a minute. Where a run has several folds, their models vote with the mean of their answers.
+of a minute. Where a run has several folds, their models vote with the mean of their predictions.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +102,7 @@ class Recogniser:
     """`load("runs/ft").predict(["clip.wav"])`: any length, rate, channel count and container.
 
     Args:
-        models: one or more fine-tuned networks of the same task and features; their answers are averaged.
+        models: one or more fine-tuned networks of the same task and features; their predictions are averaged.
     """
 
     def __init__(self, models: Sequence[Recognised]):
