@@ -76,7 +76,7 @@ def rates(n: int, speakers: int, seeds: int, luck: float, interaction: float) ->
         together, apart = (
             found + (abs(gap.value) > gap.half_width())
             for found, gap in (
-                (count, statistics.gaps(EMOTION, target, a, b, clusters, same_seeds=same)["ua"])
+                (count, statistics.differences(EMOTION, target, a, b, clusters, same_seeds=same)["ua"])
                 for count, same in ((together, True), (apart, False))
             )
         )

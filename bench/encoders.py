@@ -155,7 +155,14 @@ def tuning(size: str, rounds: int, rows: int, seconds: float, updates: int, fami
     target = task.values(steps.utterances)
     plan = recipe.resolve("hubert")
     loop = Training(epochs=1, lr=1e-4, warmup=0.0, batch_rows=rows, batch_s=1e9)
-    settings = replace(plan.finetune, use="last", pool="mean", training=loop, dropout=0.0, label_smoothing=0.0)
+    settings = replace(
+        plan.finetune,
+        layer_aggregation="last",
+        temporal_pooling="mean",
+        training=loop,
+        dropout=0.0,
+        label_smoothing=0.0,
+    )
     network = models.Network(encoder.Backbone(config, 1, library(config)), settings, task.outputs)
     model = Supervised(network, task, settings, steps, target)
     frozen = {name: 0.0 if ".front." in name or "mask_vector" in name else 1.0 for name, _ in model.named_parameters()}

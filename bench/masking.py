@@ -3,7 +3,7 @@
 Time of each rule at 32 utterances of 15 s (1,500 frames), beside one MockingJay step of that batch (3 x 768, 240-d, as
 recipe `mockingjay`; measured on a few rows and multiplied, as the cost of a step grows with its rows). And beside the
 time what it hides: realised coverage, and mean intensity of hidden and visible frames, for scores that change from
-frame to frame and for scores as smooth as a learned strength.
+frame to frame and for scores as smooth as a learned intensity.
 """
 
 import os
@@ -19,7 +19,7 @@ from sottovoce.backbones import transformer
 from sottovoce.config.masking import RULES, Policy
 from sottovoce.data import runs
 from sottovoce.data.batching import Batch
-from sottovoce.modeling.masking import RowRandom, contrast, hide
+from sottovoce.modeling.masking import RowRandom, contrast, draw_mask
 from sottovoce.objectives import masked_timesteps
 from sottovoce.recipes import mockingjay
 
@@ -69,7 +69,7 @@ def main() -> None:
                 times = []
                 for _ in range(3 if quick else 15):
                     start = time.process_time()
-                    mask = hide(policy, lengths, RowRandom(range(ROWS)), intensity)
+                    mask = draw_mask(policy, lengths, RowRandom(range(ROWS)), intensity)
                     times.append(time.process_time() - start)
                 found = contrast(mask, intensity, inside)
                 print(

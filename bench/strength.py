@@ -1,6 +1,6 @@
 """StrengthNet at the size of its paper as a track: `python -m bench.strength [--minutes 4] [--size 16,32,64,128]`.
 
-The whole way of `sottovoce extract --track strength`: recordings -> mel -> network -> store, with random weights, which
+All of `sottovoce extract --track intensity`: recordings -> mel -> network -> store, with random weights, which
 cost what trained ones do. CPU seconds of all threads and processes, so that a shared machine tells the truth; wall
 time beside it. Target: 50 x real time on two cores, below 2 GiB. Truth: a frame judged in a batch and alone.
 """
@@ -81,11 +81,11 @@ def main() -> None:
         corpus = corpus_of(home, asked.minutes)
         run = fresh_run(home / "run", tuple(int(c) for c in asked.size.split(",")))
         costs = []
-        for track, model in (("mel", None), ("strength", run.folder)):
+        for track, model in (("mel", None), ("intensity", run.folder)):
             wall, cpu = time.perf_counter(), cpu_s()
             extract_command.main(corpus.folder, track=track, model=model, jobs=1, quiet=True)
             costs.append((time.perf_counter() - wall, cpu_s() - cpu))
-        store = extract.find_model_store(corpus, "strength")
+        store = extract.find_model_store(corpus, "intensity")
         objective, _ = network.load_objective(run)
         mel, apart = extract.track_store(corpus, "mel", jobs=1, quiet=True), 0.0
         with torch.inference_mode():

@@ -31,7 +31,7 @@ strength() {
     for fold in $folds; do
         sottovoce pretrain strengthnet "$data/ravdess2" --fold "$fold" $strengthnet $quick -o "$runs/strength"
         for corpus in librispeech nemo; do
-            sottovoce extract "$data/$corpus" --track strength --model "$runs/strength" --fold "$fold" --quiet
+            sottovoce extract "$data/$corpus" --track intensity --model "$runs/strength" --fold "$fold" --quiet
         done
     done
 }
@@ -57,7 +57,7 @@ probe="--recipe frozen_probe --set finetune.epochs=60 --set finetune.lrs=1e-3,1e
 linear="--mode frozen"
 
 strength_by() { # FOLD -> name of the store that this fold's intensity model made
-    basename "$(dirname "$(grep -l "strengthnet $1\"" "$data"/nemo/tracks/strength-*/track.json)")"
+    basename "$(dirname "$(grep -l "strengthnet $1\"" "$data"/nemo/tracks/{intensity,strength}-*/track.json 2>/dev/null)")"
 }
 
 rules() {
@@ -79,25 +79,25 @@ rules() {
     done
 }
 
-rule_of() { # ARM that masks by strength -> its rule
+rule_of() { # ARM that masks by intensity -> its rule
     case $1 in sampled | released) echo "ems_$1" ;; *) echo ems_coverage ;; esac
 }
 
 more_of() { # ARM -> what else it changes
     case $1 in
     *40) echo --set objective.ratio=0.4 --set objective.span=5 ;; # 40 % of the steps, in spans of 200 ms
-    ramp) echo --set objective.ramp=0.5 ;; # random spans first, by strength from the middle of the training on
-    head) echo --set objective.score=true ;; # strength at the input, and a second head that guesses it
+    ramp) echo --set objective.ramp=0.5 ;; # random spans first, by intensity from the middle of the training on
+    head) echo --set objective.score=true ;; # intensity at the input, and a second head that predicts it
     esac
 }
 
 one() { # BACKBONE ARM SEED FOLD RULE INTENSITY: a pre-training, and a frozen probe of each fold it serves
     local init=$runs/pre/$1/$2$longer/$3/$4 out=$runs/$judged/$1
-    [ -f "$init/everybody/model.safetensors" ] || # the same command once more would find that out by itself
+    [ -f "$init/no_holdout/model.safetensors" ] || # the same command once more would find that out by itself
         sottovoce pretrain "ems_$1" "$data/librispeech" "$data/nemo" --fold none --seed "$3" ${!1} \
             --set "objective.rule=$5" --set "objective.intensity=$6" $(more_of "$2") $quick -o "$init"
     judge "$init" "$4" "$3" "$out/$2$longer/$3"
-    if [ "${2%40}" = random ]; then # the control: the same network, its weights drawn
+    if [ "${2%40}" = random ]; then # arm "scratch": the same network, its weights drawn
         judge "$init" "$4" "$3" "$out/untrained$longer/$3" --scratch
     fi
 }
@@ -122,7 +122,7 @@ picture() { # from generated speech: recordings of the corpora, and what is cut 
     sottovoce prepare synthetic "$work/voices" --set difficulty=0.2 --set speakers=8 -o "$data/synthetic" --quiet
     sottovoce pretrain strengthnet "$data/synthetic" $strengthnet --set training.epochs=20 $quick \
         -o "$runs/strength_synthetic"
-    sottovoce extract "$data/synthetic" --track strength --model "$runs/strength_synthetic" --quiet
+    sottovoce extract "$data/synthetic" --track intensity --model "$runs/strength_synthetic" --quiet
     sottovoce pretrain ems_mockingjay "$data/synthetic" $mockingjay --set frontend.subsampling=1 --set objective.span=7 \
         --set training.crop_s=0 --set training.epochs=3 $quick -o "$runs/ems_synthetic"
     cp "$runs/ems_synthetic/fold1/spans.png" "$work/ems_spans.png"

@@ -25,7 +25,7 @@ VERBS = {
     "pretrain": "Features, no labels -> backbone weights, with a health report.",
     "label": "Hidden states of a run -> k-means units, one label set per K, for a fold.",
     "finetune": "Weights (or none) + labels -> emotion classifier or intensity regressor.",
-    "evaluate": "Run -> metrics with intervals beside trivial baselines, report page, predictions.",
+    "evaluate": "Run -> metrics with intervals next to the baselines, report page, predictions.",
     "compare": "Runs side by side -> paired differences with intervals, p values, table, picture.",
     "phoneme": "Frozen backbone + transcripts + lexicon -> phone error rate (SUPERB's PR).",
     "run": "A published system, all steps and any ablation of it, to its comparison table.",
@@ -47,8 +47,11 @@ class Verbs(TyperGroup):
         if ctx.invoked_subcommand is None and ctx.resilient_parsing is False and _only_listing():
             return typer.core.TyperCommand(name, help=VERBS[name], callback=lambda: None)
         module = importlib.import_module(module_of(name))
+        text = VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or "")
+        if "Command" in vars(module):  # its options depend on the words of the command line
+            return module.Command(name, help=text)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name, help=VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or ""))(module.main)
+        app.command(name, help=text)(module.main)
         return typer.main.get_command(app)
 
 

@@ -6,23 +6,23 @@ import json
 import mmap
 import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from sottovoce.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LARGE = 1 << 22  # numbers from which an array does not stay in memory: 4 minutes of samples at 16 kHz
 
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; renamed to it on success, removed on any failure.
+    """Yield a temporary path next to `path`; renamed to it on success, removed on any failure.
 
     Raises InputError when the disk is full or the folder cannot be written.
     """
@@ -41,23 +41,19 @@ def atomic(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def scratch(length: int, dtype: str = "float64") -> "np.ndarray":
+def scratch(length: int, dtype: str = "float64") -> np.ndarray:
     """(length,) zeros to work in, e.g. for a whole signal.
 
-    A large array lies in a nameless temporary file: the system writes out what is not in use, and an hour of sound
+    A large array lies in a nameless temporary file: the system writes out what is not in use, and an hour of audio
     takes no more memory than a minute.
     """
-    import tempfile
-
-    import numpy as np
-
     if length < LARGE:
         return np.zeros(length, dtype)
     with tempfile.TemporaryFile() as file:
         return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
 
 
-def let_go(array: "np.ndarray") -> None:
+def let_go(array: np.ndarray) -> None:
     """Give the pages of a large `scratch` array back to the system; they are read again when used."""
     base: Any = array
     while base is not None and not isinstance(base, mmap.mmap):

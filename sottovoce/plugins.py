@@ -1,15 +1,17 @@
 """Nouns are folders: a file in `corpora/`, `tracks/`, `backbones/`, ... is a name on the command line.
 
 Folders of one's own are named by the environment variable SOTTOVOCE_PLUGINS, several as in PATH: DIR/objectives/mine.py
-is then the objective "mine" and DIR/tracks/mine.py the track, beside those of the package and imported as they are.
+is then the objective "mine" and DIR/tracks/mine.py the track, next to those of the package and imported as they are.
 """
 
+import ast
 import importlib
 import os
 import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sottovoce.errors import InputError, unknown_name
 
@@ -22,10 +24,11 @@ FOLDERS = {
     "recipes": (),
 }
 VARIABLE = "SOTTOVOCE_PLUGINS"
+RENAMED = {("tracks", "strength"): "intensity"}  # names of earlier versions, of which files are there
 
 
 def elsewhere(folder: str) -> list[str]:
-    """Where files of a noun are beside those of the package; each noun's `__init__` adds them to its `__path__`.
+    """Where more files of a noun are; each noun's `__init__` adds them to its `__path__`.
 
     Raises InputError when a folder of the environment variable is not there.
     """
@@ -59,27 +62,43 @@ def _files(folder: str) -> dict[str, Path]:
     return found
 
 
+def current(folder: str, name: str) -> str:
+    """A name of today for one of an earlier version."""
+    return RENAMED.get((folder, name), name)
+
+
+def earlier(folder: str, name: str) -> list[str]:
+    """The names a file had in earlier versions."""
+    return [old for (noun, old), new in RENAMED.items() if (noun, new) == (folder, name)]
+
+
+def path(folder: str, name: str) -> Path:
+    """The file behind a name. Raises InputError naming the closest match when there is none."""
+    found, name = _files(folder), current(folder, name)
+    if name not in found:
+        raise unknown_name({"corpora": "corpus"}.get(folder, folder.removesuffix("s")), name, found)
+    return found[name]
+
+
 @cache  # asked for once an utterance where silence is cut off
 def load(folder: str, name: str) -> ModuleType:
     """The module behind a name. Raises InputError naming the closest match when there is none."""
-    if name not in names(folder):
-        raise unknown_name({"corpora": "corpus"}.get(folder, folder.removesuffix("s")), name, names(folder))
+    name = current(folder, name)
+    file = path(folder, name)
     package = importlib.import_module(f"sottovoce.{folder}")
     package.__path__ += [
         home for home in elsewhere(folder) if home not in package.__path__
     ]  # set since it was imported
     module = importlib.import_module(f"sottovoce.{folder}.{name}")
     if missing := [part for part in FOLDERS[folder] if part not in vars(module)]:
-        raise InputError(
-            f"{_files(folder)[name]}: not one of {folder}. Found no {' and no '.join(missing)}. See `base.py` there."
-        )
+        raise InputError(f"{file}: not one of {folder}. Found no {' and no '.join(missing)}. See `base.py` there.")
     return module
 
 
-def maker(track: str) -> ModuleType:
-    """The module that makes a track from a recording: its own, or the one it names as MAKER."""
-    module = load("tracks", track)
-    return importlib.import_module(getattr(module, "MAKER", module.__name__))
+def track_parts(name: str) -> dict[str, Any]:
+    """All that a track's module offers, and what it lets another module make (`MAKER`), its own first."""
+    module = load("tracks", name)
+    return vars(importlib.import_module(vars(module).get("MAKER", module.__name__))) | vars(module)
 
 
 def summary(folder: str, name: str) -> str:
@@ -110,6 +129,4 @@ def card(folder: str, name: str) -> dict[str, str]:
 
 def _docstring(folder: str, name: str) -> str:
     """Of a module, without importing it."""
-    import ast
-
     return ast.get_docstring(ast.parse(_files(folder)[name].read_text())) or ""

@@ -234,7 +234,7 @@ def test_an_output_that_cannot_be_written_is_named(sottovoce, corpus, pretrained
         (["finetune", "CORPUS", "--fold", "fold0"], "There are: fold1, fold2, fold3, fold4"),
         (["finetune", "CORPUS", "--recipe", "masked"], "masked_timesteps"),
         (["finetune", "CORPUS", "--target", "emotions"], "Did you mean 'emotion'?"),
-        (["finetune", "CORPUS", "--target", "emotion,valence"], "mixes classes and numbers"),
+        (["finetune", "CORPUS", "--target", "emotion,valence"], "mixes classes and regression targets"),
         (["finetune", "CORPUS", "--mode", "half"], "one of full, frozen"),
         (["finetune", "CORPUS", "--labels", "some"], "'some' is neither a count nor a percentage"),
         (["finetune", "CORPUS", "--labels", "0"], "from 1 to 40"),

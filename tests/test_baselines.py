@@ -137,7 +137,7 @@ def test_svm_equals_a_scikit_learn_pipeline_with_the_strength_that_dev_prefers()
     centres = rng.normal(size=(3, 10))
     x, dev, test = (centres[k] + 1.5 * rng.normal(size=(len(k), 10)) for k in (y, y_dev, rng.integers(3, size=50)))
     best = None
-    for c in baselines.STRENGTHS:
+    for c in baselines.PENALTIES:
         model = make_pipeline(StandardScaler(), LinearSVC(C=c, dual=False, class_weight="balanced")).fit(x, y)
         ua = scores(EMOTION, y_dev, model.predict(dev))["ua"]
         if best is None or ua > best[0]:

@@ -149,7 +149,7 @@ def test_two_equal_systems_are_told_apart_in_one_of_twenty_comparisons(seeds, se
     for trial in range(200):
         rng = np.random.default_rng(trial)
         target, a, b, clusters = draw(rng, speakers=16, seeds=seeds, seed_spread=seed_spread)
-        gap = statistics.gaps(TASK, target, a, b, clusters)["ua"]
+        gap = statistics.differences(TASK, target, a, b, clusters)["ua"]
         found.append(abs(gap.value) > gap.half_width())
         sums = [np.mean([scores.terms(TASK, target, run) for run in runs], axis=0) for runs in (a, b)]
         by = [np.stack([own[clusters == c].sum(0) for c in range(16)]) for own in sums]
@@ -282,7 +282,7 @@ def test_runs_without_predictions_are_evaluated_and_their_folder_left_alone(corp
     evaluate_command.main(tmp_path / "probe", opensmile=False, quiet=True)
     again = result_of(tmp_path / "scratch", tmp_path / "probe")
     assert json.loads(json.dumps(again["systems"][1]["difference"])) == result["systems"][1]["difference"]
-    assert set(result["differs"]) == {"init"}  # the control differs in nothing else
+    assert set(result["differs"]) == {"init"}  # the arm "scratch" differs in nothing else
 
 
 def test_the_page_tells_which_settings_differ(two, tmp_path):
@@ -403,7 +403,7 @@ def test_what_cannot_be_compared_is_one_line(sottovoce, two, tmp_path):
         ([a], "one system alone"),
         ([a, a], "two systems called a"),
         ([a, tmp_path / "nowhere"], "no such run folder"),
-        ([a, tmp_path / "pre"], "a pretrain run, which answers nothing"),
+        ([a, tmp_path / "pre"], "a pretrain run, which predicts nothing"),
         ([a, tmp_path / "task"], "another task than a"),
         ([a, f"x={b},{tmp_path / 'task'}"], "Seeds of one system share their task"),
         ([a, tmp_path / "labels"], "other targets than a for 1 of 360 utterances, e.g. u7"),

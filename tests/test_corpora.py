@@ -476,7 +476,7 @@ def test_stretches_of_files_keep_their_times(tmp_path):
     assert [(u.start, u.end) for u in found] == [(0.5, 1.0), (1.25, None)]
     assert len({u.id for u in found}) == 2
     rows[0]["end"] = "0.25"
-    with pytest.raises(InputError, match=r"row 2: a stretch from 0.5 s to 0.25 s"):
+    with pytest.raises(InputError, match=r"row 2: a segment from 0.5 s to 0.25 s"):
         read("table", layouts.write_table(tmp_path / "t.csv", rows))
     rows[0]["end"] = "soon"
     with pytest.raises(InputError, match=r"row 2: 'soon' is not a time"):

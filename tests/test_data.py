@@ -425,7 +425,7 @@ def test_a_batch_moves_to_a_device_with_all_its_parts():
     assert moved.ids == batch.ids
 
 
-# ---------------------------------------------------------------------------------------------- companions
+# ---------------------------------------------------------------------------------------------- auxiliary tracks
 
 UNIT = Statistics(np.zeros(2, np.float32), np.ones(2, np.float32))
 
@@ -496,12 +496,12 @@ def test_padding_as_released_leaves_the_last_third_without_intensity():
 
 def test_a_wide_companion_is_pooled_like_the_features():
     store = waves(4, features=3)
-    batch = steps_of(store, companions={"target": (store, "linear")}, subsampling=4).batch(range(4))
+    batch = steps_of(store, aux={"target": (store, "linear")}, subsampling=4).batch(range(4))
     assert batch.tracks["target"].shape == batch.x.shape
     raw = steps_of(store, Statistics(np.zeros(3), np.ones(3)), subsampling=4).batch(range(4))
     torch.testing.assert_close(batch.tracks["target"], raw.x)
     with pytest.raises(InputError, match=r"training.feature_stretch: 0.1 would move the features away from the target"):
-        steps_of(store, companions={"target": (store, "linear")}).stretched(0.0, 0.1)
+        steps_of(store, aux={"target": (store, "linear")}).stretched(0.0, 0.1)
 
 
 def test_a_companion_of_other_audio_is_refused():
@@ -509,7 +509,7 @@ def test_a_companion_of_other_audio_is_refused():
     for store, said in [
         (ToyStore({k: v[:-30] for k, v in theirs.items() if k != "u2"} | {"u2": theirs["u2"]}, 62.5),
          "of utterance 'u0' belongs to other audio.*2.51 s at 62.5 Hz beside 3.00 s"),
-        (ToyStore(theirs, 100.0), "of utterance 'u0' belongs to other audio, or its clock is wrong"),
+        (ToyStore(theirs, 100.0), "of utterance 'u0' belongs to other audio, or its rate is wrong"),
         (ToyStore({"v0": theirs["u0"], "u1": theirs["u1"]}, 62.5),
          "no intensity for utterance 'u0'. Found it for 1 of 3"),
     ]:  # fmt: skip

@@ -4,7 +4,7 @@ import json
 
 import layouts
 import pytest
-from test_companions import TINY as BACKBONES
+from test_aux_tracks import TINY as BACKBONES
 from test_strength import TINY as STRENGTH
 
 from sottovoce.data import runs
@@ -19,7 +19,7 @@ def sets(*settings):
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    """Drawing costs more than training these networks; `test_companions` and `test_report` look at the pages."""
+    """Drawing costs more than training these networks; `test_aux_tracks` and `test_report` look at the pages."""
     for name in ("pretrain_page", "strength_page", "evaluate_page"):
         monkeypatch.setattr(f"sottovoce.report.{name}", lambda report: "")
     monkeypatch.setattr("sottovoce.report.spans_figure", lambda *where: None)
@@ -58,7 +58,7 @@ def test_strength_masking_probe_and_comparison_run_as_written(name, options, tmp
     small = sets(*STRENGTH)
     done = sottovoce("pretrain", "strengthnet", f"data/{name}", "-o", "runs/strength", "--jobs", 1, "-q", *small)
     assert done.code == 0, done.err
-    done = sottovoce("extract", "data/librispeech", "--track", "strength", "--model", "runs/strength")
+    done = sottovoce("extract", "data/librispeech", "--track", "intensity", "--model", "runs/strength")
     assert done.code == 0, done.err
     systems = []
     for recipe in ("mockingjay", "ems_mockingjay", "npc", "ems_npc"):
@@ -98,4 +98,4 @@ def test_the_same_weights_answer_intents_and_phones(recipe, tmp_path, sottovoce,
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "runs/phones/report.json").read_text())
     assert (report["n"], report["speakers"]) == (6, 2)  # all three words of two test readers are in the lexicon
-    assert "heard" in report["protocol"]["first_line"]
+    assert "has seen" in report["protocol"]["first_line"]

@@ -9,7 +9,7 @@ from torch import nn
 from toys import ToyStore
 
 from sottovoce import files
-from sottovoce.backbones import _convolve, clock_of, encoder, valid_steps
+from sottovoce.backbones import _convolve, encoder, hop_and_field, valid_steps
 from sottovoce.config import recipe
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.dataset import Steps
@@ -57,7 +57,7 @@ def test_there_is_a_state_of_the_input_and_of_every_block(family, more):
     assert hidden.lengths.tolist() == STATES == hidden.valid.sum(1).tolist()
     assert len(hidden.layers) == 1 + len(backbone.blocks) == 3
     assert all(layer.shape == (5, 15, backbone.dim) for layer in hidden.layers)
-    assert (backbone.features, backbone.dim, clock_of(backbone)) == (1, 32, (320, 400))
+    assert (backbone.features, backbone.dim, hop_and_field(backbone)) == (1, 32, (320, 400))
 
 
 @each_mode
@@ -230,7 +230,7 @@ def test_sizes_are_those_the_docs_promise(size, millions):
 def test_states_come_50_times_a_second_and_25_times_from_tiny(size, clock):
     config = encoder.Config(size=size, architecture={"num_hidden_layers": 1}, dropout=0.0)
     backbone = encoder.Backbone(config, 1).eval()
-    assert clock_of(backbone) == clock
+    assert hop_and_field(backbone) == clock
     stride, window = clock
     for samples in (window - 1, window, window + stride - 1, window + stride, 16000):
         with torch.inference_mode():
@@ -278,11 +278,11 @@ def test_a_long_grouped_convolution_is_torchs_and_so_are_its_gradients(kernel, s
 # ---------------------------------------------------------------------------------------------- the clock of states
 
 
-def steps_of(lengths, companions=None, seed=0):
+def steps_of(lengths, aux=None, seed=0):
     rng = np.random.default_rng(seed)
     store = ToyStore({f"u{k}": 0.1 * rng.standard_normal((n, 1)) for k, n in enumerate(lengths)}, rate_hz=16000.0)
     front = Frontend(subsampling=1, normalise="none", clip=0.0)
-    return Steps([(store, store.utterances)], front, companions=companions, clock=(320, 400))
+    return Steps([(store, store.utterances)], front, aux=aux, hop_and_field=(320, 400))
 
 
 def test_a_ramp_on_any_clock_is_a_ramp_at_the_states():
@@ -477,7 +477,7 @@ def test_an_encoder_reads_waveforms_only():
 def test_a_long_first_convolution_begins_as_a_filter_bank():
     torch.manual_seed(0)
     conv = torch.nn.Conv1d(1, 40, 320, bias=False)
-    encoder.hear(conv)
+    encoder.init_bandpass(conv)
     spectrum = torch.fft.rfft(conv.weight[:, 0].detach(), 16_000).abs()  # one bin a Hz
     loudest = spectrum.argmax(1)
     assert (loudest.diff() > 0).all()
@@ -491,7 +491,7 @@ def test_a_long_first_convolution_begins_as_a_filter_bank():
 def test_a_short_first_convolution_stays_as_it_is():
     conv = torch.nn.Conv1d(1, 40, 10)
     before = conv.weight.clone()
-    encoder.hear(conv)
+    encoder.init_bandpass(conv)
     assert (conv.weight == before).all()
 
 

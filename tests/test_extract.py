@@ -253,7 +253,7 @@ def encoded(tmp_path, monkeypatch):
             if u.id != "gone":
                 yield u.id, Track(np.full((4, 74), float(u.path[-1]), np.float32), 100.0, 0.005)
 
-    reader = types.SimpleNamespace(TRACKS=("covarep",), read_track=read_track)
+    reader = types.SimpleNamespace(utterances=None, TRACKS=("covarep",), read_track=read_track)
     names, load = plugins.names, plugins.load
     monkeypatch.setattr(plugins, "names", lambda f: [*names(f), "boxes"] if f == "corpora" else names(f))
     monkeypatch.setattr(plugins, "load", lambda f, name: reader if name == "boxes" else load(f, name))

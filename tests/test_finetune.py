@@ -110,7 +110,7 @@ def test_the_probe_is_scikit_learns_logistic_regression(strength):
     settings = Full(class_weights=False, label_smoothing=0.0)
     weight, bias = finetune.solve(CLASSES, torch.from_numpy(x), y, strength, settings)
     theirs = LogisticRegression(C=1 / (strength * len(y)), tol=1e-8, max_iter=2000).fit(x, y)
-    ours = models.answers(CLASSES, (torch.from_numpy(x) @ weight.T + bias).numpy())
+    ours = models.to_predictions(CLASSES, (torch.from_numpy(x) @ weight.T + bias).numpy())
     np.testing.assert_allclose(ours, theirs.predict_proba(x), atol=2e-3)
 
 
@@ -351,7 +351,7 @@ def test_transductive_is_allowed_by_name_and_is_the_first_line_of_the_report(cor
     ]
     evaluate_command.main(tmp_path / "ft", opensmile=False, quiet=True)
     line = json.loads((tmp_path / "ft/report.json").read_text())["protocol"]["first_line"]
-    assert line.startswith("Transductive: the pre-training heard the unlabelled audio of 2 test speakers")
+    assert line.startswith("Transductive: the pre-training has seen the unlabelled audio of 2 test speakers")
     page = (tmp_path / "ft/report.html").read_text()
     body = page[page.index("<body") :]
     assert line.split(" (")[0] in body

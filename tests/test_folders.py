@@ -106,7 +106,7 @@ def test_folders_without_a_class_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no class folders. Found speaker01, .*called like speakers"):
         read(laid_out(tmp_path / "b", "{speaker}"))
     mixed = laid_out(tmp_path / "c", "{side}/{word}", sides=("train", "test", "Ses01"))
-    with pytest.raises(InputError, match=r"split 'Ses01' beside"):
+    with pytest.raises(InputError, match=r"split 'Ses01' next to"):
         read(mixed)
 
 

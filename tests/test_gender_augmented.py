@@ -44,7 +44,7 @@ def voices(n=8, seconds=0.3):
 
 
 def steps_of(store, people):
-    return Steps([(store, people)], Frontend(subsampling=1, normalise="none", clip=0.0), clock=(320, 400))
+    return Steps([(store, people)], Frontend(subsampling=1, normalise="none", clip=0.0), hop_and_field=(320, 400))
 
 
 def objective(people, **more):

@@ -18,7 +18,7 @@ each_kind = pytest.mark.parametrize(
 
 def pooling(use, pool):
     torch.manual_seed(0)
-    return heads.Pooling(4, 6, use=use, pool=pool)
+    return heads.Pooling(4, 6, layer_aggregation=use, temporal_pooling=pool)
 
 
 def rows(layer):
@@ -109,7 +109,9 @@ def test_a_constant_feature_does_not_explode():
 @pytest.mark.parametrize("activation", ["none", "relu"])
 def test_a_projector_comes_before_the_pooling_and_padding_changes_nothing(activation):
     torch.manual_seed(0)
-    pool_of = heads.Pooling(4, 6, use="weighted", pool="mean", project=5, activation=activation)
+    pool_of = heads.Pooling(
+        4, 6, layer_aggregation="weighted", temporal_pooling="mean", project=5, activation=activation
+    )
     assert pool_of.dim == 5
     with torch.no_grad():
         pool_of.mix.copy_(torch.tensor([0.5, -1.0, 2.0, 0.0]))

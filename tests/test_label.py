@@ -124,7 +124,7 @@ def test_units_are_the_nearest_centres_on_the_clock_of_the_states(home, made, pr
     some = [*train[:3], *heldout[:2]]
     found, fbank, steps = states(home, runs.Run.load(pretrained / FOLD), some)
     book, store = Codebook.load(made / "codebook.safetensors"), open_units(made, corpus)
-    pool = steps.frontend.pool
+    pool = steps.frontend.subsampling
     assert store.rate_hz == pytest.approx(fbank.rate_hz / pool)
     trimmed = 0
     for u, (x, begin) in zip(some, found, strict=True):
@@ -249,7 +249,7 @@ def test_everybody_is_possible_and_said_first(home, pretrained):
     everybody = home / "everybody"
     make(home, pretrained, everybody, fold="none", clusters="4", stability=0)
     report = json.loads((everybody / "label.json").read_text())
-    assert report["warnings"][0].startswith("Leaky: clusters were fitted on everybody")
+    assert report["warnings"][0].startswith("Leaky: clusters were fitted on all speakers")
     assert "Leaky" in (everybody / "report.html").read_text()
     corpus = parts(home)[0]
     assert folds.Seen(frozenset(report["seen_speakers"])).test_people([corpus], FOLD)
@@ -272,8 +272,8 @@ def test_a_run_that_has_heard_a_test_speaker_is_refused_unless_it_is_allowed_by_
         (["--layer", 3], "--layer 3: not in"),
         (["--layer", -1], "Choose 1 (the first) to 2, or 0"),
         (["--clusters", "6,100000"], "--clusters 100000: more than frames. Found "),
-        (["--clusters", "6,x"], "--clusters 6,x: not numbers of clusters"),
-        (["--clusters", "6,6"], "not numbers of clusters"),
+        (["--clusters", "6,x"], "--clusters 6,x: not counts of clusters"),
+        (["--clusters", "6,6"], "not counts of clusters"),
         (["--clusters", "7"], "other labels are here"),
         (["--fold", "fold9"], "unknown fold of"),
         (["--set", "clustering.sampel=3"], "Did you mean"),

@@ -14,8 +14,8 @@ from sottovoce.modeling.masking import (
     contrast,
     corrupt,
     coverage_mask,
+    draw_mask,
     feature_mask,
-    hide,
     released_mask,
     sampled_mask,
     span_mask,
@@ -158,7 +158,7 @@ def scores(kind, lengths=LONG, seed=0):
 
 
 def policy(rule, **more):
-    return Policy(**({"rule": rule, "span": 7, "intensity": "strength"} | more))
+    return Policy(**({"rule": rule, "span": 7, "intensity": "intensity"} | more))
 
 
 def released_slowly(e, length, ratio, span, shuffled):
@@ -281,7 +281,7 @@ def test_starts_are_drawn_with_chances_that_grow_with_intensity():
 @pytest.mark.parametrize("kind", ["white", "smooth", "plateau", "ramp", "constant"])
 @pytest.mark.parametrize("ratio", [0.01, 0.15, 0.4, 0.6, 0.95])
 def test_the_requested_ratio_really_is_hidden_whatever_the_scores(rule, kind, ratio):
-    mask = hide(policy(rule, ratio=ratio), LONG, RowRandom(ROWS), scores(kind))
+    mask = draw_mask(policy(rule, ratio=ratio), LONG, RowRandom(ROWS), scores(kind))
     for row, length in zip(mask, LONG.tolist(), strict=True):
         assert row.sum() == hidden_frames(length, ratio, 7)
         assert all(n % min(7, length - 1) == 0 for _, n in runs(row))
@@ -290,7 +290,7 @@ def test_the_requested_ratio_really_is_hidden_whatever_the_scores(rule, kind, ra
 def test_smooth_scores_hide_little_as_released_and_all_that_was_asked_for_with_coverage():
     e, lengths = scores("smooth", torch.full((20,), 1000)), torch.full((20,), 1000)
     share = {
-        rule: float(hide(policy(rule), lengths, RowRandom(range(20)), e).float().mean())
+        rule: float(draw_mask(policy(rule), lengths, RowRandom(range(20)), e).float().mean())
         for rule in ("ems_released", "ems_coverage")
     }
     assert share["ems_released"] < 0.07
@@ -301,7 +301,7 @@ def test_the_peak_is_hidden_first():
     e = torch.zeros(1, 100)
     e[0, 40] = 1.0
     for rule in ("ems_coverage", "ems_released"):
-        mask = hide(policy(rule, ratio=0.07), torch.tensor([100]), RowRandom([0]), e)
+        mask = draw_mask(policy(rule, ratio=0.07), torch.tensor([100]), RowRandom([0]), e)
         assert frames_of(mask[0]) == set(range(40, 47))
 
 
@@ -320,7 +320,7 @@ def test_temperature_leads_from_random_to_the_strongest():
     e, inside = scores("smooth", lengths), torch.ones(40, 500, dtype=torch.bool)
 
     def gap(rule, **more):
-        found = contrast(hide(policy(rule, **more), lengths, RowRandom(range(40)), e), e, inside)
+        found = contrast(draw_mask(policy(rule, **more), lengths, RowRandom(range(40)), e), e, inside)
         return found["hidden_intensity"] - found["visible_intensity"]
 
     gaps = [gap("ems_sampled", temperature=t) for t in (100.0, 2.0, 0.5, 0.1)]
@@ -334,7 +334,7 @@ def test_epochs_differ_when_sampled_and_agree_by_coverage():
     e = scores("white")
 
     def mask(rule, epoch):
-        return hide(policy(rule), LONG, RowRandom([s + 1000 * epoch for s in ROWS]), e)
+        return draw_mask(policy(rule), LONG, RowRandom([s + 1000 * epoch for s in ROWS]), e)
 
     assert mask("ems_coverage", 0).equal(mask("ems_coverage", 1))
     assert not mask("ems_sampled", 0).equal(mask("ems_sampled", 1))
@@ -346,7 +346,7 @@ def test_spans_judged_by_their_mean_lie_on_short_peaks_and_those_by_their_start_
     t = torch.arange(500)
     e = torch.exp(-0.5 * (((t + torch.arange(10)[:, None] * 7) % 50 - 25) / 3.0) ** 2)
     hidden = {
-        anchor: contrast(hide(policy("ems_coverage", anchor=anchor), lengths, RowRandom(range(10)), e), e, e >= 0)
+        anchor: contrast(draw_mask(policy("ems_coverage", anchor=anchor), lengths, RowRandom(range(10)), e), e, e >= 0)
         for anchor in ("start", "mean")
     }
     assert hidden["mean"]["hidden_intensity"] > hidden["start"]["hidden_intensity"] + 0.15
@@ -356,29 +356,29 @@ def test_spans_judged_by_their_mean_lie_on_short_peaks_and_those_by_their_start_
 @pytest.mark.parametrize("rule", RULES)
 def test_no_rule_lets_a_row_see_neighbours_order_or_padding(rule, anchor):
     e, p = scores("smooth"), policy(rule, ratio=0.3, ramp=0.5, anchor=anchor)
-    together = hide(p, LONG, RowRandom(ROWS), e, progress=0.3)
+    together = draw_mask(p, LONG, RowRandom(ROWS), e, progress=0.3)
     assert not (together & (torch.arange(1500)[None] >= LONG[:, None])).any()
     for k, length in enumerate(LONG.tolist()):
-        alone = hide(p, LONG[k : k + 1], RowRandom(ROWS[k : k + 1]), e[k : k + 1, :length], progress=0.3)
+        alone = draw_mask(p, LONG[k : k + 1], RowRandom(ROWS[k : k + 1]), e[k : k + 1, :length], progress=0.3)
         assert together[k, :length].equal(alone[0])
-    turned = hide(p, LONG.flip(0), RowRandom(ROWS[::-1]), e.flip(0), progress=0.3)
+    turned = draw_mask(p, LONG.flip(0), RowRandom(ROWS[::-1]), e.flip(0), progress=0.3)
     assert turned.flip(0).equal(together)
 
 
 @pytest.mark.parametrize("rule", ["ems_released", "ems_coverage"])
 def test_only_the_order_of_the_scores_counts(rule):
     e = scores("white")
-    a, b = (hide(policy(rule), LONG, RowRandom(ROWS), x) for x in (e, 40 * e.double().exp() - 3))
+    a, b = (draw_mask(policy(rule), LONG, RowRandom(ROWS), x) for x in (e, 40 * e.double().exp() - 3))
     assert a.equal(b)
 
 
 def test_a_ramp_leads_from_random_to_emotional_spans_utterance_by_utterance():
     lengths, p = torch.full((400,), 100), policy("ems_coverage", ramp=0.5)
     e = scores("white", lengths)
-    emotional = hide(policy("ems_coverage"), lengths, RowRandom(range(400)), e)
+    emotional = draw_mask(policy("ems_coverage"), lengths, RowRandom(range(400)), e)
     share = {}
     for progress in (0.0, 0.125, 0.375, 0.5, 1.0):
-        mask = hide(p, lengths, RowRandom(range(400)), e, progress=progress)
+        mask = draw_mask(p, lengths, RowRandom(range(400)), e, progress=progress)
         assert (mask.sum(1) == 14).all()  # the coverage stays the same
         share[progress] = float((mask == emotional).all(1).float().mean())
     assert share[0.0] < 0.02

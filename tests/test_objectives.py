@@ -17,7 +17,7 @@ from sottovoce.objectives import Loss, npc
 from sottovoce.objectives import masked_timesteps as mt
 
 FEATURES = 7  # what `small` backbones read
-EMS = {"span": 3, "ratio": 0.3, "intensity": "strength"}
+EMS = {"span": 3, "ratio": 0.3, "intensity": "intensity"}
 VARIANTS = [
     *(("masked_timesteps", more) for more in ({"span": 3}, {"unit": "feature"}, {"fill": "zero"}, {"fill": "noise"})),
     *(("masked_timesteps", more) for more in ({"loss": "huber"}, {"head": 2}, EMS | {"draw": "utterance"})),
@@ -26,7 +26,7 @@ VARIANTS = [
         ("masked_timesteps", EMS | more)
         for more in ({"score": True}, {"target": "spectrogram", "rule": "ems_coverage"})
     ),
-    *(("npc", EMS | more) for more in ({"hide": True, "rule": "ems_sampled"}, {"score": True})),
+    *(("npc", EMS | more) for more in ({"mask": True, "rule": "ems_sampled"}, {"score": True})),
     *(("masked_units", {"targets": ("mfcc:7+9",)} | more) for more in ({}, {"visible": 0.5, "combine": "mean"})),
 ]
 
@@ -57,8 +57,8 @@ def loss_of(model, batch, seeds=None):
     return model(batch, RowRandom(seeds or batch.seeds))
 
 
-def beside(store):
-    """Every companion an objective may want."""
+def aux_of(store):
+    """Every auxiliary track an objective may want."""
     units = ToyStore({k: np.stack([v.argmax(1), v.argmin(1)], 1) for k, v in store.items()})
     return {
         "intensity": (murmurs(store), "linear"),
@@ -76,7 +76,7 @@ def waves_like(store):
 @pytest.fixture
 def steps():
     store = waves(6, features=FEATURES)
-    return steps_of(store, companions=beside(store))
+    return steps_of(store, aux=aux_of(store))
 
 
 def learn_by_heart(model, batch, updates=60):
@@ -94,7 +94,7 @@ def learn_by_heart(model, batch, updates=60):
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [(n, m) for n, m in VARIANTS if "unit" in m or "fill" in m or "score" in m or "hide" in m],
+    [(n, m) for n, m in VARIANTS if "unit" in m or "fill" in m or "score" in m or "mask" in m],
     ids=words,
 )
 def test_one_batch_is_learned_by_heart(name, more, steps):
@@ -120,8 +120,8 @@ def test_the_same_seed_gives_the_same_loss_and_another_seed_another(name, more, 
     assert isinstance(once, Loss)
     assert once.total.shape == once.weight.shape == ()
     assert loss_of(model, batch).value.equal(once.value)
-    hides = name != "npc" or more.get("hide", False)
-    assert loss_of(model, batch, [s + 1 for s in batch.seeds]).value.equal(once.value) != hides
+    masks = name != "npc" or more.get("mask", False)
+    assert loss_of(model, batch, [s + 1 for s in batch.seeds]).value.equal(once.value) != masks
 
 
 @each_objective
@@ -140,7 +140,7 @@ def test_what_stands_in_missing_and_padded_frames_is_never_scored(name, more):
     store = waves(4, features=FEATURES)
     for values in store.values():
         values[5:8] = 0
-    steps = steps_of(store, companions=beside(store))
+    steps = steps_of(store, aux=aux_of(store))
     batch, model = steps.batch(range(4)), objective(name, **more).eval()
     assert not batch.scored[:, 5:8].any()
     for p in model.backbone.parameters():
@@ -181,8 +181,8 @@ def test_a_batch_without_anything_to_score_costs_nothing(name, more):
     """A corpus of one-frame utterances, or of missing frames: zero, not NaN."""
     nothing = ToyStore({"u0": np.zeros((9, FEATURES)), "u1": np.zeros((4, FEATURES))})
     unit = Statistics(np.zeros(FEATURES), np.ones(FEATURES))
-    companions = {name: ([store], align) for name, (store, align) in beside(nothing).items()}
-    batch = Steps([(nothing, nothing.utterances)], Frontend(subsampling=1), unit, companions).batch([0, 1])
+    aux = {name: ([store], align) for name, (store, align) in aux_of(nothing).items()}
+    batch = Steps([(nothing, nothing.utterances)], Frontend(subsampling=1), unit, aux).batch([0, 1])
     loss = loss_of(objective(name, **more), batch)
     assert (loss.weight.item(), loss.value.item()) == (0, 0)
 
@@ -268,7 +268,7 @@ def test_an_emotional_rule_hides_stronger_frames_and_reports_it(steps):
 def test_one_draw_an_utterance_leaves_an_utterance_wholly_filled_swapped_or_kept():
     model = objective("masked_timesteps", **EMS, draw="utterance", fill="zero")
     store = waves(40, features=FEATURES)
-    batch = steps_of(store, companions=beside(store)).batch(range(40))
+    batch = steps_of(store, aux=aux_of(store)).batch(range(40))
     mask = model.mask(batch, RowRandom(batch.seeds))
     seen, _ = model._seen(batch, mask, RowRandom(batch.seeds))
     filled = [(row[hidden] == 0).all(1) for row, hidden in zip(seen, mask, strict=True)]
@@ -315,7 +315,7 @@ def test_another_track_can_be_the_target(steps):
 
 def test_npc_scores_every_valid_frame_and_hides_what_the_rule_says(steps):
     batch = steps.batch(range(6))
-    for more, share in (({}, 0.0), (EMS | {"hide": True, "rule": "ems_coverage"}, 0.3)):
+    for more, share in (({}, 0.0), (EMS | {"mask": True, "rule": "ems_coverage"}, 0.3)):
         model = objective("npc", **more).eval()
         loss = loss_of(model, batch)
         assert loss.weight == batch.scored.sum() * FEATURES
@@ -355,7 +355,7 @@ def test_perplexity_counts_the_codes_in_use():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"rule": "ems_coverage", "intensity": "strength"}, "has nothing to hide. Found objective.hide off"),
+        ({"rule": "ems_coverage", "intensity": "intensity"}, "has nothing to mask. Found objective.mask off"),
         ({"score": True}, "objective.score: adds the intensity"),
         ({"groups": 0}, "objective.groups"),
         ({"gumbel": 0.0}, "objective.gumbel"),

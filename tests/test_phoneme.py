@@ -273,7 +273,7 @@ def test_what_cannot_be_spelled_is_one_line(sottovoce, spoken, corpus, tmp_path)
     line = sottovoce(*base, other).complaint
     assert "spells no utterance of the train part (24 there). Words without an entry: " in line
     assert (
-        "Name the run that it is the control of" in sottovoce(*base, spoken / "raw/lexicon.txt", "--scratch").complaint
+        "Name the run that it is compared with" in sottovoce(*base, spoken / "raw/lexicon.txt", "--scratch").complaint
     )
     line = sottovoce("phoneme", corpus, "--lexicon", spoken / "raw/lexicon.txt", "-o", tmp_path / "run").complaint
     assert "no transcripts" in line

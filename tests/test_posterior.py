@@ -30,7 +30,7 @@ KINDS = [(use, pool) for use in ("concat", "weighted", "last") for pool in heads
 
 def pooling(use, pool, **more):
     torch.manual_seed(0)
-    return heads.Pooling(4, 6, use=use, pool=pool, **more).eval()
+    return heads.Pooling(4, 6, layer_aggregation=use, temporal_pooling=pool, **more).eval()
 
 
 # ---------------------------------------------------------------------------------------------- laws of pooling
@@ -103,7 +103,7 @@ def test_scores_of_an_utterance_are_the_mean_of_its_frames_scores(corpus, encode
     it = network.load_recognised(runs.Run.load(encoded / "fold1"))
     steps = steps_of_test(corpus, it)
     whole = network.predict(it, steps)
-    found = dict(network.frame_answers(it, steps))
+    found = dict(network.frame_posteriors(it, steps))
     assert sorted(found) == list(range(len(steps)))
     for k, track in found.items():
         assert track.rate_hz == 50
@@ -116,9 +116,9 @@ def test_answers_with_a_window_as_long_as_the_utterance_are_the_utterances(corpu
     it = network.load_recognised(runs.Run.load(finetuned / "fold1"))
     steps = steps_of_test(corpus, it)
     whole = network.predict(it, steps)
-    for k, track in network.frame_answers(it, steps, window_s=5.0):
+    for k, track in network.frame_posteriors(it, steps, window_s=5.0):
         np.testing.assert_allclose(track.values, np.tile(whole[k], (len(track), 1)), rtol=1e-3, atol=1e-4)
-    usual, second = (dict(network.frame_answers(it, steps, window_s=w)) for w in (0.0, network.AROUND_S))
+    usual, second = (dict(network.frame_posteriors(it, steps, window_s=w)) for w in (0.0, network.AROUND_S))
     assert all(np.array_equal(usual[k].values, second[k].values) for k in usual)
 
 
@@ -147,7 +147,7 @@ def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, encoded
     for id in store.ids[::23]:
         np.testing.assert_allclose(store[id].sum(1), 1, atol=1e-5)
         alone = Steps([(wave, [corpus.by_id[id]])], replace(it.plan.frontend, trim_db=0.0), it.statistics)
-        ((_, track),) = network.frame_answers(it, alone)
+        ((_, track),) = network.frame_posteriors(it, alone)
         np.testing.assert_allclose(store[id], track.values, rtol=1e-3, atol=1e-5)
         assert track.offset_s == pytest.approx(store.offset_s)
 
@@ -215,8 +215,8 @@ def written(path, wave):
 def test_a_change_of_emotion_is_seen_frame_by_frame(corpus, recogniser, tmp_path):
     path = written(tmp_path / "x.wav", said_by(corpus, "sad", "angry", seconds=4.0))
     (found,) = recogniser.predict([path], window_s=1.0, hop_s=0.5, timeline=True)
-    times, values = found.frames.times, found.frames.values
-    assert found.frames.rate_hz == 25
+    times, values = found.frame_posteriors.times, found.frame_posteriors.values
+    assert found.frame_posteriors.rate_hz == 25
     assert 0 <= times[0] < 0.05
     assert 7.9 < times[-1] <= 8.0
     np.testing.assert_allclose(values.sum(1), 1, atol=1e-5)
@@ -229,27 +229,29 @@ def test_a_change_of_emotion_is_seen_frame_by_frame(corpus, recogniser, tmp_path
 def test_silence_has_frames_too(corpus, recogniser, tmp_path):
     wave = np.concatenate([np.zeros(RATE), said_by(corpus, "sad", seconds=1.0), np.zeros(RATE)])
     (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], timeline=True)
-    assert len(found.frames) == pytest.approx(75, abs=1)
+    assert len(found.frame_posteriors) == pytest.approx(75, abs=1)
 
 
 def test_frames_of_a_long_recording_go_on_over_the_seams(corpus, recogniser, tmp_path):
     wave = said_by(corpus, "sad", seconds=60.5)  # the half second is heard with the stretch before it
     (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], window_s=3, hop_s=3, timeline=True)
-    assert len(found.frames) == pytest.approx(60.5 * 25, abs=2)
-    assert np.isfinite(found.frames.values).all()
-    begins = [begin for begin, _ in recogniser.stretches(tmp_path / "x.wav")]
+    assert len(found.frame_posteriors) == pytest.approx(60.5 * 25, abs=2)
+    assert np.isfinite(found.frame_posteriors.values).all()
+    begins = [begin for begin, _ in recogniser.chunks(tmp_path / "x.wav")]
     assert begins == [0.0, 30.0]
     (alone,) = recogniser.predict([written(tmp_path / "a.wav", wave[: 30 * RATE])], timeline=True)
-    many = len(alone.frames) - 1
-    np.testing.assert_allclose(found.frames.values[:many], alone.frames.values[:many], atol=1e-4)
+    many = len(alone.frame_posteriors) - 1
+    np.testing.assert_allclose(found.frame_posteriors.values[:many], alone.frame_posteriors.values[:many], atol=1e-4)
 
 
 def test_several_models_vote_frame_by_frame(corpus, finetuned, tmp_path):
     path = written(tmp_path / "x.wav", said_by(corpus, "happy", seconds=2.0))
-    each = [predict.load(finetuned / name).predict([path], timeline=True)[0].frames for name in ("fold1", "fold2")]
+    each = [
+        predict.load(finetuned / name).predict([path], timeline=True)[0].frame_posteriors for name in ("fold1", "fold2")
+    ]
     both = predict.Recogniser([predict.load(finetuned / n).models[0] for n in ("fold1", "fold2")])
     (found,) = both.predict([path], timeline=True)
-    np.testing.assert_allclose(found.frames.values, (each[0].values + each[1].values) / 2, atol=1e-6)
+    np.testing.assert_allclose(found.frame_posteriors.values, (each[0].values + each[1].values) / 2, atol=1e-6)
 
 
 def test_a_model_that_standardises_per_speaker_has_frames_too(corpus, pretrained, tmp_path):
@@ -261,8 +263,8 @@ def test_a_model_that_standardises_per_speaker_has_frames_too(corpus, pretrained
         written(tmp_path / f"{e}.wav", said_by(corpus, e, seconds=2.0)) for e in ("sad", "angry", "happy", "neutral")
     ]
     for found in recogniser.predict(paths, window_s=1.0, timeline=True):
-        assert np.isfinite(found.frames.values).all()
-        np.testing.assert_allclose(found.frames.values.sum(1), 1, atol=1e-5)
+        assert np.isfinite(found.frame_posteriors.values).all()
+        np.testing.assert_allclose(found.frame_posteriors.values.sum(1), 1, atol=1e-5)
 
 
 def test_a_model_of_waveforms_hears_in_a_file_what_it_hears_in_a_corpus(corpus, encoded):

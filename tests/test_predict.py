@@ -345,7 +345,7 @@ def test_segments_tile_the_recording(recogniser, clips, tmp_path):
     assert all(a != b for a, b in zip([s["label"] for s in found.segments], [s["label"] for s in found.segments][1:],
                                       strict=False))  # fmt: skip
     assert all(0 < s["confidence"] <= 1 for s in found.segments)
-    assert found.course.shape == (len(found.times_s), 5)
+    assert found.window_posteriors.shape == (len(found.times_s), 5)
     np.testing.assert_allclose(np.diff(found.times_s)[:-1], 0.25, atol=1e-6)
     assert len(found.envelope["times_s"]) == 180
 
@@ -353,7 +353,8 @@ def test_segments_tile_the_recording(recogniser, clips, tmp_path):
 def test_a_change_of_emotion_half_way_is_seen(recogniser, clips, tmp_path):
     wave = np.concatenate([said(clips, "sad", 6.0), said(clips, "angry", 6.0)])
     (found,) = recogniser.predict([write(tmp_path / "x.wav", wave)], window_s=1.0, hop_s=0.5, timeline=True)
-    first, second = found.course[found.times_s < 5.5].mean(0), found.course[found.times_s > 6.5].mean(0)
+    times, posteriors = found.times_s, found.window_posteriors
+    first, second = posteriors[times < 5.5].mean(0), posteriors[times > 6.5].mean(0)
     sad, angry = found.names.index("sad"), found.names.index("angry")
     assert first[sad] > second[sad] + 0.2
     assert second[angry] > first[angry] + 0.2
@@ -362,10 +363,10 @@ def test_a_change_of_emotion_half_way_is_seen(recogniser, clips, tmp_path):
 def test_long_recordings_are_heard_by_windows_and_answered_with_their_mean(recogniser, clips, tmp_path):
     path = write(tmp_path / "long.wav", said(clips, "sad", 31.0))
     (found,) = recogniser.predict([path], window_s=2.0, hop_s=2.0, timeline=True)
-    np.testing.assert_allclose(found.answer, found.course.mean(0), atol=1e-6)
+    np.testing.assert_allclose(found.answer, found.window_posteriors.mean(0), atol=1e-6)
     (alone,) = recogniser.predict([path], window_s=2.0, hop_s=2.0)
     np.testing.assert_allclose(alone.answer, found.answer, atol=1e-6)
-    assert alone.course is None
+    assert alone.window_posteriors is None
 
 
 def test_memory_does_not_grow_with_the_recording(recogniser, clips, tmp_path):
@@ -446,7 +447,7 @@ def test_models_of_different_kinds_do_not_vote_together(finetuned, personal):
 
 def test_features_of_another_width_are_refused(recogniser):
     with pytest.raises(InputError, match=r"expects 40 features a frame. Found 7"):
-        recogniser.hear([np.zeros((20, 7), np.float32)])
+        recogniser.predict_frames([np.zeros((20, 7), np.float32)])
 
 
 def test_frames_are_those_of_the_track(recogniser):

@@ -1,8 +1,11 @@
 """`sottovoce prepare`: what it writes, what it finds in recordings, and every kind of input it refuses."""
 
 import csv
+import dataclasses
+import inspect
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -15,6 +18,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from sottovoce import files, plugins
+from sottovoce.corpora import _options
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
@@ -569,3 +573,44 @@ def test_real_corpora_have_no_broken_files(name, folder, n, tmp_path):
     report = prepare(name, Path(DATA) / folder, tmp_path / "out")
     assert report["utterances"] == n
     assert not report["problems"]["broken"]
+
+
+# -- options of readers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", plugins.names("corpora"))
+def test_help_of_a_reader_shows_its_own_options_with_help_and_those_of_no_other(name, sottovoce):
+    options = {n: {o.flag: o for o in _options.of(n)} for n in plugins.names("corpora")}
+    shown = set(re.findall(r"--[a-z][a-z-]+", sottovoce("prepare", name, "--help").out.partition("Options of")[2]))
+    assert shown == set(options[name])
+    assert all(option.help for option in options[name].values())
+    assert {"--map", "--folds", "--set"} <= set(sottovoce("prepare", name, "--help").out.split())
+
+
+def test_options_read_from_a_file_are_the_keywords_of_its_functions():
+    for name in plugins.names("corpora"):
+        module = plugins.load("corpora", name)
+        functions = [vars(module)[f] for f in _options.FUNCTIONS if f in vars(module)]
+        keywords = {p.name for f in functions for p in inspect.signature(f).parameters.values() if p.kind == 3}
+        keywords |= {f.name for f in dataclasses.fields(module.Options)} if "Options" in vars(module) else set()
+        assert {option.key for option in _options.of(name)} == keywords - set(_options.GIVEN), name
+
+
+def test_an_option_and_its_setting_are_one_and_typed(sottovoce, tmp_path):
+    few = ("--per-speaker", "2", "--emotions", "2", "--seconds", "0.4,0.5")
+    words = ["prepare", "synthetic", tmp_path / "voices", "-o", tmp_path / "data", *few]
+    assert sottovoce("prepare", "-q", *few, *words[1:5], "--speakers", "3").code == 0
+    assert Corpus.load(tmp_path / "data").info["options"]["seconds"] == [0.4, 0.5]
+    assert sottovoce(*words, "-q", "--set", "speakers=3").code == 0  # the same corpus again
+    assert "Found speakers = 3, wanted 4" in sottovoce(*words, "--speakers", "4").complaint
+    assert "--speakers many: not a whole number" in sottovoce(*words, "--speakers", "many").complaint
+    assert "--set speakers=many: not a whole number" in sottovoce(*words, "--set", "speakers=many").complaint
+
+
+def test_a_reader_may_not_take_an_option_of_all(sottovoce, tmp_path, monkeypatch):
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora/greedy.py").write_text(
+        '"""Greedy."""\n\n\ndef utterances(root, *, group=""):\n    return []\n'
+    )
+    monkeypatch.setenv("SOTTOVOCE_PLUGINS", str(tmp_path))
+    assert "greedy.py: option --group is every reader's" in sottovoce("prepare", "greedy", tmp_path).complaint

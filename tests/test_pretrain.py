@@ -118,11 +118,22 @@ def test_a_corpus_without_folds_holds_every_twentieth_person_out(corpus):
     assert len(train) == 57
 
 
-def test_none_learns_from_everybody_and_says_so(corpus, tiny, tmp_path):
+def test_none_learns_from_all_speakers_and_says_so(corpus, tiny, tmp_path):
     folder = learn([corpus], tmp_path / "pre", tiny, "training.epochs=1", fold="none")
-    assert folder.name == "everybody"
+    assert folder.name == "no_holdout"
     assert len(config_of(folder)["seen_speakers"]) == 10
-    assert json.loads((folder / "report.json").read_text())["exposure"].endswith("everybody in these corpora")
+    assert json.loads((folder / "report.json").read_text())["exposure"].endswith("all in these corpora")
+
+
+def test_without_a_held_out_fold_an_earlier_run_is_found_under_its_name_of_then(corpus, tiny, tmp_path):
+    folder = learn([corpus], tmp_path / "pre", tiny, "training.epochs=0", fold="none")
+    earlier = folder.rename(folder.with_name("everybody"))
+    config = json.loads((earlier / "config.json").read_text()) | {"fold": "everybody"}
+    (earlier / "config.json").write_text(json.dumps(config))
+    made = (earlier / "model.safetensors").stat().st_mtime_ns
+    learn([corpus], tmp_path / "pre", tiny, "training.epochs=0", fold="none")
+    assert not folder.exists()
+    assert (earlier / "model.safetensors").stat().st_mtime_ns == made
 
 
 def test_fold_names_are_checked_one_by_one(corpus):
@@ -236,7 +247,7 @@ def test_rank_counts_directions():
 def test_a_run_that_learned_nothing_or_collapsed_is_called_so():
     good = {"heldout_loss": 0.5, "trivial_loss": 0.8, "rank": 20.0}
     assert monitor.warnings([good]) == []
-    assert "no better than guessing" in monitor.warnings([good | {"heldout_loss": 0.8}])[0]
+    assert "no better than predicting" in monitor.warnings([good | {"heldout_loss": 0.8}])[0]
     assert "collapsed" in monitor.warnings([good | {"rank": 1.5}])[0]
     assert "Not a single epoch" in monitor.warnings([])[0]
 

@@ -480,7 +480,7 @@ def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_p
         (["--set", "finetune.activation=gelu"], "one of none, relu. Found 'gelu'"),
         (["--set", "finetune.updates=0"], "1 or more. Found 0"),
         (["--dev", "random"], "one of fold, superb, test. Found 'random'"),
-        (["--scratch"], "Name the run that it is the control of"),
+        (["--scratch"], "Name the run that it is compared with"),
         (["--init", pretrained, "--backbone", "gru"], "were made with transformer"),
     ):
         assert said in sottovoce(*base, *more).complaint

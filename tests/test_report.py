@@ -132,7 +132,7 @@ def strength_report():
         **{"panels": panels, "parameters": 1_859_769, "emotions": ["happy", "sad"], "neutral": ["neutral"]},
         "corpora": [{"name": "ravdess", "utterances": 896, "speakers": 18}],
         **{"functionals": "eGeMAPSv02", "exposure": "20 people", "seconds": 1200.0, "hardware": "2 CPU cores"},
-        **{"warnings": ["The held-out loss is no better."], "config": {"training": {"lr": 1e-4}}},
+        **{"warnings": ["The dev loss is no better."], "config": {"training": {"lr": 1e-4}}},
     }
 
 
@@ -159,7 +159,7 @@ def label_report():
         **{"genders": [], "codebook": "54aad2f0c845ce6ba199948b17d48e68", "width": 128, "rate_hz": 25.0, "sets": sets},
         **{"frames": {"train": 54057, "heldout": 6245}, "exposure": ["ravdess/Actor_05"], "seconds": 58.0},
         "corpora": [{"name": "ravdess", "train": 1080, "heldout": 120}],
-        "warnings": ["Leaky: clusters were fitted on everybody, test speakers of every fold included."],
+        "warnings": ["Leaky: clusters were fitted on all speakers, test speakers of every fold included."],
         **{"config": {"clustering": {"method": "nested", "tolerance": 5e-4}}, "hardware": "2 CPU cores"},
     }
 
@@ -186,7 +186,7 @@ def class_report():
     return {
         **{"title": "ravdess, 8 emotions", "n": 1440, "speakers": 24, "hardware": "2 CPU cores", "seconds": 412.0},
         "protocol": {
-            "first_line": "Transductive: pre-training heard the unlabelled audio of test speakers.",
+            "first_line": "Transductive: pre-training has seen the unlabelled audio of test speakers.",
             "folds": "6 x 4 actors, no actor on two sides",
             "normalisation": "corpus mean and deviation of the training part",
             "exposure": {"pre-training": "all 24 actors", "statistics": "training part of each fold"},

@@ -78,7 +78,7 @@ def test_every_step_goes_on_from_the_one_before(made):
 
 def test_leaks_are_said_before_any_figure(made):
     leaky = json.loads((made / "test-selection" / "seed0" / "report.json").read_text())["protocol"]
-    assert leaky["first_line"].startswith("Leaky: strength and epoch were chosen on the test part")
+    assert leaky["first_line"].startswith("Leaky: l2 and epoch were chosen on the test part")
     assert json.loads((made / "gmp_tl" / "seed0" / "report.json").read_text())["protocol"]["first_line"] is None
     assert "chosen on the test part" in json.loads((made / "compare.json").read_text())["protocol"]["first_line"]
 
@@ -140,7 +140,8 @@ def test_a_canary_among_the_test_speakers_reaches_nothing(corpus, pretrained, tm
 def test_clusters_of_everybody_are_said_to_be(corpus, pretrained, tmp_path):
     gmp(corpus, pretrained, tmp_path / "out", fold="fold1", leak="all-clusters")
     report = json.loads((tmp_path / "out" / "all-clusters" / "seed0" / "report.json").read_text())
-    assert report["protocol"]["first_line"].startswith("Transductive: the pre-training heard the unlabelled audio of 2")
+    said = report["protocol"]["first_line"]
+    assert said.startswith("Transductive: the pre-training has seen the unlabelled audio of 2")
 
 
 # ---------------------------------------------------------------------------------------------- variants
@@ -337,8 +338,8 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     out = tmp_path / "out"
     sizes = ["backbone.width=32", "backbone.layers=1", "backbone.heads=2", "backbone.feedforward=32", "track.bins=40"]
     small = [f"pretrain.{s}" for s in (*sizes, "training.epochs=1", "training.crop=60")]
-    small += ["strength.backbone.channels=2,2,4,4", "strength.training.epochs=1", "strength.training.crop=40"]
-    small += ["strength.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
+    small += ["intensity.backbone.channels=2,2,4,4", "intensity.training.epochs=1", "strength.training.crop=40"]
+    small += ["intensity.objective.functionals=fbank", "probe.probe.updates=20", "probe.probe.lrs=1e-2"]
     run_command.main(
         "ems", [home], output=out, fold="fold1", ablate="random,energy,untrained,npc", settings=small, **HOW
     )
@@ -346,7 +347,7 @@ def test_ems_from_corpora_to_its_competitors(corpus, tmp_path):
     assert [s["name"] for s in found["systems"]] == ["ems", "random", "energy", "untrained", "npc"]
     (whole,), (energy,) = (runs.parts(out / name / "seed0") for name in ("ems", "energy"))
     track = whole.config["settings"]["objective_config"]["intensity"]
-    assert track.startswith("strength-")
+    assert track.startswith("intensity-")
     assert energy.config["settings"]["objective_config"]["intensity"] == "energy"
     tested = {folds.person(Corpus.load(home).by_id[key]) for key in Corpus.load(home).fold("fold1").test}
     assert not tested & whole.seen_speakers

@@ -18,7 +18,7 @@ from sottovoce.metrics.statistics import (
     cluster_weights,
     counting_dev,
     curve_replicates,
-    gaps,
+    differences,
     holm,
     intervals,
     isotonic,
@@ -157,7 +157,9 @@ def test_replicates_have_the_variance_of_a_mean_over_seeds():
 def test_replicates_have_the_variance_that_the_interval_is_made_of():
     target, runs, clusters = speakers(models=5)
     found = curve_replicates(EMOTION, target, [runs], clusters, n=20000)["wa"].replicates[:, 0]
-    (gap,) = [gaps(EMOTION, target, runs, 0 * runs + (target + 1) % 3, clusters)["wa"]]  # against never being right
+    (gap,) = [
+        differences(EMOTION, target, runs, 0 * runs + (target + 1) % 3, clusters)["wa"]
+    ]  # against never being right
     expected = gap.speakers * 23 / 24 + max(gap.trainings - gap.interaction, 0)
     assert found.var() == pytest.approx(expected, rel=0.05)
 
@@ -222,7 +224,7 @@ def test_equal_models_differ_significantly_in_one_of_twenty_comparisons(count):
     found = 0
     for trial in range(400):
         target, (a, b), clusters = speakers(count=count, seed=trial, models=2)
-        gap = gaps(EMOTION, target, a, b, clusters)["ua"]
+        gap = differences(EMOTION, target, a, b, clusters)["ua"]
         found += abs(gap.value) > gap.half_width()
     assert 0.02 <= found / 400 <= 0.08
 
@@ -269,7 +271,7 @@ def test_speakers_who_all_show_the_same_are_left_to_sign_flips():
         assert gap["value"] == pytest.approx(0.125)
         assert gap["p"] == gap["p_floor"] == 2.0 ** (1 - count)
         assert (gap["low"] is not None) == known == (gap["p"] < 0.05)
-        assert gaps(EMOTION, target, a, b, clusters)["wa"].detectable() is None
+        assert differences(EMOTION, target, a, b, clusters)["wa"].detectable() is None
 
 
 def test_one_training_says_nothing_of_luck_and_several_do():
@@ -280,10 +282,10 @@ def test_one_training_says_nothing_of_luck_and_several_do():
         hit = rng.random((len(luck), 1200)) < 0.6 + np.array(luck)[:, None]
         return np.where(hit, target, (target + 1) % 3)
 
-    apart = gaps(EMOTION, target, arm([-0.15, 0.0, 0.15]), arm([0.15, -0.15, 0.0]), clusters)["wa"]
-    alike = gaps(EMOTION, target, arm([0.0] * 3), arm([0.0] * 3), clusters)["wa"]
+    apart = differences(EMOTION, target, arm([-0.15, 0.0, 0.15]), arm([0.15, -0.15, 0.0]), clusters)["wa"]
+    alike = differences(EMOTION, target, arm([0.0] * 3), arm([0.0] * 3), clusters)["wa"]
     assert apart.half_width() > 5 * alike.half_width()
-    alone = gaps(EMOTION, target, arm([0.15]), arm([0.0]), clusters)["wa"]
+    alone = differences(EMOTION, target, arm([0.15]), arm([0.0]), clusters)["wa"]
     assert (alone.seeds, alone.trainings) == (1, 0)
 
 

@@ -420,7 +420,7 @@ def test_a_strength_model_is_a_start_for_finetuning(data, model, tmp_path):
 def test_a_model_is_judged_on_a_corpus_it_does_not_know(data, model, tmp_path, sottovoce):
     """Another corpus of the same words: people of another name, louder than they were."""
     corpus = Corpus.load(data)
-    shutil.copytree(data, tmp_path / "other", ignore=shutil.ignore_patterns("strength-*"))
+    shutil.copytree(data, tmp_path / "other", ignore=shutil.ignore_patterns("intensity-*"))
     text = (tmp_path / "other/manifest.csv").read_text().replace(",synthetic,", ",abroad,")
     (tmp_path / "other/manifest.csv").write_text(text)
     config = json.loads((tmp_path / "other/corpus.json").read_text()) | {"name": "abroad"}
@@ -461,7 +461,7 @@ def test_a_corpus_that_was_heard_and_a_model_that_is_none_are_one_line(data, mod
     )
     assert "nobody to judge. Found 0 utterances" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
     (tmp_path / "run/config.json").write_text(json.dumps({k: v for k, v in heard_all.items() if k != "functionals"}))
-    assert "no strength model" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
+    assert "no intensity model" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
     (tmp_path / "run/config.json").write_text(json.dumps(heard_all))
     (tmp_path / "run/ranking.json").write_text("{}")
     assert "ranking.json: damaged" in sottovoce("evaluate", tmp_path / "run", "--on", data).complaint
@@ -478,9 +478,9 @@ def test_a_model_that_learned_nothing_is_called_so():
 
 
 def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, model):
-    extract_command.main(data, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(data, track="intensity", model=model, jobs=1, quiet=True)
     corpus = Corpus.load(data)
-    store = find_model_store(corpus, "strength", corpora=[corpus], fold="fold1")
+    store = find_model_store(corpus, "intensity", corpora=[corpus], fold="fold1")
     objective, _ = models.load_objective(runs.Run.load(model / "fold1"))
     mel = track_store(corpus, "mel", jobs=1, quiet=True)
     assert (store.rate_hz, store.offset_s, store.dim) == (62.5, 0.0, 1)
@@ -495,7 +495,7 @@ def test_the_track_is_what_the_model_says_of_every_utterance_alone(data, model):
 
 
 def test_a_model_store_is_made_once_and_goes_on_where_it_was_interrupted(data, model, tmp_path, monkeypatch):
-    shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("strength-*"))
+    shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("intensity-*"))
     corpus = Corpus.load(tmp_path / "data")
     judged = []
     framewise = models.framewise
@@ -510,17 +510,17 @@ def test_a_model_store_is_made_once_and_goes_on_where_it_was_interrupted(data, m
     monkeypatch.setattr(models, "framewise", stopping)
     stop = 20
     with pytest.raises(KeyboardInterrupt):
-        extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+        extract_command.main(corpus.folder, track="intensity", model=model, jobs=1, quiet=True)
     with pytest.raises(InputError, match=r"not whole\. Found 20 of 100"):
-        find_model_store(corpus, "strength")
+        find_model_store(corpus, "intensity")
     stop = None
-    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
-    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="intensity", model=model, jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="intensity", model=model, jobs=1, quiet=True)
     assert sorted(judged) == sorted(corpus.by_id)  # each of them once
-    ours, theirs = (find_model_store(Corpus.load(folder), "strength") for folder in (corpus.folder, data))
+    ours, theirs = (find_model_store(Corpus.load(folder), "intensity") for folder in (corpus.folder, data))
     for id in theirs:
         np.testing.assert_allclose(ours[id], theirs[id], rtol=1e-4, atol=1e-6)
-    plain = track_store(corpus, "strength", theirs.head.config, quiet=True)  # by its settings, without the run
+    plain = track_store(corpus, "intensity", theirs.head.config, quiet=True)  # by its settings, without the run
     assert plain.folder == ours.folder
 
 
@@ -539,25 +539,25 @@ def test_frames_are_judged_a_few_hundred_utterances_at_a_time(monkeypatch):
 
 
 def test_a_model_that_has_heard_test_people_is_refused_unless_allowed_by_name(data, model, tmp_path):
-    shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("strength-*"))
+    shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("intensity-*"))
     corpus = Corpus.load(tmp_path / "data")
     tested = {name: people(corpus, corpus.fold(name).test) for name in ("fold1", "fold2", "fold3")}
     with pytest.raises(
-        InputError, match=r"no strength extracted.*sottovoce extract .*data --track strength --model RUN"
+        InputError, match=r"no intensity extracted.*sottovoce extract .*data --track intensity --model RUN"
     ):
-        find_model_store(corpus, "strength", corpora=[corpus], fold="fold1")
-    extract_command.main(corpus.folder, track="strength", model=model, fold="all", jobs=1, quiet=True)
-    stores = {name: find_model_store(corpus, "strength", corpora=[corpus], fold=name) for name in ("fold1", "fold2")}
+        find_model_store(corpus, "intensity", corpora=[corpus], fold="fold1")
+    extract_command.main(corpus.folder, track="intensity", model=model, fold="all", jobs=1, quiet=True)
+    stores = {name: find_model_store(corpus, "intensity", corpora=[corpus], fold=name) for name in ("fold1", "fold2")}
     for name, store in stores.items():
         assert store.head.config["made_by"] == f"strengthnet {name}"
     with pytest.raises(InputError, match=r"has seen 2 test speakers.*--transductive"):
-        find_model_store(corpus, "strength", corpora=[corpus], fold="fold3")
+        find_model_store(corpus, "intensity", corpora=[corpus], fold="fold3")
     with pytest.raises(InputError, match=r"several stores of strength.*strengthnet fold1.*Name one"):
-        find_model_store(corpus, "strength", corpora=[corpus], fold="fold3", transductive=True)
+        find_model_store(corpus, "intensity", corpora=[corpus], fold="fold3", transductive=True)
     named = find_model_store(corpus, stores["fold2"].folder.name, corpora=[corpus], fold="fold3", transductive=True)
     assert folds.seen_behind(named).people & tested["fold3"]
     with pytest.raises(InputError, match="several stores of strength"):
-        find_model_store(corpus, "strength")
+        find_model_store(corpus, "intensity")
 
 
 def test_changed_recordings_make_a_model_store_stale(data, model, tmp_path):
@@ -567,13 +567,13 @@ def test_changed_recordings_make_a_model_store_stale(data, model, tmp_path):
     shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("tracks"))
     corpus = replace(Corpus.load(tmp_path / "data"), root=tmp_path / "audio")
     corpus.save()
-    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
+    extract_command.main(corpus.folder, track="intensity", model=model, jobs=1, quiet=True)
     path = corpus.root / corpus.utterances[0].path
     os.utime(path, ns=(1, 1))
     with pytest.raises(InputError, match="not whole"):
-        find_model_store(corpus, "strength")
-    extract_command.main(corpus.folder, track="strength", model=model, jobs=1, quiet=True)
-    assert len(find_model_store(corpus, "strength")) == len(corpus.utterances)
+        find_model_store(corpus, "intensity")
+    extract_command.main(corpus.folder, track="intensity", model=model, jobs=1, quiet=True)
+    assert len(find_model_store(corpus, "intensity")) == len(corpus.utterances)
 
 
 @pytest.mark.parametrize("name", ["ravdess", "esd"])
@@ -589,10 +589,10 @@ def test_the_commands_of_the_readme_run_as_written(name, tmp_path, sottovoce, mo
     sizes = [word for setting in TINY for word in ("--set", setting)]
     done = sottovoce("pretrain", "strengthnet", f"data/{name}", "-o", "runs/strength", "--jobs", "1", "-q", *sizes)
     assert done.code == 0, done.err
-    done = sottovoce("extract", "data/librispeech", "--track", "strength", "--model", "runs/strength")
+    done = sottovoce("extract", "data/librispeech", "--track", "intensity", "--model", "runs/strength")
     assert done.code == 0, done.err
     assert "12 utterances" in done.out
-    store = find_model_store(Corpus.load("data/librispeech"), "strength")
+    store = find_model_store(Corpus.load("data/librispeech"), "intensity")
     assert {person.split("/")[0] for person in folds.seen_behind(store).people} == {name}
     found = json.loads((tmp_path / "runs/strength/fold1/report.json").read_text())["agreement"]
     if name == "ravdess":
@@ -642,19 +642,19 @@ def test_a_track_without_its_model_and_a_model_without_its_track_are_one_line(so
     config["settings"]["objective"] = "masked_timesteps"
     (tmp_path / "other/config.json").write_text(json.dumps(config))
     for words, said in (
-        (["--track", "strength"], "strength is made by a trained model. Found no --model"),
+        (["--track", "intensity"], "intensity is made by a trained model. Found no --model"),
         (["--track", "energy", "--model", model], "energy is made without a model"),
         (["--track", "fbank", "--fold", "fold1"], "fbank is made without a model"),
         (
-            ["--track", "strength", "--model", tmp_path / "other"],
-            "trained by masked_timesteps. strength needs a run of strength",
+            ["--track", "intensity", "--model", tmp_path / "other"],
+            "trained by masked_timesteps. intensity needs a run of strength",
         ),
-        (["--track", "strength", "--model", model, "--fold", "fold9"], "'fold9'"),
-        (["--track", "strength", "--model", data / "nowhere"], "no such run folder"),
+        (["--track", "intensity", "--model", model, "--fold", "fold9"], "'fold9'"),
+        (["--track", "intensity", "--model", data / "nowhere"], "no such run folder"),
     ):
         assert said in sottovoce("extract", data, *words).complaint
-    with pytest.raises(InputError, match=r"strength of this model is not there.*--model RUN"):
-        track_store(Corpus.load(data), "strength", {"model": "0" * 32}, quiet=True)
+    with pytest.raises(InputError, match=r"intensity of this model is not there.*--model RUN"):
+        track_store(Corpus.load(data), "intensity", {"model": "0" * 32}, quiet=True)
     line = sottovoce("pretrain", "strengthnet", data, "-o", data.parent / "x", "--init", model).complaint
     assert "begins with random weights" in line
 

@@ -162,7 +162,7 @@ def plan_of(pretrained, *settings):
 def planned(plan, data, task, pretrained, labels="10,100%", *, seeds=2, fold="fold1", transductive=False):
     found = runs.parts(pretrained, "pretrain")
     return study.plan_cells(
-        plan, data, task, str(pretrained), found, study.ARMS, labels, seeds, fold, transductive
+        plan, data, task, study.Grid(study.ARMS, labels, seeds, fold), str(pretrained), found, transductive=transductive
     )  # fmt: skip
 
 

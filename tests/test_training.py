@@ -373,13 +373,13 @@ def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_weights(at, tmp_p
 @pytest.mark.parametrize("at", [3, 8])
 def test_running_statistics_drawn_codes_and_a_ramp_of_masks_resume_too(at, tmp_path):
     store = waves(10, features=FEATURES)
-    steps = steps_of(store, companions={"intensity": (murmurs(store), "linear")})
-    policy = {"rule": "ems_sampled", "intensity": "strength", "span": 2, "ramp": 0.8}
+    steps = steps_of(store, aux={"intensity": (murmurs(store), "linear")})
+    policy = {"rule": "ems_sampled", "intensity": "intensity", "span": 2, "ramp": 0.8}
 
     def model():
         torch.manual_seed(0)
         backbone = npc.Backbone(npc.Config(width=8, layers=2, dropout=0.2), FEATURES)
-        return npc_objective.Objective(npc_objective.Config(hide=True, groups=2, codes=4, **policy), backbone)
+        return npc_objective.Objective(npc_objective.Config(mask=True, groups=2, codes=4, **policy), backbone)
 
     whole, _ = learn(model=model(), steps=steps, validate=None)
     half, count = model(), 0

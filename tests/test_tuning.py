@@ -49,7 +49,7 @@ def trained(family="hubert", **tuning):
     store, plan = store_of(), plan_of(family, **tuning)
     torch.manual_seed(plan.finetune.training.seed)
     before = models.build_backbone(plan, 1).state_dict()
-    it, history = finetune.train_recogniser(plan, TASK, store, people(store), [])
+    it, history = finetune.train_recogniser(plan, TASK, finetune.Parts(store, people(store)))
     assert len(history["epochs"]) == 2
     return {k: v.clone() for k, v in before.items()}, it.network.backbone.state_dict(), it
 
@@ -71,7 +71,7 @@ EVERYTHING = {"project", "positions", "norm_first", "blocks.0", "blocks.1"}
         ({"freeze_blocks": 1}, {"blocks.1"}),
         ({"freeze_blocks": -1}, {"blocks.1"}),
         ({"freeze_blocks": -2}, EVERYTHING),
-        ({"hide_time": 0.4}, EVERYTHING | {"mask_vector"}),
+        ({"mask_time": 0.4}, EVERYTHING | {"mask_vector"}),
         ({"lora": 2}, {"blocks.0", "blocks.1"}),
         ({"lora": 2, "freeze_blocks": -1}, {"blocks.1"}),
     ],
@@ -120,21 +120,21 @@ def test_adapters_give_the_same_result_inside_and_merged():
 
 def test_shares_that_are_hidden_are_kept_and_each_row_has_its_own():
     backbone = encoder.Backbone(encoder.Config(size="toy"), 1)
-    settings = replace(plan_of().finetune, hide_time=0.3, hide_span=5, hide_features=0.25, hide_width=4)
+    settings = replace(plan_of().finetune, mask_time=0.3, mask_span=5, mask_features=0.25, mask_width=4)
     lengths = torch.tensor([16000, 32400, 16000])
-    masks = supervised.hide(backbone, lengths, RowRandom([1, 2, 3]), settings)
+    masks = supervised.state_masks(backbone, lengths, RowRandom([1, 2, 3]), settings)
     assert masks["mask"].shape == (3, 101)
     assert masks["mask"].sum(1).tolist() == [15, 30, 15]
     assert masks["columns"].shape == (3, 32)
     assert masks["columns"].sum(1).tolist() == [8, 8, 8]
     assert not masks["mask"][0].equal(masks["mask"][2])
-    alone = supervised.hide(backbone, lengths[2:], RowRandom([3]), settings)
+    alone = supervised.state_masks(backbone, lengths[2:], RowRandom([3]), settings)
     assert alone["mask"][0].equal(masks["mask"][2, :49])
     assert alone["columns"][0].equal(masks["columns"][2])
 
 
 def test_nothing_is_hidden_when_it_is_used():
-    _, _, it = trained(hide_time=0.4, hide_features=0.4, hide_width=4)
+    _, _, it = trained(mask_time=0.4, mask_features=0.4, mask_width=4)
     store = store_of(2)
     steps = Steps([(store, store.utterances)], it.plan.frontend, it.statistics)
     np.testing.assert_array_equal(models.predict(it, steps), models.predict(it, steps))
@@ -144,7 +144,7 @@ def test_nothing_is_hidden_when_it_is_used():
     ("wrong", "said"),
     [
         ({"lora": 2}, "finetune.lora: adapts encoders only"),
-        ({"hide_time": 0.2}, "finetune.hide_time: hides states of an encoder"),
+        ({"mask_time": 0.2}, "finetune.mask_time: masks states of an encoder"),
         ({"freeze_blocks": 9}, "finetune.freeze_blocks: at most the 2 of this backbone. Found 9"),
     ],
 )
@@ -155,12 +155,12 @@ def test_what_another_backbone_cannot_do_is_refused(wrong, said):
     )
     store = store_of(seconds=0.01)
     with pytest.raises(InputError, match=said):
-        finetune.train_recogniser(plan, TASK, store, people(store), [])
+        finetune.train_recogniser(plan, TASK, finetune.Parts(store, people(store)))
 
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [({"hide_time": 1.0}, "hide_time"), ({"hide_features": -0.1}, "hide_features"), ({"hide_span": 0}, "hide_span"),
+    [({"mask_time": 1.0}, "mask_time"), ({"mask_features": -0.1}, "mask_features"), ({"mask_span": 0}, "mask_span"),
      ({"lora": -1}, "lora")],
 )  # fmt: skip
 def test_impossible_settings_are_refused(wrong, named):

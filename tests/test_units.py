@@ -55,10 +55,10 @@ class Frames:
 
 
 def counts_of(people, found):
-    """As a training part that carries the labels beside features counts them."""
+    """As a training part that carries the labels as an auxiliary track counts them."""
     sources = [(ToyStore({u.id: np.ones((98, 2)) for u in part}, 80.0), part) for part in (people[::2], people[1::2])]
-    beside = {"units": ([found.store(part) for _, part in sources], "nearest")}
-    return mu.counts(Steps(sources, Frontend(subsampling=1, normalise="none"), None, beside), found.sizes)
+    aux = {"units": ([found.store(part) for _, part in sources], "nearest")}
+    return mu.counts(Steps(sources, Frontend(subsampling=1, normalise="none"), None, aux), found.sizes)
 
 
 def test_planted_clusters_are_found_again():
@@ -150,8 +150,8 @@ def wave_batch(sets=2, lengths=(16000, 9000, 4000)):
         50.0, 0.0125,
     )  # fmt: skip
     front = Frontend(subsampling=1, normalise="none", clip=0.0)
-    beside = {"units": ([labels], "nearest")}
-    return Steps([(store, store.utterances)], front, companions=beside, clock=(320, 400)).batch(range(len(lengths)))
+    aux = {"units": ([labels], "nearest")}
+    return Steps([(store, store.utterances)], front, aux=aux, hop_and_field=(320, 400)).batch(range(len(lengths)))
 
 
 def objective(**more):

@@ -17,8 +17,8 @@ from torch import nn
 from toys import ToyStore
 
 from sottovoce import files
-from sottovoce.backbones import clock_of, valid_steps, whisper
 from sottovoce.backbones import encoder as encoders
+from sottovoce.backbones import hop_and_field, valid_steps, whisper
 from sottovoce.config import recipe
 from sottovoce.config.frontend import Frontend
 from sottovoce.data import audio
@@ -135,7 +135,7 @@ def test_there_is_a_state_of_the_input_and_of_every_block():
     assert hidden.lengths.tolist() == STATES == hidden.valid.sum(1).tolist()
     assert len(hidden.layers) == 1 + len(backbone.blocks) == 4
     assert all(layer.shape == (5, 60, 32) for layer in hidden.layers)
-    assert (backbone.features, backbone.dim, clock_of(backbone)) == (16, 32, (2, 1))
+    assert (backbone.features, backbone.dim, hop_and_field(backbone)) == (16, 32, (2, 1))
 
 
 def test_padding_changes_nothing():
@@ -235,7 +235,7 @@ def test_states_are_the_librarys_on_input_that_fills_all_positions():
 @pytest.mark.parametrize("states", [1, 59, 60, 61, 70, 110, 111, 160, 1000])
 def test_stretches_keep_every_state_once_and_none_at_a_seams_edge(states):
     kept, last_end = [], 0
-    for first, last, inside in whisper.stretches(states, 60):
+    for first, last, inside in whisper.chunks(states, 60):
         assert 0 < last - first <= 60
         assert first == 0 or first + inside.start >= first + 5  # half of what is shared
         assert last == states or inside.stop <= last - first - 5
@@ -252,7 +252,7 @@ def test_a_long_recording_is_heard_in_stretches_with_what_is_around_them():
     whole = backbone(x, lengths)
     assert whole.lengths.tolist() == [166] == [len(whole.last[0])]
     local, _ = backbone.convolve(x, lengths)
-    for first, last, kept in whisper.stretches(166, 60):
+    for first, last, kept in whisper.chunks(166, 60):
         part = backbone.contextualise(local[:, first:last], torch.tensor([last - first]))
         for a, b in zip(whole.layers, part.layers, strict=True):
             torch.testing.assert_close(a[0, first + kept.start : first + kept.stop], b[0, kept])

@@ -39,12 +39,12 @@ def waves(n=8, features=6, shortest=12, longest=40, seed=0):
     return ToyStore(arrays)
 
 
-def steps_of(store, statistics=None, companions=None, **frontend):
-    """All utterances of a store as steps, with statistics of all of them; companions are {name: (store, align)}."""
+def steps_of(store, statistics=None, aux=None, **frontend):
+    """All utterances of a store as steps, with statistics of all of them; aux is {name: (store, align)}."""
     frontend = Frontend(**({"subsampling": 1} | frontend))
     steps = Steps([(store, store.utterances)], frontend, Statistics(np.zeros(store.dim), np.ones(store.dim)))
-    beside = {name: ([other], align) for name, (other, align) in (companions or {}).items()}
-    return Steps([(store, store.utterances)], frontend, statistics or steps.fit_statistics(), beside)
+    given = {name: ([other], align) for name, (other, align) in (aux or {}).items()}
+    return Steps([(store, store.utterances)], frontend, statistics or steps.fit_statistics(), given)
 
 
 def murmurs(store, rate_hz=62.5, seed=0):

@@ -49,6 +49,10 @@ def inner_imports() -> list[str]:
     return sorted(found)
 
 
+def _named(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name
+
+
 def quoted_types() -> list[str]:
     """Annotations in quotes that Python would understand without: the name is not that of a class around them."""
     found = []
@@ -59,7 +63,8 @@ def quoted_types() -> list[str]:
         for f in functions(tree):
             arguments = [*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs]
             for note in [a.annotation for a in arguments if a.annotation] + ([f.returns] if f.returns else []):
-                for n in ast.walk(note):
+                helps = [h for a in ast.walk(note) if _named(a, "Annotated") for h in ast.walk(a.slice.elts[1])]
+                for n in set(ast.walk(note)) - set(helps):  # a help text is no type
                     if isinstance(n, ast.Constant) and isinstance(n.value, str):
                         names = {x.id for x in ast.walk(ast.parse(n.value)) if isinstance(x, ast.Name)}
                         if not names & own:

@@ -4,7 +4,7 @@ The whole contract is in `base.py`.
 """
 
 from sottovoce import plugins
-from sottovoce.backbones.base import Backbone, Hidden, Traits, clock_of, valid_steps
+from sottovoce.backbones.base import Backbone, Hidden, Traits, hop_and_field, valid_steps
 
-__all__ = ["Backbone", "Hidden", "Traits", "clock_of", "valid_steps"]
+__all__ = ["Backbone", "Hidden", "Traits", "hop_and_field", "valid_steps"]
 __path__ += plugins.elsewhere("backbones")  # files of one's own, see there

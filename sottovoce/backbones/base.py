@@ -21,9 +21,9 @@ class Traits:
     hop: int = 1  # steps from one state to the next
     receptive_field: int = 1  # steps that a state describes, before any block mixes them
     masks_states: bool = False  # `convolve` and `contextualise` are there: states are masked, not the input
-    selective: bool = False  # `at` leaves out what nobody asked for
+    selective: bool = False  # `at` computes the wanted states alone
     surroundings: bool = False  # `Hidden.context` is there: what is around each step, and not the step itself
-    adapters: tuple[str, ...] = ()  # names of the projections that LoRA may go beside
+    adapters: tuple[str, ...] = ()  # names of the projections that may get LoRA
 
 
 @dataclass
@@ -93,6 +93,6 @@ def valid_steps(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device)[None] < lengths[:, None]
 
 
-def clock_of(backbone: Backbone) -> tuple[int, int]:
+def hop_and_field(backbone: Backbone) -> tuple[int, int]:
     """(hop, receptive field) of the hidden states, in steps."""
     return backbone.traits.hop, backbone.traits.receptive_field

@@ -42,7 +42,7 @@ def _size(width: int, layers: int, heads: int, channels: int, **more: Any) -> di
 SIZES = {
     "toy": _size(32, 2, 2, 16),  # 0.04 M parameters, for tests
     # 1.1 M. 25 states a second instead of 50, positions 32 wide (1.3 s), three convolutions instead of seven: the first
-    # one hears 20 ms and begins as a filter bank, so that an hour or two of speech teach it in minutes of a CPU.
+    # one spans 20 ms and begins as a filter bank, so that an hour or two of speech teach it in minutes of a CPU.
     "tiny": _size(
         128,
         4,
@@ -127,13 +127,13 @@ class Backbone(base.Backbone):
             )
         if model is None:
             model = library().AutoModel.from_config(config.resolved())
-            hear(model.feature_extractor.conv_layers[0].conv)
+            init_bandpass(model.feature_extractor.conv_layers[0].conv)
         c, encoder = model.config, model.encoder
         self.config, self.features, self.dim = config, features, c.hidden_size
         self.kernels, self.strides = tuple(c.conv_kernel), tuple(c.conv_stride)
         self.traits = Traits(self.stride, self.window, masks_states=True, adapters=("q_proj", "v_proj"))
         self.front, self.project = model.feature_extractor.conv_layers, model.feature_projection
-        # Learned stand-in for what is hidden; a checkpoint brings its own.
+        # Learned vector in place of what is masked; a checkpoint brings its own.
         self.mask_vector = model.masked_spec_embed
         self.positions, self.drop, self.blocks = encoder.pos_conv_embed, encoder.dropout, encoder.layers
         stable = type(encoder).__name__.endswith("StableLayerNorm")  # blocks normalise their input, not their output
@@ -153,7 +153,7 @@ class Backbone(base.Backbone):
 
     @property
     def window(self) -> int:
-        """Samples a local feature hears: 400, 25 ms; of "tiny" 1,024."""
+        """Samples in a local feature: 400, 25 ms; of "tiny" 1,024."""
         return 1 + sum((k - 1) * math.prod(self.strides[:i]) for i, k in enumerate(self.kernels))
 
     def forward(
@@ -229,7 +229,7 @@ class Backbone(base.Backbone):
         """Local features (B, S, C) -> Hidden.
 
         Args:
-            mask: (B, S) bool, True = hidden from the blocks behind the mask vector.
+            mask: (B, S) bool, True = replaced by the mask vector.
             columns: (B, H) bool, True = this feature is 0 throughout the utterance.
             upto: the last block whose states are wanted; those above are left out. None: all.
         """
@@ -277,9 +277,9 @@ class Backbone(base.Backbone):
         return h.transpose(1, 2)
 
 
-def hear(conv: nn.Conv1d, low_hz: float = 60.0, high_hz: float = 7600.0) -> None:
+def init_bandpass(conv: nn.Conv1d, low_hz: float = 60.0, high_hz: float = 7600.0) -> None:
     """Band-pass filters, mel-spaced, of random phase, as the weights (C, 1, K) of a convolution of the waveform that is
-    long enough to hear a pitch (10 ms); a shorter one stays as it is. They are learned from there."""
+    long enough for a pitch (10 ms); a shorter one stays as it is. They are learned from there."""
     samples = conv.kernel_size[0]
     if samples < RATE_HZ // 100:
         return
@@ -316,7 +316,7 @@ def _folded(conv: nn.Conv1d, norm: nn.GroupNorm, wave: Tensor) -> tuple[Tensor, 
     """Weights (C, 1, K) and bias (C,) of a convolution of one waveform (N,) with the norm behind it inside.
 
     The norm wants mean and variance over time of every channel. They follow from mean m and covariance V of the K
-    samples the convolution looks at: w m and w V w. So nothing has to be computed twice or held.
+    samples the convolution looks at: w m and w V w. So nothing has to be computed twice or stored.
     """
     seen = wave.double().unfold(0, conv.kernel_size[0], conv.stride[0])  # (T, K), a view
     mean = seen.mean(0)

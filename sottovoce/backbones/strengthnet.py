@@ -1,4 +1,4 @@
-"""StrengthNet's encoder: twelve 3 x 3 convolutions over time and frequency, 512 numbers a frame.
+"""StrengthNet's encoder: twelve 3 x 3 convolutions over time and frequency, 512 values a frame.
 
 Liu, Sisman, Schuller, Gao & Li, "Accurate emotion strength assessment for seen and unseen speech based on
 data-driven deep learning" (arXiv:2206.07229, Interspeech 2022); layers as in the authors' model.py
@@ -8,7 +8,7 @@ frequency. The two branches behind it, strength and emotion, belong to the objec
 
 Kept from Keras: weights drawn as Glorot & Bengio do, biases 0, and zeros added where "same" adds them. Ours: frames
 behind an utterance's end are zero before every convolution, as the frames before its beginning are, so that the
-padding of a batch is not heard.
+padding of a batch is not read.
 
 B utterances, S frames, D input features, C channels, F frequencies, H width.
 """
@@ -34,7 +34,7 @@ class Config:
     channels: tuple[int, ...] = (16, 32, 64, 128)  # of each group
     frequencies: int = 257  # F the stem makes of a frame
 
-    layers: ClassVar[int] = 0  # hidden states beside the last: none of one width
+    layers: ClassVar[int] = 0  # hidden states before the last: none of one width
 
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:
@@ -73,7 +73,7 @@ class Backbone(base.Backbone):
         valid, reach = valid_steps(lengths, x.shape[1]), len(self.convolutions)
         if self.training or x.shape[1] <= PIECE:
             return Hidden([self.encode(x, valid)], lengths)
-        states = []  # piece by piece, each with the frames around it that it hears
+        states = []  # piece by piece, each with the frames around it that it depends on
         for at in range(0, x.shape[1], PIECE):
             near = slice(max(at - reach, 0), at + PIECE + reach)
             states.append(self.encode(x[:, near], valid[:, near])[:, at - near.start :][:, :PIECE])

@@ -66,21 +66,21 @@ class Block(nn.Module):
         self.grow, self.shrink = nn.Linear(c.width, c.feedforward), nn.Linear(c.feedforward, c.width)
         self.drop = nn.Dropout(c.dropout)
 
-    def forward(self, x: Tensor, attend: Tensor | None, places: Tensor | None = None) -> Tensor:
-        """(B, S, H) -> (B, S, H), or with `places` (B, Q) the states of these steps alone, (B, Q, H)."""
+    def forward(self, x: Tensor, attend: Tensor | None, index: Tensor | None = None) -> Tensor:
+        """(B, S, H) -> (B, S, H), or with `index` (B, Q) the states of these steps alone, (B, Q, H)."""
         if self.post:
-            x = self.norm1(pick(x, places) + self.drop(self.attention(x, attend, places)))
+            x = self.norm1(pick(x, index) + self.drop(self.attention(x, attend, index)))
             return self.norm2(x + self.drop(self.feedforward(x)))
-        x = pick(x, places) + self.drop(self.attention(self.norm1(x), attend, places))
+        x = pick(x, index) + self.drop(self.attention(self.norm1(x), attend, index))
         return x + self.drop(self.feedforward(self.norm2(x)))
 
-    def attention(self, x: Tensor, attend: Tensor | None, places: Tensor | None) -> Tensor:
+    def attention(self, x: Tensor, attend: Tensor | None, index: Tensor | None) -> Tensor:
         width = x.shape[2]
-        if places is None:
+        if index is None:
             q, k, v = self._heads(self.qkv(x), 3)
-        else:  # everybody is looked at, by a few
+        else:  # all are attended to, by a few
             weight, bias = self.qkv.weight, self.qkv.bias
-            (q,) = self._heads(nn.functional.linear(pick(x, places), weight[:width], bias[:width]), 1)
+            (q,) = self._heads(nn.functional.linear(pick(x, index), weight[:width], bias[:width]), 1)
             k, v = self._heads(nn.functional.linear(x, weight[width:], bias[width:]), 2)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)
@@ -133,8 +133,8 @@ class Backbone(base.Backbone):
             h = block(h, attend)
         count = where.sum(1)
         most = max(int(count.max()), 1)  # Q
-        places = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-        states = self._finished(self.blocks[-1](h, attend, places))
+        index = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        states = self._finished(self.blocks[-1](h, attend, index))
         return states[valid_steps(count, most)]
 
     def _embedded(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -161,9 +161,9 @@ class Backbone(base.Backbone):
             nn.init.zeros_(module.bias)
 
 
-def pick(x: Tensor, places: Tensor | None) -> Tensor:
-    """(B, S, H), (B, Q) -> (B, Q, H): some steps of every row; all of them without `places`."""
-    return x if places is None else x.take_along_dim(places[..., None], dim=1)
+def pick(x: Tensor, index: Tensor | None) -> Tensor:
+    """(B, S, H), (B, Q) -> (B, Q, H): some steps of every row; all of them without `index`."""
+    return x if index is None else x.take_along_dim(index[..., None], dim=1)
 
 
 def sinusoids(steps: int, width: int) -> Tensor:

@@ -1,9 +1,9 @@
 """Whisper's encoder: log-mel bands, two convolutions, a Transformer; for recordings of any length.
 
 Radford et al. 2022, arXiv:2212.04356. Every size of the public weights fits, and the numbers are those of
-`WhisperEncoder` in transformers where that has no padding to hear: there a recording is filled up with silence to
+`WhisperEncoder` in transformers where that has no padding: there a recording is filled up with silence to
 30 s, and all states listen to it. Departures: a recording keeps its length and takes the positions it needs; what is
-longer than the 1,500 positions (30 s) is heard in stretches that overlap by 5 s; of a complete model the last state
+longer than the 1,500 positions (30 s) is encoded in chunks that overlap by 5 s; of a complete model the last state
 is the normalised one, and a model cut off at a block leaves out what is above.
 
 B utterances, T frames of log-mel bands (100 a second), S states (50 a second), H width.
@@ -21,9 +21,7 @@ from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
-OVERLAP = (
-    6  # a sixth of the positions (5 s) is shared by two stretches of a long recording, half of it believed to each
-)
+OVERLAP = 6  # a sixth of the positions (5 s) is shared by two chunks of a long recording, half of it kept from each
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class Backbone(base.Backbone):
         self.config, self.features, self.dim = config, features, width
         self.front = nn.ModuleDict({"conv1": nn.Conv1d(features, width, 3), "conv2": nn.Conv1d(width, width, 3, 2)})
         self.register_buffer("positions", sinusoids(config.positions, width))  # a checkpoint brings its own rounding
-        self.mask_vector = nn.Parameter(torch.zeros(width))  # learned stand-in for what is hidden
+        self.mask_vector = nn.Parameter(torch.zeros(width))  # learned vector in place of what is masked
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width) if config.complete else None
@@ -139,7 +137,7 @@ class Backbone(base.Backbone):
         h = x[:, max(begin, 0) : end]
         h = nn.functional.pad(h, (0, 0, max(-begin, 0), end - max(begin, 0) - h.shape[1])).masked_fill(outside, 0.0)
         h = gelu(self.front["conv1"](h.transpose(1, 2))).transpose(1, 2)  # (B, 2 (last - first) + 1, H)
-        # Around a recording the second convolution hears nothing, not what the first makes of silence.
+        # Around a recording the second convolution reads zeros, not what the first makes of silence.
         h = h.masked_fill(outside[:, 1:-1], 0.0)
         h = gelu(self.front["conv2"](h.transpose(1, 2))).transpose(1, 2)
         return h.masked_fill(outside[:, 2:-1:2], 0.0)
@@ -155,7 +153,7 @@ class Backbone(base.Backbone):
         """Local features (B, S, H) -> Hidden.
 
         Args:
-            mask: (B, S) bool, True = hidden from the blocks behind the mask vector.
+            mask: (B, S) bool, True = replaced by the mask vector.
             columns: (B, H) bool, True = this feature is 0 throughout the utterance.
             upto: the last block whose states are wanted; those above are left out. None: all.
         """
@@ -169,7 +167,7 @@ class Backbone(base.Backbone):
         for row, length in zip(local, lengths.tolist(), strict=True):
             parts = [
                 [h[0, kept] for h in self._encode(row[None, first:last], lengths.new_tensor([last - first]), upto)]
-                for first, last, kept in stretches(length, self.config.positions)
+                for first, last, kept in chunks(length, self.config.positions)
             ]
             rows.append([torch.cat(level) for level in zip(*parts, strict=True)])
         return Hidden(
@@ -179,7 +177,7 @@ class Backbone(base.Backbone):
     def stream(self, x: Tensor, layer: int) -> Iterator[Tensor]:
         """The states of a layer for one recording (T, bins), some at a time: (S', H). Memory does not grow with it."""
         lengths = torch.tensor([len(x)], device=x.device)
-        for first, last, kept in stretches((len(x) + 1) // 2, self.config.positions):
+        for first, last, kept in chunks((len(x) + 1) // 2, self.config.positions):
             local = self._convolve(x[None], lengths, first, last)
             yield self._encode(local, lengths.new_tensor([last - first]), layer)[-1][0, kept]
 
@@ -197,12 +195,12 @@ class Backbone(base.Backbone):
         return layers
 
 
-def stretches(states: int, most: int) -> Iterator[tuple[int, int, slice]]:
-    """(first, last, which of them are kept) of the stretches in which a recording of so many states is heard.
+def chunks(states: int, most: int) -> Iterator[tuple[int, int, slice]]:
+    """(first, last, which of them are kept) of the chunks in which a recording of so many states is encoded.
 
     Two neighbours meet in the middle of what they share, so that no kept state is at an edge.
 
-    >>> [(a, b, k.start, k.stop) for a, b, k in stretches(3000, 1500)]
+    >>> [(a, b, k.start, k.stop) for a, b, k in chunks(3000, 1500)]
     [(0, 1500, 0, 1375), (1250, 2750, 125, 1375), (2500, 3000, 125, 500)]
     """
     shared = most // OVERLAP

@@ -46,7 +46,7 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
 
 
 def scores(report: Mapping[str, Any]) -> None:
-    """The main scores beside the baselines, as a terminal table."""
+    """The main scores next to the baselines, as a terminal table."""
 
     names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc", "per") if n in report["metrics"]]
     out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")

@@ -37,24 +37,25 @@ def main(
     from sottovoce.pipeline import prepare
 
     started = time.monotonic()
-    prepared, pre, tuned, curve = output / "data", output / "runs/pre", output / "runs/ft", output / "runs/study"
+    name = "synthetic" if data is None else corpus or recognise(data)
+    home = output / name  # a folder a corpus: a second demo disturbs no first
+    prepared, pre, tuned, curve = home / "data", home / "runs/pre", home / "runs/ft", home / "runs/study"
 
     def say(text: str) -> None:
         typer.echo(f"\n[{time.monotonic() - started:4.0f} s] {text}")
 
     say("prepare: manifest, speaker-disjoint folds, data report")
     if data is None:
-        name, data = "synthetic", output / "audio"
+        data = home / "audio"
         options = {"speakers": 16, "per_speaker": 25, "unlabelled_speakers": 16}
         prepare.prepare(name, data, prepared, options=options, quiet=quiet)
     else:
-        name = corpus or recognise(data)
         prepare.prepare(name, data, prepared, quiet=quiet)
     say(f"pretrain: {name}, without labels, without the test speakers")
     settings = [f"training.epochs={epochs}"]
     pretrain_command.main("masked_timesteps", [prepared], pre, settings=settings, quiet=quiet)
-    say("finetune: a classifier from the pre-trained weights")
-    finetune_command.main(prepared, tuned, init=str(pre), quiet=quiet)
+    say("finetune: a classifier on the default encoder")
+    finetune_command.main(prepared, tuned, quiet=quiet)
     say("evaluate: test speakers, intervals, baselines")
     evaluate_command.main(tuned, quiet=quiet)
     say("study: pre-trained against the identical backbone from scratch, as labels grow")
@@ -67,21 +68,29 @@ def main(
             "href": f"runs/pre/{loaded.folds[0].name}/report.html",
             "summary": "losses and reconstructions",
         },
-        {"title": "Evaluation", "href": "runs/ft/report.html", "summary": "scores on unseen speakers beside baselines"},
+        {"title": "Evaluation", "href": "runs/ft/report.html", "summary": "scores on unseen speakers and of baselines"},
         {"title": "Labels saved", "href": "runs/study/report.html", "summary": "pre-trained against scratch"},
     ]
     if not loaded.info.get("tracks"):
         say("predict: emotion over time in a test recording")
         clip = loaded.by_id[loaded.folds[0].test[0]]
         predict_command.main(
-            tuned, [loaded.root / clip.path], timeline=True, window=1.0, hop=0.25, output=output / "prediction.csv"
+            tuned, [loaded.root / clip.path], timeline=True, window=1.0, hop=0.25, output=home / "prediction.csv"
         )
         stem = Path(clip.path).stem
         pages.append(
             {"title": "Prediction", "href": f"prediction/{stem}.html", "summary": f"{stem}, emotion over time"}
         )
-    files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", pages))
-    report.link_pages(output / "index.html", pages)
+    files.write_json(home / "pages.json", pages)
+    every = []
+    for made in sorted(output.glob("*/pages.json"), key=lambda path: (path.parent != home, path)):
+        where = made.parent.name
+        every += [
+            page | {"href": f"{where}/{page['href']}", "title": f"{where}: {page['title']}"}
+            for page in files.read_json(made)
+        ]
+    files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", every))
+    report.link_pages(output / "index.html", every)
     say(f"done on {runs.hardware()}. Open {output / 'index.html'}")
 
 

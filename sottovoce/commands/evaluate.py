@@ -17,7 +17,7 @@ def main(
         bool | None,
         typer.Option(
             "--opensmile/--no-opensmile",
-            help="openSMILE functionals + SVM beside the trivial baselines (about 30x real time, cached). "
+            help="openSMILE functionals + SVM next to the trivial baselines (about 30x real time, cached). "
             "Default: where the extra egemaps is installed and the corpus is audio",
         ),
     ] = None,

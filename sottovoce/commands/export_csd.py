@@ -18,7 +18,7 @@ def main(
     jobs: Annotated[int, typer.Option(min=0, help="processes; 0 = one for every core")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,
 ) -> None:
-    """Numbers are those of the track, single precision; times are seconds in the recording.
+    """Values are those of the track, single precision; times are seconds in the recording.
 
     Example: sottovoce export-csd data/ravdess --track covarep -o COVAREP.csd
     """

@@ -1,5 +1,6 @@
 """`sottovoce extract`: a track of every utterance, computed once and kept."""
 
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ def main(
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
     half: Annotated[bool, typer.Option("--half", help="keep float16: half the disk, three digits")] = False,
     model: Annotated[
-        Path | None, typer.Option(help="run folder, for tracks that a trained model makes, e.g. runs/strength")
+        Path | None, typer.Option(help="run folder, for tracks that a trained model makes, e.g. runs/strengthnet")
     ] = None,
     fold: Annotated[
         str | None, typer.Option(help="which runs of it: NAME, several with commas, or 'all'; default: the first")
@@ -25,12 +26,16 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no summary")] = False,
 ) -> None:
     """Writes CORPUS/tracks/TRACK-DIGEST/. Only what is missing, or whose audio changed, is computed."""
+    from sottovoce import plugins
     from sottovoce.config.settings import parse_settings
     from sottovoce.data.corpus import Corpus
     from sottovoce.pipeline.extract import about, make_store, model_runs, whose
     from sottovoce.tracks.base import maker
 
     prepared = Corpus.load(corpus)
+    if (name := plugins.current("tracks", track)) != track:
+        print(f"--track {track}: is called {name} now.", file=sys.stderr)
+        track = name
     config = parse_settings(maker(track).Config, set_)
     for run in model_runs(maker(track), model, fold):
         made_by = (whose(run) | about(maker(track), run)) if run else {}

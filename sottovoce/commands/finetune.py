@@ -40,7 +40,7 @@ def main(
         ),
     ] = "",
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+        bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
     ] = False,
     speaker_norm: Annotated[
         bool,
@@ -75,21 +75,24 @@ def main(
     from sottovoce.data.folds import choose, with_dev
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
+    from sottovoce.modeling.loop import Keep
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers, default_init, finetune, select, weights_for
+    from sottovoce.pipeline.finetune import Given, check_speakers, default_init, finetune, select, weights_for
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     extra = list(settings or [])
     extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
     if speaker_norm:
+        # changed copies teach the layer about channels, which standardising by speaker takes away already
+        extra[:0] = ["finetune.copies=0"]
         extra.append("finetune.embedding_norm=speaker")
     protocol = recipe if recipes.is_protocol(recipe) else ""
     scratch_wanted = track or backbone or (recipe and not recipes.is_protocol(recipe))  # settings of no encoder
     init = init or ("none" if scratch_wanted else default_init(data))
     if init == "none":
         if scratch:
-            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
         system = "" if protocol else recipe
         own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
         plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)
@@ -117,11 +120,11 @@ def main(
             typer.echo(f"{output / f.name}: {sizes}, init {init}.")
         return
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
-    plan = recipes.on_clock(plan, store.rate_hz)
+    plan = recipes.at_frame_rate(plan, store.rate_hz)
     for f in folds:
         finetune(
-            plan, data, store, f, task, output / f.name, init=weights[f.name], labels=labels, seed=seed,
-            transductive=transductive, tracker=tracker, quiet=quiet,
+            plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),
+            Keep(output / f.name, tracker=tracker, quiet=quiet),
         )  # fmt: skip
     typer.echo(f"{output}: done. Next: sottovoce evaluate {output}")
     if len(folds) < len(data.folds):

@@ -11,7 +11,12 @@ def main(
     corpora: Annotated[
         list[Path] | None, typer.Argument(help="prepared corpora; default: the one the run was fine-tuned on")
     ] = None,
-    layer: Annotated[int, typer.Option(help="whose states: 1 = first block, 0 = what goes into it")] = 10,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            help="whose states: 1 = first block, 0 = what goes into it. Default: the third from the top, as in GMP-TL"
+        ),
+    ] = None,
     clusters: Annotated[
         str, typer.Option(metavar="K,...", help="centres, one label set per K; default: 64,512,4096 or --codebook's")
     ] = "",
@@ -19,7 +24,7 @@ def main(
         str | None,
         typer.Option(
             help="fit on this fold's training part only, e.g. Ses05; several with commas, 'all', or 'none' = on "
-            "everybody, which is refused in evaluation. Default: the run's own"
+            "all speakers, which is refused in evaluation. Default: the run's own"
         ),
     ] = None,
     output: Annotated[
@@ -53,27 +58,28 @@ def main(
 ) -> None:
     """Frame pseudo-labels of a trained run, to learn from in a next step. Run again, it goes on where it was.
 
-    Example: sottovoce label runs/ft --layer 10 --clusters 64,512,4096 --fold Ses05
+    Example: sottovoce label runs/ft --clusters 64,512,4096 --fold Ses05
     """
+    from sottovoce.config import recipe
     from sottovoce.config.settings import parse_settings
     from sottovoce.data import folds, runs
     from sottovoce.data.corpus import Corpus
     from sottovoce.modeling.codebook import Codebook
-    from sottovoce.pipeline.label import Settings, cluster_sizes, label, own_corpus
+    from sottovoce.pipeline.label import Clustering, Settings, cluster_sizes, label, own_corpus
 
     found = runs.parts(run)
+    if layer is None:
+        plan = recipe.from_dict(found[0].config["settings"], found[0].folder / "config.json")
+        layer = max(plan.backbone_config.layers - 2, 1)
     given = Codebook.load(book) if book else None
     sizes = cluster_sizes(clusters, given)
     config = parse_settings(Settings(), settings or []).clustering
     loaded = [Corpus.load(folder) for folder in corpora or [own_corpus(found[0])]]
     names = folds.names(loaded, found[0].config.get("fold") if fold is None else fold)
     chosen = {name: folds.run_for(found, loaded, name, transductive=transductive) for name in names}
+    wanted = Clustering(layer, sizes, per_gender, given, book, seed, stability, config, half, transductive)
     for name, one in chosen.items():
         home = one.folder / f"units-layer{layer}" if output is None else output / name if len(names) > 1 else output
-        label(
-            one, loaded, name, home, layer=layer, clusters=sizes, per_gender=per_gender, book=given, where=book,
-            seed=seed, stability=stability, config=config, half=half, transductive=transductive, jobs=jobs,
-            dry_run=dry_run, quiet=quiet,
-        )  # fmt: skip
+        label(one, loaded, name, home, wanted, jobs=jobs, dry_run=dry_run, quiet=quiet)
         if not dry_run:
             typer.echo(f"{home}: done. Report: {home / 'report.html'}")

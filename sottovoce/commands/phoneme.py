@@ -15,7 +15,7 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="run folder")],
     init: Annotated[str, typer.Option(help="run folder of `pretrain`, or 'none' = random weights")] = "none",
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="the control: settings of --init, weights drawn from the seed")
+        bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
     ] = False,
     parts: Annotated[
         str, typer.Option(help="train, dev, test folder; where none is there, readers are dealt to ten parts")
@@ -45,7 +45,7 @@ def main(
     reading, fold = read(data, lexicon), split(data, parts)
     weights = weights_for("none" if scratch else init, data, fold, transductive=transductive)
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
-    report = phoneme(plan, data, store, fold, reading, output, init=weights, seed=seed, quiet=quiet)
+    report = phoneme(plan, data, store, fold, reading, output, weights, quiet=quiet)
     if not quiet:
         if report:
             _tables.scores(report)

@@ -19,21 +19,21 @@ def main(
         ),
     ] = False,
     window: Annotated[
-        float, typer.Option(help="seconds heard at a time, for the timeline and for recordings over 30 s", min=0.2)
+        float, typer.Option(help="window length in seconds, for the timeline and for recordings over 30 s", min=0.2)
     ] = 3.0,
     hop: Annotated[float, typer.Option(help="seconds between windows", min=0.05)] = 0.5,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="out.csv or out.json; pictures go beside it")
+        Path | None, typer.Option("-o", "--output", help="out.csv or out.json; pictures go into a folder of its name")
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="list unreadable files and go on")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
-    """Emotion of each recording: label and probabilities (or numbers), and with --timeline its course.
+    """Emotion of each recording: label and probabilities (or predicted values), with --timeline also over time.
 
     Example: sottovoce predict runs/ft interview.wav --timeline -o interview.csv
     """
     from sottovoce.data.progress import Bar
-    from sottovoce.inference.predict import audio_files, draw, load, own_names, sound, write
+    from sottovoce.inference.predict import audio_files, draw, load, own_names, readable, write
 
     if output and output.suffix.lower() not in (".csv", ".json"):
         raise InputError(
@@ -49,7 +49,7 @@ def main(
             except InputError as error:
                 if not skip_broken:
                     raise
-                whole, why = sound(group) if len(group) > 1 else ([], [str(error)])
+                whole, why = readable(group) if len(group) > 1 else ([], [str(error)])
                 broken += why
                 if whole:
                     results += recogniser.predict(whole, window_s=window, hop_s=hop, timeline=timeline)

@@ -1,16 +1,27 @@
-"""`sottovoce prepare`: a corpus folder or a table -> manifest, speaker-disjoint folds, data report."""
+"""`sottovoce prepare`: a corpus folder or a table -> manifest, speaker-disjoint folds, data report.
 
+The options of a reader stand in its file (`corpora/_options.py`). Which reader it is, is known when the words of the
+command line are; the command with its options is made then.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand
 
+from sottovoce import plugins
 from sottovoce.commands import _tables
+from sottovoce.corpora import _options
+from sottovoce.corpora._options import Option
+from sottovoce.errors import InputError
 
 
 def main(
     name: Annotated[
-        str, typer.Argument(help="a corpus reader: `sottovoce list corpora`; folder and table for your own")
+        str, typer.Argument(help="a corpus reader: `sottovoce list corpora`; folder, table and hf for your own")
     ],
     source: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="the corpus; a file for `table`; not needed with --download")
@@ -30,57 +41,9 @@ def main(
         Path | None, typer.Option("--download", metavar="DIR", help="fetch the corpus into DIR first, where allowed")
     ] = None,
     base_url: Annotated[str, typer.Option("--base-url", help="with --download: a mirror")] = "",
-    corpus_name: Annotated[str, typer.Option("--name", help="folder, table: name of the corpus; default: of DIR")] = "",
-    layout: Annotated[
-        str, typer.Option("--layout", help="folder: what sub-folders are, e.g. class/speaker; default: found out")
-    ] = "",
-    speaker_pattern: Annotated[
-        str, typer.Option("--speaker-pattern", metavar="REGEX", help="folder, table: reads the speaker from the path")
-    ] = "",
-    unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="folder, table: recordings without labels, for pre-training")
-    ] = False,
-    own_classes: Annotated[
-        bool, typer.Option("--own-classes", help="folder, table: keep class names that are no words of emotion")
-    ] = False,
-    path_column: Annotated[str, typer.Option("--path-column", help="table: column of the recording")] = "",
-    id_column: Annotated[str, typer.Option("--id-column", help="table")] = "",
-    emotion_column: Annotated[str, typer.Option("--emotion-column", help="table")] = "",
-    speaker_column: Annotated[str, typer.Option("--speaker-column", help="table")] = "",
-    gender_column: Annotated[str, typer.Option("--gender-column", help="table")] = "",
-    session_column: Annotated[str, typer.Option("--session-column", help="table")] = "",
-    start_column: Annotated[str, typer.Option("--start-column", help="table: seconds or timedeltas")] = "",
-    end_column: Annotated[str, typer.Option("--end-column", help="table: seconds or timedeltas")] = "",
-    duration_column: Annotated[
-        str, typer.Option("--duration-column", help="table: beside start, where there is no end")
-    ] = "",
-    split_column: Annotated[
-        str, typer.Option("--split-column", help="table: train/dev/test (also test1, test2), or one value a fold")
-    ] = "",
-    label_columns: Annotated[
-        str, typer.Option("--label-columns", metavar="A,B", help="table: further labels to keep")
-    ] = "",
-    audio_root: Annotated[
-        Path | None, typer.Option("--audio-root", metavar="DIR", help="table: where relative paths start")
-    ] = None,
-    table: Annotated[str, typer.Option("--table", metavar="A,B", help="table: of an audformat database")] = "",
-    allow_shared_speakers: Annotated[
-        bool, typer.Option("--allow-shared-speakers", help="table: accept a split with a speaker on both sides (leaky)")
-    ] = False,
-    protocol: Annotated[str, typer.Option("--protocol", help="iemocap: 4class (5,531 utterances) or all")] = "",
-    split: Annotated[
-        str, typer.Option("--split", help="iemocap: who is tested: session, speaker, or emobox (dev shares speakers)")
-    ] = "",
-    language: Annotated[str, typer.Option("--language", help="esd: english or mandarin; default both")] = "",
-    part: Annotated[str, typer.Option("--part", help="mfn: mmmo or youtube; librispeech: what to download")] = "",
-    features: Annotated[Path | None, typer.Option("--features", help="mosei, mosi: the COVAREP .csd file")] = None,
-    labels: Annotated[Path | None, typer.Option("--labels", help="mosei, mosi: the label .csd file")] = None,
-    folds_file: Annotated[
-        Path | None, typer.Option("--folds-file", help="mosei, mosi: which video is on which side")
-    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="any other option of the reader, e.g. speakers=8"),
+        typer.Option("--set", metavar="KEY=VALUE", help="an option of the reader by its name, e.g. speakers=8"),
     ] = None,
     leave_out: Annotated[
         str, typer.Option("--leave-out", metavar="A,B", help="also drop silent, duplicate, clipped or short recordings")
@@ -90,39 +53,18 @@ def main(
         int | None, typer.Option("--jobs", "-j", help="processes that decode; default: the cores there are")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+    **own: str | bool | None,
 ) -> None:
     """Writes manifest.csv, folds.json, corpus.json and a data report (report.html, report.json).
 
     Counts are utterances. Recordings that cannot be read are listed and left out; nothing else is, unless
-    --leave-out says so. Example: `sottovoce prepare ravdess DIR -o data/ravdess`.
+    --leave-out says so. A reader has options of its own: `sottovoce prepare NAME --help`.
+    Example: `sottovoce prepare ravdess DIR -o data/ravdess`.
     """
     from sottovoce.data import vocabulary
-    from sottovoce.pipeline.prepare import prepare, typed_settings
+    from sottovoce.pipeline.prepare import prepare
 
-    columns = {
-        **{"path": path_column, "id": id_column, "emotion": emotion_column, "speaker": speaker_column},
-        **{"gender": gender_column, "session": session_column, "split": split_column},
-        **{"start": start_column, "end": end_column, "duration": duration_column},
-    }
-    options: dict[str, Any] = {
-        "layout": layout,
-        "speaker_pattern": speaker_pattern,
-        "unlabelled": unlabelled,
-        "own_classes": own_classes,
-        "columns": {key: column for key, column in columns.items() if column},
-        "label_columns": [c.strip() for c in label_columns.split(",") if c.strip()],
-        "audio_root": audio_root,
-        "table": table,
-        "allow_shared_speakers": allow_shared_speakers,
-        "protocol": protocol,
-        "split": split,
-        "language": language,
-        "part": part,
-        "features": features,
-        "labels": labels,
-        "folds_file": folds_file,
-        "name": corpus_name,
-    }
+    options = _options.of(name)
     report = prepare(
         name,
         source,
@@ -132,7 +74,7 @@ def main(
         group=group,
         download=download,
         base_url=base_url,
-        options={key: value for key, value in options.items() if value} | typed_settings(set_ or ()),
+        options=_options.values(options, {o.flag: own.get(_keyword(o)) for o in options}, set_ or ()),
         leave_out=[p.strip() for p in leave_out.split(",") if p.strip()],
         scan=not no_scan,
         jobs=jobs,
@@ -140,3 +82,111 @@ def main(
     )
     if not quiet:
         _tables.corpus(report, out or Path("data") / name)
+
+
+class Command(TyperCommand):
+    """Becomes the command with the options of the reader that the words name."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        name = _named(args)
+        command = _command(_options.of(name) if name else [], str(self.help))
+        command.reader = name
+        taken = {flag for p in command.params if not str(p.name).startswith("own_") for flag in p.opts}
+        for option in command.own:
+            if option.flag in taken:
+                raise InputError(
+                    f"{plugins.path('corpora', name)}: option {option.flag} is every reader's. Rename {option.key}."
+                )
+        return command.make_context(info_name, args, parent, **extra)
+
+
+class _Command(TyperCommand):
+    """The options of the reader stand beneath those of all, and it says which it has."""
+
+    reader = ""
+    own: Sequence[Option] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # click's NoSuchOption; which click it is, typer keeps to itself
+            if type(error).__name__ != "NoSuchOption" or not self.reader:
+                raise
+            unknown = vars(error)["option_name"]
+            words = ", ".join(option.flag for option in self.own) or "none"
+            raise InputError(f"prepare {self.reader}: no option {unknown}. It has: {words}. Leave it out.") from None
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        every, self.params = self.params, [p for p in self.params if not str(p.name).startswith("own_")]
+        super().format_options(ctx, formatter)
+        self.params = every
+        if self.reader:
+            rows = [p.get_help_record(ctx) for p in every if str(p.name).startswith("own_")]
+            title = f"Options of {self.reader}"
+        else:
+            rows = [(name, plugins.summary("corpora", name)) for name in plugins.names("corpora")]
+            title = "Readers"
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _command(options: Sequence[Option], help: str) -> Any:
+    """The command with a reader's options."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command("prepare", cls=_Command, help=help)(_asking(options))
+    command: Any = typer.main.get_command(app)
+    command.own = options
+    return command
+
+
+def _asking(options: Sequence[Option]) -> Callable[..., None]:
+    """`main` as if it had been written with these options."""
+
+    def door(**words: Any) -> None:
+        main(**words)
+
+    common = list(inspect.signature(main).parameters.values())[:-1]
+    door.__doc__ = main.__doc__
+    asked = [p.replace(kind=p.KEYWORD_ONLY) for p in [*common, *map(_parameter, options)]]
+    door.__signature__ = inspect.Signature(asked)  # type: ignore[attr-defined]
+    door.__annotations__ = {p.name: p.annotation for p in asked}
+    return door
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    """As typer reads it: flags as flags, all else as text, which `_options.values` turns into what the reader asks."""
+    kind: Any = bool
+    metavar, text = None, option.help
+    if option.hint is not bool:
+        told = "" if option.default in (None, "", ()) else f" [default: {_text(option.default)}]"
+        kind, metavar, text = str | None, _metavar(option.hint), option.help + told
+    default = False if option.hint is bool else None
+    note: Any = Annotated[kind, typer.Option(option.flag, metavar=metavar, help=text)]
+    return inspect.Parameter(_keyword(option), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=note)
+
+
+def _metavar(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "|".join(map(str, get_args(hint)))
+    return {int: "<int>", float: "<float>", str: "<str>", Path: "<path>", Any: "VALUE"}.get(hint, "A,B")
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _keyword(option: Option) -> str:
+    """Of a reader's option, apart from prepare's own: both have a name."""
+    return "own" + option.flag.replace("-", "_")
+
+
+def _named(args: Sequence[str]) -> str:
+    """The reader that the words of a command line name, "" where they name none."""
+    words = [word for word in args if not word.startswith("-")]
+    if not words or args[0] == words[0]:
+        return words[0] if words else ""
+    every = {o.flag: o for name in plugins.names("corpora") for o in _options.of(name)}  # options come first
+    command = _command(list(every.values()), "")
+    context = command.make_context("prepare", list(args), resilient_parsing=True, ignore_unknown_options=True)
+    return context.params.get("name") or ""

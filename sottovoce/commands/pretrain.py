@@ -14,7 +14,7 @@ def main(
         str | None,
         typer.Option(
             help="leave this fold's test (and dev) speakers out; NAME, several with commas, 'all' = one run a fold, "
-            "'none' = learn from everybody (such weights are refused in evaluation unless --transductive). "
+            "'none' = learn from all speakers (such weights are refused in evaluation unless --transductive). "
             "Default: the first fold."
         ),
     ] = None,
@@ -34,11 +34,11 @@ def main(
     seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
     init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
     units: Annotated[
-        str, typer.Option(help="folder of `sottovoce label` with the units to guess; default: made as targets say")
+        str, typer.Option(help="folder of `sottovoce label` with the units to predict; default: made as targets say")
     ] = "",
     transductive: Annotated[
         bool,
-        typer.Option("--transductive", help="allow a strength track whose model has seen test speakers (reported)"),
+        typer.Option("--transductive", help="allow an intensity track whose model has seen test speakers (reported)"),
     ] = False,
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
@@ -55,6 +55,7 @@ def main(
     Example: sottovoce pretrain masked_timesteps data/ravdess data/librispeech -o runs/pre --fold all
     """
     from sottovoce.config import recipe as recipes
+    from sottovoce.data import runs
     from sottovoce.data.corpus import Corpus
     from sottovoce.pipeline import strength
     from sottovoce.pipeline.pretrain import names_of_runs, pretrain
@@ -70,10 +71,11 @@ def main(
     start = Start(init, units, transductive, tracker, jobs, quiet)
     names = names_of_runs(plan, loaded, fold)
     for name in names:
-        pretrain(plan, loaded, name, output / name, start, dry_run=dry_run)
+        folder = runs.folder_of(output, name)
+        pretrain(plan, loaded, name, folder, start, dry_run=dry_run)
         if dry_run:
             return
-        typer.echo(f"{output / name}: done. Report: {output / name / 'report.html'}")
+        typer.echo(f"{folder}: done. Report: {folder / 'report.html'}")
     if plan.objective == "strength" and len(names) > 1:
         page = strength.over_folds(plan.name, output, names)
         typer.echo(f"{output}: agreement over all folds. Report: {page}")

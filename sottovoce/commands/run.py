@@ -29,7 +29,7 @@ def main(
     ablate: Annotated[
         str,
         typer.Option(
-            help="variants beside the whole system, with commas. masked_timesteps: scratch, frozen. gmp_tl: plain, "
+            help="variants of the whole system, with commas. masked_timesteps: scratch, frozen. gmp_tl: plain, "
             "no-gender, no-gmp, no-amsoftmax, no-margin, last-layer, single-scale, per-gender, all-frames. ems: "
             "random, energy, sampled, released, threshold, untrained, npc. KEY=VALUE is one too, such as layer=2, and "
             "several make one: no-gmp+no-gender"
@@ -39,7 +39,7 @@ def main(
         str,
         typer.Option(
             help="leaky variants, to measure how much they flatter: random-dev (dev shares training speakers), "
-            "test-selection (the test part chooses); gmp_tl also all-clusters (clusters hear test speakers)"
+            "test-selection (the test part chooses); gmp_tl also all-clusters (clusters are fitted on test speakers)"
         ),
     ] = "",
     target: Annotated[str, typer.Option(help="label to learn; default: the corpus's own")] = "",
@@ -52,7 +52,7 @@ def main(
         typer.Option("--set", help="KEY=VALUE for all variants, e.g. layer=2; repeatable. See --print-config"),
     ] = None,
     opensmile: Annotated[
-        bool, typer.Option("--opensmile/--no-opensmile", help="functionals + SVM beside the whole system's first seed")
+        bool, typer.Option("--opensmile/--no-opensmile", help="functionals + SVM as a baseline, with the first seed")
     ] = True,
     jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
@@ -61,7 +61,7 @@ def main(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars, no tables")] = False,
 ) -> None:
-    """All steps of a system on one corpus, with any ablation beside it.
+    """All steps of a system on one corpus, and any ablation of it.
 
     Example: sottovoce run gmp_tl data/ravdess --encoder runs/hubert-small --fold all -o runs/gmp
     """
@@ -71,7 +71,7 @@ def main(
     from sottovoce.data.folds import choose
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
-    from sottovoce.systems.run import Rehearsed, Walk, changed, evaluated, variant
+    from sottovoce.systems.run import DryRunDone, FoldContext, changed, evaluated, variant
 
     module = plugins.load("recipes", system)
     if not hasattr(module, "system"):
@@ -101,23 +101,23 @@ def main(
     folds = choose(data, fold)
     for name, config in wanted.items():
         module.check(config, plan, name, data, task, folds)
-    walks = [Walk(loaded, task, f, 0, output, encoder, transductive, jobs, quiet) for f in folds]
-    for walk in walks if encoder else ():
-        walk.weights()  # refused where it has seen test speakers
+    contexts = [FoldContext(loaded, task, f, 0, output, encoder, transductive, jobs, quiet) for f in folds]
+    for context in contexts if encoder else ():
+        context.weights()  # refused where it has seen test speakers
     if dry_run:
         for name, config in wanted.items():
-            typer.echo(f"{name}: {module.outline(config, plan)}; {len(folds)} folds x {seeds} seeds")
+            typer.echo(f"{name}: {module.describe(config, plan)}; {len(folds)} folds x {seeds} seeds")
         typer.echo("The first step of a fold; what variants share is made once:")
         try:
-            module.through(whole, plan, replace(walks[0], dry_run=True), output)
-        except Rehearsed:
+            module.run_stages(whole, plan, replace(contexts[0], dry_run=True), output)
+        except DryRunDone:
             return
     made: dict[str, list[Path]] = {}
     for seed in range(seeds):
         for name, config in wanted.items():
             home = output / name / f"seed{seed}"
-            for walk in walks:
-                module.through(config, plan, replace(walk, seed=seed), home / walk.fold.name)
+            for context in contexts:
+                module.run_stages(config, plan, replace(context, seed=seed), home / context.fold.name)
             evaluated(home, folds, opensmile=opensmile and name == system and not seed, jobs=jobs)
             made.setdefault(name, []).append(home)
     summary(output, system, module, made, wanted, quiet=quiet)

@@ -35,7 +35,7 @@ def main(
         str, typer.Option(help="of pretrained, probe, scratch; default: all, or probe,scratch where nothing is tuned")
     ] = "",
     target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
-    metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for numbers")] = "",
+    metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for regression")] = "",
     speaker_norm: Annotated[
         bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")
     ] = False,
@@ -54,7 +54,7 @@ def main(
     from sottovoce.config import recipe as recipes
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
-    from sottovoce.evaluation.study import ARMS, begin, check_metric, collect, plan_cells, run_cells, save
+    from sottovoce.evaluation.study import ARMS, Grid, begin, check_metric, collect, plan_cells, run_cells, save
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
     from sottovoce.pipeline.finetune import check_speakers
@@ -78,8 +78,8 @@ def main(
             raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(possible)}.")
     check_speakers(data, plan)
     check_metric(metric, data, task)
-    plan = recipes.on_clock(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
-    cells = plan_cells(plan, data, task, init, found, chosen, labels, seeds, fold, transductive)
+    plan = recipes.at_frame_rate(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
+    cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold), init, found, transductive=transductive)
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "
                f"{len({c.fold for c in cells})} folds.")  # fmt: skip
     jobs = jobs or os.cpu_count() or 1

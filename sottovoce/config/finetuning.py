@@ -19,13 +19,13 @@ Dev = Literal["fold", "superb", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Shared(Settings, group="finetune"):
-    """What every mode lets one choose."""
+    """Settings of every mode."""
 
     # Who chooses: the fold's own dev speakers; "superb": a random 20 % of train and dev, speakers shared; or "test",
     # which only measures how much choosing on the test part flatters.
     dev: Dev = "fold"
     depth: Whole = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
-    loss: Loss = "auto"  # "ce" for classes, "l1" for numbers; or "amsoftmax" for classes, "huber", "ccc" for numbers
+    loss: Loss = "auto"  # of classes "ce" (auto) or "amsoftmax"; of regression "l1" (auto), "huber" or "ccc"
     class_weights: bool = True  # inverse class frequency in the training part
     label_smoothing: ShareBelow1 = 0.1
 
@@ -73,6 +73,13 @@ class Frozen(Linear):
 
 @dataclass(frozen=True, kw_only=True)
 class Full(Linear):
+    renamed: ClassVar[dict[str, str]] = Linear.renamed | {
+        "hide_time": "mask_time",
+        "hide_span": "mask_span",
+        "hide_features": "mask_features",
+        "hide_width": "mask_width",
+    }
+
     mode: Literal["full"] = "full"
     scale: Positive = 30.0  # of the cosines of "amsoftmax"
     margin: Annotated[float, Range(least=0, below=2)] = 0.2  # by which the right cosine is ahead; 0 = scaled cosines
@@ -81,10 +88,10 @@ class Full(Linear):
     freeze_blocks: int = 0  # blocks from the bottom (and the input) that stay as they are; -2 = all but the top two
     freeze_front: bool = True  # the convolutions of an encoder stay as they are
     lora: Whole = 0  # rank of adapters to the attention of an encoder, whose own weights stay; 0 = none
-    hide_time: ShareBelow1 = 0.0  # share of an encoder's states put behind its mask vector, as wav2vec 2.0 augments
-    hide_span: Count = 10  # states a span
-    hide_features: ShareBelow1 = 0.0  # share of its features that are zero throughout an utterance
-    hide_width: Count = 64  # features a block
+    mask_time: ShareBelow1 = 0.0  # share of an encoder's states replaced by its mask vector, as in wav2vec 2.0
+    mask_span: Count = 10  # states a span
+    mask_features: ShareBelow1 = 0.0  # share of its features that are zero throughout an utterance
+    mask_width: Count = 64  # features a block
     time_masks: Whole = 0  # SpecAugment (arXiv:1904.08779) in time, masks per utterance
     time_mask_s: NotNegative = 0.3  # longest, seconds
     feature_masks: Whole = 0  # and in the features
@@ -112,7 +119,7 @@ class Full(Linear):
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Shared):
-    """SUPERB's emotion task (arXiv:2105.01051), with the numbers of s3prl's `downstream/emotion/config.yaml` except
+    """SUPERB's emotion task (arXiv:2105.01051), with the values of s3prl's `downstream/emotion/config.yaml` except
     where it says "ours"."""
 
     renamed: ClassVar[dict[str, str]] = {"use": "layer_aggregation"}
@@ -130,7 +137,7 @@ class Probe(Shared):
     readings: Count = 30  # of the dev score, evenly spaced: every 1,000 updates of 30,000
     patience: Whole = 5  # ours: readings without a better score that end a learning rate; 0 = go on, as s3prl
     clip: Positive = 1.0  # largest gradient norm
-    select: Literal["wa", "ua"] = "wa"  # dev score that chooses learning rate and update. Numbers: always MAE
+    select: Literal["wa", "ua"] = "wa"  # dev score that chooses learning rate and update. Regression: always MAE
     seed: Whole = 0
 
     def __post_init__(self) -> None:
@@ -178,7 +185,7 @@ def adapted(settings: FineTuning, tree: Mapping[str, Any]) -> tuple[FineTuning, 
     if settings.mode == "probe" and isinstance(head, Mapping):
         tree |= head
     own = {f.name for f in fields(settings)} | set(settings.renamed)
-    others = {f.name for kind in MODES.values() for f in fields(kind)} | set(Linear.renamed) | {"probe"}
+    others = {name for kind in MODES.values() for name in (*(f.name for f in fields(kind)), *kind.renamed)} | {"probe"}
     if "speaker" in (tree.get("embedding_norm"), tree.get("embedding")) and settings.mode == "probe":
         raise InputError(NOTHING_STANDARDISED)
     idle = [key for key in tree if key not in own and key in others]

@@ -15,7 +15,7 @@ class Frontend(Settings, group="frontend"):
     # Whose mean and deviation: those of the training part ("corpus"), of each utterance, of each speaker, or none.
     normalise: Literal["corpus", "utterance", "speaker", "none"] = "corpus"
     trim_db: NotNegative = 0.0  # cut leading and trailing frames this far below the loudest; 0 = keep all
-    clip: NotNegative = 10.0  # normalised features are held within +- this many deviations; 0 = as they are
+    clip: NotNegative = 10.0  # normalised features are clipped to +- this many deviations; 0 = as they are
 
     def dim(self, features: int) -> int:
         return features * (self.subsampling if self.subsample == "stack" else 1)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
+from sottovoce import plugins
 from sottovoce.config.ranges import Count, Positive, Range, Settings, Share
 from sottovoce.errors import InputError
 
@@ -12,12 +13,12 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 
 @dataclass(frozen=True)
 class Policy(Settings, group="objective"):
-    """What every objective that hides spans of steps lets one choose."""
+    """Settings of every objective that masks spans of frames."""
 
     ratio: Annotated[float, Range(above=0, below=1)] = 0.15  # share of valid steps that is masked
     span: Count = 1  # steps per span; 1 = single timesteps
     rule: Rule = "random"  # where the spans lie, see `modeling/masking.py`
-    intensity: str = ""  # track that says how emotional a frame is: strength, energy, random; "" = none
+    intensity: str = ""  # track that says how emotional a frame is: intensity, energy, random; "" = none
     # its frames to ours: interpolated; or "pad", zeros behind its end, as EMS was released
     align: Literal["linear", "pad"] = "linear"
     # ems_coverage, ems_sampled: a span is as strong as its first step, EMS's way; or its "mean"
@@ -28,15 +29,16 @@ class Policy(Settings, group="objective"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "intensity", plugins.current("tracks", self.intensity))
         if self.rule != "random" and not self.intensity:
             raise InputError(
                 f"objective.rule: {self.rule} prefers intense frames. Found no intensity track. "
-                "Name one, e.g. --set objective.intensity=strength, or energy, or random."
+                "Name one, e.g. --set objective.intensity=intensity, or energy, or random."
             )
 
     @property
     def needs(self) -> dict[str, tuple[str, str]]:
-        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> (track, how it is aligned)."""
+        """Auxiliary tracks a batch has to carry: name in `Batch.tracks` -> (track, how it is aligned)."""
         return {"intensity": (self.intensity, self.align)} if self.intensity else {}
 
     def check(self, longest: int) -> None:
@@ -47,7 +49,7 @@ class Policy(Settings, group="objective"):
                 "Use shorter spans, or more steps a second (--set frontend.subsampling)."
             )
         exact = self.rule not in ("ems_released", "ems_threshold")
-        if self.span == 1 and exact:  # one step of each is hidden all the same
+        if self.span == 1 and exact:  # one step of each is masked all the same
             return
         if round(longest * self.ratio / self.span) < 1:
             raise InputError(

@@ -15,7 +15,7 @@ from sottovoce.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `sottovoce pretrain NAME` and all that follows need to know beside the data."""
+    """What `sottovoce pretrain NAME` and all that follows need to know, except the data."""
 
     name: str
     track: str  # name in `tracks/`
@@ -86,8 +86,8 @@ def resolve(
 def settled(track: str, config: Any, *, again: bool = False) -> Any:
     """A track's settings with what only its maker knows filled in, such as which encoder "default" is today; `again`
     where they were and have been changed."""
-    maker = plugins.maker(track)
-    return maker.settle(config, again=again) if hasattr(maker, "settle") else config
+    settle = plugins.track_parts(track).get("settle")
+    return settle(config, again=again) if settle else config
 
 
 def is_protocol(name: str) -> bool:
@@ -109,7 +109,7 @@ def seeded(plan: Recipe, seed: int) -> Recipe:
     )
 
 
-def on_clock(plan: Recipe, rate_hz: float) -> Recipe:
+def at_frame_rate(plan: Recipe, rate_hz: float) -> Recipe:
     """A track slower than 10 Hz is not pooled: its frames are words or segments already."""
     if rate_hz >= 10:
         return plan
@@ -189,8 +189,8 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
         odd = ", ".join(sorted(set(values) ^ known)) if isinstance(values, dict) else str(values)[:40]
         raise InputError(f"{where}: settings of another version. Unknown or missing: {odd}. Make the run again.")
 
-    def made(kind: Any, group: str) -> Any:
-        return settings.from_mapping(kind, _group(values, group, where), where=f"{where}:")
+    def made(kind: Any, tree: dict[str, Any]) -> Any:
+        return settings.from_mapping(kind, tree, where=f"{where}:")
 
     tuning: Any = _group(values, "finetune", where)
     mode = tuning.get("mode", "full")
@@ -200,8 +200,8 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
         tuning = finetuning.of_earlier(tuning)
     kind: Any = finetuning.MODES[mode]
     try:
-        track_config: Any = made(plugins.load("tracks", values["track"]).Config, "track_config")
-        frontend = made(Frontend, "frontend")
+        track_config: Any = made(plugins.load("tracks", values["track"]).Config, _group(values, "track_config", where))
+        frontend = made(Frontend, _group(values, "frontend", where))
         rate_hz = track_config.rate_hz / frontend.subsampling
         training = in_seconds(_group(values, "training", where), rate_hz)
         if isinstance(tuning.get("training"), dict):
@@ -213,10 +213,10 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
             values["objective"],
             track_config,
             frontend,
-            made(plugins.load("backbones", values["backbone"]).Config, "backbone_config"),
-            made(plugins.load("objectives", values["objective"]).Config, "objective_config"),
-            settings.from_mapping(Training, training, where=f"{where}:"),
-            settings.from_mapping(kind, tuning, where=f"{where}:"),
+            made(plugins.load("backbones", values["backbone"]).Config, _group(values, "backbone_config", where)),
+            made(plugins.load("objectives", values["objective"]).Config, _group(values, "objective_config", where)),
+            made(Training, training),
+            made(kind, tuning),
         )
     except InputError as error:
         said = str(error).removeprefix(f"{where}: ")
@@ -252,7 +252,7 @@ def frames_as_seconds(config: Any, assignments: Sequence[str]) -> list[str]:
             continue
         plan, holder = config if isinstance(config, Recipe) else None, config
         for name in filter(None, above.split(".")):
-            holder = getattr(holder, name, None)
+            holder = getattr(holder, getattr(holder, "renamed", {}).get(name, name), None)
             plan = holder if isinstance(holder, Recipe) else plan
         if plan is None or not value.strip().isdigit():
             raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")

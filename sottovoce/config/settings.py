@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -122,7 +122,7 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
                 raise InputError(f"{option} {path}={value}: {path!r} is a group. There are: {inner}. Set one of these.")
             changed[key] = None
         else:
-            changed[key] = _typed(hints[key], value, f"{option} {path}={_shown(value)}")
+            changed[key] = typed(hints[key], value, f"{option} {path}={_shown(value)}")
     try:
         return dataclasses.replace(base, **changed) if base is not None else kind(**changed)
     except ValueError as error:
@@ -138,7 +138,7 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
 
 
 def _renamed(kind: Any, tree: Mapping[str, Any], option: str, prefix: str) -> dict[str, Any]:
-    """Keys by today's names; somebody who typed an earlier one is told."""
+    """Keys by today's names, with a note for an earlier one on the command line."""
     names = kind.renamed if issubclass(kind, Settings) else {}
     for old in [key for key in tree if key in names] if option.startswith("--") else ():
         notes.warning("%s %s%s: is called %s%s now.", option, prefix, old, prefix, names[old])
@@ -176,7 +176,7 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _typed(hint: Any, value: Any, where: str) -> Any:
+def typed(hint: Any, value: Any, where: str) -> Any:
     """`value` (text, or what JSON holds) as `hint` says. Raises InputError beginning with `where`."""
     try:
         return _convert(hint, value)
@@ -205,6 +205,8 @@ def _convert(hint: Any, value: Any) -> Any:
             if value == choice or (isinstance(value, str) and value == str(choice)):
                 return choice
         raise ValueError
+    if origin is Sequence:
+        origin = list
     if hint in (tuple, list) or origin in (tuple, list):
         parts = _parts(value)
         container = origin or hint
@@ -268,7 +270,7 @@ def _wanted(hint: Any) -> str:
         return " or ".join("none" if k is type(None) else _wanted(k) for k in inner)
     if origin is Literal:
         return "one of " + ", ".join(map(str, inner))
-    if origin in (tuple, list) or hint in (tuple, list):
+    if origin in (tuple, list, Sequence) or hint in (tuple, list):
         if origin is tuple and inner and inner[-1] is not Ellipsis:
             return f"{len(inner)} values with commas"
         return f"{_wanted(inner[0]) if inner else 'values'}, several with commas"

@@ -1,9 +1,9 @@
 """What CMU-MOSEI and CMU-MOSI have in common: COVAREP and labels as `.csd` files, segments of videos, fold lists.
 
 A segment is a row of the label file: `<video>[k]`, from its interval. Its frames are the rows of the feature file
-whose interval has its centre in [start, end). The clock of a track is exact: rows are sorted by time and put on a
-grid of 10 ms, missing stretches are all-zero frames (never scored), and a file whose rows do not come at 100 Hz
-(within 2 %) is refused. Word-aligned files have no frame rate: their rows are steps, with a clock of 1 a second.
+whose interval has its centre in [start, end). The frame rate of a track is exact: rows are sorted by time and put on a
+grid of 10 ms, missing segments are all-zero frames (never scored), and a file whose rows do not come at 100 Hz
+(within 2 %) is refused. Word-aligned files have no frame rate: their rows are steps, one a "second".
 """
 
 import ast
@@ -21,7 +21,7 @@ from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.tracks import covarep
 
-STEP_HZ = 1.0  # clock of word-aligned rows, one word a "second"
+STEP_HZ = 1.0  # frame rate of word-aligned rows, one word a "second"
 RATE_SLACK = 0.02  # share of 100 Hz by which a file may be off
 SPLITS = ("train", "dev", "test")
 SPLIT_WORDS = {
@@ -58,7 +58,7 @@ def segments(
 
     Raises:
         InputError: no features or labels, more than one candidate, a wrong label order, a wrong width, features
-            and intervals of different length, a clock that is neither 100 Hz nor word-aligned, a bad folds file.
+            and intervals of different length, a frame rate that is neither 100 Hz nor word-aligned, a bad folds file.
     """
     features, labels = _locate(root, layout, features, labels)
     found = Segments([], features)
@@ -129,7 +129,7 @@ def segments(
     if not split:
         found.notes.append(
             f"no standard fold list found: the fold is a seeded split by video, not the official one. Put "
-            f"cmu_{layout.corpus}_std_folds.py beside the data, or name a list with --folds-file"
+            f"cmu_{layout.corpus}_std_folds.py next to the data, or name a list with --folds-file"
         )
     else:
         found.notes.append(f"folds from {folds_file}; {no_split} segments are in none")
@@ -173,11 +173,11 @@ def read_track(root: Path, utterances: Sequence[Utterance], name: str, corpus: s
     """
     if name != "covarep":
         raise unknown_name(f"track of {corpus}", name, ["covarep"])
-    places: dict[str, dict[str, list[Utterance]]] = {}
+    by_file: dict[str, dict[str, list[Utterance]]] = {}
     for u in utterances:
         file, _, video = u.path.rpartition("#")
-        places.setdefault(file, {}).setdefault(video, []).append(u)
-    for file, videos in places.items():
+        by_file.setdefault(file, {}).setdefault(video, []).append(u)
+    for file, videos in by_file.items():
         with csd.read_csd(Path(root) / file) as track:
             _check_columns(track, [])
             steps = _is_step_clock(track)
@@ -203,7 +203,7 @@ def read_track(root: Path, utterances: Sequence[Utterance], name: str, corpus: s
 
 
 def on_grid(values: np.ndarray, centres: np.ndarray, start_s: float) -> np.ndarray:
-    """Rows on a clock of exactly 100 Hz that begins at `start_s`: the nearest row, or zeros in a gap.
+    """Rows at exactly 100 Hz from `start_s` on: the nearest row, or zeros where there is none.
 
     Args:
         values: (n, D) rows of one segment, in order of time.
@@ -416,7 +416,7 @@ def _label_names(target: csd.CsdFile, layout: Layout, notes: list[str]) -> tuple
 
 
 def _clock(track: csd.CsdFile, video: str, steps: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Order of a video's rows in time, one for every moment, and the centres (n,) seconds they then have."""
+    """Order of a video's rows in time, one for every time, and the centres (n,) seconds they then have."""
     n, width = track.rows(video)
     if width != covarep.DIM:
         raise InputError(f"{track.path}: entry {video!r} has {width} columns, not {covarep.DIM}. {csd.DAMAGED}")

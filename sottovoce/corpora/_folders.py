@@ -42,7 +42,7 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
     >>> layout(["train/angry/a.wav", "test/happy/b.wav"], "", "x"), layout(["s1/sad/a.wav", "s2/happy/b.wav"], "", "x")
     (['split', 'class'], ['*', 'class'])
 
-    Raises InputError: an unknown layout, names of a split beside others, no level left for the class.
+    Raises InputError: an unknown layout, names of a split next to others, no level left for the class.
     """
     told = given.split("/") if given else []
     if told and (told.count("class") != 1 or not set(told) <= set(WORDS)):
@@ -52,7 +52,7 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
     levels = _levels(paths)
     roles = [_plain_role(names, where) for names in levels]
     free = [k for k, role in enumerate(roles) if not role]
-    for k in free[:-1]:  # a wrapper of any name: nothing else stands beside it, and what it means stands below
+    for k in free[:-1]:  # a wrapper of any name: nothing else stands next to it, and what it means stands below
         if len(levels[k]) == 1 and not _emotional(levels[k]) and not told:
             below = [levels[j] for j in range(k + 1, len(levels))]
             if any(_emotional(names) or all(map(_split.side, names)) for names in below):
@@ -74,9 +74,9 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
     if here is None:
         here = next((k for k in free if not all(map(_PERSON.fullmatch, levels[k]))), None)
     if here is None:
-        people = ", ".join(sorted(levels[free[0]])[:5])
+        called = ", ".join(sorted(levels[free[0]])[:5])
         raise InputError(
-            f"{where}: no class folders. Found {people}, which are called like speakers. Use a table (`prepare "
+            f"{where}: no class folders. Found {called}, which are called like speakers. Use a table (`prepare "
             "table`), --unlabelled for pre-training, or --layout class if these are the classes."
         )
     roles[here] = "class"

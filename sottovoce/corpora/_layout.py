@@ -1,4 +1,4 @@
-"""What the readers share: finding recordings by their names, and folds for corpora nobody has described."""
+"""What the readers share: finding recordings by their names, and folds for corpora without a reader."""
 
 import csv
 import os

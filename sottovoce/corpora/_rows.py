@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from sottovoce.corpora import _cells, _layout, _split
+from sottovoce.corpora._options import Each
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import Utterance
 from sottovoce.errors import InputError, unknown_name
@@ -34,6 +36,28 @@ NUMBERS = (  # labels that are taken without being asked for, when they are numb
     *("valence", "arousal", "activation", "dominance", "sentiment", "intensity", "strength"),
     *("happy", "happiness", "sad", "sadness", "anger", "angry", "surprise", "disgust", "fear"),
 )
+
+
+# What `table` and `hf` ask.
+Columns = Annotated[
+    Mapping[str, str] | None,
+    Each(
+        "{}-column",
+        {
+            **{"path": "of the recording", "id": "of the utterance", "emotion": "of the class"},
+            **dict.fromkeys(("speaker", "gender", "session"), "where it is called otherwise"),
+            **{"start": "seconds or timedeltas", "end": "seconds or timedeltas"},
+            "duration": "with start, where there is no end",
+            "split": "train/dev/test (also test1, test2), or one value a fold",
+        },
+    ),
+]
+LabelColumns = Annotated[Sequence[str], "further labels to keep"]
+SpeakerPattern = Annotated[str, "regular expression that reads the speaker from the path"]
+Unlabelled = Annotated[bool, "recordings without labels, for pre-training"]
+OwnClasses = Annotated[bool, "keep class names that are no words of emotion"]
+AllowSharedSpeakers = Annotated[bool, "accept a split with a speaker on both sides (leaky)"]
+Name = Annotated[str, "of the corpus; default: of DIR"]
 
 
 @dataclass
@@ -101,7 +125,7 @@ def utterances(
 
 
 def idle(read: Rows, utterances: Sequence[Utterance], columns: Mapping[str, str] | None = None) -> list[str]:
-    """A note on the columns that nobody asked for."""
+    """A note on the columns that were left out."""
     names = _names(read, columns or {})
     if not names["start"]:
         names["duration"] = ""  # of the recordings, then
@@ -162,7 +186,7 @@ def _utterances(
         if end is None and names["start"] and (lasts := time(row, "duration")) is not None:
             end = round(start + lasts, 9)
         if start < 0 or (end is not None and end <= start):
-            raise InputError(f"{where}: a stretch from {start} s to {end} s. Start is 0 or more, end is after it.")
+            raise InputError(f"{where}: a segment from {start} s to {end} s. Start is 0 or more, end is after it.")
         labels: dict[str, str | float] = {"emotion": word} if word else {}
         for column in numbers:
             if text := held(row, column):
@@ -195,7 +219,7 @@ def _place(written: str, base: Path, audio_root: Path | None) -> str:
 
 
 def _plain_ids(read: Rows, names: Mapping[str, str]) -> list[str]:
-    """The id column; else the file's stem, its path where stems repeat, and the stretch where files do."""
+    """The id column; else the file's stem, its path where stems repeat, and the segment where files do."""
     if names["id"]:
         return [_one_line(row[names["id"]]) for row in read.rows]
     paths = [Path(row[names["path"]]) for row in read.rows]
@@ -225,7 +249,7 @@ def _check_ids(read: Rows, found: Sequence[Utterance], named: bool) -> None:
         raise InputError(f"{read.where}: rows without an id. Fill the id column or name another with --id-column.")
     if twice:
         some = ", ".join(dict.fromkeys(twice[:5]))
-        what = "duplicate ids" if named else "duplicate rows (same file and stretch)"
+        what = "duplicate ids" if named else "duplicate rows (same file and segment)"
         raise InputError(f"{read.where}: {what}. Found {len(twice)}: {some}. Every row needs an id of its own.")
 
 

@@ -75,7 +75,7 @@ def labels(words: Iterable[str], where: str) -> dict[str, str]:
     strange = [word for word, name in sides.items() if not name]
     if strange:
         raise InputError(
-            f"{where}: split {strange[0]!r} beside {', '.join(word for word, name in sides.items() if name)}. Call "
+            f"{where}: split {strange[0]!r} next to {', '.join(word for word, name in sides.items() if name)}. Call "
             "all of them train, dev or test (or test1, test2 ...), or parts that are tested in turn, or leave it empty."
         )
     if "dev" not in sides.values():

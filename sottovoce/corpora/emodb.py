@@ -21,7 +21,7 @@ from sottovoce.data.folds import group_folds
 LICENCE = "CC0-1.0 (as published in audb)"
 SOURCE = "http://emodb.bilderbar.info"
 OFFICIAL = "http://emodb.bilderbar.info/download/"
-ARCHIVES = (Archive("download.zip", None),)  # nobody publishes a checksum
+ARCHIVES = (Archive("download.zip", None),)  # no published checksum
 TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "sentence": "class"}
 CLASSES = {"emotion": EMOTIONS}

@@ -13,6 +13,7 @@ Cite:     Zhou, Sisman, Liu & Li, "Emotional Voice Conversion: Theory, Databases
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
@@ -31,7 +32,12 @@ CLASSES = {"emotion": EMOTIONS, "language": LANGUAGES}
 WOMEN = ("0001", "0002", "0003", "0007", "0009", "0015", "0016", "0017", "0018", "0019")  # the release's list
 
 
-def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, language: str = "") -> list[Utterance]:
+def utterances(
+    root: Path,
+    *,
+    relabel: Mapping[str, str] | None = None,
+    language: Annotated[str, "english or mandarin; default both"] = "",
+) -> list[Utterance]:
     """Every recording named as above, anywhere below `root`.
 
     Args:

@@ -6,7 +6,7 @@ Source:   https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language
 Licence:  Fluent Speech Commands Public License: research only.
 Size:     30,043 clips, 19 h; official split of 23,132 / 3,118 / 3,793 clips by speaker (77 / 10 / 10).
 Labels:   intent = action, object and location together ("increase/heat/kitchen"); and each of the three alone.
-          SUPERB scores three answers and counts a clip when all are right; here the answer is one of the intents
+          SUPERB scores three slots and counts a clip when all are right; here the label is one of the intents
           there are, so accuracy (WA) has the same meaning and no impossible combination can be answered.
 Folds:    the official one; its speakers are checked to be apart, in dev too.
 Cite:     Lugosch, Ravanelli, Ignoto, Tomar & Bengio, "Speech model pre-training for end-to-end spoken language

@@ -17,6 +17,7 @@ Licence:  yours to know.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from sottovoce.corpora import _cells, _folders, _layout, _split
 from sottovoce.data import vocabulary
@@ -34,11 +35,11 @@ def utterances(
     root: Path,
     *,
     relabel: Mapping[str, str] | None = None,
-    layout: str = "",
-    speaker_pattern: str = "",
-    unlabelled: bool = False,
-    own_classes: bool = False,
-    name: str = "",
+    layout: Annotated[str, "what sub-folders are, e.g. class/speaker; default: found out"] = "",
+    speaker_pattern: Annotated[str, "regular expression that reads the speaker from the path"] = "",
+    unlabelled: Annotated[bool, "recordings without labels, for pre-training"] = False,
+    own_classes: Annotated[bool, "keep class names that are no words of emotion"] = False,
+    name: Annotated[str, "of the corpus; default: of DIR"] = "",
 ) -> list[Utterance]:
     """Every recording in a class folder.
 

@@ -43,13 +43,13 @@ def utterances(
     root: Path,
     *,
     relabel: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    label_columns: Sequence[str] = (),
-    speaker_pattern: str = "",
-    unlabelled: bool = False,
-    own_classes: bool = False,
-    allow_shared_speakers: bool = False,
-    name: str = "",
+    columns: _rows.Columns = None,
+    label_columns: _rows.LabelColumns = (),
+    speaker_pattern: _rows.SpeakerPattern = "",
+    unlabelled: _rows.Unlabelled = False,
+    own_classes: _rows.OwnClasses = False,
+    allow_shared_speakers: _rows.AllowSharedSpeakers = False,
+    name: _rows.Name = "",
     into: Path | None = None,
 ) -> list[Utterance]:
     """One utterance a row; arguments as of `table.utterances`.
@@ -193,7 +193,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def _features(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, dict[str, Any]]:
-    """What datasets noted about the columns, in the file or beside it."""
+    """What datasets noted about the columns, in the file or next to it."""
     try:
         text = (metadata or {}).get(b"huggingface")
         noted = json.loads(text)["info"] if text else files.read_json(path.with_name("dataset_info.json"))

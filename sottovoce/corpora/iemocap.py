@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -77,7 +78,12 @@ class Turn:
     file: str
 
 
-def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, protocol: str = "4class") -> list[Utterance]:
+def utterances(
+    root: Path,
+    *,
+    relabel: Mapping[str, str] | None = None,
+    protocol: Annotated[str, "4class (5,531 utterances) or all"] = "4class",
+) -> list[Utterance]:
     """The turns that have both a label and a recording.
 
     Args:
@@ -115,7 +121,11 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, protocol
     return found
 
 
-def folds(utterances: Sequence[Utterance], *, split: str = "session") -> list[Fold]:
+def folds(
+    utterances: Sequence[Utterance],
+    *,
+    split: Annotated[str, "who is tested: session, speaker, or emobox (dev shares speakers)"] = "session",
+) -> list[Fold]:
     """By session, by speaker or as EmoBox has it, see above; named after what is tested.
 
     Raises InputError for an unknown split, and where there are too few sessions for it.
@@ -149,8 +159,8 @@ def _shared_dev(fold: Fold, utterances: Sequence[Utterance]) -> Fold:
     rest = {*fold.train, *fold.dev}
     pool = [u.id for u in utterances if u.id in rest]
     dev = set(np.random.default_rng(EMOBOX_SEED).permutation(len(pool))[int(0.8 * len(pool)) :].tolist())
-    train, held = (tuple(k for i, k in enumerate(pool) if (i in dev) == side) for side in (False, True))
-    return replace(fold, train=train, dev=held)
+    train, chosen = (tuple(k for i, k in enumerate(pool) if (i in dev) == side) for side in (False, True))
+    return replace(fold, train=train, dev=chosen)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
@@ -188,16 +198,16 @@ def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
 def _turns(root: Path) -> Iterator[Turn]:
     """Every labelled turn, by name. Only files directly in EmoEvaluation: its sub-folders hold single votes."""
     seen: set[str] = set()
-    places = [p for p in _layout.files(root) if Path(p).parent.name == "EmoEvaluation" and p.endswith(".txt")]
-    if not places:
+    paths = [p for p in _layout.files(root) if Path(p).parent.name == "EmoEvaluation" and p.endswith(".txt")]
+    if not paths:
         raise InputError(f"{root}: not IEMOCAP. Looked for {LAYOUT}. Found no EmoEvaluation folder with labels.")
-    for place in places:
-        for match in TURN.finditer((Path(root) / place).read_text(encoding="utf-8", errors="replace")):
+    for path in paths:
+        for match in TURN.finditer((Path(root) / path).read_text(encoding="utf-8", errors="replace")):
             name, word, *affect = match.groups()
             if name not in seen:
                 seen.add(name)
                 valence, activation, dominance = (float(value) for value in affect)
-                yield Turn(name, word, (valence, activation, dominance), place)
+                yield Turn(name, word, (valence, activation, dominance), path)
 
 
 def _recordings(root: Path) -> dict[str, str]:

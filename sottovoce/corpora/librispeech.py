@@ -12,6 +12,7 @@ Cite:     Panayotov, Chen, Povey & Khudanpur, "Librispeech: an ASR corpus based 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from sottovoce.corpora import _layout
 from sottovoce.data.corpus import Fold, Kind, Utterance
@@ -55,7 +56,11 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
 
 
 def download(
-    root: Path, *, base_url: str = OFFICIAL, progress: Progress | None = None, part: str = "train-clean-100"
+    root: Path,
+    *,
+    base_url: str = OFFICIAL,
+    progress: Progress | None = None,
+    part: Annotated[str, "what to download, e.g. dev-clean,train-clean-360"] = "train-clean-100",
 ) -> list[dict]:
     """The parts named, into `root`. Raises InputError."""
     names = [name.strip() for name in part.split(",") if name.strip()]

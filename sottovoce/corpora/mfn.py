@@ -9,7 +9,7 @@ Labels:   mmmo: `sentiment` from 1 to 5. youtube: `sentiment_class`, one of thre
           documented nowhere, hence class0, class1, class2; use it with `--target sentiment_class`.
 Folds:    the official train / valid / test. Speakers are not given, so nobody can say whether one person is on both
           sides: the fold's group is "example", and the data report warns.
-Clock:    a step is an average over a word or a segment and has no length in seconds. Tracks have a step clock, one
+Clock:    a step is an average over a word or a segment and has no length in seconds. Tracks have a step rate, one
           step a "second", and `start` and `end` of an utterance are steps.
 Cite:     Zadeh, Liang, Mazumder, Poria, Cambria & Morency, "Memory Fusion Network for Multi-view Sequential
           Learning", AAAI 2018; Wollmer et al., "YouTube Movie Reviews", IEEE Intelligent Systems 28(3), 2013 (mmmo);
@@ -20,7 +20,7 @@ Examples are padded with zero steps at either end, which are cut off; examples o
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ STEP_HZ = 1.0
 RESTORE = "Restore the published file."
 
 
-def utterances(root: Path, *, part: str = "") -> list[Utterance]:
+def utterances(root: Path, *, part: Annotated[str, "mmmo or youtube, where DIR holds both"] = "") -> list[Utterance]:
     """Every example that holds something.
 
     Args:
@@ -75,10 +75,10 @@ def read_track(root: Path, utterances: Sequence[Utterance], name: str) -> Iterat
     """
     if name != "covarep":
         raise unknown_name("track of mfn", name, TRACKS)
-    places: dict[str, list[Utterance]] = {}
+    by_file: dict[str, list[Utterance]] = {}
     for u in utterances:
-        places.setdefault(u.path.rpartition("#")[0], []).append(u)
-    for file, examples in places.items():
+        by_file.setdefault(u.path.rpartition("#")[0], []).append(u)
+    for file, examples in by_file.items():
         values = _audio(Path(root) / file)
         for u in examples:
             row = int(u.path.rpartition("#")[2])

@@ -8,7 +8,7 @@ Labels:   happy, sad, anger, surprise, disgust, fear in [0, 3] and sentiment in 
           several at once; present means above 0. The order of the columns is asserted from the metadata (published
           tables use several). A few rows exceed the range (more annotators than meant) and are clamped, as the
           maintainer advises (CMU-MultimodalSDK issues 101, 218).
-Folds:    the official lists go by video. Put the SDK's `cmu_mosei_std_folds.py` beside the data, or give
+Folds:    the official lists go by video. Put the SDK's `cmu_mosei_std_folds.py` next to the data, or give
           `--folds-file` (CSV or JSON with video and split); without it one seeded split by video is made, which is
           not comparable with published numbers, and the report says so. There are no speaker ids: a speaker
           is a video, so one person may speak on both sides.
@@ -18,6 +18,7 @@ Cite:     Zadeh, Liang, Poria, Cambria & Morency, "Multimodal Language Analysis 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from sottovoce.corpora import _cmu
 from sottovoce.data.corpus import Fold, Kind, Utterance
@@ -35,7 +36,11 @@ LAYOUT = _cmu.Layout("mosei", {7: ("sentiment", *EMOTIONS), 6: EMOTIONS}, RANGES
 
 
 def utterances(
-    root: Path, *, features: Path | None = None, labels: Path | None = None, folds_file: Path | None = None
+    root: Path,
+    *,
+    features: Annotated[Path | None, "the COVAREP .csd file"] = None,
+    labels: Annotated[Path | None, "the label .csd file"] = None,
+    folds_file: Annotated[Path | None, "which video is on which side"] = None,
 ) -> list[Utterance]:
     """Every labelled segment that has frames.
 
@@ -51,7 +56,9 @@ def utterances(
     return _cmu.segments(Path(root), LAYOUT, features, labels, folds_file).utterances
 
 
-def folds(utterances: Sequence[Utterance], *, seed: int = 0) -> list[Fold]:
+def folds(
+    utterances: Sequence[Utterance], *, seed: Annotated[int, "of the split, where there is no official one"] = 0
+) -> list[Fold]:
     """The standard fold, or one split by video drawn with `seed`."""
     return _cmu.folds(utterances, seed=seed)
 

@@ -12,6 +12,7 @@ Cite:     Zadeh, Zellers, Pincus & Morency, "Multimodal Sentiment Intensity Anal
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from sottovoce.corpora import _cmu
 from sottovoce.data.corpus import Fold, Kind, Utterance
@@ -28,13 +29,19 @@ LAYOUT = _cmu.Layout("mosi", {1: TARGET}, RANGES)
 
 
 def utterances(
-    root: Path, *, features: Path | None = None, labels: Path | None = None, folds_file: Path | None = None
+    root: Path,
+    *,
+    features: Annotated[Path | None, "the COVAREP .csd file"] = None,
+    labels: Annotated[Path | None, "the label .csd file"] = None,
+    folds_file: Annotated[Path | None, "which video is on which side"] = None,
 ) -> list[Utterance]:
     """Every labelled segment that has frames. Options and errors as in `corpora/mosei.py`."""
     return _cmu.segments(Path(root), LAYOUT, features, labels, folds_file).utterances
 
 
-def folds(utterances: Sequence[Utterance], *, seed: int = 0) -> list[Fold]:
+def folds(
+    utterances: Sequence[Utterance], *, seed: Annotated[int, "of the split, where there is no official one"] = 0
+) -> list[Fold]:
     """The standard fold, or one split by video drawn with `seed`."""
     return _cmu.folds(utterances, seed=seed)
 

@@ -38,7 +38,7 @@ LABELS = {
     **{"05": "angry", "06": "fear", "07": "disgust", "08": "surprise"},
 }
 INTENSITIES = {"01": "normal", "02": "strong"}
-STRENGTHS = {"01": 2.0, "02": 3.0}  # on MOSEI's scale
+SCALE = {"01": 2.0, "02": 3.0}  # on MOSEI's scale
 STATEMENTS = {"01": "kids", "02": "dogs"}  # "Kids | Dogs are talking | sitting by the door"
 CLASSES = {"emotion": EMOTIONS, "intensity": tuple(INTENSITIES.values()), "statement": tuple(STATEMENTS.values())}
 
@@ -61,7 +61,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
             "intensity": vocabulary.look_up(INTENSITIES, intensity, path),
             "statement": vocabulary.look_up(STATEMENTS, statement, path),
             "repetition": str(int(repetition)),
-            **{name: STRENGTHS[intensity] if code == emotion else 0.0 for code, name in SIX.items()},
+            **{name: SCALE[intensity] if code == emotion else 0.0 for code, name in SIX.items()},
         }
         gender = "male" if int(actor) % 2 else "female"
         found.append(Utterance(Path(path).stem, "ravdess", path, speaker=f"actor{actor}", gender=gender, labels=labels))

@@ -1,8 +1,8 @@
-"""synthetic: generated voices, 2 to 8 emotions of known strength, any number of speakers.
+"""synthetic: generated voices, 2 to 8 emotions of known intensity, any number of speakers.
 
-A corpus with the answers known, for tests, demonstrations and controls: a parametric voice
+A corpus with known labels, for tests, demonstrations and sanity checks: a parametric voice
 (`sottovoce.data.voice`) says random syllables, and an emotion moves its pitch, pitch range, tempo, loudness,
-spectral tilt, breathiness, jitter and pauses, as far as the intensity of that moment says.
+spectral tilt, breathiness, jitter and pauses, as far as the intensity of that frame says.
 
 Source:   generated here, from a seed; nothing is downloaded.
 Licence:  CC0-1.0 (generated).
@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -46,7 +47,7 @@ KINDS |= dict.fromkeys(MOSEI, "number")
 RANGES = {"intensity": (0.0, 1.0), "valence": (-1.0, 1.0), "arousal": (-1.0, 1.0)} | dict.fromkeys(MOSEI, (0.0, 3.0))
 
 HEAD = "synthetic.json"  # written last: a folder without it holds no corpus
-FORMAT = 1  # raised whenever the same options begin to give other sound
+FORMAT = 1  # raised whenever the same options begin to give other audio
 
 # What an emotion does to the voice at intensity 1 and difficulty 0.
 CUES = ("pitch", "range", "tempo", "level", "tilt", "breath", "jitter", "tract", "pause")
@@ -127,16 +128,16 @@ CONSONANTS = (
 
 @dataclass(frozen=True)
 class Options:
-    """What to generate. Each utterance depends on these and its own place, never on how many others there are."""
+    """What to generate. Each utterance depends on these and its own index, never on how many others there are."""
 
-    speakers: int = 12  # labelled, spk01 ...; women and men in turn
-    per_speaker: int = 20  # utterances
-    emotions: int = 5  # the first so many of `DIRECTIONS`
-    seconds: tuple[float, float] = (1.0, 2.5)  # shortest and longest utterance
-    difficulty: float = 0.4  # 0 = trivially separable, 1 = emotion does nothing to the voice
-    seed: int = 0
-    shuffle_labels: bool = False  # deal the labels anew within each speaker: what learns from sound is at chance
-    unlabelled_speakers: int = 0  # further voices, ext01 ..., without labels and in no fold, for pre-training
+    speakers: Annotated[int, "labelled voices, spk01 ...; women and men in turn"] = 12
+    per_speaker: Annotated[int, "utterances of each"] = 20
+    emotions: Annotated[int, "the first so many of neutral, happy, sad, angry, fear, disgust, surprise, boredom"] = 5
+    seconds: Annotated[tuple[float, float], "shortest and longest utterance"] = (1.0, 2.5)
+    difficulty: Annotated[float, "0 = trivially separable, 1 = emotion does nothing to the voice"] = 0.4
+    seed: Annotated[int, "same seed, same corpus"] = 0
+    shuffle_labels: Annotated[bool, "deal labels anew within each speaker: what learns from audio is at chance"] = False
+    unlabelled_speakers: Annotated[int, "further voices, ext01 ..., without labels, for pre-training"] = 0
 
     def __post_init__(self) -> None:
         low, high = self.seconds
@@ -208,7 +209,7 @@ class Part:
 
 
 def generate(**options) -> Iterator[tuple[Utterance, Track, Track]]:
-    """Utterances one after the other, as (labels, sound, intensity); `Options` has the names and defaults.
+    """Utterances one after the other, as (labels, waveform, intensity); `Options` has the names and defaults.
 
     Yields:
         an Utterance as `utterances` would read it back; the wave, (N,) float32 at 16 kHz, a multiple of
@@ -359,7 +360,7 @@ def folds(utterances: list[Utterance]) -> list[Fold]:
 
 
 def read_intensity(root: Path | str, utterance: Utterance) -> Track:
-    """The contour that was acted, (T,) 0..1 at 100 Hz; that of the sound, also where labels are shuffled."""
+    """The contour that was acted, (T,) 0..1 at 100 Hz; that of the audio, also where labels are shuffled."""
     path = _intensity_path(Path(root), utterance)
     try:
         return Track(np.load(path, allow_pickle=False), FRAME_HZ)
@@ -380,9 +381,9 @@ def _deal(seed: int, group: int, index: int, block: int, emotions: int, what: st
 
 
 def _dealt(options: Options, group: int, index: int, k: int, what: str) -> int:
-    """Place of utterance k in a shuffle of its block; a block holds every emotion once, whole or cut off."""
-    block, place = divmod(k, options.emotions)
-    return block * options.emotions + _deal(options.seed, group, index, block, options.emotions, what)[place]
+    """Index of utterance k in a shuffle of its block; a block holds every emotion once, whole or cut off."""
+    block, within = divmod(k, options.emotions)
+    return block * options.emotions + _deal(options.seed, group, index, block, options.emotions, what)[within]
 
 
 def _part(options: Options, group: int, index: int, k: int) -> Part:
@@ -406,9 +407,9 @@ def _utterance(options: Options, who: Speaker, group: int, index: int, k: int) -
     cues = dict(zip(CUES, (scale * DIRECTIONS[part.emotion]).T, strict=True))
     wave = synthesise(_controls(who, cues, options.spread, rng), rng)
     noise = rng.standard_normal(len(wave), dtype=np.float32) * np.float32(10 ** (who.room_db / 20))
-    sound = wave.values + noise
-    sound *= min(1.0, 0.98 / float(np.abs(sound).max()))  # nobody lets a recording clip
-    return Track(np.round(sound * 32768).astype(np.float32) / 32768, RATE_HZ), part
+    samples = wave.values + noise
+    samples *= min(1.0, 0.98 / float(np.abs(samples).max()))  # recordings do not clip
+    return Track(np.round(samples * 32768).astype(np.float32) / 32768, RATE_HZ), part
 
 
 def _controls(who: Speaker, cues: dict[str, np.ndarray], spread: float, rng: np.random.Generator) -> Controls:
@@ -480,7 +481,7 @@ def _frame(seconds: float) -> int:
 
 
 def _smooth(values: np.ndarray, frames: int) -> np.ndarray:
-    """Hann-weighted mean over about `frames` frames, (T,) or (T, D); edges are held."""
+    """Hann-weighted mean over about `frames` frames, (T,) or (T, D); edges are kept."""
     weights = np.hanning(frames + 2)[1:-1]
     padded = np.pad(values, [(frames // 2, frames // 2)] + [(0, 0)] * (values.ndim - 1), mode="edge")
     return np.lib.stride_tricks.sliding_window_view(padded, frames, axis=0) @ (weights / weights.sum())
@@ -491,6 +492,6 @@ def _normal(rng: np.random.Generator, sd: float) -> float:
     return sd * float(np.clip(rng.standard_normal(), -2, 2))
 
 
-def _rng(what: str, *place: int) -> np.random.Generator:
-    """A generator of its own for every purpose and place, so that nothing depends on what was drawn before."""
-    return np.random.default_rng([*what.encode(), *place])
+def _rng(what: str, *index: int) -> np.random.Generator:
+    """A generator of its own for every purpose and index, so that nothing depends on what was drawn before."""
+    return np.random.default_rng([*what.encode(), *index])

@@ -16,7 +16,7 @@ Folds are by speaker where there is no split; where no speaker is known they are
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
@@ -35,15 +35,15 @@ def utterances(
     root: Path,
     *,
     relabel: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    label_columns: Sequence[str] = (),
-    audio_root: Path | None = None,
-    speaker_pattern: str = "",
-    table: str = "",
-    unlabelled: bool = False,
-    own_classes: bool = False,
-    allow_shared_speakers: bool = False,
-    name: str = "",
+    columns: _rows.Columns = None,
+    label_columns: _rows.LabelColumns = (),
+    audio_root: Annotated[Path | None, "where relative paths start"] = None,
+    speaker_pattern: _rows.SpeakerPattern = "",
+    table: Annotated[str, "of an audformat database, several with commas"] = "",
+    unlabelled: _rows.Unlabelled = False,
+    own_classes: _rows.OwnClasses = False,
+    allow_shared_speakers: _rows.AllowSharedSpeakers = False,
+    name: _rows.Name = "",
 ) -> list[Utterance]:
     """One utterance a row.
 
@@ -86,7 +86,7 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
 def problems(
     root: Path, utterances: Sequence[Utterance], *, columns: Mapping[str, str] | None = None, unlabelled: bool = False
 ) -> list[str]:
-    """What the split says, and the columns of a table that nobody asked for."""
+    """What the split says, and the columns of a table that were left out."""
     notes = _split.notes(utterances)
     if root.is_file() and not unlabelled:
         notes += _rows.idle(_row_files.read(root), utterances, columns)
@@ -99,7 +99,7 @@ GENERIC = ("manifest", "metadata", "labels")  # what many tables are called
 def _name(path: Path) -> str:
     """What to call a corpus that was given no name: as its table, or as the folder of a table called as all are.
 
-    Two corpora of one name would pass for the same people in the lists of who was heard.
+    Two corpora of one name would pass for the same people in the lists of `seen_speakers`.
     """
     if not path.is_file():
         return path.name

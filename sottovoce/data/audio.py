@@ -5,7 +5,7 @@ silence or nonsense (channels that cancel, integers stored as floats) the file's
 `decoders` reads the formats. A damaged file is an `InputError` here, so that no later step has to look again.
 
 What a header cannot be trusted with (length, mix, scale) is found by decoding the file once, `_facts`: short files
-are remembered for the read that follows, of long ones the decoder is kept where it stopped, so that stretches in
+are remembered for the read that follows, of long ones the decoder is kept where it stopped, so that segments in
 order of time decode a file once in all.
 """
 
@@ -24,16 +24,16 @@ from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
 RATE_HZ = 16_000  # what every track maker gets
-CONTEXT = 1024  # samples of the lower rate read around a slice, so that the resampler does not hear its edges
+CONTEXT = 1024  # samples of the lower rate read around a slice, so that its edges do not reach the resampler
 RATES_HZ = (1_000, 3_000_000)  # that recordings have
 MANY = 1 << 26  # samples a header is believed to have before they are there
 SLACK_S = 0.5  # a segment table may end this much after the audio (rounding, container padding)
-HELD_S = 60.0  # seconds a kept decoder remembers, for stretches that overlap
+HELD_S = 60.0  # seconds a kept decoder remembers, for segments that overlap
 CANCELS = 0.01  # of the loudest channel's power (-20 dB): a mean below is no recording, the channels cancel
 MUTE = 1e-6  # of the loudest channel's power (-60 dB): a channel below was not recorded
 OVER = 16.0  # times full scale: what is louder is not loud but written in other units
 SCALES = {16: 2.0**15, 24: 2.0**23, 32: 2.0**31}  # full scale of integers, by bits
-QUIET = 10 ** (-70 / 20)  # of full scale: where nothing is louder there is nothing to hear
+QUIET = 10 ** (-70 / 20)  # of full scale: where nothing is louder there is no speech
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AudioInfo:
     frames: int
     format: str  # "WAV PCM_16", "mov,mp4,m4a,3gp,3g2,mj2 aac", ...
     decoder: str  # "soundfile" or "av"
-    note: str = ""  # what was done to hear it, where that is out of the ordinary
+    note: str = ""  # how it is read, where that is out of the ordinary
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ def _mix(power: np.ndarray) -> tuple[np.ndarray, str]:
     *each, together = power
     loudest = int(np.argmax(each))
     if together < CANCELS * each[loudest]:
-        alone = f"the channels cancel in their mean, channel {loudest + 1} of {len(each)} is heard alone"
+        alone = f"the channels cancel in their mean, channel {loudest + 1} of {len(each)} is read alone"
         return np.eye(len(each))[loudest], alone
-    heard = np.array([p >= MUTE * each[loudest] for p in each])
-    return heard / heard.sum(), ""
+    used = np.array([p >= MUTE * each[loudest] for p in each])
+    return used / used.sum(), ""
 
 
 def _scale(path: Path, peak: float, share: float) -> tuple[float, str]:
@@ -173,7 +173,7 @@ def _mono(chunk: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def level(samples: np.ndarray) -> float:
     """The loudest sample (N,) of full scale, an offset apart: 20 ms at a time, without the two ends where the
-    resampler hears the offset begin."""
+    resampler sees the offset begin."""
     size = min(RATE_HZ // 50, len(samples))
     cells = samples[: len(samples) // size * size].reshape(-1, size)
     cells = cells[1:-1] if len(cells) > 4 else cells
@@ -181,9 +181,9 @@ def level(samples: np.ndarray) -> float:
 
 
 def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz: int = RATE_HZ) -> Track:
-    """A recording, or the stretch [start, end) of one, without decoding the rest of a long file.
+    """A recording, or the segment [start, end) of one, without decoding the rest of a long file.
 
-    A stretch equals the same stretch of the whole, up to float32 rounding.
+    A segment equals the same segment of the whole, up to float32 rounding.
 
     Args:
         path: any format libsndfile or FFmpeg knows.
@@ -194,7 +194,7 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         values (N,) float32, as loud as in the file (integer formats lie in [-1, 1]); `probe(path).note` says when not.
 
     Raises:
-        InputError: missing, empty, truncated, non-audio or non-finite content, or a stretch outside the file.
+        InputError: missing, empty, truncated, non-audio or non-finite content, or a segment outside the file.
     """
     path = Path(path)
     facts = _facts(path)
@@ -246,7 +246,7 @@ def _joined(chunks: Iterator[np.ndarray], expected: int = 0) -> np.ndarray:
 def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ) -> Iterator[Track]:
     """A recording of any length in consecutive pieces, in bounded memory.
 
-    Together the pieces are `read(path)`: one resampler runs through the whole file.
+    Together the pieces are `read(path)`: one resampler runs over the whole file.
 
     Args:
         seconds: length of a piece; the last one is shorter.

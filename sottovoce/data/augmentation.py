@@ -1,7 +1,7 @@
 """What happens to a recording on its way here: gain, telephone, codec, noise, other voices, a room.
 
-A classifier that has only met clean speech takes the noise of a line for a way of speaking. So training hears some
-recordings through these; and a bench plays each of them alone, to tell what an answer loses by it.
+A classifier that has only met clean speech takes the noise of a line for a way of speaking. So training uses some
+recordings through these; and a bench plays each of them alone, to tell what a prediction loses by it.
 
 All are functions of samples (N,) float32 at 16 kHz, which return as many, and of a generator where chance is in it.
 Noise is measured against the speech: an SNR is that of the whole recording's power without its silent ends and pauses.
@@ -54,7 +54,7 @@ def coloured(count: int, rng: np.random.Generator, exponent: float = 0.0) -> np.
 
 
 def babble(count: int, voices: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Other recordings at once (count,): each as loud as the others, from a random place on, repeated as needed."""
+    """Other recordings at once (count,): each as loud as the others, from a random position on, repeated as needed."""
     out = np.zeros(count, dtype=np.float32)
     for voice in voices:
         if power := speech_power(voice):
@@ -124,7 +124,7 @@ def random(
     voices: Callable[[np.random.Generator], np.ndarray] | None = None,
     chances: Chances = Chances(),
 ) -> np.ndarray:
-    """One way through a room, noise, a line and a codec, drawn by chance.
+    """One chain of a room, noise, a line and a codec, drawn by chance.
 
     Args:
         voices: draws another recording (M,), for babble; without it noise is white to brown.

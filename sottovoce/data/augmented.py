@@ -2,7 +2,8 @@
 
 `Augmented` is a store of tracks like the one of the recordings themselves, of which nothing lies on a disk: an
 utterance's features are made when they are asked for, from samples that were changed by chance. Which changes an
-utterance meets follows from its name and the number of the copy, so the same copy is always the same.
+utterance meets follows from its name and the number of the copy, so the same copy is always the same. Babble is made of
+other recordings of the same speaker: no voice is added to a training part that is not in it.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,11 +14,12 @@ import numpy as np
 
 from sottovoce.data import audio, augmentation
 from sottovoce.data.batching import row_seed
-from sottovoce.data.corpus import Corpus
+from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.store import Source, TrackStore
 from sottovoce.data.track import Track
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+KEPT = 1 << 27  # numbers of features in memory: 256 MiB in half precision, an hour and a half of 80 bands
 
 
 class Augmented:
@@ -27,7 +29,7 @@ class Augmented:
         clean: the store of the recordings as they are.
         make: (wave, config) -> track, as many frames for as many samples.
         copy: which one; copies differ, and each is always the same.
-        change: samples (N,) at 16 kHz and a generator -> as many samples.
+        change: samples (N,) at 16 kHz and a generator -> as many samples; None: `augmentation.random`, with babble.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Augmented:
         make: Callable[[Track, Any], Track],
         config: Any,
         copy: int,
-        change: Change = augmentation.random,
+        change: Change | None = None,
     ):
         self.corpus, self.clean, self.make, self.config, self.copy = corpus, clean, make, config, copy
         self.change = change
@@ -45,24 +47,40 @@ class Augmented:
         self.lengths: Mapping[str, int] = clean.lengths
         self.head = clean.head
         self.folder: Path = clean.folder
-        self._last: tuple[str, np.ndarray] | None = None  # bounds and batch ask for the same one after the other
+        self._made: dict[str, np.ndarray] = {}  # asked for twice: for its silent ends, and for its batch
+        self._size = 0
+        self._of_speaker: dict[str, list[Utterance]] = {}
+        for u in corpus.utterances:
+            self._of_speaker.setdefault(u.speaker, []).append(u)
 
     def __contains__(self, key: object) -> bool:
         return key in self.clean
 
     def __getitem__(self, key: str) -> np.ndarray:
-        if self._last is None or self._last[0] != key:
-            self._last = (key, self._made(key))
-        return self._last[1]
+        if key in self._made:
+            return self._made[key].astype(np.float32)
+        values = self._make(key).astype(np.float16)
+        if self._size < KEPT:
+            self._made[key], self._size = values, self._size + values.size
+        return values.astype(np.float32)
 
     def source(self, key: str) -> Source | None:
         return self.clean.source(key)
 
-    def _made(self, key: str) -> np.ndarray:
+    def _make(self, key: str) -> np.ndarray:
         """(T, F) features of the changed recording."""
         u = self.corpus.by_id[key]
-        wave = audio.read(self.corpus.root / u.path, u.start, u.end)
         rng = np.random.default_rng(row_seed(self.copy, f"copy {key}"))
-        samples = self.change(np.asarray(wave.values, np.float32), rng)
+        wave = self._wave(u)
+        samples = np.asarray(wave.values, np.float32)
+        if self.change is not None:
+            samples = self.change(samples, rng)
+        else:
+            others = [v for v in self._of_speaker[u.speaker] if v.path != u.path] if u.speaker else []
+            voice = (lambda r: np.asarray(self._wave(others[r.integers(len(others))]).values)) if others else None
+            samples = augmentation.random(samples, rng, voice)
         made = self.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
-        return np.asarray(made[: self.lengths[key]], np.float32)
+        return made[: self.lengths[key]]
+
+    def _wave(self, u: Utterance) -> Track:
+        return audio.read(self.corpus.root / u.path, u.start, u.end)

@@ -25,8 +25,8 @@ class Batch:
     lengths: Tensor  # (B,) steps
     scored: Tensor  # (B, S) bool
     seeds: list[int]  # one a row, for masks and augmentation
-    target: Tensor | None = None  # (B,) class index or (B, D) numbers
-    tracks: dict[str, Tensor] = field(default_factory=dict)  # companions at steps or states: (B, S) or (B, S, D')
+    target: Tensor | None = None  # (B,) class index or (B, D) regression targets
+    tracks: dict[str, Tensor] = field(default_factory=dict)  # auxiliary tracks at steps or states: (B, S) or (B, S, D')
     progress: float = 1.0  # share of the training that is done
 
     @property
@@ -69,7 +69,7 @@ def plan_epoch(
     most: int | None = None,
     classes: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """Length-bucketed batches of one epoch: shuffled, sorted in stretches, cut, shuffled again.
+    """Length-bucketed batches of one epoch: shuffled, sorted in chunks, cut, shuffled again.
 
     Args:
         lengths: (N,) steps of every utterance.
@@ -84,10 +84,10 @@ def plan_epoch(
     rng = np.random.default_rng((seed, epoch))
     cost = np.minimum(lengths, most) if most else lengths
     order = rng.permutation(len(lengths)) if classes is None else balanced(classes, rng)
-    stretch = max(batch_rows * 20, 1)
+    chunk = max(batch_rows * 20, 1)
     batches: list[np.ndarray] = []
-    for at in range(0, len(order), stretch):
-        bucket = order[at : at + stretch]
+    for at in range(0, len(order), chunk):
+        bucket = order[at : at + chunk]
         bucket = bucket[np.argsort(cost[bucket], kind="stable")]
         rows: list[int] = []
         for i in bucket:

@@ -115,7 +115,7 @@ def _whole_wav(path: Path, file, head: bytes, size: int) -> View | None:
     present = size - start
     riff = struct.unpack(order + "I", head[4:8])[0] + 8
     if length > present:
-        sloppy = length >= UNKNOWN or abs(riff - size) <= 8  # the frame fits the file: the size inside was guessed
+        sloppy = length >= UNKNOWN or abs(riff - size) <= 8  # the frame fits the file: the size inside was estimated
         stop = size if sloppy else None
     elif length == 0:
         stop = None if _are_chunks(file, start, size, order) else size
@@ -193,7 +193,7 @@ def _pages(file, size: int) -> tuple[list[tuple[int, int]], int]:
     """Links of an Ogg chain, and where the last page ends: behind the file where it was cut.
 
     Pages: RFC 3533, section 6. A link begins at a page that begins a stream after one that did not; streams that
-    begin together (sound and picture) belong together.
+    begin together (audio and video) belong together.
     """
     starts, beginning, at, end = [0], True, 0, 0
     while at + 27 <= size:

@@ -3,7 +3,7 @@
     id,file,samples
     03-01-05,5f0c8a1d2b3e4f60,0a1b2c3d4e5f6071
 
-Two recordings are the same when their files hold the same bytes (and the stretches in them overlap), or when they
+Two recordings are the same when their files hold the same bytes (and the segments in them overlap), or when they
 decode to the same samples at the same rate, as the WAV and the FLAC of one take do. Silence has no marks.
 """
 
@@ -30,7 +30,7 @@ SILENT = 1e-4  # of full scale (-80 dB), three steps of 16 bit: nothing above it
 Marks = tuple[str, ...]
 
 
-class Stretch(Protocol):
+class Segment(Protocol):
     """What is needed of `sottovoce.data.corpus.Utterance`."""
 
     @property
@@ -50,7 +50,7 @@ def of_samples(samples: np.ndarray, rate_hz: int) -> str:
 
 
 def of_file(path: Path | str) -> str:
-    """Hash of a file's bytes; a file that is read in many stretches is hashed once."""
+    """Hash of a file's bytes; a file that is read in many segments is hashed once."""
     stat = Path(path).stat()
     return _of_file(str(path), stat.st_size, stat.st_mtime_ns)
 
@@ -72,7 +72,7 @@ def save(folder: Path, rows: Iterable[tuple[str, str, str]]) -> None:
         writer.writerows((id, file[:SHORT], samples[:SHORT]) for id, file, samples in rows)
 
 
-def of_corpus(folder: Path, root: Path, utterances: Sequence[Stretch], quiet: bool = True) -> dict[str, Marks]:
+def of_corpus(folder: Path, root: Path, utterances: Sequence[Segment], quiet: bool = True) -> dict[str, Marks]:
     """Marks of every utterance; none for silence and for what cannot be read.
 
     What contents.csv lacks (corpora prepared before there was one, or without decoding) is decoded now, and kept.
@@ -107,8 +107,8 @@ def _load(path: Path) -> dict[str, tuple[str, str]]:
         return {}
 
 
-def marks(u: Stretch, file: str, samples: str) -> Marks:
-    """`s<hash>` of the samples, and `f<hash>` of the whole file or `f<hash>@1.5:3.0` of a stretch of it, in seconds."""
+def marks(u: Segment, file: str, samples: str) -> Marks:
+    """`s<hash>` of the samples, and `f<hash>` of the whole file or `f<hash>@1.5:3.0` of a segment of it, in seconds."""
     span = "" if u.start == 0 and u.end is None else f"@{u.start:g}:{'' if u.end is None else f'{u.end:g}'}"
     return tuple(mark for mark, there in ((f"s{samples[:SHORT]}", samples), (f"f{file[:SHORT]}{span}", file)) if there)
 

@@ -30,7 +30,7 @@ COLUMNS = ("id", "corpus", "path", "start", "end", "speaker", "session", "gender
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One stretch of speech. Times are seconds in `path`; `end` None means to the end of the file."""
+    """One segment of speech. Times are seconds in `path`; `end` None means to the end of the file."""
 
     id: str
     corpus: str
@@ -90,8 +90,8 @@ class Corpus:
         rows = []
         for u in self.utterances:
             end = "" if u.end is None else repr(float(u.end))
-            place = (u.id, u.corpus, u.path, repr(float(u.start)), end, u.speaker, u.session, u.gender)
-            rows.append(u.labels | dict(zip(COLUMNS, place, strict=True)))
+            cells = (u.id, u.corpus, u.path, repr(float(u.start)), end, u.speaker, u.session, u.gender)
+            rows.append(u.labels | dict(zip(COLUMNS, cells, strict=True)))
         files.write_csv(self.folder / "manifest.csv", rows, [*COLUMNS, *self.kinds])
         files.write_json(self.folder / "folds.json", [asdict(f) for f in self.folds])
         head = {"name": self.name, "root": str(self.root), "kinds": self.kinds, "classes": self.classes}
@@ -161,5 +161,5 @@ def _from_row(row: dict[str, str], kinds: dict[str, Kind]) -> Utterance:
         key: float(row[key]) if kind == "number" else row[key] for key, kind in kinds.items() if row[key] != ""
     }
     end = float(row["end"]) if row["end"] else None
-    place = {key: row[key] for key in ("id", "corpus", "path", "speaker", "session", "gender")}
-    return Utterance(start=float(row["start"]), end=end, labels=labels, **place)
+    cells = {key: row[key] for key in ("id", "corpus", "path", "speaker", "session", "gender")}
+    return Utterance(start=float(row["start"]), end=end, labels=labels, **cells)

@@ -115,7 +115,7 @@ class CsdFile:
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def intervals(self, video: str) -> np.ndarray:
-        """(n, 2) float64 seconds: the clock of `video` without reading its features."""
+        """(n, 2) float64 seconds: the times of `video` without reading its features."""
         return np.concatenate([self._intervals(entry) for entry in self._entries(video)])
 
     def rows(self, video: str) -> tuple[int, int]:
@@ -132,7 +132,7 @@ class CsdFile:
         return self._by_video[video]
 
     def _shape(self, entry: str) -> tuple[int, int]:
-        """(n, D) of one entry; features and intervals are held against each other here."""
+        """(n, D) of one entry; features and intervals are compared here."""
         shapes = []
         for name in ("features", "intervals"):
             part = self._data[entry].get(name) if hasattr(self._data[entry], "get") else None

@@ -2,11 +2,11 @@
 
     track frames (T, F)  ->  trimmed, normalised, pooled  ->  steps (S, D)  ->  Batch (B, S, D)
 
-A *frame* is one row of a track, a *step* one position of a backbone: `pool` frames stacked or averaged.
+A *frame* is one row of a track, a *step* one frame of the backbone: `subsampling` track frames stacked or averaged.
 Rows are read from memory maps when a batch asks for them, so memory does not grow with the corpus.
 
-An objective may need further tracks (`companions`): an intensity to mask by, another spectrogram to predict, labels.
-They are brought to the clock of the features and go with them through trimming, cropping and stretching. Where a
+An objective may need auxiliary tracks (`aux`): an intensity to mask by, another spectrogram to predict, labels.
+They are resampled to the frames of the features and trimmed, cropped and stretched with them. Where a
 backbone makes fewer states than it gets steps, such as an encoder of waveforms, they are brought to its states.
 """
 
@@ -22,7 +22,7 @@ from sottovoce.config.frontend import Frontend
 from sottovoce.data.batching import Batch, padded, row_seed
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.folds import voice
-from sottovoce.data.frames import WAVEFORM_HZ, Statistics, between, loud_part, places, pool_frames, stretch
+from sottovoce.data.frames import WAVEFORM_HZ, Statistics, between, loud_part, pool_frames, source_positions, stretch
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -45,20 +45,22 @@ class Store(Protocol):
 
 
 class Steps:
-    """Utterances as normalised steps: `steps[i] -> (x (S, D) float32, scored (S,) bool)`.
+    """Utterances as the normalised frames of a backbone: `steps[i] -> (x (S, D) float32, scored (S,) bool)`.
+
+    A row, called a step, is one frame of the backbone: some frames of a track, stacked or averaged.
 
     Args:
         sources: (track store, utterances of it) pairs; indices count through them in order.
         frontend: how frames become steps.
         statistics: fitted on a training part by the caller; needed for normalise="corpus".
-        companions: name in `Batch.tracks` -> (a store for each of `sources`, "linear" or "pad"). A companion of one
+        aux: name in `Batch.tracks` -> (a store for each of `sources`, "linear" or "pad"). An auxiliary track of one
             column is averaged over the frames of a step, (B, S); a wider one is pooled as the features are. "nearest":
             labels, whole numbers (B, S, D'), -1 where there are none.
-        clock: (stride, window) of the backbone's states in steps, see `sottovoce.backbones`.
+        hop_and_field: hop and receptive field of the backbone's states in steps, see `backbones/base.py`.
 
     Raises:
-        InputError: an utterance without frames in a store, tracks of different width, or a companion that is longer
-            or shorter than the features.
+        InputError: an utterance without frames in a store, tracks of different width, or an auxiliary track that is
+            longer or shorter than the features.
     """
 
     def __init__(
@@ -66,8 +68,8 @@ class Steps:
         sources: Sequence[tuple[Store, Sequence[Utterance]]],
         frontend: Frontend,
         statistics: Statistics | None = None,
-        companions: Mapping[str, tuple[Sequence[Store], str]] | None = None,
-        clock: tuple[int, int] = (1, 1),
+        aux: Mapping[str, tuple[Sequence[Store], str]] | None = None,
+        hop_and_field: tuple[int, int] = (1, 1),
     ):
         self.frontend, self.statistics = frontend, statistics
         self.utterances = [u for _, part in sources for u in part]
@@ -86,12 +88,12 @@ class Steps:
         self.rate_hz = sources[0][0].rate_hz / frontend.subsampling  # steps per second
         self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
         self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
-        self.companions = {
+        self.aux = {
             name: ([store for store, (_, part) in zip(stores, sources, strict=True) for _ in part], align)
-            for name, (stores, align) in (companions or {}).items()
+            for name, (stores, align) in (aux or {}).items()
         }
-        self.clock = clock
-        self._check_companions()
+        self.hop_and_field = hop_and_field
+        self._check_aux()
         self._parent: Steps | None = None  # see `subset`
         self._speakers: dict[str, Statistics] = {}
         self.stretch: tuple[float, float] | None = None  # see `stretched`
@@ -106,13 +108,13 @@ class Steps:
         seconds = 320 if torch.cuda.is_available() else 16
         return 16000 if self.rate_hz < WAVEFORM_HZ else round(seconds * self.rate_hz)
 
-    def states(self, i: int, start: int, steps: int, clock: tuple[int, int], time: float = 1.0) -> Track:
+    def states(self, i: int, start: int, steps: int, hop_and_field: tuple[int, int], time: float = 1.0) -> Track:
         """When the states of so many steps from `start` on are, after stretching; its values say nothing."""
         store, first = self.stores[i], int(self.bounds[i][0]) + start * self.frontend.subsampling
         begin = store.offset_s + (first - 0.5) / store.rate_hz  # of the first step, not its centre
-        stride, window = clock
-        count, rate_hz = max((steps - window) // stride + 1, 1), self.rate_hz / time
-        return Track(np.empty(count, np.int8), rate_hz / stride, begin + window / 2 / rate_hz)
+        hop, field = hop_and_field
+        count, rate_hz = max((steps - field) // hop + 1, 1), self.rate_hz / time
+        return Track(np.empty(count, np.int8), rate_hz / hop, begin + field / 2 / rate_hz)
 
     def raw(self, i: int) -> np.ndarray:
         """(T, F) trimmed frames as the track holds them."""
@@ -126,8 +128,8 @@ class Steps:
         self, i: int, start: int, end: int, factors: tuple[float, float] = (1.0, 1.0)
     ) -> tuple[np.ndarray, np.ndarray]:
         """Steps start..end of utterance i, stretched in time and along the features: x (S, D), scored (S,)."""
-        pool = self.frontend.subsampling
-        frames = self.raw(i)[start * pool : end * pool]
+        each = self.frontend.subsampling  # frames of a step
+        frames = self.raw(i)[start * each : end * each]
         filled = np.any(frames != 0, axis=1)
         values = self._statistics(i).apply(frames)
         if self.frontend.clip:
@@ -135,41 +137,41 @@ class Steps:
         values[~filled] = 0.0
         if factors != (1.0, 1.0):
             values = stretch(values, *factors)
-            filled = between(filled[:, None].astype(np.float32), places(len(filled), factors[0]))[:, 0] == 1
+            filled = between(filled[:, None].astype(np.float32), source_positions(len(filled), factors[0]))[:, 0] == 1
             values[~filled] = 0.0  # what is mixed with a missing frame is missing
         return pool_frames(values.astype(np.float32, copy=False), filled, self.frontend)
 
-    def beside(self, i: int, start: int, end: int, time: float = 1.0) -> dict[str, np.ndarray]:
-        """The companions of the same steps or their states, as much faster or slower: (S,) or (S, D') each."""
-        pool, store, (first, last) = self.frontend.subsampling, self.stores[i], self.bounds[i]
-        first, last = first + start * pool, min(first + end * pool, last)
+    def aux_of(self, i: int, start: int, end: int, time: float = 1.0) -> dict[str, np.ndarray]:
+        """The auxiliary tracks at the same steps or their states, as much faster or slower: (S,) or (S, D') each."""
+        each, store, (first, last) = self.frontend.subsampling, self.stores[i], self.bounds[i]
+        first, last = first + start * each, min(first + end * each, last)
         found = {}
-        for name, (stores, align) in self.companions.items():
+        for name, (stores, align) in self.aux.items():
             values = stores[i][self.utterances[i].id]
-            if align == "nearest" or self.clock != (1, 1):
-                count = self.frontend.steps(len(places(last - first, time)))
+            if align == "nearest" or self.hop_and_field != (1, 1):
+                count = self.frontend.steps(len(source_positions(last - first, time)))
                 track = Track(values, stores[i].rate_hz, stores[i].offset_s)
                 kind = "nearest" if align == "nearest" else "linear"
-                values = track.align(self.states(i, start, count, self.clock, time), kind=kind).values
+                values = track.align(self.states(i, start, count, self.hop_and_field, time), kind=kind).values
                 labels = values.astype(np.int64) if kind == "nearest" else values
                 found[name] = labels[:, 0] if kind == "linear" and values.shape[1] == 1 else labels
                 continue
-            if align == "pad":  # frame by frame whatever the clocks say, zeros behind the end: as EMS was released
+            if align == "pad":  # frame by frame whatever the frame rates are, zeros behind the end: as EMS was released
                 kept = values[first:last]
                 values = np.concatenate([kept, np.zeros((last - first - len(kept), kept.shape[1]), kept.dtype)])
             else:
-                clock = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
-                values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(clock).values
+                grid = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
+                values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(grid).values
             if time != 1:
-                values = between(values, places(len(values), time))
+                values = between(values, source_positions(len(values), time))
             narrow = values.shape[1] == 1
-            how = replace(self.frontend, subsample="mean") if narrow else self.frontend
-            steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), how)[0]
+            front = replace(self.frontend, subsample="mean") if narrow else self.frontend
+            steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), front)[0]
             found[name] = steps[:, 0] if narrow else steps
         return found
 
-    def _check_companions(self) -> None:
-        for name, (stores, _) in self.companions.items():
+    def _check_aux(self) -> None:
+        for name, (stores, _) in self.aux.items():
             missing = [u for u, store in zip(self.utterances, stores, strict=True) if u.id not in store]
             if missing:
                 raise InputError(
@@ -180,8 +182,8 @@ class Steps:
                 ends = [s.offset_s + (s.lengths[u.id] - 1) / s.rate_hz for s in (ours, theirs)]
                 if abs(ends[0] - ends[1]) > APART_S:
                     raise InputError(
-                        f"{u.corpus}: the {name} of utterance {u.id!r} belongs to other audio, or its clock is wrong. "
-                        f"Found {ends[1]:.2f} s at {theirs.rate_hz:g} Hz beside {ends[0]:.2f} s of features. "
+                        f"{u.corpus}: the {name} of utterance {u.id!r} belongs to other audio, or its rate is wrong. "
+                        f"Found {ends[1]:.2f} s at {theirs.rate_hz:g} Hz and {ends[0]:.2f} s of features. "
                         "Extract both again."
                     )
 
@@ -224,7 +226,7 @@ class Steps:
         other = copy.copy(self)
         other.utterances = [self.utterances[i] for i in indices]
         other.stores = [self.stores[i] for i in indices]
-        other.companions = {k: ([stores[i] for i in indices], how) for k, (stores, how) in self.companions.items()}
+        other.aux = {k: ([stores[i] for i in indices], align) for k, (stores, align) in self.aux.items()}
         other.bounds, other.lengths = self.bounds[list(indices)], self.lengths[list(indices)]
         other._parent = self.family
         return other
@@ -233,9 +235,9 @@ class Steps:
         """The same utterances, but batches hold them stretched in time by up to exp(+-time) and along the
         feature axis by up to exp(+-features), drawn from each row's seed: augmentation for training.
 
-        Raises InputError when a companion has features that would stay where they are.
+        Raises InputError when an auxiliary track has features that would stay where they are.
         """
-        wide = [name for name, (stores, _) in self.companions.items() if any(s.dim > 1 for s in stores)]
+        wide = [name for name, (stores, _) in self.aux.items() if any(s.dim > 1 for s in stores)]
         if features and wide:
             raise InputError(
                 f"training.feature_stretch: {features:g} would move the features away from the {wide[0]}. Found a "
@@ -269,21 +271,21 @@ class Steps:
         most: int | None = None,
         target: np.ndarray | None = None,
     ) -> Batch:
-        """Pad utterances together; longer ones than `most` steps are cut at a place drawn from the row's seed."""
+        """Pad utterances together; longer ones than `most` steps are cut at a position drawn from the row's seed."""
         rows, flags, seeds = [], [], []
-        tracks: dict[str, list[np.ndarray]] = {name: [] for name in self.companions}
+        tracks: dict[str, list[np.ndarray]] = {name: [] for name in self.aux}
         for i in indices:
             seeds.append(row_seed(seed, self.utterances[i].id))
             rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
             # A cut leaves the states where they were.
-            grid = self.clock[0]
+            grid = self.hop_and_field[0]
             start = int(rng.integers((length - most) // grid + 1)) * grid if most and length > most else 0
             end = min(length, start + most) if most else length
             time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch) if self.stretch else (1.0, 1.0)
             x, ok = self.window(i, start, end, (time, features))
             rows.append(x)
             flags.append(ok)
-            for name, values in self.beside(i, start, end, time).items():
+            for name, values in self.aux_of(i, start, end, time).items():
                 tracks[name].append(values)
         return Batch(
             [self.utterances[i].id for i in indices],

@@ -1,10 +1,10 @@
-"""Two libraries, one way to hear a file: from its beginning to its end, in chunks.
+"""Two libraries, one way to read a file: from its beginning to its end, in chunks.
 
 libsndfile reads wav, flac, ogg, opus, aiff and relatives; FFmpeg, through PyAV, reads mp3 and what libsndfile cannot,
-such as m4a, amr and webm. How long a file is, is known when it has been decoded: bit rates times sizes are guesses
+such as m4a, amr and webm. How long a file is, is known when it has been decoded: bit rates times sizes are estimates
 (an MP3 without a table of contents, raw AAC), and joined streams have more than their first header says. Only
 samples that lie in a file as they are (PCM, FLAC) are trusted to their header and can be entered in the middle;
-other decoders remember what came before, so that a place reached by a jump does not sound as when it is played to.
+other decoders remember what came before, so that a position reached by a jump does not decode as when it is played to.
 """
 
 import os
@@ -142,7 +142,7 @@ class _Forward(soundfile.SoundFile):
     """A file read from one end to the other.
 
     soundfile ends every read with a seek to where it already is, and a decoder that is told to seek forgets what it
-    heard before: MP3 and Opus then stumble where two reads meet.
+    read before: MP3 and Opus then stumble where two reads meet.
     """
 
     def seekable(self) -> bool:
@@ -167,7 +167,7 @@ def _soundfile(path: Path) -> Source | None:
             raise _Unreadable(str(error)) from None
         return None
     if "MPEG" in subtype:
-        return None  # libsndfile guesses how long an MP3 is, and stops there
+        return None  # libsndfile estimates how long an MP3 is, and stops there
     name = f"{kind} {subtype}"
     if kind == "OGG" or len(parts) > 1:
 
@@ -259,7 +259,7 @@ def _av(path: Path) -> Source:
         context = container.streams.audio[0].codec_context
         if context is None:
             raise InputError(
-                f"{path}: an unknown codec. Found a {container.format.name} file whose sound neither libsndfile nor "
+                f"{path}: an unknown codec. Found a {container.format.name} file whose audio neither libsndfile nor "
                 "FFmpeg can decode. Export it as wav or flac."
             )
         name = f"{container.format.name} {context.name}"

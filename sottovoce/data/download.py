@@ -31,7 +31,7 @@ RECORD = "download.json"
 
 @dataclass(frozen=True)
 class Archive:
-    """A file below the base address; `checksum` is "md5:HEX" or "sha256:HEX", None where nobody publishes one."""
+    """A file below the base address; `checksum` is "md5:HEX" or "sha256:HEX", None where there is none."""
 
     name: str
     checksum: str | None

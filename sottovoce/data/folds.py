@@ -4,7 +4,7 @@
              resampled for an interval
     voice    speaker, else the utterance alone: what is standardised together (a session holds several voices)
 
-What weights have seen is kept beside them: people by name in their configuration (`seen_speakers`), recordings by
+What weights have seen is kept with them: people by name in their configuration (`seen_speakers`), recordings by
 content in seen.json. A recording under another name, in another container or without its speaker is that recording.
 """
 
@@ -22,6 +22,8 @@ from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError, unknown_name
 
 FILE = "seen.json"
+NO_HOLDOUT = "no_holdout"  # fold of a run that learns from all speakers
+EARLIER_NO_HOLDOUT = "everybody"  # its name in earlier versions
 
 
 def person(u: Utterance) -> str:
@@ -30,7 +32,7 @@ def person(u: Utterance) -> str:
 
 
 def voice(u: Utterance) -> str:
-    """Whose recordings are standardised together: corpus/speaker; an unknown speaker is somebody of their own."""
+    """Whose recordings are standardised together: corpus/speaker; an unknown speaker counts as one of their own."""
     return f"{u.corpus}/{u.speaker or u.id}"
 
 
@@ -113,18 +115,23 @@ def choose(corpus: Corpus, wanted: str | None) -> list[Fold]:
     return [corpus.fold(name.strip()) for name in wanted.split(",")]
 
 
+def current(fold: str | None) -> str | None:
+    """A fold's name of today, also of runs and codebooks of earlier versions."""
+    return NO_HOLDOUT if fold == EARLIER_NO_HOLDOUT else fold
+
+
 def names(corpora: Sequence[Corpus], wanted: str | None) -> list[str]:
     """Names of folds of several corpora. A name applies to every corpus that has it; all others are learned whole."""
     known = list(dict.fromkeys(f.name for c in corpora for f in c.folds))
-    if wanted == "none" or not known:
-        return ["everybody"]
+    if wanted == "none" or current(wanted) == NO_HOLDOUT or not known:
+        return [NO_HOLDOUT]
     if wanted == "all":
         return known
     if wanted is None:
         return known[:1]
     found = [n.strip() for n in wanted.split(",")]
     for name in found:
-        if name not in known:  # left out of nothing, it would learn from everybody
+        if name not in known:  # held out of nothing, it would learn from all speakers
             raise unknown_name(f"fold of {', '.join(str(c.folder) for c in corpora)}", name, known)
     return found
 
@@ -148,14 +155,14 @@ def parts(corpora: Sequence[Corpus], fold: str) -> tuple[list[list[Utterance]], 
             if others:
                 own = contents.Known(_marks(corpus, (*split.dev, *split.test)))
                 others = _without(corpus, others, [own])
-            learned, held = [by_id[key] for key in split.train] + others, [by_id[key] for key in split.dev]
+            learned, dev_part = [by_id[key] for key in split.train] + others, [by_id[key] for key in split.dev]
         else:
             people = sorted({person(u) for u in corpus.utterances})
             kept = set(people[9::20])
             learned = [u for u in corpus.utterances if person(u) not in kept]
-            held = [u for u in corpus.utterances if person(u) in kept]
+            dev_part = [u for u in corpus.utterances if person(u) in kept]
         train.append(_without(corpus, learned, elsewhere))
-        dev.append(_without(corpus, held, elsewhere))
+        dev.append(_without(corpus, dev_part, elsewhere))
     return train, dev
 
 
@@ -189,8 +196,8 @@ def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
     pool = [u.id for u in corpus.utterances if u.id in rest]
     order = permutation(len(pool), seed=0)
     n = int(0.8 * len(pool))
-    train, held = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
-    return replace(fold, train=tuple(train), dev=tuple(held))
+    train, dev_part = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
+    return replace(fold, train=tuple(train), dev=tuple(dev_part))
 
 
 def permutation(n: int, seed: int) -> list[int]:
@@ -219,7 +226,7 @@ class Seen:
 
     @classmethod
     def of(cls, corpora: Sequence[Corpus], parts: Sequence[Iterable[Utterance]]) -> "Seen":
-        """Everybody in these utterances, one part a corpus."""
+        """All people in these utterances, one part a corpus."""
         found = cls()
         for corpus, part in zip(corpora, map(list, parts), strict=True):
             marks = frozenset(mark for u in part for mark in corpus.contents.get(u.id, ()))
@@ -227,7 +234,7 @@ class Seen:
         return found
 
     def keep(self, folder: Path) -> None:
-        """Write seen.json: the recordings. People are named in what is beside it."""
+        """Write seen.json: the recordings. People are named in the config.json next to it."""
         files.write_json(folder / FILE, {"contents": sorted(self.contents)})
 
     def test_people(self, corpora: Sequence[Corpus], fold: str | Fold) -> list[str]:
@@ -271,12 +278,12 @@ def seen_by(run: Run | None) -> Seen:
 
 
 def seen_behind(store: TrackStore) -> Seen:
-    """Whose audio the model behind a store has seen; nobody's for tracks made from sound alone."""
+    """Whose audio the model behind a store has seen; nobody's for tracks made from recordings alone."""
     return Seen(frozenset(store.head.config.get("heard", ())), contents_beside(store.folder))
 
 
 def compared_by(runs: Iterable[Run]) -> str:
-    """How it was found out whether these runs have seen somebody."""
+    """How these runs know whom they have seen."""
     known = all((run.folder / FILE).is_file() for run in runs)
     return "names and contents of recordings" if known else "names alone: made before recordings were compared"
 
@@ -303,7 +310,7 @@ def run_for(found: Sequence[R], corpora: Sequence[Corpus], fold: str | Fold, *, 
     """
     clean = [run for run in found if not seen_by(run).test_people(corpora, fold)]
     name = fold.name if isinstance(fold, Fold) else fold
-    named = [run for run in clean or found if run.config.get("fold") == name]
+    named = [run for run in clean or found if current(run.config.get("fold")) == name]
     if clean or transductive:
         return (named or clean or list(found))[0]
     first = found[0]

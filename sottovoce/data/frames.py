@@ -79,8 +79,9 @@ def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "
     if module is not None and hasattr(module, "bounds"):
         return module.bounds(values)
     if rate_hz < WAVEFORM_HZ:
-        return loud_bounds(values, trim_db, read=getattr(module, "log_energies", np.asarray))
-    hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their places
+        noisy = getattr(module, "TRIMS_NOISE", False)
+        return loud_bounds(values, trim_db, read=getattr(module, "log_energies", np.asarray), above_noise=noisy)
+    hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their times
     power = np.square(values[: len(values) // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
     first, last = loud_bounds(np.log(power + 1e-10), trim_db, smooth=1, margin=1)
     return first * hop, min(last * hop, len(values))
@@ -93,6 +94,7 @@ def loud_bounds(
     smooth: int = 5,
     margin: int = 5,
     read: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    above_noise: bool = False,
 ) -> tuple[int, int]:
     """First and last + 1 frame within `trim_db` of the loud ones, from natural-log energies (T, F).
 
@@ -102,12 +104,18 @@ def loud_bounds(
         smooth: frames of the moving average of the power.
         margin: frames kept before and after.
         read: what makes natural-log energies of the rows where they are something else.
+        above_noise: where the noise between the words is less than `trim_db` + 10 below them, cut what is not clearly
+            above it: by 0.35 of the way up to the loud frames, at most by 12 dB. The noise is the 10th percentile.
     """
     parts = [log_energies[k : k + ROWS] for k in range(0, len(log_energies), ROWS)]  # hours do not fit in memory twice
     loudest = max(read(part).max() for part in parts)
     power = np.concatenate([np.exp(read(part) - loudest).sum(1) for part in parts])  # of the loudest: cannot overflow
     level = 10 * np.log10(np.convolve(power, np.ones(smooth) / smooth, mode="same")[: len(power)] + 1e-30)
-    loud = np.flatnonzero(level >= np.percentile(level, 98) - trim_db)
+    top, noise = np.percentile(level, 98), np.percentile(level, 10)
+    threshold = top - trim_db
+    if above_noise and top - noise < trim_db + 10:
+        threshold = max(threshold, noise + min(0.35 * (top - noise), 12.0))
+    loud = np.flatnonzero(level >= threshold)
     return max(int(loud[0]) - margin, 0), min(int(loud[-1]) + 1 + margin, len(log_energies))
 
 
@@ -120,20 +128,20 @@ def stretch(values: np.ndarray, time: float, features: float) -> np.ndarray:
             first, where the mel scale of Kaldi's filter bank reaches 0 Hz or so.
     """
     bins = values.shape[1]
-    values = between(values, places(len(values), time))
+    values = between(values, source_positions(len(values), time))
     if features != 1:
         column = np.clip((np.arange(bins) + 10) * features - 10, 0, bins - 1)
         values = between(values.T, column).T
     return np.ascontiguousarray(values)
 
 
-def places(frames: int, time: float) -> np.ndarray:
+def source_positions(frames: int, time: float) -> np.ndarray:
     """Where in the original the frames of a stretched one are."""
     return np.minimum(np.arange(max(round(frames / time), 1)) * time, frames - 1)
 
 
 def between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Rows read at fractional places."""
+    """Rows read at fractional positions."""
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, len(rows) - 1)
     share = (at - low).astype(rows.dtype)[:, None]

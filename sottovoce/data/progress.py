@@ -1,4 +1,4 @@
-"""A progress bar on standard error; a plain line now and then where nobody is watching a terminal."""
+"""A progress bar on standard error; a plain line now and then where there is no terminal."""
 
 import atexit
 import sys

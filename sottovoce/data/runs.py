@@ -25,7 +25,7 @@ from sottovoce import files
 from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.settings import chosen
-from sottovoce.data.folds import Seen, seen_by
+from sottovoce.data.folds import EARLIER_NO_HOLDOUT, NO_HOLDOUT, Seen, current, seen_by
 from sottovoce.errors import InputError
 
 FORMAT = 2  # of config.json; 1, which did not say so, had other names of settings and one class of fine-tuning
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def seen_speakers(self) -> frozenset[str]:
-        """`corpus/speaker` of everybody whose audio its weights or statistics have seen, see `folds.seen_by`."""
+        """`corpus/speaker` of all people whose audio its weights or statistics have seen, see `folds.seen_by`."""
         return frozenset(self.config.get("seen_speakers", ()))
 
     @classmethod
@@ -87,7 +87,7 @@ class Run:
 
         Args:
             features: of a frame of its track.
-            decides: what else decides the result, beside settings and `before`: data, seeds.
+            decides: what else decides the result, except settings and `before`: data, seeds.
             seen: whom it learns from; those whom `before` has seen are added.
             before: the run it goes on from.
             entries: what else config.json tells.
@@ -163,6 +163,12 @@ def parts(folder: Path | str, kind: str | None = None) -> list[Run]:
     return done
 
 
+def folder_of(home: Path, fold: str) -> Path:
+    """Where a fold's run lies; one without a held-out fold stays in the folder that an earlier version gave it."""
+    earlier = home / EARLIER_NO_HOLDOUT
+    return earlier if fold == NO_HOLDOUT and earlier.is_dir() and not (home / fold).exists() else home / fold
+
+
 def begin(folder: Path, config: dict[str, Any]) -> bool:
     """Write config.json; True when this very configuration is already finished there.
 
@@ -191,6 +197,7 @@ def _same_settings(found: dict, now: dict) -> bool:
         earlier = recipe.from_dict(found["settings"])
     except InputError:
         return False
+    found = found | {"fold": current(found.get("fold"))}
     return earlier == now["settings"] and all(files.plain(now.get(key)) == found.get(key) for key in SAME)
 
 

@@ -136,7 +136,7 @@ class TrackStore:
         return values.astype(np.float32) if self.head.half else values
 
     def track(self, id: str) -> Track:
-        """The same with its clock."""
+        """The same as a track."""
         return Track(self[id], self.rate_hz, self.offset_s)
 
     def source(self, id: str) -> Source | None:
@@ -286,7 +286,7 @@ class TrackWriter:
             files.let_go(values)
 
     def skip(self, id: str, why: str, source: Source | None = None) -> None:
-        """Note that an utterance cannot be used, so that nobody tries it again while its source is the same."""
+        """Note that an utterance cannot be used, so that it is not tried again while its source is the same."""
         self._note([id, -1, 0, 0, *_pair(source), why])
 
     def restamp(self, id: str, source: Source) -> None:

@@ -1,4 +1,4 @@
-"""What is to be predicted: one emotion of K, or D numbers such as six intensities or valence and arousal."""
+"""What is to be predicted: one emotion of K, or D regression targets such as six intensities or valence and arousal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ class Task:
         return all(name in utterance.labels for name in self.target)
 
     def values(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """(N,) class indices, or (N, D) numbers clamped to their range (a few MOSEI rows exceed 3)."""
+        """(N,) class indices, or (N, D) regression targets clamped to their range (a few MOSEI rows exceed 3)."""
         if self.kind == "class":
-            place = {name: k for k, name in enumerate(self.classes)}
-            return np.array([place[str(u.labels[self.target[0]])] for u in utterances], dtype=np.int64)
+            index = {name: k for k, name in enumerate(self.classes)}
+            return np.array([index[str(u.labels[self.target[0]])] for u in utterances], dtype=np.int64)
         rows = [[float(u.labels[name]) for name in self.target] for u in utterances]
         low, high = np.array(self.ranges, dtype=np.float64).T
         return np.clip(np.array(rows, dtype=np.float64).reshape(-1, len(self.target)), low, high)
@@ -74,6 +74,6 @@ class Task:
             bounds = tuple(tuple(ranges.get(n) or (min(observed[n]), max(observed[n]))) for n in names)
             return cls("number", names, ranges=bounds)
         raise InputError(
-            f"{corpus.folder}: --target {','.join(names)} mixes classes and numbers. "
+            f"{corpus.folder}: --target {','.join(names)} mixes classes and regression targets. "
             "Name one class label, or one or more number labels."
         )

@@ -1,7 +1,7 @@
 """Everything per frame is a `Track`: waveform, fbank, COVAREP, intensity, pseudo-labels, hidden states.
 
-A track is an array with a clock. Frame `k` describes the moment `offset_s + k / rate_hz` (the centre of
-its analysis window). Two clocks are aligned here and nowhere else.
+A track is an array with a frame rate. Frame `k` describes the time `offset_s + k / rate_hz` (the centre of
+its analysis window). Two frame rates are aligned here and nowhere else.
 """
 
 from dataclasses import dataclass, replace
@@ -38,14 +38,14 @@ class Track:
     def align(self, to: "Track", *, kind: str = "linear") -> "Track":
         """This track read at another track's times.
 
-        Linear interpolation keeps a ramp a ramp; outside our own times the edge value is held.
+        Linear interpolation keeps a ramp a ramp; outside our own times the edge value is kept.
 
         Args:
-            to: the track whose clock is taken; only its length, rate and offset matter.
+            to: the track whose frame times are taken; only its length, rate and offset matter.
             kind: "linear", or "nearest" for labels and masks, whose values may not be mixed.
 
         Returns:
-            values (len(to), D) or (len(to),) on the clock of `to`.
+            values (len(to), D) or (len(to),) at the frames of `to`.
         """
         if len(self) == 0:
             raise ValueError("an empty track cannot be aligned")
@@ -65,7 +65,7 @@ class Track:
         return Track(values, to.rate_hz, to.offset_s)
 
     def slice(self, start_s: float, end_s: float | None = None) -> "Track":
-        """The frames whose centres lie in [start_s, end_s), on a clock that starts at `start_s`."""
+        """The frames whose centres lie in [start_s, end_s), counted from `start_s`."""
         first = max(int(np.ceil((start_s - self.offset_s) * self.rate_hz - 1e-6)), 0)
         last = len(self) if end_s is None else int(np.ceil((end_s - self.offset_s) * self.rate_hz - 1e-6))
         kept = self.values[first : max(last, first)]

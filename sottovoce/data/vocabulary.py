@@ -149,7 +149,7 @@ def look_up(words: Mapping[str, str], native: str, where: str) -> str:
 def own_words(
     seen: Mapping[str, str], relabel: Mapping[str, str] | None, where: str, *, own: bool = False
 ) -> dict[str, str]:
-    """The same for a corpus nobody has described: words in a table or names of folders.
+    """The same for a corpus without a reader: words in a table or names of folders.
 
     Words of emotion are spelt our way ("Anger" -> "angry"). A set in which no word is one of ours is a label set of
     its own and is kept. Words of both sorts together are a typo more often than not, and refused unless `own`.

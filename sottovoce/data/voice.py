@@ -1,6 +1,6 @@
-"""A voice made of numbers: pulses and noise through a vocal tract (source-filter model, Fant 1960).
+"""A synthetic voice: pulses and noise through a vocal tract (source-filter model, Fant 1960).
 
-`synthesise` turns controls at 100 frames a second into sound at 16 kHz:
+`synthesise` turns controls at 100 frames a second into a waveform at 16 kHz:
 
     pulses   one band-limited impulse a glottal cycle, with jitter and shimmer as Praat defines them
     breath   noise that swells once a cycle and passes the same vocal tract
@@ -35,7 +35,7 @@ SHIMMER_PER_SD = float(np.sqrt(2 * 2 / np.pi))
 
 @dataclass(frozen=True)
 class Controls:
-    """What the voice does. Frame `k` is the moment k / 100 s. Amplitudes are linear, 1 = unit power at the source."""
+    """What the voice does. Frame `k` is at k / 100 s. Amplitudes are linear, 1 = unit power at the source."""
 
     f0_hz: np.ndarray  # (T,) above 0 everywhere, also where nothing is voiced
     voicing: np.ndarray  # (T,) amplitude of the pulses
@@ -60,7 +60,7 @@ class Controls:
 
 
 def synthesise(controls: Controls, rng: np.random.Generator) -> Track:
-    """Sound of the controls, (160 T,) float32 at 16 kHz, not limited to any range."""
+    """Waveform of the controls, (160 T,) float32 at 16 kHz, not limited to any range."""
     c, samples = controls, len(controls.f0_hz) * HOP
     cycles = np.cumsum(_per_sample(c.f0_hz, samples)) / RATE_HZ + rng.uniform()  # (N,) glottal cycles so far
     pulses = pulse_train(cycles, _per_sample(c.jitter, samples), _per_sample(c.shimmer, samples), rng)
@@ -96,11 +96,11 @@ def pulse_train(cycles: np.ndarray, jitter: np.ndarray, shimmer: np.ndarray, rng
     period = 1 / np.gradient(cycles)[at]  # samples
     onsets = onsets + period * jitter[at] / JITTER_PER_SD * rng.standard_normal(len(onsets))
     size = np.sqrt(period) * (1 + shimmer[at] / SHIMMER_PER_SD * rng.standard_normal(len(onsets)))
-    place = np.floor(onsets).astype(int)[:, None] + np.arange(1 - TAPS // 2, 1 + TAPS // 2)
-    away = place - onsets[:, None]  # samples from the impulse
+    index = np.floor(onsets).astype(int)[:, None] + np.arange(1 - TAPS // 2, 1 + TAPS // 2)
+    away = index - onsets[:, None]  # samples from the impulse
     taps = size[:, None] * np.sinc(away) * np.cos(np.pi * away / TAPS) ** 2
-    inside = (place >= 0) & (place < samples)
-    return np.bincount(place[inside], taps[inside], samples).astype(np.float32)
+    inside = (index >= 0) & (index < samples)
+    return np.bincount(index[inside], taps[inside], samples).astype(np.float32)
 
 
 def formant_response(formants_hz: np.ndarray, bandwidths_hz: np.ndarray) -> np.ndarray:

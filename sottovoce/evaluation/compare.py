@@ -1,10 +1,10 @@
 """`sottovoce compare`: runs side by side, paired by utterance -> compare.csv, compare.json, compare.html, picture.
 
 A system is one evaluated run, or several seeds of one (a folder of runs, or runs joined by commas). The first system
-is the reference; every other one is held against it on the same utterances.
+is the reference; every other one is compared with it on the same utterances.
 
 Intervals and p values are those of `sottovoce.metrics.spread`: over whole speakers, and over trainings where a system
-has several seeds. p values are corrected for the number of comparisons (Holm 1979); beside each stands the smallest
+has several seeds. p values are corrected for the number of comparisons (Holm 1979); next to each stands the smallest
 difference these speakers and seeds would have shown after the same correction.
 """
 
@@ -27,7 +27,7 @@ from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 
-KINDS = ("finetune", "phoneme")  # runs that answer something
+KINDS = ("finetune", "phoneme")  # runs that predict something
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ def load(text: str, *, quiet: bool = True) -> System:
     for folder in folders:
         kind = runs.parts(folder)[0].config["kind"]
         if kind not in KINDS:
-            raise InputError(f"{folder}: a {kind} run, which answers nothing. Compare fine-tuned runs.")
+            raise InputError(f"{folder}: a {kind} run, which predicts nothing. Compare fine-tuned runs.")
         found.append(runs.parts(folder, kind))
     tasks = [Task.from_dict(parts[0].config.get("task") or {}, parts[0].folder / "config.json") for parts in found]
     for folder, task in zip(folders, tasks, strict=True):
         if task != tasks[0]:
             raise InputError(f"{folder}: another task than {folders[0]}. Seeds of one system share their task.")
-    tables = tuple(answers(f, parts, task, quiet=quiet) for f, parts, task in zip(folders, found, tasks, strict=True))
+    tables = tuple(
+        predictions(f, parts, task, quiet=quiet) for f, parts, task in zip(folders, found, tasks, strict=True)
+    )
     configs = tuple(parts[0].config for parts in found)
     seeds = tuple(int(config.get("seed", k)) for k, config in enumerate(configs))
     name = name or " … ".join(dict.fromkeys(path.name or str(path) for path in (named[0], named[-1])))
@@ -77,7 +79,9 @@ def _runs_in(folder: Path) -> list[Path]:
     return sorted(inner, key=lambda p: runs.natural(p.name)) or [folder]
 
 
-def answers(folder: Path, parts: Sequence[runs.Run], task: Task, *, quiet: bool = True) -> dict[str, dict[str, str]]:
+def predictions(
+    folder: Path, parts: Sequence[runs.Run], task: Task, *, quiet: bool = True
+) -> dict[str, dict[str, str]]:
     """id -> row of predictions.csv; evaluated now where the file is missing or lacks a fold.
 
     Raises InputError: an utterance answered twice, a damaged file.
@@ -111,13 +115,13 @@ def _columns(task: Task, what: str) -> list[str]:
 
 
 def _values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str], what: str) -> np.ndarray:
-    """(N,) class indices or counts, or (N, D) numbers. Raises InputError for what is neither."""
+    """(N,) class indices or counts, or (N, D) regression targets. Raises InputError for what is neither."""
 
     columns = _columns(task, what)
     try:
         if task.kind == "class":
-            place = {name: k for k, name in enumerate(task.classes)}
-            return np.array([place[table[key][columns[0]]] for key in ids], dtype=np.int64)
+            index = {name: k for k, name in enumerate(task.classes)}
+            return np.array([index[table[key][columns[0]]] for key in ids], dtype=np.int64)
         rows = np.array([[float(table[key][c]) for c in columns] for key in ids])
     except (KeyError, ValueError) as error:
         raise InputError(f"predictions.csv: a {what} that is none. {error}. Evaluate again.") from None
@@ -130,7 +134,6 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
     Raises:
         InputError: fewer than two systems, another task, other utterances or targets, an unknown score.
     """
-
     if len(systems) < 2:
         raise InputError("compare: one system alone. Name two or more; the first is the reference.")
     names = [s.name for s in systems]
@@ -159,28 +162,30 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
     count = len(set(clusters))
     metric = metric or metrics.MAIN[task.kind]
     found: list[dict[str, Any]] = []
-    for system, answer in zip(systems, predicted, strict=True):
-        scores = statistics.intervals(task, target, answer, clusters)
+    for system, prediction in zip(systems, predicted, strict=True):
+        scores = statistics.intervals(task, target, prediction, clusters)
         if metric not in scores:
             raise unknown_name("--metric", metric, scores)
-        by_seed = [float(metrics.scores(task, target, run)[metric]) for run in answer]
+        by_seed = [float(metrics.scores(task, target, run)[metric]) for run in prediction]
         entry: dict[str, Any] = {"name": system.name, "seeds": system.seeds, "metrics": scores, "by_seed": by_seed}
         if system is not first:
             same = sorted(system.seeds) == sorted(first.seeds) and len(set(first.seeds)) == len(first.seeds)
             order = [np.argsort(s.seeds, kind="stable") if same else slice(None) for s in (system, first)]
-            gaps = statistics.gaps(task, target, answer[order[0]], predicted[0][order[1]], clusters, same_seeds=same)
+            differences = statistics.differences(
+                task, target, prediction[order[0]], predicted[0][order[1]], clusters, same_seeds=same
+            )
             entry |= {
-                "difference": {name: statistics.gap_entry(gap) for name, gap in gaps.items()},
+                "difference": {name: statistics.difference_entry(found) for name, found in differences.items()},
                 "seeds_paired": same,
-                "trainings_counted": min(len(answer), len(predicted[0])) > 1,
-                "trainings": lines.trainings(len(answer), len(predicted[0])),
-                "detectable": gaps[metric].detectable(1 - 0.05 / (len(systems) - 1)),
+                "trainings_counted": min(len(prediction), len(predicted[0])) > 1,
+                "trainings": lines.trainings(len(prediction), len(predicted[0])),
+                "detectable": differences[metric].detectable(1 - 0.05 / (len(systems) - 1)),
             }
         found.append(entry)
     tested = [entry["difference"][metric] for entry in found[1:]]
-    known_p = [gap for gap in tested if gap["p"] is not None]
-    for gap, p in zip(known_p, statistics.holm([gap["p"] for gap in known_p]), strict=True):
-        gap["p_holm"] = p
+    known_p = [entry for entry in tested if entry["p"] is not None]
+    for entry, p in zip(known_p, statistics.holm([entry["p"] for entry in known_p]), strict=True):
+        entry["p_holm"] = p
     return {
         "title": f"{Path(str(first.configs[0].get('corpus', ''))).name}: {', '.join(task.target)}",
         "metric": metric,
@@ -253,13 +258,13 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
     rows = []
     for entry in result["systems"]:
         for name, score in entry["metrics"].items():
-            gap = entry.get("difference", {}).get(name, {})
+            difference = entry.get("difference", {}).get(name, {})
             main = name == result["metric"]
             rows.append(
                 {"system": entry["name"], "seeds": len(entry["seeds"]), "metric": name}
                 | {k: score[k] for k in ("value", "low", "high")}
-                | {f"difference{'_' * bool(k)}{k}": gap.get(k or "value") for k in ("", "low", "high")}
-                | {"p": gap.get("p"), "p_holm": gap.get("p_holm")}
+                | {f"difference{'_' * bool(k)}{k}": difference.get(k or "value") for k in ("", "low", "high")}
+                | {"p": difference.get("p"), "p_holm": difference.get("p_holm")}
                 | {"detectable": entry.get("detectable") if main else None}
             )
     write_table(output / "compare.csv", rows)

@@ -1,7 +1,7 @@
 """`sottovoce evaluate`: a run's folds -> predictions.csv, report.json and report.html.
 
-The only verb that reads the test part. Every score stands beside trivial baselines, with an interval over whole
-speakers (or videos); how everything was chosen and who was heard is part of the result.
+The only verb that reads the test part. Every score stands next to baselines, with an interval over whole
+speakers (or videos); how everything was chosen and who was seen is part of the result.
 """
 
 import time
@@ -38,7 +38,7 @@ def report_on(
     """Evaluate a run's folds into `output`: predictions.csv, report.json, report.html. Returns the report.
 
     Args:
-        opensmile: functionals + SVM beside the trivial baselines; None = where openSMILE is there and there is audio.
+        opensmile: functionals + SVM next to the trivial baselines; None = where openSMILE is there and there is audio.
 
     Raises:
         InputError: as `evaluate`.
@@ -59,7 +59,6 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     Raises:
         InputError: runs of different corpora or tasks in one folder, a corpus that changed since.
     """
-
     started = time.monotonic()
     first = found[0].config
     for other in found[1:]:
@@ -72,7 +71,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     task = it.task
     store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=True)
     tested: list[Utterance] = []
-    answers, trivial, svm, of_fold = [], [], [], []
+    predictions, trivial, svm, of_fold = [], [], [], []
     for run in found:
         fold = corpus.fold(run.config["fold"])
         check_unheard(corpus, fold, run)
@@ -81,22 +80,22 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
         if not test:
             raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
-        answers.append(network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics)))
+        predictions.append(network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics)))
         known = [corpus.by_id[k] for k in fold.train if task.has(corpus.by_id[k])]
         trivial.append(baselines.trivial(task, task.values(known), len(test), seed=0, draws=DRAWS))
         if opensmile:
             svm.append(_svm_on(corpus, fold, task, opensmile, it.plan.per_speaker, test, jobs))
         tested += test
         of_fold += [fold.name] * len(test)
-    answer = np.concatenate(answers)
-    predicted = answer.argmax(1) if task.kind == "class" else answer
+    prediction = np.concatenate(predictions)
+    predicted = prediction.argmax(1) if task.kind == "class" else prediction
     truth = task.values(tested)
     clusters = [person(u) for u in tested]
     scores = statistics.intervals(task, truth, predicted, clusters)
-    beside = {
+    rivals = {
         name: np.concatenate([t[name] for t in trivial], axis=-1 if task.kind == "class" else 0) for name in trivial[0]
     }
-    rows = {name: statistics.intervals(task, truth, p, clusters) for name, p in beside.items()}
+    rows = {name: statistics.intervals(task, truth, p, clusters) for name, p in rivals.items()}
     if opensmile:
         rows[f"opensmile {opensmile} + svm"] = statistics.intervals(task, truth, np.concatenate(svm), clusters)
     names = np.array(of_fold)
@@ -127,13 +126,13 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     }
     if flat := metrics.flat(task, truth, predicted):
         line = (
-            f"Constant: the answer for {', '.join(flat)} is nearly the same for everybody; MAE and 4-class accuracy "
+            f"Constant: the prediction of {', '.join(flat)} is nearly the same everywhere; MAE and 4-class accuracy "
             "flatter it, CCC does not. Learn with --set finetune.loss=ccc."
         )
         report["protocol"]["first_line"] = " ".join(filter(None, [report["protocol"]["first_line"], line]))
     if task.kind == "class":
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
-    return report, list(table(task, tested, of_fold, truth, answer))
+    return report, list(table(task, tested, of_fold, truth, prediction))
 
 
 def _subject(run: runs.Run) -> tuple:
@@ -142,13 +141,13 @@ def _subject(run: runs.Run) -> tuple:
 
 
 def check_unheard(corpus: Corpus, fold: Fold, run: runs.Run) -> None:
-    """Raises InputError when test speakers were heard in training and nobody allowed it: the folds have changed."""
+    """Raises InputError when test speakers were seen in training and nobody allowed it: the folds have changed."""
     allowed = set(run.config.get("seen_test_speakers", ()))  # with --transductive
     allowed |= {person(corpus.by_id[k]) for k in (*fold.train, *fold.dev)}  # of leaky folds, which say so
-    heard = set(seen_by(run).test_people([corpus], fold)) - allowed
-    if heard:
+    seen = set(seen_by(run).test_people([corpus], fold)) - allowed
+    if seen:
         raise InputError(
-            f"{run.folder}: trained on {len(heard)} test speakers of {fold.name} ({', '.join(sorted(heard)[:3])}). "
+            f"{run.folder}: trained on {len(seen)} test speakers of {fold.name} ({', '.join(sorted(seen)[:3])}). "
             f"{corpus.folder} was prepared with other folds since. Fine-tune again, or prepare it as it was."
         )
 
@@ -171,7 +170,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
     tested = [corpus.by_id[k] for run in found for k in corpus.fold(run.config["fold"]).test]
-    chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "strength of the probe, epoch"
+    chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "l2 of the probe, epoch"
     if isinstance(tuning, Probe):
         chooser, chosen = (tuning.select.upper() if task.kind == "class" else "MAE"), "learning rate, update"
         relu = " with ReLU" * (tuning.activation == "relu")
@@ -197,7 +196,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "intervals": lines_of.intervals((u.speaker, u.session) for u in tested if task.has(u)),
         "trainings": lines_of.trainings(1),
         "seed": ", ".join(map(str, seeds)),
-        "people heard in training": lines_of.people({p for run in found for p in run.seen_speakers}, [corpus]),
+        "people seen in training": lines_of.people({p for run in found for p in run.seen_speakers}, [corpus]),
         "compared with the people tested by": compared_by(found),
     }
 
@@ -205,16 +204,16 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
 def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the scores of these fine-tuned runs must know before any figure."""
     lines = []
-    if heard := sorted({person for config in configs for person in config.get("seen_test_speakers", ())}):
+    if seen := sorted({person for config in configs for person in config.get("seen_test_speakers", ())}):
         lines.append(
-            f"Transductive: the pre-training heard the unlabelled audio of {len(heard)} test "
-            f"speaker{'s' * (len(heard) > 1)} ({', '.join(heard[:4])}{', ...' if len(heard) > 4 else ''})."
+            f"Transductive: the pre-training has seen the unlabelled audio of {len(seen)} test "
+            f"speaker{'s' * (len(seen) > 1)} ({', '.join(seen[:4])}{', ...' if len(seen) > 4 else ''})."
         )
     chosen_on = {config.get("settings", {}).get("finetune", {}).get("dev") for config in configs}
     if "superb" in chosen_on:
         lines.append("Chosen on SUPERB's dev part, a random fifth of training whose speakers were trained on.")
     if "test" in chosen_on:
-        lines.append("Leaky: strength and epoch were chosen on the test part; the figures flatter.")
+        lines.append("Leaky: l2 and epoch were chosen on the test part; the figures flatter.")
     return lines
 
 
@@ -233,11 +232,11 @@ def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
 
 
 def table(
-    task: Task, tested: Sequence[Utterance], folds: Sequence[str], truth: np.ndarray, answer: np.ndarray
+    task: Task, tested: Sequence[Utterance], folds: Sequence[str], truth: np.ndarray, prediction: np.ndarray
 ) -> list[dict[str, Any]]:
-    """One row an utterance; probabilities of every class, or truth and guess of every number."""
+    """One row an utterance; probabilities of every class, or truth and prediction of every target."""
     rows = []
-    for u, fold, y, a in zip(tested, folds, truth, answer, strict=True):
+    for u, fold, y, a in zip(tested, folds, truth, prediction, strict=True):
         row: dict[str, Any] = {"id": u.id, "fold": fold, "speaker": u.speaker, "session": u.session, "gender": u.gender}
         if task.kind == "class":
             row |= {"target": task.classes[int(y)], "predicted": task.classes[int(a.argmax())]}
@@ -260,8 +259,8 @@ def _svm_on(
 
     labelled = [k for k in fold.test if task.has(corpus.by_id[k])]
     predicted = baselines.functionals_svm(corpus, fold, task, feature_set, speaker_norm=norm, jobs=jobs)
-    place = {key: k for k, key in enumerate(labelled)}
-    return predicted[[place[u.id] for u in test]]
+    index = {key: k for k, key in enumerate(labelled)}
+    return predicted[[index[u.id] for u in test]]
 
 
 def _by_gender(

@@ -36,17 +36,18 @@ def trainings(*seeds: int) -> str:
     return "one: nothing is known of the luck of a training, intervals and p hold for this one alone"
 
 
-def floors(gaps: Sequence[Mapping[str, Any]]) -> list[str]:
+def floors(differences: Sequence[Mapping[str, Any]]) -> list[str]:
     """Warnings where p values that are corrected for one another cannot fall below 0.05, whatever is true.
 
     Only sign flips have a floor, and only they are left where all speakers show the same (see `Spread.p_value`).
     """
-    stuck = [gap["p_floor"] for gap in gaps if gap.get("p_floor") and len(gaps) * gap["p_floor"] >= 0.05]
+    stuck = [d["p_floor"] for d in differences if d.get("p_floor") and len(differences) * d["p_floor"] >= 0.05]
     if not stuck:
         return []
     return [
-        f"Every speaker shows the same difference in {len(stuck)} of {len(gaps)} comparisons. So few speakers can then "
-        f"show no p below {max(stuck):.3g}; corrected for {len(gaps)} it is above 0.05, however large the difference."
+        f"Every speaker shows the same difference in {len(stuck)} of {len(differences)} comparisons. So few can then "
+        f"show no p below {max(stuck):.3g}; corrected for {len(differences)} it is above 0.05, "
+        "however large the difference."
     ]
 
 

@@ -1,8 +1,8 @@
 """`sottovoce phoneme`: how well do the states of a frozen backbone spell? SUPERB's task PR (arXiv:2105.01051).
 
-    frozen hidden layers -> weighted sum -> linear to 256 -> linear to phones and a blank, at every step -> CTC
+    frozen hidden layers -> weighted sum -> linear to 256 -> linear to phones and a blank, at every frame -> CTC
 
-A verb of its own: what it learns stands in transcripts and a lexicon, not in a manifest, and it answers sequences.
+A verb of its own: what it learns stands in transcripts and a lexicon, not in a manifest, and it predicts sequences.
 Settings of s3prl's `downstream/ctc/libriphone.yaml`; dev chooses learning rate and update by the phone error rate.
 Departures: repeats are merged before blanks are dropped, as CTC is defined (s3prl drops blanks first); utterances
 with a word that the lexicon lacks are left out and counted (SUPERB's lexicon spells every word, some by machine).
@@ -12,7 +12,7 @@ V phones.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], s
 
     if init == "none":
         if scratch:
-            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is the control of.")
+            raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
         plan = recipes.resolve("masked_timesteps", [corpus])
     else:
         first = runs.parts(init, "pretrain")[0]
@@ -102,9 +102,8 @@ def phoneme(
     fold: Fold,
     reading: Reading,
     output: Path,
-    *,
     init: Run | None,
-    seed: int = 0,
+    *,
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Train the head, choose on dev, read test once; the report, or {} when the same run is finished in `output`.
@@ -116,6 +115,7 @@ def phoneme(
 
     started, p, folder = time.monotonic(), plan.finetune, output / fold.name
     assert isinstance(p, Probe)  # of `plan_of`
+    seed = p.seed
     sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
     symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
     task = Task("phones", ("phones",), tuple(symbols))
@@ -157,21 +157,13 @@ def phoneme(
     backbone.to(device), head.to(device)
     steps = {side: Steps([(store, own)], plan.frontend, statistics) for side, own in sides.items()}
     states = {side: probe.frozen_states(backbone, of, averaged=False) for side, of in steps.items()}
-    place = {phone: k for k, phone in enumerate(symbols, 1)}  # 0 is the blank
-    target = [torch.tensor([place[phone] for phone in reading.phones[u.id]]) for u in sides["train"]]
+    index = {phone: k for k, phone in enumerate(symbols, 1)}  # 0 is the blank
+    target = [torch.tensor([index[phone] for phone in reading.phones[u.id]]) for u in sides["train"]]
 
-    def loss(own: Any, batch: Any) -> Any:
-        hidden, rows = batch
-        scores = own(hidden).log_softmax(2).transpose(0, 1)  # (S, B, 1 + V)
-        spelled = [target[k] for k in rows]
-        lengths = torch.tensor([len(row) for row in spelled])
-        # no path spells more phones than there are steps: such an utterance teaches nothing (zero_infinity)
-        return torch.nn.functional.ctc_loss(
-            scores, torch.cat(spelled).to(device), hidden.lengths, lengths, phones.BLANK, zero_infinity=True
-        )
+    loss = ctc(target, device)
 
     def judge(own: Any) -> dict[str, float]:
-        per = error_rate(hear(own, states["dev"], steps["dev"], symbols), sides["dev"], reading)
+        per = error_rate(predict(own, states["dev"], steps["dev"], symbols), sides["dev"], reading)
         return {"dev_per": per, "select": -per}
 
     chosen, readings = probe.fit(
@@ -187,9 +179,9 @@ def phoneme(
     )
     head.eval()
     with torch.inference_mode():
-        heard = hear(head, states["test"], steps["test"], symbols)
+        predicted = predict(head, states["test"], steps["test"], symbols)
         layers = head.mix.softmax(0).tolist()
-    rows = table(fold, sides["test"], reading, heard)
+    rows = table(fold, sides["test"], reading, predicted)
     report = report_of(corpus, fold, task, sides, reading, rows, run.config)
     report["probes"] = [{"fold": fold.name, "layers": layers, "chosen": chosen, "probe": readings}]
     report["protocol"]["too short to be spelled"] = _too_short(steps["train"], sides["train"], reading)
@@ -204,6 +196,22 @@ def phoneme(
     return report
 
 
+def ctc(target: Sequence[Any], device: Any) -> Callable[[Any, Any], Any]:
+    """(head, (hidden states, row numbers)) -> loss (), of phones by their numbers."""
+
+    def loss(head: Any, batch: Any) -> Any:
+        hidden, rows = batch
+        scores = head(hidden).log_softmax(2).transpose(0, 1)  # (S, B, 1 + V)
+        spelled = [target[k] for k in rows]
+        lengths = torch.tensor([len(row) for row in spelled])
+        # no path spells more phones than there are steps: such an utterance teaches nothing (zero_infinity)
+        return torch.nn.functional.ctc_loss(
+            scores, torch.cat(spelled).to(device), hidden.lengths, lengths, phones.BLANK, zero_infinity=True
+        )
+
+    return loss
+
+
 def usable(corpus: Corpus, store: Any, fold: Fold, side: str, reading: Reading) -> list[Utterance]:
     """The utterances of a part that can be spelled. Raises InputError when there is none."""
     found = [corpus.by_id[key] for key in getattr(fold, side) if key in reading.phones and key in store]
@@ -216,8 +224,8 @@ def usable(corpus: Corpus, store: Any, fold: Fold, side: str, reading: Reading) 
     return found
 
 
-def hear(head: Any, states: Any, steps: Steps, symbols: Sequence[str]) -> list[tuple[str, ...]]:
-    """Greedy answers of every utterance, in order."""
+def predict(head: Any, states: Any, steps: Steps, symbols: Sequence[str]) -> list[tuple[str, ...]]:
+    """Greedy predictions of every utterance, in order."""
 
     found: list[tuple[str, ...]] = [()] * len(steps)
     for rows in sequential(steps.lengths, batch_steps=steps.budget):
@@ -227,9 +235,9 @@ def hear(head: Any, states: Any, steps: Steps, symbols: Sequence[str]) -> list[t
     return found
 
 
-def error_rate(heard: Sequence[Sequence[str]], said: Sequence[Utterance], reading: Reading) -> float:
+def error_rate(predicted: Sequence[Sequence[str]], said: Sequence[Utterance], reading: Reading) -> float:
     """Edits over reference phones, both summed."""
-    wrong = sum(phones.edits(h, reading.phones[u.id]) for h, u in zip(heard, said, strict=True))
+    wrong = sum(phones.edits(h, reading.phones[u.id]) for h, u in zip(predicted, said, strict=True))
     return wrong / sum(len(reading.phones[u.id]) for u in said)
 
 
@@ -243,11 +251,11 @@ def _too_short(steps: Steps, said: Sequence[Utterance], reading: Reading) -> str
 
 
 def table(
-    fold: Fold, tested: Sequence[Utterance], reading: Reading, heard: Sequence[Sequence[str]]
+    fold: Fold, tested: Sequence[Utterance], reading: Reading, predicted: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """One row an utterance: how many phones were said, how many edits away the answer is, and both spelled out."""
+    """One row an utterance: how many phones were said, how many edits away the prediction is, and both spelled out."""
     rows = []
-    for u, answer in zip(tested, heard, strict=True):
+    for u, found in zip(tested, predicted, strict=True):
         said = reading.phones[u.id]
         row: dict[str, Any] = {
             "id": u.id,
@@ -256,8 +264,8 @@ def table(
             "session": u.session,
             "gender": u.gender,
         }
-        row |= {"phones": len(said), "edits": phones.edits(answer, said)}
-        rows.append(row | {"reference": " ".join(said), "heard": " ".join(answer)})
+        row |= {"phones": len(said), "edits": phones.edits(found, said)}
+        rows.append(row | {"reference": " ".join(said), "heard": " ".join(found)})
     return rows
 
 
@@ -277,7 +285,7 @@ def report_of(
     asked = sum(len(getattr(fold, side)) for side in SIDES)
     kept = sum(map(len, sides.values()))
     words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
-    heard = config["seen_test_speakers"]
+    seen = config["seen_test_speakers"]
     probe = config["settings"].finetune
     return {
         "title": f"{corpus.name}: phones",
@@ -289,8 +297,8 @@ def report_of(
         "speakers": len(set(clusters)) if any(u.speaker for u in sides["test"]) else None,  # unknown is not one each
         "examples": [{k: row[k] for k in ("id", "reference", "heard")} for row in rows[:SHOWN]],
         "protocol": {
-            "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test readers."
-            if heard
+            "first_line": f"Transductive: the pre-training has seen the audio of {len(seen)} test readers."
+            if seen
             else None,
             "parts": f"{fold.name}: " + ", ".join(f"{len(own)} {side}" for side, own in sides.items()) + " utterances",
             "head": f"frozen backbone: weighted sum of all layers, linear to {probe.project}, linear to "

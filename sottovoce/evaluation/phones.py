@@ -1,10 +1,10 @@
-"""Phones of a transcript, greedy CTC answers, and the phone error rate.
+"""Phones of a transcript, greedy CTC predictions, and the phone error rate.
 
     transcript *.trans.txt -> words -> lexicon -> phones      the LibriSpeech formats (openslr.org/12 and /11)
     scores (S, 1 + V)      -> best path -> phones             Graves et al. 2006, sec. 3.2
     PER = edits / reference phones, both summed over all utterances
 
-An edit is a phone put in, left out or exchanged (Levenshtein). PER may exceed 1; an answer of nothing has PER 1.
+An edit is a phone put in, left out or exchanged (Levenshtein). PER may exceed 1; a prediction of nothing has PER 1.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ import numpy as np
 from sottovoce.corpora import _layout
 from sottovoce.errors import InputError
 
-BLANK = 0  # the place of CTC's blank among the scores; phones follow
+BLANK = 0  # the index of CTC's blank among the scores; phones follow
 
 
 def read_lexicon(path: Path) -> dict[str, tuple[str, ...]]:
@@ -78,7 +78,7 @@ def best_path(scores: np.ndarray) -> list[int]:
     return best[first & (best != BLANK)].tolist()
 
 
-def edits(heard: Sequence, reference: Sequence) -> int:
+def edits(predicted: Sequence, reference: Sequence) -> int:
     """Fewest insertions, deletions and substitutions that turn one sequence into the other.
 
     A row of the usual table at once: what comes from above or aslant first, then what comes from the left, which is
@@ -87,12 +87,12 @@ def edits(heard: Sequence, reference: Sequence) -> int:
     >>> edits(["K", "AE", "T"], ["K", "AH", "T", "S"])
     2
     """
-    place = {symbol: k for k, symbol in enumerate(dict.fromkeys([*heard, *reference]))}
-    across = np.array([place[symbol] for symbol in reference], dtype=np.int64)
+    index = {symbol: k for k, symbol in enumerate(dict.fromkeys([*predicted, *reference]))}
+    across = np.array([index[symbol] for symbol in reference], dtype=np.int64)
     column = np.arange(len(reference) + 1)
     row = column.copy()
-    for k, symbol in enumerate(heard, 1):
-        aslant = row[:-1] + (across != place[symbol])
+    for k, symbol in enumerate(predicted, 1):
+        aslant = row[:-1] + (across != index[symbol])
         row = np.r_[k, np.minimum(row[1:] + 1, aslant)]
         row = np.minimum.accumulate(row - column) + column
     return int(row[-1])

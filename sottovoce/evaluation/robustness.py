@@ -1,4 +1,4 @@
-"""What an answer loses on a telephone, in noise, in a room, through a codec: the test part again, changed one way.
+"""What accuracy is lost on a telephone, in noise, in a room, through a codec: the test part again, changed one way.
 
 Each condition changes every test recording of every fold in the same way; nothing is learned from it. A difference is
 paired by utterance, its interval resamples whole speakers.
@@ -51,27 +51,27 @@ def conditions(voice: Voice) -> dict[str, Change]:
 def robustness(found: Sequence[Run], metric: str = "ua") -> list[dict[str, Any]]:
     """One row a condition, the recordings as they are first: {condition, value, difference}.
 
-    Raises InputError for a run that does not hear recordings.
+    Raises InputError for a run that does not read recordings.
     """
     corpus = Corpus.load(found[0].config["corpus"])
     make = tracks.maker(network.load_recognised(found[0]).plan.track).make
     if corpus.info.get("tracks") or make is None:
-        raise InputError(f"{found[0].folder}: hears no recordings. Found encoded features. Robustness needs audio.")
+        raise InputError(f"{found[0].folder}: reads no recordings. Found encoded features. Robustness needs audio.")
     rows: list[dict[str, Any]] = []
     names: list[str | None] = [None, *conditions(_others(corpus, []))]
     for name in names:
-        answers, truth = [], []
+        predictions, truth = [], []
         for run in found:
             it = network.load_recognised(run)
             store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), quiet=True)
             test = [u for k in corpus.fold(run.config["fold"]).test if it.task.has(u := corpus.by_id[k]) and k in store]
-            heard: Any = store
+            source: Any = store
             if name is not None:
                 change = conditions(_others(corpus, test))[name]
-                heard = Augmented(corpus, store, make, it.plan.track_config, 0, change)
-            answers.append(network.predict(it, Steps([(heard, test)], it.plan.frontend, it.statistics)))
+                source = Augmented(corpus, store, make, it.plan.track_config, 0, change)
+            predictions.append(network.predict(it, Steps([(source, test)], it.plan.frontend, it.statistics)))
             truth.append(it.task.values(test))
-        value = _score(it.task, np.concatenate(truth), np.concatenate(answers), metric)
+        value = _score(it.task, np.concatenate(truth), np.concatenate(predictions), metric)
         rows.append(
             {
                 "condition": name or "as recorded",
@@ -82,8 +82,8 @@ def robustness(found: Sequence[Run], metric: str = "ua") -> list[dict[str, Any]]
     return rows
 
 
-def _score(task: Any, truth: np.ndarray, answer: np.ndarray, metric: str) -> float:
-    found: Mapping[str, Any] = scores.scores(task, truth, answer.argmax(1) if task.kind == "class" else answer)
+def _score(task: Any, truth: np.ndarray, prediction: np.ndarray, metric: str) -> float:
+    found: Mapping[str, Any] = scores.scores(task, truth, prediction.argmax(1) if task.kind == "class" else prediction)
     return float(found[metric if metric in found else "ccc"])
 
 

@@ -39,7 +39,7 @@ from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import baselines, workers
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import changed_copies, select, train_recogniser, unlabelled, weights_for
+from sottovoce.pipeline.finetune import parts_of, train_recogniser, weights_for
 
 ARMS = ("pretrained", "probe", "scratch")
 
@@ -58,7 +58,7 @@ class Cell:
     """One training. `share` orders the label counts across folds, whose training parts differ in size."""
 
     arm: str
-    share: int  # place in the list of label counts
+    share: int  # index in the list of label counts
     n: int  # labels
     seed: int
     fold: str
@@ -70,39 +70,40 @@ class Cell:
         return f"{self.arm}-{self.n}-{self.fold}-s{self.seed}-{self.identity}.npz"
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What a study varies."""
+
+    arms: Sequence[str]
+    labels: str  # counts or shares, with commas
+    seeds: int
+    fold: str | None = None  # None: those of the pre-trained runs, or all
+
+
 def plan_cells(
-    plan: Recipe,
-    corpus: Corpus,
-    task: Task,
-    init: str,
-    found: Sequence[runs.Run],
-    arms: Sequence[str],
-    labels: str,
-    seeds: int,
-    fold: str | None,
-    transductive: bool,
+    plan: Recipe, corpus: Corpus, task: Task, grid: Grid, init: str, found: Sequence[runs.Run], *, transductive: bool
 ) -> list[Cell]:
     """All cells, small ones first, so that a first picture is there early.
 
     Raises InputError when an arm's weights have seen a test speaker (unless `transductive`).
     """
 
-    if fold is None:
+    if grid.fold is None:
         named = [run.config["fold"] for run in found]
         known = [f for f in corpus.folds if f.name in named]
         folds = known or choose(corpus, None)
     else:
-        folds = choose(corpus, fold)
+        folds = choose(corpus, grid.fold)
     folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
     totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
-    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in labels.split(",")]
+    wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in grid.labels.split(",")]
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
     cells = []
     for k, f in enumerate(folds):
         weights = weights_for(init, corpus, f, transductive=transductive)
         for share, n in enumerate(column[k] for column in columns):
-            for seed in range(seeds):
-                for arm in arms:
+            for seed in range(grid.seeds):
+                for arm in grid.arms:
                     pre = weights.config["identity"] if weights and arm != "scratch" else "none"
                     made = {
                         "plan": plan,
@@ -145,31 +146,27 @@ _loaded = lru_cache(maxsize=1)(Corpus.load)  # one cell after the other is of th
 
 
 def _run_cell(plan: Recipe, corpus: Path, task: Task, folder: Path, cell: Cell) -> None:
-    """Always on one thread, so that it does not matter for a figure how many cells run beside it."""
+    """Always on one thread, so that it does not matter for a figure how many cells run at a time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        answer = train_and_test(cell, plan, _loaded(corpus), task)
+        prediction = train_and_test(cell, plan, _loaded(corpus), task)
     finally:
         torch.set_num_threads(threads)
     with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
-        np.savez(out, answer=answer.astype(np.float32))
+        np.savez(out, answer=prediction.astype(np.float32))
 
 
 def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.ndarray:
-    """Train one cell on its label subset; answers (N_test, K or D) for the fold's labelled test utterances."""
+    """Train one cell on its label subset; predictions (N_test, K or D) for the fold's labelled test utterances."""
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
-    train = [u for u in select(corpus, fold.train, task, str(cell.n), cell.seed) if u.id in store]
-    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     own = recipe.seeded(plan, cell.seed)
     if cell.arm == "probe" and own.finetune.mode == "full":
         own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
-    rest = unlabelled(corpus, fold, store, train)
-    copies = changed_copies(own, corpus, store)
-    it, _ = train_recogniser(own, task, store, train, dev, unlabelled=rest, copies=copies, init=init)
+    it, _ = train_recogniser(own, task, parts_of(own, corpus, store, fold, task, str(cell.n), cell.seed), init=init)
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
     return network.predict(it, Steps([(store, test)], own.frontend, it.statistics))
 
@@ -185,23 +182,23 @@ def collect(
     tests = {
         f: [corpus.by_id[k] for k in corpus.fold(f).test if task.has(corpus.by_id[k]) and k in store] for f in folds
     }
-    everybody = [u for f in folds for u in tests[f]]
-    truth, clusters = task.values(everybody), [person(u) for u in everybody]
+    tested = [u for f in folds for u in tests[f]]
+    truth, clusters = task.values(tested), [person(u) for u in tested]
     seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})
     arms = [a for a in ARMS if any(c.arm == a for c in cells)]
     ns = [round(float(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
-    place = {(c.arm, c.share, c.seed, c.fold): c.file for c in cells}
+    cell_file = {(c.arm, c.share, c.seed, c.fold): c.file for c in cells}
 
-    def predicted(arm: str, share: int) -> Any:  # (S, N) classes or (S, N, D) numbers, folds pooled
+    def predicted(arm: str, share: int) -> Any:  # (S, N) classes or (S, N, D) regression predictions, folds pooled
         rows = []
         for seed in seeds:
-            parts = [np.load(folder / place[arm, share, seed, f], allow_pickle=False)["answer"] for f in folds]
-            answer = np.concatenate(parts)
-            rows.append(answer.argmax(1) if task.kind == "class" else answer)
+            parts = [np.load(folder / cell_file[arm, share, seed, f], allow_pickle=False)["answer"] for f in folds]
+            pooled = np.concatenate(parts)
+            rows.append(pooled.argmax(1) if task.kind == "class" else pooled)
         return np.stack(rows)
 
-    answers = {a: [predicted(a, s) for s in shares] for a in arms}
-    found = {a: [statistics.intervals(task, truth, cell, clusters) for cell in own] for a, own in answers.items()}
+    predictions = {a: [predicted(a, s) for s in shares] for a in arms}
+    found = {a: [statistics.intervals(task, truth, cell, clusters) for cell in own] for a, own in predictions.items()}
     count = len(set(clusters))
     higher = metrics.higher_is_better(metric)
 
@@ -214,11 +211,11 @@ def collect(
     parts = [with_dev(corpus, corpus.fold(f), plan.finetune.dev) for f in folds]
     known = [corpus.by_id[k] for part in parts for k in part.train if task.has(corpus.by_id[k])]
     dev_labels = round(float(np.mean([sum(task.has(corpus.by_id[k]) for k in part.dev) for part in parts])))
-    trivial = baselines.trivial(task, task.values(known), len(everybody), seed=0, draws=20)
-    trivial.pop("uniform", None)  # in UA the same as chance: one line in the picture is enough
+    rivals = baselines.trivial(task, task.values(known), len(tested), seed=0, draws=20)
+    rivals.pop("uniform", None)  # in UA the same as chance: one line in the picture is enough
     scores = {
         n: float(np.mean([metrics.scores(task, truth, row)[metric] for row in (p if p.ndim > truth.ndim else [p])]))
-        for n, p in trivial.items()
+        for n, p in rivals.items()
     }
     result: dict[str, Any] = {
         "title": f"{corpus.name}: labels saved by {plan.name}",
@@ -235,25 +232,25 @@ def collect(
         "trainings_counted": len(seeds) > 1,
         "warnings": [f"Trainings: {lines.trainings(1)}."] if len(seeds) == 1 else [],
         "folds": len(folds),
-        "speakers": count if any(u.speaker for u in everybody) else None,  # unknown is not one each
-        "n_test": len(everybody),
+        "speakers": count if any(u.speaker for u in tested) else None,  # unknown is not one each
+        "n_test": len(tested),
         "config": files.plain(plan),
-        "protocol": study_protocol(corpus, folds, cells, plan, everybody, dev_labels),
+        "protocol": study_protocol(corpus, folds, cells, plan, tested, dev_labels),
         "hardware": runs.hardware(),
         "made": runs.provenance(),
         "all_metrics": {a: {m: points(a, m) for m in found[a][0] if "_" not in m or m in ("macro_f1",)} for a in arms},
     }
-    control = "scratch"
+    baseline = "scratch"
     for arm in ("pretrained", "probe"):
-        if arm not in arms or control not in arms:
+        if arm not in arms or baseline not in arms:
             continue
-        gaps = [
-            statistics.gaps(task, truth, a, b, clusters)[metric]
-            for a, b in zip(answers[arm], answers[control], strict=True)
+        differences = [
+            statistics.differences(task, truth, a, b, clusters)[metric]
+            for a, b in zip(predictions[arm], predictions[baseline], strict=True)
         ]
         paired: list[dict[str, Any]] = [
-            {"n": n} | statistics.gap_entry(gap) | {"detectable": gap.detectable(1 - 0.05 / len(ns))}
-            for n, gap in zip(ns, gaps, strict=True)
+            {"n": n} | statistics.difference_entry(found) | {"detectable": found.detectable(1 - 0.05 / len(ns))}
+            for n, found in zip(ns, differences, strict=True)
         ]
         known_p = [row for row in paired if row["p"] is not None]
         for row, p in zip(known_p, statistics.holm([row["p"] for row in known_p]), strict=True):
@@ -263,7 +260,7 @@ def collect(
         result["warnings"] = list(dict.fromkeys(result["warnings"] + lines.floors(paired)))
         if len(ns) < 2:
             continue
-        a, b = (statistics.curve_replicates(task, truth, answers[x], clusters)[metric] for x in (arm, control))
+        a, b = (statistics.curve_replicates(task, truth, predictions[x], clusters)[metric] for x in (arm, baseline))
         saved = statistics.labels_saved(
             ns, a.replicates, b.replicates, values=(a.value, b.value), higher_is_better=higher, clusters=count
         )
@@ -288,12 +285,12 @@ def study_protocol(
 
     seeds = len({c.seed for c in cells})
     most = max(len({c.init for c in cells if c.fold == f and c.init != "none"}) for f in folds)
-    heard: set[str] = set()
+    seen: set[str] = set()
     for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
-        heard |= set(seen_by(hub.load(init)).test_people([corpus], fold))
+        seen |= set(seen_by(hub.load(init)).test_people([corpus], fold))
     return {
-        "first_line": f"Transductive: the pre-training heard the audio of {len(heard)} test speakers."
-        if heard
+        "first_line": f"Transductive: the pre-training has seen the audio of {len(seen)} test speakers."
+        if seen
         else None,
         "corpus": str(corpus.folder),
         "folds": lines.folds(folds, len(corpus.folds), {corpus.fold(f).group for f in folds}),

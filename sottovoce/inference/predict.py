@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce import files, plugins, report
+from sottovoce import files, report
 from sottovoce.data import audio, recordings, runs
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
@@ -24,27 +24,27 @@ from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
 from sottovoce.tracks import base as tracks
 
-LONGEST_S = 30.0  # a recording up to this long is heard as one utterance, as in training; longer ones by windows
+LONGEST_S = 30.0  # a recording up to this long is predicted as one utterance, as in training; longer ones by windows
 ENVELOPE_HZ = 20.0  # points per second of the drawn waveform
 
 
 @dataclass
 class Prediction:
-    """What was heard in one recording. `answer` (K,) probabilities or (D,) numbers, named by `names`."""
+    """What a model predicts for one recording. `answer`: (K,) probabilities or (D,) values, named by `names`."""
 
     path: Path
     duration_s: float
     names: tuple[str, ...]
-    answer: np.ndarray  # NaN where there was nothing to hear
-    label: str  # "" where numbers are predicted, and where there was nothing to hear
+    answer: np.ndarray  # NaN where the recording is silent
+    label: str  # "" where values are predicted, and where the recording is silent
     times_s: np.ndarray | None = None  # (W,) centres of the windows
-    course: np.ndarray | None = None  # (W, K or D)
-    frames: Track | None = None  # (F, K or D) the answer at every state of the model
+    window_posteriors: np.ndarray | None = None  # (W, K or D) the answer of every window
+    frame_posteriors: Track | None = None  # (F, K or D) the answer at every state of the model
     segments: list[dict[str, Any]] = field(default_factory=list)
     envelope: dict[str, Any] = field(default_factory=dict)
     warning: str = ""  # what to know about the answer, in the tables as `note`
     kind: str = "class"  # or "number"
-    silent: bool = False  # nothing to hear: no answer
+    silent: bool = False  # no answer: nothing above `audio.QUIET`
 
     @property
     def confidence(self) -> float:
@@ -55,17 +55,18 @@ class Prediction:
         if self.kind == "class":
             head |= {"label": self.label, "confidence": round(self.confidence, 6)}
         prefix = "p_" if self.kind == "class" else ""
-        answers = {f"{prefix}{n}": round(float(v), 6) for n, v in zip(self.names, self.answer, strict=True)}
-        return head | answers | {"note": self.warning}
+        scores = {f"{prefix}{n}": round(float(v), 6) for n, v in zip(self.names, self.answer, strict=True)}
+        return head | scores | {"note": self.warning}
 
     def windows(self) -> list[dict[str, Any]]:
-        if self.times_s is None or self.course is None:
+        if self.times_s is None or self.window_posteriors is None:
             return []
-        return self._rows(self.times_s, self.course)
+        return self._rows(self.times_s, self.window_posteriors)
 
-    def moments(self) -> list[dict[str, Any]]:
+    def frame_rows(self) -> list[dict[str, Any]]:
         """The answer at every state of the model."""
-        return [] if self.frames is None else self._rows(self.frames.times, self.frames.values)
+        track = self.frame_posteriors
+        return [] if track is None else self._rows(track.times, track.values)
 
     def _rows(self, times_s: Any, values: Any) -> list[dict[str, Any]]:
         return [
@@ -98,13 +99,13 @@ class Recogniser:
                 where = m.run.folder if m.run else "model"
                 raise InputError(
                     f"{where}: another task, track or normalisation than its neighbours. Models that vote together "
-                    "have to hear the same. Name one fold's folder."
+                    "have to read the same features. Name one fold's folder."
                 )
         self.per_speaker = first.plan.per_speaker
         self.names = first.task.classes or first.task.target
 
     def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:
-        """What is heard together: one recording, or a folder's where the model standardises per speaker."""
+        """What is predicted together: one recording, or a folder's where the model standardises per speaker."""
         if not self.per_speaker:
             yield from ([p] for p in paths)
             return
@@ -120,15 +121,15 @@ class Recogniser:
 
         Args:
             paths: audio files; for a model that standardises per speaker, all of one speaker.
-            window_s, hop_s: seconds heard at a time and between; for timelines and long recordings.
-            timeline: also keep the course over time, segments and a waveform envelope.
+            window_s, hop_s: length of a window and seconds from one to the next; for timelines and long recordings.
+            timeline: also keep posteriors over time, segments and a waveform envelope.
 
         Raises:
             InputError: a file that cannot be read.
         """
-        places = [Path(p) for p in paths]
-        speaker = _SpeakerStatistics(self, places) if self.per_speaker else None
-        return [self._one(p, speaker, window_s, hop_s, timeline) for p in places]
+        recordings = [Path(p) for p in paths]
+        speaker = _SpeakerStatistics(self, recordings) if self.per_speaker else None
+        return [self._one(p, speaker, window_s, hop_s, timeline) for p in recordings]
 
     def _one(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
 
@@ -149,26 +150,26 @@ class Recogniser:
             found.envelope = envelope(path) if timeline else {}
             return found
         found.warning = "; ".join(notes)
-        answer = None if wave is None else self.hear([self.frames(wave)], speaker)[0]
+        answer = None if wave is None else self.predict_frames([self.frames(wave)], speaker)[0]
         times: np.ndarray | None = None
-        course: np.ndarray | None = None
+        posteriors: np.ndarray | None = None
         if long or timeline:
             seconds: list[float] = []
             rows: list[np.ndarray] = []
             for centres, batch in batched(self.windows(path, window_s, hop_s), 64):
                 seconds += centres
-                rows.append(self.hear(batch, speaker))
-            course, times = np.concatenate(rows), np.array(seconds)
+                rows.append(self.predict_frames(batch, speaker))
+            posteriors, times = np.concatenate(rows), np.array(seconds)
             if answer is None:
-                answer = course.mean(0)
+                answer = posteriors.mean(0)
         assert answer is not None  # every recording is short, or long, or both
         found.answer, found.label = answer, self.names[int(answer.argmax())] if self.task.kind == "class" else ""
-        if timeline and times is not None and course is not None:
-            found.times_s, found.course = times, course
-            found.frames = self.moments(path, speaker)
+        if timeline and times is not None and posteriors is not None:
+            found.times_s, found.window_posteriors = times, posteriors
+            found.frame_posteriors = self.frame_posteriors(path, speaker)
             found.envelope = envelope(path)
             if found.label:
-                found.segments = segments(times, course, self.names, info.duration_s, hop_s)
+                found.segments = segments(times, posteriors, self.names, info.duration_s, hop_s)
         return found
 
     def frames(self, wave: Track) -> np.ndarray:
@@ -180,10 +181,16 @@ class Recogniser:
 
         if self.plan.track == "covarep" and self.plan.frontend.subsampling == 1:
             raise InputError(
-                "track covarep: the model was trained on word-aligned features, so it cannot hear a recording. Found "
+                "track covarep: the model was trained on word-aligned features, so it cannot read a recording. Found "
                 "one step a frame (frontend.subsampling=1). Use a model trained on frames, or `sottovoce evaluate`."
             )
-        return plugins.maker(self.plan.track).make(wave, self.plan.track_config)
+        make = tracks.maker(self.plan.track).make
+        if make is None:
+            raise InputError(
+                f"track {self.plan.track}: is not made of one recording alone, so the model cannot hear one. Use a "
+                "model of another track, or `sottovoce evaluate`."
+            )
+        return make(wave, self.plan.track_config)
 
     def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray]]:
         """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.
@@ -202,45 +209,45 @@ class Recogniser:
             frames = self.frames(Track(samples, rate)) if whole is None else whole.slice(begin, end).values
             return (begin + end) / 2, frames
 
-        held, start, count = np.zeros(0, np.float32), 0, 0  # `start`: sample of the recording where `held` begins
+        buffer, start, count = np.zeros(0, np.float32), 0, 0  # `start`: sample of the recording where `buffer` begins
         skip = 0  # samples still to be left out, where hops are wider than windows
         for block in audio.blocks(path, 30.0):
-            held = np.concatenate([held, block.values])
+            buffer = np.concatenate([buffer, block.values])
             while True:
-                left_out = min(skip, len(held))
-                held, start, skip = held[left_out:], start + left_out, skip - left_out
-                if skip or len(held) < size:
+                left_out = min(skip, len(buffer))
+                buffer, start, skip = buffer[left_out:], start + left_out, skip - left_out
+                if skip or len(buffer) < size:
                     break
-                yield window(start, held[:size])
+                yield window(start, buffer[:size])
                 count, skip = count + 1, step
-        if count == 0 or len(held) > size / 2:  # what is left, when there is enough of it to hear
-            yield window(start, held)
+        if count == 0 or len(buffer) > size / 2:  # the rest, if it is at least half a window
+            yield window(start, buffer)
 
-    def moments(self, path: Path, speaker: Any = None) -> Track:
-        """Mean answer of all models at every state (F, K or D), on the clock of the first one's states.
+    def frame_posteriors(self, path: Path, speaker: Any = None) -> Track:
+        """Mean answer of all models at every state (F, K or D), at the times of the first one's states.
 
-        A state has heard the whole recording, of a long one its own stretch of `LONGEST_S`; silence is not cut off, so
-        that every moment has an answer.
+        A state depends on the whole recording, of a long one on its own chunk of `LONGEST_S`. Silence is not cut off:
+        every frame has an answer.
         """
 
         parts: list[tuple[float, list[Track]]] = []
         offset_s = 0.0
-        for begin, heard in self.stretches(path):
-            offset_s, tracks = heard.offset_s if not parts else offset_s, []
+        for begin, chunk in self.chunks(path):
+            offset_s, tracks = chunk.offset_s if not parts else offset_s, []
             for it in self.models:
                 whole = replace(it, plan=replace(it.plan, frontend=replace(it.plan.frontend, trim_db=0.0)))
-                steps = steps_of(whole, [heard.values], speaker.statistics if speaker else None)
+                steps = steps_of(whole, [chunk.values], speaker.statistics if speaker else None)
                 own = speaker.pooled(it) if it.plan.finetune.embedding_norm == "speaker" else None
-                ((_, track),) = models.frame_answers(it, steps, own=own)
-                tracks.append(replace(track, offset_s=track.offset_s + heard.offset_s))
+                ((_, track),) = models.frame_posteriors(it, steps, own=own)
+                tracks.append(replace(track, offset_s=track.offset_s + chunk.offset_s))
             parts.append((begin, tracks))
-        rate_hz, first_s = models.state_clock(self.models[0], self.plan.track_config.rate_hz, offset_s)
+        rate_hz, first_s = models.state_rate(self.models[0], self.plan.track_config.rate_hz, offset_s)
         end = max(begin + track.times[-1] for begin, tracks in parts for track in tracks)
-        clock = Track(np.empty(max(round((end - first_s) * rate_hz) + 1, 1)), rate_hz, first_s)
-        votes = [_joined([(begin, tracks[k]) for begin, tracks in parts], clock) for k in range(len(self.models))]
-        return replace(clock, values=np.mean(votes, axis=0))
+        grid = Track(np.empty(max(round((end - first_s) * rate_hz) + 1, 1)), rate_hz, first_s)
+        votes = [_joined([(begin, tracks[k]) for begin, tracks in parts], grid) for k in range(len(self.models))]
+        return replace(grid, values=np.mean(votes, axis=0))
 
-    def stretches(self, path: Path) -> Iterator[tuple[float, Track]]:
+    def chunks(self, path: Path) -> Iterator[tuple[float, Track]]:
         """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
         or up to a second more."""
 
@@ -249,30 +256,30 @@ class Recogniser:
             for begin in np.arange(0.0, max(whole.times[-1], 1e-3), LONGEST_S):
                 yield float(begin), whole.slice(float(begin), float(begin) + LONGEST_S)
             return
-        held: Track | None = None
+        pending: Track | None = None
         for block in audio.blocks(path, LONGEST_S):
-            if held is not None and block.duration_s < 1.0:  # too little to be heard alone
-                held = replace(held, values=np.concatenate([held.values, block.values]))
+            if pending is not None and block.duration_s < 1.0:  # too little for a chunk of its own
+                pending = replace(pending, values=np.concatenate([pending.values, block.values]))
                 continue
-            if held is not None:
-                yield held.offset_s, self._make(replace(held, offset_s=0.0))
-            held = block
-        if held is not None:
-            yield held.offset_s, self._make(replace(held, offset_s=0.0))
+            if pending is not None:
+                yield pending.offset_s, self._make(replace(pending, offset_s=0.0))
+            pending = block
+        if pending is not None:
+            yield pending.offset_s, self._make(replace(pending, offset_s=0.0))
 
-    def hear(self, frames: Sequence[np.ndarray], speaker: Any = None) -> np.ndarray:
-        """(N, K or D) mean answer of all models for N stretches of track frames (T, F)."""
+    def predict_frames(self, frames: Sequence[np.ndarray], speaker: Any = None) -> np.ndarray:
+        """(N, K or D) mean answer of all models for N chunks of track frames (T, F)."""
 
-        return np.mean([self._hear(m, frames, speaker) for m in self.models], axis=0)
+        return np.mean([self._predict_frames(m, frames, speaker) for m in self.models], axis=0)
 
-    def _hear(self, it: Recognised, frames: Sequence[np.ndarray], speaker: Any) -> np.ndarray:
+    def _predict_frames(self, it: Recognised, frames: Sequence[np.ndarray], speaker: Any) -> np.ndarray:
 
         steps = steps_of(it, frames, speaker.statistics if speaker else None)
         pooled = models.run_over(steps, it.network.pooled)
         if it.plan.finetune.embedding_norm == "speaker":
             mean, std = speaker.pooled(it)
             with torch.inference_mode():
-                return models.answers(self.task, it.network.out(torch.from_numpy((pooled - mean) / std)).numpy())
+                return models.to_predictions(self.task, it.network.out(torch.from_numpy((pooled - mean) / std)).numpy())
         return models.from_pooled(it.network, self.task, pooled, steps, "corpus")
 
 
@@ -291,12 +298,12 @@ def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = Non
     return Steps([(store, [Utterance(k, "recording", "") for k in store.values])], front, used)
 
 
-def _joined(parts: Sequence[tuple[float, Track]], clock: Track) -> np.ndarray:
-    """Tracks that begin at these seconds, one after another, read at the times of a clock: (F, D)."""
+def _joined(parts: Sequence[tuple[float, Track]], grid: Track) -> np.ndarray:
+    """Tracks that begin at these seconds, one after another, read at the times of `grid`: (F, D)."""
 
     times = np.concatenate([begin + track.times for begin, track in parts])
     values = np.concatenate([track.values for _, track in parts])
-    return np.stack([np.interp(clock.times, times, column) for column in values.T], axis=1)
+    return np.stack([np.interp(grid.times, times, column) for column in values.T], axis=1)
 
 
 class Memory:
@@ -342,31 +349,31 @@ class _SpeakerStatistics:
         return self._pooled[id(it)]
 
 
-def audio_files(places: Iterable[Path]) -> Iterator[Path]:
+def audio_files(paths: Iterable[Path]) -> Iterator[Path]:
     """Files as they are, folders as the recordings below them in name order.
 
     Raises InputError for a path that does not exist, for a folder without audio and for names that are not UTF-8.
     """
-    for place in places:
-        recordings.spelt(str(place))
-        if place.is_dir():
-            found = sorted(place / name for name in recordings.recordings_below(place))
+    for path in paths:
+        recordings.spelt(str(path))
+        if path.is_dir():
+            found = sorted(path / name for name in recordings.recordings_below(path))
             if not found:
                 raise InputError(
-                    f"{place}: no audio files. Looked for {', '.join(sorted(recordings.SUFFIXES))}. "
+                    f"{path}: no audio files. Looked for {', '.join(sorted(recordings.SUFFIXES))}. "
                     "Name another folder, or the files themselves."
                 )
             yield from found
-        elif place.exists():
-            yield place
+        elif path.exists():
+            yield path
         else:
-            raise InputError(f"{place}: no such file or folder.")
+            raise InputError(f"{path}: no such file or folder.")
 
 
 def own_names(paths: Sequence[Path]) -> list[str]:
     """A file name for the timeline of each recording: its stem, numbered where several would write the same file.
 
-    `a` writes a.csv and a.frames.csv, so `a.frames` cannot stand beside it; nor can `A`, on some disks.
+    `a` writes a.csv and a.frames.csv, so `a.frames` is taken with it; on some disks `A` as well.
     """
     names: list[str] = []
     taken: set[str] = set()
@@ -380,7 +387,7 @@ def own_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def sound(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+def readable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Which recordings can be decoded to their end, and what is wrong with the others."""
 
     whole, why = [], []
@@ -408,19 +415,19 @@ def batched(items: Iterable[tuple[float, Any]], size: int) -> Iterator[tuple[lis
 
 
 def segments(
-    times: np.ndarray, course: np.ndarray, names: Sequence[str], duration_s: float, hop_s: float
+    times: np.ndarray, posteriors: np.ndarray, names: Sequence[str], duration_s: float, hop_s: float
 ) -> list[dict[str, Any]]:
-    """Stretches with one strongest class: borders lie half-way between the windows' centres."""
-    best = course.argmax(1)
+    """Segments with one strongest class: borders lie half-way between the windows' centres."""
+    best = posteriors.argmax(1)
     out: list[dict[str, Any]] = []
     for k, t in enumerate(times):
         start = 0.0 if k == 0 else float(times[k - 1] + t) / 2
         end = duration_s if k == len(times) - 1 else float(t + times[k + 1]) / 2
         if out and out[-1]["label"] == names[best[k]]:
             out[-1]["end"] = end
-            out[-1]["shares"].append(float(course[k].max()))
+            out[-1]["shares"].append(float(posteriors[k].max()))
         else:
-            out.append({"start": start, "end": end, "label": names[best[k]], "shares": [float(course[k].max())]})
+            out.append({"start": start, "end": end, "label": names[best[k]], "shares": [float(posteriors[k].max())]})
     for s in out:
         shares = s.pop("shares")
         s["confidence"] = sum(shares) / len(shares)
@@ -455,19 +462,19 @@ def write(path: Path, results: Sequence[Prediction]) -> None:
 def draw(result: Prediction, base: Path) -> None:
     """base.csv, base.json, base.svg, base.png, base.html of one recording's timeline; base.frames.csv by frame."""
 
-    times, course = result.times_s, result.course
-    if course is not None and len(course) == 1:  # one window holds for the whole recording: a line, not a dot
-        times, course = np.array([0.0, result.duration_s]), course.repeat(2, axis=0)
+    times, posteriors = result.times_s, result.window_posteriors
+    if posteriors is not None and len(posteriors) == 1:  # one window holds for the whole recording: a line, not a dot
+        times, posteriors = np.array([0.0, result.duration_s]), posteriors.repeat(2, axis=0)
     page = files.plain(
         {
             "path": str(result.path),
             "duration_s": result.duration_s,
             "classes": result.names,
             "times_s": times,
-            "probabilities": course,
+            "probabilities": posteriors,
             "frames": None
-            if result.frames is None
-            else {"times_s": result.frames.times, "values": result.frames.values},
+            if result.frame_posteriors is None
+            else {"times_s": result.frame_posteriors.times, "values": result.frame_posteriors.values},
             "label": "silence" if result.silent else result.label,
             "confidence": result.confidence,
             "warnings": [result.warning] if result.warning else [],
@@ -476,11 +483,11 @@ def draw(result: Prediction, base: Path) -> None:
         }
     )
 
-    def place(suffix: str) -> Path:
+    def output(suffix: str) -> Path:
         return base.with_name(base.name + suffix)  # with_suffix would cut names at their dots
 
-    write_table(place(".csv"), result.windows())
-    write_table(place(".frames.csv"), result.moments())
-    files.write_json(place(".json"), result.row() | {"windows": result.windows(), "segments": result.segments})
-    report.timeline_figure(page, place(".svg"), place(".png"))
-    files.write_text(place(".html"), report.timeline_page(page))
+    write_table(output(".csv"), result.windows())
+    write_table(output(".frames.csv"), result.frame_rows())
+    files.write_json(output(".json"), result.row() | {"windows": result.windows(), "segments": result.segments})
+    report.timeline_figure(page, output(".svg"), output(".png"))
+    files.write_text(output(".html"), report.timeline_page(page))

@@ -1,4 +1,4 @@
-"""Agreement: does a strength order utterances as people do? Rank correlation and AUC, by whole speakers.
+"""Agreement: does an intensity order utterances as people do? Rank correlation and AUC, by whole speakers.
 
 Two questions, each within an emotion, so that one that is loud as such does not count:
 
@@ -24,7 +24,7 @@ from sottovoce.metrics.spread import components, difference
 
 KEYS = ("spearman", "auc")
 SCORES = ("rank", "strength", "energy")  # columns that are compared; `rank` stands for `rank_<emotion>`
-TRIVIAL = "energy"  # what the others have to beat
+BASELINE = "energy"  # what the others have to beat
 
 
 def agreement(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
@@ -32,7 +32,7 @@ def agreement(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
 
     Args:
         score: (N,) any scale.
-        label: (N,) numbers; two different ones are "weak" and "strong".
+        label: (N,) values; two different ones are "weak" and "strong".
 
     Returns:
         {"spearman", "auc"}; NaN where one side has no spread, auc NaN for more than two labels.
@@ -65,11 +65,11 @@ def _weighted(score: np.ndarray, label: np.ndarray, weights: np.ndarray) -> dict
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(N,), (R, N) -> (R, N) ranks from 1 where row k stands there weights[k] times; equal values share the middle."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    order = np.argsort(place, kind="stable")
+    _, index, count = np.unique(values, return_inverse=True, return_counts=True)
+    order = np.argsort(index, kind="stable")
     starts = np.cumsum(count) - count
     tied = np.add.reduceat(weights[:, order], starts, axis=1) if len(values) else weights  # (R, distinct values)
-    return (np.cumsum(tied, axis=1) - tied + (tied + 1) / 2)[:, place]
+    return (np.cumsum(tied, axis=1) - tied + (tied + 1) / 2)[:, index]
 
 
 def agreement_intervals(
@@ -107,7 +107,7 @@ def agreement_difference(
         "spearman", "auc" -> {"value", "low", "high", "p"}; p is two-sided, None with fewer than four speakers.
     """
     ours, theirs = (_influences(score, label, clusters, strata) for score in (a, b))
-    return {key: statistics.gap_entry(difference(ours[key], theirs[key], same_seeds=True)) for key in KEYS}
+    return {key: statistics.difference_entry(difference(ours[key], theirs[key], same_seeds=True)) for key in KEYS}
 
 
 def _influences(
@@ -127,13 +127,13 @@ def _influences(
 
 
 def agree(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a report says about agreement, over tested people, or over dev where nobody is tested.
+    """What a report says about agreement, over tested people, or over dev where there is no test part.
 
     Returns:
         {"part", "intensity", "neutral", "follows_energy", "moves"}. Each question is None where there is nothing to
         compare, else {"n", "speakers", "scores": {score: {"auc", "spearman"}} with intervals, "ahead" of energy
-        likewise (paired), "key", "by_emotion": {emotion: {score: auc or, for numbers, spearman}}}. The other two say
-        how closely frames of strength follow those of energy (correlation within an utterance) and how far they move
+        likewise (paired), "key", "by_emotion": {emotion: {score: auc or, for values, spearman}}}. The other two say
+        how closely frames of intensity follow those of energy (correlation within an utterance) and how far they move
         (deviation): median of the utterances, and as "low" and "high" the 10th and 90th percentile.
     """
     part = "test" if any(row["part"] == "test" for row in rows) else "heldout"
@@ -174,9 +174,9 @@ def _question(asked: Sequence[tuple[str, Mapping[str, Any], float]]) -> dict[str
             own = np.array(emotions) == emotion
             by_emotion[emotion][name] = agreement(score[own], label[own])[key]
     ahead = {
-        name: agreement_difference(columns[name], columns[TRIVIAL], label, people, strata=emotions)
+        name: agreement_difference(columns[name], columns[BASELINE], label, people, strata=emotions)
         for name in columns
-        if name != TRIVIAL and TRIVIAL in columns
+        if name != BASELINE and BASELINE in columns
     }
     n = len({id(row) for _, row, _ in asked})
     return {

@@ -1,4 +1,4 @@
-"""How good pseudo-labels are before anybody learns from them: are all used, do they last, do they mean anything.
+"""How good pseudo-labels are before a model learns them: use, stability, agreement with what is known.
 
 N frames; units are whole numbers, one a frame.
 """
@@ -42,7 +42,7 @@ def lasting(rows: Sequence[np.ndarray], rate_hz: float) -> dict[str, float]:
 
 
 def against(units: np.ndarray, names: np.ndarray) -> dict[str, float]:
-    """Units (N,) beside what is known of the same frames (N,), e.g. their emotion.
+    """Units (N,) and what is known of the same frames (N,), e.g. their emotion.
 
     Returns:
         purity: share of frames that have the most frequent name of their unit; chance: of the most frequent name

@@ -38,7 +38,7 @@ TILE = 2048  # frames; their distances to 512 centres are 4 MB, which a core's c
 SEEDING = 64  # frames a centre that seeds are chosen from, and that the first sample has
 ROUNDS, OVERSAMPLING = 5, 0.5  # of k-means||: five rounds of K / 2 candidates each; Bahmani et al., sec. 5
 NEAR = 16  # times the centres' spread about their mean: how far from 0 it may lie, squared; costs 4 bits of 24
-STRETCH = 64  # consecutive frames of a mini-batch, so that a disk reads stretches and not rows
+CHUNK = 64  # consecutive frames of a mini-batch, so that a disk reads chunks and not rows
 PATIENCE = 10  # mini-batches without gain
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def kmeans(
     """Seeds, samples or mini-batches, then all frames.
 
     Args:
-        frames: (N, D); read in order a few times, never held.
+        frames: (N, D); read in order a few times, never kept.
         workers: threads; None = one for every core. They change the time it takes, not the result.
         watch: told the inertia a frame after every iteration.
 
@@ -186,12 +186,12 @@ def minibatch(
     or after as many batches as `config.iterations` passes over the data would have.
     """
     total, batch = frames.shape[0], min(config.batch, frames.shape[0])
-    starts = -(-batch // STRETCH)
+    starts = -(-batch // CHUNK)
     centres, weight = centres.astype(np.float64), np.zeros(len(centres))
     smooth, best, since = np.inf, np.inf, 0
     for _ in range(-(-config.iterations * total // batch)):
-        places = np.sort(rng.integers(0, max(total - STRETCH, 0) + 1, starts))
-        rows = np.concatenate([frames[int(at) : int(at) + STRETCH] for at in places])
+        starts_at = np.sort(rng.integers(0, max(total - CHUNK, 0) + 1, starts))
+        rows = np.concatenate([frames[int(at) : int(at) + CHUNK] for at in starts_at])
         it = _assign(rows, centres, workers)
         weight += it.counts
         centres += (it.move(centres) - centres) * (it.counts / np.maximum(weight, 1))[:, None]

@@ -1,4 +1,4 @@
-"""Relative attributes: how strongly an emotion sounds, learned from "this one more than that one".
+"""Relative attributes: how strongly an emotion is expressed, learned from "this one more than that one".
 
 Parikh & Grauman, "Relative attributes", ICCV 2011, sec. 3.1: a linear ranking function w for each attribute, here
 for each emotion. Every emotional utterance (E) is above every neutral one (N), those of a class are alike:
@@ -36,7 +36,7 @@ class Ranking:
         return np.asarray(x, dtype=np.float64) @ self.weight
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        """(N, F) -> (N,) in 0..1: the range of the training rows, beyond which it is held."""
+        """(N, F) -> (N,) in 0..1: the range of the training rows, clipped to it."""
         return np.clip((self.raw(x) - self.low) / (self.high - self.low), 0, 1)
 
 

@@ -1,16 +1,16 @@
 """How good predictions are. One entry, `scores`; every formula is written out in docs/metrics.md.
 
     one emotion of K     wa, ua, macro_f1, recall_<class>, precision_<class>, f1_<class>
-    numbers              mae, ccc, mae_<name>, ccc_<name>, pcc_<name>
+    regression           mae, ccc, mae_<name>, ccc_<name>, pcc_<name>
     intensities 0..3     + acc4, acc4_<name>, wacc, wa_<name>, f1, f1_<name>, f1w, f1w_<name>   (CMU-MOSEI emotions)
     sentiment -3..3      + acc2, acc2_<name>, acc7, acc7_<name>                                 (CMU-MOSEI sentiment)
     phones               per: edits over reference phones, summed over utterances     (`sottovoce.evaluation.phones`)
 
 Every one of these is a function of sums over rows. So a score is made in two steps: `terms` gives each row its
-M numbers, `from_sums` turns their sum into scores. A bootstrap replicate is another weighted sum of the same
+M terms, `from_sums` turns their sum into scores. A bootstrap replicate is another weighted sum of the same
 terms, and 2000 replicates are one matrix product (see `sottovoce.metrics.statistics`).
 
-N rows, K classes, D numbers, R replicates, M terms a row. A score that is not defined (the recall of a class that
+N rows, K classes, D targets, R replicates, M terms a row. A score that is not defined (the recall of a class that
 does not occur) is NaN; means over classes or emotions are taken over the defined ones.
 """
 
@@ -39,7 +39,7 @@ def higher_is_better(name: str) -> bool:
 
 
 def flat(task: Task, target: np.ndarray, predicted: np.ndarray) -> list[str]:
-    """Labels whose numbers (N, D) are hardly predicted at all: the answer varies less than a fiftieth as much as the
+    """Labels whose values (N, D) are hardly predicted at all: the prediction varies less than a fiftieth as much as the
     truth does. Where most truths are 0, MAE and 4-class accuracy find such an answer good."""
     if task.kind != "number":
         return []
@@ -58,8 +58,8 @@ def scores(
     """Every score that this kind of task has.
 
     Args:
-        target: (N,) class indices, (N, D) numbers, or (N,) reference phones of an utterance.
-        predicted: same shape; of phones the edits that turn what was heard into the reference.
+        target: (N,) class indices, (N, D) regression targets, or (N,) reference phones of an utterance.
+        predicted: same shape; of phones the edits that turn what was recognised into the reference.
         weight: None, (N,) or (R, N), not negative: how often each row counts.
         presence_threshold: an emotion is predicted present from this intensity on; see `PRESENCE`.
 
@@ -67,7 +67,7 @@ def scores(
         name -> float, or name -> (R,) when `weight` is (R, N).
 
     Raises:
-        ValueError: shapes that do not fit, class indices outside 0..K-1, numbers that are not finite.
+        ValueError: shapes that do not fit, class indices outside 0..K-1, values that are not finite.
 
     >>> task = Task("class", ("emotion",), ("happy", "sad"))
     >>> found = scores(task, np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]))
@@ -169,8 +169,8 @@ def _number_scores(task: Task, sums: np.ndarray) -> dict[str, np.ndarray]:
         _zero_if_tiny(mean[x + x] - mean[x] ** 2, mean[x + x]) for x in "tp"
     )
     together = np.where((spread_t > 0) & (spread_p > 0), mean["tp"] - mean["t"] * mean["p"], 0 * spread_t)
-    gap = (mean["t"] - mean["p"]) ** 2
-    ccc = 2 * together / (spread_t + spread_p + _zero_if_tiny(gap, mean["tt"] + mean["pp"]))
+    bias = (mean["t"] - mean["p"]) ** 2
+    ccc = 2 * together / (spread_t + spread_p + _zero_if_tiny(bias, mean["tt"] + mean["pp"]))
     pcc = together / np.sqrt(spread_t * spread_p)
     found = {"mae": _mean(mean["error"]), "ccc": _mean(ccc)}
     for name, values in (("mae", mean["error"]), ("ccc", ccc), ("pcc", pcc)):
@@ -225,7 +225,7 @@ def _indices(what: str, values: np.ndarray, k: int) -> np.ndarray:
 def _numbers(what: str, values: np.ndarray, task: Task) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != task.outputs:
-        raise ValueError(f"{what} is (N, {task.outputs}) numbers, got shape {values.shape}")
+        raise ValueError(f"{what} is (N, {task.outputs}) values, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"{what} holds {np.size(values) - np.isfinite(values).sum()} values that are not finite")
     return values

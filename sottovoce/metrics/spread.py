@@ -5,7 +5,7 @@ another figure, and so would other trainings. Both are estimated from one table,
 to the score of each training.
 
     of speakers   the variance of the speakers' means over trainings, over C. What is peculiar to a speaker in one
-                  training (their interaction, and the noise of single answers) is in it, once.
+                  training (their interaction, and the noise of single predictions) is in it, once.
     of trainings  the variance of the trainings' scores, over S, less the part of the interaction, which is counted
                   already. One training knows nothing of others: the interval then holds for this training.
 
@@ -167,7 +167,7 @@ def difference(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray
     if same_seeds:
         return components(a[0] - b[0], a[1] - b[1])
     arms = [components(*a), components(*b)]
-    apart = components((arms[0].value - arms[1].value)[..., None], (a[1].mean(-1) - b[1].mean(-1))[..., None])
+    apart = components(np.asarray(arms[0].value - arms[1].value)[..., None], (a[1].mean(-1) - b[1].mean(-1))[..., None])
     luck = [arm for arm in arms if arm.seeds > 1]
     if not luck:
         return apart

@@ -5,13 +5,13 @@ there are several: `sottovoce.metrics.spread` says how both are estimated, witho
 
     intervals            score with its confidence interval
     paired               a - b on the same speakers, with a p value
-    gaps                 the same, each as a `Spread`: what else follows from it
+    differences          the same, each as a `Spread`: what else follows from it
     curve_replicates     a learning curve and its bootstrap replicates, speakers and seeds shared by all cells
-    labels_saved         how many labels the control needs for the same score, over how many we used
+    labels_saved         how many labels the arm "scratch" needs for the same score, over how many we used
     meeting_point        the label count from which the two cannot be told apart
     nested_subsets       stratified label subsets, each inside the next
 
-Labels saved are no smooth function of the scores: a control may never get there. Their intervals are percentiles of
+Labels saved are no smooth function of the scores: the other arm may never get there. Their intervals are percentiles of
 bootstrap replicates that draw whole speakers (Davison & Hinkley 1997, sec. 3.8). With C clusters plain percentiles are
 too narrow by about sqrt((C - 1) / C) and by normal instead of t quantiles; the tails are therefore read further out
 (the expanded percentile interval of Hesterberg 2015, The American Statistician 69:371-386, sec. 5.3).
@@ -55,14 +55,14 @@ def cluster_weights(clusters: Sequence | np.ndarray, n: int = REPLICATES, seed: 
            [2., 2., 0.],
            [0., 0., 2.]])
     """
-    place, count = _places(clusters)
-    return _cluster_counts(count, n, seed)[:, place]
+    index, count = _numbered(clusters)
+    return _cluster_counts(count, n, seed)[:, index]
 
 
-def _places(clusters: Sequence | np.ndarray) -> tuple[np.ndarray, int]:
+def _numbered(clusters: Sequence | np.ndarray) -> tuple[np.ndarray, int]:
     """(N,) cluster number of every row, and C."""
-    names, place = np.unique(np.asarray(clusters), return_inverse=True)
-    return place.reshape(-1), len(names)
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    return index.reshape(-1), len(names)
 
 
 def _cluster_counts(clusters: int, n: int, seed: int) -> np.ndarray:
@@ -101,9 +101,9 @@ class _Sums:
             of_seed.append({name: (v, without[name], np.isfinite(alone[name])) for name, v in whole.items()})
         found = {}
         for name in of_seed[0]:
-            value, without, alone = (np.stack([own[name][k] for own in of_seed], axis=-1) for k in range(3))
-            rests = (alone | (without != value)).any(-1)
-            found[name] = value, (rests.sum() - 1) * (value - without), rests
+            value, less, own = (np.stack([seed[name][k] for seed in of_seed], axis=-1) for k in range(3))
+            rests = (own | (less != value)).any(-1)
+            found[name] = value, (rests.sum() - 1) * (value - less), rests
         return found
 
 
@@ -111,13 +111,13 @@ def _sums(task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Seque
     runs = np.asarray(predicted)
     if runs.ndim == np.ndim(target):
         runs = runs[None]  # (S, N[, D])
-    place, count = _places(clusters)
-    if len(place) != len(target):
-        raise ValueError(f"clusters has {len(place)} entries, target {len(target)}")
+    index, count = _numbered(clusters)
+    if len(index) != len(target):
+        raise ValueError(f"clusters has {len(index)} entries, target {len(target)}")
     if not len(runs):
         raise ValueError("predicted holds no seed")
-    order = np.argsort(place, kind="stable")
-    starts = np.searchsorted(place[order], np.arange(count))
+    order = np.argsort(index, kind="stable")
+    starts = np.searchsorted(index[order], np.arange(count))
     rows = [scores.terms(task, target, run) for run in runs]  # (N, K) each
     parts = [np.add.reduceat(own[order], starts, axis=0) if count else own for own in rows]
     return _Sums(task, np.stack([own.sum(0) for own in rows]), np.stack(parts))
@@ -140,7 +140,7 @@ def _replicates(
     each = [scores.from_sums(task, drawn @ parts) for parts in sums.by_cluster]
     found = {}
     for name, (value, influence, rests) in sums.influences().items():
-        own = np.mean([replicates[name] for replicates in each], axis=0)
+        own = np.stack([np.asarray(replicates[name]) for replicates in each]).mean(0)
         if seeds > 1 and rests.sum() > 1 and n:
             spread = components(value, influence[rests])
             excess = max(spread.trainings - spread.interaction, 0.0)
@@ -159,7 +159,7 @@ def intervals(
     """Every score with its interval for new speakers, and new trainings where there are several.
 
     Args:
-        target: (N,) class indices or (N, D) numbers.
+        target: (N,) class indices or (N, D) regression targets.
         predicted: the same shape, or (S, N[, D]) for S seeds: the value is then the mean of the S scores.
         clusters: (N,) speaker or video of each row.
 
@@ -185,29 +185,30 @@ def paired(
     same_seeds: bool = True,
     level: float = LEVEL,
 ) -> dict[str, dict[str, float | None]]:
-    """Differences of scores, a - b, on the same rows; arguments as in `gaps`.
+    """Differences of scores, a - b, on the same rows; arguments as in `differences`.
 
     Returns:
         name -> {"value", "low", "high", "p"}; p is two-sided and below 1 - level exactly where the interval leaves 0
-        out. Bounds and p are None as in `intervals`. "p_floor" as in `gap_entry`.
+        out. Bounds and p are None as in `intervals`. "p_floor" as in `difference_entry`.
     """
     return {
-        name: gap_entry(gap, level) for name, gap in gaps(task, target, a, b, clusters, same_seeds=same_seeds).items()
+        name: difference_entry(found, level)
+        for name, found in differences(task, target, a, b, clusters, same_seeds=same_seeds).items()
     }
 
 
-def gap_entry(gap: Spread, level: float = LEVEL) -> dict[str, float | None]:
+def difference_entry(found: Spread, level: float = LEVEL) -> dict[str, float | None]:
     """A difference as results hold it. One without spread has bounds only where sign flips tell it from 0, and says
     as "p_floor" that p could not be smaller."""
-    p = gap.p_value()
-    low, high = gap.bounds(level)
-    entry = {"value": float(gap.value), "low": low, "high": high, "p": p}
-    if p is None or p == 1 or not gap.constant():
+    p = found.p_value()
+    low, high = found.bounds(level)
+    entry = {"value": float(found.value), "low": low, "high": high, "p": p}
+    if p is None or p == 1 or not found.constant():
         return entry
     return entry | {"p_floor": p} | ({} if p < 1 - level else {"low": None, "high": None})
 
 
-def gaps(
+def differences(
     task: Task,
     target: np.ndarray,
     a: np.ndarray,
@@ -288,7 +289,7 @@ def minimum_detectable_difference(
 
     From the bounds of a paired difference of one training each: their half width is t_level standard errors, and
     t_level + t_power standard errors are needed (t with C - 1 degrees of freedom; Cohen 1988, ch. 2, up to the
-    non-central t). Beside p values corrected for several comparisons the level is that of Holm's first step,
+    non-central t). Next to p values corrected for several comparisons the level is that of Holm's first step,
     1 - (1 - level) / comparisons: found there means found whatever the others are. `Spread.detectable` counts
     trainings too.
 
@@ -350,7 +351,7 @@ def labels_saved(
     level: float = LEVEL,
     clusters: int | None = None,
 ) -> list[dict[str, float | bool | None]]:
-    """How many labels the control `b` needs to reach the score that `a` has at n[i], over n[i].
+    """How many labels the other arm `b` needs to reach the score that `a` has at n[i], over n[i].
 
     The curve of b is made monotone (isotonic regression: noise must not let it fall) and read linearly in log n.
 
@@ -440,12 +441,12 @@ def counting_dev(saved: Mapping[str, float | bool | None], n: float, dev: float)
 def meeting_point(
     n: Sequence[int], differences: Sequence[Mapping[str, float | None]], *, higher_is_better: bool = True
 ) -> int | None:
-    """The smallest label count from which on an arm is no longer ahead of its control.
+    """The smallest label count from which on an arm is no longer ahead of the other.
 
     Ahead means that the whole interval of its paired difference ("low" to "high", one a count) is on the better side
     of 0. None when it is ahead up to the last label count.
     """
-    ends = [gap["low"] if higher_is_better else gap["high"] for gap in differences]
+    ends = [d["low"] if higher_is_better else d["high"] for d in differences]
     ahead = [end is not None and (end > 0 if higher_is_better else end < 0) for end in ends]
     first = len(ahead) - ahead[::-1].index(True) if any(ahead) else 0
     return int(n[first]) if first < len(n) else None
@@ -503,7 +504,7 @@ def nested_subsets(
     never take a seat back when the house grows).
 
     Args:
-        labels: (N,) class indices; or (N, D) numbers, stratified by `strata`.
+        labels: (N,) class indices; or (N, D) regression targets, stratified by `strata`.
         sizes: subset sizes, rising, 1..N.
         seed: another seed is another draw.
         groups: (N,) speakers; if given, every class is spread over them as evenly as they allow.
@@ -530,19 +531,19 @@ def nested_subsets(
     return [order[:size] for size in sizes]
 
 
-def strata(numbers: np.ndarray, bins: int = 4) -> np.ndarray:
-    """(N,) strata of (N, D) numbers.
+def strata(targets: np.ndarray, bins: int = 4) -> np.ndarray:
+    """(N,) strata of (N, D) regression targets.
 
     One column: its quantile bins, equal values together. Several: the column furthest from its median, in units of
     its standard deviation, and on which side; rows at every median are a stratum of their own.
     """
-    numbers = np.asarray(numbers, dtype=np.float64)
-    if numbers.shape[1] == 1:
-        edges = np.quantile(numbers[:, 0], np.arange(1, bins) / bins)
-        found = np.searchsorted(edges, numbers[:, 0], side="right")
+    targets = np.asarray(targets, dtype=np.float64)
+    if targets.shape[1] == 1:
+        edges = np.quantile(targets[:, 0], np.arange(1, bins) / bins)
+        found = np.searchsorted(edges, targets[:, 0], side="right")
     else:
-        spread = numbers.std(0)
-        away = (numbers - np.median(numbers, axis=0)) / np.where(spread > 0, spread, 1.0)
+        spread = targets.std(0)
+        away = (targets - np.median(targets, axis=0)) / np.where(spread > 0, spread, 1.0)
         strongest = np.argmax(np.abs(away), axis=1)
         side = np.sign(np.take_along_axis(away, strongest[:, None], axis=1)[:, 0]).astype(int)
         found = np.where(side == 0, 0, 1 + 2 * strongest + (side > 0))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
+from sottovoce.data import folds
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
@@ -29,7 +30,7 @@ class Codebook:
     layer: int  # 1 = first block, 0 = what goes into it
     fold: str  # whose training part they were fitted on
     seed: int
-    heard: tuple[str, ...]  # corpus/speaker of everybody whom the centres, or the weights, know
+    heard: tuple[str, ...]  # `seen_speakers` of the centres and the weights
     genders: tuple[str, ...] = ()  # in the order of G; () = one set of centres for all
 
     @property
@@ -69,7 +70,7 @@ class Codebook:
         for what, own, wanted in [
             ("encoder", self.model[:12], model[:12]),
             ("layer", self.layer, layer),
-            ("fold", self.fold, fold),
+            ("fold", folds.current(self.fold), fold),
         ]:
             if own != wanted:
                 raise InputError(
@@ -160,7 +161,7 @@ def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackSt
     if not (folder / "label.json").is_file():
         raise InputError(f"{folder}: no units here. Found no label.json. Make them with `sottovoce label`.")
     found = files.read_json(folder / "label.json")
-    if fold and found["fold"] != fold:
+    if fold and folds.current(found["fold"]) != fold:
         raise InputError(f"{folder}: units of another fold. Found {found['fold']}, not {fold}. Label that fold too.")
     track = {entry["name"]: entry["track"] for entry in found["corpora"]}.get(corpus.name)
     if track is None:

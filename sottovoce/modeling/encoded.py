@@ -2,7 +2,7 @@
 
     recording -> what the encoder reads (log-mel bands, samples) -> silent ends off -> blocks up to the layer -> (T, H)
 
-Recordings are heard alone and at their own length, so that a row depends on nothing else; long ones piece by piece.
+Recordings are encoded alone and at their own length, so that a row depends on nothing else; long ones in pieces.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def settle(config: Any, *, again: bool = False) -> Any:
     width, blocks = _shape(plan)
     if layer > blocks:
         raise InputError(f"{config.encoder}: no layer {layer}. Found {blocks} blocks. Name one of 1 to {blocks}.")
-    rate_hz = plan.track_config.rate_hz / _clock(plan)[0]
+    rate_hz = plan.track_config.rate_hz / _hop_and_field(plan)[0]
     together = round(rate_hz / config.rate_hz) if config.rate_hz else 1
     if config.rate_hz and (together < 1 or abs(rate_hz / together - config.rate_hz) > 1e-6):
         raise InputError(
@@ -58,22 +58,22 @@ def make(wave: Track, config: Any) -> Track:
     """
     config = settle(config)
     it = loaded(config)
-    files.let_go(wave.values)  # of hours, no more is held than is worked on
-    heard = plugins.load("tracks", it.plan.track).make(wave, it.plan.track_config)
-    stride, window = _clock(it.plan)
-    x = heard.values.reshape(len(heard), -1)  # (T of the input, D)
-    first, last = loud_part(x, heard.rate_hz, config.trim_db, it.plan.track) if config.trim_db else (0, len(x))
-    first -= first % stride
-    count, together = max((len(x) - window) // stride + 1, 1), round(heard.rate_hz / stride / config.rate_hz)
+    files.let_go(wave.values)  # of hours, no more is in memory than is worked on
+    source = plugins.load("tracks", it.plan.track).make(wave, it.plan.track_config)
+    hop, field = _hop_and_field(it.plan)
+    x = source.values.reshape(len(source), -1)  # (T of the input, D)
+    first, last = loud_part(x, source.rate_hz, config.trim_db, it.plan.track) if config.trim_db else (0, len(x))
+    first -= first % hop
+    count, together = max((len(x) - field) // hop + 1, 1), round(source.rate_hz / hop / config.rate_hz)
     out = files.scratch(count * config.dim, "float32").reshape(count, config.dim)
-    at = first // stride
+    at = first // hop
     for piece in _states(it.backbone, torch.from_numpy(x[first:last]), config.layer):
         out[at : at + len(piece)] = piece
         at += len(piece)
         files.let_go(x)
         files.let_go(out)
-    state_hz = heard.rate_hz / stride
-    offset_s = heard.offset_s + (window - 1) / 2 / heard.rate_hz + (together - 1) / 2 / state_hz
+    state_hz = source.rate_hz / hop
+    offset_s = source.offset_s + (field - 1) / 2 / source.rate_hz + (together - 1) / 2 / state_hz
     return Track(average(out, together) if together > 1 else out, config.rate_hz, offset_s)
 
 
@@ -132,10 +132,10 @@ def _encoder(name: str) -> tuple[Any, Recipe]:
     return run, recipe.from_dict(run.config["settings"], name)
 
 
-def _clock(plan: Recipe) -> tuple[int, int]:
-    """(stride, window) of the states in steps of what the encoder reads."""
+def _hop_and_field(plan: Recipe) -> tuple[int, int]:
+    """Hop and receptive field of the states in frames of what the encoder reads."""
     if isinstance(plan.backbone_config, whisper.Config):
-        return whisper.Backbone.stride, whisper.Backbone.window
+        return whisper.Backbone.traits.hop, whisper.Backbone.traits.receptive_field
     c = plan.backbone_config.resolved()
     strides = np.cumprod([1, *c.conv_stride])
     return int(strides[-1]), 1 + sum(int((k - 1) * s) for k, s in zip(c.conv_kernel, strides, strict=False))

@@ -1,6 +1,6 @@
-"""From hidden states to one answer an utterance: which layers, pooled how, through which linear map.
+"""From hidden states to one answer an utterance: which layers, pooled how, by which linear map.
 
-    hidden layers (B, S, H) x L  ->  pooled (B, P)  ->  standardised  ->  scores (B, K) or numbers (B, D)
+    hidden layers (B, S, H) x L  ->  pooled (B, P)  ->  standardised  ->  scores (B, K) or predictions (B, D)
 
 B utterances, S steps, H width, L layers (input projection and every block), P pooled features.
 """
@@ -56,7 +56,7 @@ class AttentivePool(nn.Module):
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
 
-PIECE = 256  # states of a batch whose surroundings are held at a time
+PIECE = 256  # states of a batch whose surroundings are in memory at a time
 PARTS = {"mean": 1, "statistics": 2, "attentive": 2, "dynamics": 3}  # pooled vectors of width H a layer
 
 
@@ -79,8 +79,8 @@ class Pooling(nn.Module):
         layers: int,
         width: int,
         *,
-        use: str = "concat",
-        pool: str = "statistics",
+        layer_aggregation: str = "concat",
+        temporal_pooling: str = "statistics",
         project: int = 0,
         activation: str = "none",
         only: Sequence[int] = (),
@@ -88,12 +88,12 @@ class Pooling(nn.Module):
         super().__init__()
         self.only = list(only) or list(range(layers))
         layers = len(self.only)
-        self.use, self.pool, self.activation = use, pool, activation
-        self.mix = nn.Parameter(torch.zeros(layers)) if use == "weighted" else None
+        self.layer_aggregation, self.temporal_pooling, self.activation = layer_aggregation, temporal_pooling, activation
+        self.mix = nn.Parameter(torch.zeros(layers)) if layer_aggregation == "weighted" else None
         self.project = nn.Linear(width, project) if project else None
         width = project or width
-        self.attend = AttentivePool(width) if pool == "attentive" else None
-        self.dim = (layers if use == "concat" else 1) * width * PARTS[pool]
+        self.attend = AttentivePool(width) if temporal_pooling == "attentive" else None
+        self.dim = (layers if layer_aggregation == "concat" else 1) * width * PARTS[temporal_pooling]
 
     def forward(self, hidden: Hidden) -> Tensor:
         return self._pooled(self._mixed(hidden), hidden.valid)
@@ -101,8 +101,8 @@ class Pooling(nn.Module):
     def around(self, hidden: Hidden, reach: int) -> Tensor:
         """(B, S, P): for each state what `forward` would pool of the states up to `reach` away from it alone.
 
-        With reach 0 and pool "mean", `forward` is the mean of these over the utterance; where `reach` covers the
-        utterance, each of them is `forward`.
+        With reach 0 and temporal_pooling "mean", `forward` is the mean of these over the utterance; where `reach`
+        covers the utterance, each of them is `forward`.
         """
 
         def windows(x: Tensor) -> Tensor:  # (B, S, ...) -> (B, S, 2 reach + 1, ...), a view; outside is 0
@@ -120,7 +120,7 @@ class Pooling(nn.Module):
     def _mixed(self, hidden: Hidden) -> list[Tensor]:
         """What is pooled, (B, S, width) each."""
         layers = [hidden.layers[k] for k in self.only]
-        if self.use == "concat":
+        if self.layer_aggregation == "concat":
             return layers
         x = layers[-1] if self.mix is None else weighted_sum(self.mix, layers)
         if self.project is not None:
@@ -134,7 +134,8 @@ class Pooling(nn.Module):
     def _pool(self, x: Tensor, valid: Tensor) -> Tensor:
         if self.attend is not None:
             return self.attend(x, valid)
-        return {"mean": mean_pool, "statistics": statistics_pool, "dynamics": dynamics_pool}[self.pool](x, valid)
+        pools = {"mean": mean_pool, "statistics": statistics_pool, "dynamics": dynamics_pool}
+        return pools[self.temporal_pooling](x, valid)
 
 
 class FrameHead(nn.Module):

@@ -1,7 +1,7 @@
 """Public encoders as runs: a folder in the layout of `transformers`, an id of the Hugging Face hub, or "default".
 
 `--init` takes them wherever it takes a run folder. Nothing but safetensors and JSON is read of them. Such a run has
-heard nobody we know of: whose voices are in a public checkpoint is for its model card to say.
+seen nobody we know of: whose voices are in a public checkpoint, its model card says.
 """
 
 from dataclasses import replace
@@ -19,6 +19,7 @@ from sottovoce.config.finetuning import Frozen
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import runs
 from sottovoce.data.audio import RATE_HZ
+from sottovoce.data.folds import NO_HOLDOUT
 from sottovoce.data.runs import Run
 from sottovoce.errors import InputError
 from sottovoce.modeling import public_files, whisper_weights
@@ -95,26 +96,27 @@ def _public(init: str) -> Run:
 def _whisper(init: str, config: whisper.Config, version: list[str], layers: list[int]) -> Run:
     settings = recipe.resolve(RECIPE, track="logmel", settings=[f"track.bins={config.bins}"])
     settings = replace(
-        settings, finetune=Frozen(layers=tuple(layers), temporal_pooling="statistics", copies=2, refit=True)
+        settings,
+        finetune=Frozen(layers=tuple(layers), temporal_pooling="statistics", l2=(0.1, 0.3, 1.0), copies=1, refit=True),
     )
     return _run(init, replace(settings, backbone_config=config), config.bins, version, layers)
 
 
 def middle(blocks: int) -> list[int]:
-    """The layers to begin with, where nobody has looked for better ones: three in the middle of so many blocks."""
+    """The layers to begin with, by default: three in the middle of so many blocks."""
     centre = (blocks + 1) // 2
     return [k for k in range(centre - 1, centre + 2) if 1 <= k <= blocks]
 
 
 def _run(init: str, settings: Recipe, features: int, version: list[str], layers: list[int]) -> Run:
-    """`layers`: those to begin with, where nobody has looked for better ones."""
+    """`layers`: the default ones."""
     plan = files.plain(settings)
     config = {
         "kind": "pretrain",
         "encoder": init,
         "identity": files.digest({"encoder": plan["backbone_config"], "version": version}),
         "recipe": RECIPE,
-        "fold": "everybody",
+        "fold": NO_HOLDOUT,
         "settings": plan,
         "features": features,
         "seen_speakers": [],

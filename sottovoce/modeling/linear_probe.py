@@ -1,4 +1,4 @@
-"""The frozen probe: a small head learns from hidden states that nobody trains (SUPERB, arXiv:2105.01051, sec. 3).
+"""The frozen probe: a small head learns from frozen hidden states (SUPERB, arXiv:2105.01051, sec. 3).
 
     hidden layers (B, S, H) x L -> weighted sum -> projector (B, S, P) -> mean over time -> linear (B, K)
 

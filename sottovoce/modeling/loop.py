@@ -55,7 +55,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Keep:
-    """Where a training is kept, and who is told of it."""
+    """Where a training is kept and how it is shown."""
 
     folder: Path | None = None  # of best.safetensors, last.safetensors and log.jsonl; None: everything in memory
     identity: str = ""  # digest of everything that decides the result; a checkpoint of another one is refused

@@ -1,6 +1,6 @@
 """Networks as they are built, saved and loaded: a backbone with its input statistics, and a recogniser on top.
 
-One factory builds every backbone, from the settings alone: the pre-trained arm and its control differ in
+One factory builds every backbone, from the settings alone: the pre-trained arm and the arm "scratch" differ in
 weights and in nothing else.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import plugins
-from sottovoce.backbones.base import Backbone, Hidden, clock_of
+from sottovoce.backbones.base import Backbone, Hidden, hop_and_field
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
@@ -138,8 +138,8 @@ def framewise(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int
         near = steps.subset(range(at, min(at + WINDOW, len(steps))))
         found: dict[int, np.ndarray] = {}
         for rows, values in in_batches(near, sequential(near.lengths, batch_steps=batch_steps), function, device):
-            for place, value in zip(rows, values.cpu().numpy(), strict=True):
-                found[int(place)] = value[: near.lengths[place]]
+            for row, value in zip(rows, values.cpu().numpy(), strict=True):
+                found[int(row)] = value[: near.lengths[row]]
         for k, u in enumerate(near.utterances):
             yield u, found.pop(k)
 
@@ -177,7 +177,9 @@ def check_same_input(earlier: Pretrained, plan: Recipe, features: int) -> None:
 
 
 class Network(nn.Module):
-    """Steps -> class scores (B, K) or numbers (B, D): backbone, pooling, standardisation, one linear layer or cosines.
+    """Steps -> class scores (B, K) or regression predictions (B, D).
+
+    Backbone, pooling, standardisation, and one linear layer or cosines.
 
     In mode "probe" the pooling is weighted sum, projector and mean, and nothing is standardised (mean 0, deviation 1).
     """
@@ -194,14 +196,25 @@ class Network(nn.Module):
                 f"finetune.layers: no layer {missing[0]} in this backbone. Found {layers - 1} blocks"
                 f"{f' (finetune.depth={settings.depth})' if settings.depth else ''}. Name 0 to {layers - 1}."
             )
-        use = settings.layer_aggregation
+        aggregation = settings.layer_aggregation
         if isinstance(settings, Probe):
             project, activation = settings.project, settings.activation
             self.pooling = heads.Pooling(
-                layers, backbone.dim, use=use, pool="mean", project=project, activation=activation
+                layers,
+                backbone.dim,
+                layer_aggregation=aggregation,
+                temporal_pooling="mean",
+                project=project,
+                activation=activation,
             )
         else:
-            self.pooling = heads.Pooling(layers, backbone.dim, use=use, pool=settings.temporal_pooling, only=chosen)
+            self.pooling = heads.Pooling(
+                layers,
+                backbone.dim,
+                layer_aggregation=aggregation,
+                temporal_pooling=settings.temporal_pooling,
+                only=chosen,
+            )
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out: nn.Linear | AMSoftmax
         if settings.loss == "amsoftmax":
@@ -213,9 +226,9 @@ class Network(nn.Module):
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
-    def pooled(self, x: Tensor, lengths: Tensor, **hidden: Tensor) -> Tensor:
-        """(B, P); `hidden` is what an encoder hides of its own states, see its `contextualise`."""
-        return self.pooling(self.backbone(x, lengths, **hidden))
+    def pooled(self, x: Tensor, lengths: Tensor, **masks: Tensor) -> Tensor:
+        """(B, P); `masks`: what an encoder masks of its own states, see its `contextualise`."""
+        return self.pooling(self.backbone(x, lengths, **masks))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         return self.out(self.standardise(self.pooled(x, lengths)))
@@ -229,7 +242,7 @@ class Network(nn.Module):
 
 
 def add_adapters(backbone: Backbone, rank: int) -> None:
-    """LoRA (arXiv:2106.09685) beside the attention's query and value projections, scaled by 2, by peft.
+    """LoRA (arXiv:2106.09685) on the attention's query and value projections, scaled by 2, by peft.
 
     Raises InputError when peft is missing or the backbone has no such projections.
     """
@@ -305,8 +318,8 @@ def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
     """`function(x, lengths) -> (B, ...)` over all utterances in order of their indices, as one array."""
     out: list[np.ndarray | None] = [None] * len(steps)
     for rows, values in in_batches(steps, sequential(steps.lengths, batch_steps=steps.budget), function, device):
-        for place, value in zip(rows, values.cpu().numpy(), strict=True):
-            out[place] = value
+        for row, value in zip(rows, values.cpu().numpy(), strict=True):
+            out[row] = value
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
 
 
@@ -316,7 +329,7 @@ def states_of(backbone: Backbone, layer: int) -> Callable[[Tensor, Tensor], tupl
 
 
 def states(backbone: Backbone, steps: Steps, layer: int) -> Iterator[tuple[int, Track]]:
-    """(index, hidden states (S, H) of a layer with their clock) of every utterance, shortest first.
+    """(index, hidden states (S, H) of a layer as a track) of every utterance, shortest first.
 
     Args:
         layer: 0 = the input projection, 1 = the first block.
@@ -331,11 +344,11 @@ def states(backbone: Backbone, steps: Steps, layer: int) -> Iterator[tuple[int, 
         )
     backbone.eval()
     device = next(backbone.parameters()).device
-    clock = clock_of(backbone)
+    hop_field = hop_and_field(backbone)
     batches = sequential(steps.lengths, batch_steps=steps.budget)
     for rows, (found, lengths) in in_batches(steps, batches, states_of(backbone, layer), device):
         for i, values, length in zip(rows, found.cpu().numpy(), lengths.tolist(), strict=True):
-            yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), clock), values=values[:length])
+            yield int(i), replace(steps.states(i, 0, int(steps.lengths[i]), hop_field), values=values[:length])
 
 
 def embed(backbone: Backbone, steps: Steps) -> np.ndarray:
@@ -351,55 +364,55 @@ def embed(backbone: Backbone, steps: Steps) -> np.ndarray:
 
 
 def predict(it: Recognised, steps: Steps) -> np.ndarray:
-    """(N, K) class probabilities, or (N, D) numbers held within their ranges."""
+    """(N, K) class probabilities, or (N, D) regression predictions within their ranges."""
     it.network.eval()
     device = next(it.network.parameters()).device
     pooled = run_over(steps, it.network.pooled, device)
     return from_pooled(it.network, it.task, pooled, steps, it.plan.finetune.embedding_norm)
 
 
-def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, embedding: str) -> np.ndarray:
-    """The last, linear part of a network, from pooled features (N, P) to answers."""
-    if embedding == "speaker":
+def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, embedding_norm: str) -> np.ndarray:
+    """The last, linear part of a network, from pooled features (N, P) to predictions."""
+    if embedding_norm == "speaker":
         mean, std = speaker_statistics(pooled, speakers(steps))
         x = torch.from_numpy((pooled - mean) / std)
     else:
         x = network.standardise(torch.from_numpy(pooled).to(network.out.weight.device))
     with torch.inference_mode():
         out = network.out(x.to(network.out.weight.device))
-    return answers(task, out.cpu().numpy())
+    return to_predictions(task, out.cpu().numpy())
 
 
-def state_clock(it: Recognised, rate_hz: float, offset_s: float = 0.0) -> tuple[float, float]:
-    """States per second and the centre of the first in seconds, for a track of this clock."""
-    (stride, window), pool = clock_of(it.network.backbone), it.plan.frontend.subsampling
-    return rate_hz / pool / stride, offset_s + (window * pool - 1) / 2 / rate_hz
+def state_rate(it: Recognised, rate_hz: float, offset_s: float = 0.0) -> tuple[float, float]:
+    """States per second and the centre of the first in seconds, for a track of this rate and offset."""
+    (hop, field), subsampling = hop_and_field(it.network.backbone), it.plan.frontend.subsampling
+    return rate_hz / subsampling / hop, offset_s + (field * subsampling - 1) / 2 / rate_hz
 
 
-def frame_answers(
+def frame_posteriors(
     it: Recognised, steps: Steps, window_s: float = 0.0, own: tuple[np.ndarray, np.ndarray] | None = None
 ) -> Iterator[tuple[int, Track]]:
-    """(index, answers (S, K or D) at every state with their clock) of every utterance, shortest first.
+    """(index, predictions (S, K or D) at every state as a track) of every utterance, shortest first.
 
-    What the last layers say of the states around each one instead of the whole utterance. Each state has heard the
+    What the last layers say of the states around each one instead of the whole utterance. Each state has seen the
     utterance through the backbone. Where pooling is a mean, a state stands alone: before the softmax, the scores of an
     utterance are then the mean of its states' scores.
 
     Args:
         window_s: seconds of states that are pooled; 0 = one state where pooling is a mean, `AROUND_S` elsewhere, as
             deviations and attention need several.
-        own: mean and deviation (P,) of the pooled features of the one speaker there is, for embedding "speaker".
+        own: mean and deviation (P,) of the pooled features of the one speaker there is, for embedding_norm "speaker".
     """
-    network, embedding = it.network.eval(), it.plan.finetune.embedding_norm
-    device, clock = next(network.parameters()).device, clock_of(network.backbone)
-    if not window_s and network.pooling.pool != "mean":
+    network, embedding_norm = it.network.eval(), it.plan.finetune.embedding_norm
+    device, hop_field = next(network.parameters()).device, hop_and_field(network.backbone)
+    if not window_s and network.pooling.temporal_pooling != "mean":
         window_s = AROUND_S
-    reach = round(window_s / 2 * steps.rate_hz / clock[0])
+    reach = round(window_s / 2 * steps.rate_hz / hop_field[0])
 
     def judge(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         hidden = network.backbone(x, lengths)
         near = network.pooling.around(hidden, reach)
-        if embedding == "speaker":
+        if embedding_norm == "speaker":
             assert own is not None
             mean, std = (torch.from_numpy(x).to(near) for x in own)
             return network.out((near - mean) / std), hidden.lengths
@@ -408,12 +421,12 @@ def frame_answers(
     batches = sequential(steps.lengths, batch_steps=steps.budget)
     for rows, (scores, lengths) in in_batches(steps, batches, judge, device):
         for i, found, length in zip(rows, scores.cpu().numpy(), lengths.tolist(), strict=True):
-            track = steps.states(i, 0, int(steps.lengths[i]), clock)
-            yield int(i), replace(track, values=answers(it.task, found[:length]))
+            track = steps.states(i, 0, int(steps.lengths[i]), hop_field)
+            yield int(i), replace(track, values=to_predictions(it.task, found[:length]))
 
 
 def speakers(steps: Steps) -> list[str]:
-    """Whose recordings are standardised together; an unknown speaker is somebody of their own."""
+    """Whose recordings are standardised together; an unknown speaker counts as one of their own."""
     return [voice(u) for u in steps.utterances]
 
 
@@ -428,8 +441,8 @@ def speaker_statistics(pooled: np.ndarray, who: list[str]) -> tuple[np.ndarray, 
     return mean, np.maximum(std, 1e-4)
 
 
-def answers(task: Task, out: np.ndarray) -> np.ndarray:
-    """Network outputs as probabilities, or as numbers within their ranges."""
+def to_predictions(task: Task, out: np.ndarray) -> np.ndarray:
+    """Network outputs as probabilities, or as regression predictions within their ranges."""
     if task.kind == "class":
         shifted = np.exp(out - out.max(-1, keepdims=True))
         return shifted / shifted.sum(-1, keepdims=True)

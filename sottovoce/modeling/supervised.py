@@ -31,16 +31,16 @@ class Supervised(nn.Module):
         self.network, self.settings, self.frontend, self.rate_hz = network, settings, steps.frontend, steps.rate_hz
         self.outputs = task.outputs
         self.loss = supervised_loss(task, settings, target)
-        if (settings.hide_time or settings.hide_features) and not network.backbone.traits.masks_states:
+        if (settings.mask_time or settings.mask_features) and not network.backbone.traits.masks_states:
             raise InputError(
-                "finetune.hide_time: hides states of an encoder. Found another backbone. Use finetune.time_masks and "
-                "finetune.feature_masks, which hide what it reads."
+                "finetune.mask_time: masks states of an encoder. Found another backbone. Use finetune.time_masks and "
+                "finetune.feature_masks, which mask what it reads."
             )
-        self.everybody = steps.family  # speakers are known from all their recordings, labelled or not
+        self.family = steps.family  # speakers are known from all their recordings, labelled or not
         if settings.embedding_norm == "speaker":
-            names = models.speakers(self.everybody)
+            names = models.speakers(self.family)
             people = sorted(set(names))
-            self.place = {u.id: people.index(n) for u, n in zip(self.everybody.utterances, names, strict=True)}
+            self.speaker_index = {u.id: people.index(n) for u, n in zip(self.family.utterances, names, strict=True)}
             self.people = torch.tensor([people.index(n) for n in names])
             self.register_buffer("speaker_mean", torch.zeros(len(people), network.pooling.dim))
             self.register_buffer("speaker_std", torch.ones(len(people), network.pooling.dim))
@@ -51,17 +51,17 @@ class Supervised(nn.Module):
         Buffers, so that a resumed epoch goes on with those it began with.
         """
         self.network.eval()
-        pooled = models.run_over(self.everybody, self.network.pooled, self.speaker_mean.device)
-        mean, std = models.speaker_statistics(pooled, models.speakers(self.everybody))
+        pooled = models.run_over(self.family, self.network.pooled, self.speaker_mean.device)
+        mean, std = models.speaker_statistics(pooled, models.speakers(self.family))
         self.speaker_mean[self.people] = torch.from_numpy(mean).to(self.speaker_mean)
         self.speaker_std[self.people] = torch.from_numpy(std).to(self.speaker_std)
 
     def forward(self, batch: Batch, rng: RowRandom) -> Loss:
         s = self.settings
         x = spec_augment(batch.x, batch.lengths, rng, s, self.frontend, self.rate_hz)
-        pooled = self.network.pooled(x, batch.lengths, **hide(self.network.backbone, batch.lengths, rng, s))
+        pooled = self.network.pooled(x, batch.lengths, **state_masks(self.network.backbone, batch.lengths, rng, s))
         if s.embedding_norm == "speaker":
-            who = [self.place[key] for key in batch.ids]
+            who = [self.speaker_index[key] for key in batch.ids]
             z = (pooled - self.speaker_mean[who]) / self.speaker_std[who]
         else:
             z = self.network.standardise(pooled)
@@ -81,43 +81,43 @@ class Supervised(nn.Module):
 def spec_augment(
     x: Tensor, lengths: Tensor, rng: RowRandom, settings: Full, frontend: Frontend, rate_hz: float
 ) -> Tensor:
-    """Zero (the mean) random stretches of time and blocks of features (arXiv:1904.08779): (B, S, D) -> (B, S, D).
+    """Zero (the mean) random spans of time and blocks of features (arXiv:1904.08779): (B, S, D) -> (B, S, D).
 
     Every row from its own seed. Stacked steps lose the same features in each of their frames.
     """
-    steps, pool = x.shape[1], frontend.subsampling if frontend.subsample == "stack" else 1
-    features = x.shape[2] // pool
+    steps, stacked = x.shape[1], frontend.subsampling if frontend.subsample == "stack" else 1
+    features = x.shape[2] // stacked
     u = rng.uniform(torch.full_like(lengths.cpu(), 2 * (settings.time_masks + settings.feature_masks)))  # (B, n)
     masks = iter(u.T.reshape(-1, 2, len(x)).to(x.device))
     at, column = torch.arange(steps, device=x.device), torch.arange(features, device=x.device)
     for _ in range(settings.time_masks):
-        width, place = next(masks)
+        width, position = next(masks)
         # never more than a quarter of a short utterance a mask
-        longest = torch.minimum(torch.full_like(place, settings.time_mask_s * rate_hz), lengths / 4)
+        longest = torch.minimum(torch.full_like(position, settings.time_mask_s * rate_hz), lengths / 4)
         width = width * longest
-        start = place * (lengths - width)
+        start = position * (lengths - width)
         x = x.masked_fill(((at >= start[:, None]) & (at < (start + width)[:, None]))[..., None], 0.0)
     for _ in range(settings.feature_masks):
-        width, place = next(masks)
+        width, position = next(masks)
         width = width * settings.feature_mask * features
-        start = place * (features - width)
+        start = position * (features - width)
         hit = (column >= start[:, None]) & (column < (start + width)[:, None])  # (B, F)
-        x = x.masked_fill(hit.repeat(1, pool)[:, None], 0.0)
+        x = x.masked_fill(hit.repeat(1, stacked)[:, None], 0.0)
     return x
 
 
-def hide(backbone: Backbone, lengths: Tensor, rng: RowRandom, settings: Full) -> dict[str, Tensor]:
-    """What an encoder hides of its own states: `mask` (B, S) and `columns` (B, H), True = hidden.
+def state_masks(backbone: Backbone, lengths: Tensor, rng: RowRandom, settings: Full) -> dict[str, Tensor]:
+    """What an encoder masks of its own states: `mask` (B, S) and `columns` (B, H), True = masked.
 
     SpecAugment where wav2vec 2.0 does it (arXiv:2006.11477, app. B), behind the convolutions. Departure: spans do not
     overlap, so that the shares are kept. Every row from its own seed.
     """
     masks = {}
-    if settings.hide_time:
-        masks["mask"] = span_mask(backbone.states(lengths), rng, ratio=settings.hide_time, span=settings.hide_span)
-    if settings.hide_features:
+    if settings.mask_time:
+        masks["mask"] = span_mask(backbone.states(lengths), rng, ratio=settings.mask_time, span=settings.mask_span)
+    if settings.mask_features:
         width = torch.full_like(lengths, backbone.dim)
-        masks["columns"] = span_mask(width, rng, ratio=settings.hide_features, span=settings.hide_width)
+        masks["columns"] = span_mask(width, rng, ratio=settings.mask_features, span=settings.mask_width)
     return {name: mask.to(lengths.device) for name, mask in masks.items()}
 
 
@@ -127,7 +127,7 @@ def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Cal
     if (kind in ("ce", "amsoftmax")) != (task.kind == "class"):
         raise InputError(
             f"finetune.loss: {kind!r} does not fit {task.kind} targets. Use ce or amsoftmax for classes; "
-            "l1, huber or ccc for numbers."
+            "l1, huber or ccc for regression."
         )
     if task.kind == "class":
         margin = 0.0 if isinstance(settings, Frozen) or kind != "amsoftmax" else settings.scale * settings.margin
@@ -149,8 +149,8 @@ def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Cal
         def ccc(out: Any, y: Any) -> Any:  # one figure for the batch, the same for every row
             y = y.to(out)
             a, b = out - out.mean(0), y - y.mean(0)
-            gap = (out.mean(0) - y.mean(0)).square()
-            rho = 2 * (a * b).mean(0) / (a.square().mean(0) + b.square().mean(0) + gap + 1e-8)
+            bias = (out.mean(0) - y.mean(0)).square()
+            rho = 2 * (a * b).mean(0) / (a.square().mean(0) + b.square().mean(0) + bias + 1e-8)
             return (1 - rho).mean().expand(len(out))
 
         return ccc

@@ -1,7 +1,7 @@
-"""Relative attributes as StrengthNet's targets: nobody labels strength, but emotional speech is above neutral speech.
+"""Relative attributes as StrengthNet's targets: emotional speech above neutral speech.
 
 One ranking function an emotion and corpus, fitted on the training part, see `sottovoce.metrics.relative_attributes`;
-its ends there are 0 and 1 for everybody.
+its ends there are 0 and 1 for every speaker.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class Lesson:
     """What one corpus teaches: emotional utterances with their scores, and the neutral ones they are above."""
 
     corpus: Corpus
-    train: list[Utterance]  # emotional, as are those held out and tested
-    heldout: list[Utterance]
+    train: list[Utterance]  # emotional, as are dev and test
+    dev: list[Utterance]
     test: list[Utterance]
-    neutral: dict[str, list[Utterance]]  # "train", "heldout", "test" -> neutral utterances
+    neutral: dict[str, list[Utterance]]  # "train", "dev", "test" -> neutral utterances
     rankings: dict[str, Ranking]  # of every emotion
     scale: Scale
     x: dict[str, np.ndarray]  # id -> standardised functionals (F,)
@@ -37,14 +37,14 @@ class Lesson:
         return float((ranking.raw(self.x[u.id][None])[0] - ranking.low) / (ranking.high - ranking.low))
 
     def score(self, u: Utterance) -> float:
-        """The target of the network: the strength of its own emotion, held within 0..1."""
+        """The target of the network: the intensity of its own emotion, clipped to 0..1."""
         return min(max(self.rank(u, emotion_of(u)), 0.0), 1.0)
 
 
 def lesson(
-    corpus: Corpus, values: np.ndarray, train: Sequence[Utterance], heldout: Sequence[Utterance], config: Any
+    corpus: Corpus, values: np.ndarray, train: Sequence[Utterance], dev: Sequence[Utterance], config: Any
 ) -> Lesson:
-    """Ranking functions of the training part, and scores of everybody.
+    """Ranking functions of the training part, and scores of all utterances.
 
     Args:
         values: (N, F) functionals of all utterances of the corpus.
@@ -53,24 +53,24 @@ def lesson(
         InputError: the training part has no neutral or no emotional utterance.
     """
 
-    known = {u.id for part in (train, heldout) for u in part}
+    known = {u.id for part in (train, dev) for u in part}
     felt, calm = {}, {}
-    for name, part in (("train", train), ("heldout", heldout),
+    for name, part in (("train", train), ("dev", dev),
                        ("test", [u for u in corpus.utterances if u.id not in known])):  # fmt: skip
         felt[name], calm[name] = felt_and_calm(part, config.neutral)
     emotions = ranked(corpus, train, config.neutral)
-    place = {u.id: k for k, u in enumerate(corpus.utterances)}
-    scale = relative_attributes.Scale.of(values[[place[u.id] for u in felt["train"] + calm["train"]]])
+    index = {u.id: k for k, u in enumerate(corpus.utterances)}
+    scale = relative_attributes.Scale.of(values[[index[u.id] for u in felt["train"] + calm["train"]]])
     x = scale(values)
-    rest = x[[place[u.id] for u in calm["train"]]]
+    rest = x[[index[u.id] for u in calm["train"]]]
     rankings = {}
     for emotion in emotions:
-        rows = [place[u.id] for u in felt["train"] if emotion_of(u) == emotion]
+        rows = [index[u.id] for u in felt["train"] if emotion_of(u) == emotion]
         rankings[emotion] = relative_attributes.fit(x[rows], rest, slack=config.slack)
     learned = {name: [u for u in part if emotion_of(u) in rankings] for name, part in felt.items()}
     return Lesson(
-        corpus, learned["train"], learned["heldout"], learned["test"], calm, rankings, scale,
-        dict(zip(place, np.asarray(x), strict=True)),
+        corpus, learned["train"], learned["dev"], learned["test"], calm, rankings, scale,
+        dict(zip(index, np.asarray(x), strict=True)),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 The first step of GMP-TL (arXiv:2405.02151), after which its states are clustered into "gender-augmented" units; read in
 its abstract and in summaries only, so that weights, pooling and sizes are ours: cross-entropy of the emotion plus 0.3
 of that of the gender, masked mean of the last states, one linear layer to 256, another to the classes. Weight 0 leaves
-an attribute out: `weights=1,0` is the control without gender. An utterance without a label does not count for it.
+an attribute out: `weights=1,0` leaves gender out. An utterance without a label does not count for it.
 
 B utterances, S states, H width, A attributes with a weight, K classes of one.
 """
@@ -72,9 +72,9 @@ class Config(base.Config):
 
 def targets(utterances: Sequence[Any], config: Config) -> np.ndarray:
     """(N, A) class of every attribute that counts, -1 = not known."""
-    places = [{name: k for k, name in enumerate(config.classes[a])} for a in config.used]
-    rows = [[p.get(_label(u, a), -1) for a, p in zip(config.used, places, strict=True)] for u in utterances]
-    return np.array(rows, dtype=np.int64).reshape(len(utterances), len(places))
+    index = [{name: k for k, name in enumerate(config.classes[a])} for a in config.used]
+    rows = [[p.get(_label(u, a), -1) for a, p in zip(config.used, index, strict=True)] for u in utterances]
+    return np.array(rows, dtype=np.int64).reshape(len(utterances), len(index))
 
 
 def _label(u: Any, name: str) -> str:
@@ -112,10 +112,10 @@ class Objective(base.Objective):
     def forward(self, batch: Batch, rng: RowRandom) -> Loss:
         hidden = self.backbone(batch.x, batch.lengths)
         z = self.project(heads.mean_pool(hidden.last, hidden.valid))
-        return self._loss(batch, [guess(z).float().log_softmax(1) for guess in self.guess])
+        return self._loss(batch, [head(z).float().log_softmax(1) for head in self.guess])
 
     def baseline(self, batch: Batch, rng: RowRandom) -> Loss:
-        """The loss of guessing by how frequent the classes are."""
+        """The loss of predicting by how frequent the classes are."""
         rows = len(batch.x)
         return self._loss(batch, [share.log().expand(rows, -1) for share in self.share.split(self.sizes)])
 

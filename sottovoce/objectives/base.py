@@ -2,7 +2,7 @@
 
 An objective file holds a `Config` (a frozen dataclass, of `base.Config`) and a class `Objective(base.Objective)` with
 `forward(batch, rng) -> Loss`. All else has a default that does nothing. An objective is given its backbone and knows no
-files: what it reads beside the features, `Config.needs` tells, and what it wants to know of the whole training part
+files: which auxiliary tracks it reads, `Config.needs` tells, and what it wants to know of the whole training part
 before it begins, it asks of the `Data` that `prepare` is handed.
 
 B utterances, S steps, D features.
@@ -57,7 +57,7 @@ class Sides:
     dev: Sequence[Sequence[Utterance]]
 
     def only(self, keep: Callable[[Utterance, int], bool]) -> "Sides":
-        """Those of whom `keep(utterance, place of its corpus)` is true."""
+        """Those of whom `keep(utterance, index of its corpus)` is true."""
         train, dev = ([[u for u in own if keep(u, k)] for k, own in enumerate(side)] for side in (self.train, self.dev))
         return Sides(self.corpora, train, dev)
 
@@ -87,7 +87,7 @@ class Config:
 
     @property
     def needs(self) -> Mapping[str, tuple[str, str]]:
-        """Tracks a batch has to carry beside the features: name in `Batch.tracks` -> (track, how it is aligned)."""
+        """Auxiliary tracks a batch has to carry: name in `Batch.tracks` -> (track, how it is aligned)."""
         return {}
 
     @property

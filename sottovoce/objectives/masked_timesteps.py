@@ -1,4 +1,4 @@
-"""Masked timesteps: hide steps of a feature sequence, encode the rest, reconstruct what was hidden.
+"""Masked timesteps: mask frames of a feature sequence, encode the rest, reconstruct what was masked.
 
 Three papers, one objective; the recipes say which settings are whose.
 
@@ -29,13 +29,13 @@ from sottovoce.objectives.base import Loss, Preview
 
 @dataclass(frozen=True)
 class Config(Policy, base.Config):
-    """What is hidden, see `config/masking.py`; then what is seen instead, and how the guess is scored:"""
+    """What is masked, see `config/masking.py`; then what is seen instead, and how the prediction is scored:"""
 
     unit: str = "frame"  # "frame": whole steps; "feature": every column on its own
     fill: str = "learned"  # "zero", "learned" or "noise"
     replace: tuple[float, float, float] = (0.8, 0.1, 0.1)  # filled, other steps, unchanged
-    draw: str = "run"  # of these three: for each run of hidden steps; or once an "utterance", as MockingJay does
-    score: bool = False  # EMS's code: the intensity is added to the input, and guessed by a second head
+    draw: str = "run"  # of these three: for each run of masked frames; or once an "utterance", as MockingJay does
+    score: bool = False  # EMS's code: the intensity is added to the input, and predicted by a second head
     target: str = ""  # another track to reconstruct, e.g. spectrogram; "" = the features themselves
     loss: str = "l1"  # "l1", "l2" or "huber", on normalised features
     head: int = 1  # linear layers of the prediction head, 1 or 2; thrown away afterwards
@@ -55,13 +55,13 @@ class Config(Policy, base.Config):
             raise InputError(f"objective.replace: three shares that add up to 1. Found {self.replace}.")
         if self.unit == "feature" and (self.intensity or self.target):
             raise InputError(
-                "objective.unit: 'feature' hides columns one by one, at random. Found an intensity or a target of its "
+                "objective.unit: 'feature' masks columns one by one, at random. Found an intensity or a target of its "
                 "own with it. Use objective.unit=frame."
             )
         if self.score and not self.intensity:
             raise InputError(
                 "objective.score: adds the intensity to the input. Found no intensity track. "
-                "Name one, e.g. --set objective.intensity=strength."
+                "Name one, e.g. --set objective.intensity=intensity."
             )
 
     @property
@@ -80,12 +80,12 @@ class Objective(base.Objective):
         self.hidden_step = nn.Parameter(torch.zeros(backbone.features)) if config.fill == "learned" else None
 
     def mask(self, batch: Batch, rng: masking.RowRandom) -> Tensor:
-        """(B, S) or (B, S, D) bool, True = hidden."""
+        """(B, S) or (B, S, D) bool, True = masked."""
         c = self.config
         if c.unit == "feature":
             mask = masking.feature_mask(batch.lengths, batch.x.shape[2], rng, ratio=c.ratio, span=c.span)
         else:
-            mask = masking.hide(c, batch.lengths, rng, batch.tracks.get("intensity"), batch.progress)
+            mask = masking.draw_mask(c, batch.lengths, rng, batch.tracks.get("intensity"), batch.progress)
         return mask.to(batch.x.device)
 
     def target(self, batch: Batch) -> Tensor:
@@ -97,27 +97,27 @@ class Objective(base.Objective):
         seen, score = self._seen(batch, mask, rng)
         scored = self._scored(mask, batch)
         where = scored.any(-1)  # (B, S): no other step has to be finished
-        guess = self.predict(self.backbone.at(seen, batch.lengths, where))  # (M, D)
-        total, weight = (distance(self.config.loss, guess, truth[where]) * scored[where]).sum(), scored.sum()
+        prediction = self.predict(self.backbone.at(seen, batch.lengths, where))  # (M, D)
+        total, weight = (distance(self.config.loss, prediction, truth[where]) * scored[where]).sum(), scored.sum()
         logs = {"coverage": float(weight / (batch.scored.sum() * truth.shape[2]).clamp(min=1))}
         if self.config.intensity:
             logs |= masking.contrast(mask, batch.tracks["intensity"], batch.valid)
         if self.predict_score is not None and score is not None:
             shown, true = (s[..., None].expand_as(batch.x) for s in (score, batch.tracks["intensity"]))
             # the same encoder once more; as heavy as the features, per step
-            guess = self.predict_score(self.backbone.at(shown, batch.lengths, where))
-            total = total + distance(self.config.loss, guess, true[where]).mean(1).sum() * truth.shape[2]
+            prediction = self.predict_score(self.backbone.at(shown, batch.lengths, where))
+            total = total + distance(self.config.loss, prediction, true[where]).mean(1).sum() * truth.shape[2]
         return Loss(total, weight, logs)
 
     def preview(self, batch: Batch, rng: masking.RowRandom) -> Preview:
-        """The target, and the same with the prediction in place of what was masked."""
+        """The target, and the same with the prediction where it was masked."""
         mask, truth = self.mask(batch, rng), self.target(batch)
         seen, _ = self._seen(batch, mask, rng)
         masked = self._scored(mask, batch)
         return Preview(truth, torch.where(masked, self.predict(self.backbone(seen, batch.lengths).last), truth), masked)
 
     def baseline(self, batch: Batch, rng: masking.RowRandom) -> Loss:
-        """The loss of always guessing the mean, on the same mask: zero after normalisation, of an intensity its own."""
+        """The loss of predicting the mean, on the same mask: zero after normalisation, of an intensity its own."""
         truth, scored = self.target(batch), self._scored(self.mask(batch, rng), batch)
         total = (distance(self.config.loss, torch.zeros_like(truth), truth) * scored).sum()
         if self.config.score:
@@ -137,7 +137,7 @@ class Objective(base.Objective):
         return seen[..., :-1] + seen[..., -1:], seen[..., -1]
 
     def _scored(self, mask: Tensor, batch: Batch) -> Tensor:
-        """(B, S, D) bool: hidden and carrying data."""
+        """(B, S, D) bool: masked and carrying data."""
         mask = mask if mask.ndim == 3 else mask[..., None]
         return (mask & batch.scored[..., None]).expand(-1, -1, self.target(batch).shape[2])
 
@@ -148,10 +148,10 @@ def head(layers: int, width: int, features: int) -> nn.Sequential:
     return nn.Sequential(*([nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)] if layers == 2 else []), last)
 
 
-def distance(kind: str, guess: Tensor, truth: Tensor) -> Tensor:
+def distance(kind: str, prediction: Tensor, truth: Tensor) -> Tensor:
     """Elementwise: |e|, e^2, or Huber with its knee at 1 deviation."""
     if kind == "l1":
-        return (guess - truth).abs()
+        return (prediction - truth).abs()
     if kind == "l2":
-        return (guess - truth).square()
-    return nn.functional.huber_loss(guess, truth, reduction="none")
+        return (prediction - truth).square()
+    return nn.functional.huber_loss(prediction, truth, reduction="none")

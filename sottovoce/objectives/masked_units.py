@@ -1,10 +1,10 @@
-"""Masked units: say which cluster hidden stretches of speech belong to, from what is left.
+"""Masked units: predict which cluster masked spans of speech belong to, from what is left.
 
 HuBERT (arXiv:2106.07447); settings and losses were read in fairseq (`hubert_base_librispeech.yaml`, `hubert.py`,
-`hubert_criterion.py`): a learned vector stands for what is hidden, states are projected and compared with a vector for
+`hubert_criterion.py`): a learned vector stands for what is masked, states are projected and compared with a vector for
 every unit by their cosine, several label sets have a projection each. Departures: spans do not overlap, so that `ratio`
 is kept; vectors of units begin normally distributed, not all positive; gradients into the convolutions are not scaled
-down (AdamW would scale them up again). Where a backbone has no convolutions, steps of its input are hidden, as in
+down (AdamW would scale them up again). Where a backbone has no convolutions, frames of its input are masked, as in
 MelHuBERT (arXiv:2211.09944).
 
 B utterances, S states, H width, L label sets, K units of a set, P projected, M states that count.
@@ -31,12 +31,12 @@ class Config(base.Config):
     # Where the units of every iteration come from, and how many: k-means of MFCC, then of a layer of the model before
     # (with --init, of the first model too). Several label sets at once: "10:64+512+4096". "label": from --units.
     targets: tuple[str, ...] = ("mfcc:100", "6:500")
-    ratio: float = 0.57  # share of states hidden: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
+    ratio: float = 0.57  # share of states masked: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
     span: int = 10  # states per span, 200 ms
     project: int = 256  # P
     temperature: float = 0.1  # cosines are divided by it
     combine: str = "sum"  # losses of several label sets: "sum" or "mean"
-    visible: float = 0.0  # weight of the states that are not hidden
+    visible: float = 0.0  # weight of the states that are not masked
     penalty: float = 10.0  # of the mean square of the local features
 
     @property
@@ -50,9 +50,9 @@ class Config(base.Config):
         for target in self.targets:
             parse(target)
         if not 0 <= self.ratio < 1:
-            raise InputError(f"objective.ratio: share of states hidden, 0 <= ratio < 1. Found {self.ratio}.")
+            raise InputError(f"objective.ratio: share of states masked, 0 <= ratio < 1. Found {self.ratio}.")
         if self.ratio == 0 and self.visible == 0:
-            raise InputError("objective.ratio: 0 hides nothing. Found objective.visible=0 too, so nothing would count.")
+            raise InputError("objective.ratio: 0 masks nothing. Found objective.visible=0 too, so nothing would count.")
         if self.span < 1:
             raise InputError(f"objective.span: states, 1 or more. Found {self.span}.")
         if self.combine not in ("sum", "mean"):
@@ -80,14 +80,14 @@ def parse(target: str) -> tuple[str, tuple[int, ...]]:
 
 
 def counts(steps: Steps, sizes: Sequence[int]) -> list[np.ndarray]:
-    """(K,) a label set: how often every unit occurs in these utterances, which carry them beside their features."""
-    stores, _ = steps.companions["units"]
+    """(K,) a label set: how often every unit occurs in these utterances, whose auxiliary tracks they are."""
+    stores, _ = steps.aux["units"]
     every = np.concatenate([store[u.id] for store, u in zip(stores, steps.utterances, strict=True)]).astype(int)
     return [np.bincount(every[:, s] + 1, minlength=k + 1)[1:] for s, k in enumerate(sizes)]
 
 
 class Objective(base.Objective):
-    """forward(batch, rng) -> Loss; logs the share of hidden states that are right, `accuracy`.
+    """forward(batch, rng) -> Loss; logs the share of masked states that are right, `accuracy`.
 
     Reads `batch.tracks["units"]` (B, S, L): whole numbers, -1 = unknown.
     """
@@ -105,11 +105,11 @@ class Objective(base.Objective):
         self.set_prior([torch.from_numpy(count) for count in counts(data.train, self.sets)])
 
     def set_prior(self, counts: list[Tensor]) -> None:
-        """How often every unit occurs in the training part, (K,) a label set: what `baseline` guesses by."""
+        """How often every unit occurs in the training part, (K,) a label set: what `baseline` predictions by."""
         self.prior.copy_(torch.cat([(count + 1) / (count + 1).sum() for count in counts]))
 
     def encode(self, batch: Batch, rng: masking.RowRandom) -> tuple[Hidden, Tensor, Tensor]:
-        """Hidden, mask (B, S) of the hidden ones, mean square (B,) of what the convolutions made of each row."""
+        """Hidden, mask (B, S), mean square (B,) of what the convolutions made of each row."""
         x, lengths, penalty = batch.x, batch.lengths, batch.x.new_zeros(len(batch.x))
         if not self.whole:
             assert self.hidden_step is not None
@@ -121,13 +121,13 @@ class Objective(base.Objective):
         return self.backbone.contextualise(local, lengths, mask), mask, penalty
 
     def mask(self, lengths: Tensor, rng: masking.RowRandom) -> Tensor:
-        """(B, S) bool, True = hidden."""
+        """(B, S) bool, True = masked."""
         if not self.config.ratio:
             return torch.zeros(len(lengths), int(lengths.max()), dtype=torch.bool)
         return masking.span_mask(lengths, rng, ratio=self.config.ratio, span=self.config.span)
 
     def weights(self, batch: Batch, mask: Tensor) -> Tensor:
-        """(B, S) how much every state counts: hidden ones 1, others `visible`, unknown and missing ones 0."""
+        """(B, S) how much every state counts: masked ones 1, others `visible`, unknown and missing ones 0."""
         known = (batch.tracks["units"] >= 0).all(-1)
         if not self.whole:
             known = known & batch.scored
@@ -138,16 +138,18 @@ class Objective(base.Objective):
         weights = self.weights(batch, mask)
         counts = weights > 0
         states, wanted, weight = hidden.last[counts], batch.tracks["units"][counts], weights[counts]  # (M, ...)
-        guesses = [self.guess(states, k) for k in range(len(self.sets))]
-        losses = [nn.functional.cross_entropy(g.float(), wanted[:, k], reduction="none") for k, g in enumerate(guesses)]
-        right = torch.stack([g.argmax(1) == wanted[:, k] for k, g in enumerate(guesses)])  # (L, M)
+        predictions = [self.predict(states, k) for k in range(len(self.sets))]
+        losses = [
+            nn.functional.cross_entropy(p.float(), wanted[:, k], reduction="none") for k, p in enumerate(predictions)
+        ]
+        right = torch.stack([p.argmax(1) == wanted[:, k] for k, p in enumerate(predictions)])  # (L, M)
         total = (self.together(losses) * weight).sum()
-        if self.training:  # held out, the loss is that of the units alone, as `baseline` is
+        if self.training:  # on dev, the loss is that of the units alone, as `baseline` is
             total = total + self.config.penalty * (penalty * weights.sum(1)).sum()
         share = mask.sum() / hidden.valid.sum()
         return Loss(total, weights.sum(), {"coverage": float(share)} | self.accuracy(right, mask[counts]))
 
-    def guess(self, states: Tensor, k: int) -> Tensor:
+    def predict(self, states: Tensor, k: int) -> Tensor:
         """States (M, H) -> scores (M, K) of the units of label set k."""
         projected = nn.functional.normalize(self.project[k](states), dim=-1)
         return projected @ nn.functional.normalize(self.units[k], dim=-1).T / self.config.temperature
@@ -156,12 +158,12 @@ class Objective(base.Objective):
         summed = torch.stack(losses).sum(0)
         return summed / len(losses) if self.config.combine == "mean" else summed
 
-    def accuracy(self, right: Tensor, hidden: Tensor) -> dict[str, float]:
-        """Mean over label sets of the share of hidden states that are right: (L, M), (M,)."""
-        return {"accuracy": float(right[:, hidden].float().mean())} if hidden.any() else {}
+    def accuracy(self, right: Tensor, masked: Tensor) -> dict[str, float]:
+        """Mean over label sets of the share of masked states that are right: (L, M), (M,)."""
+        return {"accuracy": float(right[:, masked].float().mean())} if masked.any() else {}
 
     def baseline(self, batch: Batch, rng: masking.RowRandom) -> Loss:
-        """Loss and accuracy of guessing by how often units occur, on the same states."""
+        """Loss and accuracy of predicting by how often units occur, on the same states."""
         lengths = self.backbone.states(batch.lengths) if self.whole else batch.lengths
         mask = self.mask(lengths, rng).to(batch.x.device)
         weights = self.weights(batch, mask)

@@ -5,7 +5,7 @@ convolutions (`backbones/npc.py`), quantised in groups (straight-through Gumbel-
 code). EMS (arXiv:2406.06646) brings in the intensity in a model file that was never published; its
 `pretrain/npc/pretrain_expert.py` (AI-S2-Lab/EMS@6b35c57) shows inputs and losses. Hence two ways:
 
-    hide    ours   the spans a rule chooses are zero at the input; all valid frames are predicted as ever
+    mask    ours   the spans a rule chooses are zero at the input; all valid frames are predicted as ever
     score   theirs the intensity is added to the input; a second head predicts this sum
 
 The hole of the masked convolutions lies where it lies: by itself NPC cannot prefer a frame for what it holds.
@@ -15,6 +15,7 @@ B utterances, S steps, D features, H width, G groups of C codes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,11 @@ from sottovoce.objectives.base import Loss, Preview
 
 @dataclass(frozen=True)
 class Config(Policy, base.Config):
-    """What is hidden where `hide` is on, see `config/masking.py`; then:"""
+    """What is masked where `mask` is on, see `config/masking.py`; then:"""
 
-    hide: bool = False  # the spans of the policy are zero at the input
+    renamed: ClassVar[dict[str, str]] = {"hide": "mask"}
+
+    mask: bool = False  # the spans of the policy are zero at the input
     score: bool = False  # the intensity is added to the input, and a second head predicts the sum
     groups: int = 4  # G, of codes; they share the width
     codes: int = 64  # C, in each group
@@ -40,15 +43,15 @@ class Config(Policy, base.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rule != "random" and not self.hide:
+        if self.rule != "random" and not self.mask:
             raise InputError(
-                f"objective.rule: {self.rule} has nothing to hide. Found objective.hide off. "
-                "Use recipe ems_npc, or --set objective.hide=true."
+                f"objective.rule: {self.rule} has nothing to mask. Found objective.mask off. "
+                "Use recipe ems_npc, or --set objective.mask=true."
             )
         if self.score and not self.intensity:
             raise InputError(
                 "objective.score: adds the intensity to the input. Found no intensity track. "
-                "Name one, e.g. --set objective.intensity=strength."
+                "Name one, e.g. --set objective.intensity=intensity."
             )
         for name in ("groups", "codes"):
             if getattr(self, name) < 1:
@@ -58,10 +61,10 @@ class Config(Policy, base.Config):
 
     @property
     def masks(self) -> bool:
-        return self.hide
+        return self.mask
 
     def check(self, longest: int) -> None:
-        if self.hide:
+        if self.mask:
             super().check(longest)
 
 
@@ -107,9 +110,9 @@ class Objective(base.Objective):
 
     def mask(self, batch: Batch, rng: masking.RowRandom) -> Tensor:
         """(B, S) bool, True = zero at the input."""
-        if not self.config.hide:
+        if not self.config.mask:
             return torch.zeros_like(batch.scored)
-        mask = masking.hide(self.config, batch.lengths, rng, batch.tracks.get("intensity"), batch.progress)
+        mask = masking.draw_mask(self.config, batch.lengths, rng, batch.tracks.get("intensity"), batch.progress)
         return mask.to(batch.x.device)
 
     def preview(self, batch: Batch, rng: masking.RowRandom) -> Preview:
@@ -134,13 +137,13 @@ class Objective(base.Objective):
         return Loss(total, scored.sum() * batch.x.shape[2], logs)
 
     def baseline(self, batch: Batch, rng: masking.RowRandom) -> Loss:
-        """The loss of always guessing the mean: zero after normalisation, of an intensity an utterance's own."""
+        """The loss of always predicting the mean: zero after normalisation, of an intensity an utterance's own."""
         scored = batch.scored[..., None]
         total = (batch.x.abs() * scored).sum()
         if self.config.score:
             score = batch.tracks["intensity"]  # zero after an utterance's end
-            gap = score - score.sum(1, keepdim=True) / batch.lengths[:, None]
-            total = total + ((batch.x + gap[..., None]).abs() * scored).sum()
+            centred = score - score.sum(1, keepdim=True) / batch.lengths[:, None]
+            total = total + ((batch.x + centred[..., None]).abs() * scored).sum()
         return Loss(total, scored.sum() * batch.x.shape[2])
 
     def _codes(self, batch: Batch, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,17 @@
-"""Strength: StrengthNet's branches, how strong speech and its frames sound, and which emotion.
+"""Emotional intensity: StrengthNet's branches for speech, its frames and which emotion it is.
 
 Liu et al. 2022 (arXiv:2206.07229; layers and loss read in https://github.com/ttslr/StrengthNet, model.py, train.py).
 Learned from labels, not self-supervised: the target of an utterance is its relative-attribute score and its emotion.
 
-    frames (B, S, H) -> BLSTM 128 -> Linear 128, ReLU -> Linear 1  = strength of a frame; its mean that of the utterance
+    frames (B, S, H) -> BLSTM 128 -> Linear 128, ReLU -> Linear 1  = intensity of a frame; its mean: of the utterance
                      -> BLSTM 128, both last states -> Linear K    = emotion
 
     loss = |utterance - target| + mean over frames |frame - target| + cross-entropy, all of weight 1
 
-Frames are told the score of their utterance, so how strength moves within it is what the network makes of that.
-Kept from the release: recurrent weights held below a norm of 1e-5 an output. That is nothing, so each state hears its
+A frame's target is the score of its utterance; how intensity moves within it is the network's own.
+Kept from the release: recurrent weights clipped to a norm of 1e-5 an output. That is nothing, so each state sees its
 own frame and the cell that leaks into the next one, no more; recurrent dropout then has nothing to drop and is left
-out. Departures: padding is not heard and not scored; padding="included" is the release, in which it is both.
+out. Departures: padding is not read and not scored; padding="included" is the release, in which it is both.
 
 B utterances, S frames, H backbone width, K emotions.
 """
@@ -113,9 +113,9 @@ class Judged:
 
 
 class Recurrent(nn.Module):
-    """Bidirectional LSTM that hears no padding: (B, S, H) -> states (B, S, 2 L), last states (B, 2 L).
+    """Bidirectional LSTM that reads no padding: (B, S, H) -> states (B, S, 2 L), last states (B, 2 L).
 
-    Dropout hides the same features in all frames of a row, as Keras does (Keras draws each direction its own).
+    Dropout drops the same features in all frames of a row, as Keras does (Keras draws each direction its own).
     """
 
     def __init__(self, width: int, config: Config):
@@ -135,8 +135,8 @@ class Recurrent(nn.Module):
             with torch.no_grad():  # rows of weight_hh are outputs
                 for weight in (self.lstm.weight_hh_l0, self.lstm.weight_hh_l0_reverse):
                     weight.renorm_(2, 0, self.norm)
-        hidden = nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.dropout, self.training)
-        packed = pack_padded_sequence(x * hidden, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        kept = nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.dropout, self.training)
+        packed = pack_padded_sequence(x * kept, lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, (last, _) = self.lstm(packed)
         states, _ = pad_packed_sequence(states, batch_first=True, total_length=x.shape[1])
         return states, torch.cat([last[0], last[1]], dim=1)
@@ -186,7 +186,7 @@ class Objective(base.Objective):
         return Judged(frames, encoded.valid, frames.sum(1) / lengths, self.emotion(last))
 
     def frames(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """The strength branch alone: (B, S), 0 behind the end."""
+        """The intensity branch alone: (B, S), 0 behind the end."""
         return self._strength(self.backbone(x, lengths))
 
     def _strength(self, encoded: Hidden) -> Tensor:
@@ -203,7 +203,7 @@ class Objective(base.Objective):
         return loss_of(self.judge(batch.x, lengths), batch.target)
 
     def baseline(self, batch: Batch, rng: RowRandom) -> Loss:
-        """One strength for everybody, the median of training, and the shares of its emotions."""
+        """One intensity for all, the median of training, and the shares of its emotions."""
         assert batch.target is not None
         apart = (batch.target[:, 0] - self.median).abs()
         likely = self.shares.to(apart)[batch.target[:, 1].long()].log()

@@ -1,8 +1,8 @@
-"""The further tracks an objective needs: found, opened and judged before anything is trained.
+"""The auxiliary tracks an objective needs: found, opened and checked before anything is trained.
 
-An intensity to mask by is made from the recordings (`energy`, `random`) or by a trained model (`strength`), which
-must not have seen the people a fold is tested on. What its values say of themselves is checked here, their clock in
-`data.Steps`.
+An intensity to mask by is made from the recordings (`energy`, `random`) or by a trained model (`intensity`), which
+must not have seen the people a fold is tested on. Its values are checked here, their frame rate
+in `data.Steps`.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from sottovoce.errors import InputError
 from sottovoce.pipeline.extract import find_model_store, track_store
 from sottovoce.tracks import base as tracks
 
-Companions = dict[str, tuple[list["TrackStore"], str]]
+AuxTracks = dict[str, tuple[list["TrackStore"], str]]
 
 
 def find(
@@ -30,7 +30,7 @@ def find(
     transductive: bool = False,
     jobs: int | None = None,
     quiet: bool = False,
-) -> Companions:
+) -> AuxTracks:
     """The stores of what an objective's `config.needs`, one a corpus, as `Steps` takes them.
 
     Tracks that are made from recordings are extracted if need be; one that a model makes has to be there.
@@ -40,7 +40,7 @@ def find(
             `transductive`).
     """
 
-    found: Companions = {}
+    found: AuxTracks = {}
     for name, (track, align) in config.needs.items():
         maker, stores = tracks.maker(track.partition("-")[0]), []
         for corpus in corpora:
@@ -55,20 +55,20 @@ def find(
     return found
 
 
-def seen(companions: Companions) -> folds.Seen:
+def seen(aux: AuxTracks) -> folds.Seen:
     """Whom the models behind the tracks have seen."""
     found = folds.Seen()
-    for stores, _ in companions.values():
+    for stores, _ in aux.values():
         for store in stores:
             found |= folds.seen_behind(store)
     return found
 
 
-def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0) -> list[str]:
+def check(config: Any, steps: Steps, dev: Steps | None = None, crop: int = 0) -> list[str]:
     """What a person should know about masking a training part with an objective's settings.
 
     Args:
-        heldout: what is looked at after every epoch.
+        dev: what is looked at after every epoch.
         crop: most steps of an utterance that are trained on at a time; 0 = all.
 
     Raises:
@@ -80,10 +80,10 @@ def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0
     if short:
         remarks.append(
             f"{short} of {len(steps)} utterances are no longer than a span of {config.span} steps: less of them is "
-            "hidden, or nothing."
+            "masked, or nothing."
         )
-    if "intensity" in steps.companions:
-        flat = [_flat(part, config.intensity) for part in (steps, heldout) if part is not None]
+    if "intensity" in steps.aux:
+        flat = [_flat(part, config.intensity) for part in (steps, dev) if part is not None]
         constant = sum(flat[0])
         if constant == len(steps):
             raise InputError(
@@ -100,7 +100,7 @@ def check(config: Any, steps: Steps, heldout: Steps | None = None, crop: int = 0
 def _flat(steps: Steps, track: str) -> list[bool]:
     """Of every utterance whether no frame is stronger than another. Raises InputError where values are not finite."""
     flat = []
-    for u, store in zip(steps.utterances, steps.companions["intensity"][0], strict=True):
+    for u, store in zip(steps.utterances, steps.aux["intensity"][0], strict=True):
         values = store[u.id]
         if bad := int((~np.isfinite(values)).sum()):
             raise InputError(

@@ -25,8 +25,8 @@ from sottovoce.pipeline import workers
 from sottovoce.tracks import egemaps
 
 FEATURE_SETS = ("eGeMAPSv02", "ComParE_2016")  # 88 and 6373 functionals
-STRENGTHS = tuple(10.0**k for k in range(-4, 1))  # C of the SVM, chosen on dev
-DEFAULT_STRENGTH = 1e-3  # where a fold has no labelled dev rows
+PENALTIES = tuple(10.0**k for k in range(-4, 1))  # C of the SVM, chosen on dev
+DEFAULT_PENALTY = 1e-3  # where a fold has no labelled dev rows
 
 
 def trivial(
@@ -38,7 +38,7 @@ def trivial(
         majority      always the most frequent training class (the first of equals)
         chance        a draw from the training distribution
         uniform       a draw from K equally likely classes
-    Numbers:
+    Regression:
         zero          0, or the end of the range nearest to it
         train_median  of each column: the constant with the smallest MAE on the training rows
         train_mean    of each column
@@ -48,7 +48,7 @@ def trivial(
     is 1 / K, the WA of chance is the sum over classes of training share x test share, of uniform 1 / K.
 
     Args:
-        train_target: (N,) class indices or (N, D) numbers of the training part.
+        train_target: (N,) class indices or (N, D) regression targets of the training part.
         draws: None = one draw, without the extra axis.
 
     Returns:
@@ -92,7 +92,7 @@ def functionals_svm(
 ) -> np.ndarray:
     """openSMILE functionals + linear SVM (a linear SVR for each number), trained on the fold's training part.
 
-    Standardisation is fitted on train. C is the one of `STRENGTHS` with the best UA (MAE) on dev, the smallest of
+    Standardisation is fitted on train. C is the one of `PENALTIES` with the best UA (MAE) on dev, the smallest of
     equals. Classes are weighted to count alike, as UA does.
 
     Args:
@@ -102,7 +102,7 @@ def functionals_svm(
         cache: see `functionals`.
 
     Returns:
-        (N,) class indices or (N, D) numbers within their ranges, for the ids of `fold.test` that carry the
+        (N,) class indices or (N, D) predictions within their ranges, for the ids of `fold.test` that carry the
         task's labels, in that order.
 
     Raises:
@@ -116,8 +116,8 @@ def functionals_svm(
     values = functionals(corpus, rows, feature_set, cache=cache, jobs=jobs, quiet=quiet)
     if speaker_norm:
         values = normalise_by_group(values, [u.speaker for u in rows])
-    place = {u.id: i for i, u in enumerate(rows)}
-    x = [values[[place[u.id] for u in part]] for part in parts]
+    index = {u.id: i for i, u in enumerate(rows)}
+    x = [values[[index[u.id] for u in part]] for part in parts]
     y = [task.values(part) for part in parts[:2]]
     if not len(parts[0]) or (task.kind == "class" and len(np.unique(y[0])) < 2):
         raise InputError(
@@ -143,31 +143,31 @@ def _svm(
     name = scores.MAIN[task.kind]
     sign = 1 if scores.higher_is_better(name) else -1
     best, chosen = -np.inf, np.empty(0)
-    for strength in STRENGTHS if len(dev) else (DEFAULT_STRENGTH,):
-        predict = fit(task, train, y, strength)
+    for c in PENALTIES if len(dev) else (DEFAULT_PENALTY,):
+        predict = fit(task, train, y, c)
         score = sign * float(scores.scores(task, y_dev, predict(dev))[name]) if len(dev) else 0.0
         if score > best:
             best, chosen = score, predict(test)
     return chosen
 
 
-def _fit_classes(task: Task, x: np.ndarray, y: np.ndarray, strength: float):
+def _fit_classes(task: Task, x: np.ndarray, y: np.ndarray, c: float):
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a large C that does not converge loses on dev
-        model = LinearSVC(C=strength, dual=len(x) <= x.shape[1], class_weight="balanced", random_state=0).fit(x, y)
+        model = LinearSVC(C=c, dual=len(x) <= x.shape[1], class_weight="balanced", random_state=0).fit(x, y)
     return lambda rows: model.predict(rows).astype(np.int64) if len(rows) else np.empty(0, dtype=np.int64)
 
 
-def _fit_numbers(task: Task, x: np.ndarray, y: np.ndarray, strength: float):
+def _fit_numbers(task: Task, x: np.ndarray, y: np.ndarray, c: float):
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVR
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        models = [LinearSVR(C=strength, dual=True, random_state=0).fit(x, column) for column in y.T]
+        models = [LinearSVR(C=c, dual=True, random_state=0).fit(x, column) for column in y.T]
     low, high = np.array(task.ranges, dtype=np.float64).T
     return lambda rows: np.clip(
         np.stack([m.predict(rows) for m in models], axis=1) if len(rows) else np.empty((0, len(models))), low, high
@@ -263,17 +263,17 @@ def _compute(
 ) -> None:
     """Fill `known` with the rows to do."""
     work = partial(_vector, feature_set)
-    places = [(str(corpus.root / u.path), u.start, u.end) for _, u in todo]
+    segments = [(str(corpus.root / u.path), u.start, u.end) for _, u in todo]
     with Bar(len(todo), f"{feature_set} functionals", quiet=quiet) as bar:
-        rows = workers.map(work, places, 1 if len(todo) < 16 else jobs, chunk=4, where=corpus.folder)
+        rows = workers.map(work, segments, 1 if len(todo) < 16 else jobs, chunk=4, where=corpus.folder)
         for (key, _), vector in zip(todo, rows, strict=True):
             known[key] = vector
             bar.advance()
 
 
-def _vector(feature_set: str, place: tuple[str, float, float | None]) -> np.ndarray:
+def _vector(feature_set: str, segment: tuple[str, float, float | None]) -> np.ndarray:
 
-    _, vector = egemaps.functionals(audio.read(*place), feature_set)
+    _, vector = egemaps.functionals(audio.read(*segment), feature_set)
     return np.asarray(vector, dtype=np.float32)
 
 

@@ -3,7 +3,7 @@
     data/ravdess + track --> COVAREP/data/<recording>/features (n, D), intervals (n, 2) + the SDK's metadata
 
 An entry is a recording, named as its file without the suffix; utterances cut out of one recording share its entry, at
-their times in it. `sottovoce prepare mosei` reads the file again beside labels of the same names, and so does the SDK
+their times in it. `sottovoce prepare mosei` reads the file again with labels of the same names, and so does the SDK
 (the rules are those of `csd.py`).
 """
 
@@ -42,7 +42,8 @@ def export(corpus: Corpus, store: TrackStore, path: Path | str) -> int:
             yield name, rows, csd.intervals_around(times, store.rate_hz)
 
     track = store.head.track
-    source = getattr(reader_of(corpus), "SOURCE", "")
+    reader = reader_of(corpus)
+    source = reader.SOURCE if reader else ""
     notes = csd.sdk_metadata(
         plugins.summary("tracks", track), columns(track, store.dim), citation(track), corpus.name, source
     )
@@ -54,12 +55,12 @@ def _rows(utterances: list[Utterance], store: TrackStore, whole: bool) -> tuple[
     """(n,) seconds in the recording, rising, and (n, D) rows; where utterances overlap the first one's."""
     times, rows, last = [], [], -np.inf
     for u in utterances:
-        clock = store.offset_s
-        if whole:  # its rows lie on the clock of the recording
-            clock += max(np.ceil((u.start - clock) * store.rate_hz - 1e-6), 0) / store.rate_hz
+        start_s = store.offset_s
+        if whole:  # its rows count from the start of the recording
+            start_s += max(np.ceil((u.start - start_s) * store.rate_hz - 1e-6), 0) / store.rate_hz
         else:
-            clock += u.start
-        seconds = clock + np.arange(store.lengths[u.id]) / store.rate_hz
+            start_s += u.start
+        seconds = start_s + np.arange(store.lengths[u.id]) / store.rate_hz
         new = seconds > last + 1e-6
         times.append(seconds[new])
         rows.append(store[u.id][new])

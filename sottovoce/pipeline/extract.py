@@ -1,7 +1,7 @@
 """`sottovoce extract`: a track of every utterance, computed once and kept.
 
     manifest --> recordings (or encoded feature files) --> maker in `tracks/` --> TrackStore
-    TrackStore --> maker, or a trained model --> TrackStore     (energy, strength, ...)
+    TrackStore --> maker, or a trained model --> TrackStore     (energy, intensity, ...)
 
 The folder carries the digest of the maker's configuration, and every utterance the hash of the audio it was
 made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or worse, it goes on from there.
@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,8 @@ import torch
 from sottovoce import files, plugins
 from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
+from sottovoce.corpora import base as corpora
+from sottovoce.corpora.base import Reader
 from sottovoce.data import audio, contents, folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
@@ -89,7 +90,7 @@ def find_model_store(
     """The extracted store of a track that a trained model makes, whose model has not seen whom a fold tests.
 
     Args:
-        track: its name, "strength", or that of one store, "strength-0c6d...", where there are several.
+        track: its name, "intensity", or that of one store, "intensity-0c6d...", where there are several.
         corpora, fold: a fold of these corpora, whose test people it must not have seen.
         transductive: take one that has seen them all the same; the caller's report has to say so, and
             `folds.seen_behind` tells whom.
@@ -97,8 +98,9 @@ def find_model_store(
     Raises:
         InputError: none extracted, none whole, none but such that know these people, or several that do not.
     """
-    name = track.partition("-")[0]
-    found = sorted((corpus.folder / "tracks").glob(f"{track if '-' in track else f'{name}-*'}/track.json"))
+    name = plugins.current("tracks", track.partition("-")[0])
+    patterns = [track] if "-" in track else [f"{n}-*" for n in (name, *plugins.earlier("tracks", name))]
+    found = sorted(path for p in patterns for path in (corpus.folder / "tracks").glob(f"{p}/track.json"))
     again = f"`sottovoce extract {corpus.folder} --track {name} --model RUN"
     if not found:
         raise InputError(f"{corpus.folder}: no {track} extracted. A trained model makes it. Run {again}`.")
@@ -133,12 +135,12 @@ def whose(run: Run) -> dict[str, Any]:
 
 
 def about(maker: Maker, run: Run) -> dict[str, Any]:
-    """What else the Config of a track of answers says about a fine-tuned run. Raises InputError when it cannot."""
+    """What else the Config of a track of posteriors says about a fine-tuned run. Raises InputError when it cannot."""
     if maker.about is None:
         return {}
 
     it = models.load_recognised(run)
-    return maker.about(it, models.state_clock(it, it.plan.track_config.rate_hz)[0])
+    return maker.about(it, models.state_rate(it, it.plan.track_config.rate_hz)[0])
 
 
 def model_runs(maker: Maker, model: Path | None, fold: str | None) -> Sequence[Run | None]:
@@ -178,14 +180,16 @@ class _Plan:
 
 def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     maker = tracks.maker(track)
-    settings = dict(settings)
+    track, settings = maker.name, dict(settings)
     half = bool(settings.pop("half", maker.HALF))
     config = recipe.settled(track, from_mapping(maker.Config, settings, where=f"{track} settings"))
-    # A maker whose numbers change for the same configuration raises its VERSION.
-    made_by = {"track": track, "config": config, "half": half, "version": maker.VERSION}
+    # A maker whose values change for the same configuration raises its VERSION.
+    made_by = {"config": config, "half": half, "version": maker.VERSION}
     if maker.derive:
         made_by["source"] = _plan(corpus, maker.SOURCE, {}).folder.name
-    return _Plan(maker, config, half, corpus.folder / "tracks" / f"{track}-{files.digest(made_by)}")
+    names = (track, *plugins.earlier("tracks", track))
+    homes = [corpus.folder / "tracks" / f"{name}-{files.digest({'track': name} | made_by)}" for name in names]
+    return _Plan(maker, config, half, next((home for home in homes if home.is_dir()), homes[0]))
 
 
 def make_store(
@@ -202,6 +206,7 @@ def make_store(
 ) -> TrackStore:
     """`again` tries what an earlier --skip-broken left out; `run` is the model of tracks that need one."""
     plan = _plan(corpus, track, settings)
+    track = plan.maker.name
     reader = _encoded(corpus)
     if reader is not None and track not in reader.TRACKS:
         raise InputError(
@@ -422,7 +427,7 @@ def made_of(wave: Track, track: str, config: Any) -> Track:
 
 
 def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
-    """The frames with their centres in the utterance, put on the clock of the track: up to half a frame of shift."""
+    """The frames with their centres in the utterance, put at the frames of the track: up to half a frame of shift."""
     audio.check_stretch(path, audio.probe(path), utterance.start, utterance.end)
     return whole.slice(utterance.start, utterance.end)
 
@@ -451,20 +456,20 @@ def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
 # -- from encoded features ----------------------------------------------------------------------------------
 
 
-def reader_of(corpus: Corpus) -> ModuleType | None:
-    """The module that prepared a corpus; None for one under a name of its own, from a table or a folder."""
+def reader_of(corpus: Corpus) -> Reader | None:
+    """The reader that prepared a corpus; None for one under a name of its own, from a table or a folder."""
     name = corpus.info.get("reader", corpus.name)
-    return plugins.load("corpora", name) if name in plugins.names("corpora") else None
+    return corpora.reader(name) if name in plugins.names("corpora") else None
 
 
-def _encoded(corpus: Corpus) -> ModuleType | None:
+def _encoded(corpus: Corpus) -> Reader | None:
     """The reader of a corpus that comes as features instead of audio, None for recordings."""
-    module = reader_of(corpus)
-    return module if getattr(module, "TRACKS", ()) else None
+    found = reader_of(corpus)
+    return found if found and found.TRACKS else None
 
 
-def _first(reader: ModuleType, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
-    """The head of the store, from one utterance: files differ in their clock."""
+def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
+    """The head of the store, from one utterance: files differ in frame rate and offset."""
     for _, found in reader.read_track(corpus.root, [utterance], track):
         width = 1 if found.values.ndim == 1 else found.values.shape[1]
         return Head(track, asdict(plan.config), found.rate_hz, found.offset_s, width, plan.half)
@@ -474,7 +479,7 @@ def _first(reader: ModuleType, corpus: Corpus, utterance: Utterance, plan: _Plan
 
 
 def _from_features(
-    reader: ModuleType, corpus: Corpus, track: str, head: Head, todo: Sequence[Utterance]
+    reader: Reader, corpus: Corpus, track: str, head: Head, todo: Sequence[Utterance]
 ) -> Generator[_Made, None, None]:
     """As the reader streams them, which is the order of the files."""
     left = {u.id: u for u in todo}
@@ -500,7 +505,7 @@ def _from_features(
 
 @dataclass(frozen=True)
 class _Origin:
-    """The track something is made from, how, and the clock of what comes out."""
+    """The track something is made from, how, and the rate and offset of what comes out."""
 
     source: TrackStore
     keys: Mapping[str, str]  # of what each utterance's rows depend on
@@ -525,11 +530,11 @@ def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_br
     derive = plan.maker.derive
     assert derive is not None
     source = make_store(corpus, plan.maker.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
-    everybody = [u for u in corpus.utterances if u.id in source]
-    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+    present = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in present if (found := source.source(u.id))}
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        return derive(source, utterances, everybody, plan.config)
+        return derive(source, utterances, present, plan.config)
 
     per_speaker = plan.maker.PER_SPEAKER
     return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
@@ -548,14 +553,14 @@ def _by_model(
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     frames = plan.maker.frames
-    answers = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
+    posteriors = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
     network: Any
     it: Any
-    network, it = (None, models.load_recognised(run)) if answers else models.load_objective(run)
-    (it.network if answers else network).to(device)
+    network, it = (None, models.load_recognised(run)) if posteriors else models.load_objective(run)
+    (it.network if posteriors else network).to(device)
     source = make_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs, quiet, skip_broken=skip_broken)
-    everybody = [u for u in corpus.utterances if u.id in source]
-    keys = {u.id: found.key for u in everybody if (found := source.source(u.id))}
+    present = [u for u in corpus.utterances if u.id in source]
+    keys = {u.id: found.key for u in present if (found := source.source(u.id))}
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
@@ -564,16 +569,16 @@ def _by_model(
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}
-        steps = Steps([(source, everybody)], frontend, it.statistics)
-        chosen = steps.subset([k for k, u in enumerate(everybody) if u.id in wanted])
-        if answers:
-            found = models.frame_answers(it, chosen, plan.config.window_s)
+        steps = Steps([(source, present)], frontend, it.statistics)
+        chosen = steps.subset([k for k, u in enumerate(present) if u.id in wanted])
+        if posteriors:
+            found = models.frame_posteriors(it, chosen, plan.config.window_s)
             return ((chosen.utterances[k].id, track.values) for k, track in found)
         return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
 
     offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
-    if answers:
-        return _Origin(source, keys, make, *models.state_clock(it, source.rate_hz, source.offset_s))
+    if posteriors:
+        return _Origin(source, keys, make, *models.state_rate(it, source.rate_hz, source.offset_s))
     return _Origin(source, keys, make, source.rate_hz / frontend.subsampling, offset_s)
 
 

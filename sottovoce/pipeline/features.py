@@ -5,7 +5,7 @@
     clip.h5     the same as datasets
     clip.csd    a computational sequence of one entry, the name of the file; see `csd.py`
 
-COVAREP's numbers are double precision, with what the original writes where it does not know: .npz and .h5 then also
+COVAREP's values are double precision, with what the original writes where it does not know: .npz and .h5 then also
 hold `defined` (T, D), whether the recording says anything about this column at this time.
 """
 
@@ -44,7 +44,7 @@ def features(recording: Path, track: str, settings: list[str]) -> Table:
             f"--track {track}: made for a corpus, by a model or from its speakers' other recordings. "
             f"Use `sottovoce extract DATA --track {track}`, or another track."
         )
-    if maker.WHOLE and maker.frames:  # hears by itself that a recording has no upper band
+    if maker.WHOLE and maker.frames:  # finds by itself that a recording has no upper band
         wave = audio.read(recording, rate_hz=min(audio.RATE_HZ, audio.probe(recording).rate_hz))
         frames = maker.frames(wave, config)
         return Table(frames.values, frames.times_s, maker.NAMES, config.rate_hz, frames.defined)

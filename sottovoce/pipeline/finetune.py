@@ -1,6 +1,6 @@
 """`sottovoce finetune`: weights (or none) + labels -> emotion classifier or intensity regressor.
 
-    backbone -> pooled hidden states -> linear probe (dev chooses its strength) -> [all weights trained from there]
+    backbone -> pooled hidden states -> linear probe (dev chooses its l2) -> [all weights trained from there]
 
 The probe comes first in both arms. Trained from a random output layer, a backbone forgets what it knew before
 that layer has learned anything; from the probe's solution it can only be left where dev says that it is better.
@@ -10,15 +10,14 @@ A protocol (`--recipe frozen_probe`) replaces all of it by a published head on f
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from sottovoce import files
-from sottovoce.config.finetuning import Frozen, Probe
+from sottovoce.config.finetuning import Frozen, Full, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds
 from sottovoce.data.augmented import Augmented
@@ -62,13 +61,13 @@ def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: in
 
 
 def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
-    """The rest of a fold's training part: heard for statistics, its labels not looked at."""
+    """The rest of a fold's training part: seen for statistics, without its labels."""
     labelled = {u.id for u in train}
     return [corpus.by_id[k] for k in fold.train if k in store and k not in labelled]
 
 
 def default_init(corpus: Corpus) -> str:
-    """What training starts from where nobody says: this package's encoder for recordings, nothing for features."""
+    """What training starts from by default: this package's encoder for recordings, nothing for features."""
     return "none" if corpus.info.get("tracks") else whisper_weights.DEFAULT
 
 
@@ -93,27 +92,48 @@ def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
     return [Augmented(corpus, store, maker.make, plan.track_config, k) for k in range(count)]
 
 
-def finetune(
-    plan: Recipe,
-    corpus: Corpus,
-    store: Any,
-    fold: Fold,
-    task: Task,
-    folder: Path,
-    *,
-    init: Run | None,
-    labels: str = "100%",
-    seed: int = 0,
-    transductive: bool = False,
-    tracker: str = "none",
-    quiet: bool = False,
-) -> None:
-    """One fold into `folder`; nothing is done when the same one is finished there."""
+@dataclass(frozen=True)
+class Parts:
+    """Who is learned from, who chooses, and who counts for statistics only. Labels are scarce, speech is not:
+    statistics (of the input without pre-trained weights, of pooled features, of speakers) are of `unlabelled` too."""
 
-    fold = folds.with_dev(corpus, fold, plan.finetune.dev)
+    store: Any  # the corpus's track
+    train: Sequence[Utterance]  # labelled
+    dev: Sequence[Utterance] = ()  # labelled; without any, the first l2 and the last epoch count
+    unlabelled: Sequence[Utterance] = ()  # the rest of the training part
+    copies: Sequence[Any] = ()  # stores of changed copies of the recordings, from which the linear layer learns too
+
+
+def parts_of(
+    plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, labels: str = "100%", seed: int = 0
+) -> Parts:
+    """The parts of a fold whose dev part is chosen, `labels` of its training part with labels.
+
+    Raises InputError as `select` and `changed_copies`.
+    """
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     rest = unlabelled(corpus, fold, store, train)
+    return Parts(store, train, dev, rest, changed_copies(plan, corpus, store))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What else a fine-tuning is given."""
+
+    init: Run | None  # None = random weights
+    labels: str = "100%"  # of the training part, a count or a share
+    seed: int = 0
+    transductive: bool = False  # the pre-training may have seen test people
+
+
+def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, given: Given, keep: Keep) -> None:
+    """One fold into the folder of `keep`; nothing is done when the same one is finished there."""
+
+    fold, init, folder = folds.with_dev(corpus, fold, plan.finetune.dev), given.init, keep.folder
+    assert folder is not None
+    parts = parts_of(plan, corpus, store, fold, task, given.labels, given.seed)
+    train, dev, rest = list(parts.train), list(parts.dev), list(parts.unlabelled)
     if task.kind == "class":
         check_classes(corpus, fold, task, train)
     taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not seen
@@ -135,7 +155,7 @@ def finetune(
             "dev": [u.id for u in dev],
             "unlabelled": [u.id for u in rest],
             "audio": corpus.info.get("audio_digest", ""),
-            "seed": seed,
+            "seed": given.seed,
         },
         seen=folds.Seen.of([corpus], [taught]),
         before=init,
@@ -145,17 +165,14 @@ def finetune(
         init=str(init.folder) if init else "none",
         labels=len(train),
         of_labels=sum(task.has(corpus.by_id[k]) for k in fold.train),
-        seed=seed,
+        seed=given.seed,
         seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
-        transductive=transductive,
+        transductive=given.transductive,
     )
     if run.finished:
         return
-    it, history = train_recogniser(
-        plan, task, store, train, dev, unlabelled=rest, copies=changed_copies(plan, corpus, store), init=earlier,
-        folder=folder, identity=run.identity,
-        tracker=tracker, label=f"fine-tuning {fold.name}", quiet=quiet,
-    )  # fmt: skip
+    keep = replace(keep, identity=run.identity, label=f"fine-tuning {fold.name}")
+    it, history = train_recogniser(plan, task, parts, init=earlier, keep=keep)
     if not first_process():
         return
     files.write_json(folder / "history.json", history)
@@ -182,155 +199,151 @@ def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Uttera
         )
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is taught, and judged on where there is a dev part."""
+
+    steps: Steps  # of the labelled utterances; its family is all whose recordings are seen
+    target: np.ndarray  # (N,) classes or (N, D) regression targets
+    dev: Steps | None = None
+    truth: Any = None  # their targets
+    copies: Sequence[Steps] = ()  # of changed recordings
+
+
 def train_recogniser(
     plan: Recipe,
     task: Task,
-    store: Any,
-    train: Sequence[Utterance],
-    dev: Sequence[Utterance],
+    parts: Parts,
     *,
-    unlabelled: Sequence[Utterance] = (),
-    copies: Sequence[Any] = (),
     init: Pretrained | None = None,
-    folder: Path | None = None,
-    identity: str = "",
-    tracker: str = "none",
-    label: str = "fine-tuning",
-    quiet: bool = True,
+    keep: Keep = Keep(label="fine-tuning", quiet=True),
 ) -> tuple[Recognised, dict[str, Any]]:
-    """Probe, then (in mode "full") everything from the probe's solution; dev chooses strength and epoch. In mode
+    """Probe, then (in mode "full") everything from the probe's solution; dev chooses l2 and epoch. In mode
     "probe" a published head on frozen states, of which dev chooses learning rate and update.
 
     Both arms run through this function with the same settings; `init` alone tells them apart.
 
     Args:
-        store: the corpus's track.
-        train, dev: labelled utterances; dev may be empty, then the first strength and the last epoch count.
-        unlabelled: the rest of the training part. Labels are scarce, speech is not: in both arms statistics
-            (of the input without `init`, of pooled features, of speakers) come from all of it.
-        copies: stores of changed copies of the recordings, see `data/augmented.py`; the linear layer learns from them
-            as well.
         init: pre-trained weights and the statistics they were trained with; None = random weights from the seed.
 
     Returns:
-        The recogniser and its history: scores of the probe by strength (or learning rate and update), rows of the
+        The recogniser and its history: scores of the probe by l2 (or learning rate and update), rows of the
         training log.
     """
 
-    settings = plan.finetune
+    settings, store = plan.finetune, parts.store
     torch.manual_seed(settings.seed)
-    everybody = [*train, *unlabelled]
+    seen = [*parts.train, *parts.unlabelled]
     if init:
         models.check_same_input(init, plan, store.dim)
         statistics, backbone = init.statistics, init.backbone
     else:
         unit = Statistics(_zeros(store.dim), _zeros(store.dim) + 1)
-        statistics = Steps([(store, everybody)], plan.frontend, unit).fit_statistics()
+        statistics = Steps([(store, seen)], plan.frontend, unit).fit_statistics()
         backbone = models.build_backbone(plan, plan.frontend.dim(store.dim))
     network = models.Network(backbone, settings, task.outputs)
-    steps = Steps([(store, everybody)], plan.frontend, statistics).subset(range(len(train)))
-    held = Steps([(store, dev)], plan.frontend, statistics) if dev else None
-    target = task.values(train)
-    truth = task.values(dev) if dev else None
-
+    lesson = Lesson(
+        Steps([(store, seen)], plan.frontend, statistics).subset(range(len(parts.train))),
+        task.values(parts.train),
+        Steps([(store, parts.dev)], plan.frontend, statistics) if parts.dev else None,
+        task.values(parts.dev) if parts.dev else None,
+        [Steps([(copy, parts.train)], plan.frontend, statistics) for copy in parts.copies],
+    )
     it = models.Recognised(network, statistics, plan, task)
     if settings.mode == "probe":
-        return it, fit_head(network, task, settings, steps, target, held, truth, label=label, quiet=quiet)
-    pooled = PooledStates(network, plan, store, init)
-    changed = [Steps([(copy, train)], plan.frontend, statistics) for copy in copies]
-    history: dict[str, Any] = {"probe": fit_probe(network, task, settings, steps, target, held, truth, pooled, changed)}
-
-    def validate(model: Any) -> dict[str, float]:
-        assert held is not None
-        assert truth is not None
-        return score(task, models.predict(replace(it, network=model.network), held), truth)
-
+        return it, fit_head(it, lesson, label=keep.label, quiet=keep.quiet)
+    history: dict[str, Any] = {"probe": fit_probe(it, lesson, PooledStates(network, plan, store, init))}
     if settings.mode == "full" and settings.training.epochs:
-        if settings.lora:
-            models.add_adapters(backbone, settings.lora)
-        model = Supervised(network, task, settings, steps, target)
-        start = validate(model) if held else {}
-        state = training.fit(
-            model,
-            steps,
-            settings.training,
-            target=target,
-            lr_scale=layer_rates(network, settings),
-            watch=Watch(
-                validate if held else None,
-                metric="select",
-                higher_is_better=True,
-                baseline=start.get("select"),
-                before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
-            ),
-            keep=Keep(folder, identity, "" if tracker == "none" else tracker, label, quiet),
-        )
-        if settings.lora:
-            models.merge_adapters(backbone)
-        history |= {"start": start, "epochs": state.history, "seconds": state.seconds}
+        history |= train_all(it, lesson, keep)
     network.eval()
     return it, history
 
 
+def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
+    """Train every weight from where it is; the history of it, with dev's score at the start."""
+
+    settings, network = it.plan.finetune, it.network
+    assert isinstance(settings, Full)
+
+    def validate(model: Any) -> dict[str, float]:
+        assert lesson.dev is not None
+        assert lesson.truth is not None
+        return score(it.task, models.predict(replace(it, network=model.network), lesson.dev), lesson.truth)
+
+    if settings.lora:
+        models.add_adapters(network.backbone, settings.lora)
+    model = Supervised(network, it.task, settings, lesson.steps, lesson.target)
+    start = validate(model) if lesson.dev else {}
+    state = training.fit(
+        model,
+        lesson.steps,
+        settings.training,
+        target=lesson.target,
+        lr_scale=layer_rates(network, settings),
+        watch=Watch(
+            validate if lesson.dev else None,
+            metric="select",
+            higher_is_better=True,
+            baseline=start.get("select"),
+            before_epoch=model.refresh if settings.embedding_norm == "speaker" else None,
+        ),
+        keep=replace(keep, tracker="" if keep.tracker == "none" else keep.tracker),
+    )
+    if settings.lora:
+        models.merge_adapters(network.backbone)
+    return {"start": start, "epochs": state.history, "seconds": state.seconds}
+
+
 def score(
-    task: Task, answers: np.ndarray, truth: np.ndarray, by: str = "ua", likelihood: float = 0.01
+    task: Task, predictions: np.ndarray, truth: np.ndarray, by: str = "ua", likelihood: float = 0.01
 ) -> dict[str, float]:
-    """Dev scores of answers (N, K) or (N, D); `select` is the one that chooses.
+    """Dev scores of predictions (N, K) or (N, D); `select` is the one that chooses.
 
     For classes: UA (or WA), plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
-    part cannot. For numbers: minus the mean absolute error.
+    part cannot. For regression: minus the mean absolute error.
     """
 
     if task.kind == "class":
-        found = scores.scores(task, truth, answers.argmax(1))
-        likely = float(np.log(answers[np.arange(len(truth)), truth] + 1e-6).mean())
+        found = scores.scores(task, truth, predictions.argmax(1))
+        likely = float(np.log(predictions[np.arange(len(truth)), truth] + 1e-6).mean())
         return {
             "dev_ua": float(found["ua"]),
             "dev_wa": float(found["wa"]),
             "select": float(found[by]) + likelihood * likely,
         }
-    found = scores.scores(task, truth, answers)
+    found = scores.scores(task, truth, predictions)
     return {"dev_mae": float(found["mae"]), "dev_ccc": float(found["ccc"]), "select": -float(found["mae"])}
 
 
-def fit_head(
-    network: Any,
-    task: Task,
-    settings: Any,
-    steps: Steps,
-    target: np.ndarray,
-    held: Steps | None,
-    truth: Any,
-    *,
-    label: str = "probe",
-    quiet: bool = True,
-) -> dict[str, Any]:
+def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: bool = True) -> dict[str, Any]:
     """Train a published head on frozen states; the history of its learning rates, and what dev chose."""
 
-    p, y = settings, torch.from_numpy(target)
-    loss = supervised_loss(task, settings, target)
+    network, task, p = it.network, it.task, it.plan.finetune
+    assert isinstance(p, Probe)
+    steps, dev, y = lesson.steps, lesson.dev, torch.from_numpy(lesson.target)
+    loss = supervised_loss(task, p, lesson.target)
     averaged = p.activation == "none"  # then the mean over time commutes with the head
     network.eval()
     states = linear_probe.frozen_states(network.backbone, steps, averaged=averaged)
 
     def judge(head: Any) -> dict[str, float]:
-        assert held is not None
-        out = np.empty((len(held), task.outputs), np.float32)
-        for rows in sequential(held.lengths, batch_steps=held.budget):
-            out[rows] = head(held_states(rows)).numpy()
+        assert dev is not None
+        out = np.empty((len(dev), task.outputs), np.float32)
+        for rows in sequential(dev.lengths, batch_steps=dev.budget):
+            out[rows] = head(dev_states(rows)).numpy()
         # a likelihood decides only where the score itself is equal
-        return score(task, models.answers(task, out), truth, by=p.select, likelihood=1e-7)
+        return score(task, models.to_predictions(task, out), lesson.truth, by=p.select, likelihood=1e-7)
 
-    if held is not None:
-        held_states = linear_probe.frozen_states(network.backbone, held, averaged=averaged)
+    if dev is not None:
+        dev_states = linear_probe.frozen_states(network.backbone, dev, averaged=averaged)
     chosen, readings = linear_probe.fit(
         linear_probe.Head(network),
         len(steps),
         lambda rows: (states(rows), y[torch.from_numpy(rows)]),
         lambda head, batch: loss(head(batch[0]), batch[1]).mean(),
         p,
-        judge=judge if held is not None else None,
-        seed=settings.seed,
+        judge=judge if dev is not None else None,
+        seed=p.seed,
         label=label,
         quiet=quiet,
     )
@@ -338,7 +351,7 @@ def fit_head(
 
 
 class PooledStates:
-    """Pooled states of the frozen backbone, (N, P), each computed once: from a cache beside the corpus's tracks where
+    """Pooled states of the frozen backbone, (N, P), each computed once: from a cache next to the corpus's tracks where
     the weights have a name (`init`) and nothing but an utterance's own recording decides its states."""
 
     def __init__(self, network: models.Network, plan: Recipe, store: Any, init: Pretrained | None):
@@ -346,8 +359,8 @@ class PooledStates:
         kept = init is not None and plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
         self.folder = store.folder.parent if kept and isinstance(store, TrackStore) else None
         self.key = [
-            init.run.config["identity"] if init else None, plan.frontend, network.pooling.only, network.pooling.pool,
-            store.folder.name if self.folder else "",
+            init.run.config["identity"] if init else None, plan.frontend,
+            network.pooling.only, network.pooling.temporal_pooling, store.folder.name if self.folder else "",
         ]  # fmt: skip
 
     def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
@@ -355,26 +368,19 @@ class PooledStates:
         return cache(steps, lambda some: models.run_over(some, self.network.pooled))
 
 
-def fit_probe(
-    network: Any,
-    task: Task,
-    settings: Any,
-    steps: Steps,
-    target: np.ndarray,
-    held: Steps | None,
-    truth: Any,
-    pooled: PooledStates,
-    copies: Sequence[Steps] = (),
-) -> list[dict[str, float]]:
+def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict[str, float]]:
     """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network.
 
     The layer learns from the labelled utterances and from their `copies`; with `refit` it is solved once more, with the
     penalty that dev has chosen, on the dev part too.
     """
+    network, task, settings = it.network, it.task, it.plan.finetune
+    assert not isinstance(settings, Probe)
+    steps, dev, copies = lesson.steps, lesson.dev, lesson.copies
     network.eval()
-    everybody = pooled(steps.family)
+    ours = pooled(steps.family)
     others = [pooled(copy, k) for k, copy in enumerate(copies)]
-    network.standardise.fit(torch.from_numpy(np.concatenate([everybody, *others])))
+    network.standardise.fit(torch.from_numpy(np.concatenate([ours, *others])))
     by_speaker = settings.embedding_norm == "speaker"
 
     def standardised(values: np.ndarray, of: Steps) -> torch.Tensor:
@@ -383,37 +389,39 @@ def fit_probe(
         mean, std = models.speaker_statistics(values, models.speakers(of))
         return torch.from_numpy((values - mean) / std)
 
-    x = torch.cat([standardised(everybody, steps.family)[: len(steps)]]
+    x = torch.cat([standardised(ours, steps.family)[: len(steps)]]
                   + [standardised(values, copy) for values, copy in zip(others, copies, strict=True)])  # fmt: skip
-    y = np.concatenate([target] * (1 + len(copies)))
-    held_pooled = pooled(held) if held else None
+    y = np.concatenate([lesson.target] * (1 + len(copies)))
+    dev_pooled = pooled(dev) if dev else None
     rows: list[dict[str, float]] = []
     best: tuple[float, float, Any, Any] | None = None
     weight = None
-    for strength in settings.l2 if held else settings.l2[:1]:
-        weight, bias = solve(task, x, y, strength, settings, weight)
+    for l2 in settings.l2 if dev else settings.l2[:1]:
+        weight, bias = solve(task, x, y, l2, settings, weight)
         network.begin(weight, bias)
-        row: dict[str, float] = {"strength": strength}
-        if held is not None and held_pooled is not None:
-            row |= score(task, models.from_pooled(network, task, held_pooled, held, settings.embedding_norm), truth)
+        row: dict[str, float] = {"strength": l2}  # history.json's name for it
+        if dev is not None and dev_pooled is not None:
+            row |= score(
+                task, models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm), lesson.truth
+            )
         rows.append(row)
         if best is None or row.get("select", 0.0) > best[0]:
-            best = (row.get("select", 0.0), strength, weight, bias)
+            best = (row.get("select", 0.0), l2, weight, bias)
     assert best is not None  # there is at least one penalty
-    _, strength, weight, bias = best
+    _, l2, weight, bias = best
     again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
-    if again and held is not None and held_pooled is not None:
-        both = torch.cat([x, standardised(held_pooled, held)])
-        weight, bias = solve(task, both, np.concatenate([y, truth]), strength, settings, weight)
+    if again and dev is not None and dev_pooled is not None:
+        both = torch.cat([x, standardised(dev_pooled, dev)])
+        weight, bias = solve(task, both, np.concatenate([y, lesson.truth]), l2, settings, weight)
     network.begin(weight, bias)
     return rows
 
 
 def solve(
-    task: Task, x: Any, target: np.ndarray, strength: float, settings: Any, start: Any = None, iterations: int = 100
+    task: Task, x: Any, target: np.ndarray, l2: float, settings: Any, start: Any = None, iterations: int = 100
 ) -> tuple[Any, Any]:
     """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
-    numbers the penalised loss of fine-tuning, by L-BFGS."""
+    regression the penalised loss of fine-tuning, by L-BFGS."""
 
     outputs = task.outputs
     y = torch.as_tensor(target)
@@ -429,7 +437,7 @@ def solve(
 
     def closure() -> Any:
         optimiser.zero_grad()
-        loss = loss_of(x @ weight.T + bias, y).mean() + 0.5 * strength * weight.square().sum()
+        loss = loss_of(x @ weight.T + bias, y).mean() + 0.5 * l2 * weight.square().sum()
         loss.backward()
         return loss
 
@@ -457,7 +465,7 @@ def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
         if (
             (settings.lora and "lora_" not in name)
             or (settings.freeze_front and name.startswith("front."))
-            or (name == "mask_vector" and not settings.hide_time)
+            or (name == "mask_vector" and not settings.mask_time)
         ):
             return 0.0
         level = int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth if name.startswith("norm.") else 0

@@ -1,4 +1,4 @@
-"""Genders that a corpus does not tell, from a linear head on the states of an encoder that hears both.
+"""Genders that a corpus does not tell, from a linear head on the states of an encoder that tells them apart.
 
 The head is fitted on the training utterances whose gender is known; how often it is right is measured on speakers it
 was not fitted on. A speaker has one gender: the majority of the utterances decides.
@@ -30,9 +30,9 @@ def complete(steps: Steps, backbone: nn.Module) -> tuple[list[Utterance], str]:
     features = network.embed(backbone, steps).reshape(len(steps), -1)
     genders = np.array([u.gender for u in steps.utterances])
     right = _unseen(features[known], genders[known], [p for p, k in zip(people, known, strict=True) if k])
-    guess = _head().fit(features[known], genders[known]).predict(features[~known])
+    predicted = _head().fit(features[known], genders[known]).predict(features[~known])
     votes: dict[str, Counter[str]] = defaultdict(Counter)
-    for k, vote in zip(np.flatnonzero(~known), guess, strict=True):
+    for k, vote in zip(np.flatnonzero(~known), predicted, strict=True):
         votes[people[k]][str(vote)] += 1
     whole = [
         u if u.gender else replace(u, gender=votes[person].most_common(1)[0][0])

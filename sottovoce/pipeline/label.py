@@ -4,15 +4,15 @@
                                                                               --> CORPUS/tracks/units-DIGEST/
 
 Pseudo-labels as in HuBERT (arXiv:2106.07447, sec. 2.1), of several scales as in GMP-TL (arXiv:2405.02151). Centres are
-fitted on the fold's training part alone, dev people get units of these centres, test people get none: nobody can
-learn from units that do not exist. The units are a track on the clock of the hidden states, whole numbers from 0, -1
-where a recording was trimmed; other clocks read it with kind="nearest".
+fitted on the fold's training part alone, dev people get units of these centres, test people get none, so that nothing
+can be learned from theirs. The units are a track at the frames of the hidden states, whole numbers from 0, -1 where a
+recording was trimmed; tracks of other frame rates read it with kind="nearest".
 """
 
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import typer
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.backbones.base import clock_of
+from sottovoce.backbones.base import hop_and_field
 from sottovoce.data import folds, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
@@ -56,7 +56,7 @@ def cluster_sizes(text: str, given: Codebook | None) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(f"--clusters {text}: not numbers of clusters. Give different ones of 1 or more, e.g. 64,512.")
+        raise InputError(f"--clusters {text}: not counts of clusters. Give different ones of 1 or more, e.g. 64,512.")
     if given and sizes != given.clusters:
         there = ",".join(map(str, given.clusters))
         raise InputError(f"--clusters {text}: the codebook has others. Found {there}. Leave --clusters out.")
@@ -73,7 +73,7 @@ def own_corpus(run: Run) -> Path:
 
 @dataclass
 class _Part:
-    """What is labelled of a corpus. A state's slot is its place on the clock, which begins with the recording."""
+    """What is labelled of a corpus. A state's slot is its index, counted from the beginning of the recording."""
 
     corpus: Corpus
     sides: dict[str, list[Utterance]]  # train, heldout
@@ -90,22 +90,29 @@ class _Part:
         return [u for side in SIDES for u in self.sides[side]]
 
 
+@dataclass(frozen=True)
+class Clustering:
+    """Which units are made of which states, and whose voices may decide them."""
+
+    layer: int
+    clusters: Sequence[int]  # one label set each
+    per_gender: bool = False
+    book: Codebook | None = None  # centres to use instead of fitting some
+    where: Path | None = None  # `book` was read from here
+    seed: int = 0
+    stability: int = 1  # more clusterings with other seeds, to see how far labels agree
+    config: KMeans = field(default_factory=KMeans)
+    half: bool = False  # states are kept as float16 while working
+    transductive: bool = False  # test people may have been seen
+
+
 def label(
     run: Run,
     corpora: Sequence[Corpus],
     fold: str,
     folder: Path,
+    wanted: Clustering,
     *,
-    layer: int,
-    clusters: Sequence[int],
-    per_gender: bool = False,
-    book: Codebook | None = None,
-    where: Path | None = None,
-    seed: int = 0,
-    stability: int = 1,
-    config: KMeans | None = None,
-    half: bool = False,
-    transductive: bool = False,
     jobs: int | None = None,
     dry_run: bool = False,
     quiet: bool = False,
@@ -113,17 +120,17 @@ def label(
     """Codebook, report and units of one fold; nothing is done when the same ones are there.
 
     Args:
-        folder: where codebook.safetensors, label.json and report.html go; the units go beside each corpus's tracks.
-        book: centres to use instead of fitting some, read from `where`.
+        folder: where codebook.safetensors, label.json and report.html go; the units go to each corpus's tracks.
 
     Raises:
         InputError: no such layer, a corpus without gender where genders are kept apart, more clusters than frames, a
             codebook of another encoder, layer or fold, other labels in the folder.
     """
-    config, started = config or KMeans(), time.monotonic()
+    started, layer, clusters, half = time.monotonic(), wanted.layer, wanted.clusters, wanted.half
+    book, where, stability = wanted.book, wanted.where, wanted.stability
     weights = files.file_digest(run.weights)
     backbone, parts = _parts(run, corpora, fold, layer, jobs, quiet)
-    genders = _genders(parts) if per_gender or (book and book.genders) else ()
+    genders = _genders(parts) if wanted.per_gender or (book and book.genders) else ()
     seen = folds.seen_by(run) | folds.Seen.of(corpora, [part.sides["train"] for part in parts])
     if book is None:
         known = [(part.frames[u.id], u.gender) for part in parts for u in part.sides["train"]]
@@ -131,14 +138,8 @@ def label(
             {g: sum(n for n, own in known if g in ("", own)) for g in genders or ("",)}, max(clusters)
         )
     else:
-        book.check(where or "codebook", model=weights, layer=layer, fold=fold)
-        if not set(genders) <= set(book.genders):
-            raise InputError(
-                f"{where}: no centres for {', '.join(sorted(set(genders) - set(book.genders)))}. Found "
-                f"{', '.join(book.genders) or 'one set for all genders'}. Leave --per-gender out, or --codebook."
-            )
-        seen, stability = seen | folds.Seen(frozenset(book.heard), folds.contents_beside(Path(where or "").parent)), 0
-        if seen.test_people(corpora, fold) and not transductive:
+        seen, stability = seen | _heard(wanted, book, weights, fold, genders), 0
+        if seen.test_people(corpora, fold) and not wanted.transductive:
             raise InputError(f"{where}: has seen test speakers of {fold}. Allow it by name with --transductive.")
     head: dict[str, Any] = {
         "model": weights,
@@ -146,13 +147,14 @@ def label(
         "fold": fold,
         "clusters": clusters,
         "genders": genders,
-        "seed": seed,
-        "config": {"clustering": asdict(config), "half": half, "stability": stability},
+        "seed": wanted.seed,
+        "config": {"clustering": asdict(wanted.config), "half": half, "stability": stability},
         "codebook": book.digest if book else None,
         "data": [[[u.id for u in part.sides[side]] for side in SIDES] for part in parts],
         "audio": [part.corpus.info.get("audio_digest", "") for part in parts],
     }
-    identity = files.digest(head)
+    known_as = folds.EARLIER_NO_HOLDOUT if fold == folds.NO_HOLDOUT else fold  # so that earlier labels stay finished
+    identity = files.digest(head | {"fold": known_as})
     if dry_run:
         _estimate(backbone, parts, layer, clusters, half)
         return folder
@@ -162,21 +164,13 @@ def label(
         _keep_states(backbone, part, layer, weights, folder / "states", half, quiet)
     sets: Sets = {side: {g: _stack(parts, side, g) for g in genders or ("",)} for side in SIDES}
     train = {gender: stacked for gender, (stacked, _) in sets["train"].items()}
+    blank = Codebook({}, weights, layer, fold, wanted.seed, tuple(sorted(seen.people)), genders)
     with Bar(len(clusters) * (1 + stability), f"clustering {fold}", quiet=quiet) as bar:
-
-        def fitted(k: int, seed: int) -> np.ndarray:
-            centres = codebook.fit(
-                train, k, seed, config, workers=jobs, watch=lambda d: bar.show(clusters=k, distance=d)
-            )
-            bar.advance()
-            return centres
-
-        def one(seed: int) -> Codebook:
-            people = tuple(sorted(seen.people))
-            return Codebook({k: fitted(k, seed) for k in clusters}, weights, layer, fold, seed, people, genders)
-
-        book = book or one(seed)
-        others = [one(seed + more) for more in range(1, stability + 1)]
+        book = book or _fitted(train, blank, wanted, jobs, bar)
+        others = [
+            _fitted(train, replace(blank, seed=wanted.seed + more), wanted, jobs, bar)
+            for more in range(1, stability + 1)
+        ]
     units, apart = _label(book, sets, jobs)
     tracks = [_write(p, part, book, units, seen) for p, part in enumerate(parts)]
     report = {
@@ -210,6 +204,31 @@ def label(
     return folder
 
 
+def _heard(wanted: Clustering, book: Codebook, weights: str, fold: str, genders: Sequence[str]) -> folds.Seen:
+    """Whose voices the given centres know. Raises InputError for a codebook that does not fit the run."""
+    where = wanted.where
+    book.check(where or "codebook", model=weights, layer=wanted.layer, fold=fold)
+    if not set(genders) <= set(book.genders):
+        raise InputError(
+            f"{where}: no centres for {', '.join(sorted(set(genders) - set(book.genders)))}. Found "
+            f"{', '.join(book.genders) or 'one set for all genders'}. Leave --per-gender out, or --codebook."
+        )
+    return folds.Seen(frozenset(book.heard), folds.contents_beside(Path(where or "").parent))
+
+
+def _fitted(train: Mapping[str, Stacked], blank: Codebook, wanted: Clustering, jobs: int | None, bar: Bar) -> Codebook:
+    """A codebook that says what `blank` does, with centres of its seed."""
+
+    def centres(k: int) -> np.ndarray:
+        found = codebook.fit(
+            train, k, blank.seed, wanted.config, workers=jobs, watch=lambda d: bar.show(clusters=k, distance=d)
+        )
+        bar.advance()
+        return found
+
+    return replace(blank, centres={k: centres(k) for k in wanted.clusters})
+
+
 def _finished(folder: Path, identity: str, parts: Sequence[_Part]) -> bool:
     """Whether these very labels are there. Raises InputError when others are."""
     if not (folder / "label.json").exists():
@@ -230,7 +249,7 @@ def _finished(folder: Path, identity: str, parts: Sequence[_Part]) -> bool:
 def _parts(
     run: Run, corpora: Sequence[Corpus], fold: str, layer: int, jobs: int | None, quiet: bool
 ) -> tuple[Any, list[_Part]]:
-    """The run's backbone, and of every corpus the utterances to label and the clock their states have."""
+    """The run's backbone, and of every corpus the utterances to label and the rate and offset of their states."""
 
     it: Any
     if run.config["kind"] == "finetune":
@@ -244,24 +263,24 @@ def _parts(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
             f"{len(backbone.blocks)}, or 0 for what goes into it."
         )
-    stride, window = clock_of(backbone)
+    hop, receptive_field = hop_and_field(backbone)
     parts = []
-    for corpus, train, heldout in zip(corpora, *folds.parts(corpora, fold), strict=True):
+    for corpus, train, dev in zip(corpora, *folds.parts(corpora, fold), strict=True):
         store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
         if store.dim != run.config["features"]:
             raise InputError(
                 f"{corpus.folder}: {store.dim} features a frame of {it.plan.track}. {run.folder} was trained on "
                 f"{run.config['features']}. Use a corpus with the same features."
             )
-        sides = {"train": [u for u in train if u.id in store], "heldout": [u for u in heldout if u.id in store]}
+        sides = {"train": [u for u in train if u.id in store], "heldout": [u for u in dev if u.id in store]}
         part = _Part(
             corpus, sides, Steps([(store, sides["train"] + sides["heldout"])], it.plan.frontend, it.statistics)
         )
-        part.rate_hz = part.steps.rate_hz / stride
-        part.offset_s = store.offset_s - 0.5 / store.rate_hz + 0.5 * window / part.steps.rate_hz
+        part.rate_hz = part.steps.rate_hz / hop
+        part.offset_s = store.offset_s - 0.5 / store.rate_hz + 0.5 * receptive_field / part.steps.rate_hz
         for u, (begin, end) in zip(part.utterances, part.steps.bounds.tolist(), strict=True):
             first, full = round(begin / store.rate_hz * part.rate_hz), store.lengths[u.id]
-            spans = [max((part.steps.frontend.steps(n) - window) // stride + 1, 1) for n in (end - begin, full)]
+            spans = [max((part.steps.frontend.steps(n) - receptive_field) // hop + 1, 1) for n in (end - begin, full)]
             part.first[u.id], part.frames[u.id], part.slots[u.id] = first, spans[0], max(first + spans[0], spans[1])
         parts.append(part)
     if not any(part.sides["train"] for part in parts):
@@ -286,7 +305,7 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
     backbone.eval().to(device)
     ids = [u.id for u in part.utterances]
     with TrackWriter(home / name, head) as writer, Bar(len(ids), f"states of {part.corpus.name}", quiet=quiet) as bar:
-        # A batch half of which is there is computed whole: rounding depends on who is beside whom.
+        # A batch half of which is there is computed whole: rounding depends on who is batched with whom.
         todo = [rows for rows in _batches(part.steps) if any(ids[i] not in writer.rows for i in rows)]
         bar.advance(len(ids) - sum(map(len, todo)))
         for rows, (states, lengths) in network.in_batches(part.steps, todo, network.states_of(backbone, layer), device):
@@ -298,7 +317,7 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
 
 
 def _genders(parts: Sequence[_Part]) -> tuple[str, ...]:
-    """Raises InputError when not everybody's is known."""
+    """Raises InputError when not every utterance's is known."""
     for part in parts:
         unknown = [u.id for u in part.utterances if not u.gender]
         if unknown:
@@ -366,7 +385,7 @@ def _quality(
     others: Sequence[Codebook],
     jobs: int | None,
 ) -> dict[str, Any]:
-    """The figures of label.json: of every label set on both sides, and beside what is known of the same frames."""
+    """The figures of label.json: of every label set on both sides, and against what is known of the same frames."""
     keys = {side: [key for _, own in sets[side].values() for key in own] for side in SIDES}
     people = {(p, u.id): u for p, part in enumerate(parts) for u in part.utterances}
     everything = Stacked([(parts[p].states, [id]) for p, id in keys["train"]])
@@ -426,7 +445,7 @@ def _warnings(corpora: Sequence[Corpus], fold: str, seen: Sequence[str]) -> list
     if seen:
         return [f"Transductive: run or centres have seen {folds.some(seen, fold)}."]
     if any(corpus.folds for corpus in corpora) and not any(f.name == fold for c in corpora for f in c.folds):
-        return ["Leaky: clusters were fitted on everybody, test speakers of every fold included."]
+        return ["Leaky: clusters were fitted on all speakers, test speakers of every fold included."]
     return []
 
 
@@ -444,7 +463,7 @@ def _estimate(backbone: Any, parts: Sequence[_Part], layer: int, clusters: Seque
     size = sum(spans.values()) * backbone.dim * (2 if half else 4) / 2**30
     typer.echo(
         f"{sum(len(part.utterances) for part in parts)} utterances: {spans['train']} frames to fit "
-        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} held out; {size:.2f} GiB of states "
+        f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} of dev; {size:.2f} GiB of states "
         f"while working, about {seconds / max(done, 1) * steps / 60:.1f} min to make them on {runs.hardware()}. "
         "Nothing was written."
     )

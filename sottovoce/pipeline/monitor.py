@@ -30,7 +30,7 @@ from sottovoce.errors import InputError
 from sottovoce.metrics import scores
 from sottovoce.modeling import network
 from sottovoce.modeling.loop import State
-from sottovoce.modeling.masking import RowRandom, hide
+from sottovoce.modeling.masking import RowRandom, draw_mask
 from sottovoce.objectives.base import Objective
 from sottovoce.objectives.masked_units import counts
 from sottovoce.pipeline import units
@@ -105,10 +105,10 @@ def health(objective: Objective, dev: Steps, seed: int, target: np.ndarray | Non
     with torch.inference_mode():
         for rows in sequential(dev.lengths, batch_steps=dev.budget):
             batch = dev.batch(rows, seed=seed, most=1500 * stride, target=target).to(device)
-            loss, trivial = (f(batch, RowRandom(batch.seeds)) for f in (objective, objective.baseline))
+            loss, baseline = (f(batch, RowRandom(batch.seeds)) for f in (objective, objective.baseline))
             count = loss.weight.item()
             weight += count
-            for name, part in [("heldout", loss), *([("trivial", trivial)] if trivial.weight else [])]:
+            for name, part in [("heldout", loss), *([("trivial", baseline)] if baseline.weight else [])]:
                 sums[f"{name}_loss"] = sums.get(f"{name}_loss", 0.0) + part.total.item()
                 for key, value in part.logs.items():
                     sums[f"{name}_{key}"] = sums.get(f"{name}_{key}", 0.0) + value * count
@@ -171,7 +171,7 @@ def probe(backbone: Backbone, of: Labelled, plan: Recipe, statistics: Statistics
     many = len(of.train)
     mean, std = features[:many].mean(0), features[:many].std(0) + 1e-4
     x = torch.from_numpy((features - mean) / std)
-    weight, bias = solve(of.task, x[:many], of.target, strength=0.03, settings=plan.finetune, iterations=30)
+    weight, bias = solve(of.task, x[:many], of.target, l2=0.03, settings=plan.finetune, iterations=30)
     found = (x[many:] @ weight.T + bias).argmax(1).numpy()
     return {"probe_ua": float(scores.scores(of.task, of.truth, found)["ua"])}
 
@@ -205,20 +205,21 @@ def panels(objective: Objective, dev: Steps, seed: int) -> list[dict]:
         }
         if rules:
             panel["intensity"] = by_frame(batch.tracks["intensity"][k])
-            panel["rules"] = {rule: by_frame(hidden[k]) for rule, hidden in rules.items()}
+            panel["rules"] = {rule: by_frame(mask[k]) for rule, mask in rules.items()}
         out.append(panel)
     return out
 
 
 def rule_masks(config: Any, batch: Batch) -> dict[str, Tensor]:
-    """What every rule hides (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
+    """What every rule masks (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
 
     if not config.masks or not isinstance(config, Policy) or not config.intensity:
         return {}
     own = {f.name: getattr(config, f.name) for f in fields(Policy)}
     intensity = batch.tracks["intensity"]
     return {
-        rule: hide(Policy(**(own | {"rule": rule})), batch.lengths, RowRandom(batch.seeds), intensity) for rule in RULES
+        rule: draw_mask(Policy(**(own | {"rule": rule})), batch.lengths, RowRandom(batch.seeds), intensity)
+        for rule in RULES
     }
 
 
@@ -267,7 +268,7 @@ def warnings(history: list[dict[str, float]]) -> list[str]:
         return ["Not a single epoch was trained: the weights are random."]
     found = []
     if "trivial_loss" in last and last["heldout_loss"] > 0.98 * last["trivial_loss"]:
-        found.append("The held-out loss is no better than guessing the mean: nothing was learned.")
+        found.append("The dev loss is no better than predicting the mean: nothing was learned.")
     if last["rank"] < 2:
         found.append("The representation has collapsed: its effective rank is below 2.")
     return found
@@ -277,7 +278,7 @@ def seen_in_words(corpora: Sequence[Corpus], fold: str, seen: Seen) -> str:
     """Whose audio the weights know."""
     people = f"{len(seen.people)} people"
     if not tested_people(corpora, fold):
-        return f"{people}: everybody in these corpora"
+        return f"{people}: all in these corpora"
     both = seen.test_people(corpora, fold)
     if both:
         return f"{people}, {len(both)} test speakers of {fold} among them ({', '.join(both[:4])})"

@@ -1,4 +1,4 @@
-"""Pooled states of a frozen backbone, computed once and kept beside a corpus's tracks.
+"""Pooled states of a frozen backbone, computed once and kept with a corpus's tracks.
 
 A linear probe needs one vector an utterance. With a frozen encoder it is the same in every fold, for every number of
 labels and every seed, so a study, a cross-validation or a second run reads it from `CORPUS/tracks/pooled-DIGEST.
@@ -24,7 +24,7 @@ class PooledCache:
 
     Args:
         folder: where the file is, or None: nothing is kept.
-        key: all that decides the values beside the recordings: weights, layers, pooling, front end.
+        key: all that decides the values, except the recordings: weights, layers, pooling, front end.
     """
 
     def __init__(self, folder: Path | None, key: Any):

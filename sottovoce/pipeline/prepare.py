@@ -9,18 +9,18 @@ Every other command trusts the manifest this one wrote.
 """
 
 import inspect
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from sottovoce import __version__, files, plugins
-from sottovoce.corpora import _layout
+from sottovoce import __version__, files
+from sottovoce.corpora import _layout, base
+from sottovoce.corpora._options import GIVEN
+from sottovoce.corpora.base import Reader
 from sottovoce.data import audio, contents, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
@@ -29,9 +29,9 @@ from sottovoce.errors import InputError
 from sottovoce.pipeline import remarks, workers
 from sottovoce.report import data_page
 
-FULL = 32767 / 32768  # the largest 16-bit sample: nobody can say whether it would have been larger
+FULL = 32767 / 32768  # the largest 16-bit sample: it may have been larger
 FLAT = 0.99  # of full scale; three equal samples in a row above it were cut off
-SHORT_S = 0.1  # seconds; a few frames, too little to hear an emotion in
+SHORT_S = 0.1  # seconds; a few frames, too little for an emotion
 MEANING = {
     "silent": "silent",
     "short": f"shorter than {SHORT_S} s",
@@ -80,7 +80,7 @@ def prepare(
         InputError: not that corpus, nothing usable in it, one class only, duplicate ids, too few speakers for the
             folds, an option or class name the reader does not have.
     """
-    reader, given = plugins.load("corpora", name), dict(options or {})
+    reader, given = base.reader(name), dict(options or {})
     if group not in ("", "speaker", "session", "none"):
         raise InputError(f"--group {group}: not a group. Choose speaker, session or none.")
     for problem in leave_out:
@@ -97,9 +97,8 @@ def prepare(
             f"--{next(iter(divide))} {next(iter(divide.values()))}: {name}'s own folds. Found --folds or --group too. "
             "Use one or the other."
         )
-    read = _accepted(
-        reader.utterances, given, name, unused=(*divide, *(("part",) if fetched else ())), more=reader.folds
-    )
+    fetching = _keywords(reader.download) if reader.download else []
+    read = _accepted(reader, given, unused=(*divide, *(fetching if fetched else ())))
     if "into" in inspect.signature(reader.utterances).parameters:  # recordings that lie inside a table
         read["into"] = Path(out) / "recordings"
     late = dict(relabel or {})
@@ -115,7 +114,7 @@ def prepare(
         )
     _check_ids(utterances, root)
     warnings = _notes(reader, root, read, utterances)
-    tracks = tuple(getattr(reader, "TRACKS", ()))
+    tracks = tuple(reader.TRACKS)
     if tracks:
         looks, problems = {u.id: Look(u.id, seconds=_span(u)) for u in utterances}, {}
         print_of_audio = _stat_digest(folder, utterances)
@@ -144,19 +143,14 @@ def prepare(
     for entry in fetched:
         if not entry["verified"]:
             warnings.append(f"{entry['name']}: no checksum is published; what came has sha256 {entry['sha256']}")
-    strange = [
-        c
-        for c in classes.get("emotion", ())
-        if c not in EMOTIONS and c not in getattr(reader, "CLASSES", {}).get("emotion", ())
-    ]
+    known = {*EMOTIONS, *reader.CLASSES.get("emotion", ())}
+    strange = [c for c in classes.get("emotion", ()) if c not in known]
     if strange:
         warnings.append(f"classes that are no words of emotion, kept: {', '.join(strange[:10])}")
     if late or relabel:
         changes = ", ".join(f"{a} left out" if not b else f"{a} counted as {b}" for a, b in dict(relabel or {}).items())
         warnings.append(f"classes are not the corpus's own: {changes}")
-    corpus_name = kept[0].corpus
-    report = data_report(corpus_name, reader, kept, looks, problems, split, kinds, classes, warnings, bool(tracks))
-    ranges = {label: pair for label, pair in getattr(reader, "RANGES", {}).items() if label in kinds}
+    ranges = {label: pair for label, pair in reader.RANGES.items() if label in kinds}
     info = {
         "reader": name,
         "source": reader.SOURCE,
@@ -172,9 +166,11 @@ def prepare(
         "audio_digest": print_of_audio,
         "download": fetched,
         "warnings": warnings,
-        "sottovoce": _version(),
+        "sottovoce": __version__,
     }
-    Corpus(Path(out), corpus_name, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info).save()
+    corpus = Corpus(Path(out), kept[0].corpus, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info)
+    report = data_report(corpus, reader, looks, problems)
+    corpus.save()
     if not tracks:
         contents.save(Path(out), _contents(kept, looks))
     files.write_json(Path(out) / "report.json", report)
@@ -186,11 +182,11 @@ def prepare(
 # -- reading ------------------------------------------------------------------------------------------------
 
 
-def _root(reader: ModuleType, name: str, source: Path | None, out: Path, options: dict[str, Any]) -> Path:
+def _root(reader: Reader, name: str, source: Path | None, out: Path, options: dict[str, Any]) -> Path:
     """The folder to read; a corpus that is generated is generated now."""
-    generate = getattr(reader, "generate_into", None)
+    generate = reader.generate_into
     if source is None and generate is None:
-        fetch = " or fetch it with --download DIR" if hasattr(reader, "download") else ""
+        fetch = " or fetch it with --download DIR" if reader.download else ""
         raise InputError(f"prepare {name}: no folder. Name the one that holds the corpus{fetch}.")
     root = Path(source) if source is not None else Path(out) / "recordings"
     if generate is not None and (options or not root.exists() or not any(root.iterdir())):
@@ -203,41 +199,28 @@ def _root(reader: ModuleType, name: str, source: Path | None, out: Path, options
 def _keywords(function: Callable) -> list[str]:
     """Names of a function's keyword arguments, which are options of a reader."""
     parameters = inspect.signature(function).parameters
-    return [key for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key != "relabel"]
+    return [key for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key not in GIVEN]
 
 
-def _accepted(
-    function: Callable, given: Mapping[str, Any], name: str, unused: Sequence[str], more: Callable
-) -> dict[str, Any]:
-    """The options a reader has. Raises InputError naming one it has not, nor `more` has."""
-    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
-        return dict(given)
-    own = _keywords(function)
+def _accepted(reader: Reader, given: Mapping[str, Any], unused: Sequence[str]) -> dict[str, Any]:
+    """The options that `utterances` has. Raises InputError naming one that the reader has not."""
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(reader.utterances).parameters.values()):
+        return {key: value for key, value in given.items() if key not in unused}
+    own = _keywords(reader.utterances)
     for key in given:
         if key not in own and key not in unused:
-            words = ", ".join("--" + key.replace("_", "-") for key in own + _keywords(more)) or "none"
-            raise InputError(f"prepare {name}: no option --{key.replace('_', '-')}. It has: {words}. Leave it out.")
+            flag = f"--{key.replace('_', '-')}"
+            if reader.download and key in _keywords(reader.download):
+                raise InputError(f"prepare {reader.name}: no option {flag} without --download. Leave it out.")
+            words = ", ".join("--" + word.replace("_", "-") for word in own + _keywords(reader.folds)) or "none"
+            raise InputError(f"prepare {reader.name}: no option {flag}. It has: {words}. Leave it out.")
     return {key: value for key, value in given.items() if key in own}
 
 
-def typed_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """`speakers=8` as {"speakers": 8}: JSON where it is JSON, else text."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, eq, value = text.partition("=")
-        if not (eq and key.isidentifier()):
-            raise InputError(f"--set {text}: not a setting. Write --set key=value, e.g. speakers=8.")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return found
-
-
 def _download(
-    reader: ModuleType, name: str, folder: Path, base_url: str, options: Mapping[str, Any], quiet: bool
+    reader: Reader, name: str, folder: Path, base_url: str, options: Mapping[str, Any], quiet: bool
 ) -> list[dict]:
-    if not hasattr(reader, "download"):
+    if reader.download is None:
         raise InputError(f"prepare {name}: cannot be downloaded here. {reader.LICENCE}. Get it from {reader.SOURCE}.")
     bars: dict[str, Bar] = {}
 
@@ -256,7 +239,7 @@ def _download(
             bar.close()
 
 
-def _class_label(reader: ModuleType, utterances: Sequence[Utterance], name: str) -> str:
+def _class_label(reader: Reader, utterances: Sequence[Utterance], name: str) -> str:
     """The label `--map` and `--drop` are about."""
     present = {key for u in utterances for key, value in u.labels.items() if isinstance(value, str)}
     label = next((t for t in (*reader.TARGET, "emotion", *sorted(present - {"split"})) if t in present), None)
@@ -273,16 +256,11 @@ def _check_ids(utterances: Sequence[Utterance], root: Path) -> None:
         )
 
 
-def _notes(reader: ModuleType, root: Path, read: Mapping[str, Any], utterances: Sequence[Utterance]) -> list[str]:
-    """What the reader has to say, and recordings nobody asked for."""
-    notes: list[str] = []
-    problems = getattr(reader, "problems", None)
-    if problems is not None:
-        if "utterances" in inspect.signature(problems).parameters:
-            notes += problems(root, utterances, **{key: read[key] for key in _keywords(problems) if key in read})
-        else:
-            notes += problems(root, **read)
-    if root.is_dir() and not getattr(reader, "TRACKS", ()):
+def _notes(reader: Reader, root: Path, read: Mapping[str, Any], utterances: Sequence[Utterance]) -> list[str]:
+    """What the reader has to say, and recordings that were left out."""
+    asked = {key: read[key] for key in _keywords(reader.problems) if key in read}
+    notes = list(reader.problems(root, utterances, **asked))
+    if root.is_dir() and not reader.TRACKS:
         used = {u.path for u in utterances}
         other = [path for path in _layout.audio(root) if path not in used]
         if other:
@@ -306,10 +284,10 @@ class Look:
     channels: int = 0
     peak: float | None = None  # of full scale, channels averaged; None when nothing was decoded
     rms: float | None = None
-    clipped: int = 0  # samples at full scale, or in stretches that were cut off just below it
+    clipped: int = 0  # samples at full scale, or in runs that were cut off just below it
     digest: str = ""  # of the decoded samples and their rate
     file: str = ""  # hash of its bytes
-    note: str = ""  # how it is heard, where that is out of the ordinary
+    note: str = ""  # how it is read, where that is out of the ordinary
 
 
 def look_at(
@@ -389,7 +367,7 @@ def _without(
         notes.append(f"cannot be used, left out: {len(gone)}. The first: {first}")
     odd = [look for look in looks.values() if look.note]
     if odd:
-        notes.append(f"heard with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
+        notes.append(f"read with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
     for problem in MEANING:
         found = problems.get(problem, [])
         names = [n for item in found for n in (item[1:] if isinstance(item, list) else [_id(item)])]
@@ -431,7 +409,7 @@ def _stat_digest(folder: Path, utterances: Sequence[Utterance]) -> str:
 # -- labels and folds ---------------------------------------------------------------------------------------
 
 
-def _kinds(reader: ModuleType, utterances: Sequence[Utterance]) -> dict[str, Kind]:
+def _kinds(reader: Reader, utterances: Sequence[Utterance]) -> dict[str, Kind]:
     """Kind of every label that occurs: the reader's word, else by its values."""
     found: dict[str, Kind] = {}
     for u in utterances:
@@ -441,15 +419,13 @@ def _kinds(reader: ModuleType, utterances: Sequence[Utterance]) -> dict[str, Kin
     return {key: found[key] for key in dict.fromkeys(order) if key in found}
 
 
-def _classes(
-    reader: ModuleType, utterances: Sequence[Utterance], kinds: Mapping[str, Kind]
-) -> dict[str, tuple[str, ...]]:
+def _classes(reader: Reader, utterances: Sequence[Utterance], kinds: Mapping[str, Kind]) -> dict[str, tuple[str, ...]]:
     """Class order: the reader's, then ours, then the alphabet; only classes that occur."""
     found = {}
     for label, kind in kinds.items():
         if kind == "class":
             present = {str(u.labels[label]) for u in utterances if label in u.labels}
-            order = [*getattr(reader, "CLASSES", {}).get(label, ()), *EMOTIONS, *sorted(present, key=_natural)]
+            order = [*reader.CLASSES.get(label, ()), *EMOTIONS, *sorted(present, key=_natural)]
             found[label] = tuple(name for name in dict.fromkeys(order) if name in present)
     return found
 
@@ -458,7 +434,7 @@ def _natural(name: str) -> tuple:
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
-def _target(reader: ModuleType, kinds: Mapping[str, Kind]) -> list[str]:
+def _target(reader: Reader, kinds: Mapping[str, Kind]) -> list[str]:
     """What the reader recommends, as far as it is there; else the emotion, else every number."""
     named = [label for label in reader.TARGET if label in kinds]
     if named:
@@ -480,7 +456,7 @@ def _check_classes(
 
 
 def _folds(
-    reader: ModuleType,
+    reader: Reader,
     utterances: Sequence[Utterance],
     n: int | None,
     group: str,
@@ -571,36 +547,28 @@ def _fold_warnings(
 
 
 def data_report(
-    name: str,
-    reader: ModuleType,
-    utterances: Sequence[Utterance],
-    looks: Mapping[str, Look],
-    problems: Mapping[str, list],
-    folds: Sequence[Fold],
-    kinds: Mapping[str, Kind],
-    classes: Mapping[str, tuple[str, ...]],
-    warnings: Sequence[str],
-    encoded: bool,
+    corpus: Corpus, reader: Reader, looks: Mapping[str, Look], problems: Mapping[str, list]
 ) -> dict[str, Any]:
     """Counts, durations, problems and what the folds keep apart, as plain data; counts are utterances."""
+    utterances, folds, classes, encoded = corpus.utterances, corpus.folds, corpus.classes, bool(corpus.info["tracks"])
     groups = sorted({fold.group for fold in folds})
     people = {u.speaker: u.gender for u in utterances if u.speaker}
     seconds = [s for u in utterances if (s := looks[u.id].seconds) is not None]
-    steps = encoded and bool(seconds) and all(s % 1 == 0 for s in seconds)  # a step clock: not seconds at all
+    steps = encoded and bool(seconds) and all(s % 1 == 0 for s in seconds)  # counts of steps, not seconds
     seconds = [] if steps else seconds
     if groups in ([], ["none"]):
         says = "no folds" if not groups else "nothing: the same speaker may be in train and test"
     else:
         says = f"no {' or '.join(groups)} of a test part is in train or dev"
     return {
-        "corpus": name,
+        "corpus": corpus.name,
         "source": reader.SOURCE,
         "licence": reader.LICENCE,
         "utterances": len(utterances),
         "hours": sum(seconds) / 3600 if seconds else None,
         "speakers": len(people) or None,
         "counts": {label: _count(utterances, label, names) for label, names in classes.items()},
-        "numbers": {label: _summary(utterances, label) for label, kind in kinds.items() if kind == "number"},
+        "numbers": {label: _summary(utterances, label) for label, kind in corpus.kinds.items() if kind == "number"},
         "speakers_by": dict(sorted(Counter(u.speaker for u in utterances if u.speaker).items())),
         "genders": dict(sorted(Counter(gender or "unknown" for gender in people.values()).items())),
         "cross": _cross(utterances, classes),
@@ -610,7 +578,7 @@ def data_report(
         "problems": None if encoded else dict(problems),
         "folds": [_fold_entry(fold, utterances, classes) for fold in folds],
         "exposure": {"group": groups, "keeps_apart": says},
-        "warnings": list(warnings),
+        "warnings": list(corpus.info["warnings"]),
     }
 
 
@@ -678,8 +646,3 @@ def _fold_entry(fold: Fold, utterances: Sequence[Utterance], classes: Mapping[st
         "classes": {side: _count(members, main, classes[main]) for side, members in sides.items()} if main else {},
         "speakers": {side: sorted({u.speaker for u in members if u.speaker}) for side, members in sides.items()},
     }
-
-
-def _version() -> str:
-
-    return __version__

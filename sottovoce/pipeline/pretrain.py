@@ -19,7 +19,7 @@ import torch
 import typer
 
 from sottovoce import plugins
-from sottovoce.backbones.base import clock_of
+from sottovoce.backbones.base import hop_and_field
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import batching, folds, runs
 from sottovoce.data.corpus import Corpus
@@ -114,7 +114,7 @@ def build(data: PretrainData) -> Objective:
     backbone = network.build_backbone(plan, data.train.dim)
     if data.earlier:
         backbone.load_state_dict(data.earlier.backbone.state_dict())
-    data.train.clock = data.dev.clock = clock_of(backbone)
+    data.train.hop_and_field = data.dev.hop_and_field = hop_and_field(backbone)
     widths = {name: plan.frontend.dim(stores[0].dim) for name, (stores, _) in data.aux.items()}
     objective: Objective = module.Objective(plan.objective_config, backbone, widths)
     units.check(plan.objective_config.clusters, data.train, len(backbone.blocks), bool(start.init))
@@ -132,17 +132,17 @@ def clusters(data: PretrainData, run: Run | None) -> list[units.UnitStore] | lis
     plan, start, train = data.plan, data.start, data.sides.train
     *before, now = plan.objective_config.clusters
     source, sizes = units.parse(now)
-    everybody = [[*a, *b] for a, b in zip(train, data.sides.dev, strict=True)]
+    parts = [[*a, *b] for a, b in zip(train, data.sides.dev, strict=True)]
     if run is None:
-        found = units.blank(sizes, data.stores, everybody)
-        return [found.store(part) for part in everybody]
+        found = units.blank(sizes, data.stores, parts)
+        return [found.store(part) for part in parts]
     path = run.folder / "units.safetensors"
     if path.exists():
-        return [units.load(path, run.identity).store(part) for part in everybody]
+        return [units.load(path, run.identity).store(part) for part in parts]
     slots = None
     if source == "mfcc":
         made = [track_store(c, "mfcc", {"deltas": 2}, jobs=start.jobs, quiet=start.quiet) for c in data.corpora]
-        frames = units.of_tracks(made, everybody)
+        frames = units.of_tracks(made, parts)
     else:
         teacher = data.earlier
         if before:
@@ -150,12 +150,12 @@ def clusters(data: PretrainData, run: Run | None) -> list[units.UnitStore] | lis
             home = pretrain(first, data.corpora, data.fold, run.folder / f"iteration{len(before)}", start)
             teacher = network.load_pretrained(Run.load(home))
         assert teacher is not None
-        frames = units.of_layer(teacher, int(source), data.stores, everybody)
-        slots = units.slots(teacher, data.stores, everybody)
-    found = units.make(frames, train, everybody, sizes, plan.training.seed, slots)
+        frames = units.of_layer(teacher, int(source), data.stores, parts)
+        slots = units.slots(teacher, data.stores, parts)
+    found = units.make(frames, train, parts, sizes, plan.training.seed, slots)
     if first_process():
         units.save(path, found, run.identity)
-    return [found.store(part) for part in everybody]
+    return [found.store(part) for part in parts]
 
 
 def installed(tracker: str) -> bool:

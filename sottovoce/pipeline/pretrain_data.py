@@ -33,7 +33,7 @@ FEW = 200  # most utterances in the dev loss
 
 @dataclass(frozen=True)
 class Start:
-    """What a pre-training begins with and how it is made, beside its recipe: options of the command line."""
+    """What a pre-training begins with and how it is made, except its recipe: options of the command line."""
 
     init: str = ""  # run folder or public encoder whose weights to go on from
     units: str = ""  # folder of `sottovoce label` with the units to predict
@@ -50,7 +50,7 @@ class PretrainData:
     plan: Recipe  # with what the data decide: frame rate, classes, the backbone of `init`
     corpora: Sequence[Corpus]
     fold: str
-    sides: Sides  # of everybody in the stores
+    sides: Sides  # of all utterances in the stores
     stores: list[Any]  # one a corpus
     aux: dict[str, tuple[list[Any], str]]  # name in `Batch.tracks` -> (a store for each corpus, how it is aligned)
     earlier: Pretrained | None  # the model of `init`
@@ -72,12 +72,12 @@ class PretrainData:
 
         Raises:
             InputError: no frames, features of another width than `init`'s, an auxiliary track that is missing or does
-                not fit, labels that the objective cannot learn from, or nobody it could.
+                not fit, labels that the objective cannot learn from, or no training utterance.
         """
         how: dict[str, Any] = {"jobs": start.jobs, "quiet": start.quiet}
         plan.objective_config.require(corpora)
         stores = [track_store(c, plan.track, asdict(plan.track_config), **how) for c in corpora]
-        plan = recipe.on_clock(plan, stores[0].rate_hz)
+        plan = recipe.at_frame_rate(plan, stores[0].rate_hz)
         sides = sides.only(lambda u, k: u.id in stores[k])  # without what extraction had to leave out
         if not any(sides.train):
             folders = ", ".join(str(c.folder) for c in corpora)
@@ -125,14 +125,14 @@ class PretrainData:
 
     def add(self, name: str, stores: list[Any], align: str) -> None:
         """One more auxiliary track, made when all others were there."""
-        clock, statistics = self.train.clock, self.train.statistics
+        hop_and_field, statistics = self.train.hop_and_field, self.train.statistics
         self.aux[name] = stores, align
         self.train, self.dev = _steps(self.plan, self.stores, self.sides, self.aux)
-        self.train.clock = self.dev.clock = clock
+        self.train.hop_and_field = self.dev.hop_and_field = hop_and_field
         self.train.statistics = self.dev.statistics = statistics
 
     def complete_genders(self, backbone: Backbone) -> None:
-        """See `objectives.base.Data`; in a dry run nobody's is predicted."""
+        """See `objectives.base.Data`; in a dry run none is predicted."""
         if not self.dry_run:
             self.train.utterances, self.told["Gender"] = genders.complete(self.train, backbone)
 
@@ -180,7 +180,7 @@ def _learned(plan: Recipe, parts: Sequence[Sequence[Utterance]]) -> list[list[Ut
 def _steps(
     plan: Recipe, stores: Sequence[Any], sides: Sides, aux: dict[str, tuple[list[Any], str]]
 ) -> tuple[Steps, Steps]:
-    """Training and dev part; the latter is part of the former where nobody is in dev."""
+    """Training and dev part; the latter is part of the former where dev is empty."""
     train, dev = _learned(plan, sides.train), _learned(plan, sides.dev)
     judges = plugins.load("objectives", plan.objective).Objective.judges
     apart = dev if judges else _spread(dev if any(dev) else train)
@@ -199,4 +199,4 @@ def _spread(parts: Sequence[list[Utterance]]) -> list[list[Utterance]]:
 
 def _one(found: list[Run], fold: str) -> Run:
     """The run to go on from: the one made for this fold, else the first."""
-    return next((run for run in found if run.config["fold"] == fold), found[0])
+    return next((run for run in found if folds.current(run.config["fold"]) == fold), found[0])

@@ -56,8 +56,8 @@ def lone_classes(utterances: Sequence[Utterance], classes: Mapping[str, Sequence
         classes: {label: its classes}.
     """
     notes = []
-    everybody = {u.speaker for u in utterances if u.speaker}
-    if len(everybody) < 2:
+    known = {u.speaker for u in utterances if u.speaker}
+    if len(known) < 2:
         return []
     for label, names in classes.items():
         lone = []

@@ -1,8 +1,8 @@
-"""Whether people would agree with a strength model: the page of `sottovoce pretrain strengthnet`, and other corpora.
+"""Whether people would agree with an intensity model: the page of `sottovoce pretrain strengthnet`, and other corpora.
 
-Nobody labels strength: an emotional utterance is above a neutral one, and that is all the ranking is told
+Nobody labels intensity: an emotional utterance is above a neutral one, and that is all the ranking is told
 (`objectives/_ranking.py`). A corpus that does have intensity labels (RAVDESS: normal, strong) is never trained on them;
-they, and neutral speech, tell at the end how far ranking, network and plain energy order the people nobody has heard.
+they, and neutral speech, tell at the end how far ranking, network and plain energy order people not seen in training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,25 +100,25 @@ def over_folds(name: str, output: Path, folds: Sequence[str]) -> Path:
 
 
 def health(objective: Objective, dev: Steps, target: np.ndarray) -> dict[str, float]:
-    """Dev loss and its parts, that of constants, and UA of the emotion branch; padding is never heard here."""
+    """Dev loss and its parts, that of constants, and UA of the emotion branch; padding is never read here."""
     device = next(objective.parameters()).device
-    total, named, trivial = np.zeros(3), np.zeros(len(target), dtype=bool), 0.0
+    total, named, baseline = np.zeros(3), np.zeros(len(target), dtype=bool), 0.0
     with torch.inference_mode():
         for rows in sequential(dev.lengths, batch_steps=4000):
             batch = dev.batch(rows, target=target).to(device)
-            answer = batch.target
-            assert answer is not None
+            wanted = batch.target
+            assert wanted is not None
             judged = objective.judge(batch.x, batch.lengths)
-            loss = loss_of(judged, answer)
+            loss = loss_of(judged, wanted)
             total += [loss.total.item(), loss.logs["mae"] * len(rows), len(rows)]
-            trivial += objective.baseline(batch, RowRandom(batch.seeds)).total.item()
-            named[rows] = (judged.emotion.argmax(1) == answer[:, 1]).cpu().numpy()
+            baseline += objective.baseline(batch, RowRandom(batch.seeds)).total.item()
+            named[rows] = (judged.emotion.argmax(1) == wanted[:, 1]).cpu().numpy()
     ua = np.mean([named[target[:, 1] == k].mean() for k in np.unique(target[:, 1])])
     return {
         "heldout_loss": total[0] / total[2],
         "heldout_mae": total[1] / total[2],
         "heldout_ua": float(ua),
-        "trivial_loss": trivial / total[2],
+        "trivial_loss": baseline / total[2],
     }
 
 
@@ -128,9 +128,10 @@ def judge(
     """Rows for `agreement.agree` of all utterances not trained on, and pictures of a few."""
 
     labels = intensities(it.corpus)
-    sides = {u.id: side for side in ("test", "heldout") for u in (*getattr(it, side), *it.neutral[side])}
+    parts = {"test": [*it.test, *it.neutral["test"]], "heldout": [*it.dev, *it.neutral["dev"]]}  # as tables call them
+    sides = {u.id: name for name, part in parts.items() for u in part}
     asked = [u for u in it.corpus.utterances if u.id in sides and u.id in store and u.id in energy]
-    drawn = {u.id for u in spaced(sorted(it.test or it.heldout, key=it.score), PANELS)}
+    drawn = {u.id for u in spaced(sorted(it.test or it.dev, key=it.score), PANELS)}
     frontend = replace(plan.frontend, trim_db=0.0)
     steps = Steps([(store, asked)], frontend, statistics)
     offset_s = store.offset_s + frontend.centre_s(store.rate_hz)
@@ -170,7 +171,7 @@ def judge(
 
 
 def intensities(corpus: Corpus) -> dict[str, float]:
-    """id -> the corpus's own intensity label as a number: the place among its classes, or the number itself."""
+    """id -> the corpus's own intensity label as a number: the index among its classes, or the number itself."""
     kind = corpus.kinds.get(INTENSITY)
     if kind is None:
         return {}
@@ -218,11 +219,11 @@ def curves(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 def warnings(history: Sequence[Mapping[str, float]]) -> list[str]:
     """What a person should know before masking by this."""
-    held = [row["heldout_loss"] for row in history if "heldout_loss" in row]
-    if not held:
+    dev = [row["heldout_loss"] for row in history if "heldout_loss" in row]
+    if not dev:
         return ["Not a single epoch was trained: the weights are random."]
-    if min(held) > 0.99 * history[-1]["trivial_loss"]:
-        return ["The held-out loss is no better than that of constants: what moves within an utterance is arbitrary."]
+    if min(dev) > 0.99 * history[-1]["trivial_loss"]:
+        return ["The dev loss is no better than that of constants: what moves within an utterance is arbitrary."]
     return []
 
 
@@ -230,18 +231,18 @@ def warnings(history: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None, quiet: bool = False) -> None:
-    """A strength model on a corpus it was not trained on: agreement-NAME.csv, .json and .html in `output`.
+    """An intensity model on a corpus it was not trained on: agreement-NAME.csv, .json and .html in `output`.
 
-    Of a corpus it was trained on, only those people are judged whom it has not heard.
+    Of a corpus it was trained on, only those people are judged whom it has not seen.
 
     Raises:
-        InputError: no strength model, a corpus without emotions the model knows, or one it has heard as a whole.
+        InputError: no intensity model, a corpus without emotions the model knows, or one it has seen as a whole.
     """
 
     found = runs.parts(run, "pretrain")[0]
     if "functionals" not in found.config:
         raise InputError(
-            f"{found.folder}: no strength model. Found one of {found.config.get('recipe')}. Leave out --on."
+            f"{found.folder}: no intensity model. Found one of {found.config.get('recipe')}. Leave out --on."
         )
     objective, it = network.load_objective(found)
     config = it.plan.objective_config
@@ -253,7 +254,7 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
     if not lesson.test:
         raise InputError(
             f"{corpus.folder}: nobody to judge. Found {len(unheard)} utterances of people whom {found.folder} has not "
-            f"heard, none of them {', '.join(lesson.rankings)}. Use another corpus."
+            f"seen, none of them {', '.join(lesson.rankings)}. Use another corpus."
         )
     store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
     energy = track_store(corpus, "energy", jobs=jobs, quiet=quiet)
@@ -302,6 +303,6 @@ def taught_elsewhere(
     x = scale(functionals.of_corpus(corpus, kind, speaker_norm, jobs=jobs, quiet=quiet))
     neutral = run.config["settings"]["objective_config"]["neutral"]
     test = [u for u in utterances if emotion_of(u) in rankings]
-    calm: dict[str, list[Utterance]] = {"train": [], "heldout": []}
+    calm: dict[str, list[Utterance]] = {"train": [], "dev": []}
     calm["test"] = [u for u in utterances if emotion_of(u) in neutral]
     return Lesson(corpus, [], [], test, calm, rankings, scale, dict(zip(corpus.by_id, x, strict=True)))

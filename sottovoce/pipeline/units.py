@@ -1,8 +1,8 @@
 """Frame pseudo-labels to learn from: clusters of MFCC, or of hidden states of an earlier model.
 
-    training part -> some of its frames -> k-means, one a label set -> every utterance labelled, held-out ones too
+    training part -> some of its frames -> k-means, one a label set -> every utterance labelled, dev ones too
 
-As in HuBERT (arXiv:2106.07447, sec. 2.1). Nothing is fitted on anybody but the training part.
+As in HuBERT (arXiv:2106.07447, sec. 2.1). Everything is fitted on the training part alone.
 
 L label sets, K units of a set, T frames, D features.
 """
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.backbones.base import clock_of
+from sottovoce.backbones.base import hop_and_field
+from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
@@ -34,7 +35,7 @@ Frames = Callable[[Sequence[Utterance]], Iterator[tuple[Utterance, Track]]]  # f
 
 @dataclass
 class Units:
-    """Labels of every utterance, on the clock of the frames they were made from."""
+    """Labels of every utterance, at the frames they were made from."""
 
     sizes: tuple[int, ...]
     codebooks: list[np.ndarray]  # (K, D) a label set
@@ -85,7 +86,8 @@ def given(folder: Path, corpora: Sequence[Corpus], fold: str) -> tuple[list[Trac
     Raises:
         InputError: no labels there, none for a corpus, or of another fold.
     """
-    own = folder / fold if (folder / fold / "label.json").exists() else folder
+    own = runs.folder_of(folder, fold)
+    own = own if (own / "label.json").exists() else folder
     stores = [codebook.open_units(own, corpus, fold=fold) for corpus in corpora]
     return stores, "label:" + "+".join(map(str, stores[0].head.config["units"]))
 
@@ -98,8 +100,8 @@ def check(targets: Sequence[str], steps: Steps, blocks: int, has_init: bool) -> 
         blocks: of the backbone that all iterations share.
         has_init: whether there is a model before the first iteration.
     """
-    stride, window = steps.clock
-    frames = int(np.maximum((steps.lengths - window) // stride + 1, 1).sum())
+    hop, field = steps.hop_and_field
+    frames = int(np.maximum((steps.lengths - field) // hop + 1, 1).sum())
     for k, target in enumerate(targets):
         source, sizes = parse(target)
         if source == "label":
@@ -133,11 +135,11 @@ def blank(sizes: Sequence[int], stores: Sequence[Any], parts: Sequence[Sequence[
 
 def of_tracks(stores: Sequence[Any], parts: Sequence[Sequence[Utterance]]) -> Frames:
     """The frames of a track, from a store for every part."""
-    places = {key(u): (store, u.id) for store, part in zip(stores, parts, strict=True) for u in part}
+    where = {key(u): (store, u.id) for store, part in zip(stores, parts, strict=True) for u in part}
 
     def frames(utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Track]]:
         for u in utterances:
-            store, id = places[key(u)]
+            store, id = where[key(u)]
             yield u, Track(store[id], store.rate_hz, store.offset_s)
 
     return frames
@@ -148,10 +150,10 @@ def of_layer(
 ) -> Frames:
     """The hidden states of a layer (1 = first block) of a model that reads these stores."""
     steps = Steps(list(zip(stores, parts, strict=True)), teacher.plan.frontend, teacher.statistics)
-    places = {key(u): i for i, u in enumerate(steps.utterances)}
+    where = {key(u): i for i, u in enumerate(steps.utterances)}
 
     def frames(utterances: Sequence[Utterance]) -> Iterator[tuple[Utterance, Track]]:
-        some = steps.subset([places[key(u)] for u in utterances])
+        some = steps.subset([where[key(u)] for u in utterances])
         return ((utterances[k], track) for k, track in network.states(teacher.backbone, some, layer))
 
     return frames
@@ -160,9 +162,9 @@ def of_layer(
 def slots(teacher: network.Pretrained, stores: Sequence[Any], parts: Sequence[Sequence[Utterance]]) -> dict[str, int]:
     """How many states whole recordings have, by `key`; those of trimmed ones are fewer."""
     whole = replace(teacher.plan.frontend, trim_db=0.0)
-    stride, window = clock_of(teacher.backbone)
+    hop, field = hop_and_field(teacher.backbone)
     return {
-        key(u): max((whole.steps(store.lengths[u.id]) - window) // stride + 1, 1)
+        key(u): max((whole.steps(store.lengths[u.id]) - field) // hop + 1, 1)
         for store, part in zip(stores, parts, strict=True)
         for u in part
     }
@@ -176,15 +178,15 @@ def key(u: Utterance) -> str:
 def make(
     frames: Frames,
     train: Sequence[Sequence[Utterance]],
-    everybody: Sequence[Sequence[Utterance]],
+    utterances: Sequence[Sequence[Utterance]],
     sizes: Sequence[int],
     seed: int = 0,
     slots: Mapping[str, int] | None = None,
 ) -> Units:
-    """Cluster frames of the training part, label everybody.
+    """Cluster frames of the training part, label all utterances.
 
     Args:
-        frames: their clocks may begin at different times, whole frames apart (trimmed recordings): labels begin with
+        frames: they may begin at different times, whole frames apart (trimmed recordings): labels begin with
             the recording, where there were no frames they are -1.
         train: utterances of every corpus that clusters are fitted on: at most `FRAMES` of their frames, whole
             utterances drawn by the seed.
@@ -202,7 +204,7 @@ def make(
     sample = np.concatenate(seen)
     books = [kmeans.kmeans(sample, k, seed).centres for k in sizes]
     units = Units(tuple(sizes), books, 0.0, 0.0, {})
-    for u, track in frames([u for part in everybody for u in part]):
+    for u, track in frames([u for part in utterances for u in part]):
         before = round(track.offset_s * track.rate_hz - 0.5)  # frames that are missing at the front
         units.rate_hz, units.offset_s = track.rate_hz, track.offset_s - before / track.rate_hz
         labels = np.stack([kmeans.nearest(track.values, book)[0] for book in books], axis=1)

@@ -7,7 +7,7 @@ A worker is spawned (a fork of a process in which torch has threads can hang), c
 next items when it has handed over its last results: no more is in memory than the reader keeps up with.
 
 Ended early, all workers end at once, whatever ends it: an error, Ctrl-C, a reader that stops reading. Of a parent that
-was killed they hear by the pipe that closes, and end by themselves. So a function writes whole files or none
+was killed they know by the pipe that closes, and end by themselves. So a function writes whole files or none
 (`files.atomic`), or leaves writing to its caller; what was done is kept, and the same command goes on from there.
 
 Other ways to spread work (more machines) have to keep this promise of `map`: the same results, in the same order.
@@ -190,7 +190,7 @@ def _work(pipe: connection.Connection, function: Callable) -> None:
 
 
 def _listen(pipe: connection.Connection, inbox: queue.SimpleQueue) -> None:
-    """Pass on what comes; a parent that is gone closes the pipe, and nobody is left to work for."""
+    """Pass on what comes; a parent that is gone closes the pipe, which ends this process."""
     try:
         while True:
             part = pipe.recv()

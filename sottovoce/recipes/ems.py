@@ -1,4 +1,4 @@
-"""EMS (arXiv:2406.06646) as one system: strength model, its track, masked pre-training, frozen probe.
+"""EMS (arXiv:2406.06646) as one system: intensity model, its track, masked pre-training, frozen probe.
 
 Liu & Ma, "Emotion-Aware Speech Self-Supervised Representation Learning with Intensity Knowledge", Interspeech 2024.
 The steps are recipes of their own: strengthnet, ems_mockingjay or ems_npc, frozen_probe.
@@ -7,16 +7,17 @@ Run:     sottovoce run ems data/ravdess data/librispeech --fold all -o runs/ems 
 Needs:   a labelled corpus with neutral speech; more corpora to pre-train on, labelled or not
 Time:    that of its steps; the sizes of the paper want a GPU, docs/make_ems_results.sh has sizes for two cores
 Expect:  docs/results.md; the paper claims up to 7.1 points on IEMOCAP, its tables could not be read
-Departs: as its steps do, see docs/cards/ems.md. The strength model learns from the training part of the fold that is
-         probed, so that no test speaker is heard anywhere
+Departs: as its steps do, see docs/cards/ems.md. The intensity model learns from the training part of the fold that is
+         probed, so that no test speaker is seen anywhere
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sottovoce.config.finetuning import FineTuning
+from sottovoce.config.ranges import Settings
 from sottovoce.config.recipe import Recipe, judged, resolve
 from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.task import Task
@@ -24,18 +25,20 @@ from sottovoce.errors import InputError
 
 
 @dataclass(frozen=True)
-class Config:
-    strength: Recipe  # of the intensity model
-    pretrain: Recipe  # its objective says which rule hides what, by which intensity
+class Config(Settings):
+    renamed: ClassVar[dict[str, str]] = {"strength": "intensity"}
+
+    intensity: Recipe  # of the model that makes it
+    pretrain: Recipe  # its objective says which rule masks what, by which intensity
     probe: FineTuning  # what judges it
-    weights: bool = True  # False: the control, random weights probed
+    weights: bool = True  # False: arm "scratch", random weights probed
 
 
 ENCODER = False
 STEPS = {
-    "strengthnet": "a model of emotional strength",
-    "ems_mockingjay": "pre-training that hides strong frames",
-    "ems_npc": "pre-training that hides strong frames",
+    "strengthnet": "a model of emotional intensity",
+    "ems_mockingjay": "pre-training that masks intense frames",
+    "ems_npc": "pre-training that masks intense frames",
 }
 
 
@@ -45,9 +48,9 @@ def system(encoder: None, corpora: Sequence[Corpus]) -> Config:
 
 
 def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, folds: Sequence[Fold]) -> None:
-    """Raises InputError where strength is to be learned and nobody is neutral."""
-    neutral = config.strength.objective_config.neutral
-    if config.pretrain.objective_config.intensity != "strength" or not config.weights:
+    """Raises InputError where an intensity is to be learned and nobody is neutral."""
+    neutral = config.intensity.objective_config.neutral
+    if config.pretrain.objective_config.intensity != "intensity" or not config.weights:
         return
     for f in folds:
         found = {str(corpus.by_id[key].labels.get("emotion", "")) for key in f.train}
@@ -59,23 +62,23 @@ def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, 
             )
 
 
-def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
+def run_stages(config: Config, encoder: None, context: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.systems.run.FoldContext`); the last one's run goes to `home`."""
     plan, weights = config.pretrain, None
     if config.weights:
-        if plan.objective_config.intensity == "strength":
-            track = walk.strength(config.strength)
+        if plan.objective_config.intensity == "intensity":
+            track = context.intensity_track(config.intensity)
             plan = replace(plan, objective_config=replace(plan.objective_config, intensity=track))
-        weights = walk.pretrain(plan)
-    walk.finetune(replace(plan, finetune=config.probe), weights, home)
+        weights = context.pretrain(plan)
+    context.finetune(replace(plan, finetune=config.probe), weights, home)
 
 
-def outline(config: Config, encoder: None) -> str:
+def describe(config: Config, encoder: None) -> str:
     if not config.weights:
         return "random weights -> frozen probe"
     plan, first = config.pretrain, ""
-    if plan.objective_config.intensity == "strength":
-        first = f"strengthnet {config.strength.training.epochs} epochs -> strength track -> "
+    if plan.objective_config.intensity == "intensity":
+        first = f"strengthnet {config.intensity.training.epochs} epochs -> intensity track -> "
     rule = f"{plan.objective_config.rule} by {plan.objective_config.intensity}"
     return f"{first}{plan.name} {plan.training.epochs} epochs ({rule}) -> frozen probe"
 
@@ -104,7 +107,7 @@ def _carried(before: Any, changed: Any, other: Any) -> Any:
 
 
 ABLATIONS: dict[str, Callable[[Config], Config]] = {
-    # loudness is told apart for the report; a random rule does not look at it
+    # by loudness, for the report; a random rule does not look at it
     "random": lambda c: _hiding(c, rule="random", intensity="energy"),
     "energy": lambda c: _hiding(c, intensity="energy"),
     "sampled": lambda c: _hiding(c, rule="ems_sampled"),

@@ -4,13 +4,13 @@ Liu & Ma, Interspeech 2024. The NPC model file of the release is not public and 
 4 blocks) leaves the last masked convolution without a tap; what its training code shows is in `objectives/npc.py`.
 Everything not named here is recipe `npc`.
 
-Run:     sottovoce extract data/librispeech --track strength --model runs/strength
+Run:     sottovoce extract data/librispeech --track intensity --model runs/strengthnet
          sottovoce pretrain ems_npc data/librispeech -o runs/ems_npc
-Needs:   the strength track; or `--set objective.intensity=energy` (loudness, the trivial competitor), `random`
+Needs:   the intensity track; or `--set objective.intensity=energy` (loudness, the baseline), `random`
 Time:    as recipe `npc`; the rules themselves cost less than 2 % of a step (`python -m bench.masking`)
-Expect:  RAVDESS, 24 unheard actors, frozen probe, one epoch of 1.9 h: UA 0.343 [0.313, 0.373], random spans 0.338,
+Expect:  RAVDESS, 24 unseen actors, frozen probe, one epoch of 1.9 h: UA 0.343 [0.313, 0.373], random spans 0.338,
          random weights 0.329 (2026-11-26, docs/make_ems_results.sh); the paper's tables could not be read
-Release: `--set objective.hide=false objective.rule=random objective.score=true` (three --set): the intensity is added
+Release: `--set objective.mask=false objective.rule=random objective.score=true` (three --set): the intensity is added
          to the input and a second head predicts the sum; mask 7 needs `--set backbone.layers=3` or `backbone.kernel=17`
 Ours:    the way in which the intensity acts: 15 % of the frames, in spans of 7, as recipe `ems_mockingjay`
 """
@@ -22,9 +22,9 @@ from sottovoce.config.recipe import Recipe
 
 
 def recipe(track: str | None = None) -> Recipe:
-    """NPC's settings for a track, with hidden spans by the rule and the intensity of EMS."""
+    """NPC's settings for a track, with masked spans by the rule and the intensity of EMS."""
     plain: Recipe = plugins.load("recipes", "npc").recipe(track)
     emotional = replace(
-        plain.objective_config, hide=True, rule="ems_coverage", ratio=0.15, span=7, intensity="strength"
+        plain.objective_config, mask=True, rule="ems_coverage", ratio=0.15, span=7, intensity="intensity"
     )
     return replace(plain, name="ems_npc", objective_config=emotional)

@@ -21,10 +21,11 @@ Departs: the paper was read in its abstract and in summaries only; see docs/card
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sottovoce import plugins
 from sottovoce.config.finetuning import Full, in_mode
+from sottovoce.config.ranges import Settings
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.training import Training
 from sottovoce.data.corpus import Corpus, Fold
@@ -37,30 +38,33 @@ WIDE = 512  # an encoder of this width or more is tuned as HuBERT-base is
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Every setting of the system; what the encoder reads and how it is built comes with the encoder."""
 
+    renamed: ClassVar[dict[str, str]] = {"everybody": "include_test"}
+
     augment: bool = True  # the first step: emotion and gender, learned together
-    gender: float = 0.3  # weight of the gender's loss beside the emotion's; 0 = no gender
+    gender: float = 0.3  # weight of the gender's loss, the emotion's is 1; 0 = no gender
     attributes: Training = field(default_factory=Training)  # of the first step
 
     pseudo: bool = True  # the second and third step: clusters, and learning to say them
     layer: int = -3  # whose states are clustered: 1 = first block; below 0 from the end: -3 is the paper's best
     clusters: tuple[int, ...] = (64, 512, 4096)  # one label set each
     per_gender: bool = False  # cluster women and men apart: twice the units
-    everybody: bool = False  # leaky: clusters and their learning hear test speakers too
-    units: Units = field(default_factory=lambda: Units(combine="mean"))  # what is hidden; `targets` are the clusters
+    include_test: bool = False  # leaky: clusters are fitted and learned on test speakers too
+    units: Units = field(default_factory=lambda: Units(combine="mean"))  # what is masked; `targets` are the clusters
     masked: Training = field(default_factory=Training)  # of the third step
 
     finetune: Full = field(default_factory=lambda: Full(loss="amsoftmax"))  # the last step
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.gender < 0:
             raise InputError(f"gender: weight of a loss, 0 or more. Found {self.gender}.")
         if self.layer == 0:
             raise InputError("layer: 1 = first block, or below 0 from the end. Found 0.")
         if not self.clusters or min(self.clusters) < 2 or len(set(self.clusters)) < len(self.clusters):
-            raise InputError(f"clusters: different numbers of 2 or more. Found {self.clusters}.")
+            raise InputError(f"clusters: different counts of 2 or more. Found {self.clusters}.")
 
 
 def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
@@ -80,7 +84,7 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
     return Config(
         layer=-min(3, blocks(encoder)),
         attributes=step,
-        masked=replace(step, feature_stretch=0.0),  # units know nothing of a stretched mel axis
+        masked=replace(step, feature_stretch=0.0),  # units are of features without a stretched mel axis
         finetune=replace(tuned, loss="amsoftmax", label_smoothing=0.0, training=replace(last, min_updates=0)),
     )
 
@@ -111,7 +115,7 @@ def check(config: Config, encoder: Recipe, name: str, corpus: Corpus, task: Task
     part lacks."""
     clustered(config, encoder)
     if task.kind != "class":
-        raise InputError(f"{corpus.folder}: {', '.join(task.target)} are numbers. Found no classes to learn.")
+        raise InputError(f"{corpus.folder}: {', '.join(task.target)} are regression targets. Found no classes.")
     for f in folds:
         people = [corpus.by_id[key] for key in f.train]
         found = {str(u.labels.get(task.target[0], "")) for u in people}
@@ -135,23 +139,23 @@ def check(config: Config, encoder: Recipe, name: str, corpus: Corpus, task: Task
 STEPS = {
     "attributes": "emotion and gender learned together",
     "label": "clusters of the hidden states",
-    "hubert": "saying which clusters hidden stretches belong to",
+    "hubert": "saying which clusters masked spans belong to",
 }
 
 
-def through(config: Config, encoder: Recipe, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
-    weights = walk.weights()
+def run_stages(config: Config, encoder: Recipe, context: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.systems.run.FoldContext`); the last one's run goes to `home`."""
+    weights = context.weights()
     if config.augment:
-        weights = walk.pretrain(first(config, encoder, walk.task.target[0]), weights)
+        weights = context.pretrain(first(config, encoder, context.task.target[0]), weights)
     if config.pseudo:
-        layer, how = clustered(config, encoder), {"everybody": config.everybody}
-        units = walk.label(weights, layer, config.clusters, per_gender=config.per_gender, **how)
-        weights = walk.pretrain(third(config, encoder), weights, units=units, **how)
-    walk.finetune(replace(encoder, finetune=config.finetune), weights, home, transductive=config.everybody)
+        layer, how = clustered(config, encoder), {"include_test": config.include_test}
+        units = context.label(weights, layer, config.clusters, per_gender=config.per_gender, **how)
+        weights = context.pretrain(third(config, encoder), weights, units=units, **how)
+    context.finetune(replace(encoder, finetune=config.finetune), weights, home, transductive=config.include_test)
 
 
-def outline(config: Config, encoder: Recipe) -> str:
+def describe(config: Config, encoder: Recipe) -> str:
     """The steps in a line."""
     steps = [f"attributes {config.attributes.epochs} epochs"] * config.augment
     scales = ", ".join(map(str, config.clusters))
@@ -172,7 +176,7 @@ def first(config: Config, encoder: Recipe, emotion: str) -> Recipe:
 
 
 def third(config: Config, encoder: Recipe) -> Recipe:
-    """Saying which clusters hidden stretches belong to, of every scale."""
+    """Saying which clusters masked spans belong to, of every scale."""
     return replace(
         encoder, name="hubert", objective="masked_units", objective_config=config.units, training=config.masked
     )
@@ -182,7 +186,7 @@ def third(config: Config, encoder: Recipe) -> Recipe:
 
 
 def _later(config: Config, epochs: int) -> Config:
-    """The last step gets the epochs of the steps left out: equal numbers of updates."""
+    """The last step gets the epochs of the steps left out: as many updates."""
     training = config.finetune.training
     longer = replace(training, epochs=training.epochs + epochs)
     return replace(config, finetune=replace(config.finetune, training=longer))
@@ -214,12 +218,12 @@ ABLATIONS: dict[str, Callable[[Config], Config]] = {
     "last-layer": lambda c: replace(c, layer=-1),
     "single-scale": _middle,  # the middle one of the scales
     "per-gender": lambda c: replace(c, per_gender=True),
-    "all-frames": lambda c: replace(c, units=replace(c.units, visible=1.0)),  # hidden ones or not
+    "all-frames": lambda c: replace(c, units=replace(c.units, visible=1.0)),  # masked or not
 }
 
-# What the field does and nobody should: to measure how much it flatters.
+# Leaky protocols of the field, to measure how much they flatter.
 LEAKS: dict[str, Callable[[Config], Config]] = {
     "random-dev": lambda c: replace(c, finetune=replace(c.finetune, dev="superb")),
     "test-selection": lambda c: replace(c, finetune=replace(c.finetune, dev="test")),
-    "all-clusters": lambda c: replace(c, everybody=True),
+    "all-clusters": lambda c: replace(c, include_test=True),
 }

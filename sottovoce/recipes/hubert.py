@@ -1,4 +1,4 @@
-"""HuBERT from scratch (arXiv:2106.07447): guess hidden units, of MFCC first, then of a layer.
+"""HuBERT from scratch (arXiv:2106.07447): predict masked units, of MFCC first, then of a layer.
 
 Hsu et al., "HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units" (2021).
 
@@ -6,12 +6,12 @@ Run:     sottovoce pretrain hubert data/CORPUS ... -o runs/hubert            # f
          sottovoce pretrain hubert data/CORPUS ... --track fbank -o runs/mel  # from log-mel bands: far cheaper
 Needs:   recordings; the extra `hf`
 Time:    on a CPU `--set backbone.size=tiny`: 11 minutes of one core for an iteration of 1.75 h of speech
-Expect:  tiny from the waveform, two iterations: 10.1 % of 200 units of hidden states of held-out speakers, 0.5 % by
-         frequency; linear probe on RAVDESS, 24 unheard actors: UA 0.484 [0.446, 0.521], log-mel statistics 0.429; from
+Expect:  tiny from the waveform, two iterations: 10.1 % of 200 units of masked states of dev speakers, 0.5 % by
+         frequency; linear probe on RAVDESS, 24 unseen actors: UA 0.484 [0.446, 0.521], log-mel statistics 0.429; from
          log-mel bands 0.585 (2026-11-26, docs/results.md)
 Departs: settings are for an hour or two of speech and one machine, where updates are scarce: small batches, silence cut
          off, crops of 5 s, a high learning rate, no penalty on what the convolutions make, and half the weight of a
-         hidden state for the visible ones, without which nothing is learned for hundreds of updates. Convolutions of
+         masked state for the visible ones, without which nothing is learned for hundreds of updates. Convolutions of
          "tiny" are its own, and begin as a filter bank. The paper's iterations begin with random weights; to go on
          from the one before, make two commands of them, the second with `--init`.
 """
@@ -30,7 +30,7 @@ RATE_HZ = 16_000
 
 def recipe(track: str | None = None) -> Recipe:
     """Settings for waveforms, where times of training are in samples; for "fbank", for log-mel steps; for "logmel", for
-    the bands that Whisper hears and its encoder."""
+    the bands that Whisper reads and its encoder."""
     if track == "fbank":
         return on_log_mel()
     if track == "logmel":
@@ -75,7 +75,7 @@ def recipe(track: str | None = None) -> Recipe:
 
 
 def on_log_mel() -> Recipe:
-    """MelHuBERT (arXiv:2211.09944): steps of log-mel bands are hidden, and no convolutions have to be learned. Steps,
+    """MelHuBERT (arXiv:2211.09944): frames of log-mel bands are masked, and no convolutions have to be learned. Steps,
     bands and width are those of `masked_timesteps`."""
     tracks, backbone = plugins.load("tracks", "fbank"), plugins.load("backbones", "transformer")
     return Recipe(
@@ -96,6 +96,7 @@ def on_log_mel() -> Recipe:
 def on_whisper() -> Recipe:
     """The same for Whisper's encoder, which reads log-mel bands; silence at the ends is cut off."""
     wave = recipe()
+    assert isinstance(wave.finetune, Full)
     return replace(
         wave,
         track="logmel",

@@ -1,4 +1,4 @@
-"""Masked timesteps (arXiv:2307.12343): reconstruct hidden steps, fine-tune, compare with scratch.
+"""Masked timesteps (arXiv:2307.12343): reconstruct masked frames, fine-tune, compare with scratch.
 
 Nimitsurachat & Washington, "Self-Supervised Learning for Audio-Based Emotion Recognition" (2023; AI 2024, 5(1), 11),
 on CMU-MOSEI's 74-d COVAREP features.
@@ -9,8 +9,8 @@ Time:    6 to 8 CPU minutes a fold for 3 h of speech, 15 to 45 CPU seconds a fin
 Expect:  RAVDESS, 8 emotions, 16 unseen actors, all labels, 60 epochs: UA 0.649 [0.581, 0.720], from scratch 0.613
          (2026-11-21, four folds, two seeds, docs/results.md); the paper's tables could not be read
 Departs: the paper was read in its abstract only; ratio, span, size and schedules are ours. On COVAREP single
-         timesteps are hidden, 15 % of them, BERT's way; on log-mel features spans of 200 ms, 40 %: neighbours of a
-         single hidden step give it away.
+         timesteps are masked, 15 % of them, BERT's way; on log-mel features spans of 200 ms, 40 %: neighbours of a
+         single masked step give it away.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def recipe(track: str | None = None) -> Recipe:
         return encoded
     assert isinstance(encoded.finetune, Full)
     tuned = encoded.finetune.training
-    # Neighbours of 40 ms are so alike, of log-mel bands and of an encoder's states, that spans of 200 ms are hidden.
+    # Neighbours of 40 ms are so alike, of log-mel bands and of an encoder's states, that spans of 200 ms are masked.
     smooth = replace(
         encoded,
         frontend=Frontend(subsampling=2, subsample="mean", trim_db=35.0),
@@ -74,7 +74,7 @@ def recipe(track: str | None = None) -> Recipe:
         track_config=tracks.Config(bins=128, window_ms=50.0),  # 50 ms resolve the harmonics of a voice
         frontend=Frontend(subsampling=4, trim_db=30.0),
         training=replace(smooth.training, feature_stretch=0.05),
-        finetune=replace(smooth.finetune, training=replace(tuned, feature_stretch=0.05)),
+        finetune=replace(encoded.finetune, depth=2, training=replace(tuned, feature_stretch=0.05)),
     )
 
 
@@ -85,7 +85,7 @@ def recipe(track: str | None = None) -> Recipe:
 class Config:
     pretrain: Recipe
     finetune: FineTuning
-    weights: bool = True  # False: the control, the identical backbone from random weights
+    weights: bool = True  # False: arm "scratch", the identical backbone from random weights
 
 
 ENCODER = False
@@ -101,13 +101,13 @@ def check(config: Config, encoder: None, name: str, corpus: Corpus, task: Task, 
     """Nothing but what every step checks by itself."""
 
 
-def through(config: Config, encoder: None, walk: Any, home: Path) -> None:
-    """All steps of one fold (`sottovoce.systems.run.Walk`); the last one's run goes to `home`."""
-    weights = walk.pretrain(config.pretrain) if config.weights else None
-    walk.finetune(replace(config.pretrain, finetune=config.finetune), weights, home)
+def run_stages(config: Config, encoder: None, context: Any, home: Path) -> None:
+    """All steps of one fold (`sottovoce.systems.run.FoldContext`); the last one's run goes to `home`."""
+    weights = context.pretrain(config.pretrain) if config.weights else None
+    context.finetune(replace(config.pretrain, finetune=config.finetune), weights, home)
 
 
-def outline(config: Config, encoder: None) -> str:
+def describe(config: Config, encoder: None) -> str:
     first = f"pretrain {config.pretrain.training.epochs} epochs -> " if config.weights else "random weights -> "
     tuned = config.finetune
     return first + (f"finetune {tuned.training.epochs} epochs" if tuned.mode == "full" else "linear probe")

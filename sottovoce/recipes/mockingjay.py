@@ -1,4 +1,4 @@
-"""MockingJay (arXiv:1910.12638): reconstruct hidden spans of log-mel frames with a Transformer.
+"""MockingJay (arXiv:1910.12638): reconstruct masked spans of log-mel frames with a Transformer.
 
 Liu, Yang, Chi, Hsu & Lee, ICASSP 2020; settings as in s3prl `pretrain/mockingjay` ("base") and, for the 3 layers, in
 the EMS release. The 12 layers of the paper: `--set backbone.layers=12`; its linear target: `--set
@@ -9,13 +9,13 @@ Run:     sottovoce pretrain mockingjay data/librispeech -o runs/mockingjay
 Needs:   nothing but recordings; at 3 x 768 a GPU
 Time:    55 CPU seconds for 961 updates of 3 x 128 at 25 Hz, 156 for one of 3 x 768 at 32 x 1,500 frames (AMD EPYC);
          the release takes 1,000,000 updates of 16 utterances, here `training.epochs` decides
-Expect:  RAVDESS, 24 unheard actors, frozen probe, 3 x 128, 961 updates: UA 0.366 [0.320, 0.407], random weights 0.338
+Expect:  RAVDESS, 24 unseen actors, frozen probe, 3 x 128, 961 updates: UA 0.366 [0.320, 0.407], random weights 0.338
          (2026-11-26, docs/results.md)
 Read:    fbank 80 with two deltas, mean and deviation of the utterance; 3 x 768, 12 heads, feed-forward 3072, GELU,
          post-norm with eps 1e-12, sinusoidal positions, dropout 0.1, weights N(0, 0.02); spans of 7 frames, 15 %,
-         to zero, to other frames or unchanged (80/10/10, one draw an utterance); L1 on hidden frames; head of two
+         to zero, to other frames or unchanged (80/10/10, one draw an utterance); L1 on masked frames; head of two
          layers; AdamW, lr 2e-4, warm-up 7 %, weight decay 0.01, clip 5, crops of 1,500 frames
-Departs: spans do not overlap (release: they may, and hide less than 15 %); no dropout on attention weights (release:
+Departs: spans do not overlap (release: they may, and mask less than 15 %); no dropout on attention weights (release:
          `--set backbone.attention_dropout=0.1`); a cosine down, not a line; the prediction head begins as PyTorch's;
          features beyond 10 deviations are cut off
 Small:   in minutes it learns next to nothing post-norm with sinusoidal positions; `--set backbone.norm=pre

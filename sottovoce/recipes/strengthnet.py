@@ -2,17 +2,17 @@
 
 Liu, Sisman, Schuller, Gao & Li, Interspeech 2022; the intensity model of EMS (arXiv:2406.06646).
 
-Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strength
-         sottovoce extract data/librispeech --track strength --model runs/strength
+Run:     sottovoce pretrain strengthnet data/ravdess -o runs/strengthnet
+         sottovoce extract data/librispeech --track intensity --model runs/strengthnet
 Needs:   a corpus with a neutral and other emotions; openSMILE for the paper's functionals (`sottovoce[egemaps]`)
 Time:    14 CPU s an update of 64 utterances of 3.7 s, 4 CPU minutes an epoch of a RAVDESS fold; a quarter of the
          channels (--set backbone.channels=4,8,16,32, objective.lstm=32, objective.dense=32) a tenth of that; extraction
          45 x real time a core (2026-11-21, AMD EPYC, shared)
-Expect:  normal and strong renderings of 24 unheard RAVDESS actors, AUC: a quarter of the channels on standardised
+Expect:  normal and strong renderings of 24 unseen RAVDESS actors, AUC: a quarter of the channels on standardised
          log-mel, 2 CPU minutes, 0.790 [0.758, 0.831], the ranking it was taught 0.781, loudness alone 0.863; emotional
-         above neutral on nEMO, a language it never heard, 0.64 to 0.66, loudness 0.51 (2026-11-26, docs/results.md)
+         above neutral on nEMO, another language, 0.64 to 0.66, loudness 0.51 (2026-11-26, docs/results.md)
 Departs: dev and test speakers are never trained on (release: random split, `--set objective.split=random`); padding
-         is neither heard nor scored (release: `--set objective.padding=included`); the learning rate follows a cosine
+         is neither read nor scored (release: `--set objective.padding=included`); the learning rate follows a cosine
          from 1e-4 (release: constant, up to 1,000 epochs, the best of 30 without progress).
 """
 

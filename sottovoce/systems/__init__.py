@@ -1,1 +1,1 @@
-"""Published systems as named stages, walked through every fold."""
+"""Published systems as named stages, run on every fold."""

@@ -2,7 +2,7 @@
 
     masked_timesteps   pretrain -> finetune                                       --ablate scratch,frozen
     gmp_tl             attributes -> label -> units -> finetune, from an encoder  --ablate no-gender,no-gmp,...
-    ems                strengthnet -> strength track -> pretrain -> frozen probe  --ablate random,energy,npc,...
+    ems                strengthnet -> intensity track -> pretrain -> frozen probe  --ablate random,energy,npc,...
 
 Every seed, variant and fold goes through the steps that `recipes/NAME.py` names; every variant is evaluated, and all
 are compared with the whole system:
@@ -15,7 +15,7 @@ are compared with the whole system:
       no-gender/seed0/...
       compare.html  compare.csv  run.json  index.html
 
-What is finished is never done again; a killed command goes on where it was. No step hears a fold's test speakers.
+What is finished is never done again; a killed command goes on where it was. No step sees a fold's test speakers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,15 @@ from sottovoce.config import recipe as recipes
 from sottovoce.config.recipe import Recipe, lengthened
 from sottovoce.config.settings import parse_settings
 from sottovoce.data.corpus import Corpus, Fold
+from sottovoce.data.folds import NO_HOLDOUT
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import unknown_name
 from sottovoce.evaluation import evaluate
+from sottovoce.modeling.loop import Keep
 from sottovoce.pipeline import extract, label, pretrain
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import finetune, weights_for
+from sottovoce.pipeline.finetune import Given, finetune, weights_for
 from sottovoce.pipeline.pretrain_data import Start
 
 
@@ -64,13 +66,13 @@ def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> A
 SCORES = ("ua", "wa", "macro_f1", "mae", "acc4", "ccc")  # what run.json and index.html show of each variant
 
 
-class Rehearsed(Exception):
+class DryRunDone(Exception):
     """The first step was timed; nothing more happens in a dry run."""
 
 
 @dataclass(frozen=True)
-class Walk:
-    """One fold of one seed, on its way through a system's steps: what a recipe's `through` is handed.
+class FoldContext:
+    """One fold of one seed, and the steps a system may take on it: what a recipe's `run_stages` is given.
 
     A step that trains goes into output/steps/NAME-KEY/FOLD, where KEY tells its settings and all that came before.
     """
@@ -91,51 +93,51 @@ class Walk:
         return self.corpora[0]
 
     def weights(self) -> Run:
-        """The encoder's run that has not heard this fold's test speakers."""
+        """The encoder's run that has not seen this fold's test speakers."""
 
         found = weights_for(self.encoder, self.corpus, self.fold, transductive=self.transductive)
         assert found is not None
         return found
 
     def pretrain(
-        self, plan: Recipe, before: Run | None = None, *, units: Path | None = None, everybody: bool = False
+        self, plan: Recipe, before: Run | None = None, *, units: Path | None = None, include_test: bool = False
     ) -> Run:
-        """One step of training, from the weights of the step before or random ones; leaky with `everybody`."""
+        """One step of training, from the weights of the step before or random ones; leaky with `include_test`."""
 
         plan = recipes.seeded(plan, self.seed)
-        home = self.step(plan.name, plan, before, units and units.parent.name, everybody)
+        home = self.step(plan.name, plan, before, units and units.parent.name, include_test)
         init = where(before) if before else ""
         start = Start(init, str(units or ""), self.transductive, jobs=self.jobs, quiet=self.quiet)
-        fold = "everybody" if everybody else self.fold.name
+        fold = NO_HOLDOUT if include_test else self.fold.name
         pretrain.pretrain(plan, self.corpora, fold, home, start, dry_run=self.dry_run)
-        self.rehearsed()
+        self.stop_dry_run()
         return Run.load(home, "pretrain")
 
     def label(
-        self, before: Run, layer: int, clusters: Sequence[int], *, per_gender: bool = False, everybody: bool = False
+        self, before: Run, layer: int, clusters: Sequence[int], *, per_gender: bool = False, include_test: bool = False
     ) -> Path:
-        """The folder of the clusters of a layer's states; leaky with `everybody`."""
+        """The folder of the clusters of a layer's states; leaky with `include_test`."""
 
-        home = self.step("label", [layer, clusters, per_gender, self.seed, everybody], before)
-        label.label(
-            before, list(self.corpora), "everybody" if everybody else self.fold.name, home, layer=layer,
-            clusters=clusters, per_gender=per_gender, seed=self.seed, stability=0,
-            transductive=self.transductive or everybody, jobs=self.jobs, quiet=self.quiet,
-        )  # fmt: skip
+        home = self.step("label", [layer, clusters, per_gender, self.seed, include_test], before)
+        wanted = label.Clustering(
+            layer, clusters, per_gender, seed=self.seed, stability=0, transductive=self.transductive or include_test
+        )
+        known = NO_HOLDOUT if include_test else self.fold.name
+        label.label(before, list(self.corpora), known, home, wanted, jobs=self.jobs, quiet=self.quiet)
         return home
 
-    def strength(self, plan: Recipe) -> str:
-        """The intensity of all recordings by a model of emotional strength, taught on the labelled corpus: the name of
+    def intensity_track(self, plan: Recipe) -> str:
+        """The intensity of all recordings by a model of its own, taught on the labelled corpus: the name of
         the track."""
 
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan)
         start = Start(jobs=self.jobs, quiet=self.quiet)
         pretrain.pretrain(plan, [self.corpus], self.fold.name, home, start, dry_run=self.dry_run)
-        self.rehearsed()
+        self.stop_dry_run()
         run = Run.load(home, "pretrain")
         stores = [
-            extract.model_store(corpus, "strength", run, jobs=self.jobs, quiet=self.quiet) for corpus in self.corpora
+            extract.model_store(corpus, "intensity", run, jobs=self.jobs, quiet=self.quiet) for corpus in self.corpora
         ]
         return stores[0].folder.name
 
@@ -144,8 +146,10 @@ class Walk:
 
         store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
         finetune(
-            recipes.on_clock(recipes.seeded(plan, self.seed), store.rate_hz), self.corpus, store, self.fold, self.task,
-            home, init=before, seed=self.seed, quiet=self.quiet, transductive=self.transductive or transductive,
+            recipes.at_frame_rate(recipes.seeded(plan, self.seed), store.rate_hz),
+            self.corpus, store, self.fold, self.task,
+            Given(before, seed=self.seed, transductive=self.transductive or transductive),
+            Keep(home, quiet=self.quiet),
         )  # fmt: skip
 
     def step(self, name: str, *settings: Any) -> Path:
@@ -154,9 +158,9 @@ class Walk:
         key = files.digest([self.encoder, [c.name for c in self.corpora], *known])
         return self.output / "steps" / f"{name}-{key[:6]}" / self.fold.name
 
-    def rehearsed(self) -> None:
+    def stop_dry_run(self) -> None:
         if self.dry_run:
-            raise Rehearsed
+            raise DryRunDone
 
 
 def where(run: Run) -> str:

@@ -32,7 +32,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Intensity:
-    """Clock of tracks that say how strong every frame is: one value each, where mel spectrograms have theirs."""
+    """Rate and offset of tracks that say how intense every frame is: those of mel spectrograms, one value a frame."""
 
     @property
     def rate_hz(self) -> float:

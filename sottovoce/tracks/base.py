@@ -1,12 +1,12 @@
 """What a maker of a track offers. One file is one maker, of one of three kinds; it fills in the names below.
 
     from a recording    make(wave, config) -> Track
-    from another track  SOURCE, derive(source, utterances, everybody, config) -> (id, values) ...
+    from another track  SOURCE, derive(source, utterances, corpus, config) -> (id, values) ...
     from a trained run  OBJECTIVE, frames(model, x, lengths), of a run whose own layers were kept; or
-                        KIND, about(model, rate_hz), the answers of a fine-tuned run at every frame
+                        KIND, about(model, rate_hz), the posteriors of a fine-tuned run at every frame
 
 and `Config`, a frozen dataclass with `rate_hz` and `dim`. The Config of a run's track also has `model` (digest of the
-weights), `made_by` and `heard` (whose voices they know), which `sottovoce extract --model` fills in.
+weights), `made_by` and `heard` (its `seen_speakers`), which `sottovoce extract --model` fills in.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,8 +34,8 @@ class Maker:
     SOURCE: str = ""  # name of the track it is derived from
     OBJECTIVE: str = ""  # of the runs that can make it
     KIND: str = ""  # of the runs that can make it: "finetune"
-    VERSION: int = 1  # one more when its numbers change for the same Config
-    WHOLE: bool = False  # its numbers are statistics of a whole recording: utterances are cut out of the track
+    VERSION: int = 1  # one more when its values change for the same Config
+    WHOLE: bool = False  # its values are statistics of a whole recording: utterances are cut out of the track
     PER_SPEAKER: bool = False  # a new recording of a speaker changes the rows of all their others
     HALF: bool = False  # kept as float16 unless asked otherwise
     NAMES: tuple[str, ...] = ()  # of the columns
@@ -53,5 +53,6 @@ class Maker:
 
 def maker(name: str) -> Maker:
     """The maker of a name. Raises InputError naming the closest match when there is none."""
-    offered = vars(plugins.maker(name)) | vars(plugins.load("tracks", name))  # the latter where both have one
+    name = plugins.current("tracks", name)
+    offered = plugins.track_parts(name)
     return Maker(name, **{f.name: offered[f.name] for f in fields(Maker) if f.name != "name" and f.name in offered})

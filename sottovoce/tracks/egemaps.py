@@ -8,7 +8,7 @@ Licence: openSMILE is free for research and private use only, products need a li
 does not contain: pip install 'sottovoce[egemaps]'.
 
 Units: pitch in semitones above 27.5 Hz (0 = unvoiced), formants in Hz, shimmer in dB; see `NAMES`. Row k is
-openSMILE's row k. Loudness and spectrum see 20-25 ms from k * 10 ms on, so their centre is the track's clock;
+openSMILE's row k. Loudness and spectrum see 20-25 ms from k * 10 ms on, so their centre is the track's time;
 pitch, harmonics and voice quality see 60 ms, and their centre is 20 ms later. Values are smoothed over three
 frames. The last 50 ms of a recording have no row; less than 60 ms are padded with zeros to one or two rows.
 """
@@ -32,7 +32,7 @@ NAMES = (
     *("F3frequency", "F3bandwidth", "F3amplitudeLogRelF0"),
 )
 FEATURE_SETS = ("eGeMAPSv02", "ComParE_2016")  # 88 and 6,373 functionals
-SHORTEST_LLD_S, SHORTEST_FUNCTIONALS_S = 0.07, 0.1  # below, openSMILE answers NaN
+SHORTEST_LLD_S, SHORTEST_FUNCTIONALS_S = 0.07, 0.1  # below, openSMILE gives NaN
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     sottovoce extract data/ravdess --track encoder                                    # the default encoder's
     sottovoce extract data/ravdess --track encoder --set encoder=openai/whisper-small --set layer=6
 
-Silence at the ends is not heard: there the rows are zero, which everywhere means "missing", and training cuts them off.
+Silence at the ends is not encoded: its rows are zero, which everywhere means "missing", and training cuts them off.
 Tracks know no torch, so they are made in `modeling/encoded.py`.
 """
 
@@ -22,7 +22,7 @@ class Config:
     encoder: str = field(default="default", compare=False)  # or an id of the hub, or a folder
     layer: int = 0  # 1 = first block; 0 = the encoder's recommendation
     rate_hz: float = 0.0  # states a second, averaged from the encoder's; 0 = all of them
-    trim_db: float = 35.0  # what lies this far below the loudest at the ends is not heard; 0 = everything is
+    trim_db: float = 35.0  # what lies this far below the loudest at the ends is not encoded; 0 = everything is
     dim: int = 0  # width of the states
     digest: str = ""  # of the encoder's shape and weights
 

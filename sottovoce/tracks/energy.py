@@ -1,9 +1,9 @@
-"""Energy: loudness as an intensity, RMS in dB, z-scored per speaker; what a strength has to beat.
+"""Energy: loudness as an intensity, RMS in dB, z-scored per speaker; the baseline of learned ones.
 
 Mean and deviation are taken over all frames of all recordings of the speaker in the corpus (pauses too, their level
-held at the floor of `level`), so that a soft voice and a distant microphone count as little as a loud one. An
-unknown speaker is somebody of their own: their statistics are those of the recording alone. A speaker's own audio
-is all that is used, test speakers' included; nothing is learned from anybody else.
+clipped at the floor of `level`), so that a soft voice and a distant microphone count as little as a loud one. An
+unknown speaker counts as one of their own: their statistics are those of the recording alone. A speaker's own audio
+is all that is used, test speakers' included; nothing is learned from other speakers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,28 +25,28 @@ class Config(_centred.Intensity):
 
 
 def derive(
-    source: Mapping[str, np.ndarray], utterances: Sequence[Utterance], everybody: Sequence[Utterance], config: Config
+    source: Mapping[str, np.ndarray], utterances: Sequence[Utterance], corpus: Sequence[Utterance], config: Config
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(id, values (T, 1) float32 in deviations) of each.
 
     Args:
         source: id -> level (T, 1) dB.
         utterances: those wanted.
-        everybody: all utterances of the corpus that have a level.
+        corpus: all utterances of the corpus that have a level.
     """
     mates: dict[str, list[str]] = {}
-    for u in everybody:
+    for u in corpus:
         mates.setdefault(voice(u), []).append(u.id)
     scale: dict[str, tuple[float, float]] = {}
     for u in utterances:
         name = voice(u)
         if name not in scale:
-            scale[name] = moments(source[id] for id in mates[name])
+            scale[name] = mean_and_deviation(source[id] for id in mates[name])
         mean, deviation = scale[name]
         yield u.id, ((source[u.id] - mean) / deviation).astype(np.float32)
 
 
-def moments(blocks: Iterator[np.ndarray]) -> tuple[float, float]:
+def mean_and_deviation(blocks: Iterator[np.ndarray]) -> tuple[float, float]:
     """Mean and deviation over all values, in float64 and one pass; a constant has deviation 1."""
     count, mean, square = 0, 0.0, 0.0
     for block in blocks:

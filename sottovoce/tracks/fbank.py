@@ -1,6 +1,6 @@
 """Log-mel filter banks as Kaldi's: 80 bins, 25 ms windows every 10 ms, optional deltas and CMVN.
 
-The numbers are Kaldi's (`compute-fbank-feats`, natural logarithm of power, no dither) to rounding; see
+The values are Kaldi's (`compute-fbank-feats`, natural logarithm of power, no dither) to rounding; see
 `_kaldi.py` for the steps and the two departures.
 """
 

@@ -1,4 +1,4 @@
-"""Level: RMS of every 32 ms in dB below full scale, on the clock of the intensity tracks (62.5 Hz)."""
+"""Level: RMS of every 32 ms in dB below full scale, at the frames of the intensity tracks (62.5 Hz)."""
 
 from dataclasses import dataclass
 

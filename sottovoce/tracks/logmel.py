@@ -1,6 +1,6 @@
 """Log-mel bands as Whisper has them: 80 or 128, 25 ms every 10 ms, within 8 decades of the loudest.
 
-Radford et al. 2022, arXiv:2212.04356, sec. 2.2, by the numbers of WhisperFeatureExtractor in `transformers`: periodic
+Radford et al. 2022, arXiv:2212.04356, sec. 2.2, constants of WhisperFeatureExtractor in `transformers`: periodic
 Hann window, power, triangles of equal area on Slaney's mel scale, log10, what lies more than 8 below the maximum lifted
 there, (x + 4) / 4. Departures: a recording keeps its length instead of 30 s of it; and it is brought to one level
 first, because a gain moves all bands and an answer must not depend on the microphone's.
@@ -18,8 +18,9 @@ from sottovoce.tracks._slaney import mel_filters
 
 WINDOW, HOP = 400, 160  # samples
 CHUNK = 256  # frames at a time: their spectra stay in the cache of a core
+TRIMS_NOISE = True  # ends that hold nothing but noise are cut too, see `frames.loud_bounds`
 FLOOR = 1e-10  # of the power in a band
-RANGE = 8.0  # decades below the maximum that are heard
+RANGE = 8.0  # decades below the maximum that are kept
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ def log_mel(samples: np.ndarray, bins: int = 80, gain: float = 1.0) -> np.ndarra
 
 
 def log_energies(values: np.ndarray) -> np.ndarray:
-    """Natural logarithms of the powers in the bands, for trimming silence."""
-    return (values * 4 - 4) * math.log(10)
+    """Natural logarithms of the powers in the bands of speech, for trimming silence and noise at the ends."""
+    low, high = values.shape[1] * 3 // 80, values.shape[1] * 60 // 80  # about 110 to 3,800 Hz
+    return (values[:, low:high] * 4 - 4) * math.log(10)
 
 
 def _mirrored(samples: np.ndarray, first: int, frames: int) -> np.ndarray:

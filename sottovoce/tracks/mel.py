@@ -1,4 +1,4 @@
-"""Mel magnitudes as StrengthNet hears them: |STFT| through 80 mel bands every 16 ms, no logarithm.
+"""Mel magnitudes as StrengthNet reads them: |STFT| in 80 mel bands every 16 ms, no logarithm.
 
 `librosa.stft(n_fft=512, hop_length=256, window=hamming)` and `librosa.filters.mel(16000, 512, 80)` of the release
 (https://github.com/ttslr/StrengthNet, utils.py), written from what librosa documents: symmetric Hamming window,

@@ -40,7 +40,7 @@ class Config(_kaldi.Mel):
 
 
 def make(wave: Track, config: Config) -> Track:
-    """Waveform (N,) -> values (T, D) float32 on the clock of `fbank`."""
+    """Waveform (N,) -> values (T, D) float32 at the frames of `fbank`."""
     mel = _kaldi.log_mel(wave.values, wave.rate_hz, config, energy=config.use_energy)
     bins = mel[:, int(config.use_energy) :]
     features = bins @ _transform(config)

@@ -1,12 +1,12 @@
-"""Posterior: how probable every emotion is at every moment, by a fine-tuned model; a column a class.
+"""Posterior: how probable every emotion is at every frame, by a fine-tuned model; a column a class.
 
     sottovoce finetune data/ravdess --init runs/hubert --set finetune.temporal_pooling=mean -o runs/ft
     sottovoce extract data/iemocap --track posterior --model runs/ft
 
-One utterance holds several emotions (GMP-TL, arXiv:2405.02151): the last layers of the model are asked about the
-states around each moment instead of the whole utterance, see `models.frame_answers`. The states have heard the
-utterance, so a frame is judged in its context. Nobody taught the model when in an utterance an emotion is heard:
-its labels are those of utterances.
+One utterance holds several emotions (GMP-TL, arXiv:2405.02151): the last layers of the model are applied to the
+states around each frame instead of the whole utterance, see `network.frame_posteriors`. The states have seen the
+utterance, so a frame is judged in its context. When in an utterance an emotion occurs, no label says: labels are
+those of utterances.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Config:
     classes: tuple[str, ...] = ()  # the columns
     model: str = ""  # digest of the weights
     made_by: str = ""  # "hubert fold1", for people
-    heard: tuple[str, ...] = ()  # corpus/speaker of everybody whose audio the weights know
+    heard: tuple[str, ...] = ()  # the model's `seen_speakers`
 
     def __post_init__(self) -> None:
         if self.window_s < 0:
@@ -46,7 +46,7 @@ def about(it: Any, rate_hz: float) -> dict[str, Any]:
     if it.task.kind != "class":
         raise InputError(
             f"{where}: predicts {', '.join(it.task.target)}. posterior needs a model of classes. "
-            "Use `sottovoce predict --timeline` for numbers over time."
+            "Use `sottovoce predict --timeline` for regression predictions over time."
         )
     if it.plan.per_speaker:
         raise InputError(

@@ -1,6 +1,6 @@
 """Random: smooth noise as an intensity, drawn from the utterance's id; the placebo of the others.
 
-It knows nothing of the sound, and is as smooth as a learned strength: white normal noise under a Gaussian of
+It knows nothing of the recording, and is as smooth as a learned intensity: white normal noise under a Gaussian of
 `smooth_s`, scaled to deviation 1 in theory (not utterance by utterance, so that a short one may be nearly flat, as
 a real one may). What random intensity does better than no intensity, intensity has not done.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from sottovoce.data.corpus import Utterance
 from sottovoce.tracks import _centred
 
-SOURCE = "level"  # for its clock alone
+SOURCE = "level"  # for its frame times alone
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Config(_centred.Intensity):
 
 
 def derive(
-    source: Mapping[str, np.ndarray], utterances: Sequence[Utterance], everybody: Sequence[Utterance], config: Config
+    source: Mapping[str, np.ndarray], utterances: Sequence[Utterance], corpus: Sequence[Utterance], config: Config
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(id, values (T, 1) float32) of each; the same id and seed give the same curve everywhere."""
     for u in utterances:

@@ -1,4 +1,4 @@
-"""Rules that mask where an intensity is strong, after EMS (arXiv:2406.06646), and `hide`, which follows a `Policy`.
+"""Rules that mask where an intensity is strong, after EMS (arXiv:2406.06646), and `draw_mask` for a `Policy`.
 
 The EMS code was read in the commit AI-S2-Lab/EMS@6b35c57 (`pretrain/mockingjay/task.py`), its prototype in
 codening99/interspeech2023 (the same path).
@@ -13,15 +13,15 @@ from sottovoce.config.masking import Policy
 from sottovoce.modeling.masking.spans import RowRandom, covered, exact, span_mask
 
 
-def hide(
+def draw_mask(
     policy: Policy, lengths: Tensor, rng: RowRandom, intensity: Tensor | None = None, progress: float = 1.0
 ) -> Tensor:
-    """What a policy hides: (B, T) bool on the CPU, T = longest utterance.
+    """The mask of a policy: (B, T) bool on the CPU, T = longest utterance.
 
     Args:
         lengths: (B,) valid steps.
         rng: one seed a row.
-        intensity: (B, T) on the clock of the steps; not needed for "random".
+        intensity: (B, T) at the frames of the backbone; not needed for "random".
         progress: share of training done; a policy with a `ramp` begins with random spans in every utterance.
     """
     lengths, ratio, span = lengths.cpu(), policy.ratio, policy.span
@@ -46,12 +46,12 @@ def hide(
 
 
 def released_mask(intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7) -> Tensor:
-    """Hide spans that start at the strongest frames, exactly as EMS was released.
+    """Mask spans that start at the strongest frames, exactly as EMS was released.
 
     n = round(T * ratio / span) spans. Of the 2 n strongest frames those that may start a span (the first T - span;
-    the release leaves the last possible place out) are kept in falling order until there are n; spans may overlap.
+    the release leaves the last possible start out) are kept in falling order until there are n; spans may overlap.
     Where fewer than n are kept, all are discarded and n random starts are drawn. On smooth scores the strongest
-    frames are neighbours, so that far less than `ratio` is hidden: `coverage_mask` mends it.
+    frames are neighbours, so that far less than `ratio` is masked: `coverage_mask` mends it.
     Departure: padding is no frame (the release ranks it too, with score 0, and a start there is refused all the same).
 
     Args:
@@ -60,23 +60,23 @@ def released_mask(intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: 
         rng: one seed a row.
 
     Returns:
-        mask: (B, T) bool, True = hidden, T = longest utterance.
+        mask: (B, T) bool, True = masked, T = longest utterance.
     """
     wanted, starts = _released(lengths, ratio, span)
     order = _valid_only(intensity, lengths).argsort(dim=1, descending=True, stable=True)  # (B, T)
-    place = torch.arange(order.shape[1])[None]
-    fit = (place < 2 * wanted[:, None]) & (order < starts[:, None])
+    rank = torch.arange(order.shape[1])[None]
+    fit = (rank < 2 * wanted[:, None]) & (order < starts[:, None])
     kept = fit & (fit.cumsum(1) <= wanted[:, None])
     shuffled = rng.uniform(starts).argsort(dim=1, stable=True)  # (B, most starts)
     strongest = covered(order, kept, span, lengths)
-    fallback = covered(shuffled, place[:, : shuffled.shape[1]] < wanted[:, None], span, lengths)
+    fallback = covered(shuffled, rank[:, : shuffled.shape[1]] < wanted[:, None], span, lengths)
     return torch.where((kept.sum(1) == wanted)[:, None], strongest, fallback)
 
 
 def threshold_mask(
     intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7, threshold: float = 0.5
 ) -> Tensor:
-    """Hide spans that start at frames above a threshold, in random order; topped up with others where they are few.
+    """Mask spans that start at frames above a threshold, in random order; topped up with others where they are few.
 
     The first idea of EMS. Its prototype shuffles the starts, keeps those of the first n that are above 0.5, and tops
     up from the beginning of the same shuffle: which always ends with its first n, so that the threshold did nothing.
@@ -92,9 +92,9 @@ def threshold_mask(
 def coverage_mask(
     intensity: Tensor, lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 7, anchor: str = "start"
 ) -> Tensor:
-    """Hide the spans that start at the strongest frames, without overlap: as much as `span_mask`, to the frame.
+    """Mask the spans that start at the strongest frames, without overlap: as much as `span_mask`, to the frame.
 
-    Starts in order of falling intensity as in EMS; one whose span would touch frames that are hidden already is
+    Starts in order of falling intensity as in EMS; one whose span would touch frames that are masked already is
     skipped, and so is one that would leave too little room for the spans still to come (which happens from about
     half the frames on). Equal scores are ordered at random: a constant intensity gives random spans.
 
@@ -105,7 +105,7 @@ def coverage_mask(
             falls within a few frames is weak already; "mean": a span is as strong as all of it.
 
     Returns:
-        mask: (B, T) bool, True = hidden, T = longest utterance.
+        mask: (B, T) bool, True = masked, T = longest utterance.
     """
     intensity = _anchored(intensity, lengths, span, anchor)
     order = rng.uniform(lengths).argsort(dim=1, stable=True)
@@ -124,7 +124,7 @@ def sampled_mask(
     temperature: float = 0.5,
     anchor: str = "start",
 ) -> Tensor:
-    """Hide spans whose starts are drawn without replacement with chances exp(z / temperature), z = an utterance's
+    """Mask spans whose starts are drawn without replacement with chances exp(z / temperature), z = an utterance's
     intensity in its own deviations: other frames every epoch, and as much as `span_mask` to the frame.
 
     The Gumbel-top-k trick (arXiv:1903.06059): the order of z / temperature + Gumbel noise is such a draw. Starts that
@@ -170,7 +170,7 @@ def _greedy(score: Tensor, lengths: Tensor, ratio: float, span: int) -> Tensor:
     around = around.where(around.abs() < spans[:, None], 0)  # (B, 2 span - 1) starts that overlap with a span at 0
     most = int(wanted.max()) if batch else 0
     starts, used = torch.zeros(batch, most, dtype=torch.long), torch.arange(most)[None] < wanted[:, None]
-    spare = lengths // spans - wanted  # a span costs the others one place at most, so this many may lie anywhere
+    spare = lengths // spans - wanted  # a span costs the others one position at most, so this many may lie anywhere
     for k in range(most):
         fits = score
         if ((k < wanted) & (k >= spare)).any():
@@ -185,9 +185,9 @@ def _leaves_room(placed: Tensor, lengths: Tensor, spans: Tensor, left: Tensor) -
     """(B, T) bool: starts after which `left` - 1 (B,) further spans still fit between those `placed` (B, T)."""
     t, s = torch.arange(placed.shape[1])[None], spans[:, None]
     barrier = placed | (t >= lengths[:, None])
-    first = torch.where(barrier, t + 1, 0).cummax(1).values  # of the free stretch a frame is in
+    first = torch.where(barrier, t + 1, 0).cummax(1).values  # of the free run a frame is in
     end = torch.where(barrier, t, len(t[0])).flip(1).cummin(1).values.flip(1)
     room = (end - first) // s
     spare = torch.where((t == first) & ~barrier, room, 0).sum(1) - left  # spans that fit beyond those needed
-    lost = room - (t - first) // s - (end - t - s) // s - 1  # by a span in the middle of a stretch, 0 or 1
+    lost = room - (t - first) // s - (end - t - s) // s - 1  # by a span in the middle of a run, 0 or 1
     return lost <= spare[:, None]

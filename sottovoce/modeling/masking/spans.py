@@ -1,4 +1,4 @@
-"""Random spans, what a model sees in their place, and the randomness of a row.
+"""Random spans, what a model sees in their stead, and the randomness of a row.
 
 B utterances, T frames, D features.
 """
@@ -32,21 +32,21 @@ class RowRandom:
 
 
 def span_mask(lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int = 1) -> Tensor:
-    """Hide spans of fixed length at random places, without overlap.
+    """Mask random spans of fixed length, without overlap.
 
-    wav2vec 2.0 lets spans overlap, so that the hidden share varies and falls short of what was asked;
+    wav2vec 2.0 lets spans overlap, so that the masked share varies and falls short of what was asked;
     here round(ratio * T / span) spans are placed uniformly among all non-overlapping placements:
     choosing n of the T - n (span - 1) slots left when every span shrinks to one frame.
 
     Args:
         lengths: (B,) valid frames.
         rng: one seed a row.
-        ratio: share of valid frames to hide.
+        ratio: share of valid frames to mask.
         span: frames per span. Where an utterance is shorter than the span, the span shrinks to fit;
-            at least one span is hidden in every utterance of two frames or more.
+            at least one span is masked in every utterance of two frames or more.
 
     Returns:
-        mask: (B, T) bool, True = hidden, T = longest utterance.
+        mask: (B, T) bool, True = masked, T = longest utterance.
     """
     lengths = lengths.cpu()
     spans, wanted = exact(lengths, ratio, span)
@@ -62,7 +62,7 @@ def span_mask(lengths: Tensor, rng: RowRandom, *, ratio: float = 0.15, span: int
 
 
 def feature_mask(lengths: Tensor, features: int, rng: RowRandom, *, ratio: float = 0.15, span: int = 1) -> Tensor:
-    """`span_mask` drawn for every feature column on its own: (B, T, D) bool, True = hidden."""
+    """`span_mask` drawn for every feature column on its own: (B, T, D) bool, True = masked."""
     columns = [span_mask(lengths, rng, ratio=ratio, span=span) for _ in range(features)]
     return torch.stack(columns, dim=2)
 
@@ -77,17 +77,17 @@ def corrupt(
     replace: tuple[float, float, float] = (0.8, 0.1, 0.1),
     draw: str = "run",
 ) -> Tensor:
-    """What the encoder sees: hidden frames filled, swapped for other frames, or left as they are.
+    """What the encoder sees: masked frames filled, swapped for other frames, or left as they are.
 
-    draw="run": one draw for each run of hidden frames (in each column, where columns are masked on their own), which
-    with single frames is BERT's rule; every swapped frame comes from a place of its own.
-    draw="utterance": one draw for all that is hidden in an utterance, as MockingJay and EMS do (arXiv:1910.12638,
-    sec. 2.2); every swapped run is another stretch of the same utterance, which goes on at its beginning
+    draw="run": one draw for each run of masked frames (in each column, where columns are masked on their own), which
+    with single frames is BERT's rule; every swapped frame comes from a position of its own.
+    draw="utterance": one draw for all that is masked in an utterance, as MockingJay and EMS do (arXiv:1910.12638,
+    sec. 2.2); every swapped run is another chunk of the same utterance, which goes on at its beginning
     where it meets the end (theirs never meet it).
 
     Args:
         x: (B, T, D) normalised features.
-        mask: (B, T) or (B, T, D) bool, True = hidden.
+        mask: (B, T) or (B, T, D) bool, True = masked.
         lengths: (B,) valid frames.
         rng: one seed a row.
         fill: "zero" (the mean, after normalisation), "noise" (standard normal) or a learned vector (D,).
@@ -110,14 +110,14 @@ def corrupt(
         before = torch.nn.functional.pad(full, (0, 0, 1, 0))[:, :-1]
         run = (full & ~before).cumsum(1).sub(1).clamp(min=0)  # number of the run a frame belongs to
         choice = rng.uniform(lengths, full.shape[2]).to(x.device)
-        place = (rng.uniform(lengths, full.shape[2]) * lengths.cpu()[:, None, None]).long().to(x.device)
+        position = (rng.uniform(lengths, full.shape[2]) * lengths.cpu()[:, None, None]).long().to(x.device)
         if draw == "utterance":
             choice = choice[:, :1]
-            other = torch.arange(frames, device=x.device)[None, :, None] + place.gather(1, run)
+            other = torch.arange(frames, device=x.device)[None, :, None] + position.gather(1, run)
             other = other % lengths.to(x.device)[:, None, None]
         else:
             choice = choice.gather(1, run)
-            other = place.clamp(max=frames - 1)
+            other = position.clamp(max=frames - 1)
         swapped = x.gather(1, other.expand_as(x))
         swap = (choice >= replace[0]) & (choice < replace[0] + replace[1])
         keep = choice >= replace[0] + replace[1]
@@ -126,7 +126,7 @@ def corrupt(
 
 
 def contrast(mask: Tensor, intensity: Tensor, valid: Tensor) -> dict[str, float]:
-    """Mean intensity of the hidden and of the visible frames, all three (B, T); nothing where there are none."""
+    """Mean intensity of the masked and of the visible frames, all three (B, T); nothing where there are none."""
     found = {}
     for name, frames in (("hidden_intensity", mask & valid), ("visible_intensity", ~mask & valid)):
         if frames.any():

@@ -5,7 +5,7 @@ F0 and voicing, glottal source, mel cepstrum of the true envelope, and phase dis
 technologies", ICASSP 2014). The order of the columns is that of the "dimension names" in the metadata of
 CMU_MOSEI_COVAREP.csd (https://github.com/A2Zadeh/CMU-MultimodalSDK/issues/208), the rate is the maintainer's
 word (issue 186). The values come from the corpus's own files (`corpora/mosei.py`, `corpora/mfn.py`), or are
-extracted from recordings by `extract`: the original's numbers, quirks included, from the papers and a description
+extracted from recordings by `extract`: the original's values, quirks included, from the papers and a description
 of its behaviour; docs/covarep.md says how far they agree. One file beside this one is one algorithm:
 
     polarity > pitch > harmonics (sinusoids: rd, cepstrum, phase)         F0 VUV Rd Rd_conf MCEP HMPDM HMPDD
@@ -13,8 +13,8 @@ of its behaviour; docs/covarep.md says how far they agree. One file beside this 
                        > wavelets                                         MDQ peakSlope
              > creak                                                      creak
 
-Polarity, pitch range, voicing threshold, median pitch, the place of closures and the stretch of MCEP are statistics of
-the whole recording. A piece that is cut out first has other numbers, so recordings are extracted whole and then cut.
+Polarity, pitch range, voicing threshold, median pitch, position of closures and stretch of MCEP are statistics of the
+whole recording. A piece that is cut out first has other values, so recordings are extracted whole and then cut.
 
 Units: F0 in Hz, HMPDM in radians, the rest has none. Where VUV is 0 the glottal columns mean little, and
 HMPDM_0..4 are 0 for ordinary voices because those bands lie below the first harmonic. HMPDM_24 and HMPDD are drawn in
@@ -65,7 +65,7 @@ GROUPS = {  # columns that are read, drawn or dropped together
 }
 
 
-FULL_BAND = [7, 8, 9, *range(11, 74)]  # columns that hear what lies between 4 and 8 kHz
+FULL_BAND = [7, 8, 9, *range(11, 74)]  # columns that depend on what lies between 4 and 8 kHz
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Config:
 class Frames:
     """The 74 columns of a recording, `names` (74,) in their order, T = 1 + (N - 80) // 160 at 16 kHz."""
 
-    values: np.ndarray  # (T, 74) float64, as the original writes them; peakSlope is -inf beside exact silence
+    values: np.ndarray  # (T, 74) float64, as the original writes them; peakSlope is -inf next to exact silence
     defined: np.ndarray  # (T, 74) bool; False where the original has a filler, -inf, or a line that leads to one
 
     @property
@@ -118,7 +118,7 @@ def frames(wave: Track, config: Config) -> Frames:
 def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: Network | None = None) -> Frames:
     """The 74 columns of a whole recording. Cut utterances out of the result, never out of the samples.
 
-    The same seed gives the same numbers. What the recording does not say is told per frame and column by `defined`,
+    The same seed gives the same values. What the recording does not say is told per frame and column by `defined`,
     and is 0 (F0 is 1 where no pitch was found, as in the original):
 
         F0, VUV, Rd, MCEP, HMPDM, HMPDD   in the first and last 50 ms or so, and in digital silence
@@ -129,7 +129,7 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: Netw
 
     Args:
         samples: (N,) floats, or (N, channels), of which the first is taken as in the original.
-        rate_hz: other rates than 16 kHz are resampled. Below it, columns that hear the empty band above are numbers
+        rate_hz: other rates than 16 kHz are resampled. Below it, columns that depend on the empty band above are values
             that no wide-band recording has, and not `defined`.
         seed: of the phases that are random by design.
         network: `creak.Network.load(path)` of the user's own weights.
@@ -158,8 +158,8 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: Netw
 
     samples *= polarity(samples)
     pitch = srh(samples)
-    heard = np.stack([np.where(pitch.score > 0, pitch.f0_hz, np.nan), np.zeros(len(pitch.score))], axis=1)
-    put(slice(0, 2), interpolate(at, pitch.position, heard), pitch.columns(at))
+    tracked = np.stack([np.where(pitch.score > 0, pitch.f0_hz, np.nan), np.zeros(len(pitch.score))], axis=1)
+    put(slice(0, 2), interpolate(at, pitch.position, tracked), pitch.columns(at))
     residual = lp_residual(samples, 18)
     closures = sedreams(samples, residual, pitch.median_hz())
     closures = closures[pitch.voiced_at(closures)]

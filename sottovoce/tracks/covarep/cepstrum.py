@@ -3,7 +3,7 @@
 The true envelope (Roebel & Rodet, "Efficient spectral envelope estimation and its application to pitch shifting and
 envelope preservation", DAFx 2005) is the smooth curve that passes through the spectral peaks: smooth by the cepstrum,
 take the larger of curve and spectrum, smooth again, until no peak stands out by more than 2 dB. Its order follows F0.
-The mel-warped cepstrum describes it in 25 numbers (Imai, "Cepstral analysis synthesis on the mel frequency scale",
+The mel-warped cepstrum describes it in 25 values (Imai, "Cepstral analysis synthesis on the mel frequency scale",
 ICASSP 1983, with the warping done by interpolation).
 
 Kept from the original: `columns` spreads the frames evenly over the recording instead of placing them at their times,

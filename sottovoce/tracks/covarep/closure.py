@@ -4,7 +4,7 @@ Drugman & Dutoit, "Glottal closure and opening instant detection from speech sig
 Thomas, Gudnason, Naylor & Dutoit, "Detection of glottal closure instants from speech signals: a quantitative review",
 IEEE TASLP 20(3), 2012. A moving average about as long as a period leaves one slow oscillation per period. Where in
 its cycle closures lie is learnt from the strongest peaks of the LP residual, and in every cycle the largest peak near
-that place is the closure. Median pitch, strongest peaks and place are statistics of the whole recording.
+that position is the closure. Median pitch, strongest peaks and position are statistics of the whole recording.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
     Args:
         samples: (N,) at 16 kHz, the right way up (`polarity`).
         residual: (N,) of `lp_residual`, order 18, largest magnitude 1; NaN counts as 0.
-        f0_hz: median pitch, `pitch.median_hz()`. NaN (nobody speaks) gives no instants.
+        f0_hz: median pitch, `pitch.median_hz()`. NaN (no voice) gives no instants.
 
     Returns:
         (G,) int64, rising, samples counted from 0.
@@ -40,9 +40,9 @@ def sedreams(samples: np.ndarray, residual: np.ndarray, f0_hz: float) -> np.ndar
         [part.start + np.flatnonzero(residual[part] > STRONG) for part in chunks(len(residual), BLOCK)]
     )
     nearest = _nearest(low, strong)
-    place = np.median((strong - low[nearest]) / (high - low)[nearest]) if len(strong) else 0.0
-    start = low + rounded((place - REACH) * (high - low))
-    stop = low + rounded((place + REACH) * (high - low)) + 1
+    position = np.median((strong - low[nearest]) / (high - low)[nearest]) if len(strong) else 0.0
+    start = low + rounded((position - REACH) * (high - low))
+    stop = low + rounded((position + REACH) * (high - low)) + 1
     useful = (start < len(samples)) & (stop > 1)
     start, stop = np.maximum(start[useful], 0), stop[useful]
     instants = [begin + np.nan_to_num(residual[begin:end]).argmax() for begin, end in zip(start, stop, strict=True)]

@@ -42,7 +42,7 @@ def chunks(count: int, size: int = CHUNK) -> Iterator[slice]:
 
 
 def frames(samples: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """(F, length) copies of the stretches that begin at the 0-based `starts`; all must lie inside the signal."""
+    """(F, length) copies of the segments that begin at the 0-based `starts`; all must lie inside the signal."""
     return np.lib.stride_tricks.sliding_window_view(samples, length)[starts]
 
 
@@ -79,7 +79,7 @@ def wrap(phase: np.ndarray) -> np.ndarray:
 def interpolate(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Straight lines through the points (x, y), read at `at`; NaN outside the first and the last point.
 
-    Unlike `numpy.interp`: a value beside an infinite one is y0 + slope * (at - x0), infinite or NaN.
+    Unlike `numpy.interp`: a value next to an infinite one is y0 + slope * (at - x0), infinite or NaN.
 
     Args:
         at: (T,) places in any order.

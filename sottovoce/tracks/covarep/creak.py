@@ -12,8 +12,8 @@ in the original without its toolbox. Whoever has the original's MAT files reads 
 arrays of `Network` into an `.npz` or `.json` file, and names it: `--set creak=mine.npz`.
 
 The band-pass of Ishi's cues is run in second-order sections. As the single polynomial of order 14 that the original
-runs, it answers with up to 2 % of rounding noise, so periodicity, similarity, fall and rise agree with the original
-only that far. Of the others, five in a thousand peak prominences differ, and what lies beside exact silence.
+runs, it returns up to 2 % of rounding noise, so periodicity, similarity, fall and rise agree with the original
+only that far. Of the others, five in a thousand peak prominences differ, and what lies next to exact silence.
 """
 
 import json

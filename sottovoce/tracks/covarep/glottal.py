@@ -1,4 +1,4 @@
-"""NAQ, QOQ, H1-H2 and PSP: four numbers for the shape of a glottal pulse, from pressed to breathy.
+"""NAQ, QOQ, H1-H2 and PSP: four values for the shape of a glottal pulse, from pressed to breathy.
 
     NAQ    normalised amplitude quotient, Alku, Backstrom & Vilkman, JASA 112(2), 2002
     QOQ    quasi-open quotient, Hacki, Folia Phoniatrica 41, 1989: share of the period in the upper half of the pulse
@@ -25,11 +25,11 @@ HARMONICS = 8  # of the spectrum that is searched; peaks further up do not reach
 FEWEST_PEAKS = 5
 PSP_POINTS = 2048
 PSP_ERROR = 0.01  # of the parabola: more means that it has left the main lobe
-CHUNK = 8  # closures whose spectra are held, in the cache of a core
+CHUNK = 8  # closures whose spectra fit the cache of a core
 
 
 def parameters(flow: np.ndarray, derivative: np.ndarray, closures: np.ndarray) -> np.ndarray:
-    """The four numbers of every closure, for the pulse that ends there.
+    """The four values of every closure, for the pulse that ends there.
 
     Args:
         flow, derivative: (N,) of `inverse_filter.glottal_flow`.

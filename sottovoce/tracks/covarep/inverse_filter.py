@@ -92,8 +92,8 @@ def iaif(frames: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray
     tract = integrate(fir(x, predict(source, SOURCE)))
     derivative = fir(x, predict(tract, TRACT))
     flow = integrate(derivative)
-    sound = inside & (frames != 0).any(axis=1, keepdims=True)
-    return np.where(sound, flow[:, RAMP:], 0.0), np.where(sound, derivative[:, RAMP:], 0.0)
+    there = inside & (frames != 0).any(axis=1, keepdims=True)
+    return np.where(there, flow[:, RAMP:], 0.0), np.where(there, derivative[:, RAMP:], 0.0)
 
 
 def iaif_in_blocks(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

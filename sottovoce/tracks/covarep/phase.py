@@ -6,7 +6,7 @@ tract, are compared with their neighbours: differences over frequency know nothi
 circular mean over 250 ms is the shape of the pulse (HMPDM), their spread over 90 ms the noise in it (HMPDD).
 
 Random by design: above the last harmonic of a frame, and in frames of zeros, the original draws phases. So do we,
-from the generator we are given; HMPDM_24 and all of HMPDD hear them. Kept as well: phase distortion is 0 below the
+from the generator we are given; HMPDM_24 and all of HMPDD depend on them. Kept as well: phase distortion is 0 below the
 first harmonic, and a spread of exactly 0 becomes 0.001. Whether a constant phase has a spread of exactly 0 hangs on
 the last bit of a sum of nine ninths, hence the order of additions in `_filter`.
 
@@ -29,7 +29,7 @@ BINS = 513
 BIN_HZ = RATE_HZ / 2 / (BINS - 1)
 MEAN, TREND, SPREAD = 25, 9, 9  # frames, about 10 ms each
 LEAST = MEAN  # frames without which nothing is defined
-MARGIN = 24  # frames on either side that a smoothed one hears
+MARGIN = 24  # frames on either side that a smoothed one depends on
 HELD = 16 * MARGIN  # frames that are collected before they are smoothed
 BANDS, ORDER = 25, 12
 GRID_S = 0.005  # of the first resampling

@@ -24,7 +24,7 @@ FIRST = 800  # centre of the first frame, counted from 1
 BINS = 8000  # one a hertz
 HARMONICS = 5
 SURE = 0.1  # score of frames that decide the range of the second pass
-CHUNK = 64  # frames whose spectra are held
+CHUNK = 64  # frames whose spectra are in memory
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ TOLERANCE, STEPS = 0.01, 32  # of the search
 GOLDEN = (3 - np.sqrt(5)) / 2  # share of a bracket at which its search begins
 FIRST = 8  # harmonics whose phases count
 BATCH = 1 << 14  # harmonics of the frames that are searched together, so that they stay in the cache of a core
-FEWEST = 16  # frames, where each has thousands: beside silence F0 is 1 Hz
+FEWEST = 16  # frames, where each has thousands: next to silence F0 is 1 Hz
 
 
 def rd(sines: Sinusoids) -> np.ndarray:
@@ -44,9 +44,9 @@ def rd(sines: Sinusoids) -> np.ndarray:
     below = np.floor(RATE_HZ / 2 / sines.spacing_hz).astype(np.int64)  # peaks may lie further apart than F0
     count = np.clip(sines.harmonics, FIRST + 1, np.maximum(below, FIRST + 1))
     out = np.full((len(count), 2), np.nan)
-    heard = (sines.amplitude[:, 1:] > 0).all(axis=1)
-    out[~heard, 0] = LOW + GOLDEN * (HIGH - LOW)  # where a search that is told nothing stays
-    order = np.flatnonzero(heard)
+    fitted = (sines.amplitude[:, 1:] > 0).all(axis=1)
+    out[~fitted, 0] = LOW + GOLDEN * (HIGH - LOW)  # where a search without data stays
+    order = np.flatnonzero(fitted)
     order = order[np.argsort(count[order], kind="stable")]  # frames with as many harmonics together
     for part in chunks(len(order), max(FEWEST, BATCH // int(count.max(initial=1)))):
         rows = order[part]

@@ -63,7 +63,7 @@ def sinusoids(samples: np.ndarray, centre: np.ndarray, f0_hz: np.ndarray) -> Sin
         samples: (N,).
         centre: (F,) sample numbers counted from 0, where `fits` holds. For the frames of `pitch.srh` that is
             `Pitch.position`, one sample late as in the original.
-        f0_hz: (F,) first guess, positive.
+        f0_hz: (F,) initial value, positive.
     """
     spectrum = _spectrum(samples, centre, f0_hz)
     magnitude, angle = np.abs(spectrum), np.angle(spectrum)
@@ -128,8 +128,8 @@ def _nearest_peak(log_magnitude: np.ndarray, wanted: np.ndarray) -> tuple[np.nda
     offset, height = parabola(*(log_magnitude[row, at + k] for k in (-1, 0, 1)))
     frequency = (at + offset) * RATE_HZ / SPECTRUM
     frame = np.broadcast_to(np.arange(len(wanted))[:, None], wanted.shape)
-    gap = 4.0 * RATE_HZ  # between one frame's frequencies and the next one's on a common axis
-    after = np.searchsorted(frequency + gap * row, wanted + gap * frame)
+    shift = 4.0 * RATE_HZ  # between one frame's frequencies and the next one's on a common axis
+    after = np.searchsorted(frequency + shift * row, wanted + shift * frame)
     before, after = np.maximum(after - 1, 0), np.minimum(after, len(row) - 1)
     far = [np.where(row[k] == frame, np.abs(frequency[k] - wanted), np.inf) for k in (before, after)]
     chosen = np.where(far[0] <= far[1], before, after)

@@ -6,7 +6,7 @@
                  21(6), 2013: how far the maxima of the residual's bands lie from the closure instant, in periods
 
 Both convolve with the mother wavelet of d'Alessandro & Sturmel (Sadhana 36(5), 2011), a cosine at half the sampling
-rate under a Gaussian, stretched by 2^scale. Beside exact zeros a band holds nothing but the tail of the wavelet, 1e-100
+rate under a Gaussian, stretched by 2^scale. Next to exact zeros a band holds only the tail of the wavelet, 1e-100
 and less, and a logarithm is taken of it: a transform by FFT alone would answer with its rounding error there.
 
 Kept from the original: the centre of an MDQ window counts from 0, the maximum in it from 1.
@@ -58,7 +58,7 @@ def dispersion(residual: np.ndarray, closures: np.ndarray) -> np.ndarray:
     """MDQ of every closure: mean distance of the bands' maxima from it, in periods.
 
     Args:
-        residual: (N,) LP residual of order 18; NaN (digital silence) hides what the wavelet would mix with it.
+        residual: (N,) LP residual of order 18; NaN (digital silence) blanks what the wavelet would mix with it.
         closures: (G,) rising, samples counted from 0; the period of one is its distance from the one before.
 
     Returns:
@@ -92,10 +92,10 @@ def band(samples: np.ndarray, scale: int) -> np.ndarray:
         there = np.zeros(part.stop - part.start + 2 * REACH)  # zeros beyond the ends
         first, last = max(part.start - REACH, 0), min(part.stop + REACH, len(samples))
         there[first - part.start + REACH : last - part.start + REACH] = samples[first:last]
-        hidden = np.isnan(there)
-        out[part] = _convolve(np.where(hidden, 0.0, there), kernel)
-        if hidden.any():
-            out[part][_near(hidden, width)[REACH:-REACH]] = -np.inf
+        missing = np.isnan(there)
+        out[part] = _convolve(np.where(missing, 0.0, there), kernel)
+        if missing.any():
+            out[part][_near(missing, width)[REACH:-REACH]] = -np.inf
     return out
 
 

@@ -36,7 +36,7 @@ def command(recipe, *more):
 @pytest.fixture(scope="module")
 def prepared(corpus, tmp_path_factory):
     """A copy of the corpus with energy, and a strength store whose model has seen the test speakers of fold1."""
-    folder = tmp_path_factory.mktemp("companions") / "data"
+    folder = tmp_path_factory.mktemp("aux") / "data"
     shutil.copytree(corpus, folder)
     data = Corpus.load(folder)
     track_store(data, "energy", jobs=1, quiet=True)
@@ -110,7 +110,7 @@ def test_the_released_settings_of_ems_run(sottovoce, prepared, tmp_path):
     more = (*released, "backbone.attention_dropout=0.1", "objective.target=spectrogram", "objective.ramp=0.5")
     done = sottovoce("pretrain", "ems_mockingjay", prepared, "-o", tmp_path / "a", *command("ems_mockingjay", *more))
     assert done.code == 0, done.err
-    more = ("objective.hide=false", "objective.rule=random", "objective.score=true")
+    more = ("objective.mask=false", "objective.rule=random", "objective.score=true")
     done = sottovoce("pretrain", "ems_npc", prepared, "-o", tmp_path / "b", *command("ems_npc", *more))
     assert done.code == 0, done.err
 
@@ -159,7 +159,7 @@ def test_without_a_strength_one_line_says_what_to_run(sottovoce, own, tmp_path):
     shutil.rmtree(own / "tracks/strength-0000")
     words = command("ems_mockingjay", "objective.intensity=strength")
     said = sottovoce("pretrain", "ems_mockingjay", own, "-o", tmp_path / "run", *words).complaint
-    assert f"`sottovoce extract {own} --track strength --model RUN`" in said
+    assert f"`sottovoce extract {own} --track intensity --model RUN`" in said
     assert "--set objective.intensity=energy" in said
 
 
@@ -196,7 +196,7 @@ def test_constant_intensities_are_refused_and_single_ones_reported(sottovoce, ow
 def test_an_intensity_of_another_rate_is_refused(sottovoce, own, tmp_path):
     (head,) = own.glob("tracks/energy-*/track.json")
     head.write_text(json.dumps(json.loads(head.read_text()) | {"rate_hz": 50.0}))
-    assert "belongs to other audio, or its clock is wrong. Found" in complaint(sottovoce, own, tmp_path)
+    assert "belongs to other audio, or its rate is wrong. Found" in complaint(sottovoce, own, tmp_path)
 
 
 def test_an_intensity_of_another_length_is_refused(sottovoce, own, tmp_path):
@@ -204,7 +204,7 @@ def test_an_intensity_of_another_length_is_refused(sottovoce, own, tmp_path):
     rows = [json.loads(line) for line in index.read_text().splitlines()]
     index.write_text("".join(json.dumps([*row[:3], row[3] // 2, *row[4:]]) + "\n" for row in rows))
     said = complaint(sottovoce, own, tmp_path, "objective.intensity=strength")
-    assert "belongs to other audio, or its clock is wrong. Found 0." in said
+    assert "belongs to other audio, or its rate is wrong. Found 0." in said
 
 
 def test_an_intensity_of_another_corpus_is_refused(own):
@@ -214,7 +214,7 @@ def test_an_intensity_of_another_corpus_is_refused(own):
     store = waves(3)
     others = ToyStore({f"other{k}": v for k, v in enumerate(murmurs(store).values())}, 62.5)
     with pytest.raises(InputError, match=r"toy: no intensity for utterance 'u0'\. Found it for 0 of 3"):
-        steps_of(store, companions={"intensity": (others, "linear")})
+        steps_of(store, aux={"intensity": (others, "linear")})
 
 
 @pytest.mark.parametrize(
@@ -252,12 +252,12 @@ def test_short_utterances_are_reported():
     from toys import murmurs, steps_of, waves
 
     store = waves(8, shortest=5, longest=30)
-    steps = steps_of(store, companions={"intensity": (murmurs(store), "linear")})
+    steps = steps_of(store, aux={"intensity": (murmurs(store), "linear")})
     short = sum(length <= 12 for length in store.lengths.values())
-    policy = Policy(rule="ems_coverage", span=12, ratio=0.4, intensity="strength")
+    policy = Policy(rule="ems_coverage", span=12, ratio=0.4, intensity="intensity")
     assert short
     assert aux_tracks.check(policy, steps) == [
-        f"{short} of 8 utterances are no longer than a span of 12 steps: less of them is hidden, or nothing."
+        f"{short} of 8 utterances are no longer than a span of 12 steps: less of them is masked, or nothing."
     ]
     with pytest.raises(InputError, match=r"objective\.span: 12 steps. Found utterances of at most 10"):
         aux_tracks.check(policy, steps, crop=10)

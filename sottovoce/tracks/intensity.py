@@ -1,10 +1,10 @@
-"""Strength: how emotional every frame sounds to a trained StrengthNet, 62.5 Hz, about 0 to 1.
+"""Intensity: how emotional every frame is, by a trained StrengthNet, 62.5 Hz, about 0 to 1.
 
-    sottovoce pretrain strengthnet data/ravdess -o runs/strength
-    sottovoce extract data/librispeech --track strength --model runs/strength
+    sottovoce pretrain strengthnet data/ravdess -o runs/strengthnet
+    sottovoce extract data/librispeech --track intensity --model runs/strengthnet
 
 The frame score of StrengthNet (arXiv:2206.07229), which EMS (arXiv:2406.06646) masks by. Its Config carries the
-digest of the weights and whom they have heard: stores of two models never mix, and a later step can refuse one that
+digest of the weights and `seen_speakers`: stores of two models never mix, and a later step can refuse one that
 knows the people it is going to be tested on (`sottovoce.pipeline.extract.find_model_store`).
 """
 
@@ -22,7 +22,7 @@ class Config(_centred.Intensity):
 
     model: str = ""  # digest of the weights
     made_by: str = ""  # "strengthnet fold1", for people
-    heard: tuple[str, ...] = ()  # corpus/speaker of everybody whose audio the weights know
+    heard: tuple[str, ...] = ()  # the model's `seen_speakers`
 
 
 def frames(model: Any, x: Any, lengths: Any) -> Any:
