@@ -22,6 +22,10 @@ _MODULES = {"audio": "data.audio"}  # public as a whole: `from sottovoce import 
 __all__ = sorted({*_PUBLIC, *_MODULES})
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f"sottovoce.{_PUBLIC[name]}"), name)

@@ -96,7 +96,7 @@ def test_every_recipe_runs_from_the_command_line(sottovoce, prepared, tmp_path, 
         assert report["masking"]["stores"][0].startswith("energy-")
     if recipe == "ems_mockingjay":
         page = (run.folder / "report.html").read_text()
-        assert "What each rule hides" in page
+        assert "What each rule masks" in page
         assert all(rule in page for rule in RULES)
         picture = (run.folder / "spans.svg").read_text()
         assert all(rule in picture for rule in RULES)

@@ -508,7 +508,7 @@ def test_a_companion_of_other_audio_is_refused():
     ours, theirs = clocks()
     for store, said in [
         (ToyStore({k: v[:-30] for k, v in theirs.items() if k != "u2"} | {"u2": theirs["u2"]}, 62.5),
-         "of utterance 'u0' belongs to other audio.*2.51 s at 62.5 Hz beside 3.00 s"),
+         "of utterance 'u0' belongs to other audio.*2.51 s at 62.5 Hz and 3.00 s"),
         (ToyStore(theirs, 100.0), "of utterance 'u0' belongs to other audio, or its rate is wrong"),
         (ToyStore({"v0": theirs["u0"], "u1": theirs["u1"]}, 62.5),
          "no intensity for utterance 'u0'. Found it for 1 of 3"),

@@ -401,7 +401,7 @@ def test_contrast_is_the_mean_over_valid_frames():
     ("wrong", "said"),
     [
         ({"rule": "loudest"}, "objective.rule: one of"),
-        ({"rule": "ems_coverage", "intensity": ""}, "objective.rule: ems_coverage.*no intensity track.*intensity=str"),
+        ({"rule": "ems_coverage", "intensity": ""}, "objective.rule: ems_coverage.*no intensity track.*intensity=int"),
         ({"align": "stretch"}, "objective.align"),
         ({"anchor": "end"}, "objective.anchor"),
         ({"temperature": 0.0}, "objective.temperature"),

@@ -246,7 +246,7 @@ def test_reported_coverage_is_the_share_that_is_scored(ratio, unit):
         ({"replace": (1.2, -0.1, -0.1)}, "objective.replace"),
         ({"draw": "batch"}, "objective.draw"),
         ({"score": True}, r"objective\.score: adds the intensity to the input. Found no intensity track"),
-        ({"unit": "feature", "intensity": "energy"}, "objective.unit: 'feature' hides columns one by one"),
+        ({"unit": "feature", "intensity": "energy"}, "objective.unit: 'feature' masks columns one by one"),
     ],
 )
 def test_impossible_settings_are_refused(wrong, named):

@@ -99,7 +99,7 @@ def steps_of_test(corpus, it):
 
 
 def test_scores_of_an_utterance_are_the_mean_of_its_frames_scores(corpus, encoded, monkeypatch):
-    monkeypatch.setattr(network, "answers", lambda task, out: out)  # scores, before the softmax
+    monkeypatch.setattr(network, "to_predictions", lambda task, out: out)  # scores, before the softmax
     it = network.load_recognised(runs.Run.load(encoded / "fold1"))
     steps = steps_of_test(corpus, it)
     whole = network.predict(it, steps)

@@ -321,7 +321,7 @@ def test_windows_lie_where_they_say_and_cover_the_recording(loud, tmp_path, seco
     n = round(seconds * RATE)
     path = write(tmp_path / "ramp.wav", np.arange(n) / 2**21, subtype="FLOAT")
     spans = []
-    for centre, values in loud.windows(path, window, hop):
+    for centre, (values, _) in loud.windows(path, window, hop):
         first, last = round(float(values[0]) * 2**21), round(float(values[-1]) * 2**21) + 1
         assert last - first == len(values)
         assert centre == pytest.approx((first + last) / 2 / RATE, abs=1e-6)
@@ -453,3 +453,24 @@ def test_features_of_another_width_are_refused(recogniser):
 def test_frames_are_those_of_the_track(recogniser):
     wave = Track(np.sin(np.arange(RATE) / 9).astype(np.float32), RATE)
     assert recogniser.frames(wave).shape[1] == 40
+
+
+def test_silence_behind_speech_has_no_say_however_long_it_is(finetuned, clips, tmp_path):
+    recogniser = sottovoce_load(finetuned / "fold1")
+    speech = audio.read(clips["angry"][0]).values
+    answers = []
+    for seconds in (40, 70):
+        path = write(tmp_path / f"{seconds}.wav", np.concatenate([speech, np.zeros(seconds * RATE)]))
+        (found,) = recogniser.predict(path)
+        assert "are pauses and were left out" in found.warning
+        answers.append(found.answer)
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+
+
+def test_one_path_is_one_recording_and_shows_itself_in_a_line(finetuned, clips):
+    (found,) = sottovoce_load(finetuned / "fold1").predict(str(clips["angry"][0]), timeline=True)
+    assert found.label in repr(found)
+    assert len(repr(found)) < 120
+    assert list(found.timeline.columns) == ["time_s", *found.names]
+    assert len(found.timeline) == len(found.times_s)
+    assert sum(found.probabilities.values()) == pytest.approx(1)

@@ -61,7 +61,9 @@ class Net(torch.nn.Module):
         from sottovoce.modeling import heads
 
         torch.manual_seed(1)
-        self.pooling = heads.Pooling(LAYERS, WIDTH, **({"use": "weighted", "pool": "mean", "project": 10} | settings))
+        self.pooling = heads.Pooling(
+            LAYERS, WIDTH, **({"layer_aggregation": "weighted", "temporal_pooling": "mean", "project": 10} | settings)
+        )
         self.out = torch.nn.Linear(self.pooling.dim, CLASSES)
 
 

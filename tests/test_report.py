@@ -466,17 +466,17 @@ def replace(value, change):
     return change(value) if isinstance(value, str) else value
 
 
-def test_a_pre_training_page_says_what_was_asked_for_and_what_was_hidden():
+def test_a_pre_training_page_says_what_was_asked_for_and_what_was_masked():
     words = Reader(report.pretrain_page(pretrain_report())).words.replace("\xa0", " ")
     assert "39.7 %" in words
     assert "ems_coverage, 40 % asked for" in words
-    assert "strength where hidden; 0.380 elsewhere" in words
-    assert "What each rule hides" in words
+    assert "strength where masked; 0.380 elsewhere" in words
+    assert "What each rule masks" in words
     hidden = pretrain_report()["panels"][0]["rules"]["random"]
     assert f"random {100 * hidden.mean():.0f} %, ems_coverage" in report.pretrain_page(pretrain_report())
 
 
-def test_a_picture_where_nothing_was_hidden_has_no_masked_row():
+def test_a_picture_where_nothing_was_masked_has_no_masked_row():
     panel = pretrain_report()["panels"][0]
     nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
     rows = [len(report.pretrain.triptych(found, width=400).axes) for found in (panel, nothing)]

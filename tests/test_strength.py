@@ -552,11 +552,11 @@ def test_a_model_that_has_heard_test_people_is_refused_unless_allowed_by_name(da
         assert store.head.config["made_by"] == f"strengthnet {name}"
     with pytest.raises(InputError, match=r"has seen 2 test speakers.*--transductive"):
         find_model_store(corpus, "intensity", corpora=[corpus], fold="fold3")
-    with pytest.raises(InputError, match=r"several stores of strength.*strengthnet fold1.*Name one"):
+    with pytest.raises(InputError, match=r"several stores of intensity.*strengthnet fold1.*Name one"):
         find_model_store(corpus, "intensity", corpora=[corpus], fold="fold3", transductive=True)
     named = find_model_store(corpus, stores["fold2"].folder.name, corpora=[corpus], fold="fold3", transductive=True)
     assert folds.seen_behind(named).people & tested["fold3"]
-    with pytest.raises(InputError, match="several stores of strength"):
+    with pytest.raises(InputError, match="several stores of intensity"):
         find_model_store(corpus, "intensity")
 
 

@@ -8,16 +8,22 @@ import typer
 from sottovoce import plugins
 from sottovoce.errors import unknown_name
 
+ENCODERS = {  # what --init takes beside run folders
+    "default": "four blocks made from Whisper base, 13.6 MB, in this package; see weights/NOTICE.txt",
+    "DIR or owner/name": "Whisper, HuBERT, WavLM, wav2vec 2.0, data2vec in the hub's layout, safetensors",
+}
 CARD = ("Run", "Needs", "Time", "Expect")  # of a recipe's docstring
 
 
 def main(
-    kind: Annotated[str, typer.Argument(help="corpora, tracks, backbones, objectives or recipes; default: all")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="corpora, tracks, backbones, objectives, recipes or encoders; default: all")
+    ] = "",
 ) -> None:
     """Every name is a file; its first line says what it is. Recipes also say command, needs, time and figures."""
-    if kind and kind not in plugins.FOLDERS:
-        raise unknown_name("kind", kind, plugins.FOLDERS)
-    for folder in [kind] if kind else plugins.FOLDERS:
+    if kind and kind not in (*plugins.FOLDERS, "encoders"):
+        raise unknown_name("kind", kind, (*plugins.FOLDERS, "encoders"))
+    for folder in plugins.FOLDERS if not kind else [kind] if kind in plugins.FOLDERS else []:
         found = plugins.names(folder)
         if not kind:
             typer.echo(f"{folder}")
@@ -29,6 +35,11 @@ def main(
                 for key in CARD:
                     if key in card:
                         typer.echo(_hanging(f"    {key:<8}", card[key]))
+    if kind in ("", "encoders"):
+        if not kind:
+            typer.echo("encoders")
+        for name, said in ENCODERS.items():
+            typer.echo(f"  {name:<17}  {said}")
 
 
 def _hanging(head: str, text: str) -> str:

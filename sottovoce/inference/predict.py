@@ -1,7 +1,7 @@
 """`sottovoce predict` and `Recogniser`: recordings of any length -> emotion, and emotion over time.
 
 A recording is read in blocks, turned into features and windows as it comes, so that an hour costs the memory
-of a minute. Where a run has several folds, their models vote with the mean of their answers.
+of a minute. Where a run has several folds, their models vote with the mean of their predictions.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,10 +25,11 @@ from sottovoce.modeling.network import Recognised
 from sottovoce.tracks import base as tracks
 
 LONGEST_S = 30.0  # a recording up to this long is predicted as one utterance, as in training; longer ones by windows
+PAUSE_DB = 35.0  # a window so far below the loudest one holds no speech
 ENVELOPE_HZ = 20.0  # points per second of the drawn waveform
 
 
-@dataclass
+@dataclass(repr=False)
 class Prediction:
     """What a model predicts for one recording. `answer`: (K,) probabilities or (D,) values, named by `names`."""
 
@@ -49,6 +50,22 @@ class Prediction:
     @property
     def confidence(self) -> float:
         return float(self.answer.max())
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Of every class; of every number its value."""
+        return {name: float(value) for name, value in zip(self.names, self.answer, strict=True)}
+
+    @property
+    def timeline(self) -> Any:
+        """A pandas DataFrame: time_s and a column of every class or number, a row a window; empty without windows."""
+        import pandas as pd
+
+        return pd.DataFrame(self.windows(), columns=["time_s", *self.names])
+
+    def __repr__(self) -> str:
+        said = f"{self.label} {self.confidence:.2f}" if self.label else self.warning or str(self.probabilities)
+        return f"<Prediction {self.path.name}: {said}>"
 
     def row(self) -> dict[str, Any]:
         head: dict[str, Any] = {"path": str(self.path), "duration_s": round(self.duration_s, 3)}
@@ -85,7 +102,7 @@ class Recogniser:
     """`load("runs/ft").predict(["clip.wav"])`: any length, rate, channel count and container.
 
     Args:
-        models: one or more fine-tuned networks of the same task and features; their answers are averaged.
+        models: one or more fine-tuned networks of the same task and features; their predictions are averaged.
     """
 
     def __init__(self, models: Sequence[Recognised]):
@@ -115,19 +132,24 @@ class Recogniser:
         yield from folders.values()
 
     def predict(
-        self, paths: Sequence[Path | str], *, window_s: float = 3.0, hop_s: float = 0.5, timeline: bool = False
+        self,
+        paths: Path | str | Sequence[Path | str],
+        *,
+        window_s: float = 3.0,
+        hop_s: float = 0.5,
+        timeline: bool = False,
     ) -> list[Prediction]:
         """Emotion of each recording.
 
         Args:
-            paths: audio files; for a model that standardises per speaker, all of one speaker.
+            paths: audio files, or one; for a model that standardises per speaker, all of one speaker.
             window_s, hop_s: length of a window and seconds from one to the next; for timelines and long recordings.
             timeline: also keep posteriors over time, segments and a waveform envelope.
 
         Raises:
             InputError: a file that cannot be read.
         """
-        recordings = [Path(p) for p in paths]
+        recordings = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
         speaker = _SpeakerStatistics(self, recordings) if self.per_speaker else None
         return [self._one(p, speaker, window_s, hop_s, timeline) for p in recordings]
 
@@ -156,12 +178,18 @@ class Recogniser:
         if long or timeline:
             seconds: list[float] = []
             rows: list[np.ndarray] = []
+            powers: list[float] = []
             for centres, batch in batched(self.windows(path, window_s, hop_s), 64):
                 seconds += centres
-                rows.append(self.predict_frames(batch, speaker))
+                powers += [power for _, power in batch]
+                rows.append(self.predict_frames([frames for frames, _ in batch], speaker))
             posteriors, times = np.concatenate(rows), np.array(seconds)
-            if answer is None:
-                answer = posteriors.mean(0)
+            if answer is None:  # windows without speech have no say, however many they are
+                speech = np.array(powers) >= max(powers) * 10 ** (-PAUSE_DB / 10)
+                answer = posteriors[speech].mean(0)
+                if speech.mean() < 0.5:
+                    note = f"{1 - speech.mean():.0%} of the windows are pauses and were left out"
+                    found.warning = "; ".join(filter(None, [found.warning, note]))
         assert answer is not None  # every recording is short, or long, or both
         found.answer, found.label = answer, self.names[int(answer.argmax())] if self.task.kind == "class" else ""
         if timeline and times is not None and posteriors is not None:
@@ -192,8 +220,8 @@ class Recogniser:
             )
         return make(wave, self.plan.track_config)
 
-    def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, np.ndarray]]:
-        """(centre in seconds, frames (T, F)) of each window, reading the recording block by block.
+    def windows(self, path: Path, window_s: float, hop_s: float) -> Iterator[tuple[float, tuple[np.ndarray, float]]]:
+        """(centre in seconds, (frames (T, F), power)) of each window, reading the recording block by block.
 
         A track that is made of whole recordings (`WHOLE` in its module) is made first and then cut.
         """
@@ -204,10 +232,10 @@ class Recogniser:
         rate = 16000
         size, step = round(window_s * rate), round(hop_s * rate)
 
-        def window(start: int, samples: np.ndarray) -> tuple[float, np.ndarray]:
+        def window(start: int, samples: np.ndarray) -> tuple[float, tuple[np.ndarray, float]]:
             begin, end = start / rate, (start + len(samples)) / rate
             frames = self.frames(Track(samples, rate)) if whole is None else whole.slice(begin, end).values
-            return (begin + end) / 2, frames
+            return (begin + end) / 2, (frames, float(np.var(samples, dtype=np.float64)))
 
         buffer, start, count = np.zeros(0, np.float32), 0, 0  # `start`: sample of the recording where `buffer` begins
         skip = 0  # samples still to be left out, where hops are wider than windows

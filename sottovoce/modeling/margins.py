@@ -1,7 +1,7 @@
 """AM-Softmax: cosines to one vector a class, and a margin that the right one has to be ahead by.
 
 Wang, Cheng, Liu & Liu, "Additive Margin Softmax for Face Verification", 2018, arXiv:1801.05599, eq. 6. With margin 0
-it is cross-entropy on scaled cosines. The margin is learned with, and left out of the answers.
+it is cross-entropy on scaled cosines. The margin is learned with, and left out of predictions.
 
 B utterances, P features of an embedding, K classes.
 """

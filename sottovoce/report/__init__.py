@@ -2,7 +2,7 @@
 
     data_page      what `prepare` found            evaluate_page   how good a run is, and against what
     pretrain_page  is pre-training healthy         study_page      what pre-training is worth, label by label
-    strength_page  does a strength model order     label_page      are pseudo-labels worth it
+    strength_page  does an intensity model order     label_page      are pseudo-labels worth it
     compare_page   which of several runs is better timeline_page   one recording over time
     index_page     the pages of a demo run
 

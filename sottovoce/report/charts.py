@@ -124,7 +124,7 @@ def short(value: Any, width: int = 24) -> str:
 
 
 def pooled(values: np.ndarray, most: int, how: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
-    """At most `most` rows of (T, ...), each summing up an equal stretch of time by `how`."""
+    """At most `most` rows of (T, ...), each summing up an equal span of time by `how`."""
     if len(values) <= most:
         return values
     edges = np.linspace(0, len(values), most + 1).astype(int)
@@ -138,7 +138,7 @@ def alike(*arrays: Any, most: int | None = None) -> list[np.ndarray]:
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of every stretch of True.
+    """[start, stop) of every run of True.
 
     >>> runs(np.array([0, 1, 1, 0, 1], dtype=bool))
     [(1, 3), (4, 5)]
@@ -148,7 +148,7 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """The places nearest to those wanted that keep `gap` between neighbours: labels beside curve ends.
+    """The positions nearest to those wanted that keep `gap` between neighbours: labels next to curve ends.
 
     >>> spread([1.0, 1.0, 5.0], 1.0)
     [0.5, 1.5, 5.0]
@@ -160,8 +160,8 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
         while len(blocks) > 1 and blocks[-1][0] - blocks[-2][0] < gap * (blocks[-1][1] + blocks[-2][1]) / 2:
             (b, n), (a, m) = blocks.pop(), blocks.pop()
             blocks.append([(a * m + b * n) / (m + n), m + n])
-    places = [centre + gap * (j - (n - 1) / 2) for centre, n in blocks for j in range(int(n))]
-    return [place for _, place in sorted(zip(order, places, strict=True))]
+    positions = [centre + gap * (j - (n - 1) / 2) for centre, n in blocks for j in range(int(n))]
+    return [at for _, at in sorted(zip(order, positions, strict=True))]
 
 
 def time_axis(axes: Any, end_s: float) -> None:
@@ -212,7 +212,7 @@ def heatmap(axes: Any, values: Any, end_s: float, **look: Any) -> Any:
     """Features (T, D) over time, pooled to what can be seen; NaN stays empty."""
     values = np.asarray(values, dtype=np.float64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a stretch that is hidden as a whole
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a span that is masked as a whole
         small = pooled(pooled(values, 400, np.nanmean).T, 80, np.nanmean)
     look |= {"aspect": "auto", "origin": "lower", "interpolation": "none", "cmap": "magma"}
     axes.grid(visible=False)

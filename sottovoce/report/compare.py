@@ -85,7 +85,7 @@ def _comparison(found: Mapping[str, Any], width: int) -> Any:
 
 
 def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Mapping[str, Any], facts: str) -> Any:
-    """The recall (or MAE) of every class, systems beside each other."""
+    """The recall (or MAE) of every class, systems next to each other."""
     task = found.get("task") or {}
     stem = "recall" if task.get("kind") == "class" else "mae"
     parts = [c for c in task.get("classes") or () if any(f"{stem}_{c}" in s["metrics"] for s in systems)]

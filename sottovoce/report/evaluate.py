@@ -103,12 +103,12 @@ def _confusion(found: Mapping[str, Any]) -> dict[str, Any]:
     said = ""
     if mixed.any() and len(names) == len(counts):
         often = f"{number(mixed[row, column])} of {number(counts[row].sum())}"
-        said = f"The most frequent confusion: {names[row]} heard as {names[column]}, {often}."
+        said = f"The most frequent confusion: {names[row]} recognised as {names[column]}, {often}."
     return {"names": names, "rows": list(zip(names, counts.tolist(), strict=False)), "n": counts.sum(), "said": said}
 
 
 def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Sequence[str], kind: str, n: Any) -> Any:
-    """Recall and F1 of every class, or MAE and 4-class accuracy of every number, beside the best baseline of each."""
+    """Recall and F1 of every class, or MAE and 4-class accuracy of every target, next to the best baseline of each."""
     known = ("recall", "f1") if kind == "class" else ("mae", "acc4", "ccc")
     stems = [s for s in known if any(f"{s}_{p}" in scores for p in parts)][:2]
     if not stems:

@@ -8,7 +8,7 @@ import numpy as np
 from sottovoce.report import charts, page
 from sottovoce.report.words import number, percent, three
 
-WHERE = {"train": "fitted on", "heldout": "held-out people"}
+WHERE = {"train": "fitted on", "heldout": "dev speakers"}
 
 
 def label_page(report: Mapping[str, Any]) -> str:

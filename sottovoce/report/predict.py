@@ -40,17 +40,17 @@ def timeline_page(prediction: Mapping[str, Any]) -> str:
             found if found is not None and len(found) else np.full((1, len(classes)), np.nan), dtype=float
         )
         means = list(zip(classes, course.mean(0).tolist(), strict=False))[:8]
-        heard = [(name, number(value, fixed=True), "mean of the windows") for name, value in means]
+        tiles = [(name, number(value, fixed=True), "mean of the windows") for name, value in means]
         shown = "Waveform, and the predicted values over time, in label units on one scale."
     else:
-        guess = f", {number(1 / len(classes))} is chance" if classes else ""
-        heard = [
-            ("Heard", get("label") or NOTHING, "in the recording as a whole"),
-            ("Confidence", three(prediction, "confidence"), f"1 is certain{guess}"),
+        chance = f", {number(1 / len(classes))} is chance" if classes else ""
+        tiles = [
+            ("Predicted", get("label") or NOTHING, "in the recording as a whole"),
+            ("Confidence", three(prediction, "confidence"), f"1 is certain{chance}"),
         ]
     sizes = words.listed(count(windows, "window"), count(len(segments), "segment") if segments else "")
     finer = ", averaged where they are finer than the picture; segments: the most frequent" if windows > 600 else ""
-    thin = f" Thin line: at each of {frames:,} frames, heard in their surroundings." if frames else ""
+    thin = f" Thin line: at each of {frames:,} frames, judged in their context." if frames else ""
     spoken = ", ".join(f"{label} {100 * s / sum(share.values()):.0f} %" for label, s in list(share.items())[:5])
     drawn = charts.figure(
         lambda width: _timeline(prediction, width), "timeline", f"{shown} n = {windows:,} windows{finer}.{thin}",
@@ -60,7 +60,7 @@ def timeline_page(prediction: Mapping[str, Any]) -> str:
     return page.render(
         "predict.html", prediction, title=name, drawn=drawn, share=share, roles=_roles([*classes, *share]),
         lede=words.listed(path if path != name else "", duration(length) if length else ""), segments=segments,
-        tiles=[*heard, ("Length", duration(get("duration_s")), sizes)],
+        tiles=[*tiles, ("Length", duration(get("duration_s")), sizes)],
         rows=[(_moment(s["start"], length), _moment(s["end"], length), s["label"], three(s, "confidence"))
               for s in segments[:500]],
     )  # fmt: skip
@@ -72,7 +72,7 @@ def timeline_figure(prediction: Mapping[str, Any], path_svg: Path | str | None, 
 
 
 def _moment(s: Any, length_s: float) -> str:
-    """How moments of a recording are written: seconds, from two minutes on m:ss, from an hour on h:mm:ss."""
+    """How times of a recording are written: seconds, from two minutes on m:ss, from an hour on h:mm:ss."""
     return f"{number(float(s), 2)} s" if length_s < 120 else words.clock(float(s), length_s >= 3600)
 
 
@@ -111,7 +111,7 @@ def strip(segments: Sequence[Mapping[str, Any]], duration_s: float, most: int = 
 
 
 def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
-    """Waveform, labelled segments and a ridge of probabilities (or numbers) on one clock, a second or an hour long.
+    """Waveform, labelled segments and a ridge of probabilities (or predicted values) on one time axis.
 
     Filled: by window. Thin dark line: by frame, where there is one.
     """
@@ -119,18 +119,18 @@ def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
     times, found = series(prediction.get("times_s")), prediction.get("probabilities")
     chances = np.zeros((0, len(classes))) if found is None or not len(found) else np.array(found, dtype=np.float64)
     fine = prediction.get("frames") or {}
-    fine_s, moments = series(fine.get("times_s")), np.array(fine.get("values") or (), dtype=np.float64)
-    every = np.concatenate([chances.ravel(), moments.ravel(), [0.0, 1.0]])
+    fine_s, posteriors = series(fine.get("times_s")), np.array(fine.get("values") or (), dtype=np.float64)
+    every = np.concatenate([chances.ravel(), posteriors.ravel(), [0.0, 1.0]])
     every = every[np.isfinite(every)]
-    scale = float(every.min()), float(every.max())  # probabilities, or numbers on their own scale
+    scale = float(every.min()), float(every.max())  # probabilities, or predicted values on their own scale
     wave, segments = prediction.get("waveform") or {}, prediction.get("segments") or ()
-    strength = series(prediction.get("intensity"))
+    intensity = series(prediction.get("intensity"))
     ends = [*(float(s["end"]) for s in segments), *times[-1:], *series(wave.get("times_s"))[-1:], 1e-3]
     end = float(prediction.get("duration_s") or max(ends))
     tint = {c: LIGHT[role] for c, role in _roles([*classes, *(text(s["label"]) for s in segments)]).items()}
 
     heights: dict[Any, int] = {"wave": 64 if wave else 0, "strip": 34 if segments else 0}
-    heights |= dict.fromkeys(range(len(classes)), 36) | {"strength": 52 if len(strength) else 0}
+    heights |= dict.fromkeys(range(len(classes)), 36) | {"intensity": 52 if len(intensity) else 0}
     heights = {key: h for key, h in heights.items() if h} or {"wave": 64}
     drawn = charts.sheet(width, sum(heights.values()) + 7 * len(heights) + 46)
     drawn.get_layout_engine().set(hspace=0.02, h_pad=0.02)
@@ -153,11 +153,11 @@ def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
                     axes.text((start + stop) / 2, 0.42, label, ha="center", va="center")
             axes.set_ylim(0, 1)
             axes.grid(visible=False)
-            row_name(axes, "heard")
-        elif key == "strength":
-            axes.plot(*alike(times, strength, most=600), color=INK, linewidth=1.4)
+            row_name(axes, "segments")
+        elif key == "intensity":
+            axes.plot(*alike(times, intensity, most=600), color=INK, linewidth=1.4)
             axes.margins(y=0.1)
-            known = strength[np.isfinite(strength)]
+            known = intensity[np.isfinite(intensity)]
             marks = [float(known.min()), float(known.max())] if len(known) else []
             axes.set_yticks(marks, [number(v, 2) for v in marks])
             row_name(axes, "intensity")
@@ -166,8 +166,8 @@ def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
                 x, y = alike(times, chances[:, key], most=600)
                 axes.fill_between(x, 0, y, color=tint[classes[key]], alpha=0.35, linewidth=0)
                 axes.plot(x, y, color=tint[classes[key]], linewidth=1.4)
-            if len(moments):
-                axes.plot(*alike(fine_s, moments[:, key], most=width), color=INK, linewidth=0.7, alpha=0.75)
+            if len(posteriors):
+                axes.plot(*alike(fine_s, posteriors[:, key], most=width), color=INK, linewidth=0.7, alpha=0.75)
             axes.axhline(0, color=LINE, linewidth=1)
             axes.set_ylim(scale[0], scale[1] + 0.02 * (scale[1] - scale[0]))
             axes.set_yticks(scale, [number(v, 2) if key == len(classes) - 1 else "" for v in scale])

@@ -1,4 +1,4 @@
-"""Whether a pre-training run is healthy: curves, masks, guesses, pictures of what was hidden."""
+"""Whether a pre-training run is healthy: curves, masks, predictions, pictures of what was masked."""
 
 import math
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from sottovoce.report.charts import DASHED, HALF, INK, SERIES, SOFT, WIDE, row_n
 from sottovoce.report.words import NOTHING, number, number_of, percent, text, three
 
 HEALTH = {  # curve: title, unit, what it means
-    "coverage": ("Mask coverage", "share of frames hidden", "Share of the valid frames that were hidden."),
-    "accuracy": ("Hidden units", "share right", "By guessing the commonest unit it would be {often}."),
-    "emotion_accuracy": ("Emotion", "share right", "Emotions of held-out utterances."),
-    "gender_accuracy": ("Gender", "share right", "Genders of held-out utterances, where the corpus tells them."),
+    "coverage": ("Mask coverage", "share of frames masked", "Share of the valid frames that were masked."),
+    "accuracy": ("Masked units", "share right", "By predicting the commonest unit it would be {often}."),
+    "emotion_accuracy": ("Emotion", "share right", "Emotions of dev utterances."),
+    "gender_accuracy": ("Gender", "share right", "Genders of dev utterances, where the corpus has them."),
     "rank": ("Representation rank", "effective dimensions", "Falling towards 1 would mean collapse."),
     "probe_ua": ("Linear probe", "UA on dev", "A linear classifier on the frozen encoder, dev speakers only."),
 }
 
 
 def pretrain_page(report: Mapping[str, Any]) -> str:
-    """Whether a pre-training run is healthy: losses beside the trivial predictor, coverage, rank, probe, pictures.
+    """Whether a pre-training run is healthy: losses next to the baseline, coverage, rank, probe, pictures.
 
     Keys: title, objective, backbone, parameters, corpora [{name, utterances, hours, speakers}], fold, exposure,
     seconds, hardware, curves {step, loss, heldout_step, heldout_loss, coverage, rank, probe_step, probe_ua,
@@ -33,17 +33,17 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     units [{units, used, perplexity}], told {fact: text}, warnings, config.
     """
     get, curves, masking = report.get, report.get("curves") or {}, report.get("masking") or {}
-    right, held, probe = (series(curves.get(key)) for key in ("accuracy", "heldout_loss", "probe_ua"))
-    often, trivial = (number_of(curves.get(key)) for key in ("trivial_accuracy", "trivial_loss"))
-    guess, kind = "always guessing the mean", "feature units"
+    right, dev, probe = (series(curves.get(key)) for key in ("accuracy", "heldout_loss", "probe_ua"))
+    often, baseline = (number_of(curves.get(key)) for key in ("trivial_accuracy", "trivial_loss"))
+    predictor, kind = "always predicting the mean", "feature units"
     if len(right) or len(series(curves.get("emotion_accuracy"))):
-        guess, kind = "guessing by how frequent each answer is", "nats"
-    last = next(iter(held[np.isfinite(held)][-1:]), math.nan)
-    gain = 100 * (1 - last / trivial) if trivial else math.nan
+        predictor, kind = "predicting by how frequent each class is", "nats"
+    last = next(iter(dev[np.isfinite(dev)][-1:]), math.nan)
+    gain = 100 * (1 - last / baseline) if baseline else math.nan
     tiles = [
-        ("Held-out loss", three(last), "on speakers never trained on"),
-        ("Trivial loss", three(trivial), guess),
-        ("Learnt", f"{number(gain, 1)} %" if math.isfinite(gain) else NOTHING, "of the trivial loss is gone"),
+        ("Dev loss", three(last), "on speakers never trained on"),
+        ("Baseline loss", three(baseline), predictor),
+        ("Learnt", f"{number(gain, 1)} %" if math.isfinite(gain) else NOTHING, "of the baseline loss is gone"),
     ]
     if len(probe):
         tiles.append(("Probe UA", three(probe[-1]), "linear, frozen encoder, dev"))
@@ -51,41 +51,47 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
         tiles.append(("Units right", percent(right[-1], 1), f"the commonest is {percent(often, 1)}"))
     panels = [panel for panel in get("panels") or () if panel.get("original") is not None]
     return page.render(
-        "pretrain.html", report, tiles=tiles + _masking_tiles(masking), loss=_loss(curves, held, trivial, guess, kind),
+        "pretrain.html", report, tiles=tiles + _masking_tiles(masking),
+        loss=_loss(curves, dev, baseline, predictor, kind),
         health=_health(curves, often), panels=[_panel(k, panel) for k, panel in enumerate(panels)],
         spans=[_spans(k, panel | {"rule": masking.get("rule")}) for k, panel in enumerate(panels) if "rules" in panel],
     )  # fmt: skip
 
 
 def spans_figure(panel: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """What each rule hides of one utterance, as files: the first such picture of `pretrain_page`."""
+    """What each rule masks of one utterance, as files: the first such picture of `pretrain_page`."""
     charts.save(lambda: _hidden_spans(panel, WIDE), path_svg, path_png)
 
 
 def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
-    """Realised coverage beside what was asked for; where the intensity is known, that of hidden and visible frames."""
+    """Realised coverage and what was asked for; where the intensity is known, that of masked and visible frames."""
     if not number_of(found.get("coverage")) > 0:
         return []
     ratio = f"{100 * found['ratio']:.0f} % asked for" if found.get("ratio") else ""
-    tiles = [("Hidden", percent(found["coverage"], 1), words.listed(found.get("rule"), ratio, mark=", "))]
+    tiles = [("Masked", percent(found["coverage"], 1), words.listed(found.get("rule"), ratio, mark=", "))]
     if "hidden_intensity" in found:
         there, elsewhere = (three(found.get(f"{side}_intensity")) for side in ("hidden", "visible"))
-        tiles.append(("Intensity", there, f"{text(found.get('intensity') or '')} where hidden; {elsewhere} elsewhere"))
+        tiles.append(("Intensity", there, f"{text(found.get('intensity') or '')} where masked; {elsewhere} elsewhere"))
     return tiles
 
 
-def _loss(curves: Mapping[str, Any], held: np.ndarray, trivial: float, guess: str, kind: str) -> Any:
-    get = curves.get
-    lines = [("training", get("step"), get("loss")), ("held-out speakers", get("heldout_step"), held)]
+def _loss(curves: Mapping[str, Any], dev: np.ndarray, baseline: float, predictor: str, kind: str) -> Any:
+    lines = [
+        ("training", curves.get("step"), curves.get("loss")),
+        ("dev speakers", curves.get("heldout_step"), dev),
+    ]
     lines = [(name, x, y) for name, x, y in lines if len(series(y))]
     caption = (
-        f"Loss; the dashed line is that of {guess}. n = {len(series(curves.get('loss'))):,} training and "
-        f"{len(held):,} held-out readings."
+        f"Loss; the dashed line is that of {predictor}. n = {len(series(curves.get('loss'))):,} training and "
+        f"{len(dev):,} dev readings."
     )
-    level = ("trivial predictor", trivial) if math.isfinite(trivial) else None
-    alt = "Training and held-out loss over steps, with the loss of the trivial predictor"
-    look: dict[str, Any] = {"name": "loss", "caption": caption, "alt": alt, "level": level}
-    return lines and charts.traced(lines, "step", f"loss, {kind}", **look)
+    level = ("baseline", baseline) if math.isfinite(baseline) else None
+    alt = "Training and dev loss over updates, with the loss of the baseline"
+    return (
+        charts.traced(lines, "step", f"loss, {kind}", name="loss", caption=caption, alt=alt, level=level)
+        if lines
+        else ""
+    )
 
 
 def _health(curves: Mapping[str, Any], often: float) -> list[tuple[str, Markup]]:
@@ -100,10 +106,10 @@ def _health(curves: Mapping[str, Any], often: float) -> list[tuple[str, Markup]]
     strong, weak = (series(curves.get(f"{side}_intensity")) for side in ("hidden", "visible"))
     if len(strong):
         x = _steps(curves, "hidden", len(strong))
-        caption = f"Mean intensity of the frames hidden in training and of the others. n = {len(strong):,} epochs."
+        caption = f"Mean intensity of the frames masked in training and of the others. n = {len(strong):,} epochs."
         picture = charts.traced(
-            [("hidden", x, strong), ("visible", x, weak)], "step", "mean intensity", name="intensity", caption=caption,
-            alt="Mean intensity of hidden and of visible frames over steps", width=HALF, zero=False,
+            [("masked", x, strong), ("visible", x, weak)], "step", "mean intensity", name="intensity", caption=caption,
+            alt="Mean intensity of masked and of visible frames over updates", width=HALF, zero=False,
         )  # fmt: skip
         drawn.append(("Intensity", picture))
     return drawn
@@ -118,38 +124,38 @@ def _steps(curves: Mapping[str, Any], key: str, many: int) -> np.ndarray:
 
 def _spans(k: int, panel: Mapping[str, Any]) -> Markup:
     shares = ", ".join(f"{name} {100 * np.mean(mask):.0f} %" for name, mask in panel["rules"].items())
-    said = f"{text(panel.get('id', f'utterance {k + 1}'))}: intensity, its mean dashed, and what each rule hides."
-    alt = f"Features, intensity and hidden spans of {text(panel.get('id'))} by rule: {shares}"
+    said = f"{text(panel.get('id', f'utterance {k + 1}'))}: intensity, its mean dashed, and what each rule masks."
+    alt = f"Features, intensity and masked spans of {text(panel.get('id'))} by rule: {shares}"
     return charts.figure(lambda width: _hidden_spans(panel, width), f"spans-{k}", said, alt)
 
 
 def _panel(k: int, panel: Mapping[str, Any]) -> Markup:
-    original, hidden = np.asarray(panel["original"], dtype=np.float64), np.asarray(panel.get("masked", ()), dtype=bool)
+    original, mask = np.asarray(panel["original"], dtype=np.float64), np.asarray(panel.get("masked", ()), dtype=bool)
     seconds, rebuilt = len(original) / float(panel.get("rate_hz") or 100.0), panel.get("reconstructed")
     said = f"{text(panel.get('id', f'utterance {k + 1}'))}: {number(seconds, 2)} s, {len(original):,} frames"
-    if len(hidden) == len(original) and hidden.any():
-        said += f", {100 * hidden.mean():.0f} % hidden (blue bars)"
-        if rebuilt is not None and not hidden.all():
-            found = np.abs(np.asarray(rebuilt) - original)[hidden].mean()
-            plain = np.abs(original[~hidden].mean(0) - original)[hidden].mean()
-            said += f"; mean absolute error there {number(found)}, guessing the mean of the rest {number(plain)}"
+    if len(mask) == len(original) and mask.any():
+        said += f", {100 * mask.mean():.0f} % masked (blue bars)"
+        if rebuilt is not None and not mask.all():
+            found = np.abs(np.asarray(rebuilt) - original)[mask].mean()
+            plain = np.abs(original[~mask].mean(0) - original)[mask].mean()
+            said += f"; mean absolute error there {number(found)}, predicting the mean of the rest {number(plain)}"
     elif rebuilt is not None:
-        found, plain = (number(np.abs(guess - original).mean()) for guess in (rebuilt, original.mean(0)))
+        found, plain = (number(np.abs(values - original).mean()) for values in (rebuilt, original.mean(0)))
         said += f", each predicted from its surroundings; mean absolute error {found}, of the mean {plain}"
     alt = f"Original, masked and reconstructed features. {said}"
     return charts.figure(lambda width: triptych(panel, width), f"panel-{k}", said + ".", alt, width=HALF)
 
 
 def triptych(panel: Mapping[str, Any], width: int) -> Any:
-    """Original, masked and reconstructed features (T, D) above each other on one clock and one colour scale."""
+    """Original, masked and reconstructed features (T, D) above each other on one time axis and one colour scale."""
     from matplotlib.ticker import MultipleLocator
 
     original, rebuilt = np.atleast_2d(panel["original"]), panel.get("reconstructed")
-    hidden = np.asarray(panel.get("masked", np.zeros(len(original))), dtype=bool)
+    mask = np.asarray(panel.get("masked", np.zeros(len(original))), dtype=bool)
     rate = float(panel.get("rate_hz") or 100.0)
     masked = np.array(original, dtype=np.float64)
-    masked[hidden[: len(masked)]] = np.nan
-    rows = [("original", original)] + [("masked", masked)] * bool(hidden.any())
+    masked[mask[: len(masked)]] = np.nan
+    rows = [("original", original)] + [("masked", masked)] * bool(mask.any())
     if rebuilt is not None:
         rows.append(("reconstructed", np.atleast_2d(rebuilt)))
     finite = original[np.isfinite(original)]
@@ -163,7 +169,7 @@ def triptych(panel: Mapping[str, Any], width: int) -> Any:
         axes.set_title(title, pad=9 if title == "reconstructed" else 6)
         axes.yaxis.set_major_locator(MultipleLocator(max(values.shape[1] // 2, 1)))
     above = grid[-1].get_xaxis_transform()  # x in seconds, y in axes heights
-    for start, stop in runs(hidden):  # what was hidden, marked above the reconstruction
+    for start, stop in runs(mask):  # what was masked, marked above the reconstruction
         x = [start / rate, stop / rate]
         grid[-1].plot(x, [1.03, 1.03], transform=above, color=SERIES[5], linewidth=3, clip_on=False)
     grid[len(rows) // 2].set_ylabel("feature index")
@@ -175,9 +181,9 @@ def triptych(panel: Mapping[str, Any], width: int) -> Any:
 
 
 def _hidden_spans(panel: Mapping[str, Any], width: int) -> Any:
-    """Features (T, D), their intensity (T,) and, a row for every rule, the spans it hides: `rules` {name: (T,) bool}.
+    """Features (T, D), their intensity (T,) and, a row for every rule, the spans it masks: `rules` {name: (T,) bool}.
 
-    Beside each row the share it hides and the mean intensity there; `rule` names the one that was trained with.
+    Next to each row the share it masks and the mean intensity there; `rule` names the one that was trained with.
     """
     original, intensity = np.atleast_2d(panel["original"]), series(panel["intensity"])
     rate, rules, own = float(panel.get("rate_hz") or 100.0), panel["rules"], panel.get("rule")

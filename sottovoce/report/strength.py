@@ -1,4 +1,4 @@
-"""Whether a model orders emotional strength as a corpus or a ranking does."""
+"""Whether a model orders emotional intensity as a corpus or a ranking does."""
 
 import math
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ QUESTIONS = {
     "neutral": ("Emotional above neutral", "what the ranking was taught, of other people"),
 }
 SPREADS = {
-    "follows_energy": ("Follows energy", "correlation of strength and energy within an utterance"),
-    "moves": ("Moves", "deviation of strength within an utterance"),
+    "follows_energy": ("Follows energy", "correlation of intensity and energy within an utterance"),
+    "moves": ("Moves", "deviation of intensity within an utterance"),
 }
 WHO = {"test": "people neither trained on nor chosen by", "heldout": "the people who chose the epoch"}
 
 
 def strength_page(report: Mapping[str, Any]) -> str:
-    """A strength model: does it order people nobody trained on, beside ranking and energy; losses; pictures.
+    """An intensity model: does it order people not trained on, next to ranking and energy; losses; pictures.
 
     Keys: title, first_line, warnings, fold, agreement (of `sottovoce.metrics.agreement.agree`), curves {step, loss,
     heldout_step, heldout_loss, heldout_mae, heldout_ua, trivial_loss}, panels [{id, emotion, said, person, features
@@ -71,18 +71,19 @@ def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> 
 
 
 def _loss(curves: Mapping[str, Any]) -> Any:
-    held, mae, ua = (series(curves.get(f"heldout_{name}")) for name in ("loss", "mae", "ua"))
+    dev, mae, ua = (series(curves.get(f"heldout_{name}")) for name in ("loss", "mae", "ua"))
     trivial, chosen = number_of(curves.get("trivial_loss")), ""
-    lines = [("training", curves.get("step"), curves.get("loss")), ("held-out", curves.get("heldout_step"), held)]
+    lines = [("training", curves.get("step"), curves.get("loss")), ("dev", curves.get("heldout_step"), dev)]
     lines = [(label, x, y) for label, x, y in lines if len(series(y))]
-    if len(held):
-        best = int(np.nanargmin(held)) if np.isfinite(held).any() else -1
-        chosen = f"The best held-out reading: loss {number(held[best])}"
-        if len(mae) == len(ua) == len(held):
-            chosen += f", mean absolute error of strength {number(mae[best])}"
-            chosen += f", UA of the emotion branch {number(ua[best])}"
+    if len(dev):
+        best = int(np.nanargmin(dev)) if np.isfinite(dev).any() else -1
+        chosen = f"The best dev reading: loss {number(dev[best])}"
+        if len(mae) == len(ua) == len(dev):
+            chosen += (
+                f", mean absolute error of intensity {number(mae[best])}, UA of the emotion branch {number(ua[best])}"
+            )
     return lines and charts.traced(
-        lines, "step", "loss", name="loss", alt="Training and held-out loss over steps",
+        lines, "step", "loss", name="loss", alt="Training and dev loss over updates",
         caption=f"Error of the utterance + error of its frames + cross-entropy of the emotion. {chosen}.",
         level=("constants", trivial) if math.isfinite(trivial) else None,
     )  # fmt: skip
@@ -90,14 +91,14 @@ def _loss(curves: Mapping[str, Any]) -> Any:
 
 def _panel(k: int, panel: Mapping[str, Any]) -> Any:
     who = words.listed(panel.get("emotion"), panel.get("said"), panel.get("person"))
-    follows = f"correlation of strength with energy {number(panel.get('follows_energy'), 2)}"
-    alt = f"Spectrogram and strength of {text(panel.get('id'))}"
+    follows = f"correlation of intensity with energy {number(panel.get('follows_energy'), 2)}"
+    alt = f"Spectrogram and intensity of {text(panel.get('id'))}"
     said = f"{text(panel.get('id'))}: {who}; {follows}."
     return charts.figure(lambda width: _course(panel, width), f"strength-{k}", said, alt, width=HALF)
 
 
 def _course(panel: Mapping[str, Any], width: int) -> Any:
-    """Spectrogram, and below it strength by frame with its mean, what it should be, and energy; on one clock.
+    """Spectrogram, and below it intensity by frame with its mean, its target, and energy; on one time axis.
 
     Panel: features (T, D) magnitudes or logarithms, frames (T',) and energy_frames (T',) every 1 / rate_hz s, target.
     """
@@ -118,7 +119,7 @@ def _course(panel: Mapping[str, Any], width: int) -> Any:
         other.grid(visible=False)
         below.plot([], [], color=SOFT, linewidth=1.2, label="energy, own scale")
         below.set_zorder(other.get_zorder() + 1)
-    below.plot(*alike(clock_s, frames, most=600), color=SERIES[0], linewidth=1.8, label="strength")
+    below.plot(*alike(clock_s, frames, most=600), color=SERIES[0], linewidth=1.8, label="intensity")
     mean = float(frames.mean()) if len(frames) else math.nan
     below.axhline(mean, color=SERIES[0], linewidth=1.2, linestyle=DOTTED, label=f"its mean {number(mean, 2)}")
     if math.isfinite(target):
@@ -126,7 +127,7 @@ def _course(panel: Mapping[str, Any], width: int) -> Any:
         below.axhline(target, label=f"by rank {number(target, 2)}", **look)
     low, high = (f([*frames, mean, *([target] if math.isfinite(target) else [])]) for f in (min, max))
     below.set_ylim(low - 0.1 * (high - low) - 0.01, high + 0.1 * (high - low) + 0.01)
-    below.set_ylabel("strength")
+    below.set_ylabel("intensity")
     charts.time_axis(below, len(frames) / rate)
     charts.legend(drawn, below, 2)
     return drawn

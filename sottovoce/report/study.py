@@ -80,7 +80,7 @@ def study_figure(study: Mapping[str, Any], path_svg: Path | str | None, path_png
 
 
 def contrasts(study: Mapping[str, Any]) -> list[tuple[str, Sequence, Sequence]]:
-    """(arm, paired, labels_saved) of every arm that was held against scratch; the fine-tuned one first."""
+    """(arm, paired, labels_saved) of every arm that was compared with scratch; the fine-tuned one first."""
     arms = list(study.get("arms") or ())
     tuned = next((arm for arm in arms if "scratch" not in arm and "probe" not in arm), "pretrained")
     found = [
@@ -322,6 +322,16 @@ def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[s
     if len(contrasts(study)) > 1:
         charts.legend(drawn, axes, 1)
     return drawn
+
+
+def _paired(study: Mapping[str, Any], width: int) -> Any:
+    """What pre-training added at every N: paired difference with its interval; filled where it is clear of zero."""
+    return _alone(_draw_paired, study, width)
+
+
+def _labels_saved(study: Mapping[str, Any], width: int) -> Any:
+    """How many times as many labels the arm "scratch" needs; a triangle is a lower bound (never reached)."""
+    return _alone(_draw_saved, study, width)
 
 
 def _per_class(study: Mapping[str, Any], width: int) -> Any:

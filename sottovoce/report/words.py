@@ -112,7 +112,7 @@ def score(entry: Any) -> Markup:
 
 
 def aside(said: Any) -> Markup:
-    """What stands beside a number in a cell, smaller."""
+    """What stands next to a number in a cell, smaller."""
     return Markup('<span class="range"> {}</span>').format(text(said))
 
 
