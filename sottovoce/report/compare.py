@@ -19,7 +19,8 @@ def compare_page(found: Mapping[str, Any]) -> str:
     """
     get, facts = found.get, words.sample(found)
     first, protocol = words.protocol(found)
-    systems, metric, reference = list(get("systems") or ()), get("metric") or "score", text(get("reference") or "")
+    systems, metric = list(get("systems") or ()), get("metric") or "score"
+    reference = text(get("reference") or "reference")
     name, others = metric_name(metric), [s for s in systems if s.get("difference")]
     caption = (
         f"{INTERVAL}. Right: {name} minus that of {reference} on the same utterances; hollow: the smallest difference "
@@ -33,7 +34,7 @@ def compare_page(found: Mapping[str, Any]) -> str:
         drawn=systems and charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),
         rows=[_row(s, metric) for s in systems], classes=_classes_beside(systems, others, found, facts),
         names=[s.get("name") for s in systems],
-        differs=[(key, *(text(v.get(s.get("name"))) for s in systems)) for key, v in (get("differs") or {}).items()],
+        differs=[(key, *(str(v.get(s.get("name"))) for s in systems)) for key, v in (get("differs") or {}).items()],
     )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def _gap_tile(system: Mapping[str, Any], metric: str, name: str, reference: str)
 
 def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """One sentence that claims no more than the interval does."""
-    metric, reference = str(found.get("metric") or "score"), text(found.get("reference") or "the first")
+    metric, reference = str(found.get("metric") or "score"), text(found.get("reference") or "reference")
     gap, name = system["difference"].get(metric) or {}, text(system.get("name"))
     low, high = number_of(gap, "low"), number_of(gap, "high")
     if not math.isfinite(low + high):
@@ -78,7 +79,7 @@ def _comparison(found: Mapping[str, Any], width: int) -> Any:
         gap = (s.get("difference") or {}).get(metric)
         rows.append((text(s.get("name")), {metric: s["metrics"].get(metric), "gap": gap}, ACCENT if gap else PLAIN))
         least.append({"gap": (-1 if number_of(gap) < 0 else 1) * number_of(s.get("detectable"))})
-    gap_title = f"{metric_name(metric)} − {charts.short(found.get('reference') or 'the first')}"
+    gap_title = f"{metric_name(metric)} − {charts.short(found.get('reference') or 'reference')}"
     titles = [(metric, words.panel_title(metric)), ("gap", gap_title)]
     return charts.dots(rows, titles, marks={"gap": 0.0}, rivals=least, width=width)
 
@@ -101,7 +102,7 @@ def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Mappin
     return {
         "title": "Emotion by emotion" if list(task.get("target") or ()) == ["emotion"] else "One by one", "rows": rows,
         "head": ["", *(name for name, _ in named),
-                 *(f"{text(s.get('name'))} − {text(found.get('reference') or 'the first')}" for s in others)],
+                 *(f"{text(s.get('name'))} − {text(found.get('reference') or 'reference')}" for s in others)],
         "picture": charts.figure(lambda width: _by_class(named, parts, stem, width), "classes", caption, alt),
     }  # fmt: skip
 
