@@ -454,7 +454,18 @@ def test_superbs_task_from_the_official_layout_to_the_report(sottovoce, tiny, tm
     layouts.iemocap(tmp_path / "raw", counts=dict.fromkeys(range(1, 6), (2, 1, 1, 2, 2)))
     assert sottovoce("prepare", "iemocap", tmp_path / "raw", "-o", tmp_path / "data", "-j", 1, "-q").code == 0
     few = [s for s in (*tiny, *FEW, "finetune.updates=6") if "finetune." not in s or "probe" in s]
-    words = ["finetune", tmp_path / "data", "--recipe", "frozen_probe", "--dev", "superb", "--fold", "all"]
+    words = [
+        "finetune",
+        tmp_path / "data",
+        "--recipe",
+        "frozen_probe",
+        "--init",
+        "none",
+        "--dev",
+        "superb",
+        "--fold",
+        "all",
+    ]
     made = sottovoce(*words, "-o", tmp_path / "run", "-q", "--jobs", 1, *(w for s in few for w in ("--set", s)))
     assert made.code == 0, made.err
     config = json.loads((tmp_path / "run/Ses03/config.json").read_text())
@@ -474,7 +485,7 @@ def test_superbs_task_from_the_official_layout_to_the_report(sottovoce, tiny, tm
 
 
 def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_path):
-    base = ["finetune", corpus, "--recipe", "frozen_probe", "-o", tmp_path / "run"]
+    base = ["finetune", corpus, "--recipe", "frozen_probe", "--init", "none", "-o", tmp_path / "run"]
     for more, said in (
         (["--speaker-norm"], "does not go with mode 'probe'"),
         (["--set", "finetune.lrs="], "learning rates above 0, one or more"),

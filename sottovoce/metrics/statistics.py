@@ -103,7 +103,8 @@ class _Sums:
         for name in of_seed[0]:
             value, less, own = (np.stack([seed[name][k] for seed in of_seed], axis=-1) for k in range(3))
             rests = (own | (less != value)).any(-1)
-            found[name] = value, (rests.sum() - 1) * (value - less), rests
+            with np.errstate(invalid="ignore"):  # a score that rests on one speaker is none without that one
+                found[name] = value, (rests.sum() - 1) * (value - less), rests
         return found
 
 
