@@ -436,8 +436,8 @@ def test_ctrl_c_anywhere_is_one_line_and_130(sottovoce, corpus, finetuned, tmp_p
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluate if verb == "evaluate" else finetune, verb, interrupted)
-    words = {"evaluate": ["evaluate", finetuned, "--no-opensmile", "-o", tmp_path / "e"],
-             "finetune": ["finetune", corpus, "--init", "none", "--set", "track.bins=40", "-o", tmp_path / "ft", "-q"]}[verb]  # fmt: skip
+    scratch = ["finetune", corpus, "--init", "none", "--set", "track.bins=40", "-o", tmp_path / "ft", "-q"]
+    words = {"evaluate": ["evaluate", finetuned, "--no-opensmile", "-o", tmp_path / "e"], "finetune": scratch}[verb]
     done = sottovoce(*words)
     assert done.code == 130
     assert done.err.strip() == "sottovoce: interrupted; the same command goes on from here."

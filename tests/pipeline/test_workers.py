@@ -13,7 +13,7 @@ import pytest
 from sottovoce.errors import InputError
 from sottovoce.pipeline import workers
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def square(k: int) -> int:

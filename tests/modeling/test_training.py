@@ -429,8 +429,8 @@ def announce(folder):
 
 
 def child(call, **environment):
-    here = str(Path(__file__).parent)
-    source = f"import sys; sys.path[:0] = [{here!r}]; import test_training; test_training.{call}"
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # this file, and the toys
+    source = f"import sys; sys.path[:0] = {here!r}; import test_training; test_training.{call}"
     return [sys.executable, "-c", source], {**os.environ, **environment}
 
 

@@ -13,7 +13,7 @@ from sottovoce import plugins
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.store import TrackStore
 
-TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```python\n# (\w+/\w+\.py)\n(.*?)```", TEXT, re.DOTALL))
 COMMANDS = [
     shlex.split(line)[1:]
