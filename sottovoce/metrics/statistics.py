@@ -297,7 +297,7 @@ def minimum_detectable_difference(
     >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24), 4)
     0.0283
     >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24, comparisons=9), 4)
-    0.0377
+    0.0379
     """
     if clusters < MIN_CLUSTERS:
         raise ValueError(f"a difference needs {MIN_CLUSTERS} clusters or more")

@@ -300,7 +300,7 @@ def test_both_iterations_are_made_in_one_command_and_are_runs_of_their_own(huber
         assert not (run / "last.safetensors").exists()
     assert [run.folder for run in runs.parts(hubert.parent, "pretrain")] == [hubert]
     page = (hubert / "report.html").read_text()
-    assert "Hidden units" in page
+    assert "Masked units" in page
 
 
 def test_log_mel_bands_will_do_for_a_start(corpus, tmp_path):
