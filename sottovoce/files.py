@@ -155,19 +155,29 @@ def _text(cell: Any) -> Any:
 POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/", b"/annex/objects/")
 
 
-def is_pointer(path: Path | str) -> bool:
-    """Whether a file holds the place of a larger one that git-lfs or git-annex has not fetched."""
+def _pointer(path: Path | str) -> bytes:
+    """The beginning of a file that holds the place of a larger one, which git-lfs or git-annex has not fetched; else
+    nothing."""
     try:
         with open(path, "rb") as data:
-            return data.read(64).startswith(POINTERS)
+            head = data.read(256).lstrip(b"\xef\xbb\xbf \r\n\t")
     except OSError:
-        return False
+        return b""
+    return head if head.startswith(POINTERS) or b".git/annex/objects/" in head else b""
+
+
+def is_pointer(path: Path | str) -> bool:
+    """Whether a file holds the place of a larger one that git-lfs or git-annex has not fetched."""
+    return bool(_pointer(path))
 
 
 def pointer_error(path: Path | str) -> InputError:
+    head = _pointer(path)
+    kind = "git-annex pointer" if b"annex/objects/" in head else "git-lfs pointer"
+    size = next((line[5:].decode("ascii", "replace") for line in head.splitlines() if line[:5] == b"size "), "?")
     return InputError(
-        f"{path}: a git-lfs (or git-annex) pointer, not the file. Found {Path(path).stat().st_size} bytes that name "
-        "it. Fetch the content: git lfs pull (git annex get) in that repository."
+        f"{path}: a git-lfs (or git-annex) pointer, not the file. Found a {kind} in place of {size} bytes. Fetch the "
+        "content: git lfs pull (git annex get) in that repository."
     )
 
 

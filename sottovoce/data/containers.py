@@ -8,7 +8,7 @@ of a number in a header.
     whole(path)       a file as decoders should see it: itself, or a `View` of it with a header that is true
     links(path)       the streams of a file, more than one where files were joined
     announced(path)   bytes that a container says it has; more than there are means that the end is missing
-    stranger(path)    what a file is that is no audio at all: a git-lfs pointer, a web page
+    stranger(path)    what a file is that is no audio at all: text, a web page
 """
 
 import io
@@ -64,13 +64,6 @@ def stranger(path: Path) -> str:
     """What a file is instead of audio, and what to do, as two sentences; "" when nothing is known against it."""
     with open(path, "rb") as file:
         head = file.read(256).lstrip(b"\xef\xbb\xbf \r\n\t")
-    if head.startswith(b"version https://git-lfs"):
-        size = next((line[5:].decode("ascii", "replace") for line in head.splitlines() if line[:5] == b"size "), "?")
-        return (
-            f"Found a git-lfs pointer, a note of three lines in place of {size} bytes. Fetch them with `git lfs pull`"
-        )
-    if head.startswith(b"/annex/objects/") or b".git/annex/objects/" in head:
-        return "Found a git-annex pointer in place of the recording. Fetch it with `git annex get`"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "Found a text (UTF-16). Name the recording"
     if head[:14].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):

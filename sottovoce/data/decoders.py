@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from sottovoce import files
 from sottovoce.data import containers
 from sottovoce.errors import InputError
 
@@ -46,6 +47,8 @@ class Source:
 
 def open_source(path: Path) -> Source:
     """Raises InputError for what is not audio, or has lost its end."""
+    if files.is_pointer(path):
+        raise files.pointer_error(path)
     why = containers.stranger(path)
     if why:
         raise InputError(f"{path}: not audio. {why}.")

@@ -533,7 +533,7 @@ def test_a_pointer_of_git_is_named_as_such(sottovoce, tmp_path, text):
     path = written(tmp_path / "t.csv", ("file", "emotion", "speaker"), rows)
     for name, *_ in rows:
         (tmp_path / name).write_text(text)
-    assert "pointer" in sottovoce("prepare", "table", path, "-o", tmp_path / "out").complaint
+    assert "a git-lfs (or git-annex) pointer" in sottovoce("prepare", "table", path, "-o", tmp_path / "out").complaint
     assert not (tmp_path / "out").exists()
     path.write_text(text)
     assert "t.csv: a git-lfs" in sottovoce("prepare", "table", path, "-o", tmp_path / "out").complaint

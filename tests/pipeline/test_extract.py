@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from processes import alive, children
 
 from sottovoce import plugins
 from sottovoce.commands import extract as extract_command
@@ -486,26 +487,6 @@ def test_a_full_disk_is_one_line_and_what_fits_is_kept(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert len(TrackStore.open(store_folder(corpus, "fbank"))) == 3
     assert len(track_store(corpus, "fbank", quiet=True)) == 6
-
-
-def children(pid: int) -> list[int]:
-    """Process ids of the workers (not of the tracker that the standard library starts beside them)."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            for child in map(int, task.read_text().split()):
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(child)
-        except OSError:
-            continue
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)

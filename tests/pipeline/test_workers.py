@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from processes import alive, children
 
 from sottovoce.errors import InputError
 from sottovoce.pipeline import workers
@@ -181,23 +182,3 @@ def test_workers_do_not_outlive_a_parent_that_is_interrupted_or_killed(tmp_path,
     assert "Traceback" not in errors
     got = [int(line) for line in (done / "got").read_text().split()]
     assert got == sorted(got) if ordered else len(set(got)) == len(got)
-
-
-def children(pid: int) -> list[int]:
-    """Process ids of the workers (not of the tracker that the standard library starts beside them)."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            for child in map(int, task.read_text().split()):
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(child)
-        except OSError:
-            continue
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
