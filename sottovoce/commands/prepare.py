@@ -62,7 +62,7 @@ def main(
     Example: `sottovoce prepare ravdess DIR -o data/ravdess`.
     """
     from sottovoce.data import vocabulary
-    from sottovoce.pipeline.prepare import prepare
+    from sottovoce.pipeline.prepare import Fetch, prepare
 
     options = _options.of(name)
     report = prepare(
@@ -72,8 +72,7 @@ def main(
         relabel=vocabulary.overrides(map_ or (), drop or ()),
         folds=folds,
         group=group,
-        download=download,
-        base_url=base_url,
+        download=Fetch(download, base_url) if download else None,
         options=_options.values(options, {o.flag: own.get(_keyword(o)) for o in options}, set_ or ()),
         leave_out=[p.strip() for p in leave_out.split(",") if p.strip()],
         scan=not no_scan,

@@ -8,6 +8,7 @@ grid of 10 ms, missing segments are all-zero frames (never scored), and a file w
 
 import ast
 import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,7 @@ def segments(
     """
     features, labels = _locate(root, layout, features, labels)
     found = Segments([], features)
-    clamped: dict[str, int] = {}
+    clamped: Counter[str] = Counter()
     unlabelled, no_video, no_frames, no_split, early = 0, [], [], 0, 0
     folds_file, split = _splits(root, layout.corpus, folds_file)
     where = features.relative_to(root) if features.is_relative_to(root) else features.resolve()
@@ -95,15 +96,13 @@ def segments(
                 if last <= first:
                     no_frames.append(name)
                     continue
+                known = {label: value for label, value in zip(names, row.tolist(), strict=True) if np.isfinite(value)}
+                unlabelled += len(names) - len(known)
                 marks: dict[str, str | float] = {}
-                for label, value in zip(names, row.tolist(), strict=True):
+                for label, value in known.items():
                     low, high = layout.ranges[label]
-                    if not np.isfinite(value):
-                        unlabelled += 1
-                        continue
-                    if not low <= value <= high:
-                        clamped[label] = clamped.get(label, 0) + 1
-                    marks[label] = min(max(float(value), low), high)
+                    clamped[label] += not low <= value <= high
+                    marks[label] = min(max(value, low), high)
                 if split.get(video):
                     marks["split"] = split[video]
                 elif split:
@@ -115,17 +114,16 @@ def segments(
             f"{labels}: no segment has frames in {features.name}. Found {len(no_video)} videos without features and "
             f"{len(no_frames)} segments without frames. Give the features and the labels of the same corpus."
         )
-    for label, n in clamped.items():
+    for label, n in (+clamped).items():
         low, high = layout.ranges[label]
         found.notes.append(f"{n} values of {label} outside [{low:g}, {high:g}], clamped")
-    if early:
-        found.notes.append(f"{early} segments begin before 0 s, cut there")
-    if unlabelled:
-        found.notes.append(f"{unlabelled} labels are not finite and were left out")
-    if no_video:
-        found.notes.append(f"{len(no_video)} videos without features, dropped: {_some(no_video)}")
-    if no_frames:
-        found.notes.append(f"{len(no_frames)} segments without frames, dropped: {_some(no_frames)}")
+    said = [
+        (early, f"{early} segments begin before 0 s, cut there"),
+        (unlabelled, f"{unlabelled} labels are not finite and were left out"),
+        (no_video, f"{len(no_video)} videos without features, dropped: {_some(no_video)}"),
+        (no_frames, f"{len(no_frames)} segments without frames, dropped: {_some(no_frames)}"),
+    ]
+    found.notes += [line for any_of_it, line in said if any_of_it]
     if not split:
         found.notes.append(
             f"no standard fold list found: the fold is a seeded split by video, not the official one. Put "

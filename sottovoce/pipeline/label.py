@@ -127,26 +127,21 @@ def label(
             codebook of another encoder, layer or fold, other labels in the folder.
     """
     started, layer, clusters, half = time.monotonic(), wanted.layer, wanted.clusters, wanted.half
-    book, where, stability = wanted.book, wanted.where, wanted.stability
+    book, stability = wanted.book, wanted.stability
     weights = files.file_digest(run.weights)
     backbone, parts = _parts(run, corpora, fold, layer, jobs, quiet)
     genders = _genders(parts) if wanted.per_gender or (book and book.genders) else ()
     seen = folds.seen_by(run) | folds.Seen.of(corpora, [part.sides["train"] for part in parts])
     if book is None:
         known = [(part.frames[u.id], u.gender) for part in parts for u in part.sides["train"]]
-        codebook.check_frames(
-            {g: sum(n for n, own in known if g in ("", own)) for g in genders or ("",)}, max(clusters)
-        )
+        frames = {g: sum(n for n, own in known if g in ("", own)) for g in genders or ("",)}
+        codebook.check_frames(frames, max(clusters))
     else:
         seen, stability = seen | _heard(wanted, book, weights, fold, genders), 0
         if seen.test_people(corpora, fold) and not wanted.transductive:
-            raise InputError(f"{where}: has seen test speakers of {fold}. Allow it by name with --transductive.")
+            raise InputError(f"{wanted.where}: has seen test speakers of {fold}. Allow it by name with --transductive.")
     head: dict[str, Any] = {
-        "model": weights,
-        "layer": layer,
-        "fold": fold,
-        "clusters": clusters,
-        "genders": genders,
+        **{"model": weights, "layer": layer, "fold": fold, "clusters": clusters, "genders": genders},
         "seed": wanted.seed,
         "config": {"clustering": asdict(wanted.config), "half": half, "stability": stability},
         "codebook": book.digest if book else None,
@@ -167,41 +162,34 @@ def label(
     blank = Codebook({}, weights, layer, fold, wanted.seed, tuple(sorted(seen.people)), genders)
     with Bar(len(clusters) * (1 + stability), f"clustering {fold}", quiet=quiet) as bar:
         book = book or _fitted(train, blank, wanted, jobs, bar)
-        others = [
-            _fitted(train, replace(blank, seed=wanted.seed + more), wanted, jobs, bar)
-            for more in range(1, stability + 1)
-        ]
+        more = [replace(blank, seed=wanted.seed + k) for k in range(1, stability + 1)]
+        others = [_fitted(train, empty, wanted, jobs, bar) for empty in more]
     units, apart = _label(book, sets, jobs)
     tracks = [_write(p, part, book, units, seen) for p, part in enumerate(parts)]
+    heard = seen.test_people(corpora, fold)
     report = {
-        "kind": "label",
-        "identity": identity,
+        **{"kind": "label", "identity": identity, "codebook": book.digest},
         "title": f"{run.config.get('recipe', run.folder.name)}, layer {layer}, {fold}",
         "run": str(run.folder),
-        **{k: v for k, v in head.items() if k not in ("data", "audio")},
-        "codebook": book.digest,
-        "seen_speakers": sorted(seen.people),
-        "seen_test_speakers": seen.test_people(corpora, fold),
-        "width": backbone.dim,
-        "rate_hz": parts[0].rate_hz,
-        "corpora": [
-            {"name": part.corpus.name, "folder": str(part.corpus.folder.resolve()), "track": track.name}
-            | {side: len(part.sides[side]) for side in SIDES}
-            for part, track in zip(parts, tracks, strict=True)
-        ],
-        **_quality(book, parts, sets, units, apart, others, jobs),
-        "warnings": _warnings(corpora, fold, seen.test_people(corpora, fold)),
-        "hardware": runs.hardware(),
-        "made": runs.provenance(),
-        "seconds": time.monotonic() - started,
+        **{k: v for k, v in head.items() if k not in ("data", "audio", "codebook")},
+        **{"seen_speakers": sorted(seen.people), "seen_test_speakers": heard},
+        **{"width": backbone.dim, "rate_hz": parts[0].rate_hz},
+        "corpora": list(map(_told, parts, tracks)),
+        **_quality(book, parts, sets, units, apart, others, jobs) | {"warnings": _warnings(corpora, fold, heard)},
+        **{"hardware": runs.hardware(), "made": runs.provenance(), "seconds": time.monotonic() - started},
     }
-
     seen.keep(folder)
     book.save(folder / "codebook.safetensors")
     files.write_text(folder / "report.html", pages.label_page(report))
     files.write_json(folder / "label.json", report)  # last: it makes the labels finished ones
     shutil.rmtree(folder / "states")
     return folder
+
+
+def _told(part: _Part, track: Path) -> dict[str, Any]:
+    """What the report says of a corpus."""
+    told = {"name": part.corpus.name, "folder": str(part.corpus.folder.resolve()), "track": track.name}
+    return told | {side: len(part.sides[side]) for side in SIDES}
 
 
 def _heard(wanted: Clustering, book: Codebook, weights: str, fold: str, genders: Sequence[str]) -> folds.Seen:

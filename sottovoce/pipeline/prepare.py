@@ -43,6 +43,14 @@ SIDES = ("train", "dev", "test")
 FEW = 12  # values of a class label that still make a readable table
 
 
+@dataclass(frozen=True)
+class Fetch:
+    """The folder a corpus is fetched into first, and a mirror to fetch it from."""
+
+    folder: Path
+    mirror: str = ""
+
+
 def prepare(
     name: str,
     source: Path | None,
@@ -51,8 +59,7 @@ def prepare(
     relabel: Mapping[str, str] | None = None,
     folds: int | None = None,
     group: str = "",
-    download: Path | None = None,
-    base_url: str = "",
+    download: Fetch | None = None,
     options: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
     scan: bool = True,
@@ -67,7 +74,6 @@ def prepare(
         out: folder to write.
         relabel: {class: new name, or "" to leave it out}.
         folds, group: number of folds and what they keep apart; None and "" leave it to the reader.
-        download: folder to fetch the corpus into first; `base_url` names a mirror.
         options: keyword arguments of the reader.
         leave_out: problems (see PROBLEMS) whose recordings are dropped too.
         scan: decode every recording; False reads headers only.
@@ -80,7 +86,7 @@ def prepare(
         InputError: not that corpus, nothing usable in it, one class only, duplicate ids, too few speakers for the
             folds, an option or class name the reader does not have.
     """
-    reader, given = base.reader(name), dict(options or {})
+    reader, given, relabel = base.reader(name), dict(options or {}), dict(relabel or {})
     if group not in ("", "speaker", "session", "none"):
         raise InputError(f"--group {group}: not a group. Choose speaker, session or none.")
     for problem in leave_out:
@@ -88,81 +94,34 @@ def prepare(
             raise InputError(f"--leave-out {problem}: not a problem. There are: {', '.join(PROBLEMS)}.")
     fetched: list[dict] = []
     if download is not None:
-        fetched = _download(reader, name, download, base_url, given, quiet)
-        source = source or download
+        fetched, source = _download(reader, name, download, given, quiet), source or download.folder
     root = _root(reader, name, source, out, given)
-    divide = {key: given[key] for key in _keywords(reader.folds) if key in given}
-    if divide and (folds is not None or group):
-        raise InputError(
-            f"--{next(iter(divide))} {next(iter(divide.values()))}: {name}'s own folds. Found --folds or --group too. "
-            "Use one or the other."
-        )
-    fetching = _keywords(reader.download) if reader.download else []
-    read = _accepted(reader, given, unused=(*divide, *(fetching if fetched else ())))
-    if "into" in inspect.signature(reader.utterances).parameters:  # recordings that lie inside a table
-        read["into"] = Path(out) / "recordings"
-    late = dict(relabel or {})
-    if "relabel" in inspect.signature(reader.utterances).parameters:
-        read, late = read | {"relabel": relabel or {}}, {}
-    utterances = list(reader.utterances(root, **read))
     folder = root if root.is_dir() else root.parent
-    if late:
-        utterances = vocabulary.apply(utterances, late, _class_label(reader, utterances, name), name)
-    if not utterances:
-        raise InputError(
-            f"{root}: no utterances. Every one was left out, or there are none. Check --drop and the folder."
-        )
-    _check_ids(utterances, root)
-    warnings = _notes(reader, root, read, utterances)
-    tracks = tuple(reader.TRACKS)
-    if tracks:
-        looks, problems = {u.id: Look(u.id, seconds=_span(u)) for u in utterances}, {}
-        print_of_audio = _stat_digest(folder, utterances)
-    else:
-        looks = look_at(folder, utterances, decode=scan, jobs=jobs, quiet=quiet)
-        problems = find_problems(utterances, looks)
-        print_of_audio = (
-            files.digest(sorted((look.id, look.digest) for look in looks.values() if not look.why))
-            if scan
-            else _stat_digest(folder, utterances)
-        )
+    divide = _dividing(reader, name, given, folds is not None or bool(group))
+    fetching = _keywords(reader.download) if fetched and reader.download else []
+    utterances, warnings = _read(reader, root, out, _accepted(reader, given, unused=(*divide, *fetching)), relabel)
+    looks, problems, print_of_audio = _scanned(reader, folder, utterances, scan, jobs, quiet)
     kept, lost = _without(utterances, looks, problems, leave_out)
     if not kept:
         why = next((look.why for look in looks.values() if look.why), "--leave-out took all of them")
         raise InputError(f"{root}: not one usable recording. Found {len(utterances)}; the first says: {why}")
-    warnings += lost
     kinds = _kinds(reader, kept)
-    classes = _classes(reader, kept, kinds)
-    target = _target(reader, kinds)
+    classes, target = _classes(reader, kept, kinds), _target(reader, kinds)
     _check_classes(root, kept, target, kinds, classes)
     split = _folds(reader, kept, folds, group, name, divide)
     check_folds(kept, split)
-    warnings += remarks.similar_speakers(kept, split) + remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
+    warnings += lost + remarks.similar_speakers(kept, split)
+    warnings += remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
     warnings += remarks.lone_classes(kept, {label: classes[label] for label in target if kinds[label] == "class"})
     warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
-    for entry in fetched:
-        if not entry["verified"]:
-            warnings.append(f"{entry['name']}: no checksum is published; what came has sha256 {entry['sha256']}")
-    known = {*EMOTIONS, *reader.CLASSES.get("emotion", ())}
-    strange = [c for c in classes.get("emotion", ()) if c not in known]
-    if strange:
-        warnings.append(f"classes that are no words of emotion, kept: {', '.join(strange[:10])}")
-    if late or relabel:
-        changes = ", ".join(f"{a} left out" if not b else f"{a} counted as {b}" for a, b in dict(relabel or {}).items())
-        warnings.append(f"classes are not the corpus's own: {changes}")
-    ranges = {label: pair for label, pair in reader.RANGES.items() if label in kinds}
+    warnings += _word_warnings(reader, fetched, classes, relabel)
     info = {
-        "reader": name,
-        "source": reader.SOURCE,
-        "licence": reader.LICENCE,
-        "target": target,
-        "ranges": ranges,
-        "tracks": list(tracks),
-        "map": dict(relabel or {}),
+        **{"reader": name, "source": reader.SOURCE, "licence": reader.LICENCE, "target": target},
+        "ranges": {label: pair for label, pair in reader.RANGES.items() if label in kinds},
+        **{"tracks": list(reader.TRACKS), "map": relabel},
         "options": files.plain({key: str(v) if isinstance(v, Path) else v for key, v in given.items()}),
         "folds": {"n": len(split), "asked": folds, "group": group or (split[0].group if split else "")},
-        "left_out": list(leave_out),
-        "scanned": scan and not tracks,
+        **{"left_out": list(leave_out), "scanned": scan and not reader.TRACKS},
         "audio_digest": print_of_audio,
         "download": fetched,
         "warnings": warnings,
@@ -170,16 +129,42 @@ def prepare(
     }
     corpus = Corpus(Path(out), kept[0].corpus, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info)
     report = data_report(corpus, reader, looks, problems)
-    corpus.save()
-    if not tracks:
-        contents.save(Path(out), _contents(kept, looks))
-    files.write_json(Path(out) / "report.json", report)
-
-    files.write_text(Path(out) / "report.html", data_page(report))
+    _write(corpus, report, [] if reader.TRACKS else [looks[u.id] for u in kept])
     return report
 
 
 # -- reading ------------------------------------------------------------------------------------------------
+
+
+def _read(
+    reader: Reader, root: Path, out: Path, read: dict[str, Any], relabel: Mapping[str, str]
+) -> tuple[list[Utterance], list[str]]:
+    """The utterances under their new class names, and what there is to say about them."""
+    accepted, late = inspect.signature(reader.utterances).parameters, relabel
+    if "into" in accepted:  # recordings that lie inside a table
+        read["into"] = Path(out) / "recordings"
+    if "relabel" in accepted:
+        read["relabel"], late = relabel, {}
+    utterances = list(reader.utterances(root, **read))
+    if late:
+        utterances = vocabulary.apply(utterances, late, _class_label(reader, utterances), reader.name)
+    if not utterances:
+        raise InputError(
+            f"{root}: no utterances. Every one was left out, or there are none. Check --drop and the folder."
+        )
+    _check_ids(utterances, root)
+    return utterances, _notes(reader, root, read, utterances)
+
+
+def _dividing(reader: Reader, name: str, given: Mapping[str, Any], asked: bool) -> dict[str, Any]:
+    """Options of the reader's own folds; `asked`: for others."""
+    divide = {key: given[key] for key in _keywords(reader.folds) if key in given}
+    if divide and asked:
+        raise InputError(
+            f"--{next(iter(divide))} {next(iter(divide.values()))}: {name}'s own folds. Found --folds or --group too. "
+            "Use one or the other."
+        )
+    return divide
 
 
 def _root(reader: Reader, name: str, source: Path | None, out: Path, options: dict[str, Any]) -> Path:
@@ -217,9 +202,7 @@ def _accepted(reader: Reader, given: Mapping[str, Any], unused: Sequence[str]) -
     return {key: value for key, value in given.items() if key in own}
 
 
-def _download(
-    reader: Reader, name: str, folder: Path, base_url: str, options: Mapping[str, Any], quiet: bool
-) -> list[dict]:
+def _download(reader: Reader, name: str, to: Fetch, options: Mapping[str, Any], quiet: bool) -> list[dict]:
     if reader.download is None:
         raise InputError(f"prepare {name}: cannot be downloaded here. {reader.LICENCE}. Get it from {reader.SOURCE}.")
     bars: dict[str, Bar] = {}
@@ -229,22 +212,22 @@ def _download(
             bars[file] = Bar(total or done, file, quiet=quiet)
         bars[file].advance(done - bars[file].done, MB=done / 1e6)
 
-    more: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    more: dict[str, Any] = {"base_url": to.mirror} if to.mirror else {}
     accepted = inspect.signature(reader.download).parameters
     more |= {key: value for key, value in options.items() if key in accepted}
     try:
-        return reader.download(Path(folder), progress=progress, **more)
+        return reader.download(to.folder, progress=progress, **more)
     finally:
         for bar in bars.values():
             bar.close()
 
 
-def _class_label(reader: Reader, utterances: Sequence[Utterance], name: str) -> str:
+def _class_label(reader: Reader, utterances: Sequence[Utterance]) -> str:
     """The label `--map` and `--drop` are about."""
     present = {key for u in utterances for key, value in u.labels.items() if isinstance(value, str)}
     label = next((t for t in (*reader.TARGET, "emotion", *sorted(present - {"split"})) if t in present), None)
     if label is None:
-        raise InputError(f"prepare {name}: --map and --drop need class labels. Found none. Leave them out.")
+        raise InputError(f"prepare {reader.name}: --map and --drop need class labels. Found none. Leave them out.")
     return label
 
 
@@ -302,6 +285,17 @@ def look_at(
             found.append(look)
             bar.advance()
     return {look.id: look for look in found}
+
+
+def _scanned(
+    reader: Reader, folder: Path, utterances: Sequence[Utterance], decode: bool, jobs: int | None, quiet: bool
+) -> tuple[dict[str, Look], dict[str, list], str]:
+    """What every recording holds, what is wrong, and a hash of the audio; of features only their spans are known."""
+    if reader.TRACKS:
+        return {u.id: Look(u.id, seconds=_span(u)) for u in utterances}, {}, _stat_digest(folder, utterances)
+    looks = look_at(folder, utterances, decode=decode, jobs=jobs, quiet=quiet)
+    sound = sorted((look.id, look.digest) for look in looks.values() if not look.why)
+    return looks, find_problems(utterances, looks), files.digest(sound) if decode else _stat_digest(folder, utterances)
 
 
 def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
@@ -380,12 +374,10 @@ def _without(
     return [u for u in utterances if u.id not in gone], notes
 
 
-def _contents(utterances: Sequence[Utterance], looks: Mapping[str, Look]) -> list[tuple[str, str, str]]:
+def _contents(looks: Sequence[Look]) -> list[tuple[str, str, str]]:
     """Rows of contents.csv: of what was decoded; silence holds nothing that could be recognised."""
-    decoded = [look for u in utterances if (look := looks[u.id]).peak is not None]
-    return [
-        (look.id, *(("", "") if (look.peak or 0) < contents.SILENT else (look.file, look.digest))) for look in decoded
-    ]
+    decoded = [(look, look.peak) for look in looks if look.peak is not None]
+    return [(look.id, *(("", "") if peak < contents.SILENT else (look.file, look.digest))) for look, peak in decoded]
 
 
 def _id(item: Any) -> str:
@@ -543,7 +535,33 @@ def _fold_warnings(
     return notes
 
 
+def _word_warnings(
+    reader: Reader, fetched: Sequence[Mapping], classes: Mapping[str, Sequence[str]], relabel: Mapping[str, str]
+) -> list[str]:
+    """What came without a checksum, and classes that are not the usual ones."""
+    notes = [
+        f"{entry['name']}: no checksum is published; what came has sha256 {entry['sha256']}"
+        for entry in fetched
+        if not entry["verified"]
+    ]
+    known = {*EMOTIONS, *reader.CLASSES.get("emotion", ())}
+    if strange := [c for c in classes.get("emotion", ()) if c not in known]:
+        notes.append(f"classes that are no words of emotion, kept: {', '.join(strange[:10])}")
+    if relabel:
+        changes = ", ".join(f"{a} counted as {b}" if b else f"{a} left out" for a, b in relabel.items())
+        notes.append(f"classes are not the corpus's own: {changes}")
+    return notes
+
+
 # -- report -------------------------------------------------------------------------------------------------
+
+
+def _write(corpus: Corpus, report: Mapping[str, Any], looks: Sequence[Look]) -> None:
+    corpus.save()
+    if looks:
+        contents.save(corpus.folder, _contents(looks))
+    files.write_json(corpus.folder / "report.json", report)
+    files.write_text(corpus.folder / "report.html", data_page(report))
 
 
 def data_report(
