@@ -5,6 +5,7 @@ of a minute. Where a run has several folds, their models vote with the mean of t
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.evaluation.evaluate import write_table
+from sottovoce.inference.seen import Heard
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
 from sottovoce.tracks import base as tracks
@@ -120,6 +122,7 @@ class Recogniser:
                 )
         self.per_speaker = first.plan.per_speaker
         self.names = first.task.classes or first.task.target
+        self.heard = Heard([m.run for m in self.models])
 
     def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:
         """What is predicted together: one recording, or a folder's where the model standardises per speaker."""
@@ -151,7 +154,16 @@ class Recogniser:
         """
         recordings = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
         speaker = _SpeakerStatistics(self, recordings) if self.per_speaker else None
-        return [self._one(p, speaker, window_s, hop_s, timeline) for p in recordings]
+        return [self._unheard(p, speaker, window_s, hop_s, timeline) for p in recordings]
+
+    def _unheard(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
+        """The answer of the models that have not heard this recording's speaker, if there are any."""
+        answering, note = self.heard.unheard(path)
+        own = copy(self)
+        own.models = [self.models[k] for k in answering]
+        found = own._one(path, speaker, window_s, hop_s, timeline)
+        found.warning = "; ".join(filter(None, [found.warning, note]))
+        return found
 
     def _one(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
 
