@@ -16,6 +16,7 @@ _PUBLIC = {
     "Task": "data.task",
     "Track": "data.track",
     "Utterance": "data.corpus",
+    "embed": "inference.embed",
     "load": "inference.predict",
 }
 _MODULES = {"audio": "data.audio"}  # public as a whole: `from sottovoce import audio`

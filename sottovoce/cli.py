@@ -31,6 +31,7 @@ VERBS = {
     "run": "A published system, all steps and any ablation of it, to its comparison table.",
     "study": "How many labels pre-training saves, against the identical backbone from scratch.",
     "predict": "Model + recordings -> emotion per file and over time.",
+    "embed": "Model + recordings -> vectors, one a recording or one a frame.",
     "list": "Names of the corpora, tracks, backbones, objectives and recipes there are.",
 }
 
