@@ -21,7 +21,7 @@ def test_imports_and_types_hide_nowhere():
 
 
 def test_functions_stay_short_and_narrow():
-    assert len(structure.long_functions()) <= 7
+    assert len(structure.long_functions()) <= 4
     assert len(structure.wide_functions()) <= 6
     assert len(structure.wide_functions(13)) == 0
 

@@ -1,5 +1,7 @@
 """A track store in memory and the steps made of it: what the tests of the middle learn from."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from sottovoce.config.frontend import Frontend
@@ -15,7 +17,10 @@ class ToyStore(dict):
         super().__init__({k: np.asarray(v, dtype=np.float32) for k, v in arrays.items()})
         self.rate_hz, self.offset_s, self.dim = rate_hz, offset_s, next(iter(self.values())).shape[1]
         self.lengths = {k: len(v) for k, v in self.items()}
-        self.read = []
+        self.read, self.head = [], SimpleNamespace(track="")
+
+    def source(self, key):
+        return None
 
     def __getitem__(self, key):
         self.read.append(key)

@@ -79,13 +79,55 @@ class Backbone(nn.Module):
     def contextualise(
         self, local: Tensor, lengths: Tensor, mask: Tensor | None = None, columns: Tensor | None = None
     ) -> Hidden:
-        """With `masks_states`: local features (B, S, C) -> Hidden, a learned vector where `mask` (B, S) is True, and
-        0 throughout an utterance where `columns` (B, H) is."""
+        """With `masks_states`: local features (B, S, C) -> Hidden, see `Encoder`."""
         raise NotImplementedError
 
     def states(self, lengths: Tensor) -> Tensor:
         """(B,) how many states so many steps make; one at least."""
         return ((lengths - self.traits.receptive_field) // self.traits.hop + 1).clamp(min=1)
+
+
+class Encoder(Backbone):
+    """One with `masks_states`, whose `contextualise` leaves out the blocks above `upto`, where that is given."""
+
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        mask: Tensor | None = None,
+        columns: Tensor | None = None,
+        upto: int | None = None,
+    ) -> Hidden:
+        """`mask`, `columns` and `upto` as in `contextualise`."""
+        return self.contextualise(*self.convolve(x, lengths), mask, columns, upto)
+
+    def layer(self, x: Tensor, lengths: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """As of every backbone; no block above it works."""
+        hidden = self(x, lengths, upto=number)
+        return hidden.layers[number], hidden.lengths
+
+    def contextualise(
+        self,
+        local: Tensor,
+        lengths: Tensor,
+        mask: Tensor | None = None,
+        columns: Tensor | None = None,
+        upto: int | None = None,
+    ) -> Hidden:
+        """Local features (B, S, C) -> Hidden.
+
+        Args:
+            mask: (B, S) bool, True = replaced by the mask vector.
+            columns: (B, H) bool, True = this feature is 0 throughout the utterance.
+            upto: the last block whose states are wanted; those above are left out. None: all.
+        """
+        raise NotImplementedError
+
+    def masked(self, h: Tensor, mask: Tensor | None, columns: Tensor | None) -> Tensor:
+        """What blocks see of (B, S, H); `mask_vector` (H,) is learned."""
+        if mask is not None:
+            h = torch.where(mask[..., None], self.mask_vector.to(h), h)
+        return h if columns is None else h.masked_fill(columns[:, None], 0.0)
 
 
 def valid_steps(lengths: Tensor, steps: int) -> Tensor:

@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sottovoce.backbones import base
-from sottovoce.backbones._convolve import LONG, Kept, long_grouped, spectrum, strided, taps
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
 RATE_HZ = 16_000
-PIECE = 2**22  # bytes about, of what the widest convolution makes at a time: what the caches of a core hold
+PIECE = 20 * RATE_HZ  # samples of a long recording that frozen convolutions see at a time: memory does not grow with it
 FAMILIES = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")  # `model_type` in the library's words
 
 
@@ -108,7 +107,7 @@ def library() -> Any:
     return transformers
 
 
-class Backbone(base.Backbone):
+class Backbone(base.Encoder):
     """forward(x (B, N, 1), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H).
 
     Args:
@@ -144,7 +143,6 @@ class Backbone(base.Backbone):
                 block.attention.torch_multi_head_self_attention = MethodType(_attend, block.attention)
             else:
                 c._attn_implementation = "sdpa"
-        self.front_taps, self.place_spectrum = Kept(), Kept()  # what the CPU makes of the weights
 
     @property
     def stride(self) -> int:
@@ -155,22 +153,6 @@ class Backbone(base.Backbone):
     def window(self) -> int:
         """Samples in a local feature: 400, 25 ms; of "tiny" 1,024."""
         return 1 + sum((k - 1) * math.prod(self.strides[:i]) for i, k in enumerate(self.kernels))
-
-    def forward(
-        self,
-        x: Tensor,
-        lengths: Tensor,
-        mask: Tensor | None = None,
-        columns: Tensor | None = None,
-        upto: int | None = None,
-    ) -> Hidden:
-        """`mask`, `columns` and `upto` as in `contextualise`."""
-        return self.contextualise(*self.convolve(x, lengths), mask, columns, upto)
-
-    def layer(self, x: Tensor, lengths: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """As of every backbone; no block above it works."""
-        hidden = self(x, lengths, upto=number)
-        return hidden.layers[number], hidden.lengths
 
     def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms (B, N, 1) -> local features (B, S, C), zero after their lengths (B,)."""
@@ -183,7 +165,7 @@ class Backbone(base.Backbone):
         # Shorter ones than a window are filled up with zeros and make one state.
         wave = nn.functional.pad(wave, (0, max(self.window - wave.shape[1], 0)))
         h, n = wave[:, None], lengths.clamp(min=self.window)  # (B, 1, N)
-        if _in_float32_on_cpu(wave) and not _learns(self.front):
+        if wave.shape[1] > PIECE and not _learns(self.front):
             with torch.no_grad():
                 rows = [self._in_pieces(row[:samples]) for row, samples in zip(wave, n.tolist(), strict=True)]
             return nn.utils.rnn.pad_sequence(rows, batch_first=True), (n - self.window) // self.stride + 1
@@ -200,22 +182,17 @@ class Backbone(base.Backbone):
 
     def _in_pieces(self, wave: Tensor) -> Tensor:
         """The same for one waveform (N,), some states at a time: (S, C)."""
-        weights = [layer.conv.weight for layer in self.front]
-        all_taps = self.front_taps(lambda: list(map(taps, weights, self.strides)), weights)
-        biases, norms = [layer.conv.bias for layer in self.front], [getattr(f, "layer_norm", None) for f in self.front]
-        if isinstance(norms[0], nn.GroupNorm):
-            weight, biases[0] = _folded(self.front[0].conv, norms[0], wave)
-            all_taps, norms[0] = [taps(weight, self.strides[0]), *all_taps[1:]], None
-        layers = list(zip(self.front, all_taps, self.strides, biases, norms, strict=True))
-        pieces, count = [], (len(wave) - self.window) // self.stride + 1
-        some = max(PIECE // (4 * max(map(len, weights)) * self.stride // self.strides[0]), 1)  # half a second of "base"
+        layers = [(f.conv.weight, f.conv.bias, getattr(f, "layer_norm", None), f.activation) for f in self.front]
+        if isinstance(layers[0][2], nn.GroupNorm):
+            layers[0] = *_folded(self.front[0].conv, layers[0][2], wave), None, layers[0][3]
+        pieces, count, some = [], (len(wave) - self.window) // self.stride + 1, max(PIECE // self.stride, 1)
         for s in range(0, count, some):
             end = (min(s + some, count) - 1) * self.stride + self.window
-            h = wave[s * self.stride : end, None]
-            for layer, kernel, stride, bias, norm in layers:
-                h = strided(h, kernel, stride, bias)
-                h = layer.activation(h if norm is None else norm(h))
-            pieces.append(h)
+            h = wave[None, s * self.stride : end]
+            for (weight, bias, norm, activation), stride in zip(layers, self.strides, strict=True):
+                h = nn.functional.conv1d(h, weight, bias, stride)
+                h = activation(h if norm is None else norm(h.T).T)
+            pieces.append(h.T)
         return torch.cat(pieces)
 
     def contextualise(
@@ -226,19 +203,10 @@ class Backbone(base.Backbone):
         columns: Tensor | None = None,
         upto: int | None = None,
     ) -> Hidden:
-        """Local features (B, S, C) -> Hidden.
-
-        Args:
-            mask: (B, S) bool, True = replaced by the mask vector.
-            columns: (B, H) bool, True = this feature is 0 throughout the utterance.
-            upto: the last block whose states are wanted; those above are left out. None: all.
-        """
+        """Local features (B, S, C) -> Hidden."""
         h = self.project(local)
         h = h[0] if isinstance(h, tuple) else h  # HuBERT's projection returns one tensor, the others' two
-        if mask is not None:
-            h = torch.where(mask[..., None], self.mask_vector.to(h), h)
-        if columns is not None:
-            h = h.masked_fill(columns[:, None], 0.0)
+        h = self.masked(h, mask, columns)
         valid = valid_steps(lengths, h.shape[1])
         h = h.masked_fill(~valid[..., None], 0.0)
         h = h + self._place(h, valid)
@@ -262,15 +230,7 @@ class Backbone(base.Backbone):
     def _place(self, h: Tensor, valid: Tensor) -> Tensor:
         """Convolutional positions (B, S, H); padding stays zero between the layers of data2vec's."""
         if self.config.family != "data2vec-audio":
-            conv, plain = self.positions.conv, getattr(self.positions, "batch_norm", None) is None
-            if conv.kernel_size[0] < LONG or not plain or not _in_float32_on_cpu(h):
-                return self.positions(h)
-            if _learns(conv):
-                found = spectrum(conv.weight, conv.groups)
-            else:
-                found = self.place_spectrum(lambda: spectrum(conv.weight, conv.groups), list(conv.parameters()))
-            # An even kernel makes a state too many; as in the library, the last one goes.
-            return self.positions.activation(long_grouped(h, found, conv.padding[0])[:, : h.shape[1]] + conv.bias)
+            return self.positions(h)
         h, outside = h.transpose(1, 2), ~valid[:, None]
         for layer in self.positions.layers:
             h = layer(h).masked_fill(outside, 0.0)
@@ -293,10 +253,6 @@ def init_bandpass(conv: nn.Conv1d, low_hz: float = 60.0, high_hz: float = 7600.0
     filters = (-0.5 * (seconds / deviation).square()).exp() * (2 * math.pi * centre * seconds + phase).cos()
     with torch.no_grad():
         conv.weight.copy_(nn.functional.normalize(filters, dim=1)[:, None])
-
-
-def _in_float32_on_cpu(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 def _learns(module: nn.Module) -> bool:

@@ -81,7 +81,7 @@ class Block(nn.Module):
         return h + self.drop(self.fc2(gelu(self.fc1(self.final_layer_norm(h)))))
 
 
-class Backbone(base.Backbone):
+class Backbone(base.Encoder):
     """forward(x (B, T, bins), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H), S = T / 2 rounded up.
 
     State s is centred on frame 2 s. State 0 is what convolutions and positions make.
@@ -106,22 +106,6 @@ class Backbone(base.Backbone):
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width) if config.complete else None
-
-    def forward(
-        self,
-        x: Tensor,
-        lengths: Tensor,
-        mask: Tensor | None = None,
-        columns: Tensor | None = None,
-        upto: int | None = None,
-    ) -> Hidden:
-        """`mask`, `columns` and `upto` as in `contextualise`."""
-        return self.contextualise(*self.convolve(x, lengths), mask, columns, upto)
-
-    def layer(self, x: Tensor, lengths: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """As of every backbone; no block above it works."""
-        hidden = self(x, lengths, upto=number)
-        return hidden.layers[number], hidden.lengths
 
     def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel bands (B, T, bins) -> local features (B, S, H), zero after their lengths (B,)."""
@@ -150,17 +134,8 @@ class Backbone(base.Backbone):
         columns: Tensor | None = None,
         upto: int | None = None,
     ) -> Hidden:
-        """Local features (B, S, H) -> Hidden.
-
-        Args:
-            mask: (B, S) bool, True = replaced by the mask vector.
-            columns: (B, H) bool, True = this feature is 0 throughout the utterance.
-            upto: the last block whose states are wanted; those above are left out. None: all.
-        """
-        if mask is not None:
-            local = torch.where(mask[..., None], self.mask_vector.to(local), local)
-        if columns is not None:
-            local = local.masked_fill(columns[:, None], 0.0)
+        """Local features (B, S, H) -> Hidden."""
+        local = self.masked(local, mask, columns)
         if local.shape[1] <= self.config.positions:
             return Hidden(self._encode(local, lengths, upto), lengths)
         rows = []

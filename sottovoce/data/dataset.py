@@ -13,7 +13,7 @@ backbone makes fewer states than it gets steps, such as an encoder of waveforms,
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ class Store(Protocol):
     def dim(self) -> int: ...
     @property
     def lengths(self) -> Mapping[str, int]: ...
+    @property
+    def head(self) -> Any: ...  # its `track` is the name of what is in it
+    def source(self, id: str, /) -> Any: ...  # what an utterance was made from, None where nobody knows
     def __getitem__(self, key: str, /) -> np.ndarray: ...
     def __contains__(self, key: object, /) -> bool: ...
 
@@ -191,8 +194,7 @@ class Steps:
         store, key = self.stores[i], self.utterances[i].id
         if not self.frontend.trim_db or store.lengths[key] < 2:
             return 0, store.lengths[key]
-        head = getattr(store, "head", None)  # a dictionary of arrays has none
-        return loud_part(store[key], store.rate_hz, self.frontend.trim_db, head.track if head else "")
+        return loud_part(store[key], store.rate_hz, self.frontend.trim_db, store.head.track)
 
     def _statistics(self, i: int) -> Statistics:
         if self.frontend.normalise == "none":

@@ -356,6 +356,9 @@ class Memory:
         self.dim: int = next(iter(self.values.values())).shape[1]
         self.lengths = {k: len(v) for k, v in values.items()}
 
+    def source(self, id: str, /) -> None:
+        return None
+
     def __getitem__(self, key: str, /) -> np.ndarray:
         return self.values[key]
 

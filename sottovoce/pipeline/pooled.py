@@ -53,7 +53,7 @@ class PooledCache:
 
 def _name(steps: Steps, i: int) -> str:
     """Utterance and content, so that a changed recording is pooled again."""
-    source = getattr(steps.stores[i], "source", lambda id: None)(steps.utterances[i].id)
+    source = steps.stores[i].source(steps.utterances[i].id)
     return f"{steps.utterances[i].id} {source.key if source else ''}"
 
 

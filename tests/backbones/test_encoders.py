@@ -9,7 +9,7 @@ from torch import nn
 from toys import ToyStore
 
 from sottovoce import files
-from sottovoce.backbones import _convolve, encoder, hop_and_field, valid_steps
+from sottovoce.backbones import encoder, hop_and_field, valid_steps
 from sottovoce.config import recipe
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.dataset import Steps
@@ -28,7 +28,13 @@ each_encoder = pytest.mark.parametrize(
     ids=lambda v: v if isinstance(v, str) else "large" if v else "base",
 )
 
-# Without gradients, convolutions go another way.
+
+@pytest.fixture(autouse=True)
+def short_pieces(monkeypatch):
+    """Without gradients, convolutions see four states at a time: the longest rows are of several pieces."""
+    monkeypatch.setattr(encoder, "PIECE", 4 * 320)
+
+
 each_mode = pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode], ids=["learning", "frozen"])
 
 
@@ -89,7 +95,7 @@ def test_a_row_alone_or_in_another_order_is_the_same(family, more, mode):
 
 @each_mode
 @each_encoder
-def test_states_are_those_of_the_library_without_padding(family, more, mode, monkeypatch):
+def test_states_are_those_of_the_library_without_padding(family, more, mode):
     """All of them; where blocks normalise their input, the last one is the library's normalised `last_hidden_state`."""
     backbone = small(family, **more).eval()
     theirs = transformers.AutoModel.from_config(backbone.config.resolved(), attn_implementation="eager").eval()
@@ -101,7 +107,6 @@ def test_states_are_those_of_the_library_without_padding(family, more, mode, mon
     for name, p in own.items():
         head, dot, rest = name.partition(".")
         their[names[head] + dot + rest].data.copy_(p.data)
-    monkeypatch.setattr(encoder, "PIECE", 4 * 16 * 64 * 4)  # four states: the longest rows are of several pieces
     x = waves()
     with mode():
         hidden = backbone(x, LENGTHS)
@@ -243,36 +248,6 @@ def test_base_is_the_librarys_own_and_large_is_as_published():
     assert base == transformers.HubertConfig().to_dict()
     large = encoder.Config(size="large").resolved()
     assert (large.hidden_size, large.num_hidden_layers, large.num_attention_heads) == (1024, 24, 16)
-
-
-# ---------------------------------------------------------------------------------------------- convolutions
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2), (4, 4), (5, 2), (1, 1), (2, 3)])
-@pytest.mark.parametrize(("channels", "bias"), [(1, True), (6, True), (6, False)])
-def test_a_strided_convolution_is_torchs(kernel, stride, channels, bias):
-    torch.manual_seed(0)
-    conv, x = nn.Conv1d(channels, 7, kernel, stride, bias=bias), torch.randn(channels, 41)
-    with torch.no_grad():
-        found = _convolve.strided(x.T.contiguous(), _convolve.taps(conv.weight, stride), stride, conv.bias)
-        torch.testing.assert_close(found, conv(x).T)
-
-
-@pytest.mark.parametrize("kernel", [5, 8])
-@pytest.mark.parametrize("steps", [1, 5, 9, 40])
-def test_a_long_grouped_convolution_is_torchs_and_so_are_its_gradients(kernel, steps):
-    torch.manual_seed(0)
-    conv = nn.Conv1d(12, 6, kernel, padding=kernel // 2, groups=3).double()
-    x = torch.randn(2, steps, 12, dtype=torch.float64, requires_grad=True)
-
-    def ours():
-        return _convolve.long_grouped(x, _convolve.spectrum(conv.weight, 3), kernel // 2) + conv.bias
-
-    grads = []
-    for found in (ours(), conv(x.transpose(1, 2)).transpose(1, 2)):
-        toward = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        grads.append([found, *torch.autograd.grad((found * toward).sum(), [x, conv.weight, conv.bias])])
-    torch.testing.assert_close(grads[0], grads[1])
 
 
 # ---------------------------------------------------------------------------------------------- the clock of states
