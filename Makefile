@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
 CORPUS ?=
-BENCHES := startup fbank bootstrap pretrain_step feature_store masking strength kmeans
+BENCHES := startup fbank bootstrap pretrain_step loop feature_store masking strength kmeans
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: demo test check bench parity docs clean setup

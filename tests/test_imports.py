@@ -55,7 +55,7 @@ ALLOWED = {name: set(below) for name, *below in map(str.split, PICTURE.strip().s
 LOOSE = {"__init__", "__main__", "cli", "errors", "files", "plugins"}  # files in the package's root: no more of them
 NUMPY_ONLY = ("config/", "corpora/", "tracks/", "metrics/", "report/", "data/")
 TORCH = {"torch", "accelerate", "safetensors"}
-MAY_HOLD_TENSORS = {"data/dataset", "data/batching"}  # the border between arrays and tensors
+MAY_HOLD_TENSORS = {"data/dataset", "data/batching", "data/resident"}  # the border between arrays and tensors
 HEAVY = {"torch", "pandas", "sklearn", "scipy", "matplotlib", "accelerate", "h5py", "opensmile", "soundfile", "soxr"}
 HEAVY |= {"transformers", "peft"}
 

@@ -265,6 +265,12 @@ class Steps:
                 "Look at the features, or extract them again."
             ) from None
 
+    def cut(self, i: int, most: int | None, rng: np.random.Generator) -> tuple[int, int]:
+        """First and last + 1 of the steps that are seen; a cut to `most` leaves the states where they were."""
+        length, grid = int(self.lengths[i]), self.hop_and_field[0]
+        start = int(rng.integers((length - most) // grid + 1)) * grid if most and length > most else 0
+        return start, min(length, start + most) if most else length
+
     def batch(
         self,
         indices: Sequence[int] | np.ndarray,
@@ -278,11 +284,8 @@ class Steps:
         tracks: dict[str, list[np.ndarray]] = {name: [] for name in self.aux}
         for i in indices:
             seeds.append(row_seed(seed, self.utterances[i].id))
-            rng, length = np.random.default_rng(seeds[-1]), int(self.lengths[i])
-            # A cut leaves the states where they were.
-            grid = self.hop_and_field[0]
-            start = int(rng.integers((length - most) // grid + 1)) * grid if most and length > most else 0
-            end = min(length, start + most) if most else length
+            rng = np.random.default_rng(seeds[-1])
+            start, end = self.cut(i, most, rng)
             time, features = np.exp(rng.uniform(-1, 1, 2) * self.stretch) if self.stretch else (1.0, 1.0)
             x, ok = self.window(i, start, end, (time, features))
             rows.append(x)

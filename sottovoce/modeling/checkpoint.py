@@ -45,7 +45,7 @@ def save(path: Path, model: nn.Module, optimiser: Any, averaged: dict[str, Tenso
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in averaged.items()}
     moments = optimiser.state_dict()["state"]
-    for index, name in enumerate(_trained(model)):
+    for index, name in enumerate(_trained(model, optimiser)):
         tensors |= {f"adam.{key}.{name}": torch.as_tensor(v) for key, v in moments.get(index, {}).items()}
     save_tensors(path, tensors, metadata)
 
@@ -57,11 +57,13 @@ def fill(tensors: dict[str, Tensor], model: nn.Module, optimiser: Any, averaged:
         averaged[name].copy_(tensors[f"average.{name}"])
     moments = {
         index: {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        for index, name in enumerate(_trained(model))
+        for index, name in enumerate(_trained(model, optimiser))
         if f"adam.step.{name}" in tensors
     }
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _trained(model: nn.Module) -> list[str]:
-    return [k for k, p in model.named_parameters() if p.requires_grad]
+def _trained(model: nn.Module, optimiser: Any) -> list[str]:
+    """Names of the parameters in the order in which the optimiser counts them."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [names[id(p)] for group in optimiser.param_groups for p in group["params"]]

@@ -4,8 +4,9 @@ Processes, devices and precision are accelerate's. Checkpoints are safetensors; 
 """
 
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from torch import Tensor, nn
 
 from sottovoce import files
 from sottovoce.config.training import Training
-from sottovoce.data.batching import plan_epoch
+from sottovoce.data.ahead import ahead
+from sottovoce.data.batching import Batch, plan_epoch, row_seed
 from sottovoce.data.dataset import Steps
+from sottovoce.data.resident import Resident, fits
 from sottovoce.errors import InputError
 from sottovoce.modeling import checkpoint
+
+BUILDERS = 4  # threads that make batches for a GPU; on a CPU one, as training has the others
 
 
 @dataclass
@@ -72,7 +77,7 @@ class Loop:
     wrapped: Any  # the model as accelerate prepared it
     optimiser: Any
     accelerator: Any
-    data: Steps
+    data: Steps | Resident
     config: Training
     target: np.ndarray | None
     keep: Keep
@@ -80,6 +85,7 @@ class Loop:
     best: dict[str, Tensor]  # weights of the best epoch so far; {}: none
     state: State
     total: int = 0  # updates of the whole training
+    unread: list[Tensor] = field(default_factory=list)  # losses of the last updates, still on the device
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch, all processes' together."""
@@ -93,6 +99,22 @@ class Loop:
             most=c.crop_frames(self.data.rate_hz),
             classes=self.target if c.balanced else None,
         )
+
+    def batches(self, done: int) -> Generator[list[tuple[Batch, float]], None, None]:
+        """What every update of this epoch after the first `done` takes: its batches on the device, and 0 for one of
+        which this process has no row, else 1. They are made in the background."""
+        c, rank, world = self.config, self.accelerator.process_index, self.accelerator.num_processes
+        device, most = self.accelerator.device, c.crop_frames(self.data.rate_hz)
+        seed, plan = row_seed(c.seed, f"epoch {self.state.epoch}"), self.plan(self.state.epoch)
+
+        def make(parts: list[np.ndarray]) -> list[tuple[Batch, float]]:
+            mine = [part[rank::world] for part in parts]
+            rows = [own if len(own) else part[:1] for own, part in zip(mine, parts, strict=True)]
+            made = [self.data.batch(some, seed=seed, most=most, target=self.target).to(device) for some in rows]
+            return [(batch, float(len(own) > 0)) for batch, own in zip(made, mine, strict=True)]
+
+        updates = [plan[at : at + c.accumulate] for at in range(done * c.accumulate, len(plan), c.accumulate)]
+        return ahead(make, updates, threads=1 if device.type == "cpu" else BUILDERS)
 
 
 def begin(
@@ -116,17 +138,21 @@ def begin(
         accelerator.init_trackers(keep.label.replace(" ", "_"))
     for name, p in model.named_parameters():
         p.requires_grad_(lr_scale(name) > 0)
-    groups = [
-        {"params": [p], "scale": lr_scale(name), "weight_decay": config.weight_decay if p.ndim > 1 else 0.0}
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), foreach=True)
     model.to(accelerator.device)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}  # few, so that a GPU steps many weights at a time
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            groups.setdefault((lr_scale(name), config.weight_decay if p.ndim > 1 else 0.0), []).append(p)
+    optimiser = torch.optim.AdamW(
+        [{"params": group, "scale": scale, "weight_decay": decay} for (scale, decay), group in groups.items()],
+        lr=config.lr, betas=(0.9, 0.98), foreach=True,
+    )  # fmt: skip
     averaged = {k: v.detach().clone() for k, v in model.named_parameters()} if config.ema else {}
     data = data.stretched(config.time_stretch, config.feature_stretch)
+    near = accelerator.device.type == "cuda" and fits(data, config.crop_frames(data.rate_hz), accelerator.device)
+    source = Resident(data, accelerator.device) if near else data
     state = State(best=watch.to_beat)
-    loop = Loop(model, None, optimiser, accelerator, data, config, target, keep, averaged, {}, state)
+    loop = Loop(model, None, optimiser, accelerator, source, config, target, keep, averaged, {}, state)
     if watch.baseline is not None:
         loop.best = _copy(model)
     if keep.folder and (keep.folder / "last.safetensors").exists():
@@ -135,6 +161,24 @@ def begin(
             loop.best = checkpoint.load_tensors(keep.folder / "best.safetensors")
     loop.wrapped, loop.optimiser = accelerator.prepare(model, optimiser)
     return loop
+
+
+def read(loop: Loop, logs: dict[str, list[float | Tensor]]) -> dict[str, float]:
+    """The losses since it was last called go into `logs`; the last of them as `loss`.
+
+    Raises InputError when one is not finite: nothing is kept of what followed.
+    """
+    values = torch.stack(loop.unread).tolist() if loop.unread else []
+    loop.unread.clear()
+    for k, value in enumerate(values):
+        if not math.isfinite(value):
+            raise InputError(
+                f"{loop.keep.folder or loop.keep.label}: the loss became {value} at update "
+                f"{loop.state.update - len(values) + k}. Lower --set training.lr, or look for extreme values in the "
+                "features."
+            )
+    logs.setdefault("train_loss", []).extend(values)
+    return {"loss": values[-1]} if values else {}
 
 
 def save(loop: Loop) -> None:

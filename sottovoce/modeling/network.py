@@ -4,9 +4,7 @@ One factory builds every backbone, from the settings alone: the pre-trained arm 
 weights and in nothing else.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from sottovoce.backbones.base import Backbone, Hidden, hop_and_field
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
+from sottovoce.data.ahead import ahead
 from sottovoce.data.batching import sequential
 from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import voice
@@ -102,28 +101,17 @@ def in_batches(
     batches, threads = list(batches), torch.get_num_threads()
     workers = min(threads, len(batches)) if torch.device(device).type == "cpu" else 1
 
-    def work(x: Tensor, lengths: Tensor) -> Any:
+    def work(rows: np.ndarray) -> tuple[np.ndarray, Any]:
+        batch = steps.batch(rows)
         with torch.inference_mode():  # of this thread
-            return function(x.to(device), lengths.to(device))
+            return rows, function(batch.x.to(device), batch.lengths.to(device))
 
     if workers < 2:
-        for rows in batches:
-            batch = steps.batch(rows)
-            yield rows, work(batch.x, batch.lengths)
+        yield from map(work, batches)
         return
     torch.set_num_threads(threads // workers)  # also of the threads that begin now
     try:
-        with ThreadPoolExecutor(workers) as pool:
-            running: deque[tuple[np.ndarray, Future[Any]]] = deque()
-            for rows in batches:
-                batch = steps.batch(rows)
-                running.append((rows, pool.submit(work, batch.x, batch.lengths)))
-                if len(running) > 2 * workers:  # no more in memory than that
-                    done, found = running.popleft()
-                    yield done, found.result()
-            while running:
-                done, found = running.popleft()
-                yield done, found.result()
+        yield from ahead(work, batches, workers)
     finally:
         torch.set_num_threads(threads)
 

@@ -8,19 +8,21 @@ last checkpoint and ends with the weights of a run that was never killed. What i
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sottovoce.config.training import Training
-from sottovoce.data.batching import row_seed
+from sottovoce.data.batching import Batch, row_seed
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
-from sottovoce.modeling.loop import Keep, Loop, State, Watch, averaged_weights, begin, choose, end, save
+from sottovoce.modeling.loop import Keep, Loop, State, Watch, averaged_weights, begin, choose, end, read, save
 from sottovoce.modeling.masking import RowRandom
+
+LOOK = 50  # updates after which a GPU's losses are read
 
 
 def fit(
@@ -54,26 +56,30 @@ def fit(
         epochs, validate_every = epochs * longer, validate_every * longer
         updates = [math.ceil(len(loop.plan(e)) / config.accumulate) for e in range(epochs)]
     loop.total, done_before = sum(updates), np.concatenate([[0], np.cumsum(updates)])
+    look = 1 if accelerator.device.type == "cpu" else LOOK
     started, saved = time.monotonic() - state.seconds, time.monotonic()
     bar = Bar(loop.total, keep.label, quiet=keep.quiet or not accelerator.is_main_process, done=state.update)
     stopped = bool(config.patience and state.stale >= config.patience)
     while state.epoch < epochs and not stopped:
-        batches = loop.plan(state.epoch)
         fresh = state.update == done_before[state.epoch] and state.epoch % validate_every == 0
         if watch.before_epoch and fresh:
             watch.before_epoch()
         model.train()
-        logs: dict[str, list[float]] = {}
-        done = (state.update - int(done_before[state.epoch])) * config.accumulate
-        for first in range(done, len(batches), config.accumulate):
-            value = update(loop, batches[first : first + config.accumulate], logs)
-            bar.advance(1, loss=value)
-            if folder and time.monotonic() - saved > config.save_every:
-                state.seconds, saved = time.monotonic() - started, time.monotonic()
-                if accelerator.is_main_process:
-                    save(loop)
+        logs: dict[str, list[float | Tensor]] = {}
+        with closing(loop.batches(state.update - int(done_before[state.epoch]))) as ready:
+            for parts in ready:
+                update(loop, parts, logs)
+                due = folder and time.monotonic() - saved > config.save_every
+                bar.advance(1, **(read(loop, logs) if due or len(loop.unread) == look else {}))
+                if due:
+                    state.seconds, saved = time.monotonic() - started, time.monotonic()
+                    if accelerator.is_main_process:
+                        save(loop)
+        read(loop, logs)
         state.epoch += 1
-        row = {"epoch": state.epoch, "update": state.update} | {k: float(np.mean(v)) for k, v in logs.items()}
+        row = {"epoch": state.epoch, "update": state.update} | {
+            k: float(np.mean([float(one) for one in v])) for k, v in logs.items()
+        }
         if watch.validate and (state.epoch % validate_every == 0 or state.epoch == epochs):
             with averaged_weights(model, loop.averaged):
                 model.eval()
@@ -97,22 +103,16 @@ def fit(
 # ------------------------------------------------------------------------------------- one update, forward to step
 
 
-def update(loop: Loop, parts: Sequence[np.ndarray], logs: dict[str, list[float]]) -> float:
-    """One step of the optimiser for the batches `parts`, accumulated; the loss, which `logs` gets too."""
+def update(loop: Loop, parts: Sequence[tuple[Batch, float]], logs: dict[str, list[float | Tensor]]) -> None:
+    """One step of the optimiser for the batches `parts`, accumulated. The loss stays on the device until it is `read`:
+    to look at each would let a GPU wait for the CPU."""
     config, state, accelerator = loop.config, loop.state, loop.accelerator
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     torch.manual_seed(row_seed(config.seed, f"update {state.update} of process {rank}"))
     weight, loss_sum = torch.zeros((), device=device), torch.zeros((), device=device)
-    for part in parts:
-        mine = part[rank::world]
-        share = 1.0 if len(mine) else 0.0  # a process without rows adds nothing
-        seed = row_seed(config.seed, f"epoch {state.epoch}")
-        batch = loop.data.batch(
-            mine if share else part[:1], seed=seed, most=config.crop_frames(loop.data.rate_hz), target=loop.target
-        )
-        batch = batch.to(device)
+    for batch, share in parts:  # a process without rows adds nothing
         batch.progress = state.update / loop.total
-        with accelerator.no_sync(loop.wrapped) if part is not parts[-1] else nullcontext():
+        with accelerator.no_sync(loop.wrapped) if batch is not parts[-1][0] else nullcontext():
             with torch.autocast(device.type, torch.bfloat16, config.precision == "bf16"):
                 loss = loop.wrapped(batch, RowRandom(batch.seeds))
             accelerator.backward(loss.total * share)
@@ -123,33 +123,24 @@ def update(loop: Loop, parts: Sequence[np.ndarray], logs: dict[str, list[float]]
     if world > 1:
         weight, loss_sum = accelerator.reduce(weight), accelerator.reduce(loss_sum)
     weight = weight.clamp(min=1)
-    value = float(loss_sum / weight)
-    if not math.isfinite(value):
-        raise _not_finite(loop, value)
+    loop.unread.append(loss_sum / weight)
     graded = [p for p in loop.model.parameters() if p.grad is not None]
-    for p in graded:
-        p.grad.mul_(world / weight)  # the gradient of the mean over the whole update
+    # the gradient of the mean over the whole update
+    torch._foreach_mul_([p.grad for p in graded if p.grad is not None], world / weight)
     if config.clip:
         nn.utils.clip_grad_norm_(graded, config.clip)
     for group in loop.optimiser.param_groups:
         group["lr"] = config.lr * group["scale"] * schedule(state.update, loop.total, config.warmup)
     loop.optimiser.step()
     loop.optimiser.zero_grad()
-    for name, p in loop.model.named_parameters() if loop.averaged else ():
-        loop.averaged[name].lerp_(p.detach(), 1 - min(config.ema, (1 + state.update) / (10 + state.update)))
+    if loop.averaged:
+        own = [p.detach() for p in loop.model.parameters()]
+        share = 1 - min(config.ema, (1 + state.update) / (10 + state.update))
+        torch._foreach_lerp_(list(loop.averaged.values()), own, share)
     state.update += 1
-    logs.setdefault("train_loss", []).append(value)
-    return value
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def _not_finite(loop: Loop, value: float) -> InputError:
-    return InputError(
-        f"{loop.keep.folder or loop.keep.label}: the loss became {value} at update {loop.state.update}. "
-        "Lower --set training.lr, or look for extreme values in the features."
-    )
 
 
 def schedule(update: int, total: int, warmup: float) -> float:

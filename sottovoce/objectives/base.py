@@ -33,7 +33,7 @@ class Loss:
 
     total: Tensor  # () sum over the scored items
     weight: Tensor  # () how many there are
-    logs: dict[str, float] = field(default_factory=dict)
+    logs: dict[str, float | Tensor] = field(default_factory=dict)  # tensors (), read when they are shown
 
     @property
     def value(self) -> Tensor:

@@ -99,7 +99,7 @@ class Objective(base.Objective):
         where = scored.any(-1)  # (B, S): no other step has to be finished
         prediction = self.predict(self.backbone.at(seen, batch.lengths, where))  # (M, D)
         total, weight = (distance(self.config.loss, prediction, truth[where]) * scored[where]).sum(), scored.sum()
-        logs = {"coverage": float(weight / (batch.scored.sum() * truth.shape[2]).clamp(min=1))}
+        logs = {"coverage": weight / (batch.scored.sum() * truth.shape[2]).clamp(min=1)}
         if self.config.intensity:
             logs |= masking.contrast(mask, batch.tracks["intensity"], batch.valid)
         if self.predict_score is not None and score is not None:

@@ -147,7 +147,7 @@ class Objective(base.Objective):
         if self.training:  # on dev, the loss is that of the units alone, as `baseline` is
             total = total + self.config.penalty * (penalty * weights.sum(1)).sum()
         share = mask.sum() / hidden.valid.sum()
-        return Loss(total, weights.sum(), {"coverage": float(share)} | self.accuracy(right, mask[counts]))
+        return Loss(total, weights.sum(), {"coverage": share} | self.accuracy(right, mask[counts]))
 
     def predict(self, states: Tensor, k: int) -> Tensor:
         """States (M, H) -> scores (M, K) of the units of label set k."""

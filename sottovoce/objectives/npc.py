@@ -126,7 +126,7 @@ class Objective(base.Objective):
         codes, choice = self._codes(batch, mask)
         total = ((self.predict(codes) - batch.x).abs() * scored).sum()
         logs = {
-            "coverage": float(mask.sum() / batch.lengths.sum()),
+            "coverage": mask.sum() / batch.lengths.sum(),
             "perplexity": perplexity(choice.detach(), batch.scored),
         }
         if self.config.intensity:
@@ -152,7 +152,7 @@ class Objective(base.Objective):
         return self.quantise(self.backbone(seen.masked_fill(mask[..., None], 0.0), batch.lengths).context)
 
 
-def perplexity(choice: Tensor, scored: Tensor) -> float:
+def perplexity(choice: Tensor, scored: Tensor) -> Tensor:
     """How many codes are in use: exp of the entropy of their shares, mean over groups. 1 = the codebook collapsed.
 
     Args:
@@ -161,4 +161,4 @@ def perplexity(choice: Tensor, scored: Tensor) -> float:
     """
     share = torch.einsum("bsgc,bs->gc", choice, scored.to(choice))
     share = share / share.sum(1, keepdim=True).clamp(min=1)
-    return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum(1)).mean())
+    return torch.exp(-(share * share.clamp(min=1e-12).log()).sum(1)).mean()

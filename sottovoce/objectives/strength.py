@@ -216,5 +216,5 @@ def loss_of(judged: Judged, target: Tensor) -> Loss:
     whole = (judged.utterance - score).abs()  # (B,)
     each = ((judged.frames - score[:, None]).abs() * judged.valid).sum(1) / judged.valid.sum(1)
     named = nn.functional.cross_entropy(judged.emotion, emotion, reduction="none")
-    logs = {"mae": whole.mean().item(), "frame_mae": each.mean().item(), "cross_entropy": named.mean().item()}
+    logs = {"mae": whole.detach().mean(), "frame_mae": each.detach().mean(), "cross_entropy": named.detach().mean()}
     return Loss((whole + each + named).sum(), torch.full_like(whole, 1.0).sum(), logs)

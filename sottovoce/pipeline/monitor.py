@@ -111,7 +111,7 @@ def health(objective: Objective, dev: Steps, seed: int, target: np.ndarray | Non
             for name, part in [("heldout", loss), *([("trivial", baseline)] if baseline.weight else [])]:
                 sums[f"{name}_loss"] = sums.get(f"{name}_loss", 0.0) + part.total.item()
                 for key, value in part.logs.items():
-                    sums[f"{name}_{key}"] = sums.get(f"{name}_{key}", 0.0) + value * count
+                    sums[f"{name}_{key}"] = sums.get(f"{name}_{key}", 0.0) + float(value) * count
             hidden = objective.backbone(batch.x, batch.lengths)
             valid = hidden.valid[..., None]
             means.append((hidden.last * valid).sum(1) / valid.sum(1))

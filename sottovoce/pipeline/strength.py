@@ -110,7 +110,7 @@ def health(objective: Objective, dev: Steps, target: np.ndarray) -> dict[str, fl
             assert wanted is not None
             judged = objective.judge(batch.x, batch.lengths)
             loss = loss_of(judged, wanted)
-            total += [loss.total.item(), loss.logs["mae"] * len(rows), len(rows)]
+            total += [loss.total.item(), float(loss.logs["mae"]) * len(rows), len(rows)]
             baseline += objective.baseline(batch, RowRandom(batch.seeds)).total.item()
             named[rows] = (judged.emotion.argmax(1) == wanted[:, 1]).cpu().numpy()
     ua = np.mean([named[target[:, 1] == k].mean() for k in np.unique(target[:, 1])])
