@@ -1,6 +1,6 @@
 """k-means for many frames: NumPy in, NumPy out.
 
-    seeds (k-means|| or k-means++)  ->  Lloyd on growing samples, or mini-batches  ->  Lloyd on all frames
+    seeds (k-means||)  ->  Lloyd on growing samples  ->  Lloyd on all frames
 
 Lloyd's iteration is one matrix product: the nearest centre is the argmin of |x|^2 - 2 x.c + |c|^2. What makes this
 faster than iterating over everything is where it iterates: seeds and most iterations see samples, each containing
@@ -9,7 +9,6 @@ change the centres much; all frames are visited at the end.
 
     k-means++      Arthur & Vassilvitskii 2007, with several candidates a step as scikit-learn has it
     k-means||      Bahmani et al. 2012, arXiv:1203.6402
-    mini-batches   Sculley 2010, "Web-scale k-means clustering"
 
 The same seed gives the same centres, bit for bit, on any number of threads and however the frames are stored: work is
 cut into tiles of `TILE` frames counted from the first, every tile is one thread's with a BLAS that starts none of its
@@ -38,8 +37,6 @@ TILE = 2048  # frames; their distances to 512 centres are 4 MB, which a core's c
 SEEDING = 64  # frames a centre that seeds are chosen from, and that the first sample has
 ROUNDS, OVERSAMPLING = 5, 0.5  # of k-means||: five rounds of K / 2 candidates each; Bahmani et al., sec. 5
 NEAR = 16  # times the centres' spread about their mean: how far from 0 it may lie, squared; costs 4 bits of 24
-CHUNK = 64  # consecutive frames of a mini-batch, so that a disk reads chunks and not rows
-PATIENCE = 10  # mini-batches without gain
 
 T = TypeVar("T")
 
@@ -54,20 +51,13 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Config:
-    method: str = "nested"  # on growing samples; "minibatch"; or "lloyd": on all frames from the start
-    seeding: str = "scalable"  # k-means||; or "plusplus": k-means++
     sample: int = 512  # frames a centre in the largest sample
     tolerance: float = 5e-4  # an iteration that lowers inertia by a smaller share is the last one on its sample
     iterations: int = 100  # on a sample, at most
-    final: int = 1  # iterations over all frames, after samples or mini-batches
-    batch: int = 10_000  # frames of a mini-batch
+    final: int = 1  # iterations over all frames, after samples
 
     def __post_init__(self) -> None:
-        if self.method not in ("nested", "minibatch", "lloyd"):
-            raise InputError(f"clustering.method: 'nested', 'minibatch' or 'lloyd'. Found {self.method!r}.")
-        if self.seeding not in ("scalable", "plusplus"):
-            raise InputError(f"clustering.seeding: 'scalable' or 'plusplus'. Found {self.seeding!r}.")
-        for name in ("sample", "iterations", "final", "batch"):
+        for name in ("sample", "iterations", "final"):
             if getattr(self, name) < 1:
                 raise InputError(f"clustering.{name}: 1 or more. Found {getattr(self, name)}.")
         if not 0 <= self.tolerance < 1:
@@ -96,7 +86,7 @@ def kmeans(
     workers: int | None = None,
     watch: Callable[[float], None] | None = None,
 ) -> Clustering:
-    """Seeds, samples or mini-batches, then all frames.
+    """Seeds, samples, then all frames.
 
     Args:
         frames: (N, D); read in order a few times, never kept.
@@ -115,27 +105,19 @@ def kmeans(
         )
     rng = np.random.default_rng(seed)
     sizes = [min(clusters * SEEDING, total)]
-    while config.method == "nested" and sizes[-1] < min(clusters * config.sample, total):
+    while sizes[-1] < min(clusters * config.sample, total):
         sizes.append(min(2 * sizes[-1], clusters * config.sample, total))
     inside = [size for size in sizes if size < total]  # all frames are not copied but read where they lie
     sample = _sample(frames, max(inside, default=total), rng)
     if not np.isfinite(sample).all():
         raise _not_finite()
-    if config.seeding == "scalable":
-        centres = scalable(sample[: sizes[0]], clusters, rng, workers=workers)
-    else:
-        centres = plus_plus(sample[: sizes[0]], clusters, rng)
-    if config.method == "nested":
-        for size in inside:
-            centres = lloyd(
-                sample[:size], centres, iterations=config.iterations, tolerance=config.tolerance, workers=workers,
-                watch=watch,
-            ).centres  # fmt: skip
-    elif config.method == "minibatch":
-        centres = minibatch(frames, centres, rng, config, workers=workers, watch=watch)
-    last = config.iterations if config.method == "lloyd" or sizes[-1] == total else config.final
+    centres = scalable(sample[: sizes[0]], clusters, rng, workers=workers)
+    how: dict[str, Any] = {"tolerance": config.tolerance, "workers": workers, "watch": watch}
+    for size in inside:
+        centres = lloyd(sample[:size], centres, iterations=config.iterations, **how).centres
+    last = config.iterations if sizes[-1] == total else config.final
     del sample
-    return lloyd(frames, centres, iterations=last, tolerance=config.tolerance, workers=workers, watch=watch)
+    return lloyd(frames, centres, iterations=last, **how)
 
 
 def lloyd(
@@ -169,40 +151,6 @@ def lloyd(
         if len(history) > 1 and history[-2] - it.inertia <= tolerance * it.inertia:
             break
     return Clustering(centres, tuple(history))
-
-
-def minibatch(
-    frames: Frames,
-    centres: np.ndarray,
-    rng: np.random.Generator,
-    config: Config,
-    *,
-    workers: int | None = None,
-    watch: Callable[[float], None] | None = None,
-) -> np.ndarray:
-    """Centres (K, D) as running means of the frames that random batches brought them.
-
-    Ends when the inertia of batches, smoothed over as many as hold N frames, has not fallen for `PATIENCE` of them,
-    or after as many batches as `config.iterations` passes over the data would have.
-    """
-    total, batch = frames.shape[0], min(config.batch, frames.shape[0])
-    starts = -(-batch // CHUNK)
-    centres, weight = centres.astype(np.float64), np.zeros(len(centres))
-    smooth, best, since = np.inf, np.inf, 0
-    for _ in range(-(-config.iterations * total // batch)):
-        starts_at = np.sort(rng.integers(0, max(total - CHUNK, 0) + 1, starts))
-        rows = np.concatenate([frames[int(at) : int(at) + CHUNK] for at in starts_at])
-        it = _assign(rows, centres, workers)
-        weight += it.counts
-        centres += (it.move(centres) - centres) * (it.counts / np.maximum(weight, 1))[:, None]
-        inertia = it.inertia / len(rows)
-        smooth = inertia if np.isinf(smooth) else smooth + min(2 * len(rows) / (total + 1), 1.0) * (inertia - smooth)
-        if watch:
-            watch(smooth)
-        best, since = (smooth, 0) if smooth < best else (best, since + 1)
-        if since == PATIENCE:
-            break
-    return centres.astype(np.float32)
 
 
 def nearest(frames: Frames, centres: np.ndarray, *, workers: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -39,6 +39,7 @@ from sottovoce.modeling.codebook import Codebook, Stacked
 from sottovoce.pipeline.extract import track_store
 
 SIDES = ("train", "heldout")
+EARLIER = {"method": "nested", "seeding": "scalable", "batch": 10_000}  # had a choice once: labels stay finished
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def label(
     head: dict[str, Any] = {
         **{"model": weights, "layer": layer, "fold": fold, "clusters": clusters, "genders": genders},
         "seed": wanted.seed,
-        "config": {"clustering": asdict(wanted.config), "half": half, "stability": stability},
+        "config": {"clustering": EARLIER | asdict(wanted.config), "half": half, "stability": stability},
         "codebook": book.digest if book else None,
         "data": [[[u.id for u in part.sides[side]] for side in SIDES] for part in parts],
         "audio": [part.corpus.info.get("audio_digest", "") for part in parts],

@@ -324,16 +324,6 @@ def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[s
     return drawn
 
 
-def _paired(study: Mapping[str, Any], width: int) -> Any:
-    """What pre-training added at every N: paired difference with its interval; filled where it is clear of zero."""
-    return _alone(_draw_paired, study, width)
-
-
-def _labels_saved(study: Mapping[str, Any], width: int) -> Any:
-    """How many times as many labels the arm "scratch" needs; a triangle is a lower bound (never reached)."""
-    return _alone(_draw_saved, study, width)
-
-
 def _per_class(study: Mapping[str, Any], width: int) -> Any:
     """The learning curve of every emotion, on one scale."""
     classes = study.get("per_class") or {}

@@ -6,10 +6,10 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from sottovoce.errors import InputError
-from sottovoce.metrics.kmeans import Config, kmeans, lloyd, minibatch, nearest, plus_plus, scalable
+from sottovoce.metrics.kmeans import Config, kmeans, lloyd, nearest, plus_plus, scalable
 
-METHODS = [Config(), Config(seeding="plusplus"), Config(method="lloyd"), Config(method="minibatch", batch=500)]
-NAMES = ["nested", "plusplus", "lloyd", "minibatch"]
+METHODS = [Config(), Config(sample=64, final=3)]
+NAMES = ["nested", "one sample"]
 
 
 def blobs(frames=6000, clusters=12, features=10, spread=0.3, seed=0):
@@ -176,22 +176,12 @@ def test_weights_count_as_copies_when_seeding():
     assert set(truth[nearest(seeds, frames)[0]].tolist()) == {0, 1, 3}
 
 
-def test_minibatches_come_close_to_lloyd():
-    frames = cloud(frames=20_000)
-    start = frames[:16]
-    batches = minibatch(frames, start, np.random.default_rng(0), Config(method="minibatch", batch=1000))
-    best = lloyd(frames, start).inertia
-    assert best < nearest(frames, batches)[1].sum() < 1.03 * best < nearest(frames, start)[1].sum()
-
-
 @pytest.mark.parametrize(
     ("problem", "words"),
     [
         (lambda: kmeans(cloud(50), 51, seed=0), "Found 51 clusters for 50 frames"),
         (lambda: kmeans(cloud(50), 0, seed=0), "Found 0 clusters"),
         (lambda: kmeans(np.full((50, 2), np.nan, np.float32), 4, seed=0), "not finite"),
-        (lambda: Config(method="fast"), "'nested', 'minibatch' or 'lloyd'. Found 'fast'"),
-        (lambda: Config(seeding="best"), "Found 'best'"),
         (lambda: Config(sample=0), "clustering.sample: 1 or more"),
         (lambda: Config(tolerance=2.0), "clustering.tolerance"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -340,3 +341,9 @@ def test_units_are_opened_for_their_corpus_and_fold_only(home, made, tmp_path):
     (tmp_path / "other" / "label.json").write_text(json.dumps(found | {"corpora": []}))
     with pytest.raises(label.InputError, match="no units for"):
         open_units(tmp_path / "other", corpus)
+
+
+def test_labels_of_before_are_known_by_the_settings_they_were_made_with():
+    """Three settings went with the variants nobody used; the identity of finished labels still names their values."""
+    made_with = {"method": "nested", "seeding": "scalable", "sample": 512, "tolerance": 5e-4, "iterations": 100}
+    assert label.EARLIER | asdict(kmeans.Config()) == made_with | {"final": 1, "batch": 10_000}
