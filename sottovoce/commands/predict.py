@@ -25,6 +25,13 @@ def main(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="out.csv or out.json; pictures go into a folder of its name")
     ] = None,
+    abstain: Annotated[
+        str,
+        typer.Option(
+            metavar="X|auto",
+            help="label 'unsure' where the strongest class has less than X; auto = 0.5, rather wrong than right",
+        ),
+    ] = "0",
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="list unreadable files and go on")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
@@ -39,20 +46,21 @@ def main(
         raise InputError(
             f"{output}: unknown kind of table. Found {output.suffix or 'no suffix'}. Name a .csv or .json file."
         )
+    least = confidence_of(abstain)
     recogniser = load(run)
     paths = list(audio_files(recordings))
     results, broken = [], []
     with Bar(len(paths), "predict", quiet=quiet or len(paths) < 2) as bar:
         for group in recogniser.groups(paths):
             try:
-                results += recogniser.predict(group, window_s=window, hop_s=hop, timeline=timeline)
+                results += recogniser.predict(group, window_s=window, hop_s=hop, timeline=timeline, abstain=least)
             except InputError as error:
                 if not skip_broken:
                     raise
                 whole, why = readable(group) if len(group) > 1 else ([], [str(error)])
                 broken += why
                 if whole:
-                    results += recogniser.predict(whole, window_s=window, hop_s=hop, timeline=timeline)
+                    results += recogniser.predict(whole, window_s=window, hop_s=hop, timeline=timeline, abstain=least)
             bar.advance(len(group))
     if recogniser.per_speaker and not quiet:
         typer.echo("Standardised per speaker: the recordings of one folder count as one speaker's.")
@@ -72,3 +80,15 @@ def main(
             typer.echo(f"Pictures, pages and tables of the timelines: {folder}")
     for line in broken:
         typer.echo(f"skipped {line}", err=True)
+
+
+def confidence_of(text: str) -> float | None:
+    """None for "auto". Raises InputError for what is no share either."""
+    if text == "auto":
+        return None
+    try:
+        if 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise InputError(f"--abstain {text}: no confidence. Give a number from 0 to 1, or auto.")

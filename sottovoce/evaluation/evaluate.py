@@ -22,6 +22,7 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import compared_by, person, seen_by
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.evaluation import calibration
 from sottovoce.evaluation import lines as lines_of
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
@@ -48,6 +49,7 @@ def report_on(
         opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
     report, table = evaluate(found, opensmile=feature_set if opensmile else "", jobs=jobs)
     write_table(output / "predictions.csv", table)
+    calibration.write(output, report.get("calibration"))
     files.write_json(output / "report.json", report)
     files.write_text(output / "report.html", pages.evaluate_page(report))
     return report
@@ -71,7 +73,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     task = it.task
     store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=True)
     tested: list[Utterance] = []
-    predictions, trivial, svm, of_fold = [], [], [], []
+    predictions, trivial, svm, of_fold, trusted = [], [], [], [], []
     for run in found:
         fold = corpus.fold(run.config["fold"])
         check_unheard(corpus, fold, run)
@@ -80,7 +82,9 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
         if not test:
             raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
-        predictions.append(network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics)))
+        plain = network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics))
+        predictions.append(it.calibration.apply(plain))
+        trusted += [it.calibration] * len(test)
         known = [corpus.by_id[k] for k in fold.train if task.has(corpus.by_id[k])]
         trivial.append(baselines.trivial(task, task.values(known), len(test), seed=0, draws=DRAWS))
         if opensmile:
@@ -131,6 +135,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         )
         report["protocol"]["first_line"] = " ".join(filter(None, [report["protocol"]["first_line"], line]))
     if task.kind == "class":
+        report["calibration"] = calibration.report(task, truth, prediction, clusters, trusted)
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
     return report, list(table(task, tested, of_fold, truth, prediction))
 

@@ -48,6 +48,7 @@ class Prediction:
     warning: str = ""  # what to know about the answer, in the tables as `note`
     kind: str = "class"  # or "number"
     silent: bool = False  # no answer: nothing above `audio.QUIET`
+    unsure: bool = False  # no label: less confident than `abstain` asked for
 
     @property
     def confidence(self) -> float:
@@ -124,6 +125,10 @@ class Recogniser:
         self.names = first.task.classes or first.task.target
         self.heard = Heard([m.run for m in self.models])
 
+    @property
+    def calibration(self) -> Any:
+        return self.models[0].calibration.of_vote([m.calibration for m in self.models])
+
     def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:
         """What is predicted together: one recording, or a folder's where the model standardises per speaker."""
         if not self.per_speaker:
@@ -141,6 +146,7 @@ class Recogniser:
         window_s: float = 3.0,
         hop_s: float = 0.5,
         timeline: bool = False,
+        abstain: float | None = 0.0,
     ) -> list[Prediction]:
         """Emotion of each recording.
 
@@ -148,13 +154,28 @@ class Recogniser:
             paths: audio files, or one; for a model that standardises per speaker, all of one speaker.
             window_s, hop_s: length of a window and seconds from one to the next; for timelines and long recordings.
             timeline: also keep posteriors over time, segments and a waveform envelope.
+            abstain: the confidence below which a recording's label is "unsure"; None = 0.5, of a calibrated model.
 
         Raises:
-            InputError: a file that cannot be read.
+            InputError: a file that cannot be read; None where the model is not calibrated.
         """
+        least = self._least(abstain)
         recordings = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
         speaker = _SpeakerStatistics(self, recordings) if self.per_speaker else None
-        return [self._unheard(p, speaker, window_s, hop_s, timeline) for p in recordings]
+        found = [self._unheard(p, speaker, window_s, hop_s, timeline) for p in recordings]
+        return [_abstained(p, least) if p.label and p.confidence < least else p for p in found]
+
+    def _least(self, abstain: float | None) -> float:
+        if abstain != 0 and self.task.kind != "class":
+            raise InputError("--abstain: needs classes. Found a model of numbers. Leave it out.")
+        if abstain is not None:
+            return abstain
+        if not self.calibration.rows:
+            raise InputError(
+                "--abstain auto: needs a calibrated model. Found none, or of an earlier version. Fine-tune "
+                "again with a dev part, or give a confidence between 0 and 1."
+            )
+        return self.calibration.unsure_below
 
     def _unheard(self, path: Path, speaker: Any, window_s: float, hop_s: float, timeline: bool) -> Prediction:
         """The answer of the models that have not heard this recording's speaker, if there are any."""
@@ -203,8 +224,10 @@ class Recogniser:
                     note = f"{1 - speech.mean():.0%} of the windows are pauses and were left out"
                     found.warning = "; ".join(filter(None, [found.warning, note]))
         assert answer is not None  # every recording is short, or long, or both
+        answer = self.calibration.apply(answer)
         found.answer, found.label = answer, self.names[int(answer.argmax())] if self.task.kind == "class" else ""
         if timeline and times is not None and posteriors is not None:
+            posteriors = self.calibration.apply(posteriors)
             found.times_s, found.window_posteriors = times, posteriors
             found.frame_posteriors = self.frame_posteriors(path, speaker)
             found.envelope = envelope(path)
@@ -285,7 +308,7 @@ class Recogniser:
         end = max(begin + track.times[-1] for begin, tracks in parts for track in tracks)
         grid = Track(np.empty(max(round((end - first_s) * rate_hz) + 1, 1)), rate_hz, first_s)
         votes = [_joined([(begin, tracks[k]) for begin, tracks in parts], grid) for k in range(len(self.models))]
-        return replace(grid, values=np.mean(votes, axis=0))
+        return replace(grid, values=self.calibration.apply(np.mean(votes, axis=0)))
 
     def chunks(self, path: Path) -> Iterator[tuple[float, Track]]:
         """(second it begins, its frames) of pieces of a recording, one after another: `LONGEST_S`, the last one less
@@ -336,6 +359,12 @@ def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = Non
             f"the model expects {len(used.mean)} features a frame. Found {store.dim}. Use the track it was trained on."
         )
     return Steps([(store, [Utterance(k, "recording", "") for k in store.values])], front, used)
+
+
+def _abstained(found: Prediction, least: float) -> Prediction:
+    """Without its label. The probabilities stay."""
+    said = f"unsure: {found.label} has {found.confidence:.2f}, less than {least:.2f}"
+    return replace(found, label="unsure", unsure=True, warning="; ".join(filter(None, [found.warning, said])))
 
 
 def _joined(parts: Sequence[tuple[float, Track]], grid: Track) -> np.ndarray:

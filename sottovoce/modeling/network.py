@@ -5,7 +5,7 @@ weights and in nothing else.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
+from sottovoce.metrics.calibration import Calibration
 from sottovoce.modeling import checkpoint, heads, hub, whisper_weights
 from sottovoce.modeling.margins import AMSoftmax
 
@@ -266,6 +267,7 @@ class Recognised:
     plan: Recipe
     task: Task
     run: Run | None = None
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> None:
@@ -273,6 +275,8 @@ def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> N
     tensors = {f"network.{k}": v for k, v in it.network.state_dict().items()}
     if shipped:
         tensors = {k: v for k, v in tensors.items() if not k.startswith("network.backbone.")}
+    if it.calibration.rows:
+        tensors["calibration"] = torch.tensor([it.calibration.temperature, it.calibration.rows], dtype=torch.float64)
     checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 
 
@@ -287,7 +291,9 @@ def load_recognised(run: Run) -> Recognised:
     if run.config.get("shipped_encoder"):
         own |= {f"backbone.{k}": v for k, v in _shipped_weights(run, len(backbone.blocks)).items()}
     _fill(network, own, run)
-    return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run)
+    temperature, rows = tensors["calibration"].tolist() if "calibration" in tensors else (1.0, 0)
+    known = Calibration(temperature, int(rows))
+    return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run, known)
 
 
 def _shipped_weights(run: Run, blocks: int) -> dict[str, Tensor]:
@@ -352,7 +358,7 @@ def embed(backbone: Backbone, steps: Steps) -> np.ndarray:
 
 
 def predict(it: Recognised, steps: Steps) -> np.ndarray:
-    """(N, K) class probabilities, or (N, D) regression predictions within their ranges."""
+    """(N, K) class probabilities, not yet calibrated, or (N, D) regression predictions within their ranges."""
     it.network.eval()
     device = next(it.network.parameters()).device
     pooled = run_over(steps, it.network.pooled, device)

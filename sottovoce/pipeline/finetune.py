@@ -30,6 +30,7 @@ from sottovoce.data.store import TrackStore
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
+from sottovoce.metrics.calibration import Calibration
 from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
 from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
@@ -250,13 +251,17 @@ def train_recogniser(
         [Steps([(copy, parts.train)], plan.frontend, statistics) for copy in parts.copies],
     )
     it = models.Recognised(network, statistics, plan, task)
+    history: dict[str, Any]
     if settings.mode == "probe":
-        return it, fit_head(it, lesson, label=keep.label, quiet=keep.quiet)
-    history: dict[str, Any] = {"probe": fit_probe(it, lesson, PooledStates(network, plan, store, init))}
-    if settings.mode == "full" and settings.training.epochs:
-        history |= train_all(it, lesson, keep)
+        history = fit_head(it, lesson, label=keep.label, quiet=keep.quiet)
+    else:
+        history = {"probe": fit_probe(it, lesson, PooledStates(network, plan, store, init))}
+        if settings.mode == "full" and settings.training.epochs:
+            history |= train_all(it, lesson, keep)
     network.eval()
-    return it, history
+    if lesson.dev and task.kind == "class" and not it.calibration.rows:  # a refit probe has been
+        it.calibration = Calibration.fit(models.predict(it, lesson.dev), lesson.truth)
+    return it, history | {"calibration": asdict(it.calibration)}
 
 
 def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
@@ -369,7 +374,8 @@ class PooledStates:
 
 
 def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict[str, float]]:
-    """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network.
+    """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network, and
+    what dev says of its probabilities in `it.calibration`.
 
     The layer learns from the labelled utterances and from their `copies`; with `refit` it is solved once more, with the
     penalty that dev has chosen, on the dev part too.
@@ -409,11 +415,14 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict
             best = (row.get("select", 0.0), l2, weight, bias)
     assert best is not None  # there is at least one penalty
     _, l2, weight, bias = best
+    network.begin(weight, bias)
+    if isinstance(settings, Frozen) and dev is not None and dev_pooled is not None and task.kind == "class":
+        unseen = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
+        it.calibration = Calibration.fit(unseen, lesson.truth)
     again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
     if again and dev is not None and dev_pooled is not None:
         both = torch.cat([x, standardised(dev_pooled, dev)])
-        weight, bias = solve(task, both, np.concatenate([y, lesson.truth]), l2, settings, weight)
-    network.begin(weight, bias)
+        network.begin(*solve(task, both, np.concatenate([y, lesson.truth]), l2, settings, weight))
     return rows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sottovoce.metrics import scores as metrics
-from sottovoce.report import charts, page, words
+from sottovoce.report import calibration, charts, page, words
 from sottovoce.report.charts import ACCENT, PLAIN
 from sottovoce.report.words import INTERVAL, MEANING, metric_name, number, number_of, panel_title, score, text, three
 
@@ -18,8 +18,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
 
     Keys: title, protocol {..., first_line}, task {kind, classes, target}, metrics {name: {value, low, high}},
     folds [{name, n, metrics}], baselines {name: {metrics}}, confusion {classes, counts}, groups {group: {value:
-    {name: {...}}}}, examples [{id, reference, heard}], probes [{fold, layers, chosen, probe}], config, n, speakers,
-    hardware, seconds. Scores of one class are named `recall_<class>`, ...
+    {name: {...}}}}, examples [{id, reference, heard}], probes [{fold, layers, chosen, probe}], calibration {...},
+    config, n, speakers, hardware, seconds. Scores of one class are named `recall_<class>`, ...
     """
     get, facts = report.get, words.sample(report)
     task, scores, baselines, folds = get("task") or {}, get("metrics") or {}, get("baselines") or {}, get("folds") or ()
@@ -55,6 +55,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
         verdict=_verdict(rows, key) if shown and baselines else "",
         confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind, get("n")),
         examples=[(e.get("id"), e.get("reference"), e.get("heard")) for e in get("examples") or ()],
+        trust=calibration.section(get("calibration") or {}),
         probe=_probe([p for p in get("probes") or () if p.get("chosen")]),
         every=[(name.replace("_", " "), score(value)) for name, value in scores.items()],
     )  # fmt: skip

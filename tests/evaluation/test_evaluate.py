@@ -386,3 +386,22 @@ def test_undefined_scores_are_null_in_the_report(evaluated, tmp_path):
     task = Task("class", ("emotion",), ("a", "b"))
     files.write_json(tmp_path / "x.json", metrics.scores(task, np.array([0]), np.array([0])))
     assert json.loads((tmp_path / "x.json").read_text())["recall_b"] is None
+
+
+def test_calibration_is_of_the_table_of_predictions(evaluated):
+    report, rows = report_of(evaluated)["calibration"], table_of(evaluated)
+    names = [name for name in rows[0] if name.startswith("p_")]
+    p = np.array([[float(row[name]) for name in names] for row in rows])
+    right = np.array([row["target"] == row["predicted"] for row in rows])
+    onehot = np.array([[name == f"p_{row['target']}" for name in names] for row in rows])
+    assert report["metrics"]["brier"]["value"] == pytest.approx(((p - onehot) ** 2).sum(1).mean(), abs=1e-4)
+    assert report["fitted_on"] == "dev"
+    assert len(report["temperatures"]) == 4
+    answered = p.max(1) >= 0.5
+    point = report["operating_point"]
+    assert point["coverage"]["value"] == pytest.approx(answered.mean(), abs=0.01)
+    assert point["answered"]["wa"]["value"] == pytest.approx(right[answered].mean(), abs=0.01)
+    with open(evaluated / "risk_coverage.csv", newline="") as lines:
+        last = list(csv.DictReader(lines))[-1]
+    assert (float(last["coverage"]), float(last["risk"])) == pytest.approx((1, 1 - right.mean()))
+    assert "Can its confidence be trusted" in (evaluated / "report.html").read_text()

@@ -17,6 +17,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference import predict
+from sottovoce.metrics.calibration import Calibration, tempered
 
 RATE = 16000
 
@@ -79,9 +80,52 @@ def test_three_lines_are_enough(finetuned, clips):
 
 def test_several_folds_vote_with_their_mean_on_a_voice_of_none(finetuned, clips, tmp_path):
     path = write(tmp_path / "a.wav", said(clips, "angry", 1.1) * 0.9)
-    alone = [predict.load(finetuned / f"fold{k}").predict([path])[0].answer for k in (1, 2, 3, 4)]
+    models = [predict.load(finetuned / f"fold{k}") for k in (1, 2, 3, 4)]
+    heats = [m.calibration.temperature for m in models]
+    plain = [tempered(m.predict([path])[0].answer, 1 / t) for m, t in zip(models, heats, strict=True)]
     together = predict.load(finetuned).predict([path])[0].answer
-    np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-5)
+    wanted = tempered(np.mean(plain, axis=0), np.exp(np.mean(np.log(heats))))
+    np.testing.assert_allclose(together, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.2, 5.0])
+def test_temperature_keeps_the_order_of_every_answer(finetuned, clips, tmp_path, temperature):
+    long = write(tmp_path / "long.wav", np.concatenate([said(clips, "sad", 16), said(clips, "angry", 16)]))
+    model, paths = predict.load(finetuned), [*clips["happy"][:3], long]
+    for part in model.models:
+        part.calibration = Calibration()
+    before = model.predict(paths, timeline=True)
+    for part in model.models:
+        part.calibration = Calibration(temperature, rows=9)
+    for plain, found in zip(before, model.predict(paths, timeline=True), strict=True):
+        assert plain.label == found.label
+        assert (plain.answer.argsort() == found.answer.argsort()).all()
+        for a, b in ((plain.window_posteriors, found.window_posteriors),
+                     (plain.frame_posteriors.values, found.frame_posteriors.values)):  # fmt: skip
+            assert (a.argmax(1) == b.argmax(1)).all()
+        assert (plain.confidence < found.confidence) == (temperature < 1)
+
+
+def test_below_the_confidence_asked_for_a_recording_is_unsure(finetuned, clips, sottovoce, tmp_path):
+    path = clips["angry"][0]
+    (sure,) = predict.load(finetuned).predict([path])
+    (found,) = predict.load(finetuned).predict([path], abstain=sure.confidence + 1e-6)
+    assert (found.label, found.unsure, sure.unsure) == ("unsure", True, False)
+    assert f"unsure: {sure.label} has" in found.warning
+    np.testing.assert_array_equal(found.answer, sure.answer)
+    done = sottovoce("predict", finetuned, path, "--abstain", "1", "-o", tmp_path / "out.csv")
+    assert done.code == 0
+    assert rows_of(tmp_path / "out.csv")[0]["label"] == "unsure"
+    assert sottovoce("predict", finetuned, path, "--abstain", "auto").code == 0
+    done = sottovoce("predict", finetuned, path, "--abstain", "often")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+def test_a_model_that_no_dev_part_has_judged_cannot_say_when_it_is_unsure(finetuned, clips):
+    model = predict.load(finetuned / "fold1")
+    model.models[0].calibration = Calibration()
+    with pytest.raises(InputError, match="needs a calibrated model"):
+        model.predict([clips["sad"][0]], abstain=None)
 
 
 def test_files_do_not_influence_each_other(recogniser, clips):
@@ -363,7 +407,9 @@ def test_a_change_of_emotion_half_way_is_seen(recogniser, clips, tmp_path):
 def test_long_recordings_are_heard_by_windows_and_answered_with_their_mean(recogniser, clips, tmp_path):
     path = write(tmp_path / "long.wav", said(clips, "sad", 31.0))
     (found,) = recogniser.predict([path], window_s=2.0, hop_s=2.0, timeline=True)
-    np.testing.assert_allclose(found.answer, found.window_posteriors.mean(0), atol=1e-6)
+    heat = recogniser.calibration.temperature
+    plain = tempered(found.window_posteriors, 1 / heat).mean(0)
+    np.testing.assert_allclose(found.answer, tempered(plain, heat), atol=1e-5)
     (alone,) = recogniser.predict([path], window_s=2.0, hop_s=2.0)
     np.testing.assert_allclose(alone.answer, found.answer, atol=1e-6)
     assert alone.window_posteriors is None

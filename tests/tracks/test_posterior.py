@@ -17,6 +17,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.inference import predict
+from sottovoce.metrics.calibration import tempered
 from sottovoce.modeling import heads, network
 from sottovoce.pipeline import extract
 from sottovoce.pipeline.extract import find_model_store, track_store
@@ -246,12 +247,14 @@ def test_frames_of_a_long_recording_go_on_over_the_seams(corpus, recogniser, tmp
 
 def test_several_models_vote_frame_by_frame(corpus, finetuned, tmp_path):
     path = written(tmp_path / "x.wav", said_by(corpus, "happy", seconds=2.0))
-    each = [
-        predict.load(finetuned / name).predict([path], timeline=True)[0].frame_posteriors for name in ("fold1", "fold2")
-    ]
-    both = predict.Recogniser([predict.load(finetuned / n).models[0] for n in ("fold1", "fold2")])
+    models = [predict.load(finetuned / n) for n in ("fold1", "fold2")]
+    each = [model.predict([path], timeline=True)[0].frame_posteriors for model in models]
+    both = predict.Recogniser([model.models[0] for model in models])
     (found,) = both.predict([path], timeline=True)
-    np.testing.assert_allclose(found.frame_posteriors.values, (each[0].values + each[1].values) / 2, atol=1e-6)
+    heats = [model.calibration.temperature for model in models]
+    a, b = (tempered(track.values, 1 / heat) for track, heat in zip(each, heats, strict=True))
+    wanted = tempered((a + b) / 2, (heats[0] * heats[1]) ** 0.5)
+    np.testing.assert_allclose(found.frame_posteriors.values, wanted, atol=1e-5)
 
 
 def test_a_model_that_standardises_per_speaker_has_frames_too(corpus, pretrained, tmp_path):
@@ -271,7 +274,8 @@ def test_a_model_of_waveforms_hears_in_a_file_what_it_hears_in_a_corpus(corpus, 
     data, it = Corpus.load(corpus), network.load_recognised(runs.Run.load(encoded / "fold1"))
     steps = steps_of_test(corpus, it)
     found = predict.Recogniser([it]).predict([data.root / u.path for u in steps.utterances])
-    np.testing.assert_allclose([f.answer for f in found], network.predict(it, steps), rtol=1e-3, atol=1e-5)
+    wanted = it.calibration.apply(network.predict(it, steps))
+    np.testing.assert_allclose([f.answer for f in found], wanted, rtol=1e-3, atol=1e-5)
 
 
 def test_frames_are_a_table_beside_the_windows(corpus, encoded, sottovoce, tmp_path):

@@ -1,0 +1,184 @@
+"""How far a classifier's probabilities can be trusted, and what it gains by not answering where it is unsure.
+
+    temperature        one number T > 0: probabilities become p^(1/T), normalised; the order of the answers stays
+                       (temperature scaling, Guo et al. 2017, arXiv:1706.04599). Fitted on dev by likelihood.
+    calibration error  ECE: how far confidence and accuracy lie apart, in bins of confidence. A perfect model of N rows
+                       does not have 0; `chance_error` says what it has.
+    Brier score        squared error of all probabilities, summed over classes (Brier 1950): 0 is perfect, 2 the worst
+    risk-coverage      share of wrong answers among the share that is answered, surest first; its mean is AURC
+                       (Geifman & El-Yaniv 2017, arXiv:1705.08500)
+    operating point    "unsure" is said below a confidence of `UNSURE`: of a calibrated model's answers, those that are
+                       rather wrong than right (Chow 1970, IEEE Trans. Inf. Theory 16:41-46, where no answer costs half
+                       of a wrong one). A threshold fitted on a dev part of a few speakers is mostly their luck.
+
+N rows, K classes, C speakers, B bins.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from sottovoce.metrics.spread import components
+
+BINS = 15  # of equal width, as in most papers
+UNSURE = 0.5  # of calibrated confidence
+STEEPEST = 8.0  # T between its inverse and this: few rows, all of them right, would send it to 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What dev says of a model's probabilities. `rows` 0: nothing, they are as they come out of the model."""
+
+    temperature: float = 1.0
+    rows: int = 0  # dev utterances
+    unsure_below: float = field(default=UNSURE, init=False)  # the operating point
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """(..., K) calibrated."""
+        return tempered(probabilities, self.temperature)
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, truth: np.ndarray) -> "Calibration":
+        """From dev predictions (N, K) and classes (N,) that the model has not learned from."""
+        return cls(fit_temperature(probabilities, truth), len(truth))
+
+    @classmethod
+    def of_vote(cls, models: "Sequence[Calibration]") -> "Calibration":
+        """Of the mean of several models' probabilities: the middle of theirs; nothing where one knows nothing."""
+        if not all(m.rows for m in models):
+            return cls()
+        middle = float(np.exp(np.mean([math.log(m.temperature) for m in models])))
+        return cls(middle, sum(m.rows for m in models))
+
+
+def tempered(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """p^(1/T), normalised: (..., K), in the order it was. T may be (...,).
+
+    >>> tempered(np.array([0.8, 0.2]), 0.5).round(3).tolist()
+    [0.941, 0.059]
+    """
+    power = 1 / np.asarray(temperature, dtype=np.float64)[..., None]
+    if (power == 1).all():
+        return probabilities
+    with np.errstate(divide="ignore"):  # log 0
+        scores = np.log(np.asarray(probabilities, dtype=np.float64)) * power
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    return (scores / scores.sum(-1, keepdims=True)).astype(np.asarray(probabilities).dtype)
+
+
+def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """The T of the highest likelihood. As in Platt 1999 the truth is not taken for certain: of N + K draws one falls to
+    every other class."""
+    n, k = probabilities.shape
+    goal = np.full((n, k), 1 / (n + k))
+    goal[np.arange(n), truth] = (n + 1) / (n + k)
+    scores = np.log(np.maximum(probabilities, 1e-12))
+
+    def unlikely(log_t: float) -> float:
+        scaled = scores / math.exp(log_t)
+        top = scaled.max(1, keepdims=True)
+        logs = scaled - top - np.log(np.exp(scaled - top).sum(1, keepdims=True))
+        return -float((goal * logs).sum())
+
+    edge = math.log(STEEPEST)
+    return math.exp(float(minimize_scalar(unlikely, bounds=(-edge, edge), method="bounded").x))
+
+
+def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(coverage, risk, threshold), a point for every confidence that occurs, surest first. Equally sure answers are
+    given together."""
+    order = np.argsort(-confidence, kind="stable")
+    last = _last_of_ties(confidence[order])
+    answered = np.arange(1, len(order) + 1)[last]
+    return answered / len(order), np.cumsum(~right[order])[last] / answered, confidence[order][last]
+
+
+def _last_of_ties(falling: np.ndarray) -> np.ndarray:
+    """Indices of the last of every run of equal values."""
+    return np.flatnonzero(np.r_[falling[1:] != falling[:-1], True])
+
+
+def area(coverage: np.ndarray, risk: np.ndarray) -> float:
+    """AURC: the mean risk over coverages."""
+    return float((np.diff(np.r_[0.0, coverage]) * risk).sum())
+
+
+# ---------------------------------------------------------------------------------------- errors and their intervals
+
+
+def bin_of(confidence: np.ndarray) -> np.ndarray:
+    """(N,) which of `BINS` a confidence is in; a border belongs to the lower one."""
+    return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+
+
+def terms(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(N, 3 B + 2) what each row adds to the sums of `scores`: rows, confidence and right answers of every bin, the
+    squared error and the log likelihood."""
+    rows = np.arange(len(truth))
+    confidence, chosen = probabilities.max(1), probabilities.argmax(1)
+    found = np.zeros((len(truth), 3 * BINS + 2))
+    where = bin_of(confidence)
+    found[rows, where], found[rows, BINS + where] = 1.0, confidence
+    found[rows, 2 * BINS + where] = chosen == truth
+    found[:, -2] = ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(1)
+    found[:, -1] = np.log(np.maximum(probabilities[rows, truth], 1e-12))
+    return found
+
+
+def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """ECE, Brier score and negative log likelihood from sums (..., 3 B + 2) of `terms`."""
+    count, confidence, right = (sums[..., k * BINS : (k + 1) * BINS] for k in range(3))
+    n = count.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a speaker who is everybody: nothing without him
+        error = np.abs(confidence - right).sum(-1) / n
+        return {"ece": error, "brier": sums[..., -2] / n, "nll": -sums[..., -1] / n}
+
+
+LINKS = {"ece": "share", "brier": "error", "nll": "error"}
+
+
+def measured(probabilities: np.ndarray, truth: np.ndarray, clusters: Sequence[str]) -> dict[str, dict]:
+    """{"ece", "brier", "nll"} -> {"value", "low", "high"}; the intervals are for new speakers."""
+    return clustered(terms(probabilities, truth), clusters, scores, LINKS)
+
+
+def clustered(
+    rows: np.ndarray,
+    clusters: Sequence[str],
+    function: Callable[[np.ndarray], dict[str, np.ndarray]],
+    links: dict[str, str],
+) -> dict[str, dict]:
+    """Scores of sums over rows (N, M), with intervals over whole clusters (N,), see `metrics.spread`."""
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    parts = np.zeros((index.max() + 1, rows.shape[1]))
+    np.add.at(parts, index, rows)
+    whole, without = function(parts.sum(0)), function(parts.sum(0) - parts)
+    found = {}
+    for name, value in whole.items():
+        influence = (len(parts) - 1) * (value - without[name])
+        low, high = components(np.array([value]), influence[:, None]).bounds(link=links.get(name, ""))
+        found[name] = {"value": float(value), "low": low, "high": high}
+    return found
+
+
+def chance_error(confidence: np.ndarray, draws: int = 200, seed: int = 0) -> float:
+    """The calibration error that a perfect model of these confidences (N,) has on average, as N is finite."""
+    rng = np.random.default_rng(seed)
+    where = bin_of(confidence)
+    right = rng.random((draws, len(confidence))) < confidence
+    gaps = [np.abs((right - confidence)[:, where == b].sum(1)) for b in np.unique(where)]
+    return float(np.sum(gaps, axis=0).mean() / len(confidence))
+
+
+def reliability(probabilities: np.ndarray, truth: np.ndarray) -> list[dict[str, float]]:
+    """A row for every bin of confidence that is not empty: its edges, rows, mean confidence and accuracy."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    where = bin_of(confidence)
+    return [
+        {"from": b / BINS, "to": (b + 1) / BINS, "n": int((own := where == b).sum()),
+         "confidence": float(confidence[own].mean()), "accuracy": float(right[own].mean())}
+        for b in np.unique(where).tolist()
+    ]  # fmt: skip
