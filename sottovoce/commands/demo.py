@@ -3,6 +3,7 @@
 Short trainings: it shows the way, not what a method can do. docs/results.md has figures worth quoting.
 """
 
+import itertools
 import time
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.commands import study as study_command
 from sottovoce.errors import InputError
 
+ENOUGH = 8  # test speakers, to compare methods
 # Readers that know their corpus by its file names, surest first; `folder` takes any class-per-folder tree.
 READERS = ("ravdess", "cremad", "emodb", "nemo", "iemocap", "esd", "tess", "savee", "mfn", "mosei", "mosi", "folder")
 
@@ -30,7 +32,7 @@ def main(
     epochs: Annotated[int, typer.Option(help="of pre-training", min=1)] = 12,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
 ) -> None:
-    """Prepare, pre-train, fine-tune, evaluate, study, predict: one fold, two seeds, a few minutes on 2 cores."""
+    """What few labels give, emotion over time, evaluation, own pre-training: one fold, a few minutes on 2 cores."""
     from sottovoce import report
     from sottovoce.data import runs
     from sottovoce.data.corpus import Corpus
@@ -38,8 +40,9 @@ def main(
 
     started = time.monotonic()
     name = "synthetic" if data is None else corpus or recognise(data)
-    home = output / name  # a folder a corpus: a second demo disturbs no first
-    prepared, pre, tuned, curve = home / "data", home / "runs/pre", home / "runs/ft", home / "runs/study"
+    home = own_folder(output, name, data)
+    prepared, tuned, few = home / "data", home / "runs/ft", home / "runs/few"
+    pre, curve = home / f"runs/pre{epochs}", home / f"runs/study{epochs}"  # other epochs are other runs
 
     def say(text: str) -> None:
         typer.echo(f"\n[{time.monotonic() - started:4.0f} s] {text}")
@@ -51,47 +54,62 @@ def main(
         prepare.prepare(name, data, prepared, options=options, quiet=quiet)
     else:
         prepare.prepare(name, data, prepared, quiet=quiet)
-    say(f"pretrain: {name}, without labels, without the test speakers")
-    settings = [f"training.epochs={epochs}"]
-    pretrain_command.main("masked_timesteps", [prepared], pre, settings=settings, quiet=quiet)
-    say("finetune: a classifier on the default encoder")
-    finetune_command.main(prepared, tuned, quiet=quiet)
-    say("evaluate: test speakers, intervals, baselines")
-    evaluate_command.main(tuned, quiet=quiet)
-    say("study: pre-trained against the identical backbone from scratch, as labels grow")
-    study_command.main(prepared, curve, init=str(pre), labels="5%,20%,100%", seeds=2, quiet=quiet)
     loaded = Corpus.load(prepared)
-    pages = [
-        {"title": "The data", "href": "data/report.html", "summary": "counts, durations, problems, folds"},
-        {
-            "title": "Pre-training",
-            "href": f"runs/pre/{loaded.folds[0].name}/report.html",
-            "summary": "losses and reconstructions",
-        },
-        {"title": "Evaluation", "href": "runs/ft/report.html", "summary": "scores on unseen speakers and of baselines"},
-        {"title": "Labels saved", "href": "runs/study/report.html", "summary": "pre-trained against scratch"},
-    ]
+    pages = []
     if not loaded.info.get("tracks"):
-        say("predict: emotion over time in a test recording")
+        say("few labels: how good is a classifier on the default encoder with 5 %, 20 %, all of them?")
+        study_command.main(prepared, few, init="default", labels="5%,20%,100%", arms="probe", seeds=2, quiet=quiet)
+        pages.append(page("Few labels", "runs/few/report.html", "score on unseen speakers as labels grow"))
+    say("finetune: a classifier on the default encoder, all labels")
+    finetune_command.main(prepared, tuned, quiet=quiet)
+    if not loaded.info.get("tracks"):
+        say("predict: emotion over time in a test recording, to listen to")
         clip = loaded.by_id[loaded.folds[0].test[0]]
         predict_command.main(
             tuned, [loaded.root / clip.path], timeline=True, window=1.0, hop=0.25, output=home / "prediction.csv"
         )
         stem = Path(clip.path).stem
-        pages.append(
-            {"title": "Prediction", "href": f"prediction/{stem}.html", "summary": f"{stem}, emotion over time"}
-        )
+        pages.append(page("Emotion over time", f"prediction/{stem}.html", f"{stem}, a test recording"))
+    say("evaluate: test speakers, intervals, baselines")
+    evaluate_command.main(tuned, quiet=quiet)
+    pages.append(page("Evaluation", "runs/ft/report.html", "scores on unseen speakers and of baselines"))
+    say(f"pretrain: a small network of its own on {name}, without labels, without the test speakers")
+    settings = [f"training.epochs={epochs}"]
+    pretrain_command.main("masked_timesteps", [prepared], pre, settings=settings, quiet=quiet)
+    say("study: what that bought, against the identical network from scratch")
+    study_command.main(prepared, curve, init=str(pre), labels="5%,20%,100%", seeds=2, quiet=quiet)
+    first = loaded.folds[0]
+    pages += [
+        page("Labels saved", f"runs/{curve.name}/report.html", "own pre-training against scratch"),
+        page("Pre-training", f"runs/{pre.name}/{first.name}/report.html", "losses and reconstructions"),
+        page("The data", "data/report.html", "counts, durations, problems, folds"),
+    ]
+    if (people := len({loaded.by_id[k].speaker for k in first.test})) < ENOUGH:
+        typer.echo(f"{people} test speakers: enough to see that it works, not which of two methods is better.")
     files.write_json(home / "pages.json", pages)
     every = []
     for made in sorted(output.glob("*/pages.json"), key=lambda path: (path.parent != home, path)):
         where = made.parent.name
         every += [
-            page | {"href": f"{where}/{page['href']}", "title": f"{where}: {page['title']}"}
-            for page in files.read_json(made)
+            it | {"href": f"{where}/{it['href']}", "title": f"{where}: {it['title']}"} for it in files.read_json(made)
         ]
     files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", every))
     report.link_pages(output / "index.html", every)
     say(f"done on {runs.hardware()}. Open {output / 'index.html'}")
+
+
+def page(title: str, href: str, summary: str) -> dict[str, str]:
+    return {"title": title, "href": href, "summary": summary}
+
+
+def own_folder(output: Path, name: str, data: Path | None) -> Path:
+    """A folder a corpus, so that a second demo disturbs no first: NAME, or NAME-2 where NAME holds another one."""
+    for number in itertools.count(1):
+        home = output / (name if number == 1 else f"{name}-{number}")
+        known = home / "data/corpus.json"
+        if data is None or not known.exists() or files.read_json(known).get("root") == str(data.resolve()):
+            return home
+    raise AssertionError
 
 
 def recognise(folder: Path) -> str:

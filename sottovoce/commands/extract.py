@@ -13,6 +13,9 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")],
     track: Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")] = "fbank",
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
+    recipe: Annotated[
+        str, typer.Option(help="whose settings of the track: those that `pretrain` wants; 'none' = the track's own")
+    ] = "masked_timesteps",
     half: Annotated[bool, typer.Option("--half", help="keep float16: half the disk, three digits")] = False,
     model: Annotated[
         Path | None, typer.Option(help="run folder, for tracks that a trained model makes, e.g. runs/strengthnet")
@@ -20,13 +23,14 @@ def main(
     fold: Annotated[
         str | None, typer.Option(help="which runs of it: NAME, several with commas, or 'all'; default: the first")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="processes; 0 = one for every core")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no summary")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,
 ) -> None:
     """Writes CORPUS/tracks/TRACK-DIGEST/. Only what is missing, or whose audio changed, is computed."""
     from sottovoce import plugins
+    from sottovoce.config import recipe as recipes
     from sottovoce.config.settings import parse_settings
     from sottovoce.data.corpus import Corpus
     from sottovoce.pipeline.extract import about, make_store, model_runs, whose
@@ -36,7 +40,8 @@ def main(
     if (name := plugins.current("tracks", track)) != track:
         print(f"--track {track}: is called {name} now.", file=sys.stderr)
         track = name
-    config = parse_settings(maker(track).Config, set_)
+    own = recipe == "none" or maker(track).run_kind  # what a run makes has the run's settings
+    config = parse_settings(maker(track).Config if own else recipes.resolve(recipe, track=track).track_config, set_)
     for run in model_runs(maker(track), model, fold):
         made_by = (whose(run) | about(maker(track), run)) if run else {}
         settings = asdict(replace(config, **made_by)) | ({"half": True} if half else {})

@@ -14,7 +14,8 @@ def main(
     layer: Annotated[
         int | None,
         typer.Option(
-            help="whose states: 1 = first block, 0 = what goes into it. Default: the third from the top, as in GMP-TL"
+            help="whose states: 1 = first block, 0 = what goes into it. Default: the third from the top, as in GMP-TL; "
+            "of a shallow model the first"
         ),
     ] = None,
     clusters: Annotated[
@@ -60,17 +61,14 @@ def main(
 
     Example: sottovoce label runs/ft --clusters 64,512,4096 --fold Ses05
     """
-    from sottovoce.config import recipe
     from sottovoce.config.settings import parse_settings
     from sottovoce.data import folds, runs
     from sottovoce.data.corpus import Corpus
     from sottovoce.modeling.codebook import Codebook
-    from sottovoce.pipeline.label import Clustering, Settings, cluster_sizes, label, own_corpus
+    from sottovoce.pipeline.label import Clustering, Settings, cluster_sizes, default_layer, label, own_corpus
 
     found = runs.parts(run)
-    if layer is None:
-        plan = recipe.from_dict(found[0].config["settings"], found[0].folder / "config.json")
-        layer = max(plan.backbone_config.layers - 2, 1)
+    layer = default_layer(found[0]) if layer is None else layer
     given = Codebook.load(book) if book else None
     sizes = cluster_sizes(clusters, given)
     config = parse_settings(Settings(), settings or []).clustering

@@ -1,5 +1,6 @@
 """A recipe: every setting of one system, nested so that `--set objective.span=9` reaches each of them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -150,7 +151,7 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
     try:
         plan = settings.parse_settings(plan, frames_as_seconds(plan, full))
     except InputError as error:
-        raise InputError(str(error).replace("_config", "")) from None  # as people type them
+        raise InputError(re.sub(r"(\w+), \1_config|(\w+)_config", r"\1\2", str(error))) from None  # as people type
     if not any(text.strip().startswith("track.") for text in assignments):
         return plan
     return replace(plan, track_config=settled(plan.track, plan.track_config, again=True))

@@ -70,6 +70,13 @@ class Cell:
         return f"{self.arm}-{self.n}-{self.fold}-s{self.seed}-{self.identity}.npz"
 
 
+def _subject(cells: Sequence[Cell], plan: Recipe) -> str:
+    """What the curve shows: of a public encoder its name, of which "hubert" are only the settings."""
+    public = sorted({cell.init for cell in cells if cell.init != "none" and hub.is_public(cell.init)})
+    name = f"the {public[0]} encoder" if public else plan.name
+    return f"labels saved by {name}" if {"scratch"} < {cell.arm for cell in cells} else f"{name} as labels grow"
+
+
 @dataclass(frozen=True)
 class Grid:
     """What a study varies."""
@@ -218,7 +225,7 @@ def collect(
         for n, p in rivals.items()
     }
     result: dict[str, Any] = {
-        "title": f"{corpus.name}: labels saved by {plan.name}",
+        "title": f"{corpus.name}: {_subject(cells, plan)}",
         "metric": metric,
         "higher_is_better": higher,
         "unit": "labelled utterances",

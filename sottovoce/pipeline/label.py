@@ -23,6 +23,8 @@ import typer
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.backbones.base import hop_and_field
+from sottovoce.config import recipe
+from sottovoce.config.finetuning import Probe
 from sottovoce.data import folds, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
@@ -62,6 +64,16 @@ def cluster_sizes(text: str, given: Codebook | None) -> tuple[int, ...]:
         there = ",".join(map(str, given.clusters))
         raise InputError(f"--clusters {text}: the codebook has others. Found {there}. Leave --clusters out.")
     return sizes
+
+
+def default_layer(run: Run) -> int:
+    """The third from the top, as in GMP-TL; of a shallow model the first block, of one without blocks its input."""
+    plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
+    blocks, tuning = plan.backbone_config.layers, plan.finetune
+    if run.config["kind"] == "finetune":  # keeps no block above those it reads
+        pooled = () if isinstance(tuning, Probe) else tuning.layers
+        blocks = min(blocks, tuning.depth or max(pooled, default=blocks))
+    return max(blocks - 2, min(blocks, 1))
 
 
 def own_corpus(run: Run) -> Path:

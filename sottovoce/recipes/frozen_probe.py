@@ -3,8 +3,8 @@
 Yang et al., "SUPERB: Speech Processing Universal PERformance Benchmark" (Interspeech 2021), task ER as in s3prl's
 `downstream/emotion`; EMS (arXiv:2406.06646) is judged by it. A protocol: it replaces the fine-tuning of any system.
 
-Run:     sottovoce finetune data/CORPUS --init runs/PRE --recipe frozen_probe --fold all -o runs/probe;
-         the arm "scratch": the same with --scratch; IEMOCAP as published: with --dev superb
+Run:     sottovoce finetune data/CORPUS --init runs/PRE --recipe frozen_probe --fold all -o runs/probe
+         # the arm "scratch": the same with --scratch; IEMOCAP as published: with --dev superb
 Needs:   a pre-trained run
 Time:    20 to 30 CPU seconds a fold of RAVDESS: 3 for the states, the rest for three learning rates (2026-11-21,
          AMD EPYC, a shared core)

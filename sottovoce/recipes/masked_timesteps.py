@@ -3,7 +3,8 @@
 Nimitsurachat & Washington, "Self-Supervised Learning for Audio-Based Emotion Recognition" (2023; AI 2024, 5(1), 11),
 on CMU-MOSEI's 74-d COVAREP features.
 
-Run:     sottovoce pretrain masked_timesteps data/CORPUS ... -o runs/pre && sottovoce study data/CORPUS --init runs/pre
+Run:     sottovoce pretrain masked_timesteps data/CORPUS ... -o runs/pre
+         sottovoce study data/CORPUS --init runs/pre -o runs/study
 Needs:   nothing for audio; `.csd` files for CMU-MOSEI (`sottovoce prepare mosei DIR`)
 Time:    6 to 8 CPU minutes a fold for 3 h of speech, 15 to 45 CPU seconds a fine-tuning (2026-11-21, AMD EPYC)
 Expect:  RAVDESS, 8 emotions, 16 unseen actors, all labels, 60 epochs: UA 0.649 [0.581, 0.720], from scratch 0.613

@@ -201,3 +201,15 @@ def test_the_demo_refuses_what_is_no_corpus(sottovoce, tmp_path):
     assert "no corpus recognised" in line
     assert "--corpus" in line
     assert not (tmp_path / "o").exists()
+
+
+def test_a_demo_has_a_folder_a_corpus(tmp_path):
+    """A second one of another corpus by the same reader disturbs no first; the same one goes on."""
+    from sottovoce.commands import demo
+
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert demo.own_folder(tmp_path / "demo", "folder", first) == tmp_path / "demo/folder"
+    (tmp_path / "demo/folder/data").mkdir(parents=True)
+    (tmp_path / "demo/folder/data/corpus.json").write_text(json.dumps({"root": str(first)}))
+    assert demo.own_folder(tmp_path / "demo", "folder", first) == tmp_path / "demo/folder"
+    assert demo.own_folder(tmp_path / "demo", "folder", second) == tmp_path / "demo/folder-2"

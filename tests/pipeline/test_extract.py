@@ -18,6 +18,7 @@ from processes import alive, children
 
 from sottovoce import plugins
 from sottovoce.commands import extract as extract_command
+from sottovoce.config import recipe
 from sottovoce.data import audio, store
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.store import TrackStore
@@ -164,7 +165,7 @@ def test_unreadable_recordings_are_listed_and_the_others_kept(tmp_path, made):
 def test_skipped_recordings_stay_out_until_they_change(tmp_path, made, capsys):
     corpus = make_corpus(tmp_path)
     (corpus.root / "u1.wav").write_bytes(b"nothing")
-    extract_command.main(corpus.folder, skip_broken=True)
+    extract_command.main(corpus.folder, recipe="none", skip_broken=True)
     assert "skipped u1" in capsys.readouterr().err
     made.clear()
     store = track_store(corpus, "fbank", quiet=True)  # as pretrain would ask
@@ -172,20 +173,30 @@ def test_skipped_recordings_stay_out_until_they_change(tmp_path, made, capsys):
     assert "u1" not in store
     assert list(store.skipped) == ["u1"]
     with pytest.raises(InputError, match=r"u1\.wav"):  # extract without the flag tries again
-        extract_command.main(corpus.folder)
+        extract_command.main(corpus.folder, recipe="none")
     record(corpus.root / "u1.wav", seed=1)
     assert "u1" in track_store(corpus, "fbank", quiet=True)
 
 
 def test_overwrite_makes_everything_again(tmp_path, made):
     corpus = make_corpus(tmp_path, 3)
-    extract_command.main(corpus.folder, quiet=True)
-    extract_command.main(corpus.folder, quiet=True)
+    extract_command.main(corpus.folder, recipe="none", quiet=True)
+    extract_command.main(corpus.folder, recipe="none", quiet=True)
     assert len(made) == 3
     before = contents(TrackStore.open(store_folder(corpus, "fbank")))
-    extract_command.main(corpus.folder, overwrite=True, quiet=True)
+    extract_command.main(corpus.folder, recipe="none", overwrite=True, quiet=True)
     assert len(made) == 6
     assert contents(TrackStore.open(store_folder(corpus, "fbank"))) == before
+
+
+@pytest.mark.parametrize(("asked", "wants"), [("", "masked_timesteps"), ("npc", "npc"), ("mockingjay", "mockingjay")])
+def test_what_is_extracted_is_what_pretraining_reads(tmp_path, made, asked, wants):
+    corpus = make_corpus(tmp_path, 2)
+    extract_command.main(corpus.folder, quiet=True, **({"recipe": asked} if asked else {}))
+    assert len(made) == 2
+    plan = recipe.resolve(wants, [corpus])
+    track_store(corpus, plan.track, dict(vars(plan.track_config)), quiet=True)  # as pretrain asks
+    assert len(made) == 2
 
 
 def test_the_command_says_what_it_made_and_takes_settings(tmp_path, capsys):

@@ -2,13 +2,17 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from sottovoce import files, plugins
 from sottovoce.commands import label as label_command
+from sottovoce.config import recipe
+from sottovoce.config.finetuning import Frozen
 from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
@@ -347,3 +351,20 @@ def test_labels_of_before_are_known_by_the_settings_they_were_made_with():
     """Three settings went with the variants nobody used; the identity of finished labels still names their values."""
     made_with = {"method": "nested", "seeding": "scalable", "sample": 512, "tolerance": 5e-4, "iterations": 100}
     assert label.EARLIER | asdict(kmeans.Config()) == made_with | {"final": 1, "batch": 10_000}
+
+
+@pytest.mark.parametrize("name", plugins.names("backbones"))
+@pytest.mark.parametrize("tuned", [{}, {"depth": 1}, {"layers": (1, 2)}])
+def test_the_default_layer_is_one_of_every_backbone(name, tuned):
+    """Also where a fine-tuned run keeps no block above those it reads."""
+    config = plugins.load("backbones", name).Config()
+    config = replace(config, size="toy") if name == "encoder" else config
+    plan = recipe.resolve("masked_timesteps")
+    plan = replace(plan, backbone=name, backbone_config=config, finetune=Frozen(**tuned))
+    with torch.device("meta"):
+        backbone = network.build_backbone(plan, {"encoder": 1, "whisper": 80}.get(name, 160))
+        blocks = len(backbone.blocks)
+        kept = len(network.Network(backbone, plan.finetune, 4).backbone.blocks) if blocks > 1 else blocks
+    for kind, there in (("pretrain", blocks), ("finetune", kept)):
+        run = runs.Run(Path("run"), {"kind": kind, "settings": files.plain(plan)})
+        assert min(there, 1) <= label.default_layer(run) <= there

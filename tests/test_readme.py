@@ -1,0 +1,76 @@
+"""README and docs: every command that is printed there parses; `docs/readme_commands.py` runs README's."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import typer
+
+from sottovoce import cli, plugins
+from sottovoce.config import recipe as recipes
+
+HOME = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location("readme_commands", HOME / "docs/readme_commands.py")
+readme_commands = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+spec.loader.exec_module(readme_commands)  # type: ignore[union-attr]
+PAGES = sorted([HOME / "README.md", HOME / "CONTRIBUTING.md", *HOME.glob("docs/*.md"), *HOME.glob("docs/cards/*.md")])
+
+
+def check(words):
+    """Raises SystemExit or a usage error where an option does not exist, a word is missing or a value does not fit."""
+    group = typer.main.get_command(cli.app)
+    verb, *rest = words[1:]
+    command = cli.Verbs.get_command(group, group.make_context("sottovoce", [verb], resilient_parsing=True), verb)
+    assert command is not None, f"no verb {verb}"
+    return command.make_context(verb, rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_docs_parses(page):
+    for words in readme_commands.commands(page.read_text(encoding="utf-8")):
+        words = readme_commands.small(words) if page.name == "README.md" else words
+        if page.name == "CONTRIBUTING.md":  # its corpus, acted, is made there
+            words = ["folder" if word == "acted" else word for word in words if word not in ("--without", "spk08")]
+        given = check(words).params
+        if words[1] == "pretrain":  # its settings are there too
+            name = given["recipe"]
+            known = name in plugins.names("recipes")
+            assert known or page.name == "CONTRIBUTING.md"
+            if known:
+                settings = [s for s in given["settings"] or [] if not s.startswith("finetune.")]
+                recipes.resolve(name, track=given["track"], backbone=given["backbone"], settings=settings)
+
+
+@pytest.mark.parametrize("name", plugins.names("recipes"))
+def test_the_command_of_a_recipe_parses(name):
+    text = plugins.card("recipes", name)["Run"].replace("\n", " && ")
+    for part in text.split(" && "):
+        words = part.split("#")[0].split()
+        check([word for word in words if word != "..."])
+
+
+def test_a_command_that_does_not_exist_is_found():
+    for line in ("sottovoce pretrane x", "sottovoce predict runs/ft", "sottovoce study data --init x -o y --lables 3"):
+        with pytest.raises((Exception, SystemExit)):
+            check(line.split())
+
+
+def test_commands_are_found_as_they_are_printed():
+    fenced = "```\nsottovoce run ems a \\\n   -o b && sottovoce list\n```\n"
+    text = f"Text\n\n    a x  # c\n    sottovoce list tracks    # names\n\n{fenced}"
+    assert readme_commands.commands(text) == [
+        ["sottovoce", "list", "tracks"],
+        ["sottovoce", "run", "ems", "a", "-o", "b"],
+        ["sottovoce", "list"],
+    ]
+
+
+def test_readme_makes_what_its_later_commands_read():
+    """A run or prepared corpus that a command names has been written by one before it."""
+    made = set()
+    for words in readme_commands.commands((HOME / "README.md").read_text(encoding="utf-8")):
+        for word in words[2:]:
+            if word.startswith(("runs/", "data/")) and word not in made:
+                where = words[words.index(word) - 1]
+                assert where in ("-o", "--output"), f"{' '.join(words)}: nothing has made {word}"
+                made.add(word)
