@@ -115,3 +115,31 @@ def mfn(folder: Path, *, one_hot: bool = False, sizes: tuple[int, int, int] = (1
             with h5py.File(folder / name, "w") as out:
                 out["d1"] = array
     return folder
+
+
+def sparse(folder: Path, *, shuffled: bool = False, n_videos: int = 40, per_video: int = 5, seed: int = 0) -> Path:
+    """MOSEI's layout and sparseness: an intensity is mostly 0, and 0.9 of it is added to the column of its number.
+
+    `shuffled` deals the labels to other segments, of any video. The last third of the videos is tested, a sixth is dev.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (n_videos, per_video)
+    values = np.zeros((*shape, 7))
+    there = rng.random((*shape, 6)) < (0.5, 0.22, 0.2, 0.1, 0.15, 0.08)  # how many show each emotion in MOSEI
+    values[..., 1:] = there * rng.choice([1, 1, 1, 2, 2, 3, 4, 6], (*shape, 6)) / 3
+    values[..., 0] = rng.integers(-9, 10, shape) / 3
+    told = rng.permutation(values.reshape(-1, 7)).reshape(values.shape) if shuffled else values
+    ids, times = videos(n_videos), segment_times(per_video)
+    folder.mkdir(parents=True, exist_ok=True)
+    voices = [(v, frames(0.9 * values[k], seed * 1000 + k)) for k, v in enumerate(ids)]
+    write_csd(
+        folder / "CMU_MOSEI_COVAREP.csd", "COVAREP", ((v, x, frame_clock(len(x))) for v, x in voices),
+        {"dimension names": list(NAMES)},
+    )  # fmt: skip
+    rows = [(v, told[k].astype(np.float32), times) for k, v in enumerate(ids)]
+    write_csd(folder / "CMU_MOSEI_Labels.csd", "All Labels", rows, {"dimension names": list(ORDER)})
+    test, dev = n_videos // 3, n_videos // 6
+    sides = {"train": ids[: -test - dev], "valid": ids[-test - dev : -test], "test": ids[-test:]}
+    text = "\n\n".join(f"standard_{side}_fold={part!r}" for side, part in sides.items())
+    (folder / "cmu_mosei_std_folds.py").write_text(text + "\n")
+    return folder

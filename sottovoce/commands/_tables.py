@@ -48,7 +48,7 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
 def scores(report: Mapping[str, Any]) -> None:
     """The main scores next to the baselines, as a terminal table."""
 
-    names = [n for n in ("ua", "wa", "macro_f1", "mae", "acc4", "ccc", "per") if n in report["metrics"]]
+    names = [n for n in ("ua", "wa", "macro_f1", "ccc", "mae", "acc4", "wacc", "per") if n in report["metrics"]]
     out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")
     out.add_column("")
     for name in names:
@@ -90,7 +90,7 @@ def comparison(result: Mapping[str, Any]) -> None:
     for line in filter(None, [result["protocol"]["first_line"], *result["warnings"]]):
         typer.echo(line)
     console.print(out)
-    stem = "recall" if result["task"]["kind"] == "class" else "mae"
+    stem = "recall" if result["task"]["kind"] == "class" else "ccc"
     names = [c for c in result["task"]["classes"] if f"{stem}_{c}" in result["systems"][0]["metrics"]]
     if not names:
         return
@@ -106,7 +106,7 @@ def comparison(result: Mapping[str, Any]) -> None:
 def curve(result: Mapping[str, Any]) -> None:
     """The curve as a terminal table."""
 
-    from sottovoce.evaluation.study import compared_with_scratch
+    from sottovoce.evaluation.curves import compared_with_scratch
 
     out = Table(
         title=f"{result['title']} ({result['metric'].upper()}, {result['seeds']} seeds, {result['folds']} folds)"

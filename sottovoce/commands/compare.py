@@ -14,7 +14,7 @@ def main(
         typer.Argument(metavar="RUN ...", help="fine-tuned runs; RUN,RUN or a folder of runs = seeds of one system"),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the result")] = Path("compare"),
-    metric: Annotated[str, typer.Option(help="score to compare; default: ua for classes, mae for regression")] = "",
+    metric: Annotated[str, typer.Option(help="score to compare; default: ua for classes, ccc for regression")] = "",
     common: Annotated[
         bool, typer.Option("--common", help="compare the utterances that all of them answered; default: refuse")
     ] = False,

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +35,10 @@ def main(
         str, typer.Option(help="of pretrained, probe, scratch; default: all, or probe,scratch where nothing is tuned")
     ] = "",
     target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
-    metric: Annotated[str, typer.Option(help="score of the curve; default: ua for classes, mae for regression")] = "",
+    metric: Annotated[
+        str,
+        typer.Option(help="score of the curve, by which dev chooses too; default: ua for classes, ccc for numbers"),
+    ] = "",
     speaker_norm: Annotated[
         bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")
     ] = False,
@@ -54,15 +57,16 @@ def main(
     from sottovoce.config import recipe as recipes
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
-    from sottovoce.evaluation.study import ARMS, Grid, begin, check_metric, collect, plan_cells, run_cells, save
+    from sottovoce.evaluation.curves import collect, save
+    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, run_cells
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers
+    from sottovoce.pipeline.finetune import check_speakers, chooser
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     found = hub.parts(init)
-    extra = list(settings or [])
+    extra = [f"finetune.select={metric}"] * bool(metric) + list(settings or [])
     if speaker_norm:
         extra.append("finetune.embedding_norm=speaker")
     plan = recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json")
@@ -77,7 +81,7 @@ def main(
         if arm not in possible:
             raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(possible)}.")
     check_speakers(data, plan)
-    check_metric(metric, data, task)
+    chooser(task, replace(plan.finetune, select=metric))  # refuses a score that there is not
     plan = recipes.at_frame_rate(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
     cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold), init, found, transductive=transductive)
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "

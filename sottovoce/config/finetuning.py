@@ -25,7 +25,8 @@ class Shared(Settings, group="finetune"):
     # which only measures how much choosing on the test part flatters.
     dev: Dev = "fold"
     depth: Whole = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
-    loss: Loss = "auto"  # of classes "ce" (auto) or "amsoftmax"; of regression "l1" (auto), "huber" or "ccc"
+    loss: Loss = "auto"  # of classes "ce" (auto) or "amsoftmax"; of regression "huber" (auto), "l1" or "ccc"
+    select: str = ""  # score of dev that chooses, e.g. mae; "" = UA of classes (of a published head WA), CCC of numbers
     class_weights: bool = True  # inverse class frequency in the training part
     label_smoothing: ShareBelow1 = 0.1
 
@@ -137,7 +138,6 @@ class Probe(Shared):
     readings: Count = 30  # of the dev score, evenly spaced: every 1,000 updates of 30,000
     patience: Whole = 5  # ours: readings without a better score that end a learning rate; 0 = go on, as s3prl
     clip: Positive = 1.0  # largest gradient norm
-    select: Literal["wa", "ua"] = "wa"  # dev score that chooses learning rate and update. Regression: always MAE
     seed: Whole = 0
 
     def __post_init__(self) -> None:

@@ -167,7 +167,9 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         if metric not in scores:
             raise unknown_name("--metric", metric, scores)
         by_seed = [float(metrics.scores(task, target, run)[metric]) for run in prediction]
-        entry: dict[str, Any] = {"name": system.name, "seeds": system.seeds, "metrics": scores, "by_seed": by_seed}
+        flat = sorted({name for run in prediction for name in metrics.flat(task, target, run)}, key=task.target.index)
+        entry: dict[str, Any] = {"name": system.name, "seeds": system.seeds, "metrics": scores, "by_seed": by_seed,
+                                 "flat": flat}  # fmt: skip
         if system is not first:
             same = sorted(system.seeds) == sorted(first.seeds) and len(set(first.seeds)) == len(first.seeds)
             order = [np.argsort(s.seeds, kind="stable") if same else slice(None) for s in (system, first)]
@@ -197,7 +199,8 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         "speakers": count if any(row["speaker"] for row in rows) else None,
         "left_out": max(len(table) for s in systems for table in s.tables) - len(ids),
         "differs": differing(systems),
-        "warnings": lines.floors(tested),
+        "warnings": lines.floors(tested)
+        + [lines.constant(task, entry["flat"], entry["name"]) for entry in found if entry["flat"]],
         "protocol": {
             "first_line": _warning(systems),
             "paired": "by utterance, on the same speakers",

@@ -29,6 +29,7 @@ from sottovoce.metrics import statistics
 from sottovoce.modeling import network
 from sottovoce.pipeline import baselines
 from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import chooser
 
 DRAWS = 20  # of a random baseline, averaged
 
@@ -129,11 +130,8 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         "seconds": time.monotonic() - started,
     }
     if flat := metrics.flat(task, truth, predicted):
-        line = (
-            f"Constant: the prediction of {', '.join(flat)} is nearly the same everywhere; MAE and 4-class accuracy "
-            "flatter it, CCC does not. Learn with --set finetune.loss=ccc."
-        )
-        report["protocol"]["first_line"] = " ".join(filter(None, [report["protocol"]["first_line"], line]))
+        first = report["protocol"]["first_line"]
+        report["protocol"]["first_line"] = " ".join(filter(None, [first, lines_of.constant(task, flat)]))
     if task.kind == "class":
         report["calibration"] = calibration.report(task, truth, prediction, clusters, trusted)
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
@@ -175,9 +173,9 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
     tested = [corpus.by_id[k] for run in found for k in corpus.fold(run.config["fold"]).test]
-    chooser, chosen = ("UA" if task.kind == "class" else "MAE"), "l2 of the probe, epoch"
+    by, chosen = chooser(task, tuning), "l2 of the probe" + ", epoch" * (tuning.mode == "full")
     if isinstance(tuning, Probe):
-        chooser, chosen = (tuning.select.upper() if task.kind == "class" else "MAE"), "learning rate, update"
+        chosen = "learning rate, update"
         relu = " with ReLU" * (tuning.activation == "relu")
         layers = "weighted sum of all layers" if tuning.layer_aggregation == "weighted" else "last layer"
         head = f"frozen backbone: {layers}, projector to {tuning.project}{relu}, mean over time, linear"
@@ -196,7 +194,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
             "superb": "a random 20 % of training utterances (torch seed 0), speakers shared",
             "test": "none: the test part",
         }.get(tuning.dev, "the fold's own"),
-        "model selection": f"{chooser} on {'the test part' if tuning.dev == 'test' else 'dev'} ({chosen})",
+        "model selection": f"{by.upper()} on {'the test part' if tuning.dev == 'test' else 'dev'} ({chosen})",
         "test": "read while choosing" if tuning.dev == "test" else "read once, by this command",
         "intervals": lines_of.intervals((u.speaker, u.session) for u in tested if task.has(u)),
         "trainings": lines_of.trainings(1),

@@ -9,6 +9,7 @@ from typing import Any
 
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.folds import person
+from sottovoce.data.task import Task
 from sottovoce.metrics.spread import MIN_CLUSTERS
 
 
@@ -49,6 +50,12 @@ def floors(differences: Sequence[Mapping[str, Any]]) -> list[str]:
         f"show no p below {max(stuck):.3g}; corrected for {len(differences)} it is above 0.05, "
         "however large the difference."
     ]
+
+
+def constant(task: Task, names: Sequence[str], who: str = "") -> str:
+    """What to know of an answer that is the same everywhere (`scores.flat`); `who` gave it."""
+    said = f"Constant{f' ({who})' * bool(who)}: the answer for {', '.join(names)} is nearly the same everywhere"
+    return said + ("." if task.kind == "class" else "; MAE and 4-class accuracy flatter it, CCC does not.")
 
 
 def folds(found: Sequence, of: int, groups: Collection[str]) -> str:

@@ -22,6 +22,9 @@ from sottovoce.modeling.margins import held_back
 from sottovoce.modeling.masking import RowRandom, span_mask
 from sottovoce.objectives import Loss
 
+# The loss "auto" of each kind of task. Most intensities are 0: their median is, and l1 learns nothing else.
+AUTO = {"class": "ce", "number": "huber"}
+
 
 class Supervised(nn.Module):
     """forward(batch, rng) -> Loss over the utterances of a batch, as `training.fit` wants it."""
@@ -123,7 +126,7 @@ def state_masks(backbone: Backbone, lengths: Tensor, rng: RowRandom, settings: F
 
 def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Callable[[Any, Any], Any]:
     """outputs, targets -> (B,) losses, weighted so that every class counts the same if asked."""
-    kind = settings.loss if settings.loss != "auto" else ("ce" if task.kind == "class" else "l1")
+    kind = settings.loss if settings.loss != "auto" else AUTO[task.kind]
     if (kind in ("ce", "amsoftmax")) != (task.kind == "class"):
         raise InputError(
             f"finetune.loss: {kind!r} does not fit {task.kind} targets. Use ce or amsoftmax for classes; "

@@ -92,7 +92,7 @@ def functionals_svm(
 ) -> np.ndarray:
     """openSMILE functionals + linear SVM (a linear SVR for each number), trained on the fold's training part.
 
-    Standardisation is fitted on train. C is the one of `PENALTIES` with the best UA (MAE) on dev, the smallest of
+    Standardisation is fitted on train. C is the one of `PENALTIES` with the best UA (CCC) on dev, the smallest of
     equals. Classes are weighted to count alike, as UA does.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sottovoce import files
-from sottovoce.config.finetuning import Frozen, Full, Probe
+from sottovoce.config.finetuning import FineTuning, Frozen, Full, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds
 from sottovoce.data.augmented import Augmented
@@ -28,7 +28,7 @@ from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 from sottovoce.metrics import scores
 from sottovoce.metrics.calibration import Calibration
 from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
@@ -36,7 +36,7 @@ from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
 from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.network import Pretrained, Recognised
-from sottovoce.modeling.supervised import Supervised, supervised_loss
+from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
 from sottovoce.pipeline.pooled import PooledCache
 from sottovoce.tracks import base as tracks
 
@@ -157,6 +157,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
             "unlabelled": [u.id for u in rest],
             "audio": corpus.info.get("audio_digest", ""),
             "seed": given.seed,
+            **judged_by(task, plan.finetune),
         },
         seen=folds.Seen.of([corpus], [taught]),
         before=init,
@@ -273,7 +274,8 @@ def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
     def validate(model: Any) -> dict[str, float]:
         assert lesson.dev is not None
         assert lesson.truth is not None
-        return score(it.task, models.predict(replace(it, network=model.network), lesson.dev), lesson.truth)
+        answers = models.predict(replace(it, network=model.network), lesson.dev)
+        return score(it.task, answers, lesson.truth, chooser(it.task, settings))
 
     if settings.lora:
         models.add_adapters(network.backbone, settings.lora)
@@ -299,25 +301,38 @@ def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
     return {"start": start, "epochs": state.history, "seconds": state.seconds}
 
 
-def score(
-    task: Task, predictions: np.ndarray, truth: np.ndarray, by: str = "ua", likelihood: float = 0.01
-) -> dict[str, float]:
-    """Dev scores of predictions (N, K) or (N, D); `select` is the one that chooses.
+def chooser(task: Task, settings: FineTuning) -> str:
+    """The dev score that chooses. Raises InputError for one that this task has not."""
+    if settings.select:
+        if settings.select not in (known := scores.names(task)):
+            raise unknown_name("finetune.select", settings.select, known)
+        return settings.select
+    return "wa" if task.kind == "class" and isinstance(settings, Probe) else scores.MAIN[task.kind]
 
-    For classes: UA (or WA), plus a hundredth of the mean log-likelihood, which tells apart models that a small dev
-    part cannot. For regression: minus the mean absolute error.
+
+def judged_by(task: Task, settings: FineTuning) -> dict[str, str]:
+    """What "auto" means for regression, which is not what it meant in earlier versions; nothing for classes."""
+    loss = settings.loss if settings.loss != "auto" else AUTO["number"]
+    return {"loss": loss, "select": chooser(task, settings)} if task.kind == "number" else {}
+
+
+def score(
+    task: Task, predictions: np.ndarray, truth: np.ndarray, by: str = "", likelihood: float = 0.01
+) -> dict[str, float]:
+    """Dev scores of predictions (N, K) or (N, D); `select` is the one that chooses, by the score `by`.
+
+    To that of classes a hundredth of the mean log-likelihood is added, which tells apart models that a small dev part
+    cannot. A score that dev does not define chooses nothing.
     """
 
+    by = by or scores.MAIN[task.kind]
+    found = scores.scores(task, truth, predictions.argmax(1) if task.kind == "class" else predictions)
+    select = float(found[by]) * (1 if scores.higher_is_better(by) else -1)
+    select = select if np.isfinite(select) else -2.0
     if task.kind == "class":
-        found = scores.scores(task, truth, predictions.argmax(1))
-        likely = float(np.log(predictions[np.arange(len(truth)), truth] + 1e-6).mean())
-        return {
-            "dev_ua": float(found["ua"]),
-            "dev_wa": float(found["wa"]),
-            "select": float(found[by]) + likelihood * likely,
-        }
-    found = scores.scores(task, truth, predictions)
-    return {"dev_mae": float(found["mae"]), "dev_ccc": float(found["ccc"]), "select": -float(found["mae"])}
+        select += likelihood * float(np.log(predictions[np.arange(len(truth)), truth] + 1e-6).mean())
+    shown = ("ua", "wa") if task.kind == "class" else ("mae", "ccc")
+    return {f"dev_{name}": float(found[name]) for name in shown} | {"select": select}
 
 
 def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: bool = True) -> dict[str, Any]:
@@ -337,7 +352,7 @@ def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: boo
         for rows in sequential(dev.lengths, batch_steps=dev.budget):
             out[rows] = head(dev_states(rows)).numpy()
         # a likelihood decides only where the score itself is equal
-        return score(task, models.to_predictions(task, out), lesson.truth, by=p.select, likelihood=1e-7)
+        return score(task, models.to_predictions(task, out), lesson.truth, chooser(task, p), likelihood=1e-7)
 
     if dev is not None:
         dev_states = linear_probe.frozen_states(network.backbone, dev, averaged=averaged)
@@ -407,9 +422,8 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict
         network.begin(weight, bias)
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
         if dev is not None and dev_pooled is not None:
-            row |= score(
-                task, models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm), lesson.truth
-            )
+            answers = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
+            row |= score(task, answers, lesson.truth, chooser(task, settings))
         rows.append(row)
         if best is None or row.get("select", 0.0) > best[0]:
             best = (row.get("select", 0.0), l2, weight, bias)

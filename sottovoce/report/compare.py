@@ -85,14 +85,14 @@ def _comparison(found: Mapping[str, Any], width: int) -> Any:
 
 
 def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Mapping[str, Any], facts: str) -> Any:
-    """The recall (or MAE) of every class, systems next to each other."""
+    """The recall (or CCC) of every class, systems next to each other."""
     task = found.get("task") or {}
-    stem = "recall" if task.get("kind") == "class" else "mae"
+    stem = "recall" if task.get("kind") == "class" else "ccc"
     parts = [c for c in task.get("classes") or () if any(f"{stem}_{c}" in s["metrics"] for s in systems)]
     if not parts:
         return {}
     named = [(text(s.get("name")), s["metrics"]) for s in systems]
-    caption = f"{metric_name(stem).capitalize()} of every class with its 95 % interval. {facts}."
+    caption = f"{words.title(metric_name(stem))} of every class with its 95 % interval. {facts}."
     alt = f"{stem} by class and system"
     rows = [
         [part, *(score(s["metrics"].get(f"{stem}_{part}")) for s in systems),
@@ -121,7 +121,7 @@ def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[
     axes.set_ylim(len(parts) - 0.5, -0.5)
     axes.set_xlim(left=min(axes.get_xlim()[0], 0.0))
     axes.grid(axis="y", visible=False)
-    axes.set(xlabel=metric_name(stem) + (", label units" if stem == "mae" else ""))
+    axes.set(xlabel=metric_name(stem))
     charts.legend(drawn, axes, 1 if width < 500 else min(len(systems), 3))
     return drawn
 

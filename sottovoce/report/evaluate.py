@@ -68,7 +68,7 @@ def _n(n: Any) -> str:
 def _main_scores(scores: Mapping[str, Any], parts: Sequence[str], kind: str) -> list[str]:
     """Scores of the whole, the one that chooses models first."""
     own = [name for name in scores if not any(name.endswith(f"_{part}") for part in parts)]
-    order = ["ua", "wa", "macro_f1"] if kind == "class" else ["mae", "acc4", "ccc", "per"]
+    order = ["ua", "wa", "macro_f1"] if kind == "class" else ["ccc", "mae", "acc4", "wacc", "per"]
     return sorted(own, key=lambda name: order.index(name) if name in order else len(order))
 
 

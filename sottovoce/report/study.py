@@ -68,6 +68,7 @@ def study_page(study: Mapping[str, Any]) -> str:
     head, rows = _table(study)
     return page.render(
         "study.html", study, first=first, drawn=pictures, tiles=_tiles(study, name), head=head, rows=rows,
+        beside=_beside(study),
         lede=words.listed(name, base), protocol=protocol | {key: get(key) for key in ("seeds", "folds", "speakers")},
         holm=any("p_holm" in point for _, pairs, _ in against for point in pairs),
         trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in (get("trivial") or {}).items()],
@@ -158,6 +159,22 @@ def _table(study: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
         head += [f"{'probe' if arm == 'probe' else 'pre-trained'} − scratch", "p", "labels saved"]
         head += [f"with {number(dev)} of dev"] * bool(dev)
     return head, rows
+
+
+def _beside(study: Mapping[str, Any]) -> list[tuple[str, list[Any], list[Any]]]:
+    """(whose, head, rows) of all scores of numbers next to each other, all numbers first; a row an arm and count."""
+    found = study.get("beside") or {}
+    flat = {(f["arm"], f["n"], name) for f in study.get("flat") or () for name in f["labels"]}
+    tables = []
+    for part in dict.fromkeys(part for parts in found.values() for part in parts):
+        rows = []
+        for arm, n in ((arm, p["n"]) for arm, points in (study.get("arms") or {}).items() for p in points):
+            said = ["constant" if (arm, n, part) in flat else ""] * (part != "all")
+            own = [score(_at(parts.get(part, {}).get(arm, ()), n)) for parts in found.values()]
+            rows.append([f"{_arm_name(arm)}, {number(n)}", *own, *said])
+        head = ["labels", *("presence" if name == "wacc" else metric_name(name) for name in found)]
+        tables.append((part, head + [""] * (part != "all"), rows))
+    return tables
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -218,8 +218,8 @@ def test_numbers_and_phones_are_compared_too(tmp_path):
     a = write(tmp_path / "far", target, far, clusters, task=NUMBERS)
     b = write(tmp_path / "near", target, near, clusters, task=NUMBERS)
     result = result_of(a, b)
-    assert result["metric"] == "mae"
-    assert not result["higher_is_better"]
+    assert result["metric"] == "ccc"
+    assert result["higher_is_better"]
     gap = result["systems"][1]["difference"]["mae"]
     assert gap["value"] == pytest.approx(np.abs(near - target).mean() - np.abs(far - target).mean())
     assert gap["high"] < 0

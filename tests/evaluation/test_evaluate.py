@@ -347,7 +347,7 @@ def test_encoded_features_have_a_study(encoded):
         encoded / "data", encoded / "study", init=str(encoded / "pre"), labels="25%,100%", seeds=2, jobs=1, quiet=True
     )
     result = json.loads((encoded / "study/study.json").read_text())
-    assert (result["metric"], result["higher_is_better"]) == ("mae", False)
+    assert (result["metric"], result["higher_is_better"]) == ("ccc", True)
     assert set(result["per_class"]) == set(SIX)
 
 

@@ -258,9 +258,13 @@ def test_numbers_have_a_study_too(corpus, pretrained, tmp_path):
     result = go(
         corpus, tmp_path / "s", pretrained, target="valence,arousal", arms="probe,scratch", seeds=1, fold="fold1"
     )
-    assert (result["metric"], result["higher_is_better"]) == ("mae", False)
+    assert (result["metric"], result["higher_is_better"]) == ("ccc", True)
     assert list(result["arms"]) == ["probe", "scratch"]
-    assert result["arms"]["probe"][1]["value"] < result["trivial"]["train_median"]
+    assert result["arms"]["probe"][1]["value"] > 0.5 > result["trivial"]["train_median"] == 0
+    assert set(result["beside"]) == {"mae", "ccc"}
+    assert result["beside"]["mae"]["all"]["probe"][1]["value"] == pytest.approx(
+        np.mean([result["beside"]["mae"][n]["probe"][1]["value"] for n in ("valence", "arousal")])
+    )
     assert "paired" not in result
     assert "probe_paired" in result
 

@@ -16,7 +16,7 @@ from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config import recipe
-from sottovoce.config.finetuning import Full
+from sottovoce.config.finetuning import Full, Probe
 from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
@@ -287,15 +287,29 @@ def test_a_loss_that_does_not_fit_the_target_is_refused(task, loss):
         supervised_loss(task, Full(loss=loss), np.zeros(3, np.int64))
 
 
-def test_dev_score_is_ua_or_minus_mae():
+def test_dev_score_is_ua_or_ccc_or_what_is_asked_for():
     answers = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.2, 0.2]])
     found = finetune.score(CLASSES, answers, np.array([0, 1, 2]))
     assert found["dev_ua"] == pytest.approx(2 / 3)
     assert found["select"] < found["dev_ua"]  # likelihood breaks ties, and is never positive
     surer = answers + np.array([[0.05, -0.05, 0]] * 3) * [[1], [0], [0]]
     assert finetune.score(CLASSES, surer, np.array([0, 1, 2]))["select"] > found["select"]
-    numbers = finetune.score(NUMBERS, np.zeros((4, 2)), np.full((4, 2), 0.25))
-    assert numbers["select"] == -numbers["dev_mae"] == pytest.approx(-0.25)
+    assert finetune.score(CLASSES, answers, np.array([0, 1, 2]), "recall_a", 0.0)["select"] == 1
+    truth = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    near, constant = truth * 0.8, np.full((3, 2), 0.5)
+    for by, better in (("", near), ("mae", near), ("ccc", near)):
+        found = [finetune.score(NUMBERS, a, truth, by)["select"] for a in (better, constant)]
+        assert found[0] > found[1]
+    assert finetune.score(NUMBERS, constant, truth, "mae")["select"] == pytest.approx(-1 / 3)
+    assert finetune.score(NUMBERS, near, truth)["select"] == finetune.score(NUMBERS, near, truth)["dev_ccc"] > 0.9
+
+
+def test_models_of_numbers_are_chosen_by_ccc_whatever_their_loss():
+    assert finetune.chooser(NUMBERS, Full(loss="ccc")) == finetune.chooser(NUMBERS, Full()) == "ccc"
+    assert finetune.chooser(NUMBERS, Full(select="mae")) == "mae"
+    assert (finetune.chooser(CLASSES, Full()), finetune.chooser(CLASSES, Probe())) == ("ua", "wa")
+    with pytest.raises(InputError, match=r"finetune\.select: no 'mae'|'mae'"):
+        finetune.chooser(CLASSES, Full(select="mae"))
 
 
 # ---------------------------------------------------------------------------------------------- labels
