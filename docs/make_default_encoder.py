@@ -4,202 +4,146 @@
 
 The first four blocks of Whisper base (the teacher) hear clean speech. A student that starts as their copy hears the
 same recordings through rooms, noise, other voices, telephone lines and codecs, and learns to answer what the teacher
-answers: state by state, and in the mean and deviation over time that a classifier will see. No label is used. Then
-its weights are rounded to 8 bits, with a scale an output channel.
+answers: state by state, and in the mean and deviation over the frames of speech that a classifier will see. It also
+learns to tell, through the noise, which frames those are. No label is used. Then its weights are drawn back a little
+towards the teacher's, and rounded to 8 bits, with a scale an output channel.
 
-Seeded; on another machine sums are rounded otherwise, and figures agree within their intervals only.
+It says first what it will cost. `--minutes` bounds the training: as many updates are made as fit, and the learning
+rate falls over just those. Seeded; on another machine sums are rounded otherwise, and figures agree within their
+intervals only.
 """
 
 import argparse
 import hashlib
 import math
-import queue
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
+from encoder_batches import Batches, coded, read
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sottovoce import files
 from sottovoce.backbones import valid_steps, whisper
-from sottovoce.data import audio, augmentation
+from sottovoce.data import audio
 from sottovoce.modeling import whisper_weights
-from sottovoce.tracks.logmel import log_mel
 
 BLOCKS = 4
-SOUNDS = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
-BATCH = 48 * audio.RATE_HZ  # samples
-POOL = 256  # recordings that are sorted by length, so that little is padding
-PEAK = 0.5  # the level at which the encoder is used
-WIDE_BAND = "librispeech"  # is drawn five times as often as its share: the rest holds nothing above 5.5 kHz
+SPEECH_UNITS = 64
+SPEECH_DB = 30.0  # frames of clean speech no further below the loud ones are speech
+RISE = 100  # updates until the learning rate is reached
+KEPT = 0.7  # of what the student has learned; the rest of each weight stays the teacher's
+POOLED = (2.0, 6.0)  # weight of means and deviations over time beside that of the states: at first, and at the end
 
 
-@dataclass(frozen=True)
-class Stage:
-    updates: int
-    rate: float  # the learning rate, which rises for 50 updates and falls along a cosine to nothing
-    clean: float  # share of recordings that the student hears as the teacher does
-    pooled: float  # weight of means and deviations over time, beside that of the states
-
-
-STAGES = (Stage(1000, 1.5e-4, 0.25, 2.0), Stage(700, 1e-4, 0.25, 6.0))
-
-
-@dataclass(frozen=True)
-class Speech:
-    """Recordings (N,) int16 end to end, and which of them have the full band."""
-
-    samples: np.ndarray
-    bounds: np.ndarray  # (recordings + 1,)
-    wide: np.ndarray  # rows
-
-    @classmethod
-    def read(cls, folders: dict[str, Path]) -> "Speech":
-        parts, wide = [], []
-        for name, folder in folders.items():
-            for path in sorted(p for p in folder.rglob("*") if p.suffix in SOUNDS):
-                samples = audio.read(path).values
-                if (loudest := float(np.abs(samples).max())) < 1e-3:
-                    continue
-                if name == WIDE_BAND:
-                    wide.append(len(parts))
-                parts.append((samples * (0.9 / loudest * 32767)).astype(np.int16))
-        return cls(np.concatenate(parts), np.cumsum([0, *map(len, parts)]), np.array(wide, dtype=np.int64))
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def crop(self, row: int, rng: np.random.Generator) -> np.ndarray:
-        """Mostly 2 to 6 s, as emotional utterances are; one in five 6 to 14 s."""
-        first, last = self.bounds[row : row + 2]
-        wanted = int(audio.RATE_HZ * (rng.uniform(2, 6) if rng.random() < 0.8 else rng.uniform(6, 14)))
-        if last - first > wanted:
-            first += rng.integers(last - first - wanted)
-        return self.samples[first : min(first + wanted, last)].astype(np.float32) / 32767
-
-    def voice(self, rng: np.random.Generator) -> np.ndarray:
-        """One of those that babble."""
-        wide = len(self.wide) and rng.random() >= 0.5
-        return self.crop(rng.choice(self.wide) if wide else rng.integers(len(self)), rng)
-
-
-def crops(speech: Speech, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Endless batches of recordings of about one length."""
-    while True:
-        rows = np.concatenate([rng.permutation(len(speech))] + [speech.wide] * 4)
-        rng.shuffle(rows)
-        for first in range(0, len(rows), POOL):
-            pool = [x for row in rows[first : first + POOL] if len(x := speech.crop(row, rng)) > audio.RATE_HZ // 5]
-            batches: list[list[np.ndarray]] = [[]]
-            for x in sorted(pool, key=len):
-                if batches[-1] and (len(batches[-1]) + 1) * len(x) > BATCH:
-                    batches.append([])
-                batches[-1].append(x)
-            for k in rng.permutation(len(batches)):
-                yield batches[k]
-
-
-def pairs(speech: Speech, clean: float, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Endless (what the teacher hears (B, T, 80), what the student hears (B, T, 80), lengths (B,))."""
-    rng = np.random.default_rng(seed)
-    chances = augmentation.Chances(clean=clean, snr_db=(-2.0, 25.0))
-    for batch in crops(speech, rng):
-        quiet, loud = [], []
-        for x in batch:
-            y = augmentation.random(x, rng, speech.voice, chances)
-            if rng.random() < 0.3:
-                y = augmentation.gain(level(y), rng.uniform(0, 6))
-            y = y + np.float32(1e-6) * rng.standard_normal(len(y), dtype=np.float32)
-            quiet.append(torch.from_numpy(np.array(log_mel(level(x)))))
-            loud.append(torch.from_numpy(np.array(log_mel(level(y)))))
-        pad = torch.nn.utils.rnn.pad_sequence
-        yield pad(quiet, batch_first=True), pad(loud, batch_first=True), torch.tensor([len(x) for x in quiet])
-
-
-def level(x: np.ndarray) -> np.ndarray:
-    return x * np.float32(PEAK / max(float(np.abs(x).max()), 1e-9))
-
-
-def ahead(source: Iterator[tuple[Tensor, ...]], most: int = 6) -> Iterator[tuple[Tensor, ...]]:
-    """The same, made in the background."""
-    ready: queue.Queue[tuple[Tensor, ...]] = queue.Queue(most)
-
-    def work() -> None:
-        for item in source:
-            ready.put(item)
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        yield ready.get()
-
-
-def teacher(folder: Path) -> whisper.Backbone:
+def blocks(folder: Path, speech: int = 0) -> whisper.Backbone:
+    """The first of the public encoder, with or without a layer that tells speech."""
     config = whisper_weights.public_config(str(folder), files.read_json(folder / "config.json"))
     config = whisper.Config(**{**vars(config), "layers": BLOCKS, "complete": False})
-    backbone = whisper.Backbone(config, config.bins)
-    backbone.load_state_dict(whisper_weights.public_tensors(str(folder), config, BLOCKS))
+    public = whisper_weights.public_tensors(str(folder), config, BLOCKS)
+    backbone = whisper.Backbone(replace(config, speech=speech), config.bins)
+    missing = backbone.load_state_dict(public, strict=False)
+    assert not missing.unexpected_keys
+    assert all(name.startswith("speech.") for name in missing.missing_keys)
     return backbone.eval()
 
 
-def spread(backbone: whisper.Backbone, batches: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
+def spread(backbone: whisper.Backbone, batches: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Mean and deviation of every dimension of every block's states, each (BLOCKS, H)."""
     states = []
     for x, _, lengths in batches:
         hidden = backbone(x, lengths)
         valid = valid_steps(hidden.lengths, hidden.layers[0].shape[1])
-        states.append(torch.stack([h[valid] for h in hidden.layers[1:]]).double())
+        states.append(torch.stack([h[valid] for h in hidden.layers[1:]]).float())
     every = torch.cat(states, 1)
-    return every.mean(1).float(), every.std(1).clamp_min(1e-4).float()
+    return every.mean(1), every.std(1).clamp_min(1e-4)
 
 
-def pooled(h: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, S, H) -> mean and deviation over time, (B, H) each."""
-    count = valid.sum(1)[:, None]
-    mean = (h * valid[..., None]).sum(1) / count
-    square = ((h - mean[:, None]) ** 2 * valid[..., None]).sum(1) / count
-    return mean, (square + 1e-4).sqrt()
+def speech(bands: Tensor, valid: Tensor) -> Tensor:
+    """Which states (B, S) of clean bands (B, 2 S, 80) are speech, 0 or 1."""
+    power = nn.functional.avg_pool1d((10 ** (4 * bands - 4)).sum(2)[:, None], 7, 1, 3)[:, 0]
+    level = 10 * (power + 1e-12).log10().unflatten(1, (-1, 2)).amax(2)
+    loud = level.masked_fill(valid == 0, -120.0).quantile(0.98, dim=1, keepdim=True)
+    return (level > loud - SPEECH_DB) * valid
 
 
-def distance(student: Tensor, wanted: Tensor, valid: Tensor, weight: float) -> Tensor:
-    """Of one block's states (B, S, H), in deviations of the teacher's."""
+def pooled(h: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, S, H), weights (B, S) -> mean and deviation over time, (B, H) each."""
+    share = (share / share.sum(1, keepdim=True).clamp_min(1))[..., None]
+    mean = (h * share).sum(1)
+    return mean, (((h - mean[:, None]) ** 2 * share).sum(1) + 1e-4).sqrt()
+
+
+def distance(student: Tensor, wanted: Tensor, valid: Tensor, said: Tensor, weight: float) -> Tensor:
+    """Of one block's states (B, S, H), in deviations of the teacher's; `said`: which of them are speech (B, S)."""
     states = (((student - wanted) ** 2).mean(2) * valid).sum() / valid.sum()
-    ours, theirs = pooled(student, valid), pooled(wanted, valid)
+    ours, theirs = pooled(student, said), pooled(wanted, said)
     return states + weight * sum(((a - b) ** 2).mean() for a, b in zip(ours, theirs, strict=True))
 
 
-def train(student: whisper.Backbone, wise: whisper.Backbone, speech: Speech, stage: Stage, seed: int) -> float:
-    """One stage; returns the hours that the student has heard."""
-    batches = ahead(pairs(speech, stage.clean, seed))
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        centre, scale = spread(wise, [next(batches) for _ in range(12)])
-    weights = [p for name, p in student.named_parameters() if name != "mask_vector"]
-    optimiser = torch.optim.AdamW(weights, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    heard, running = 0, []
-    student.train()
-    for update in range(stage.updates):
-        rise = min(1.0, (update + 1) / 50)
-        optimiser.param_groups[0]["lr"] = stage.rate * rise * (1 + math.cos(math.pi * update / stage.updates)) / 2
-        x, y, lengths = next(batches)
-        heard += int(lengths.sum())
-        with torch.autocast("cpu", torch.bfloat16):
+class Training:
+    def __init__(self, wise: whisper.Backbone, student: whisper.Backbone, batches: Batches, rate: float):
+        self.wise, self.student, self.batches, self.rate = wise, student, iter(batches), rate
+        self.cast = torch.autocast(batches.device.type, torch.bfloat16)
+        self.weights = [p for name, p in student.named_parameters() if name != "mask_vector"]
+        self.optimiser = torch.optim.AdamW(self.weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+        with torch.no_grad(), self.cast:
+            self.centre, self.scale = spread(wise, [next(self.batches) for _ in range(4)])
+        student.train()
+
+    def update(self, rate: float, weight: float) -> tuple[Tensor, Tensor]:
+        """One; returns the loss and the frames heard, both still on the device."""
+        self.optimiser.param_groups[0]["lr"] = rate
+        x, y, lengths = next(self.batches)
+        with self.cast:
             with torch.no_grad():
-                wanted = wise(x, lengths)
-            hidden = student(y, lengths)
+                wanted = self.wise(x, lengths)
+            hidden = self.student(y, lengths)
         valid = valid_steps(hidden.lengths, hidden.layers[0].shape[1]).float()
-        layers = zip(hidden.layers[1:], wanted.layers[1:], centre, scale, strict=True)
-        loss = sum(distance((h.float() - m) / s, (w.float() - m) / s, valid, stage.pooled) for h, w, m, s in layers)
-        optimiser.zero_grad()
+        said = speech(x, valid)
+        layers = zip(hidden.layers[1:], wanted.layers[1:], self.centre, self.scale, strict=True)
+        loss = sum(distance((h.float() - m) / s, (w.float() - m) / s, valid, said, weight) for h, w, m, s in layers)
+        guess = self.student.speech(hidden.layers[-1].float())[..., 0]
+        loss = loss + nn.functional.binary_cross_entropy_with_logits(guess, said, weight=valid / valid.mean())
+        self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        running.append(float(loss.detach()))
-        if update % 25 == 24:
-            print(f"update {update + 1}: loss {np.mean(running[-25:]):.4f}, {heard / 360000:.2f} h", flush=True)
-    return heard / 360_000
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimiser.step()
+        return loss.detach(), lengths.sum()
+
+    def run(self, updates: int, minutes: float) -> tuple[int, float]:
+        """As many updates as are asked for and fit; returns their number and the hours that the student has heard."""
+        began, heard, losses = time.monotonic(), torch.zeros((), device=self.centre.device), []
+        for k in range(10_000_000):
+            if k == RISE // 2:  # the first ones warm up
+                began_steady, first = time.monotonic(), k
+            if k == RISE:
+                float(losses[-1])
+                each = (time.monotonic() - began_steady) / (k - first)
+                updates = min(updates, k + int((minutes * 60 - (time.monotonic() - began)) / each))
+                print(f"{each:.3f} s an update: {updates} updates, {updates * each / 60:.1f} minutes", flush=True)
+            if k >= updates:
+                break
+            share = k / updates
+            rate = self.rate * min(1.0, (k + 1) / RISE) * (1 + math.cos(math.pi * share)) / 2
+            loss, frames = self.update(rate, POOLED[0] + (POOLED[1] - POOLED[0]) * share)
+            losses.append(loss)
+            heard += frames
+            if k % 250 == 249:
+                hours = float(heard) / 360_000
+                print(f"update {k + 1}: loss {torch.stack(losses[-250:]).mean():.4f}, {hours:.1f} h", flush=True)
+        return updates, float(heard) / 360_000
+
+
+@torch.no_grad()
+def towards(student: whisper.Backbone, wise: whisper.Backbone) -> None:
+    """Between the teacher's weights and the student's own, which keeps what the teacher knows of speech that this
+    training has not met (Wortsman et al. 2022, arXiv:2109.01903)."""
+    own = dict(student.named_parameters())
+    for name, value in wise.named_parameters():
+        own[name].lerp_(value, 1 - KEPT)
 
 
 def rounded(backbone: whisper.Backbone) -> dict[str, Tensor]:
@@ -212,7 +156,7 @@ def rounded(backbone: whisper.Backbone) -> dict[str, Tensor]:
             if name.startswith(ours):
                 name = theirs + name.removeprefix(ours)
                 break
-        if value.ndim == 1:
+        if value.ndim == 1 or name.startswith("speech."):
             out[name] = value.half()
             continue
         scale = (value.abs().flatten(1).amax(1) / 127).clamp_min(1e-7).half()  # (output channels,)
@@ -230,7 +174,10 @@ def write(folder: Path, backbone: whisper.Backbone, card: dict[str, object]) -> 
     with open(weights, "rb") as data:
         digest = hashlib.file_digest(data, "sha256").hexdigest()
     shape = {ours: getattr(config, key) for key, ours in whisper_weights.OURS.items()}
-    files.write_json(folder / "default_encoder.json", shape | {"complete": False, "sha256": digest} | card)
+    files.write_json(
+        folder / "default_encoder.json",
+        shape | {"complete": False, "speech_units": SPEECH_UNITS, "sha256": digest} | card,
+    )
 
 
 def main() -> None:
@@ -238,24 +185,24 @@ def main() -> None:
     ask.add_argument("--teacher", type=Path, required=True, help="folder of openai/whisper-base's encoder")
     ask.add_argument("--speech", action="append", required=True, help="NAME=FOLDER of recordings, more than once")
     ask.add_argument("-o", "--out", type=Path, required=True)
+    ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ask.add_argument("--minutes", type=float, default=600.0, help="of training at most")
+    ask.add_argument("--updates", type=int, default=12_000, help="at most")
+    ask.add_argument("--batch-s", type=float, default=480.0, help="seconds of speech in an update")
+    ask.add_argument("--rate", type=float, default=3e-4, help="the learning rate; it falls along a cosine")
+    ask.add_argument("--processes", type=int, default=2, help="that send the speech through codecs, beforehand")
     ask.add_argument("--seed", type=int, default=0)
-    ask.add_argument("--threads", type=int, default=2)
-    ask.add_argument("--start", type=Path, help="state after the first stage (.pt tensors), to go on from")
     given = ask.parse_args()
     torch.manual_seed(given.seed)
-    torch.set_num_threads(given.threads)
+    device = torch.device(given.device)
     folders = {name: Path(folder) for name, folder in (pair.split("=", 1) for pair in given.speech)}
-    speech = Speech.read(folders)
-    total = len(speech.samples) / audio.RATE_HZ / 3600
-    print(f"{len(speech)} recordings, {total:.2f} h", flush=True)
-    wise, student, heard = teacher(given.teacher), teacher(given.teacher), 0.0
-    for number, stage in enumerate(STAGES):
-        if number == 0 and given.start:
-            student.load_state_dict(torch.load(given.start, weights_only=True))
-            continue
-        heard += train(student, wise, speech, stage, given.seed + number)
-        given.out.mkdir(parents=True, exist_ok=True)
-        torch.save(student.state_dict(), given.out / f"stage{number + 1}.pt")
+    parts, wide = read(folders)
+    total = sum(map(len, parts)) / audio.RATE_HZ / 3600
+    print(f"{len(parts)} recordings, {total:.2f} h", flush=True)
+    batches = Batches(parts, coded(parts, given.seed, given.processes), wide, given.batch_s, device, given.seed)
+    wise, student = blocks(given.teacher).to(device), blocks(given.teacher, SPEECH_UNITS).to(device)
+    updates, heard = Training(wise, student, batches, given.rate).run(given.updates, given.minutes)
+    towards(student, wise)
     card = {
         "layers": [2, 3, 4],
         "pooling": ["mean", "std"],
@@ -264,10 +211,11 @@ def main() -> None:
         "speech": sorted(folders),
         "speech_hours": round(total, 2),
         "heard_hours": round(heard, 1),
-        "updates": [stage.updates for stage in STAGES],
+        "updates": updates,
+        "batch_s": given.batch_s,
         "seed": given.seed,
     }
-    write(given.out, student.eval(), card)
+    write(given.out, student.cpu().eval(), card)
 
 
 if __name__ == "__main__":

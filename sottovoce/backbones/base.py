@@ -36,6 +36,7 @@ class Hidden:
     layers: list[Tensor]
     lengths: Tensor
     context: Tensor | None = None  # (B, S, H), see `Traits.surroundings`
+    speech: Tensor | None = None  # (B, S), how likely each state is speech; 0 outside the utterance
 
     @property
     def last(self) -> Tensor:

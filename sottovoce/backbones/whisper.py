@@ -35,6 +35,7 @@ class Config:
     bins: int = 80  # log-mel bands, 128 of large-v3
     positions: int = 1500  # most states at a time
     complete: bool = False  # the norm behind the last block is there: no block of the original was left out
+    speech: int = 0  # units of the layer that tells from the last block which states are speech; 0 = there is none
     dropout: float = 0.0  # of what attention and feedforward add
 
     def __post_init__(self) -> None:
@@ -106,6 +107,11 @@ class Backbone(base.Encoder):
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width) if config.complete else None
+        self.speech = (
+            nn.Sequential(nn.Linear(width, config.speech), nn.GELU(), nn.Linear(config.speech, 1))
+            if config.speech
+            else None
+        )
 
     def convolve(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel bands (B, T, bins) -> local features (B, S, H), zero after their lengths (B,)."""
@@ -137,7 +143,7 @@ class Backbone(base.Encoder):
         """Local features (B, S, H) -> Hidden."""
         local = self.masked(local, mask, columns)
         if local.shape[1] <= self.config.positions:
-            return Hidden(self._encode(local, lengths, upto), lengths)
+            return self._hidden(self._encode(local, lengths, upto), lengths)
         rows = []
         for row, length in zip(local, lengths.tolist(), strict=True):
             parts = [
@@ -145,9 +151,15 @@ class Backbone(base.Encoder):
                 for first, last, kept in chunks(length, self.config.positions)
             ]
             rows.append([torch.cat(level) for level in zip(*parts, strict=True)])
-        return Hidden(
+        return self._hidden(
             [nn.utils.rnn.pad_sequence(level, batch_first=True) for level in zip(*rows, strict=True)], lengths
         )
+
+    def _hidden(self, layers: list[Tensor], lengths: Tensor) -> Hidden:
+        if self.speech is None or len(layers) <= self.config.layers:
+            return Hidden(layers, lengths)
+        likely = self.speech(layers[-1])[..., 0].sigmoid()
+        return Hidden(layers, lengths, speech=likely * valid_steps(lengths, likely.shape[1]))
 
     def stream(self, x: Tensor, layer: int) -> Iterator[Tensor]:
         """The states of a layer for one recording (T, bins), some at a time: (S', H). Memory does not grow with it."""

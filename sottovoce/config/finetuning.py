@@ -45,7 +45,7 @@ class Linear(Shared):
     layers: tuple[Whole, ...] = ()  # hidden layers that are pooled, 1 = the first block, 0 = its input; () = all
     layer_aggregation: Literal["concat", "weighted", "last"] = "concat"  # side by side, a learned sum, or the last
     # Over time: mean, deviation and deviation of change; or without the last; the mean alone; a learned weighting.
-    temporal_pooling: Literal["statistics", "dynamics", "mean", "attentive"] = "dynamics"
+    temporal_pooling: Literal["statistics", "speech", "dynamics", "mean", "attentive"] = "dynamics"
     # Pooled features standardised by the training part, or by each "speaker"'s own recordings.
     embedding_norm: Literal["corpus", "speaker"] = "corpus"
     copies: Whole = 0  # of every training recording, changed by noise, rooms, lines and codecs, for the linear layer
@@ -60,6 +60,9 @@ class Linear(Shared):
 @dataclass(frozen=True, kw_only=True)
 class Frozen(Linear):
     mode: Literal["frozen"] = "frozen"
+    discriminant: Share = (
+        0.0  # of a shrunken linear discriminant in the output layer, classes only; the rest is logistic
+    )
     refit: bool = False  # when dev has chosen the penalty, solve once more on training and dev part together
     seed: Whole = 0
 

@@ -11,15 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones import Hidden
+from sottovoce.errors import InputError
 
 
 def statistics_pool(x: Tensor, valid: Tensor) -> Tensor:
     """Mean and standard deviation over the valid steps: (B, S, H), (B, S) -> (B, 2 H).
 
     Statistics pooling of x-vectors (Snyder et al. 2018, ICASSP, sec. 2).
+
+    Args:
+        valid: True and False, or how much each step counts, 0 to 1.
     """
     mask = valid[..., None].to(x)
-    count = mask.sum(1).clamp(min=1)
+    count = mask.sum(1).clamp(min=1e-3)
     mean = (x * mask).sum(1) / count
     variance = ((x - mean[:, None]).square() * mask).sum(1) / count
     return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
@@ -57,7 +61,7 @@ class AttentivePool(nn.Module):
 
 
 PIECE = 256  # states of a batch whose surroundings are in memory at a time
-PARTS = {"mean": 1, "statistics": 2, "attentive": 2, "dynamics": 3}  # pooled vectors of width H a layer
+PARTS = {"mean": 1, "statistics": 2, "speech": 2, "attentive": 2, "dynamics": 3}  # pooled vectors of width H a layer
 
 
 def weighted_sum(logits: Tensor, layers: list[Tensor]) -> Tensor:
@@ -96,7 +100,7 @@ class Pooling(nn.Module):
         self.dim = (layers if layer_aggregation == "concat" else 1) * width * PARTS[temporal_pooling]
 
     def forward(self, hidden: Hidden) -> Tensor:
-        return self._pooled(self._mixed(hidden), hidden.valid)
+        return self._pooled(self._mixed(hidden), self._counts(hidden))
 
     def around(self, hidden: Hidden, reach: int) -> Tensor:
         """(B, S, P): for each state what `forward` would pool of the states up to `reach` away from it alone.
@@ -109,13 +113,24 @@ class Pooling(nn.Module):
             width = (0, 0) * (x.ndim - 2) + (reach, reach)
             return nn.functional.pad(x, width).unfold(1, 2 * reach + 1, 1).movedim(-1, 2)
 
-        seen, valid = [windows(x) for x in self._mixed(hidden)], windows(hidden.valid)
+        seen, valid = [windows(x) for x in self._mixed(hidden)], windows(self._counts(hidden))
         pieces, many = [], max(PIECE // len(valid), 1)
         for at in range(0, valid.shape[1], many):
             near = [x[:, at : at + many].flatten(0, 1) for x in seen]
             pooled = self._pooled(near, valid[:, at : at + many].flatten(0, 1))
             pieces.append(pooled.unflatten(0, (len(valid), -1)))
         return torch.cat(pieces, dim=1)
+
+    def _counts(self, hidden: Hidden) -> Tensor:
+        """(B, S): which states are pooled, or how much each of them counts."""
+        if self.temporal_pooling != "speech":
+            return hidden.valid
+        if hidden.speech is None:
+            raise InputError(
+                "finetune.temporal_pooling=speech: this backbone does not tell speech, or is cut below its last block. "
+                "Use statistics, or the whole default encoder."
+            )
+        return hidden.speech
 
     def _mixed(self, hidden: Hidden) -> list[Tensor]:
         """What is pooled, (B, S, width) each."""
@@ -134,7 +149,7 @@ class Pooling(nn.Module):
     def _pool(self, x: Tensor, valid: Tensor) -> Tensor:
         if self.attend is not None:
             return self.attend(x, valid)
-        pools = {"mean": mean_pool, "statistics": statistics_pool, "dynamics": dynamics_pool}
+        pools = {"mean": mean_pool, "statistics": statistics_pool, "speech": statistics_pool, "dynamics": dynamics_pool}
         return pools[self.temporal_pooling](x, valid)
 
 

@@ -97,7 +97,14 @@ def _whisper(init: str, config: whisper.Config, version: list[str], layers: list
     settings = recipe.resolve(RECIPE, track="logmel", settings=[f"track.bins={config.bins}"])
     settings = replace(
         settings,
-        finetune=Frozen(layers=tuple(layers), temporal_pooling="statistics", l2=(0.3, 0.1, 1.0), copies=1, refit=True),
+        finetune=Frozen(
+            layers=tuple(layers),
+            temporal_pooling="statistics",
+            l2=(0.3, 0.1, 1.0),
+            copies=1,
+            discriminant=0.5,
+            refit=True,
+        ),
     )
     return _run(init, replace(settings, backbone_config=config), config.bins, version, layers)
 

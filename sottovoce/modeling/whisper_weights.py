@@ -34,7 +34,13 @@ KEYS = {  # in the library's words
     "positions": "max_source_positions",
 }
 OURS = {"width": "width", "layers": "blocks", "heads": "heads", "feedforward": "feedforward", "bins": "bands"}
-NAMES = (("conv1.", "front.conv1."), ("conv2.", "front.conv2."), ("layers.", "blocks."), ("layer_norm.", "norm."))
+NAMES = (
+    ("conv1.", "front.conv1."),
+    ("conv2.", "front.conv2."),
+    ("layers.", "blocks."),
+    ("layer_norm.", "norm."),
+    ("speech.",) * 2,
+)
 PRECISIONS = ("F16", "BF16", "F32", "F64")
 
 
@@ -192,7 +198,8 @@ def default_card() -> dict[str, Any]:
 
 
 def default_config(card: dict[str, Any]) -> whisper.Config:
-    return whisper.Config(**_whole_numbers("default encoder", card, OURS), complete=bool(card.get("complete", False)))
+    shape = _whole_numbers("default encoder", card, OURS)
+    return whisper.Config(**shape, complete=bool(card.get("complete", False)), speech=card.get("speech_units", 0))
 
 
 def default_tensors(card: dict[str, Any], config: whisper.Config, upto: int) -> dict[str, Tensor]:

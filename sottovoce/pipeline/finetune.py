@@ -34,6 +34,7 @@ from sottovoce.metrics.calibration import Calibration
 from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
 from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
+from sottovoce.modeling.discriminant import mean_with
 from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
@@ -419,7 +420,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict
     weight = None
     for l2 in settings.l2 if dev else settings.l2[:1]:
         weight, bias = solve(task, x, y, l2, settings, weight)
-        network.begin(weight, bias)
+        network.begin(*mixed(task, weight, bias, x, y, settings))
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
         if dev is not None and dev_pooled is not None:
             answers = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
@@ -429,15 +430,21 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict
             best = (row.get("select", 0.0), l2, weight, bias)
     assert best is not None  # there is at least one penalty
     _, l2, weight, bias = best
-    network.begin(weight, bias)
+    network.begin(*mixed(task, weight, bias, x, y, settings))
     if isinstance(settings, Frozen) and dev is not None and dev_pooled is not None and task.kind == "class":
         unseen = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
         it.calibration = Calibration.fit(unseen, lesson.truth)
     again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
     if again and dev is not None and dev_pooled is not None:
-        both = torch.cat([x, standardised(dev_pooled, dev)])
-        network.begin(*solve(task, both, np.concatenate([y, lesson.truth]), l2, settings, weight))
+        x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.truth])
+        network.begin(*mixed(task, *solve(task, x, y, l2, settings, weight), x, y, settings))
     return rows
+
+
+def mixed(task: Task, weight: Any, bias: Any, x: Any, y: np.ndarray, settings: Any) -> tuple[Any, Any]:
+    """The layer with its share of a linear discriminant."""
+    share = settings.discriminant if isinstance(settings, Frozen) and task.kind == "class" else 0.0
+    return mean_with(weight, bias, x, torch.as_tensor(y), share) if share else (weight, bias)
 
 
 def solve(

@@ -9,7 +9,9 @@ from sottovoce.modeling import heads
 
 LENGTHS = torch.tensor([9, 14, 1])
 LAYERS = [torch.randn(3, 14, 6, generator=torch.Generator().manual_seed(k)) for k in range(4)]
-HIDDEN = Hidden(LAYERS, LENGTHS)
+VALID = Hidden(LAYERS, LENGTHS).valid
+SPEECH = torch.rand(3, 14, generator=torch.Generator().manual_seed(9)) * VALID
+HIDDEN = Hidden(LAYERS, LENGTHS, speech=SPEECH)
 
 each_kind = pytest.mark.parametrize(
     ("use", "pool"), [(use, pool) for use in ("concat", "weighted", "last") for pool in heads.PARTS]
@@ -19,6 +21,11 @@ each_kind = pytest.mark.parametrize(
 def pooling(use, pool):
     torch.manual_seed(0)
     return heads.Pooling(4, 6, layer_aggregation=use, temporal_pooling=pool)
+
+
+def padded(x, to):
+    """(B, S) with zeros up to (B, `to`)."""
+    return torch.nn.functional.pad(x, (0, to - x.shape[1]))
 
 
 def rows(layer):
@@ -32,6 +39,15 @@ def test_statistics_are_numpys():
     std = [np.sqrt(x.var(0) + 1e-5) for x in rows(LAYERS[0])]
     np.testing.assert_allclose(found, np.concatenate([mean, std], axis=1), rtol=1e-4)
     np.testing.assert_allclose(heads.mean_pool(LAYERS[0], HIDDEN.valid).numpy(), mean, rtol=1e-4)
+
+
+def test_speech_weighs_the_statistics():
+    found = heads.statistics_pool(LAYERS[0], SPEECH).numpy()
+    for k, x in enumerate(rows(LAYERS[0])):
+        weight = SPEECH[k, : len(x)].numpy() / SPEECH[k].sum().numpy()
+        mean = weight @ x
+        np.testing.assert_allclose(found[k, :6], mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[k, 6:], np.sqrt(weight @ (x - mean) ** 2 + 1e-5), rtol=1e-3, atol=1e-5)
 
 
 def test_attention_weights_the_statistics():
@@ -75,16 +91,18 @@ def test_padding_and_neighbours_change_nothing(use, pool):
     longer = [torch.cat([layer, torch.full((3, 5, 6), 1e3)], dim=1) for layer in LAYERS]
     for layer in longer:
         layer[0, 9:] = -1e3
-    torch.testing.assert_close(pool_of(Hidden(longer, LENGTHS)), together)
+    torch.testing.assert_close(pool_of(Hidden(longer, LENGTHS, speech=padded(SPEECH, longer[0].shape[1]))), together)
     for k, length in enumerate(LENGTHS.tolist()):
         alone = Hidden([layer[k : k + 1, :length] for layer in LAYERS], LENGTHS[k : k + 1])
+        alone.speech = SPEECH[k : k + 1, :length]
         torch.testing.assert_close(pool_of(alone)[0], together[k])
 
 
 @each_kind
 def test_gradients_are_finite_for_constant_and_single_steps(use, pool):
     layers = [torch.ones(2, 5, 6, requires_grad=True) for _ in range(4)]
-    pooling(use, pool)(Hidden(layers, torch.tensor([5, 1]))).sum().backward()
+    counts = torch.tensor([[1.0] * 5, [0.5] + [0.0] * 4])
+    pooling(use, pool)(Hidden(layers, torch.tensor([5, 1]), speech=counts)).sum().backward()
     assert all(layer.grad is None or layer.grad.isfinite().all() for layer in layers)
 
 
@@ -123,7 +141,9 @@ def test_a_projector_comes_before_the_pooling_and_padding_changes_nothing(activa
         steps = mixed @ weight.T + bias
         np.testing.assert_allclose(found[k], (steps if activation == "none" else steps.clip(0)).mean(0), atol=1e-5)
     longer = [torch.cat([layer, torch.full((3, 5, 6), 1e3)], dim=1) for layer in LAYERS]
-    torch.testing.assert_close(pool_of(Hidden(longer, LENGTHS)), pool_of(HIDDEN))
+    torch.testing.assert_close(
+        pool_of(Hidden(longer, LENGTHS, speech=padded(SPEECH, longer[0].shape[1]))), pool_of(HIDDEN)
+    )
 
 
 def test_scores_of_a_step_depend_on_that_step_alone():

@@ -1,0 +1,47 @@
+"""A linear discriminant for many features and few utterances, and its mean with a logistic regression.
+
+Both are linear layers. A regression looks at what is hard to tell apart, a discriminant at the whole of each class;
+where features are many more than utterances, they err on different ones.
+"""
+
+import torch
+from torch import Tensor
+
+
+def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float) -> tuple[Tensor, Tensor]:
+    """Linear layer (K, P), (K,) of the linear discriminant of standardised features x (N, P) and classes y (N,).
+
+    The covariance within classes is drawn towards the identity, times its mean variance, by `shrinkage` (Friedman 1989,
+    "Regularized discriminant analysis", eq. 16); every class is as likely as another, classes without utterances are
+    never answered. Computed in the span of the utterances, so that no (P, P) matrix is needed.
+    """
+    count, width = x.shape
+    values, vectors = torch.linalg.eigh((x @ x.T).double())
+    kept = values > values[-1] * 1e-7
+    vectors, roots = vectors[:, kept], values[kept].sqrt()
+    z = vectors * roots  # (N, R): the utterances in their span
+    belongs = torch.nn.functional.one_hot(y, classes).double()
+    size = belongs.sum(0)
+    means = (belongs.T @ z) / size.clamp_min(1)[:, None]  # (K, R)
+    covariance = (z.T @ z - (means * size[:, None]).T @ means) / count
+    even = covariance.trace() / width * torch.eye(len(covariance), dtype=covariance.dtype)
+    directions = torch.linalg.solve((1 - shrinkage) * covariance + shrinkage * even, means.T).T  # (K, R)
+    bias = torch.where(size > 0, -0.5 * (directions * means).sum(1), -torch.inf)
+    return (directions / roots @ vectors.T @ x.double()).float(), bias.float()
+
+
+def mean_with(
+    weight: Tensor, bias: Tensor, x: Tensor, y: Tensor, share: float, shrinkage: float = 0.7
+) -> tuple[Tensor, Tensor]:
+    """`share` of the discriminant and the rest of another layer, (K, P), (K,), after its scores have been given the
+    spread of the other's on x."""
+    other, offset = discriminant(x, y, len(weight), shrinkage)
+    there = offset.isfinite()
+
+    def spread(w: Tensor, b: Tensor) -> Tensor:
+        scores = (x @ w.T + b)[:, there]
+        return (scores - scores.mean(1, keepdim=True)).std()
+
+    scale = share * spread(weight, bias) / spread(other, offset).clamp_min(1e-12)
+    offset = torch.where(there, offset, 0.0)  # the regression has made these unlikely
+    return (1 - share) * weight + scale * other, (1 - share) * bias + scale * offset

@@ -1,0 +1,45 @@
+"""The shrunken discriminant, beside scikit-learn's."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from sottovoce.modeling.discriminant import discriminant, mean_with
+
+
+def data(n: int = 60, width: int = 200, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % classes
+    x = rng.standard_normal((n, width)) @ np.diag(rng.uniform(0.5, 2, width)) + rng.standard_normal((classes, width))[y]
+    x -= x.mean(0)
+    return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+
+@pytest.mark.parametrize("shrinkage", [0.3, 0.7])
+def test_agrees_with_scikit_learn(shrinkage: float) -> None:
+    x, y = data()
+    weight, bias = discriminant(x, y, 3, shrinkage)
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=[1 / 3] * 3).fit(x, y)
+    ours = (x @ weight.T + bias).numpy()
+    expected = x.numpy() @ theirs.coef_.T + theirs.intercept_
+    # all of x lies in its span, where ours looks; scores of all classes may be off by one number
+    np.testing.assert_allclose(
+        ours - ours.mean(1, keepdims=True), expected - expected.mean(1, keepdims=True), rtol=2e-3, atol=2e-2
+    )
+
+
+def test_class_without_utterances_is_never_answered() -> None:
+    x, y = data()
+    weight, bias = discriminant(x, y, 4, 0.7)
+    assert bias[3] == -torch.inf
+    weight, bias = mean_with(torch.zeros(4, 200), torch.tensor([0.0, 0.0, 0.0, -20.0]), x, y, 0.5)
+    assert torch.isfinite(torch.cat([weight.flatten(), bias])).all()
+
+
+def test_mean_of_two_layers_has_the_spread_of_the_first() -> None:
+    x, y = data()
+    weight, bias = discriminant(x, y, 3, 0.7)
+    again, offset = mean_with(3 * weight, 3 * bias, x, y, 0.5)
+    torch.testing.assert_close(again, 3 * weight, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(offset, 3 * bias, rtol=1e-4, atol=1e-3)
