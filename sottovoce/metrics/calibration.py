@@ -132,9 +132,7 @@ def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
     """ECE, Brier score and negative log likelihood from sums (..., 3 B + 2) of `terms`."""
     count, confidence, right = (sums[..., k * BINS : (k + 1) * BINS] for k in range(3))
     n = count.sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a speaker who is everybody: nothing without him
-        error = np.abs(confidence - right).sum(-1) / n
-        return {"ece": error, "brier": sums[..., -2] / n, "nll": -sums[..., -1] / n}
+    return {"ece": np.abs(confidence - right).sum(-1) / n, "brier": sums[..., -2] / n, "nll": -sums[..., -1] / n}
 
 
 LINKS = {"ece": "share", "brier": "error", "nll": "error"}
@@ -155,7 +153,8 @@ def clustered(
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     parts = np.zeros((index.max() + 1, rows.shape[1]))
     np.add.at(parts, index, rows)
-    whole, without = function(parts.sum(0)), function(parts.sum(0) - parts)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a speaker who is everybody: nothing without him
+        whole, without = function(parts.sum(0)), function(parts.sum(0) - parts)
     found = {}
     for name, value in whole.items():
         influence = (len(parts) - 1) * (value - without[name])

@@ -389,7 +389,7 @@ class PooledStates:
         return cache(steps, lambda some: models.run_over(some, self.network.pooled))
 
 
-def fit_probe(it: Recognised, lesson: Lesson, pooled: PooledStates) -> list[dict[str, float]]:
+def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray]) -> list[dict[str, float]]:
     """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network, and
     what dev says of its probabilities in `it.calibration`.
 

@@ -190,7 +190,8 @@ def test_one_fold_can_be_scored_alone(evaluated, tmp_path):
     assert {r["fold"] for r in table_of(tmp_path / "one")} == {"fold2"}
     assert report_of(tmp_path / "one")["protocol"]["folds"] == "1 of 4, disjoint by speaker"
     assert [r for r in table_of(evaluated) if r["fold"] == "fold2"] == table_of(tmp_path / "one")
-    assert {p.name for p in (tmp_path / "one").iterdir()} == {"predictions.csv", "report.json", "report.html"}
+    made = {"predictions.csv", "report.json", "report.html", "calibration.csv", "risk_coverage.csv"}
+    assert {p.name for p in (tmp_path / "one").iterdir()} == made
 
 
 def test_evaluating_twice_gives_the_same_figures(evaluated, tmp_path):

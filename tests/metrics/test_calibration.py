@@ -100,3 +100,10 @@ def test_a_vote_is_calibrated_where_all_are():
     found = Calibration.of_vote([Calibration(0.5, 10), Calibration(2.0, 20)])
     assert found == Calibration(1.0, 30)
     assert Calibration.of_vote([Calibration(0.5, 10), Calibration()]) == Calibration()
+
+
+def test_one_speaker_alone_has_scores_and_no_intervals():
+    p, truth = answers(50)
+    found = calibration.measured(p, truth, ["a"] * 50)
+    assert found["ece"]["value"] > 0
+    assert found["ece"]["low"] is None
