@@ -4,16 +4,21 @@ An InputError becomes one line on standard error and exit code 2; Ctrl-C exits w
 exception is our defect and keeps its traceback.
 """
 
+import difflib
 import importlib
 import inspect
 import os
+import re
 import sys
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from sottovoce.errors import InputError
+from sottovoce import plugins
+from sottovoce.errors import InputError, unknown_name
 
 # One line a verb, in the order of the data's way; the rest of its help is in `commands/<verb>.py`.
 VERBS = {
@@ -36,24 +41,79 @@ VERBS = {
 }
 
 
+class Verb(TyperCommand):
+    """A verb: a slip in an option is answered with the closest one, a recipe that is named with its settings."""
+
+    words: Sequence[str] = ()
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        if not any("--config" in parameter.opts for parameter in self.params):
+            return
+        from sottovoce.config import explain, recipe
+
+        named = next((word for word in self.words if word in plugins.names("recipes")), "")
+        with formatter.section(f"Settings of {named}, for --set" if named else "Settings"):
+            try:
+                rows = [(f"{key}={value}", said) for key, value, said in explain.walk(recipe.resolve(named))]
+                formatter.write_dl([row for row in rows if row[1]], col_max=36)
+            except InputError:  # none is named, or one of several steps
+                formatter.write_text(
+                    f"sottovoce {self.name} ... --print-config explains every one: meaning, unit, range."
+                )
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self.words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # click's NoSuchOption; which click it is, typer keeps to itself
+            if type(error).__name__ != "NoSuchOption":
+                raise
+            option = vars(error)["option_name"]
+            known = [flag for parameter in self.params for flag in parameter.opts if flag.startswith("-")]
+            close = difflib.get_close_matches(option, known, n=1)
+            raise InputError(
+                f"{self.name}: no option {option}. {f'Did you mean {close[0]}? ' if close else ''}"
+                f"`sottovoce {self.name} --help` shows all."
+            ) from None
+
+
 class Verbs(TyperGroup):
     """Finds a verb's module by name when the verb is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(VERBS)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each verb's line in full; click cuts it short."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise unknown_name("verb", args[0], VERBS)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: Any, name: str) -> Any:
         if name not in VERBS:
             return None
         if ctx.invoked_subcommand is None and ctx.resilient_parsing is False and _only_listing():
-            return typer.core.TyperCommand(name, help=VERBS[name], callback=lambda: None)
+            return TyperCommand(name, help=VERBS[name], callback=lambda: None)
         module = importlib.import_module(module_of(name))
-        text = VERBS[name] + "\n\n" + inspect.cleandoc(module.main.__doc__ or "")
+        text = VERBS[name] + "\n\n" + EXAMPLE.sub(_example, inspect.cleandoc(module.main.__doc__ or ""))
         if "Command" in vars(module):  # its options depend on the words of the command line
             return module.Command(name, help=text)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name, help=text)(module.main)
+        app.command(name, help=text, cls=vars(module).get("Shown", Verb))(module.main)
         return typer.main.get_command(app)
+
+
+EXAMPLE = re.compile(r"^(.*): (sottovoce .*)$", re.M)  # a line of a verb's docstring
+
+
+def _example(found: re.Match[str]) -> str:
+    """An example in lines of its own that can be copied; \\b keeps click from filling them up."""
+    lines = textwrap.wrap(found[2], 74, break_long_words=False, break_on_hyphens=False)
+    return "\n\b\n" + f"{found[1]}:\n  " + " \\\n    ".join(lines) + "\n"
 
 
 def module_of(verb: str) -> str:

@@ -16,8 +16,8 @@ from sottovoce.errors import InputError
 @dataclass(frozen=True)
 class Config:
     width: int = 256  # H, half of it a direction
-    layers: int = 2
-    dropout: float = 0.1
+    layers: int = 2  # blocks
+    dropout: float = 0.1  # share of states that is zero in training, between blocks
 
     def __post_init__(self) -> None:
         if self.width % 2:

@@ -31,7 +31,7 @@ class Config:
     layers: int = 4  # blocks
     kernel: int = 15  # steps a masked convolution spans, hole included; odd
     mask: int = 5  # steps of the input around its own that the sum does not see; odd
-    dropout: float = 0.1
+    dropout: float = 0.1  # share of activations that is zero in training
 
     def __post_init__(self) -> None:
         if self.layers < 1:

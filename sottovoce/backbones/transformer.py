@@ -25,10 +25,10 @@ from sottovoce.errors import InputError
 @dataclass(frozen=True)
 class Config:
     width: int = 128  # H
-    layers: int = 4
-    heads: int = 4
-    feedforward: int = 512
-    dropout: float = 0.1
+    layers: int = 4  # blocks
+    heads: int = 4  # of the attention; a divisor of the width
+    feedforward: int = 512  # units between the two layers of a block
+    dropout: float = 0.1  # share of what attention and feed-forward add that is zero in training
     positions: str = "conv"  # a depthwise convolution, which knows no absolute time; or "sinusoidal"
     kernel: int = 15  # steps, of "conv"; odd
     norm: str = "pre"  # before attention and feed-forward, and at the end; or "post": behind every sum

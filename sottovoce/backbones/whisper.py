@@ -30,8 +30,8 @@ class Config:
 
     width: int = 512  # H
     layers: int = 3  # blocks
-    heads: int = 8
-    feedforward: int = 2048
+    heads: int = 8  # of the attention
+    feedforward: int = 2048  # units between the two layers of a block
     bins: int = 80  # log-mel bands, 128 of large-v3
     positions: int = 1500  # most states at a time
     complete: bool = False  # the norm behind the last block is there: no block of the original was left out

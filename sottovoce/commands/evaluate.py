@@ -25,7 +25,9 @@ def main(
     on: Annotated[
         Path | None, typer.Option(help="prepared corpus to judge a strength model on (run of `pretrain strengthnet`)")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
     """Score the test part of every fold, pooled and per fold.

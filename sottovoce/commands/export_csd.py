@@ -15,7 +15,7 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write, e.g. COVAREP.csd")],
     track: Annotated[str, typer.Option(help="what to export; extracted first where it is missing")] = "covarep",
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration")] = [],  # noqa: B006
-    jobs: Annotated[int, typer.Option(min=0, help="processes; 0 = one for every core")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,
 ) -> None:
     """Values are those of the track, single precision; times are seconds in the recording.

@@ -58,10 +58,19 @@ def main(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.training.epochs=5; repeatable")
     ] = None,
-    seed: Annotated[int, typer.Option(help="seed of weights, order and label subset")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="file of settings in TOML, as --print-config writes it; --set comes after it")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="seed of weights, order and label subset. Default: 0, or --config's")
+    ] = None,
     tracker: Annotated[str, typer.Option(help="tensorboard, wandb, ...; 'none' for none")] = "none",
-    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="show every setting with what it means, for --config, and stop")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, say what would be done, stop")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
 ) -> None:
@@ -70,6 +79,7 @@ def main(
     Example: sottovoce finetune data/ravdess --init runs/pre --fold all -o runs/ft
     A published protocol: sottovoce finetune data/ravdess --init runs/pre --recipe frozen_probe -o runs/probe
     """
+    from sottovoce.config import explain
     from sottovoce.config import recipe as recipes
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.folds import choose, with_dev
@@ -80,6 +90,7 @@ def main(
     from sottovoce.pipeline.finetune import Given, check_speakers, default_init, finetune, select, weights_for
 
     data = Corpus.load(corpus)
+    tree = explain.read(config) if config else {}
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     extra = list(settings or [])
     extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
@@ -93,7 +104,8 @@ def main(
     if init == "none":
         if scratch:
             raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
-        system = "" if protocol else recipe
+        system = "" if protocol else recipe or str(tree.get("name", ""))
+        track, backbone = track or str(tree.get("track", "")), backbone or str(tree.get("backbone", ""))
         own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
         plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)
     else:
@@ -104,7 +116,9 @@ def main(
             if wanted not in ("", has):
                 raise InputError(f"--{option} {wanted}: the weights of {init} were made with {has}. Leave it out.")
     plan = recipes.judged(plan, protocol) if protocol else plan
-    plan = recipes.seeded(recipes.override(plan, extra), seed)
+    plan = recipes.override(recipes.configured(plan, tree, config) if config else plan, extra)
+    seed = plan.finetune.seed if config and seed is None else seed or 0
+    plan = recipes.seeded(plan, seed)
     init = "none" if scratch else init
     if print_config:
         typer.echo(recipes.show(plan))

@@ -51,7 +51,7 @@ def main(
     transductive: Annotated[
         bool, typer.Option("--transductive", help="allow a run that has seen a test speaker (stated in the report)")
     ] = False,
-    jobs: Annotated[int | None, typer.Option(help="processes and threads; default: all cores")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="processes and threads; default: all cores")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, time a few batches, estimate, stop")
     ] = False,

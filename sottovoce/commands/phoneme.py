@@ -28,7 +28,9 @@ def main(
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.updates=2000; repeatable")
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights and order")] = 0,
-    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar, no table")] = False,
 ) -> None:
     """Trains a CTC head on frozen states and scores the test part: predictions.csv, report.json, report.html.

@@ -26,7 +26,9 @@ def main(
     source: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="the corpus; a file for `table`; not needed with --download")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder to write; default data/NAME")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", "--out", help="folder to write; default data/NAME")
+    ] = None,
     map_: Annotated[
         list[str] | None, typer.Option("--map", metavar="A=B", help="call class A B, e.g. excited=happy,calm=neutral")
     ] = None,
@@ -59,7 +61,7 @@ def main(
 
     Counts are utterances. Recordings that cannot be read are listed and left out; nothing else is, unless
     --leave-out says so. A reader has options of its own: `sottovoce prepare NAME --help`.
-    Example: `sottovoce prepare ravdess DIR -o data/ravdess`.
+    Example: sottovoce prepare ravdess DIR -o data/ravdess
     """
     from sottovoce.data import vocabulary
     from sottovoce.pipeline.prepare import Fetch, prepare

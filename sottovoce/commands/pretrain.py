@@ -31,7 +31,12 @@ def main(
             "--set", help="KEY=VALUE, e.g. objective.span=9 training.epochs=20; repeatable. See --print-config."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="seed of weights, order and masks")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="file of settings in TOML, as --print-config writes it; --set comes after it")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="seed of weights, order and masks. Default: 0, or --config's", show_default=False)
+    ] = None,
     init: Annotated[str, typer.Option(help="run folder or public encoder whose weights to go on from")] = "",
     units: Annotated[
         str, typer.Option(help="folder of `sottovoce label` with the units to predict; default: made as targets say")
@@ -43,8 +48,12 @@ def main(
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
     ] = "tensorboard",
-    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="show every setting with what it means, for --config, and stop")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, time a few updates, estimate, stop")
     ] = False,
@@ -63,7 +72,14 @@ def main(
 
     loaded = [Corpus.load(folder) for folder in corpora]
     plan = recipes.resolve(
-        recipe, loaded, track=track, backbone=backbone, objective=objective, settings=settings or [], seed=seed
+        recipe,
+        loaded,
+        track=track,
+        backbone=backbone,
+        objective=objective,
+        settings=settings or [],
+        seed=seed,
+        config=config,
     )
     if print_config:
         typer.echo(recipes.show(plan))

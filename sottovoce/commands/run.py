@@ -51,11 +51,19 @@ def main(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for all variants, e.g. layer=2; repeatable. See --print-config"),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", help="file of settings in TOML, as --print-config writes it; --set comes after it"),
+    ] = None,
     opensmile: Annotated[
         bool, typer.Option("--opensmile/--no-opensmile", help="functionals + SVM as a baseline, with the first seed")
     ] = True,
-    jobs: Annotated[int | None, typer.Option(help="processes for extraction; default: all cores")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="show every setting and stop")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="show every setting with what it means, for --config, and stop")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, list the steps, time the first, stop")
     ] = False,
@@ -66,6 +74,7 @@ def main(
     Example: sottovoce run gmp_tl data/ravdess --encoder runs/hubert-small --fold all -o runs/gmp
     """
     from sottovoce import plugins
+    from sottovoce.config import explain
     from sottovoce.config import recipe as recipes
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.folds import choose
@@ -90,7 +99,9 @@ def main(
     if encoder:
         first = hub.parts(encoder)[0]
         plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
-    whole = changed(module.system(plan, loaded), settings or [], "--set")
+    whole = module.system(plan, loaded)
+    whole = recipes.configured(whole, explain.read(config_file), config_file) if config_file else whole
+    whole = changed(whole, settings or [], "--set")
     if print_config:
         typer.echo(recipes.show(whole))
         return

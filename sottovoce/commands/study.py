@@ -46,7 +46,9 @@ def main(
         bool, typer.Option("--transductive", help="allow weights that have seen a test speaker")
     ] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all arms; repeatable")] = None,
-    jobs: Annotated[int | None, typer.Option(help="cells at a time, one core each; default: all cores")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="cells at a time, one core each; default: all cores")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells, time one, estimate, stop")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
 ) -> None:

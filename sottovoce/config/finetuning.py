@@ -28,7 +28,7 @@ class Shared(Settings, group="finetune"):
     loss: Loss = "auto"  # of classes "ce" (auto) or "amsoftmax"; of regression "huber" (auto), "l1" or "ccc"
     select: str = ""  # score of dev that chooses, e.g. mae; "" = UA of classes (of a published head WA), CCC of numbers
     class_weights: bool = True  # inverse class frequency in the training part
-    label_smoothing: ShareBelow1 = 0.1
+    label_smoothing: ShareBelow1 = 0.1  # share of a label that all classes get alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,10 @@ class Linear(Shared):
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen(Linear):
-    mode: Literal["frozen"] = "frozen"
-    discriminant: Share = (
-        0.0  # of a shrunken linear discriminant in the output layer, classes only; the rest is logistic
-    )
+    mode: Literal["frozen"] = "frozen"  # the linear layer alone; others: full, probe
+    discriminant: Share = 0.0  # of a shrunken linear discriminant in the layer, classes only; the rest is logistic
     refit: bool = False  # when dev has chosen the penalty, solve once more on training and dev part together
-    seed: Whole = 0
+    seed: Whole = 0  # of weights and order
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,7 +82,7 @@ class Full(Linear):
         "hide_width": "mask_width",
     }
 
-    mode: Literal["full"] = "full"
+    mode: Literal["full"] = "full"  # everything is trained; others: frozen, probe
     scale: Positive = 30.0  # of the cosines of "amsoftmax"
     margin: Annotated[float, Range(least=0, below=2)] = 0.2  # by which the right cosine is ahead; 0 = scaled cosines
     layer_decay: Positive = 1.0  # lr factor from each block to the one below it
@@ -128,9 +126,9 @@ class Probe(Shared):
 
     renamed: ClassVar[dict[str, str]] = {"use": "layer_aggregation"}
 
-    mode: Literal["probe"] = "probe"
+    mode: Literal["probe"] = "probe"  # a published head on frozen states; others: full, frozen
     scale: Positive = 30.0  # of the cosines of "amsoftmax"
-    margin: Annotated[float, Range(least=0, below=2)] = 0.2
+    margin: Annotated[float, Range(least=0, below=2)] = 0.2  # by which the right cosine is ahead
     layer_aggregation: Literal["weighted", "last"] = "weighted"  # a learned sum; or the last (EmoBox, emotion2vec)
     project: Count = 256  # units of the projector
     activation: Literal["none", "relu"] = "none"  # behind the projector; "relu" is EmoBox's and emotion2vec's
@@ -141,7 +139,7 @@ class Probe(Shared):
     readings: Count = 30  # of the dev score, evenly spaced: every 1,000 updates of 30,000
     patience: Whole = 5  # ours: readings without a better score that end a learning rate; 0 = go on, as s3prl
     clip: Positive = 1.0  # largest gradient norm
-    seed: Whole = 0
+    seed: Whole = 0  # of weights and order
 
     def __post_init__(self) -> None:
         super().__post_init__()

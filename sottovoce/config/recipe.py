@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sottovoce import files, plugins
-from sottovoce.config import finetuning, settings
+from sottovoce import plugins
+from sottovoce.config import explain, finetuning, settings
 from sottovoce.config.finetuning import FineTuning, Full
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.training import Training
@@ -48,8 +48,7 @@ class Prepared(Protocol):
     def info(self) -> dict[str, Any]: ...
 
 
-# What people type is shorter than the field's name.
-SHORT = {"track": "track_config", "backbone": "backbone_config", "objective": "objective_config"}
+SHORT = explain.PARTS  # what people type is shorter than the field's name
 
 
 def resolve(
@@ -60,13 +59,22 @@ def resolve(
     backbone: str = "",
     objective: str = "",
     settings: Sequence[str] = (),
-    seed: int = 0,
+    seed: int | None = 0,
+    config: Path | None = None,
 ) -> Recipe:
     """The recipe of a name, on a track the corpora have, with another backbone, objective and single settings if asked.
 
+    Args:
+        config: a file of settings, which come before single ones.
+        seed: of both trainings; None = as `config` says.
+
     Raises InputError for unknown names and keys, for a protocol or a system, and for corpora that share no track.
     """
-    track = track or common_track(corpora)
+    tree = explain.read(config) if config else {}
+    track = track or str(tree.get("track", "")) or common_track(corpora)
+    backbone, objective = (
+        given or str(tree.get(part, "")) for part, given in (("backbone", backbone), ("objective", objective))
+    )
     if is_protocol(name):
         raise InputError(
             f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`."
@@ -80,8 +88,9 @@ def resolve(
     if objective and objective != plan.objective:
         name, config = f"{plan.name}-{objective}", plugins.load("objectives", objective).Config()
         plan = replace(plan, name=name, objective=objective, objective_config=config)
-    plan = override(plan, settings)
-    return seeded(replace(plan, track_config=settled(plan.track, plan.track_config)), seed)
+    plan = override(configured(plan, tree, config) if config else plan, settings)
+    plan = replace(plan, track_config=settled(plan.track, plan.track_config))
+    return plan if seed is None and config else seeded(plan, seed or 0)
 
 
 def settled(track: str, config: Any, *, again: bool = False) -> Any:
@@ -151,10 +160,14 @@ def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
     try:
         plan = settings.parse_settings(plan, frames_as_seconds(plan, full))
     except InputError as error:
-        raise InputError(re.sub(r"(\w+), \1_config|(\w+)_config", r"\1\2", str(error))) from None  # as people type
+        raise InputError(_as_typed(error)) from None
     if not any(text.strip().startswith("track.") for text in assignments):
         return plan
     return replace(plan, track_config=settled(plan.track, plan.track_config, again=True))
+
+
+def _as_typed(error: InputError) -> str:
+    return re.sub(r"(\w+), \1_config|(\w+)_config", r"\1\2", str(error))
 
 
 def lengthened(assignment: str) -> str:
@@ -172,12 +185,27 @@ PARTS = ("name", "track", "backbone", "objective")  # of a recipe that have sett
 
 
 def show(plan: Any) -> str:
-    """Every setting of a recipe, or of what holds recipes, as `key = value`, in the words `--set` takes."""
-    long = {v: k for k, v in SHORT.items()}
-    return "\n".join(
-        f"{'.'.join(long.get(part, part) for part in key.split('.'))} = {value}"
-        for key, value in files.flatten(plan).items()
-    )
+    """Every setting of a recipe, or of what holds recipes, explained; `configured` reads it again."""
+    return explain.text(plan)
+
+
+def configured(plan: Any, tree: dict[str, Any], where: Path | str) -> Any:
+    """A recipe, or what holds recipes, with the settings of a file (`explain.read`).
+
+    Raises InputError, which begins with `where`: an unknown setting, a value that does not fit, another recipe or part.
+    """
+    for part in PARTS if isinstance(plan, Recipe) else ():
+        has = getattr(plan, part)
+        if (wanted := tree.get(part, has)) != has:
+            option = "that recipe" if part == "name" else f"--{part} {wanted}"
+            raise InputError(f"{where}: settings of {part} {wanted}. Found {has}. Use {option}, or take it out.")
+    try:
+        plan = settings.from_mapping(plan, tree, where="setting")
+    except InputError as error:
+        raise InputError(f"{where}: {_as_typed(error)}") from None
+    if not isinstance(plan, Recipe) or "track_config" not in tree:
+        return plan
+    return replace(plan, track_config=settled(plan.track, plan.track_config, again=True))
 
 
 def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Recipe:

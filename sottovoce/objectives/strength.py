@@ -41,8 +41,8 @@ class Config(base.Config):
     """The branches, the loss, and where the targets come from (`_ranking.py`)."""
 
     lstm: int = 128  # a direction
-    dense: int = 128
-    dropout: float = 0.3
+    dense: int = 128  # units of the layer before the output
+    dropout: float = 0.3  # share of them that is zero in training
     recurrent_norm: float = 1e-5  # largest norm of the recurrent weights of an output; 0 = free
     padding: str = "excluded"  # or "included", as released
     emotions: int = 4  # K; set to the number of the corpora's emotions

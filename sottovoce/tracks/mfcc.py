@@ -21,7 +21,7 @@ class Config(_kaldi.Mel):
     bins: int = 23  # M
     coefficients: int = 13  # column 0 included
     lifter: float = 22.0  # 0 = none
-    use_energy: bool = False
+    use_energy: bool = False  # log energy of the window in place of the first coefficient
     deltas: int = 0  # 1 adds slopes, 2 also their slopes
     cmvn: Literal["none", "mean", "utterance"] = "none"  # per utterance: nothing, mean, mean and deviation
 

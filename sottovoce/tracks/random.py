@@ -19,7 +19,7 @@ SOURCE = "level"  # for its frame times alone
 
 @dataclass(frozen=True)
 class Config(_centred.Intensity):
-    seed: int = 0
+    seed: int = 0  # of the values
     smooth_s: float = 0.1  # deviation of the Gaussian, seconds
 
     def __post_init__(self) -> None:

@@ -19,8 +19,8 @@ FLOOR = np.float32(1e-10)
 
 @dataclass(frozen=True)
 class Config:
-    window_ms: float = 25.0
-    hop_ms: float = 10.0
+    window_ms: float = 25.0  # length of a window, milliseconds, 2 to 1000
+    hop_ms: float = 10.0  # from one window to the next, milliseconds, 0.1 to 1000
     cmvn: Literal["none", "mean", "utterance"] = "utterance"  # per utterance: nothing, mean, mean and deviation
 
     def __post_init__(self) -> None:

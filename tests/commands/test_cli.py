@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
-from sottovoce import cli, plugins
+from sottovoce import cli, files, plugins
+from sottovoce.config import explain, recipe
 
 VERBS = list(cli.VERBS)
 
@@ -132,27 +134,103 @@ def test_the_installed_commands_exit_code_reaches_the_shell(process):
 
 
 def settings_of(text):
-    return dict(line.split(" = ", 1) for line in text.splitlines())
+    """What --print-config shows is TOML: {"training.lr": 0.001, ...}."""
+    return files.flatten(tomllib.loads(text))
 
 
 @pytest.mark.parametrize("more", [[], ["--backbone", "gru"], ["--track", "mfcc"], ["--set", "objective.span=9"]])
-def test_printed_settings_are_settings(sottovoce, corpus, tmp_path, more):
-    """What --print-config shows, given back through --set, gives what --print-config showed."""
+def test_a_config_file_is_what_print_config_writes(sottovoce, corpus, tmp_path, more):
+    """Read again, alone, it gives what was shown, whatever was chosen then."""
     base = ["pretrain", "masked_timesteps", corpus, "-o", tmp_path / "run", "--print-config"]
-    shown = sottovoce(*base, *more)
+    shown = sottovoce(*base, *more, "--seed", 7, "--set", "training.lr=0.25")
     assert shown.code == 0
-    parts = [word for word in more if word != "--set" and "=" not in word]
-    again = sottovoce(*base, *parts, *(word for line in shown.out.splitlines() for word in ("--set", line)))
+    (tmp_path / "run.toml").write_text(shown.out)
+    again = sottovoce(*base, "--config", tmp_path / "run.toml")
     assert (again.code, again.err) == (0, "")
     assert again.out == shown.out
+    changed = settings_of(
+        sottovoce(*base, "--config", tmp_path / "run.toml", "--seed", 1, "--set", "training.lr=1").out
+    )
+    assert (changed["training.seed"], changed["training.lr"]) == (1, 1.0)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("training.lr = 'x'", "training.lr"),
+        ("training.epohcs = 3", "Did you mean 'training.epochs'"),
+        ("training.dropout = -1", "unknown key"),
+        ("training.lr = -1.0", "above 0"),
+        ("training lr", "not TOML"),
+        ("name = 'npc'", "settings of name npc"),
+        ("objective.span = 1.5", "a whole number"),
+    ],
+)
+def test_a_config_file_with_a_fault_is_refused_by_its_name(sottovoce, corpus, tmp_path, text, said):
+    (tmp_path / "run.toml").write_text(text + "\n")
+    line = sottovoce(
+        *("pretrain", "masked_timesteps", corpus, "-o", tmp_path / "run", "--config", tmp_path / "run.toml")
+    ).complaint
+    assert line.startswith(f"{tmp_path / 'run.toml'}")
+    assert said in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_file_goes_with_finetune_and_run(sottovoce, corpus, pretrained, tmp_path):
+    """Tables of TOML as well as dots; `--set` comes after the file."""
+    (tmp_path / "ft.toml").write_text("[finetune]\nmode = 'frozen'\nlabel_smoothing = 0.25\nl2 = [0.5, 2]\n")
+    words = ["finetune", corpus, "--init", pretrained, "-o", tmp_path / "x", "--config", tmp_path / "ft.toml"]
+    shown = settings_of(sottovoce(*words, "--set", "finetune.l2=3", "--print-config").out)
+    assert (shown["finetune.mode"], shown["finetune.label_smoothing"], shown["finetune.l2"]) == ("frozen", 0.25, [3.0])
+    system = ["run", "masked_timesteps", corpus, "-o", tmp_path / "y", "--print-config"]
+    whole = sottovoce(*system, "--set", "pretrain.training.epochs=2").out
+    (tmp_path / "run.toml").write_text(whole)
+    assert sottovoce(*system, "--config", tmp_path / "run.toml").out == whole
+
+
+@pytest.mark.parametrize("name", [n for n in plugins.names("recipes") if n not in ("gmp_tl", "ems", "frozen_probe")])
+def test_every_setting_of_a_recipe_is_explained(name):
+    """Its meaning from the comment beside its field, its range from its type."""
+    plan = recipe.resolve(name)
+    silent = [key for key, _, said in explain.walk(plan) if not said or said.startswith("(")]
+    assert [key for key in silent if not key.endswith("name")] == []
+
+
+def test_a_recipe_that_is_named_shows_its_settings_in_help(sottovoce):
+    shown = " ".join(sottovoce("pretrain", "masked_timesteps", "--help").out.split())
+    assert "training.lr=0.002 peak, after warm-up (above 0; default 0.001)" in shown
+    assert "--print-config explains every one" in sottovoce("finetune", "--help").out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_is_readable_at_80_columns_and_short_options_are_the_same(helps, verb):
+    text = helps[0][verb][1]
+    assert max(map(len, text.splitlines())) <= 80
+    for long, short in (("--output", "-o"), ("--quiet", "-q"), ("--jobs", "-j"), ("--help", "-h")):
+        for line in text.splitlines():
+            if line.strip().startswith((long, f"{short}, ")):
+                assert line.strip().startswith(f"{short}, {long}")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["pretrian"], "'pretrain'"),
+        (["evalute", "runs/ft"], "'evaluate'"),
+        (["finetune", "data", "--lables", "3"], "--labels"),
+        (["predict", "run", "x.wav", "--timelin"], "--timeline"),
+    ],
+)
+def test_a_slip_in_a_verb_or_option_is_answered_with_what_was_meant(sottovoce, words, meant):
+    assert f"Did you mean {meant}?" in sottovoce(*words).complaint
 
 
 def test_set_changes_one_setting_and_no_other(sottovoce, corpus, tmp_path):
     base = ["pretrain", "masked_timesteps", corpus, "-o", tmp_path / "run", "--print-config"]
     before, after = settings_of(sottovoce(*base).out), settings_of(sottovoce(*base, "--set", "training.clip=7.5").out)
     assert {k for k in before if before[k] != after[k]} == {"training.clip"}
-    assert after["training.clip"] == "7.5"
+    assert after["training.clip"] == 7.5
 
 
 def test_finetune_prints_the_settings_of_its_pretraining(sottovoce, corpus, pretrained, tmp_path):
@@ -160,7 +238,7 @@ def test_finetune_prints_the_settings_of_its_pretraining(sottovoce, corpus, pret
         "finetune", corpus, "--init", pretrained, "-o", tmp_path / "x", "--speaker-norm", "--print-config"
     )
     shown = settings_of(found.out)
-    assert (shown["backbone.width"], shown["track.bins"]) == ("32", "40")
+    assert (shown["backbone.width"], shown["track.bins"]) == (32, 40)
     assert (shown["frontend.normalise"], shown["finetune.embedding_norm"]) == ("corpus", "speaker")
 
 
