@@ -12,12 +12,14 @@ _PUBLIC = {
     "Corpus": "data.corpus",
     "Fold": "data.corpus",
     "InputError": "errors",
-    "Recogniser": "inference.predict",
+    "Recogniser": "inference.recogniser",
+    "Result": "inference.result",
     "Task": "data.task",
+    "Timing": "inference.timeline",
     "Track": "data.track",
     "Utterance": "data.corpus",
     "embed": "inference.embed",
-    "load": "inference.predict",
+    "load": "inference.recogniser",
 }
 _MODULES = {"audio": "data.audio"}  # public as a whole: `from sottovoce import audio`
 __all__ = sorted({*_PUBLIC, *_MODULES})

@@ -18,7 +18,7 @@ HOME = Path(sottovoce.__file__).parent
 PICTURE = """
 commands      systems inference evaluation pipeline report modeling tracks corpora data config
 systems       evaluation pipeline modeling recipes report data config
-inference     evaluation report modeling tracks data config
+inference     evaluation pipeline report modeling metrics tracks data config
 evaluation    pipeline report modeling metrics corpora tracks data config
 pipeline      report modeling metrics objectives backbones tracks corpora data config
 recipes       modeling objectives data config

@@ -50,7 +50,7 @@ def test_the_command_of_a_recipe_parses(name):
 
 
 def test_a_command_that_does_not_exist_is_found():
-    for line in ("sottovoce pretrane x", "sottovoce predict runs/ft", "sottovoce study data --init x -o y --lables 3"):
+    for line in ("sottovoce pretrane x", "sottovoce evaluate", "sottovoce study data --init x -o y --lables 3"):
         with pytest.raises((Exception, SystemExit)):
             check(line.split())
 

@@ -1,16 +1,14 @@
 """Results as tables of the terminal. What is shown here is in files too; nothing is computed."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from sottovoce.data.task import Task
-    from sottovoce.inference.predict import Prediction
 
 
 def corpus(report: Mapping[str, Any], out: Path) -> None:
@@ -140,25 +138,29 @@ def _factor(saved: Mapping[str, Any], factor: float) -> str:
     return f"{'>= ' if saved['censored'] else '<= ' if saved['at_most'] else ''}{factor:.1f}x"
 
 
-def predictions(results: Sequence["Prediction"], task: "Task") -> None:
-    """A table in the terminal, strongest classes first."""
+def predictions(rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: str, most: int) -> None:
+    """Rows of results in the terminal, strongest classes first; of more than `most`, how many of each label."""
 
+    for row in rows:
+        if row["note"]:
+            typer.echo(f"{row['path']}: {row['note']}", err=True)
     out = Table()
+    if len(rows) > most and kind == "class":
+        out.add_column("emotion")
+        out.add_column("recordings", justify="right")
+        for label, count in Counter(row["label"] or "no speech" for row in rows).most_common():
+            out.add_row(label, f"{count:,}")
+        Console().print(out)
+        return
     out.add_column("recording", overflow="fold")
     out.add_column("s", justify="right")
-    if task.kind == "class":
-        out.add_column("emotion")
-        out.add_column("probabilities")
-    else:
-        for name in task.target:
-            out.add_column(name, justify="right")
-    for r in results:
-        if task.kind == "class":
-            order = r.answer.argsort()[::-1][:3]
-            shares = "  ".join(f"{r.names[k]} {r.answer[k]:.2f}" for k in order)
-            out.add_row(str(r.path), f"{r.duration_s:.1f}", r.label, "" if r.silent else shares)
+    for name in ("emotion", "probabilities") if kind == "class" else names:
+        out.add_column(name, justify="left" if kind == "class" else "right")
+    for row in rows:
+        head = escape(str(row["path"])), f"{row['duration_s']:.1f}"
+        if kind == "class":
+            shares = sorted(((row[f"p_{n}"] or 0.0, n) for n in names), reverse=True)[:3] if row["label"] else []
+            out.add_row(*head, row["label"], "  ".join(f"{n} {p:.2f}" for p, n in shares))
         else:
-            out.add_row(str(r.path), f"{r.duration_s:.1f}", *(f"{v:.2f}" for v in r.answer))
-        if r.warning:
-            typer.echo(f"{r.path}: {r.warning}", err=True)
+            out.add_row(*head, *("–" if row[n] is None else f"{row[n]:.2f}" for n in names))
     Console(width=None if Console().is_terminal else 120).print(out)

@@ -66,7 +66,7 @@ def main(
         say("predict: emotion over time in a test recording, to listen to")
         clip = loaded.by_id[loaded.folds[0].test[0]]
         predict_command.main(
-            tuned, [loaded.root / clip.path], timeline=True, window=1.0, hop=0.25, output=home / "prediction.csv"
+            [loaded.root / clip.path], str(tuned), timeline=True, window=1.0, output=home / "prediction.csv"
         )
         stem = Path(clip.path).stem
         pages.append(page("Emotion over time", f"prediction/{stem}.html", f"{stem}, a test recording"))

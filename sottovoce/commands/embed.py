@@ -36,8 +36,8 @@ def main(
     Example: sottovoce embed default clips/ -o clips.npz
     """
     from sottovoce.data.progress import Bar
+    from sottovoce.data.recordings import audio_files
     from sottovoce.inference import embed
-    from sottovoce.inference.predict import audio_files
 
     paths = list(audio_files(recordings))
     use = embed.load(model, layer)

@@ -1,30 +1,50 @@
-"""`sottovoce predict` and `Recogniser`: recordings of any length -> emotion, and emotion over time."""
+"""`sottovoce predict`: recordings of any length -> emotion, and emotion over time."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sottovoce.commands import _tables
 from sottovoce.errors import InputError
 
+BROKEN = 3  # exit code: some recordings could not be read and were left out
+MOST = 50  # recordings that are shown one by one
+
 
 def main(
-    run: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (or one fold of it)")],
-    recordings: Annotated[list[Path], typer.Argument(help="audio files, or folders of them")],
-    timeline: Annotated[
-        bool,
-        typer.Option(
-            "--timeline", help="also emotion over time, by window and by frame, with a picture and a page each"
-        ),
-    ] = False,
-    window: Annotated[
-        float, typer.Option(help="window length in seconds, for the timeline and for recordings over 30 s", min=0.2)
-    ] = 3.0,
-    hop: Annotated[float, typer.Option(help="seconds between windows", min=0.05)] = 0.5,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="out.csv or out.json; pictures go into a folder of its name")
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(help="audio files, or folders of them; the folder of a model may come first"),
     ] = None,
+    model: Annotated[str, typer.Option("--model", help="folder of a model; default: the model of this package")] = "",
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="also emotion over time: files of every recording, see --format")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="out.csv or out.json, timelines go into a folder of its name; or a folder"),
+    ] = None,
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="of timelines: csv,json,textgrid,audacity,rttm,vtt,elan,svg,png,html"),
+    ] = "csv,json,png,svg,html",
+    window: Annotated[float, typer.Option(help="seconds that an answer over time is pooled from", min=0.2)] = 3.0,
+    hop: Annotated[float, typer.Option(help="seconds from one answer to the next", min=0.05)] = 0.25,
+    smooth: Annotated[float, typer.Option(help="seconds that answers are averaged over for segments", min=0)] = 0.75,
+    shortest: Annotated[float, typer.Option(help="seconds of the shortest segment", min=0)] = 0.5,
+    channel: Annotated[
+        str, typer.Option(help="mix, left, right, a number from 1, or each: every channel is a speaker")
+    ] = "mix",
+    turns: Annotated[
+        Path | None, typer.Option(help="RTTM file of who speaks when, or a folder of one NAME.rttm a recording")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="A,B", help="the classes that are possible, e.g. angry,sad; shares of 1 among them")
+    ] = "",
+    vad: Annotated[
+        Literal["auto", "silero", "loudness"], typer.Option(help="how speech is found; auto: silero where installed")
+    ] = "auto",
     abstain: Annotated[
         str,
         typer.Option(
@@ -32,54 +52,80 @@ def main(
             help="label 'unsure' where the strongest class has less than X; auto = 0.5, rather wrong than right",
         ),
     ] = "0",
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="list unreadable files and go on")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes")] = 1,
+    skip_broken: Annotated[
+        bool,
+        typer.Option("--skip-broken", help=f"list unreadable files and go on; exit code {BROKEN} if any"),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
     """Emotion of each recording: label and probabilities (or predicted values), with --timeline also over time.
 
-    Example: sottovoce predict runs/ft interview.wav --timeline -o interview.csv
+    With -o every result is kept as soon as it is there, and the same command goes on after an interruption; what was
+    heard is not heard again. Example: sottovoce predict interview.wav calls/ --timeline -o out/
     """
+    from sottovoce.data import runs
     from sottovoce.data.progress import Bar
-    from sottovoce.inference.predict import audio_files, draw, load, own_names, readable, write
+    from sottovoce.data.recordings import audio_files
+    from sottovoce.inference import bulk, formats
+    from sottovoce.inference.recogniser import load
+    from sottovoce.inference.timeline import Timing
 
-    if output and output.suffix.lower() not in (".csv", ".json"):
-        raise InputError(
-            f"{output}: unknown kind of table. Found {output.suffix or 'no suffix'}. Name a .csv or .json file."
-        )
-    least = confidence_of(abstain)
-    recogniser = load(run)
-    paths = list(audio_files(recordings))
-    results, broken = [], []
-    with Bar(len(paths), "predict", quiet=quiet or len(paths) < 2) as bar:
-        for group in recogniser.groups(paths):
-            try:
-                results += recogniser.predict(group, window_s=window, hop_s=hop, timeline=timeline, abstain=least)
-            except InputError as error:
-                if not skip_broken:
-                    raise
-                whole, why = readable(group) if len(group) > 1 else ([], [str(error)])
-                broken += why
-                if whole:
-                    results += recogniser.predict(whole, window_s=window, hop_s=hop, timeline=timeline, abstain=least)
-            bar.advance(len(group))
+    words = list(recordings or [])
+    if not model and len(words) > 1 and runs.is_model(words[0]):
+        model = str(words.pop(0))
+    if not words:
+        raise InputError("predict: no recording. Name audio files, or folders of them.")
+    table, folder, journal_at = _places(output, timeline)
+    plan = bulk.Plan(
+        model or None, tuple(label.strip() for label in labels.split(",") if label.strip()), vad, channel,
+        str(turns or ""), confidence_of(abstain), Timing(window, hop, smooth, shortest), str(folder or ""),
+        tuple(formats.names(format_)) if timeline else (),
+    )  # fmt: skip
+    recogniser = load(plan.model, plan.labels, plan.vad)
+    paths = list(audio_files(words))
+    journal = bulk.Journal(journal_at, bulk.settings(plan, recogniser))
+    earlier = sum(journal.find(path) is not None for path in paths)
+    if earlier and not quiet:
+        typer.echo(f"{journal_at}: {earlier} of {len(paths)} are there, going on.", err=True)
+    written = bulk.Table(table, paths, journal) if table else None
+    broken = []
+    with Bar(len(paths), "predict", quiet=quiet or len(paths) < 2, done=earlier) as bar:
+        for done in bulk.hear(recogniser, plan, paths, journal, jobs, skip_broken):
+            bar.advance()
+            broken += [done.broken] if done.broken else []
+            if written and not done.broken:
+                written.now_and_then()
     if recogniser.per_speaker and not quiet:
         typer.echo("Standardised per speaker: the recordings of one folder count as one speaker's.")
+    results = [found for path in paths if (found := journal.find(path)) is not None and not found.broken]
     if not results:
-        raise InputError(
-            f"{recordings[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}"
-        )
-    if output:
-        write(output, results)
-    if timeline:
-        folder = output.with_suffix("") if output else Path("timeline")
-        for name, result in zip(own_names([r.path for r in results]), results, strict=True):
-            draw(result, folder / name)
+        raise InputError(f"{words[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}")
+    if written:
+        written.write()
     if not quiet:
-        _tables.predictions(results, recogniser.task)
-        if timeline:
-            typer.echo(f"Pictures, pages and tables of the timelines: {folder}")
+        _tables.predictions([r.row for r in results], recogniser.names, recogniser.task.kind, MOST)
+        for place in filter(None, [table, folder if timeline else None]):
+            typer.echo(f"{'Timelines' if place == folder else 'Table'}: {place}")
+    bulk.write_broken(journal_at, broken)
     for line in broken:
         typer.echo(f"skipped {line}", err=True)
+    if broken:
+        raise typer.Exit(BROKEN)
+
+
+def _places(output: Path | None, timeline: bool) -> tuple[Path | None, Path | None, Path | None]:
+    """Table, folder of timelines, journal. Raises InputError for a table of an unknown kind."""
+    if output is None:
+        folder = Path("timeline") if timeline else None
+        return None, folder, folder and folder / "journal.jsonl"
+    if output.suffix.lower() in (".csv", ".json") and not output.is_dir():
+        return output, output.with_suffix("") if timeline else None, output.with_name(f"{output.name}.journal.jsonl")
+    if output.suffix and not output.is_dir():
+        raise InputError(
+            f"{output}: unknown kind of table. Found {output.suffix}. Name a .csv or .json file, or a folder."
+        )
+    return output / "predictions.csv", output, output / "journal.jsonl"
 
 
 def confidence_of(text: str) -> float | None:

@@ -12,7 +12,7 @@ order of time decode a file once in all.
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -164,9 +164,36 @@ def _scale(path: Path, peak: float, share: float) -> tuple[float, str]:
     return scale, f"samples up to {peak:.6g} times full scale, divided by {scale:.0f} as integers of {bits} bits"
 
 
+def channels(path: Path | str, which: str = "mix") -> dict[str, int]:
+    """The channels that `blocks` gives for a choice, name -> number from 0: none for "mix", all for "each"; "left",
+    "right" or a number from 1 chooses one.
+
+    Raises InputError for a choice that the recording does not have.
+    """
+    count = probe(path).channels
+    names = ["left", "right", *(f"channel {k}" for k in range(3, count + 1))][:count] if count > 1 else ["channel 1"]
+    if which == "mix":
+        return {}
+    if which == "each":
+        return {name: k for k, name in enumerate(names)}
+    number = names.index(which) if which in names else int(which) - 1 if which.isdecimal() else -1
+    if not 0 <= number < count:
+        raise InputError(
+            f"{path}: no channel {which!r}. Found {count}: {', '.join(names)}. Name mix, each, left, right or a number."
+        )
+    return {names[number]: number}
+
+
+def _chosen(path: Path, facts: _Facts, which: str) -> np.ndarray:
+    """(C,) weights of one channel, or (C, V) of several."""
+    numbers = list(channels(path, which).values())
+    every = np.eye(len(facts.weights), dtype=np.float32) * facts.weights.sum()  # as loud as in the mix, see `_scale`
+    return every[:, numbers[0]] if len(numbers) == 1 else every[:, numbers]
+
+
 def _mono(chunk: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(n,) of (n, C)."""
-    if len(weights) == 1:
+    """(n,) of (n, C); with weights (C, V) a column a voice."""
+    if weights.shape == (1,):
         return chunk[:, 0] if weights[0] == 1 else chunk[:, 0] * weights[0]
     return chunk @ weights
 
@@ -243,16 +270,17 @@ def _joined(chunks: Iterator[np.ndarray], expected: int = 0) -> np.ndarray:
     return out[:held]
 
 
-def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ) -> Iterator[Track]:
+def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ, which: str = "mix") -> Iterator[Track]:
     """A recording of any length in consecutive pieces, in bounded memory.
 
     Together the pieces are `read(path)`: one resampler runs over the whole file.
 
     Args:
         seconds: length of a piece; the last one is shorter.
+        which: "mix", or the channels that are wanted, see `channels`.
 
     Yields:
-        Tracks of values (N,) float32; `offset_s` is where the piece begins in the file.
+        Tracks of values (N,) float32, (N, V) of several channels; `offset_s` is where the piece begins in the file.
 
     Raises:
         InputError: as `read`, for damage when it is reached.
@@ -262,7 +290,10 @@ def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ) -> Iterator
     if size < 1:
         raise ValueError(f"a block holds at least one sample, got {seconds} s at {rate_hz} Hz")
     done, held, kept = 0, 0, []
-    for chunk in _resampled(path, _facts(path), rate_hz):
+    facts = _facts(path)
+    if which != "mix":
+        facts = replace(facts, weights=_chosen(path, facts, which))
+    for chunk in _resampled(path, facts, rate_hz):
         kept.append(chunk)
         held += len(chunk)
         if held < size:
@@ -282,10 +313,11 @@ def _resampled(path: Path, facts: _Facts, rate_hz: int) -> Iterator[np.ndarray]:
     if facts.info.rate_hz == rate_hz:
         yield from chunks
         return
-    resampler = soxr.ResampleStream(facts.info.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
+    shape = facts.weights.shape[1:]  # of a sample: () of a mix, (V,) of channels
+    resampler = soxr.ResampleStream(facts.info.rate_hz, rate_hz, *(shape or (1,)), dtype="float32", quality="HQ")
     for chunk in chunks:
         yield resampler.resample_chunk(np.ascontiguousarray(chunk))
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    yield resampler.resample_chunk(np.zeros((0, *shape), np.float32), last=True)
 
 
 def check_stretch(path: Path, info: AudioInfo, start: float, end: float | None) -> None:
@@ -308,7 +340,10 @@ def check_stretch(path: Path, info: AudioInfo, start: float, end: float | None) 
 
 def _samples(path: Path, facts: _Facts, first: int) -> Iterator[np.ndarray]:
     """Mono float32 chunks (n,) of the file's own frames from `first` on, checked."""
-    position = first
+    position, held = first, _remembered.get(_key(path)) if facts is _facts(path) else None
+    if held is not None:
+        yield _checked(path, facts, held[first:], first)
+        return
     for chunk in facts.source.chunks(first):
         mono = _mono(chunk, facts.weights)
         yield _checked(path, facts, mono, position)
@@ -317,7 +352,7 @@ def _samples(path: Path, facts: _Facts, first: int) -> Iterator[np.ndarray]:
 
 def _checked(path: Path, facts: _Facts, mono: np.ndarray, position: int) -> np.ndarray:
     """Raises InputError for NaN and infinity."""
-    finite = np.isfinite(mono)
+    finite = np.isfinite(mono).reshape(len(mono), -1).all(axis=1)
     if not finite.all():
         at = (position + int(finite.argmin())) / facts.info.rate_hz
         raise InputError(

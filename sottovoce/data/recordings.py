@@ -1,7 +1,7 @@
 """Which files are recordings, for every verb alike: by their suffix; what they hold is found by their content."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sottovoce.errors import InputError
@@ -57,3 +57,24 @@ def spelt(name: str, root: Path | str = "") -> str:
             "convmv -f latin1 -t utf8 -r --notest FOLDER"
         ) from None
     return name
+
+
+def audio_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as they are, folders as the recordings below them in name order.
+
+    Raises InputError for a path that does not exist, for a folder without audio and for names that are not UTF-8.
+    """
+    for path in paths:
+        spelt(str(path))
+        if path.is_dir():
+            found = sorted(path / name for name in recordings_below(path))
+            if not found:
+                raise InputError(
+                    f"{path}: no audio files. Looked for {', '.join(sorted(SUFFIXES))}. "
+                    "Name another folder, or the files themselves."
+                )
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            raise InputError(f"{path}: no such file or folder.")

@@ -26,6 +26,7 @@ from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.settings import chosen
 from sottovoce.data.folds import EARLIER_NO_HOLDOUT, NO_HOLDOUT, Seen, current, seen_by
+from sottovoce.data.recordings import recordings_below
 from sottovoce.errors import InputError
 
 FORMAT = 2  # of config.json; 1, which did not say so, had other names of settings and one class of fine-tuning
@@ -161,6 +162,14 @@ def parts(folder: Path | str, kind: str | None = None) -> list[Run]:
         names = ", ".join(r.folder.name for r in found) or "nothing"
         raise InputError(f"{folder}: no finished run. Found {names}. Run the same command again to go on.")
     return done
+
+
+def is_model(folder: Path | str) -> bool:
+    """Whether a folder holds a run, or one a fold, finished or not; one without recordings is meant to."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return False
+    return (folder / "config.json").is_file() or any(folder.glob("*/config.json")) or not recordings_below(folder)
 
 
 def folder_of(home: Path, fold: str) -> Path:

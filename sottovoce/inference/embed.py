@@ -24,7 +24,8 @@ from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.inference.predict import LONGEST_S, Memory
+from sottovoce.inference.recogniser import LONGEST_S
+from sottovoce.inference.voter import Memory
 from sottovoce.modeling import encoded, hub
 from sottovoce.modeling import network as models
 from sottovoce.tracks import base as tracks

@@ -100,7 +100,7 @@ class Pooling(nn.Module):
         self.dim = (layers if layer_aggregation == "concat" else 1) * width * PARTS[temporal_pooling]
 
     def forward(self, hidden: Hidden) -> Tensor:
-        return self._pooled(self._mixed(hidden), self._counts(hidden))
+        return self._pooled(self.mixed(hidden), self.counts(hidden))
 
     def around(self, hidden: Hidden, reach: int) -> Tensor:
         """(B, S, P): for each state what `forward` would pool of the states up to `reach` away from it alone.
@@ -113,7 +113,7 @@ class Pooling(nn.Module):
             width = (0, 0) * (x.ndim - 2) + (reach, reach)
             return nn.functional.pad(x, width).unfold(1, 2 * reach + 1, 1).movedim(-1, 2)
 
-        seen, valid = [windows(x) for x in self._mixed(hidden)], windows(self._counts(hidden))
+        seen, valid = [windows(x) for x in self.mixed(hidden)], windows(self.counts(hidden))
         pieces, many = [], max(PIECE // len(valid), 1)
         for at in range(0, valid.shape[1], many):
             near = [x[:, at : at + many].flatten(0, 1) for x in seen]
@@ -121,7 +121,7 @@ class Pooling(nn.Module):
             pieces.append(pooled.unflatten(0, (len(valid), -1)))
         return torch.cat(pieces, dim=1)
 
-    def _counts(self, hidden: Hidden) -> Tensor:
+    def counts(self, hidden: Hidden) -> Tensor:
         """(B, S): which states are pooled, or how much each of them counts."""
         if self.temporal_pooling != "speech":
             return hidden.valid
@@ -132,7 +132,41 @@ class Pooling(nn.Module):
             )
         return hidden.speech
 
-    def _mixed(self, hidden: Hidden) -> list[Tensor]:
+    def spans(self, layers: Sequence[Tensor], counts: Tensor, first: Tensor, last: Tensor) -> Tensor:
+        """(B, P): what `forward` would pool of the states first..last (B,) of one recording. Spans overlap, so sums are
+        made once.
+
+        Args:
+            layers: (S, width) each, as `mixed` makes them.
+            counts: (S,) which states are pooled, or how much each of them counts, as `counts` makes them.
+        """
+        if self.attend is not None:
+            places = first[:, None] + torch.arange(int((last - first).max().clamp(min=1)))
+            inside = (places < last[:, None]) & (counts > 0)[places := places.clamp(max=len(counts) - 1)]
+            return torch.cat([self.attend(x[places], inside) for x in layers], dim=1)
+        return torch.cat([self._sums(x, counts.double()[:, None], first, last) for x in layers], dim=1)
+
+    def _sums(self, x: Tensor, counts: Tensor, first: Tensor, last: Tensor) -> Tensor:
+        """`spans` of one layer (S, width), from sums over all states before each one."""
+
+        def between(values: Tensor, end: Tensor) -> Tensor:  # (S, ...) -> (B, ...)
+            sums = nn.functional.pad(values.cumsum(0), (0, 0, 1, 0))
+            return sums[torch.maximum(end, first)] - sums[first]
+
+        total = between(counts, last).clamp(min=1e-3)
+        mean = between(x * counts, last) / total
+        parts = [mean]
+        if self.temporal_pooling != "mean":
+            variance = (between(x.double().square() * counts, last) / total - mean.square()).clamp(min=0)
+            parts.append((variance + 1e-5).sqrt())
+        if self.temporal_pooling == "dynamics":
+            both = counts[1:] * counts[:-1]
+            change = (x[1:] - x[:-1]).double().square() * both
+            speed = between(change, last - 1) / between(both, last - 1).clamp(min=1)
+            parts.append((speed + 1e-5).sqrt())
+        return torch.cat(parts, dim=1).to(x.dtype)
+
+    def mixed(self, hidden: Hidden) -> list[Tensor]:
         """What is pooled, (B, S, width) each."""
         layers = [hidden.layers[k] for k in self.only]
         if self.layer_aggregation == "concat":

@@ -15,7 +15,7 @@ from sottovoce.report.compare import compare_figure, compare_page
 from sottovoce.report.evaluate import evaluate_page
 from sottovoce.report.index import index_page, link_pages
 from sottovoce.report.label import label_page
-from sottovoce.report.predict import timeline_figure, timeline_page
+from sottovoce.report.predict import timeline_drawing, timeline_figure, timeline_page
 from sottovoce.report.prepare import data_page
 from sottovoce.report.pretrain import pretrain_page, spans_figure
 from sottovoce.report.strength import strength_page
@@ -24,6 +24,6 @@ from sottovoce.report.words import score
 
 __all__ = [
     "compare_figure", "compare_page", "data_page", "evaluate_page", "index_page", "label_page", "link_pages",
-    "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page", "timeline_figure",
-    "timeline_page",
+    "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page",
+    "timeline_drawing", "timeline_figure", "timeline_page",
 ]  # fmt: skip

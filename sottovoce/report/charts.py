@@ -101,6 +101,14 @@ def save(draw: Callable[[], Any], svg: Path | str | None = None, png: Path | str
                 drawn.savefig(path, format="png", dpi=144, metadata={"Software": None})
 
 
+def drawing(draw: Callable[[], Any]) -> Any:
+    """`draw()`'s figure in our style, for whoever goes on with it."""
+    with _style():
+        drawn = draw()
+        drawn.draw_without_rendering()
+    return drawn
+
+
 def sheet(width: int, height: float) -> Any:
     """An empty figure of a size in CSS pixels."""
     from matplotlib.figure import Figure

@@ -71,6 +71,11 @@ def timeline_figure(prediction: Mapping[str, Any], path_svg: Path | str | None, 
     charts.save(lambda: _timeline(prediction, WIDE), path_svg, path_png)
 
 
+def timeline_drawing(prediction: Mapping[str, Any]) -> Any:
+    """The same picture as a matplotlib figure."""
+    return charts.drawing(lambda: _timeline(prediction, WIDE))
+
+
 def _moment(s: Any, length_s: float) -> str:
     """How times of a recording are written: seconds, from two minutes on m:ss, from an hour on h:mm:ss."""
     return f"{number(float(s), 2)} s" if length_s < 120 else words.clock(float(s), length_s >= 3600)

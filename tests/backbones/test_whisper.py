@@ -28,7 +28,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.inference import predict
+from sottovoce.inference import voter
 from sottovoce.modeling import encoded, hub, network, public_files, whisper_weights
 from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 from sottovoce.pipeline.extract import track_store
@@ -803,7 +803,7 @@ def test_a_recogniser_on_whisper_hears_a_recording_as_its_corpus_was_heard(sotto
     assert (it.plan.track, it.plan.backbone, it.plan.frontend.trim_db) == ("logmel", "whisper", 35.0)
     wave = np.concatenate([np.zeros(RATE), voice(1.0), np.zeros(RATE)]).astype(np.float32)
     made = logmel.make(Track(wave, RATE), it.plan.track_config).values
-    steps = predict.steps_of(it, [made])
+    steps = voter.steps_of(it, [made])
     first, last = steps.bounds[0]
     assert 80 < first < 130
     assert 170 < last < 220

@@ -60,7 +60,7 @@ def test_help_costs_no_heavy_import(helps):
         ("finetune", ["--init", "--fold", "--labels", "--transductive", "--speaker-norm", "count or a percentage"]),
         ("evaluate", ["--opensmile", "default: the run"]),
         ("study", ["--labels", "--seeds", "--arms", "[default: 5;", "1%,5%,10%,25%,50%,100%", "percentages"]),
-        ("predict", ["--timeline", "window length in seconds", "[default: 3.0;", "--skip-broken"]),
+        ("predict", ["--timeline", "seconds that an answer over time", "[default: 3.0;", "--skip-broken"]),
         ("extract", ["--track", "--overwrite", "[default: fbank]"]),
         ("prepare", ["--map", "--drop", "--folds", "--download"]),
         ("demo", ["--data", "[default: 12;"]),

@@ -422,7 +422,7 @@ def test_what_is_no_recording_is_called_by_its_name(tmp_path, data, what):
 
 
 def test_every_verb_sees_the_same_recordings(tmp_path):
-    from sottovoce.inference import predict
+    from sottovoce.data import recordings
 
     seen = ["a.caf", "b.sph", "c.AMR", "d/e.m4b", "d/f.3gp", "g.aiff", "h.au", "i.wma", "j.mka", "k.wav", "l.oga"]
     for name in [*seen, "notes.txt", ".hidden.wav", "._k.wav", "a.csv", "__MACOSX/a.wav", ".git/b.wav"]:
@@ -432,7 +432,7 @@ def test_every_verb_sees_the_same_recordings(tmp_path):
     (tmp_path / "x.wav" / "y.flac").write_bytes(b"")
     seen.append("x.wav/y.flac")
     assert recordings.recordings_below(tmp_path) == _layout.audio(tmp_path) == sorted(seen)
-    assert [p.relative_to(tmp_path).as_posix() for p in predict.audio_files([tmp_path])] == sorted(
+    assert [p.relative_to(tmp_path).as_posix() for p in recordings.audio_files([tmp_path])] == sorted(
         seen, key=lambda n: tmp_path / n
     )
 

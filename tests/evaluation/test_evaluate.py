@@ -364,9 +364,9 @@ def test_a_model_of_words_cannot_hear_a_recording_and_says_so(encoded):
     from dataclasses import replace
 
     from sottovoce.data.track import Track
-    from sottovoce.inference import predict
+    from sottovoce.inference import recogniser
 
-    model = predict.load(encoded / "ft")
+    model = recogniser.load(encoded / "ft")
     model.plan = replace(model.plan, frontend=replace(model.plan.frontend, subsampling=1))
     with pytest.raises(InputError, match="word-aligned"):
         model.frames(Track(np.zeros(16_000, np.float32), 16_000))

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,12 @@ from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.data import audio
 from sottovoce.data.corpus import Corpus
+from sottovoce.data.recordings import audio_files
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.inference import predict
+from sottovoce.inference import bulk, formats
+from sottovoce.inference.recogniser import Recogniser, load
+from sottovoce.inference.voter import steps_of
 from sottovoce.metrics.calibration import Calibration, tempered
 
 RATE = 16000
@@ -25,7 +27,7 @@ RATE = 16000
 @pytest.fixture(scope="module")
 def recogniser(finetuned):
     """One fold's model, whose test speakers are spk01 and spk02."""
-    return predict.load(finetuned / "fold1")
+    return load(finetuned / "fold1")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_a_recording_gets_the_answer_of_the_evaluation(evaluated, corpus):
     data = Corpus.load(corpus)
     table = {r["id"]: r for r in rows_of(evaluated / "predictions.csv")}
     ids = data.fold("fold2").test[:6]
-    model = predict.load(evaluated / "fold2")
+    model = load(evaluated / "fold2")
     for k, found in zip(ids, model.predict([data.root / data.by_id[k].path for k in ids]), strict=True):
         for name, p in zip(found.names, found.answer, strict=True):
             assert float(table[k][f"p_{name}"]) == pytest.approx(p, abs=1e-4)
@@ -71,8 +73,7 @@ def test_a_recording_gets_the_answer_of_the_evaluation(evaluated, corpus):
 
 
 def test_three_lines_are_enough(finetuned, clips):
-    recogniser = sottovoce_load(finetuned)
-    (found,) = recogniser.predict([str(clips["sad"][0])])
+    found = sottovoce_load(finetuned)(str(clips["sad"][0]))
     assert found.label in found.names
     assert found.answer.sum() == pytest.approx(1, abs=1e-5)
     assert found.confidence == found.answer.max()
@@ -80,38 +81,36 @@ def test_three_lines_are_enough(finetuned, clips):
 
 def test_several_folds_vote_with_their_mean_on_a_voice_of_none(finetuned, clips, tmp_path):
     path = write(tmp_path / "a.wav", said(clips, "angry", 1.1) * 0.9)
-    models = [predict.load(finetuned / f"fold{k}") for k in (1, 2, 3, 4)]
+    models = [load(finetuned / f"fold{k}") for k in (1, 2, 3, 4)]
     heats = [m.calibration.temperature for m in models]
-    plain = [tempered(m.predict([path])[0].answer, 1 / t) for m, t in zip(models, heats, strict=True)]
-    together = predict.load(finetuned).predict([path])[0].answer
+    plain = [tempered(m(path).answer, 1 / t) for m, t in zip(models, heats, strict=True)]
     wanted = tempered(np.mean(plain, axis=0), np.exp(np.mean(np.log(heats))))
-    np.testing.assert_allclose(together, wanted, atol=1e-5)
+    np.testing.assert_allclose(load(finetuned)(path).answer, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.2, 5.0])
 def test_temperature_keeps_the_order_of_every_answer(finetuned, clips, tmp_path, temperature):
     long = write(tmp_path / "long.wav", np.concatenate([said(clips, "sad", 16), said(clips, "angry", 16)]))
-    model, paths = predict.load(finetuned), [*clips["happy"][:3], long]
+    model, paths = load(finetuned), [clips["happy"][0], long]
     for part in model.models:
         part.calibration = Calibration()
-    before = model.predict(paths, timeline=True)
+    before = model.predict(paths)
     for part in model.models:
         part.calibration = Calibration(temperature, rows=9)
-    for plain, found in zip(before, model.predict(paths, timeline=True), strict=True):
+    for plain, found in zip(before, model.predict(paths), strict=True):
         assert plain.label == found.label
         assert (plain.answer.argsort() == found.answer.argsort()).all()
-        for a, b in ((plain.window_posteriors, found.window_posteriors),
-                     (plain.frame_posteriors.values, found.frame_posteriors.values)):  # fmt: skip
-            assert (a.argmax(1) == b.argmax(1)).all()
+        there = plain.speech
+        assert (plain.posteriors[there].argmax(1) == found.posteriors[there].argmax(1)).all()
         assert (plain.confidence < found.confidence) == (temperature < 1)
 
 
 def test_below_the_confidence_asked_for_a_recording_is_unsure(finetuned, clips, sottovoce, tmp_path):
     path = clips["angry"][0]
-    (sure,) = predict.load(finetuned).predict([path])
-    (found,) = predict.load(finetuned).predict([path], abstain=sure.confidence + 1e-6)
+    sure = load(finetuned)(path)
+    found = load(finetuned)(path, abstain=sure.confidence + 1e-6)
     assert (found.label, found.unsure, sure.unsure) == ("unsure", True, False)
-    assert f"unsure: {sure.label} has" in found.warning
+    assert f"unsure: {sure.label} has" in found.warnings[-1]
     np.testing.assert_array_equal(found.answer, sure.answer)
     done = sottovoce("predict", finetuned, path, "--abstain", "1", "-o", tmp_path / "out.csv")
     assert done.code == 0
@@ -122,10 +121,10 @@ def test_below_the_confidence_asked_for_a_recording_is_unsure(finetuned, clips, 
 
 
 def test_a_model_that_no_dev_part_has_judged_cannot_say_when_it_is_unsure(finetuned, clips):
-    model = predict.load(finetuned / "fold1")
+    model = load(finetuned / "fold1")
     model.models[0].calibration = Calibration()
     with pytest.raises(InputError, match="needs a calibrated model"):
-        model.predict([clips["sad"][0]], abstain=None)
+        model(clips["sad"][0], abstain=None)
 
 
 def test_files_do_not_influence_each_other(recogniser, clips):
@@ -168,9 +167,9 @@ def test_rates_channels_and_containers_are_all_heard(recogniser, clips, tmp_path
 
 def test_a_twentieth_of_a_second_is_answered_with_a_warning(recogniser, sottovoce, finetuned, tmp_path):
     path = write(tmp_path / "short.wav", 0.1 * np.random.default_rng(0).standard_normal(800))
-    (found,) = recogniser.predict([path], timeline=True)
+    found = recogniser(path)
     assert np.isfinite(found.answer).all()
-    assert "shorter than 0.3 s" in found.warning
+    assert "0.05 s: under a second" in found.warnings[0]
     assert len(found.times_s) == 1
     assert found.segments[0]["end"] == pytest.approx(0.05)
     done = sottovoce("predict", finetuned / "fold1", path)
@@ -194,7 +193,9 @@ def test_silence_has_no_answer(recogniser, tmp_path, name, samples):
     assert found.silent
     assert found.label == ""
     assert np.isnan(found.answer).all()
-    assert "silence: nothing louder than -70 dB" in found.warning
+    assert "silence: nothing louder than -70 dB" in found.warnings[-1]
+    assert found.segments == []
+    assert not found.timeline.speech.any()
 
 
 def test_tables_and_pages_say_that_there_was_silence(sottovoce, finetuned, clips, tmp_path):
@@ -205,11 +206,10 @@ def test_tables_and_pages_say_that_there_was_silence(sottovoce, finetuned, clips
     assert f"{silence}: silence" in done.err
     mute, heard = rows_of(tmp_path / "out.csv")
     assert mute["label"] == ""
-    assert np.isnan(float(mute["confidence"]))
-    assert np.isnan(float(mute["p_sad"]))
+    assert mute["confidence"] == mute["p_sad"] == ""
     assert "nothing louder than -70 dB" in mute["note"]
     assert heard["label"]
-    assert heard["note"] == ""
+    assert "silence" not in heard["note"]
     assert "nothing louder than -70 dB" in (tmp_path / "out" / "silence.html").read_text()
     assert sottovoce(*words, "-o", tmp_path / "out.json").code == 0
     mute = json.loads((tmp_path / "out.json").read_text())[0]
@@ -238,20 +238,19 @@ def test_odd_channels_and_units_get_the_answer_of_the_recording_and_a_note(recog
     (plain,) = recogniser.predict([write(tmp_path / "plain.wav", wave, subtype="DOUBLE")])
     (found,) = recogniser.predict([write(tmp_path / "odd.wav", change(wave.astype(float)), subtype="DOUBLE")])
     np.testing.assert_allclose(found.answer, plain.answer, atol=1e-3)
-    assert plain.row()["note"] == ""
     assert note in found.row()["note"]
-    assert bool(note) == bool(found.warning)
+    assert len(found.warnings) == len(plain.warnings) + bool(note)
 
 
 def test_folders_are_searched_in_name_order(clips, tmp_path):
     for name in ("b/2.wav", "a/1.flac", "b/.hidden.wav", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = list(predict.audio_files([tmp_path, tmp_path / "notes.txt"]))
+    found = list(audio_files([tmp_path, tmp_path / "notes.txt"]))
     assert found == [tmp_path / "a/1.flac", tmp_path / "b/2.wav", tmp_path / "notes.txt"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no audio files. Looked for .3g2"):
-        list(predict.audio_files([tmp_path / "empty"]))
+        list(audio_files([tmp_path / "empty"]))
 
 
 @pytest.mark.parametrize(
@@ -279,9 +278,10 @@ def test_broken_files_are_skipped_by_name_only(sottovoce, finetuned, clips, tmp_
     (folder / "bad.wav").write_text("no sound")
     assert sottovoce("predict", finetuned / "fold1", folder).code == 2
     done = sottovoce("predict", finetuned / "fold1", folder, "--skip-broken", "-o", tmp_path / "out.csv")
-    assert done.code == 0
+    assert done.code == 3
     assert [Path(r["path"]).name for r in rows_of(tmp_path / "out.csv")] == ["good.wav"]
     assert f"skipped {folder / 'bad.wav'}" in done.err
+    assert (tmp_path / "out.csv.broken.txt").read_text().startswith(str(folder / "bad.wav"))
     (folder / "good.wav").unlink()
     assert "nothing could be read" in sottovoce("predict", finetuned / "fold1", folder, "--skip-broken").complaint
 
@@ -297,7 +297,7 @@ def test_tables_are_csv_or_json_and_hold_the_same(sottovoce, finetuned, clips, t
     table, objects = rows_of(tmp_path / "out.csv"), json.loads((tmp_path / "out.json").read_text())
     assert list(table[0]) == [
         *("path", "duration_s", "label", "confidence"),
-        *("p_neutral", "p_happy", "p_sad", "p_angry", "p_fear", "note"),
+        *("p_neutral", "p_happy", "p_sad", "p_angry", "p_fear", "intensity", "note"),
     ]
     for row, found in zip(table, objects, strict=True):
         assert row["label"] == found["label"]
@@ -314,15 +314,13 @@ def test_a_timeline_is_a_table_a_picture_and_a_page(sottovoce, finetuned, clips,
     assert done.code == 0
     stem = clips["sad"][0].stem
     made = {p.name for p in (tmp_path / "out").iterdir()}
-    assert made == {f"{stem}{s}" for s in (".csv", ".frames.csv", ".json", ".svg", ".png", ".html")}
+    assert made == {f"{stem}{s}" for s in (".csv", ".json", ".svg", ".png", ".html")}
     (found,) = json.loads((tmp_path / "out.json").read_text())
     rows = rows_of(tmp_path / "out" / f"{stem}.csv")
-    assert len(rows) == len(found["windows"]) > 2
-    assert found["segments"][0]["start"] == 0
-    assert found["segments"][-1]["end"] == pytest.approx(found["duration_s"], abs=1e-3)
-    page = (tmp_path / "out" / f"{stem}.html").read_text()
-    assert stem in page
-    assert "<svg" in page
+    whole = json.loads((tmp_path / "out" / f"{stem}.json").read_text())
+    assert len(rows) == len(whole["timeline"]) == -(-found["duration_s"] // 0.2)
+    assert whole["segments"] == found["segments"]
+    assert stem in (tmp_path / "out" / f"{stem}.html").read_text()
     monkeypatch.chdir(tmp_path)
     assert sottovoce("predict", finetuned / "fold1", clips["sad"][0], *words).code == 0
     assert (tmp_path / "timeline" / f"{stem}.html").exists()
@@ -336,99 +334,15 @@ def test_recordings_of_one_name_have_timelines_of_their_own(sottovoce, finetuned
     assert done.code == 0
     pages = sorted(p.name for p in (tmp_path / "out").glob("*.html"))
     assert pages == ["v1.0.html", "v1.1.html", "x-2.html", "x.html"]
-    assert predict.own_names([Path("x-2.wav"), Path("x.wav"), Path("y/x.wav")]) == ["x-2", "x", "x-3"]
 
 
 @pytest.mark.parametrize(
     "names", [("a", "a.frames"), ("a.frames", "a"), ("a", "A"), ("a", "a.frames", "a.frames.frames", "b/a"), ("é", "É")]
 )
 def test_no_two_timelines_write_one_file(names):
-    ends = (".csv", ".frames.csv", ".json", ".svg", ".png", ".html")
-    files = [f"{n}{end}".casefold() for n in predict.own_names([Path(f"{n}.wav") for n in names]) for end in ends]
+    ends = [suffix for suffix, _ in formats.FORMATS.values()]
+    files = [f"{n}{end}".casefold() for n in bulk.own_names([Path(f"{n}.wav") for n in names]) for end in ends]
     assert len(set(files)) == len(files)
-
-
-# ---------------------------------------------------------------------------------------------- windows
-
-
-@pytest.fixture
-def loud(recogniser, monkeypatch):
-    """`windows` with the samples themselves as frames, so that one sees what each window holds."""
-    monkeypatch.setattr(recogniser, "frames", lambda wave: np.asarray(wave.values))
-    return recogniser
-
-
-@pytest.mark.parametrize("seconds", [0.3, 2.9, 3.0, 3.4, 29.9, 30.0, 30.1, 65.3])
-@pytest.mark.parametrize(("window", "hop"), [(3.0, 0.5), (3.0, 3.0), (1.0, 7.3), (0.2, 0.05)])
-def test_windows_lie_where_they_say_and_cover_the_recording(loud, tmp_path, seconds, window, hop):
-    """Samples count up, so a window's content is its place; blocks of 30 s leave no seam."""
-    n = round(seconds * RATE)
-    path = write(tmp_path / "ramp.wav", np.arange(n) / 2**21, subtype="FLOAT")
-    spans = []
-    for centre, (values, _) in loud.windows(path, window, hop):
-        first, last = round(float(values[0]) * 2**21), round(float(values[-1]) * 2**21) + 1
-        assert last - first == len(values)
-        assert centre == pytest.approx((first + last) / 2 / RATE, abs=1e-6)
-        spans.append((first, last))
-    size, step = round(window * RATE), round(hop * RATE)
-    assert [a for a, _ in spans] == [k * step for k in range(len(spans))]
-    assert all(b - a == size for a, b in spans[:-1])
-    assert spans[0][0] == 0
-    if hop <= window:
-        assert n - spans[-1][1] <= size / 2
-        assert (n <= size / 2) == (len(spans) == 1 and spans[0][1] == n and n <= size / 2)
-
-
-def test_segments_tile_the_recording(recogniser, clips, tmp_path):
-    wave = np.concatenate([said(clips, e, 3.0) for e in ("sad", "angry", "sad")])
-    (found,) = recogniser.predict([write(tmp_path / "x.wav", wave)], window_s=1.0, hop_s=0.25, timeline=True)
-    starts, ends = [s["start"] for s in found.segments], [s["end"] for s in found.segments]
-    assert starts[0] == 0
-    assert ends[-1] == pytest.approx(9.0)
-    assert starts[1:] == ends[:-1]
-    assert all(a != b for a, b in zip([s["label"] for s in found.segments], [s["label"] for s in found.segments][1:],
-                                      strict=False))  # fmt: skip
-    assert all(0 < s["confidence"] <= 1 for s in found.segments)
-    assert found.window_posteriors.shape == (len(found.times_s), 5)
-    np.testing.assert_allclose(np.diff(found.times_s)[:-1], 0.25, atol=1e-6)
-    assert len(found.envelope["times_s"]) == 180
-
-
-def test_a_change_of_emotion_half_way_is_seen(recogniser, clips, tmp_path):
-    wave = np.concatenate([said(clips, "sad", 6.0), said(clips, "angry", 6.0)])
-    (found,) = recogniser.predict([write(tmp_path / "x.wav", wave)], window_s=1.0, hop_s=0.5, timeline=True)
-    times, posteriors = found.times_s, found.window_posteriors
-    first, second = posteriors[times < 5.5].mean(0), posteriors[times > 6.5].mean(0)
-    sad, angry = found.names.index("sad"), found.names.index("angry")
-    assert first[sad] > second[sad] + 0.2
-    assert second[angry] > first[angry] + 0.2
-
-
-def test_long_recordings_are_heard_by_windows_and_answered_with_their_mean(recogniser, clips, tmp_path):
-    path = write(tmp_path / "long.wav", said(clips, "sad", 31.0))
-    (found,) = recogniser.predict([path], window_s=2.0, hop_s=2.0, timeline=True)
-    heat = recogniser.calibration.temperature
-    plain = tempered(found.window_posteriors, 1 / heat).mean(0)
-    np.testing.assert_allclose(found.answer, tempered(plain, heat), atol=1e-5)
-    (alone,) = recogniser.predict([path], window_s=2.0, hop_s=2.0)
-    np.testing.assert_allclose(alone.answer, found.answer, atol=1e-6)
-    assert alone.window_posteriors is None
-
-
-def test_memory_does_not_grow_with_the_recording(recogniser, clips, tmp_path):
-    """Twenty minutes against five: what is held is one block and the windows of one batch."""
-    peaks = []
-    for minutes in (5, 20):
-        path = write(tmp_path / f"{minutes}.wav", np.tile(said(clips, "sad", 60.0), minutes))
-        tracemalloc.start()
-        (found,) = recogniser.predict([path], window_s=3.0, hop_s=3.0, timeline=True)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert found.duration_s == minutes * 60
-        assert len(found.times_s) == minutes * 20
-        path.unlink()
-    assert peaks[1] - peaks[0] < 15e6  # what waits for the garbage collector; the samples grow by 58 MB
-    assert peaks[1] < 40e6
 
 
 # ---------------------------------------------------------------------------------------------- per speaker
@@ -449,7 +363,7 @@ def test_a_speakers_recordings_together_get_the_answers_of_the_evaluation(person
     data = Corpus.load(corpus)
     table = {r["id"]: r for r in rows_of(personal / "predictions.csv")}
     own = [data.by_id[k] for k in data.fold("fold1").test if data.by_id[k].speaker == "spk01"]
-    found = predict.load(personal).predict([data.root / u.path for u in own])
+    found = load(personal).predict([data.root / u.path for u in own])
     for u, answer in zip(own, found, strict=True):
         ours = dict(zip(answer.names, answer.answer, strict=True))
         assert all(float(table[u.id][f"p_{n}"]) == pytest.approx(p, abs=1e-3) for n, p in ours.items())
@@ -457,10 +371,10 @@ def test_a_speakers_recordings_together_get_the_answers_of_the_evaluation(person
 
 def test_a_single_recording_of_a_speaker_still_says_something(personal, clips):
     """Minus its own mean it would always be the same answer."""
-    model = predict.load(personal)
+    model = load(personal)
     sad, angry = (model.predict([clips[e][0]])[0] for e in ("sad", "angry"))
     assert np.abs(sad.answer - angry.answer).max() > 0.05
-    assert "only recording of its speaker" in sad.warning
+    assert "only recording of its speaker" in sad.warnings[0]
 
 
 def test_a_folder_counts_as_one_speaker_and_the_command_says_so(personal, clips, sottovoce, tmp_path):
@@ -468,7 +382,7 @@ def test_a_folder_counts_as_one_speaker_and_the_command_says_so(personal, clips,
         write(tmp_path / f"anna/{k}.wav", audio.read(clips[emotion][0]).values)
     (tmp_path / "anna/broken.wav").write_text("no sound")
     done = sottovoce("predict", personal, tmp_path / "anna", "--skip-broken", "-o", tmp_path / "out.csv")
-    assert done.code == 0
+    assert done.code == 3
     assert "one folder count as one speaker's" in done.out
     assert len(rows_of(tmp_path / "out.csv")) == 3  # the broken one takes no neighbour with it
     assert done.err.count("skipped") == 1
@@ -476,9 +390,9 @@ def test_a_folder_counts_as_one_speaker_and_the_command_says_so(personal, clips,
 
 def test_a_speakers_statistics_are_made_once(personal, clips, monkeypatch):
     made = []
-    plain = predict.Recogniser.frames
-    monkeypatch.setattr(predict.Recogniser, "frames", lambda self, wave: made.append(1) or plain(self, wave))
-    predict.load(personal).predict([p for e in ("sad", "angry") for p in clips[e]])
+    plain = Recogniser.frames
+    monkeypatch.setattr(Recogniser, "frames", lambda self, wave: made.append(1) or plain(self, wave))
+    load(personal).predict([p for e in ("sad", "angry") for p in clips[e]])
     assert len(made) == 16  # eight recordings, for the statistics and for the answers
 
 
@@ -486,37 +400,25 @@ def test_a_speakers_statistics_are_made_once(personal, clips, monkeypatch):
 
 
 def test_models_of_different_kinds_do_not_vote_together(finetuned, personal):
-    mixed = [*predict.load(finetuned / "fold1").models, *predict.load(personal).models]
+    mixed = [*load(finetuned / "fold1").models, *load(personal).models]
     with pytest.raises(InputError, match="another task, track or normalisation"):
-        predict.Recogniser(mixed)
+        Recogniser(mixed)
 
 
 def test_features_of_another_width_are_refused(recogniser):
     with pytest.raises(InputError, match=r"expects 40 features a frame. Found 7"):
-        recogniser.predict_frames([np.zeros((20, 7), np.float32)])
+        steps_of(recogniser.models[0], [np.zeros((20, 7), np.float32)])
 
 
 def test_frames_are_those_of_the_track(recogniser):
     wave = Track(np.sin(np.arange(RATE) / 9).astype(np.float32), RATE)
-    assert recogniser.frames(wave).shape[1] == 40
-
-
-def test_silence_behind_speech_has_no_say_however_long_it_is(finetuned, clips, tmp_path):
-    recogniser = sottovoce_load(finetuned / "fold1")
-    speech = audio.read(clips["angry"][0]).values
-    answers = []
-    for seconds in (40, 70):
-        path = write(tmp_path / f"{seconds}.wav", np.concatenate([speech, np.zeros(seconds * RATE)]))
-        (found,) = recogniser.predict(path)
-        assert "are pauses and were left out" in found.warning
-        answers.append(found.answer)
-    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+    assert recogniser.frames(wave).values.shape[1] == 40
 
 
 def test_one_path_is_one_recording_and_shows_itself_in_a_line(finetuned, clips):
-    (found,) = sottovoce_load(finetuned / "fold1").predict(str(clips["angry"][0]), timeline=True)
+    (found,) = sottovoce_load(finetuned / "fold1").predict(str(clips["angry"][0]))
     assert found.label in repr(found)
     assert len(repr(found)) < 120
-    assert list(found.timeline.columns) == ["time_s", *found.names]
+    assert list(found.timeline.columns) == ["time_s", "speech", *found.names, "intensity"]
     assert len(found.timeline) == len(found.times_s)
     assert sum(found.probabilities.values()) == pytest.approx(1)

@@ -8,7 +8,7 @@ import soundfile
 
 from sottovoce.data import audio
 from sottovoce.data.corpus import Corpus
-from sottovoce.inference import predict
+from sottovoce.inference import recogniser
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,15 @@ def test_the_fold_that_has_not_heard_a_speaker_answers_alone(finetuned, clip, tm
         path = shutil.copy(clip, tmp_path / "x.flac")
     elif place == "copied samples":
         path = copied(clip, tmp_path, "wav")
-    (found,) = predict.load(finetuned).predict([path])
-    (alone,) = predict.load(finetuned / "fold1").predict([path])
+    (found,) = recogniser.load(finetuned).predict([path])
+    (alone,) = recogniser.load(finetuned / "fold1").predict([path])
     np.testing.assert_array_equal(found.answer, alone.answer)
-    assert found.row()["note"] == "answered by fold1 alone, which has not heard this speaker"
-    assert alone.row()["note"] == ""
+    assert found.row()["note"].startswith("answered by fold1 alone, which has not heard this speaker")
+    assert "heard" not in alone.row()["note"]
 
 
 def test_a_recording_that_every_model_was_trained_on_is_marked(finetuned, clip):
-    (found,) = predict.load(finetuned / "fold3").predict([clip])
+    (found,) = recogniser.load(finetuned / "fold3").predict([clip])
     assert found.row()["note"].startswith("seen in training")
 
 
@@ -49,12 +49,12 @@ def test_a_corpus_that_is_gone_is_known_by_content(corpus, finetuned, clip, tmp_
     shutil.copytree(finetuned, tmp_path / "ft")
     for path in (tmp_path / "ft").glob("*/config.json"):
         path.write_text(path.read_text().replace(str(corpus.resolve()), str(tmp_path / "gone")))
-    (found,) = predict.load(tmp_path / "ft").predict([clip])
+    (found,) = recogniser.load(tmp_path / "ft").predict([clip])
     assert found.row()["note"].startswith("answered by fold1 alone")
 
 
 def test_a_voice_of_none_is_answered_by_all(finetuned, clip, tmp_path):
     wave = audio.read(clip)
     soundfile.write(tmp_path / "new.wav", 0.8 * wave.values, round(wave.rate_hz))
-    (found,) = predict.load(finetuned).predict([tmp_path / "new.wav"])
-    assert found.row()["note"] == ""
+    (found,) = recogniser.load(finetuned).predict([tmp_path / "new.wav"])
+    assert "heard" not in found.row()["note"]

@@ -1,23 +1,20 @@
 """An answer at every frame: the laws that tie it to the answer of the utterance, its track, its timeline."""
 
-import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from sottovoce import plugins
 from sottovoce.backbones import Hidden
 from sottovoce.commands import extract as extract_command
 from sottovoce.commands import finetune as finetune_command
-from sottovoce.data import audio, folds, runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
-from sottovoce.inference import predict
-from sottovoce.metrics.calibration import tempered
+from sottovoce.inference.recogniser import Recogniser
 from sottovoce.modeling import heads, network
 from sottovoce.pipeline import extract
 from sottovoce.pipeline.extract import find_model_store, track_store
@@ -190,103 +187,15 @@ def test_the_configuration_says_what_it_is():
     assert not hasattr(plugins.load("tracks", "posterior"), "make")
 
 
-# ---------------------------------------------------------------------------------------------- the timeline
-
-
-@pytest.fixture(scope="module")
-def recogniser(finetuned):
-    return predict.load(finetuned / "fold1")
-
-
-def said_by(corpus, *emotions, seconds):
-    """Test speakers of fold1 with one emotion after another."""
-    data, waves = Corpus.load(corpus), []
-    for emotion in emotions:
-        ids = [k for k in data.fold("fold1").test if data.by_id[k].labels["emotion"] == emotion]
-        wave = np.concatenate([audio.read(data.root / data.by_id[k].path).values for k in ids])
-        waves.append(np.resize(wave, round(seconds * RATE)))
-    return np.concatenate(waves)
-
-
-def written(path, wave):
-    soundfile.write(path, wave, RATE)
-    return path
-
-
-def test_a_change_of_emotion_is_seen_frame_by_frame(corpus, recogniser, tmp_path):
-    path = written(tmp_path / "x.wav", said_by(corpus, "sad", "angry", seconds=4.0))
-    (found,) = recogniser.predict([path], window_s=1.0, hop_s=0.5, timeline=True)
-    times, values = found.frame_posteriors.times, found.frame_posteriors.values
-    assert found.frame_posteriors.rate_hz == 25
-    assert 0 <= times[0] < 0.05
-    assert 7.9 < times[-1] <= 8.0
-    np.testing.assert_allclose(values.sum(1), 1, atol=1e-5)
-    first, second = values[times < 3.3].mean(0), values[times > 4.7].mean(0)
-    sad, angry = found.names.index("sad"), found.names.index("angry")
-    assert first[sad] > second[sad] + 0.2
-    assert second[angry] > first[angry] + 0.2
-
-
-def test_silence_has_frames_too(corpus, recogniser, tmp_path):
-    wave = np.concatenate([np.zeros(RATE), said_by(corpus, "sad", seconds=1.0), np.zeros(RATE)])
-    (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], timeline=True)
-    assert len(found.frame_posteriors) == pytest.approx(75, abs=1)
-
-
-def test_frames_of_a_long_recording_go_on_over_the_seams(corpus, recogniser, tmp_path):
-    wave = said_by(corpus, "sad", seconds=60.5)  # the half second is heard with the stretch before it
-    (found,) = recogniser.predict([written(tmp_path / "x.wav", wave)], window_s=3, hop_s=3, timeline=True)
-    assert len(found.frame_posteriors) == pytest.approx(60.5 * 25, abs=2)
-    assert np.isfinite(found.frame_posteriors.values).all()
-    begins = [begin for begin, _ in recogniser.chunks(tmp_path / "x.wav")]
-    assert begins == [0.0, 30.0]
-    (alone,) = recogniser.predict([written(tmp_path / "a.wav", wave[: 30 * RATE])], timeline=True)
-    many = len(alone.frame_posteriors) - 1
-    np.testing.assert_allclose(found.frame_posteriors.values[:many], alone.frame_posteriors.values[:many], atol=1e-4)
-
-
-def test_several_models_vote_frame_by_frame(corpus, finetuned, tmp_path):
-    path = written(tmp_path / "x.wav", said_by(corpus, "happy", seconds=2.0))
-    models = [predict.load(finetuned / n) for n in ("fold1", "fold2")]
-    each = [model.predict([path], timeline=True)[0].frame_posteriors for model in models]
-    both = predict.Recogniser([model.models[0] for model in models])
-    (found,) = both.predict([path], timeline=True)
-    heats = [model.calibration.temperature for model in models]
-    a, b = (tempered(track.values, 1 / heat) for track, heat in zip(each, heats, strict=True))
-    wanted = tempered((a + b) / 2, (heats[0] * heats[1]) ** 0.5)
-    np.testing.assert_allclose(found.frame_posteriors.values, wanted, atol=1e-5)
-
-
-def test_a_model_that_standardises_per_speaker_has_frames_too(corpus, pretrained, tmp_path):
-    finetune_command.main(
-        corpus, tmp_path / "own", init=str(pretrained), mode="frozen", speaker_norm=True, quiet=True, jobs=1
-    )
-    recogniser = predict.load(tmp_path / "own")
-    paths = [
-        written(tmp_path / f"{e}.wav", said_by(corpus, e, seconds=2.0)) for e in ("sad", "angry", "happy", "neutral")
-    ]
-    for found in recogniser.predict(paths, window_s=1.0, timeline=True):
-        assert np.isfinite(found.frame_posteriors.values).all()
-        np.testing.assert_allclose(found.frame_posteriors.values.sum(1), 1, atol=1e-5)
+# ---------------------------------------------------------------------------------------------- recordings
 
 
 def test_a_model_of_waveforms_hears_in_a_file_what_it_hears_in_a_corpus(corpus, encoded):
     data, it = Corpus.load(corpus), network.load_recognised(runs.Run.load(encoded / "fold1"))
     steps = steps_of_test(corpus, it)
-    found = predict.Recogniser([it]).predict([data.root / u.path for u in steps.utterances])
+    found = Recogniser([it]).predict([data.root / u.path for u in steps.utterances])
     wanted = it.calibration.apply(network.predict(it, steps))
     np.testing.assert_allclose([f.answer for f in found], wanted, rtol=1e-3, atol=1e-5)
-
-
-def test_frames_are_a_table_beside_the_windows(corpus, encoded, sottovoce, tmp_path):
-    path = written(tmp_path / "x.wav", said_by(corpus, "sad", seconds=1.5))
-    assert sottovoce("predict", encoded, path, "--timeline", "-o", tmp_path / "out.csv").code == 0
-    with open(tmp_path / "out" / "x.frames.csv", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    assert float(rows[1]["time_s"]) - float(rows[0]["time_s"]) == pytest.approx(0.02, abs=1e-3)
-    assert len(rows) == (1.5 * RATE - 400) // 320 + 1
-    assert set(rows[0]) == {"time_s", *network.load_recognised(runs.Run.load(encoded / "fold1")).task.classes}
-    assert f"at each of {len(rows)} frames" in (tmp_path / "out" / "x.html").read_text()
 
 
 def test_a_window_below_nothing_is_refused():

@@ -1,0 +1,253 @@
+"""Many recordings: results appear as they are made, and a finished recording is never heard again.
+
+A journal beside the output keeps one line of JSON a recording, written when its files are. The table is made from it,
+every few seconds and at the end. A killed run goes on where the journal ends; a recording that was changed since, by
+size or time, is heard again. Other settings need another output.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sottovoce import files
+from sottovoce.data import audio
+from sottovoce.errors import InputError
+from sottovoce.inference import formats
+from sottovoce.inference.recogniser import Recogniser, load
+from sottovoce.inference.result import Result
+from sottovoce.inference.timeline import Timing
+from sottovoce.pipeline import workers
+
+FORMAT = "sottovoce-predictions/1"
+EVERY_S = 10.0  # the table is written anew so often
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with every recording: known to other processes by its values alone."""
+
+    model: str | None = None
+    labels: tuple[str, ...] = ()
+    vad: str = "auto"
+    channel: str = "mix"
+    turns: str = ""  # an RTTM file, or a folder of one NAME.rttm a recording
+    abstain: float | None = 0.0  # see `Recogniser`
+    timing: Timing = field(default_factory=Timing)
+    folder: str = ""  # for the files of every recording, "" = none
+    formats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """A recording that was heard, or why not."""
+
+    path: str
+    row: dict[str, Any]
+    segments: list[dict[str, Any]]
+    name: str = ""  # of its files
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What is heard together: one recording, or a folder's of a model that standardises per speaker."""
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+class Journal:
+    """Results by path, kept in a file; of none, in memory alone.
+
+    Raises InputError when the file is of other settings, or is no journal.
+    """
+
+    def __init__(self, path: Path | None, settings: dict[str, Any]):
+        self.path, self.settings = path, files.plain(settings)
+        self.done: dict[str, tuple[tuple[int, int], Done]] = {}
+        if path is not None and path.is_file():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        try:
+            head, *rows = (json.loads(line) for line in lines if line.endswith("\n"))  # a killed one has half a line
+            if head["format"] != FORMAT:
+                raise ValueError(head["format"])
+            for row in rows:
+                size, changed = row.pop("size"), row.pop("time_ns")
+                self.done[row["path"]] = (size, changed), Done(**row)
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: not a journal of predictions. Choose another -o, or delete it.") from None
+        was, now = head["settings"], self.settings
+        if was != now:
+            differs = "; ".join(f"{k} {was.get(k)} there, {v} now" for k, v in now.items() if was.get(k) != v)
+            raise InputError(f"{path}: results of other settings. {differs}. Choose another -o, or delete it.")
+        files.write_text(path, "".join(line for line in lines if line.endswith("\n")))
+
+    def find(self, path: Path) -> Done | None:
+        """The result of a recording that is still the same."""
+        stamp, done = self.done.get(str(path), ((0, 0), None))
+        return done if done is not None and stamp == _stamp(path) else None
+
+    def add(self, done: Done) -> None:
+        stamp = _stamp(Path(done.path))
+        self.done[done.path] = stamp, done
+        if self.path is None or done.broken:
+            return
+        line = json.dumps(files.plain(asdict(done)) | {"size": stamp[0], "time_ns": stamp[1]}, ensure_ascii=False)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                head = {"format": FORMAT, "settings": self.settings}
+                files.write_text(self.path, json.dumps(head, ensure_ascii=False) + "\n")
+            with open(self.path, "a", encoding="utf-8") as out:
+                out.write(line + "\n")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written. {error.strerror}. Choose another -o.") from None
+
+
+def settings(plan: Plan, recogniser: Recogniser) -> dict[str, Any]:
+    """What decides results, except the recordings."""
+    values = asdict(plan)
+    del values["model"], values["folder"]
+    return values | {"models": [voter.it.run.identity for voter in recogniser.voters if voter.it.run]}
+
+
+def hear(
+    recogniser: Recogniser,
+    plan: Plan,
+    paths: Sequence[Path],
+    journal: Journal,
+    jobs: int = 1,
+    skip_broken: bool = False,
+) -> Iterator[Done]:
+    """Every recording that the journal does not have, as it is done; the journal has it then.
+
+    Raises InputError for a recording that cannot be read, unless `skip_broken`.
+    """
+    missing = [path for path in paths if journal.find(path) is None]
+    taken = [done.name for _, done in journal.done.values()]
+    named = dict(zip(missing, own_names(missing, taken), strict=True))
+    items = [_Item(tuple(group), tuple(named[p] for p in group)) for group in recogniser.groups(missing)]
+    work = partial(_one, plan, skip_broken)
+    if jobs < 2 or len(items) < 2:
+        _remember(plan, recogniser)
+    for found in workers.map(work, items, jobs, ordered=False, where="predict"):
+        for done in found:
+            journal.add(done)
+            yield done
+
+
+_loaded: dict[Plan, Recogniser] = {}  # of this process, one
+
+
+def _remember(plan: Plan, recogniser: Recogniser) -> None:
+    _loaded.clear()
+    _loaded[plan] = recogniser
+
+
+def _one(plan: Plan, skip_broken: bool, item: _Item) -> list[Done]:
+    if plan not in _loaded:
+        _remember(plan, load(plan.model, plan.labels, plan.vad))
+    recogniser, found = _loaded[plan], []
+    names = dict(zip(item.paths, item.names, strict=True))
+    broken: list[tuple[Path, str]] = []
+    try:
+        results = _results(recogniser, plan, item.paths)
+    except InputError as error:
+        if not skip_broken:
+            raise
+        whole, broken = _readable(item.paths, str(error))
+        results = _results(recogniser, plan, whole) if whole else []
+    for result in results:
+        name = names[Path(result.path)]
+        if plan.folder:
+            formats.write(result, Path(plan.folder) / name, plan.formats)
+        found.append(Done(result.path, files.plain(result.row()), result.segments, name))
+    return found + [Done(str(path), {}, [], broken=why) for path, why in broken]
+
+
+def _results(recogniser: Recogniser, plan: Plan, paths: Sequence[Path]) -> list[Result]:
+    how: dict[str, Any] = {"channel": plan.channel, "timing": plan.timing, "abstain": plan.abstain}
+    if not plan.turns:
+        return recogniser.predict(paths, **how)
+    place = Path(plan.turns)
+    return [recogniser(p, turns=place / f"{p.stem}.rttm" if place.is_dir() else place, **how) for p in paths]
+
+
+def _readable(paths: Sequence[Path], why: str) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Which recordings can be decoded to their end, and what is wrong with the others."""
+    if len(paths) == 1:
+        return [], [(paths[0], why)]
+    whole, broken = [], []
+    for path in paths:
+        try:
+            for _ in audio.blocks(path, 30.0):
+                pass
+            whole.append(path)
+        except InputError as error:
+            broken.append((path, str(error)))
+    return whole, broken
+
+
+def own_names(paths: Sequence[Path], taken: Sequence[str] = ()) -> list[str]:
+    """A file name for each recording: its stem, numbered where another one has it; on some disks `A` is `a`.
+
+    >>> own_names([Path("x-2.wav"), Path("x.wav"), Path("y/X.wav")])
+    ['x-2', 'x', 'X-3']
+    """
+    names: list[str] = []
+    used = {name.casefold() for name in taken} | {"predictions", "journal", "broken"}
+    for path in paths:
+        name, k = path.stem, 1
+        while name.casefold() in used:
+            k += 1
+            name = f"{path.stem}-{k}"
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def write_broken(journal: Path | None, broken: Sequence[str]) -> None:
+    """The list of what could not be read, next to the journal; none where all could."""
+    if journal is None:
+        return
+    path = journal.with_name(journal.name.replace("journal.jsonl", "broken.txt"))
+    if broken:
+        files.write_text(path, "".join(f"{line}\n" for line in broken))
+    else:
+        path.unlink(missing_ok=True)
+
+
+class Table:
+    """out.csv or out.json of the results so far, in the order of the recordings."""
+
+    def __init__(self, path: Path, paths: Sequence[Path], journal: Journal):
+        self.path, self.paths, self.journal, self._last = path, paths, journal, time.monotonic()
+
+    def now_and_then(self) -> None:
+        if time.monotonic() - self._last > EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        self._last = time.monotonic()
+        done = [found for p in self.paths if (found := self.journal.find(p)) is not None and not found.broken]
+        if self.path.suffix.lower() == ".json":
+            files.write_json(self.path, [d.row | {"segments": d.segments} for d in done])
+        else:
+            rows = [{k: "" if v is None else v for k, v in d.row.items()} for d in done]
+            files.write_csv(self.path, rows)

@@ -1,0 +1,211 @@
+"""A result in the files that other tools open.
+
+csv       a row a cell: time_s, speech, probabilities, intensity, speaker
+json      everything, what `sottovoce view` opens
+textgrid  Praat: tiers emotion, confidence, intensity, of every speaker
+audacity  label track: start, end, label, tab-separated
+rttm      NIST's turns: the name is the label, or speaker/label; the ninth field is the confidence
+vtt       WebVTT subtitles for any player
+elan      ELAN annotation format 3.0, the same tiers as textgrid
+svg, png  the picture
+html      the page
+"""
+
+import math
+import re
+import xml.etree.ElementTree as xml
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sottovoce import files, report
+from sottovoce.errors import InputError, unknown_name
+from sottovoce.inference.result import Result
+from sottovoce.report.words import text as one_line
+
+Segment = dict[str, Any]
+
+
+def names(wanted: str) -> list[str]:
+    """The formats of a list like "csv,json". Raises InputError for an unknown one."""
+    found = [word.strip().lower() for word in wanted.split(",") if word.strip()]
+    for name in found:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
+    return list(dict.fromkeys(found))
+
+
+def write(result: Result, base: Path, formats: Sequence[str]) -> list[Path]:
+    """Files `base` + suffix, each whole or not at all. Raises InputError where a format needs segments and a model of
+    numbers has none."""
+    made = []
+    for name in formats:
+        suffix, write_one = FORMATS[name]
+        path = base.with_name(base.name + suffix)  # with_suffix would cut names at their dots
+        if name in SEGMENTS and result.kind != "class":
+            raise InputError(
+                f"--format {name}: holds segments of one label. Found a model of numbers. Use csv or json."
+            )
+        write_one(result, path)
+        made.append(path)
+    return made
+
+
+def _csv(result: Result, path: Path) -> None:
+    def said(value: Any) -> Any:
+        return "" if isinstance(value, float) and math.isnan(value) else value
+
+    files.write_csv(path, [{key: said(value) for key, value in row.items()} for row in result.cells()])
+
+
+def _json(result: Result, path: Path) -> None:
+    result.to_json(path)
+
+
+def _textgrid(result: Result, path: Path) -> None:
+    """Long text format, UTF-8; the intervals of a tier cover the whole recording, pauses are empty."""
+    end = result.duration_s
+    tiers = list(_tiers(result))
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.6f}"]
+    lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
+    for k, (name, spans) in enumerate(tiers, 1):
+        filled = list(_filled(spans, end))
+        lines += [f"    item [{k}]:", '        class = "IntervalTier"', f"        name = {_quoted(name)}"]
+        lines += ["        xmin = 0", f"        xmax = {end:.6f}", f"        intervals: size = {len(filled)}"]
+        for n, (start, stop, said) in enumerate(filled, 1):
+            lines += [f"        intervals [{n}]:", f"            xmin = {start:.6f}", f"            xmax = {stop:.6f}"]
+            lines += [f"            text = {_quoted(said)}"]
+    files.write_text(path, "\n".join(lines) + "\n")
+
+
+def _audacity(result: Result, path: Path) -> None:
+    rows = [f"{s['start']:.6f}\t{s['end']:.6f}\t{one_line(_named(s))}" for s in result.segments]
+    files.write_text(path, "".join(f"{row}\n" for row in rows))
+
+
+def _rttm(result: Result, path: Path) -> None:
+    recording = _word(Path(result.path).stem or "samples")
+    lines = [
+        f"SPEAKER {recording} 1 {s['start']:.3f} {s['end'] - s['start']:.3f} <NA> <NA> {_word(_named(s, '/'))} "
+        f"{s['confidence']:.3f} <NA>\n"
+        for s in result.segments
+    ]
+    files.write_text(path, "".join(lines))
+
+
+def _vtt(result: Result, path: Path) -> None:
+    cues = ["WEBVTT", ""]
+    for s in result.segments:
+        who = f"<v {_escaped(s['speaker'])}>" if s.get("speaker") else ""
+        cues += [f"{_clock(s['start'])} --> {_clock(s['end'])}"]
+        cues += [f"{who}{_escaped(s['label'])} {100 * s['confidence']:.0f} %", ""]
+    files.write_text(path, "\n".join(cues))
+
+
+def _elan(result: Result, path: Path) -> None:
+    """http://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf; times are milliseconds."""
+    root = xml.Element("ANNOTATION_DOCUMENT", {
+        "AUTHOR": "Sottovoce", "DATE": "1970-01-01T00:00:00+00:00", "FORMAT": "3.0", "VERSION": "3.0",
+        "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+        "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+    })  # fmt: skip
+    head = xml.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    if result.path:
+        place = Path(result.path).absolute()
+        kind = {".wav": "audio/x-wav", ".mp3": "audio/mpeg", ".mp4": "video/mp4"}.get(place.suffix.lower(), "audio/*")
+        xml.SubElement(head, "MEDIA_DESCRIPTOR", {"MEDIA_URL": place.as_uri(), "MIME_TYPE": kind})
+    order, slots = xml.SubElement(root, "TIME_ORDER"), 0
+    for name, spans in _tiers(result):
+        tier = xml.SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": "default-lt", "TIER_ID": one_line(name)})
+        for start, stop, said in spans:
+            for at in (start, stop):
+                slots += 1
+                xml.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": f"ts{slots}", "TIME_VALUE": str(round(1000 * at))})
+            holder = xml.SubElement(tier, "ANNOTATION")
+            note = {
+                "ANNOTATION_ID": f"a{slots // 2}",
+                "TIME_SLOT_REF1": f"ts{slots - 1}",
+                "TIME_SLOT_REF2": f"ts{slots}",
+            }
+            xml.SubElement(xml.SubElement(holder, "ALIGNABLE_ANNOTATION", note), "ANNOTATION_VALUE").text = one_line(
+                said
+            )
+    xml.SubElement(root, "LINGUISTIC_TYPE", {
+        "GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "default-lt", "TIME_ALIGNABLE": "true",
+    })  # fmt: skip
+    xml.indent(root)
+    files.write_text(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, encoding="unicode") + "\n")
+
+
+def _svg(result: Result, path: Path) -> None:
+    report.timeline_figure(result.picture(), path, None)
+
+
+def _png(result: Result, path: Path) -> None:
+    report.timeline_figure(result.picture(), None, path)
+
+
+def _html(result: Result, path: Path) -> None:
+    files.write_text(path, report.timeline_page(files.plain(result.picture())))
+
+
+FORMATS: dict[str, tuple[str, Callable[[Result, Path], None]]] = {
+    **{"csv": (".csv", _csv), "json": (".json", _json), "textgrid": (".TextGrid", _textgrid)},
+    **{"audacity": (".txt", _audacity), "rttm": (".rttm", _rttm), "vtt": (".vtt", _vtt), "elan": (".eaf", _elan)},
+    **{"svg": (".svg", _svg), "png": (".png", _png), "html": (".html", _html)},
+}
+SEGMENTS = {"textgrid", "audacity", "rttm", "vtt", "elan"}  # that hold nothing else
+USUAL = "csv,json,png,svg,html"
+
+
+def _tiers(result: Result) -> Iterator[tuple[str, list[tuple[float, float, str]]]]:
+    """(name, [(start, end, text)]) of every speaker's label, confidence and intensity."""
+    people = list(dict.fromkeys(s.get("speaker", "") for s in result.segments)) or [""]
+    for person in people:
+        own = [s for s in result.segments if s.get("speaker", "") == person]
+        for key in ("label", "confidence", "intensity"):
+            if key == "intensity" and result.intensities is None:
+                continue
+            name = " ".join(filter(None, [person, {"label": "emotion"}.get(key, key)]))
+            said = [s[key] if key == "label" else f"{s[key]:.2f}" for s in own]
+            yield name, [(s["start"], s["end"], word) for s, word in zip(own, said, strict=True)]
+
+
+def _filled(spans: Sequence[tuple[float, float, str]], end: float) -> Iterator[tuple[float, float, str]]:
+    """The same spans and the pauses between them."""
+    at = 0.0
+    for start, stop, said in spans:
+        if start > at + 1e-6:
+            yield at, start, ""
+        stop = min(stop, end) if end - stop > 1e-3 else end  # times are rounded, the end is not
+        yield max(start, at), stop, said
+        at = stop
+    if end > at + 1e-6 or not spans:
+        yield at, end, ""
+
+
+def _named(segment: Segment, between: str = ": ") -> str:
+    return between.join(filter(None, [str(segment.get("speaker", "")), str(segment["label"])]))
+
+
+def _quoted(text: str) -> str:
+    return '"' + one_line(text).replace('"', '""') + '"'
+
+
+def _word(text: str) -> str:
+    """One field of a table whose fields are apart by blanks."""
+    return re.sub(r"\s+", "_", one_line(text)) or "_"
+
+
+def _escaped(text: str) -> str:
+    return one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _clock(seconds: float) -> str:
+    """hh:mm:ss.mmm.
+
+    >>> _clock(3725.0414)
+    '01:02:05.041'
+    """
+    ms = round(1000 * seconds)
+    return f"{ms // 3600000:02d}:{ms // 60000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"
