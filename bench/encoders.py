@@ -219,8 +219,10 @@ def whisper(rounds: int) -> None:
             waves = [0.1 * rng.standard_normal(int(s * RATE_HZ), np.float32) for s in seconds]
             for blocks in (6, 3):
                 settings = encoded.settle(track.Config(encoder=str(folder), layer=blocks, trim_db=0.0))
-                shallow = copy.copy(theirs)
-                shallow.layers = theirs.layers[:blocks]
+                shallow = copy.deepcopy(theirs)
+                shallow.layers = shallow.layers[:blocks]
+                if blocks < 6:  # a state in the middle has not been normalised
+                    shallow.layer_norm = nn.Identity()
 
                 def ours(settings: Any = settings, waves: Any = waves) -> list[np.ndarray]:
                     return [encoded.make(Track(wave, float(RATE_HZ)), settings).values for wave in waves]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sottovoce.backbones import base
+from sottovoce.backbones._products import quicken
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
@@ -127,6 +128,7 @@ class Backbone(base.Encoder):
         if model is None:
             model = library().AutoModel.from_config(config.resolved())
             init_bandpass(model.feature_extractor.conv_layers[0].conv)
+        quicken(model)
         c, encoder = model.config, model.encoder
         self.config, self.features, self.dim = config, features, c.hidden_size
         self.kernels, self.strides = tuple(c.conv_kernel), tuple(c.conv_stride)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones import base
+from sottovoce.backbones._products import Linear
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
@@ -62,8 +63,8 @@ class Block(nn.Module):
         self.heads, self.post, self.attention_dropout = c.heads, c.norm == "post", c.attention_dropout
         self.activation = nn.functional.gelu if c.activation == "gelu" else nn.functional.relu
         self.norm1, self.norm2 = nn.LayerNorm(c.width, c.eps), nn.LayerNorm(c.width, c.eps)
-        self.qkv, self.out = nn.Linear(c.width, 3 * c.width), nn.Linear(c.width, c.width)
-        self.grow, self.shrink = nn.Linear(c.width, c.feedforward), nn.Linear(c.feedforward, c.width)
+        self.qkv, self.out = Linear(c.width, 3 * c.width), Linear(c.width, c.width)
+        self.grow, self.shrink = Linear(c.width, c.feedforward), Linear(c.feedforward, c.width)
         self.drop = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor, attend: Tensor | None, index: Tensor | None = None) -> Tensor:

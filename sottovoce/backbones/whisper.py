@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from sottovoce.backbones import base
+from sottovoce.backbones._products import Conv, Linear
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.errors import InputError
 
@@ -56,8 +57,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.q_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(3))
-        self.k_proj = nn.Linear(width, width, bias=False)
+        self.q_proj, self.v_proj, self.out_proj = (Linear(width, width) for _ in range(3))
+        self.k_proj = Linear(width, width, bias=False)
 
     def forward(self, h: Tensor, may_hear: Tensor | None) -> Tensor:
         q, k, v = (
@@ -74,12 +75,12 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.self_attn, self.self_attn_layer_norm = Attention(width, config.heads), nn.LayerNorm(width)
-        self.fc1, self.fc2 = nn.Linear(width, config.feedforward), nn.Linear(config.feedforward, width)
+        self.fc1, self.fc2 = Linear(width, config.feedforward), Linear(config.feedforward, width)
         self.final_layer_norm, self.drop = nn.LayerNorm(width), nn.Dropout(config.dropout)
 
     def forward(self, h: Tensor, may_hear: Tensor | None) -> Tensor:
         h = h + self.drop(self.self_attn(self.self_attn_layer_norm(h), may_hear))
-        return h + self.drop(self.fc2(gelu(self.fc1(self.final_layer_norm(h)))))
+        return h + self.drop(self.fc2(self.fc1.gelu(self.final_layer_norm(h))))
 
 
 class Backbone(base.Encoder):
@@ -101,7 +102,7 @@ class Backbone(base.Encoder):
             )
         width = config.width
         self.config, self.features, self.dim = config, features, width
-        self.front = nn.ModuleDict({"conv1": nn.Conv1d(features, width, 3), "conv2": nn.Conv1d(width, width, 3, 2)})
+        self.front = nn.ModuleDict({"conv1": Conv(features, width, 3), "conv2": Conv(width, width, 3, 2)})
         self.register_buffer("positions", sinusoids(config.positions, width))  # a checkpoint brings its own rounding
         self.mask_vector = nn.Parameter(torch.zeros(width))  # learned vector in place of what is masked
         self.drop = nn.Dropout(config.dropout)
@@ -126,10 +127,10 @@ class Backbone(base.Encoder):
         outside = ((frames < 0) | (frames >= lengths[:, None]))[..., None]  # (B, end - begin, 1)
         h = x[:, max(begin, 0) : end]
         h = nn.functional.pad(h, (0, 0, max(-begin, 0), end - max(begin, 0) - h.shape[1])).masked_fill(outside, 0.0)
-        h = gelu(self.front["conv1"](h.transpose(1, 2))).transpose(1, 2)  # (B, 2 (last - first) + 1, H)
+        h = self.front["conv1"].gelu(h)  # (B, 2 (last - first) + 1, H)
         # Around a recording the second convolution reads zeros, not what the first makes of silence.
         h = h.masked_fill(outside[:, 1:-1], 0.0)
-        h = gelu(self.front["conv2"](h.transpose(1, 2))).transpose(1, 2)
+        h = self.front["conv2"].gelu(h)
         return h.masked_fill(outside[:, 2:-1:2], 0.0)
 
     def contextualise(
