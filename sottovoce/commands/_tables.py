@@ -105,6 +105,21 @@ def comparison(result: Mapping[str, Any]) -> None:
     console.print(each)
 
 
+def transfer(result: Mapping[str, Any]) -> None:
+    """UA of every corpus tested, a row for what was trained on."""
+
+    from sottovoce.evaluation.compare import interval_text
+
+    names = [c["name"] for c in result["corpora"]]
+    out = Table(title=f"{result['title']}, UA of {len(result['task']['classes'])} classes")
+    for head in ("trained on", *names):
+        out.add_column(head, justify="left" if head == "trained on" else "right")
+    for train in dict.fromkeys(tuple(c["train"]) for c in result["cells"]):
+        own = {c["test"]: c["metrics"]["ua"] for c in result["cells"] if tuple(c["train"]) == train}
+        out.add_row(" + ".join(train), *(interval_text(own.get(name)) for name in names))
+    Console(width=None if Console().is_terminal else 140).print(out)
+
+
 def curve(result: Mapping[str, Any]) -> None:
     """The curve as a terminal table."""
 

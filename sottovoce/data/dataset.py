@@ -13,6 +13,7 @@ backbone makes fewer states than it gets steps, such as an encoder of waveforms,
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,8 +90,6 @@ class Steps:
             if u.id not in store:
                 raise InputError(f"{u.corpus}: no frames for utterance {u.id!r}. Run `sottovoce extract` again.")
         self.rate_hz = sources[0][0].rate_hz / frontend.subsampling  # steps per second
-        self.bounds = np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
-        self.lengths = np.array([frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
         self.aux = {
             name: ([store for store, (_, part) in zip(stores, sources, strict=True) for _ in part], align)
             for name, (stores, align) in (aux or {}).items()
@@ -103,6 +102,17 @@ class Steps:
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @cached_property
+    def bounds(self) -> np.ndarray:
+        """(N, 2) first frame and the end of each utterance without its silent ends: looked for when they are needed,
+        because every recording is read for them."""
+        return np.array([self._bounds(i) for i in range(len(self))], dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(N,) steps of each utterance."""
+        return np.array([self.frontend.steps(b - a) for a, b in self.bounds], dtype=np.int64)
 
     @property
     def budget(self) -> int:
@@ -229,7 +239,8 @@ class Steps:
         other.utterances = [self.utterances[i] for i in indices]
         other.stores = [self.stores[i] for i in indices]
         other.aux = {k: ([stores[i] for i in indices], align) for k, (stores, align) in self.aux.items()}
-        other.bounds, other.lengths = self.bounds[list(indices)], self.lengths[list(indices)]
+        for name in {"bounds", "lengths"} & vars(self).keys():
+            vars(other)[name] = vars(self)[name][list(indices)]
         other._parent = self.family
         return other
 

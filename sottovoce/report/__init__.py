@@ -4,7 +4,7 @@
     pretrain_page  is pre-training healthy         study_page      what pre-training is worth, label by label
     strength_page  does an intensity model order     label_page      are pseudo-labels worth it
     compare_page   which of several runs is better timeline_page   one recording over time
-    index_page     the pages of a demo run
+    transfer_page  one corpus learned, another tested index_page     the pages of a demo run
 
 A page is the file of the verb whose result it shows. Every key of every dict may be missing: a section without data is
 left out, a number that is not there is "–". `page` holds the templates, `charts` what several figures share, `words`
@@ -20,10 +20,12 @@ from sottovoce.report.prepare import data_page
 from sottovoce.report.pretrain import pretrain_page, spans_figure
 from sottovoce.report.strength import strength_page
 from sottovoce.report.study import study_figure, study_page
+from sottovoce.report.transfer import transfer_figure, transfer_page
 from sottovoce.report.words import score
 
 __all__ = [
     "compare_figure", "compare_page", "data_page", "evaluate_page", "index_page", "label_page", "link_pages",
     "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page",
     "timeline_drawing", "timeline_figure", "timeline_page",
+    "transfer_figure", "transfer_page",
 ]  # fmt: skip

@@ -1,0 +1,272 @@
+"""`sottovoce transfer`: a model trained on some corpora, tested on others -> transfer.csv, .json, .svg, .png, a page.
+
+    rows     every corpus alone, and all but one together
+    columns  every corpus that the row was not trained on, whole: all of its people are new
+
+Training is `finetune` with a frozen encoder: pooled states, which are kept beside every corpus, and a penalised linear
+layer in which every class weighs the same. The people of dev choose the penalty; they are of the corpora trained on, so
+nobody of a tested corpus has a say. What all corpora call by one name is a class, after `--map` and `--drop`.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sottovoce import files
+from sottovoce import report as pages
+from sottovoce.config import recipe as recipes
+from sottovoce.config.finetuning import in_mode
+from sottovoce.config.recipe import Recipe
+from sottovoce.data import contents, folds, runs, vocabulary
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.dataset import Steps
+from sottovoce.data.progress import Bar
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError
+from sottovoce.evaluation import lines
+from sottovoce.metrics import scores, statistics
+from sottovoce.modeling import hub
+from sottovoce.modeling import network as models
+from sottovoce.modeling.network import Network, Pretrained, Recognised
+from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import Lesson, PooledStates, changed_copies, fit_probe
+
+METRICS = ("ua", "wa", "macro_f1")
+
+
+@dataclass
+class Place:
+    """A corpus and the pooled states of its labelled utterances: those of recordings, and of changed copies."""
+
+    corpus: Corpus
+    name: str
+    utterances: list[Utterance]  # with a class of the task
+    store: Any
+    copies: Sequence[Any] = ()
+    pooled: Sequence[Mapping[str, np.ndarray]] = ()  # id -> (P,), of `store` and of every one of `copies`
+
+    def split(self) -> tuple[list[Utterance], list[Utterance]]:
+        """Who is learned from, and the dev people of the first fold, who choose."""
+        fold = next(iter(self.corpus.folds), None)
+        dev = set(fold.dev) if fold else set()
+        if not dev:  # every fifth person
+            kept = set(sorted({folds.person(u) for u in self.utterances})[4::5])
+            dev = {u.id for u in self.utterances if folds.person(u) in kept}
+        return [u for u in self.utterances if u.id not in dev], [u for u in self.utterances if u.id in dev]
+
+
+def transfer(
+    corpora: Sequence[Corpus],
+    *,
+    init: str = "default",
+    target: str = "emotion",
+    relabel: Mapping[str, str] | None = None,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """The matrix.
+
+    Args:
+        corpora: two or more.
+        init: an encoder or a pre-trained run that has seen nobody of them.
+        relabel: as `vocabulary.overrides` gives it, for whichever corpora have such a word.
+        settings: KEY=VALUE of the recipe.
+
+    Raises:
+        InputError: fewer than two corpora or common classes, an encoder that has seen somebody who is tested.
+    """
+    started = time.monotonic()
+    task, labelled = common_task(corpora, target, relabel or {})
+    run = hub.parts(init)[0]
+    for corpus in corpora:
+        if seen := folds.seen_by(run).people_in(corpus, {folds.person(u) for u in corpus.utterances}):
+            raise InputError(f"{init}: has seen {len(seen)} people of {corpus.folder}. Use weights that have not.")
+    plan = recipes.from_dict(run.config["settings"], run.folder / "config.json")
+    plan = recipes.seeded(recipes.override(plan, settings), seed)
+    plan = replace(plan, finetune=in_mode(plan.finetune, "frozen"))
+    earlier = models.load_pretrained(run, plan.finetune.depth or None)
+    places = []
+    for corpus, own in zip(corpora, labelled, strict=True):
+        store = track_store(corpus, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+        plan = recipes.at_frame_rate(plan, store.rate_hz)
+        kept = [u for u in own if u.id in store]
+        name = corpus.folder.name if len({c.folder.name for c in corpora}) == len(corpora) else str(corpus.folder)
+        places.append(Place(corpus, name, kept, store, changed_copies(plan, corpus, store)))
+    rows = arms(len(places))
+    with Bar(len(places) + len(rows), "transfer", quiet=quiet) as bar:
+        for place in places:
+            place.pooled = pooled_states(plan, place, earlier, task)
+            bar.advance()
+        cells = []
+        for row in rows:
+            cells += list(_row(plan, task, places, row, earlier))
+            bar.advance()
+    result = {
+        "title": f"Transfer between {len(places)} corpora: {target}",
+        "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
+        "corpora": [_told(place) for place in places],
+        "cells": cells,
+        "encoder": run.config["identity"],
+        "init": init,
+        "config": plan,
+        "seed": seed,
+        "hardware": runs.hardware(),
+        "made": runs.provenance(),
+        "seconds": time.monotonic() - started,
+    }
+    return result | {"summary": summary(cells, len(places)), "protocol": protocol(places, run)}
+
+
+def common_task(corpora: Sequence[Corpus], target: str, relabel: Mapping[str, str]) -> tuple[Task, list[list]]:
+    """The classes that all corpora have, and the utterances of each that are of one of them.
+
+    Raises InputError for fewer than two corpora or classes, and for words of `relabel` that no corpus has.
+    """
+    if len({c.folder.resolve() for c in corpora}) < 2 or len({c.folder.resolve() for c in corpora}) < len(corpora):
+        raise InputError(f"transfer: two or more different corpora. Found {', '.join(str(c.folder) for c in corpora)}.")
+    renamed: list[list[Utterance]] = []
+    found: set[str] = set()
+    for corpus in corpora:
+        if corpus.kinds.get(target) != "class":
+            there = ", ".join(k for k, kind in corpus.kinds.items() if kind == "class") or "none"
+            raise InputError(f"{corpus.folder}: no classes named {target}. Found: {there}. Name one with --target.")
+        own = [u for u in corpus.utterances if target in u.labels]
+        present = {str(u.labels[target]) for u in own}
+        words = {old: new for old, new in relabel.items() if old in present}
+        found |= set(words)
+        renamed.append(vocabulary.apply(own, words, target, str(corpus.folder)) if words else own)
+    if strange := sorted(set(relabel) - found):
+        raise InputError(f"--map/--drop: no corpus has a {target} {strange[0]!r}. Look into their report.html.")
+    present_in = [{str(u.labels[target]) for u in own} for own in renamed]
+    order = dict.fromkeys(name for c in corpora for name in c.classes[target])
+    everywhere = set.intersection(*present_in)
+    classes = tuple(name for name in order if name in everywhere) + tuple(sorted(everywhere - set(order)))
+    if len(classes) < 2:
+        each = "; ".join(f"{c.name}: {', '.join(sorted(p))}" for c, p in zip(corpora, present_in, strict=True))
+        raise InputError(f"transfer: two or more classes in common. Found {each}. Rename some with --map old=new.")
+    return Task("class", (target,), classes), [[u for u in own if u.labels[target] in everywhere] for own in renamed]
+
+
+def arms(corpora: int) -> list[tuple[int, ...]]:
+    """What is trained on: each, then all but one.
+
+    >>> arms(2), arms(3)
+    ([(0,), (1,)], [(0,), (1,), (2,), (1, 2), (0, 2), (0, 1)])
+    """
+    alone = [(k,) for k in range(corpora)]
+    return alone + [tuple(j for j in range(corpora) if j != k) for k in range(corpora) if corpora > 2]
+
+
+def pooled_states(plan: Recipe, place: Place, earlier: Pretrained, task: Task) -> list[dict[str, np.ndarray]]:
+    """Of the recordings, then of every changed copy: id -> (P,)."""
+    cache = PooledStates(Network(earlier.backbone, plan.finetune, task.outputs).eval(), plan, place.store, earlier)
+    found = []
+    for copy, store in [(None, place.store), *enumerate(place.copies)]:
+        steps = Steps([(store, place.utterances)], plan.frontend, earlier.statistics)
+        found.append({u.id: row for u, row in zip(place.utterances, cache(steps, copy), strict=True)})
+    return found
+
+
+def _row(
+    plan: Recipe, task: Task, places: Sequence[Place], row: Sequence[int], earlier: Pretrained
+) -> Iterator[dict[str, Any]]:
+    """Train on these corpora, test on every other. What a training corpus holds of a tested one is not learned from."""
+    others = [k for k in range(len(places)) if k not in row]
+    copied = {k: _copies(places[k], [places[j] for j in others]) for k in row}
+    parts = [[[u for u in part if u.id not in copied[k]] for part in places[k].split()] for k in row]
+    train, dev = ([u for part in parts for u in part[side]] for side in (0, 1))
+    owners: dict[int, Place] = {id(s): place for place in places for s in (place.store, *place.copies)}
+
+    def states(steps: Steps, copy: int | None = None) -> np.ndarray:
+        made = 0 if copy is None else copy + 1
+        return np.stack([owners[id(s)].pooled[made][u.id] for s, u in zip(steps.stores, steps.utterances, strict=True)])
+
+    def steps_of(stores: Sequence[Any], side: int) -> Steps:
+        sources = [(store, part[side]) for store, part in zip(stores, parts, strict=True)]
+        return Steps(sources, plan.frontend, earlier.statistics)
+
+    stores = [places[k].store for k in row]
+    copies = [steps_of([places[k].copies[c] for k in row], 0) for c in range(len(places[row[0]].copies))]
+    network = Network(earlier.backbone, plan.finetune, task.outputs)
+    it = Recognised(network, earlier.statistics, plan, task)
+    lesson = Lesson(steps_of(stores, 0), task.values(train), steps_of(stores, 1), task.values(dev), copies)
+    readings = fit_probe(it, lesson, states)
+    for k in others:
+        tested = places[k]
+        test = Steps([(tested.store, tested.utterances)], plan.frontend, earlier.statistics)
+        answers = models.from_pooled(network, task, states(test), test, plan.finetune.embedding_norm)
+        truth, people = task.values(tested.utterances), [folds.person(u) for u in tested.utterances]
+        found = statistics.intervals(task, truth, answers.argmax(1), people)
+        yield {
+            "train": [places[j].name for j in row],
+            "test": tested.name,
+            "n": len(truth),
+            "speakers": len(set(people)),
+            "labels": len(train) + len(dev),
+            "copies_left_out": sum(map(len, copied.values())),
+            "dev_ua": max(r["dev_ua"] for r in readings),
+            "metrics": found,
+            "confusion": scores.confusion(task, truth, answers.argmax(1)),
+        }
+
+
+def _copies(place: Place, others: Sequence[Place]) -> set[str]:
+    """Utterances of a corpus that another one holds too, by content."""
+    known = contents.Known({m for other in others for u in other.utterances for m in other.corpus.contents[u.id]})
+    return {u.id for u in place.utterances if known.has(place.corpus.contents[u.id])}
+
+
+def _told(place: Place) -> dict[str, Any]:
+    corpus = place.corpus
+    return {
+        "name": place.name,
+        "corpus": corpus.name,
+        "folder": str(corpus.folder.resolve()),
+        "n": len(place.utterances),
+        "of": len(corpus.utterances),
+        "speakers": len({folds.person(u) for u in place.utterances}),
+        "licence": corpus.info.get("licence", ""),
+        "audio": corpus.info.get("audio_digest", ""),
+    }
+
+
+def summary(cells: Sequence[Mapping[str, Any]], corpora: int) -> dict[str, float]:
+    """Mean UA over tested corpora, trained on one corpus and on all but the tested one."""
+
+    def mean(size: int) -> float:
+        return float(np.mean([c["metrics"]["ua"]["value"] for c in cells if len(c["train"]) == size]))
+
+    return {"one": mean(1), "all_but_one": mean(corpora - 1)}
+
+
+def protocol(places: Sequence[Place], run: runs.Run) -> dict[str, Any]:
+    people = [(u.speaker, u.session) for place in places for u in place.utterances]
+    return {
+        "classes": "those that all corpora have; every class weighs the same in training and in UA",
+        "encoder": f"{run.config.get('encoder', run.folder)}, frozen",
+        "penalty": "chosen by dev people of the corpora trained on",
+        "test": "whole corpora; copies of their recordings are left out of training, by content",
+        "intervals": lines.intervals(people) + ", of the tested corpus; how far corpora differ is not in them",
+        "trainings": lines.trainings(1),
+    }
+
+
+def save(output: Path, result: Mapping[str, Any]) -> None:
+    """transfer.csv, transfer.json, transfer.svg, transfer.png and the page."""
+    rows = []
+    for cell in result["cells"]:
+        row = {"train": "+".join(cell["train"])} | {k: cell[k] for k in ("test", "n", "speakers", "labels")}
+        for name in METRICS:
+            row |= {f"{name}{'_' * bool(k)}{k}": cell["metrics"][name][k or "value"] for k in ("", "low", "high")}
+        rows.append(row)
+    files.write_csv(output / "transfer.csv", rows)
+    files.write_json(output / "transfer.json", result)
+    plain = files.plain(result)
+    pages.transfer_figure(plain, output / "transfer.svg", output / "transfer.png")
+    files.write_text(output / "transfer.html", pages.transfer_page(plain))
