@@ -19,9 +19,9 @@ _PUBLIC = {
     "Track": "data.track",
     "Utterance": "data.corpus",
     "embed": "inference.embed",
-    "load": "inference.recogniser",
+    "load": "inference.load",
 }
-_MODULES = {"audio": "data.audio"}  # public as a whole: `from sottovoce import audio`
+_MODULES = {"audio": "data.audio", "onnx": "onnx"}  # public as a whole: `from sottovoce import audio`
 __all__ = sorted({*_PUBLIC, *_MODULES})
 
 

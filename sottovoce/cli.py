@@ -38,6 +38,9 @@ VERBS = {
     "study": "How many labels pre-training saves, against the identical backbone from scratch.",
     "predict": "Model + recordings -> emotion per file and over time.",
     "embed": "Model + recordings -> vectors, one a recording or one a frame.",
+    "export": "Model -> one ONNX file that runs without PyTorch, compared with PyTorch.",
+    "push": "Model -> the Hugging Face hub or a folder of its layout, with a model card.",
+    "serve": "Model -> HTTP, WebSocket and a page to drop or record speech.",
     "list": "Names of the corpora, tracks, backbones, objectives and recipes there are.",
 }
 

@@ -16,7 +16,9 @@ HOME = Path(sottovoce.__file__).parent
 # Who may import whom, from the top to the bottom: a folder, and the folders below it that it uses. `files`, `errors`
 # and `plugins` are everybody's. docs/architecture.md shows the same picture.
 PICTURE = """
-commands      systems inference evaluation pipeline report modeling tracks corpora data config
+commands      serving onnx systems inference evaluation pipeline report modeling tracks corpora data config
+serving       inference data config
+onnx          inference metrics modeling backbones tracks data config
 systems       evaluation pipeline modeling recipes report data config
 inference     evaluation pipeline report modeling metrics tracks data config
 evaluation    pipeline report modeling metrics corpora tracks data config

@@ -136,6 +136,14 @@ def valid_steps(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device)[None] < lengths[:, None]
 
 
+def attendable(valid: Tensor) -> Tensor | None:
+    """What may be attended to, (B, 1, 1, S) of `valid` (B, S); None where all may: attention without a mask is faster.
+
+    A graph that is exported cannot look at values, so there it is always a mask.
+    """
+    return None if not torch.compiler.is_exporting() and bool(valid.all()) else valid[:, None, None, :]
+
+
 def hop_and_field(backbone: Backbone) -> tuple[int, int]:
     """(hop, receptive field) of the hidden states, in steps."""
     return backbone.traits.hop, backbone.traits.receptive_field

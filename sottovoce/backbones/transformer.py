@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import base
 from sottovoce.backbones._products import Linear
-from sottovoce.backbones.base import Hidden, Traits, valid_steps
+from sottovoce.backbones.base import Hidden, Traits, attendable, valid_steps
 from sottovoce.errors import InputError
 
 
@@ -150,8 +150,7 @@ class Backbone(base.Backbone):
         if self.config.norm == "post":
             h = self.embed_norm(h)
         h = self.drop(h)
-        # A full batch needs no mask, and attention without one is faster.
-        return h, None if bool(valid.all()) else valid[:, None, None, :]
+        return h, attendable(valid)
 
     def _finished(self, h: Tensor) -> Tensor:
         return self.norm(h) if self.config.norm == "pre" else h

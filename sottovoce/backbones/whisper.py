@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from sottovoce.backbones import base
 from sottovoce.backbones._products import Conv, Linear
-from sottovoce.backbones.base import Hidden, Traits, valid_steps
+from sottovoce.backbones.base import Hidden, Traits, attendable, valid_steps
 from sottovoce.errors import InputError
 
 OVERLAP = 6  # a sixth of the positions (5 s) is shared by two chunks of a long recording, half of it kept from each
@@ -144,7 +144,7 @@ class Backbone(base.Encoder):
         """Local features (B, S, H) -> Hidden."""
         local = self.masked(local, mask, columns)
         if local.shape[1] <= self.config.positions:
-            return self._hidden(self._encode(local, lengths, upto), lengths)
+            return self.told(self._encode(local, lengths, upto), lengths)
         rows = []
         for row, length in zip(local, lengths.tolist(), strict=True):
             parts = [
@@ -152,11 +152,12 @@ class Backbone(base.Encoder):
                 for first, last, kept in chunks(length, self.config.positions)
             ]
             rows.append([torch.cat(level) for level in zip(*parts, strict=True)])
-        return self._hidden(
+        return self.told(
             [nn.utils.rnn.pad_sequence(level, batch_first=True) for level in zip(*rows, strict=True)], lengths
         )
 
-    def _hidden(self, layers: list[Tensor], lengths: Tensor) -> Hidden:
+    def told(self, layers: list[Tensor], lengths: Tensor) -> Hidden:
+        """With what it says of speech, where all blocks were there."""
         if self.speech is None or len(layers) <= self.config.layers:
             return Hidden(layers, lengths)
         likely = self.speech(layers[-1])[..., 0].sigmoid()
@@ -173,8 +174,7 @@ class Backbone(base.Encoder):
         """The states of every layer, of no more than there are positions."""
         h = self.drop(local + self.positions[: local.shape[1]].to(local))
         valid = valid_steps(lengths, h.shape[1])
-        # A full batch needs no mask, and attention without one is faster.
-        may_hear = None if bool(valid.all()) else valid[:, None, None, :]
+        may_hear = attendable(valid)
         layers = [h]
         for block in self.blocks[:upto]:
             layers.append(block(layers[-1], may_hear))

@@ -66,10 +66,6 @@ def scores(report: Mapping[str, Any]) -> None:
     if report["protocol"]["first_line"]:
         typer.echo(report["protocol"]["first_line"])
     Console(width=None if Console().is_terminal else 120).print(out)
-    if found := report.get("raters"):
-        rows = ((name, found[name]["kl"]["value"], found[name]["js"]["value"]) for name in ("model", "training shares"))
-        said = "; ".join(f"{name}: KL {kl:.3f}, JS {js:.3f}" for name, kl, js in rows)
-        typer.echo(f"From the shares of the raters (nats, 0 = the same): {said}")
 
 
 def comparison(result: Mapping[str, Any]) -> None:
@@ -183,3 +179,13 @@ def predictions(rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: s
         else:
             out.add_row(*head, *("–" if row[n] is None else f"{row[n]:.2f}" for n in names))
     Console(width=None if Console().is_terminal else 120).print(out)
+
+
+def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of texts, its first column to the left."""
+    table = Table(head[0], box=None, padding=(0, 2, 0, 0))
+    for name in head[1:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else 120, highlight=False).print(table)

@@ -68,7 +68,7 @@ def main(
     from sottovoce.data.progress import Bar
     from sottovoce.data.recordings import audio_files
     from sottovoce.inference import bulk, formats
-    from sottovoce.inference.recogniser import load
+    from sottovoce.inference.load import load
     from sottovoce.inference.timeline import Timing
 
     words = list(recordings or [])

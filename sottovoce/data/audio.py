@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from sottovoce import files
-from sottovoce.data import decoders
+from sottovoce.data import decoders, resampling
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -242,7 +241,7 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
         return Track(_joined(_resampled(path, facts, rate_hz), expected), float(rate_hz))
     samples = _stretch(path, facts, source_first, source_last)
     if info.rate_hz != rate_hz:
-        samples = soxr.resample(samples, info.rate_hz, rate_hz, quality="HQ")
+        samples = resampling.resampled(samples, info.rate_hz, rate_hz)
         skipped = source_first * rate_hz // info.rate_hz
         samples = samples[first - skipped : None if last is None else last - skipped]
     elif last is not None:
@@ -314,7 +313,7 @@ def _resampled(path: Path, facts: _Facts, rate_hz: int) -> Iterator[np.ndarray]:
         yield from chunks
         return
     shape = facts.weights.shape[1:]  # of a sample: () of a mix, (V,) of channels
-    resampler = soxr.ResampleStream(facts.info.rate_hz, rate_hz, *(shape or (1,)), dtype="float32", quality="HQ")
+    resampler = resampling.stream(facts.info.rate_hz, rate_hz, *shape)
     for chunk in chunks:
         yield resampler.resample_chunk(np.ascontiguousarray(chunk))
     yield resampler.resample_chunk(np.zeros((0, *shape), np.float32), last=True)

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 
 from sottovoce import files
-from sottovoce.data import containers
+from sottovoce.data import containers, resampling
 from sottovoce.errors import InputError
 
 CHUNK = 1 << 17  # frames decoded at a time
@@ -104,7 +103,7 @@ def _uniform(pieces: Iterator[tuple[int, np.ndarray]], rate_hz: int, channels: i
         if rate != its_rate:
             if resampler is not None:
                 yield resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-            resampler = None if rate == rate_hz else soxr.ResampleStream(rate, rate_hz, channels, dtype="float32")
+            resampler = None if rate == rate_hz else resampling.stream(rate, rate_hz, channels)
             its_rate = rate
         yield piece if resampler is None else resampler.resample_chunk(piece)
     if resampler is not None:

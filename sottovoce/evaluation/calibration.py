@@ -13,7 +13,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce.data.task import Task
 from sottovoce.metrics import calibration, statistics
-from sottovoce.metrics.calibration import Calibration
+from sottovoce.metrics.temperature import UNSURE, Calibration, tempered
 
 POINTS = 100  # of the risk-coverage curve that are kept
 
@@ -35,7 +35,7 @@ def report(
         trusted: (N,) what the row's model was calibrated by.
     """
     temperatures = np.array([c.temperature for c in trusted])
-    raw = calibration.tempered(probabilities, 1 / temperatures)
+    raw = tempered(probabilities, 1 / temperatures)
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     coverage, risk, threshold = calibration.risk_coverage(confidence, right)
     kept = np.unique(np.linspace(0, len(risk) - 1, POINTS).round().astype(int))
@@ -59,7 +59,7 @@ def operating_point(
     task: Task, truth: np.ndarray, probabilities: np.ndarray, clusters: Sequence[str]
 ) -> dict[str, Any]:
     """How many of the utterances are answered where "unsure" may be said, and how right those answers are."""
-    answered = probabilities.max(1) >= calibration.UNSURE
+    answered = probabilities.max(1) >= UNSURE
     ends = calibration.clustered(
         np.stack([np.ones(len(truth)), answered], axis=1), clusters, lambda s: {"coverage": s[..., 1] / s[..., 0]},
         {"coverage": "share"},
@@ -69,7 +69,7 @@ def operating_point(
     if own:
         scores = statistics.intervals(task, truth[answered], probabilities[answered].argmax(1), own)
     return {
-        "threshold": calibration.UNSURE,
+        "threshold": UNSURE,
         "coverage": ends["coverage"],
         "answered": {name: scores.get(name) for name in ("ua", "wa")},
     }

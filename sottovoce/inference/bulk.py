@@ -17,7 +17,8 @@ from sottovoce import files
 from sottovoce.data import audio
 from sottovoce.errors import InputError
 from sottovoce.inference import formats
-from sottovoce.inference.recogniser import Recogniser, load
+from sottovoce.inference.hearing import Hearing
+from sottovoce.inference.load import load
 from sottovoce.inference.result import Result
 from sottovoce.inference.timeline import Timing
 from sottovoce.pipeline import workers
@@ -35,7 +36,7 @@ class Plan:
     vad: str = "auto"
     channel: str = "mix"
     turns: str = ""  # an RTTM file, or a folder of one NAME.rttm a recording
-    abstain: float | None = 0.0  # see `Recogniser`
+    abstain: float | None = 0.0  # see `Hearing`
     timing: Timing = field(default_factory=Timing)
     folder: str = ""  # for the files of every recording, "" = none
     formats: tuple[str, ...] = ()
@@ -120,15 +121,15 @@ class Journal:
             raise InputError(f"{self.path}: cannot be written. {error.strerror}. Choose another -o.") from None
 
 
-def settings(plan: Plan, recogniser: Recogniser) -> dict[str, Any]:
+def settings(plan: Plan, recogniser: Hearing) -> dict[str, Any]:
     """What decides results, except the recordings."""
     values = asdict(plan)
     del values["model"], values["folder"]
-    return values | {"models": [voter.it.run.identity for voter in recogniser.voters if voter.it.run]}
+    return values | {"models": recogniser.identities}
 
 
 def hear(
-    recogniser: Recogniser,
+    recogniser: Hearing,
     plan: Plan,
     paths: Sequence[Path],
     journal: Journal,
@@ -152,10 +153,10 @@ def hear(
             yield done
 
 
-_loaded: dict[Plan, Recogniser] = {}  # of this process, one
+_loaded: dict[Plan, Hearing] = {}  # of this process, one
 
 
-def _remember(plan: Plan, recogniser: Recogniser) -> None:
+def _remember(plan: Plan, recogniser: Hearing) -> None:
     _loaded.clear()
     _loaded[plan] = recogniser
 
@@ -181,7 +182,7 @@ def _one(plan: Plan, skip_broken: bool, item: _Item) -> list[Done]:
     return found + [Done(str(path), {}, [], broken=why) for path, why in broken]
 
 
-def _results(recogniser: Recogniser, plan: Plan, paths: Sequence[Path]) -> list[Result]:
+def _results(recogniser: Hearing, plan: Plan, paths: Sequence[Path]) -> list[Result]:
     how: dict[str, Any] = {"channel": plan.channel, "timing": plan.timing, "abstain": plan.abstain}
     if not plan.turns:
         return recogniser.predict(paths, **how)

@@ -6,15 +6,30 @@ on the samples' clock alone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from sottovoce.data.track import Track
 from sottovoce.inference import timeline
 from sottovoce.inference.timeline import RATE_HZ, Pieces, Timing
-from sottovoce.inference.voter import Speaker, Voter
+from sottovoce.metrics.temperature import Calibration
 
 Who = Callable[[np.ndarray], np.ndarray]  # seconds (n,) -> whose turn it is (n,): 0, 1, ..., -1 = nobody's
+
+
+class Voter(Protocol):
+    """One network: frames of a recording become states (S, M), and stretches of states become answers (B, K).
+
+    `speaker` is what the recogniser knows of the one who speaks, `pooled` what the voter itself has pooled.
+    """
+
+    calibration: Calibration
+
+    def states(self, frames: Track, *, trim: bool, speaker: Any = None) -> Track: ...
+    def pooled(self, states: np.ndarray, first: np.ndarray, last: np.ndarray, valid: np.ndarray) -> Any: ...
+    def judge(self, pooled: Any, speaker: Any = None) -> np.ndarray: ...
+    def strange(self, pooled: Any) -> bool: ...
 
 
 def nobody(times_s: np.ndarray) -> np.ndarray:
@@ -37,7 +52,7 @@ class Listening:
         outputs: int,
         timing: Timing,
         pieces: Pieces,
-        speaker: Speaker | None = None,
+        speaker: Any = None,
         who: Who = nobody,
     ):
         self.voters, self.frames, self.timing, self.pieces = voters, frames, timing, pieces

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 
+from sottovoce.data import resampling
 from sottovoce.errors import InputError
 from sottovoce.inference.timeline import RATE_HZ
 
@@ -57,7 +57,7 @@ def resampled(chunks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray
     """A stream of samples (n,) at 16 kHz, float32. Raises InputError for chunks of another shape, and NaN."""
     resampler = None
     if rate_hz != RATE_HZ:
-        resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32", quality="HQ")
+        resampler = resampling.stream(rate_hz, RATE_HZ)
     for chunk in chunks:
         values = np.asarray(chunk)
         scale = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)

@@ -63,7 +63,7 @@ class Voter:
     """States are what its pooling pools, the layers side by side, and how much each of them counts: (S, M)."""
 
     def __init__(self, it: Recognised):
-        self.it, self.network = it, it.network.eval()
+        self.it, self.network, self.calibration = it, it.network.eval(), it.calibration
         self._widths: list[int] = []
 
     def states(self, frames: Track, *, trim: bool, speaker: "Speaker | None" = None) -> Track:

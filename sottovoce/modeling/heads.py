@@ -100,7 +100,7 @@ class Pooling(nn.Module):
         self.dim = (layers if layer_aggregation == "concat" else 1) * width * PARTS[temporal_pooling]
 
     def forward(self, hidden: Hidden) -> Tensor:
-        return self._pooled(self.mixed(hidden), self.counts(hidden))
+        return self.pooled(self.mixed(hidden), self.counts(hidden))
 
     def around(self, hidden: Hidden, reach: int) -> Tensor:
         """(B, S, P): for each state what `forward` would pool of the states up to `reach` away from it alone.
@@ -117,7 +117,7 @@ class Pooling(nn.Module):
         pieces, many = [], max(PIECE // len(valid), 1)
         for at in range(0, valid.shape[1], many):
             near = [x[:, at : at + many].flatten(0, 1) for x in seen]
-            pooled = self._pooled(near, valid[:, at : at + many].flatten(0, 1))
+            pooled = self.pooled(near, valid[:, at : at + many].flatten(0, 1))
             pieces.append(pooled.unflatten(0, (len(valid), -1)))
         return torch.cat(pieces, dim=1)
 
@@ -177,7 +177,7 @@ class Pooling(nn.Module):
             x = x.relu() if self.activation == "relu" else x
         return [x]
 
-    def _pooled(self, layers: list[Tensor], valid: Tensor) -> Tensor:
+    def pooled(self, layers: list[Tensor], valid: Tensor) -> Tensor:
         return torch.cat([self._pool(x, valid) for x in layers], dim=1)
 
     def _pool(self, x: Tensor, valid: Tensor) -> Tensor:

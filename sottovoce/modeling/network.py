@@ -27,7 +27,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.metrics.calibration import Calibration
+from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import checkpoint, heads, hub, whisper_weights
 from sottovoce.modeling.margins import AMSoftmax
 

@@ -19,7 +19,7 @@ from sottovoce.errors import InputError
 from sottovoce.inference import bulk, formats
 from sottovoce.inference.recogniser import Recogniser, load
 from sottovoce.inference.voter import steps_of
-from sottovoce.metrics.calibration import Calibration, tempered
+from sottovoce.metrics.temperature import Calibration, tempered
 
 RATE = 16000
 

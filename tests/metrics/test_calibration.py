@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sottovoce.metrics import calibration
-from sottovoce.metrics.calibration import Calibration
+from sottovoce.metrics.temperature import Calibration
 
 
 def answers(n=4000, classes=5, sharpness=2.0, seed=0):

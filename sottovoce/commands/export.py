@@ -1,0 +1,66 @@
+"""`sottovoce export`: a trained model as one ONNX file that runs without PyTorch."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sottovoce.errors import InputError
+
+MANY = 16  # recordings to compare
+
+
+def main(
+    model: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (one fold of it)")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the file to write")] = Path("model.onnx"),
+    int8: Annotated[bool, typer.Option("--int8", help="the encoder in 8 bits: a third of the size, faster")] = False,
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option("--recordings", help="to compare with PyTorch (default: the model's corpus, or generated voices)"),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="largest difference of an answer, 0 = 0.001, with --int8 0.1", min=0)
+    ] = 0.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
+) -> None:
+    """The whole model in one file: front end, encoder, classifier, labels, calibration; compared with PyTorch.
+
+    Example: sottovoce export runs/ft/fold1 -o model.onnx --int8
+    """
+    from sottovoce.commands import _tables
+    from sottovoce.data import audio, runs
+    from sottovoce.data.recordings import audio_files
+    from sottovoce.modeling import network as models
+    from sottovoce.onnx.export import export
+
+    if output.suffix != ".onnx":
+        raise InputError(f"{output}: an exported model ends in .onnx. Found {output.suffix or 'no suffix'}.")
+    found = [models.load_recognised(run) for run in runs.parts(model, "finetune")]
+    if len(found) > 1:
+        raise InputError(f"{model}: {len(found)} folds, and a file holds one model. Name one, e.g. {model}/fold1.")
+    files = list(audio_files(recordings)) if recordings else _own(found[0].run)
+    waves = [audio.read(path).values for path in files] or _voices()
+    compared = export(found[0], output, waves, int8=int8, tolerance=tolerance)
+    if not quiet:
+        rows = [[c.name, str(c.many), f"{c.difference:.1e}", f"{c.agree:.0%}"] for c in compared]
+        _tables.plain(["beside PyTorch", "inputs", "largest difference", "same label"], rows)
+        typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(found[0].task.classes)}")
+
+
+def _own(run: Any) -> list[Path]:
+    """A few recordings of the corpus that a model was trained on, where they are still there."""
+    from sottovoce.data.corpus import Corpus
+
+    try:
+        corpus = Corpus.load(run.config["corpus"])
+    except InputError:
+        return []
+    paths = [corpus.root / u.path for u in corpus.utterances[:: max(len(corpus.utterances) // MANY, 1)] if u.path]
+    return [path for path in paths if path.is_file()]
+
+
+def _voices() -> list[Any]:
+    """Generated speech."""
+    from sottovoce.corpora import synthetic
+
+    return [wave.values for _, wave, _ in synthetic.generate(speakers=2, per_speaker=MANY // 2, seconds=(1.0, 6.0))]

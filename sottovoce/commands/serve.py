@@ -1,0 +1,55 @@
+"""`sottovoce serve`: recordings and streams over HTTP and WebSocket, with a page to drop and record."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sottovoce.errors import InputError
+
+
+def main(
+    model: Annotated[
+        Path | None, typer.Option("--model", help="folder of a trained model, or model.onnx (default: the package's)")
+    ] = None,
+    host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 = from outside too")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 = any that is free", min=0, max=65535)] = 8000,
+    jobs: Annotated[int, typer.Option(help="recordings heard at a time, a thread each", min=1)] = 1,
+    queue: Annotated[int, typer.Option(help="recordings that may wait; one more gets 429", min=1)] = 32,
+    upload_mb: Annotated[float, typer.Option(help="largest upload, in MB")] = 100.0,
+    upload_s: Annotated[float, typer.Option(help="seconds until an upload has to be there")] = 60.0,
+    answer_s: Annotated[float, typer.Option(help="seconds until a request that waits gets 504")] = 300.0,
+    longest_s: Annotated[float, typer.Option(help="longest recording or stream, in seconds")] = 3600.0,
+    channels: Annotated[int, typer.Option(help="most channels of a recording", min=1)] = 2,
+    rate: Annotated[int, typer.Option(help="most samples a second of a recording", min=1000)] = 96_000,
+    streams: Annotated[int, typer.Option(help="streams at a time", min=1)] = 8,
+    cors: Annotated[list[str] | None, typer.Option(help="an origin whose pages may ask (default: none)")] = None,
+) -> None:
+    """Serve a model: POST /v1/predict, WS /v1/stream, GET /health, /metrics, /docs, and a page at /.
+
+    A key is asked for when the environment has SOTTOVOCE_API_KEY.
+
+    Example: sottovoce serve --model runs/ft/fold1 --port 8000
+    """
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise InputError(
+            f"serve: needs fastapi and uvicorn. Found no {error.name}. Install them: pip install 'sottovoce[server]'."
+        ) from None
+    from sottovoce.inference.load import load
+    from sottovoce.serving import app
+    from sottovoce.serving.limits import Patient
+    from sottovoce.serving.settings import Serving
+
+    settings = Serving(
+        jobs=jobs, queue=queue, streams=streams, upload_mb=upload_mb, upload_s=upload_s, answer_s=answer_s,
+        longest_s=longest_s, channels=channels, rate_hz=rate,
+        api_key=os.environ.get("SOTTOVOCE_API_KEY", ""), cors=tuple(cors or ()),
+    )  # fmt: skip
+    uvicorn.run(
+        app.make(app.warmed(load(model)), settings), host=host, port=port, http=Patient, ws_max_size=1 << 20,
+        timeout_keep_alive=10, timeout_graceful_shutdown=30, log_level="warning",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""`sottovoce serve`: recordings and streams over HTTP and WebSocket."""

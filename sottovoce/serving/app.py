@@ -1,0 +1,152 @@
+"""The server's routes: `POST /v1/predict`, `WS /v1/stream`, `GET /health`, `GET /metrics`, and the page at `/`."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, Query, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from sottovoce import __version__
+from sottovoce.errors import InputError
+from sottovoce.inference.timeline import Timing
+from sottovoce.serving import refusals, uploads
+from sottovoce.serving.desk import Desk
+from sottovoce.serving.gate import Gate, brings_key
+from sottovoce.serving.limits import Bounded
+from sottovoce.serving.numbers import Numbers
+from sottovoce.serving.refusals import Refusal
+from sottovoce.serving.settings import Serving
+from sottovoce.serving.streams import Streams
+
+EXAMPLE = {
+    "label": "happy",
+    "confidence": 0.81,
+    "probabilities": {"angry": 0.07, "happy": 0.81, "neutral": 0.09, "sad": 0.03},
+    "duration_s": 3.2,
+    "warnings": [],
+    "segments": [{"start": 0.0, "end": 3.2, "label": "happy", "confidence": 0.78}],
+    "timeline": [{"time_s": 0.125, "speech": True, "angry": 0.1, "happy": 0.7, "neutral": 0.15, "sad": 0.05}],
+}
+SENT = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary", "description": "a recording"}},
+            }
+        },
+        "audio/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+
+def _said(status: int, message: str) -> dict[str, Any]:
+    return {"description": message, "content": {"application/json": {"example": refusals.body(status, message)}}}
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "What was heard.", "content": {"application/json": {"example": EXAMPLE}}},
+    401: _said(401, "An API key is needed."),
+    408: _said(408, "The body was not there after 60 s. Send it faster."),
+    413: _said(413, "More than 100 MB."),
+    415: _said(415, "Content-Type text/plain. Send the bytes of a recording as audio/..., or a form."),
+    422: _said(422, "talk.wav: truncated or damaged. Found 1000 bytes where the file says 96044."),
+    429: _said(429, "32 requests are waiting. Try again later."),
+    504: _said(504, "No answer after 300 s."),
+}
+
+
+def make(recogniser: Any, settings: Serving) -> FastAPI:
+    """The application around a recogniser, which is asked from several threads."""
+    desk = Desk(settings)
+    streams = Streams(recogniser.stream, settings)
+    numbers = Numbers(lambda: desk.inside, lambda: streams.open)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        with tempfile.TemporaryDirectory(prefix="sottovoce-serve-") as home:
+            app.state.home = Path(home)
+            try:
+                yield
+            finally:
+                desk.close()
+
+    app = FastAPI(
+        title="Sottovoce", version=__version__, description="Emotion in speech, as a whole and over time.",
+        lifespan=life, docs_url="/docs", redoc_url=None,
+    )  # fmt: skip
+    app.add_exception_handler(Refusal, refusals.refused)
+    app.add_exception_handler(HTTPException, refusals.of_framework)
+    app.add_exception_handler(RequestValidationError, refusals.invalid)
+    app.add_exception_handler(Exception, refusals.fault)
+
+    @app.post("/v1/predict", responses=ANSWERS, openapi_extra={"requestBody": SENT}, response_class=JSONResponse)
+    async def predict(
+        request: Request,
+        channel: Annotated[str, Query(pattern="^(mix|left|right|each|[1-9][0-9]?)$")] = "mix",
+        timeline: Annotated[bool, Query(description="also the cells and the waveform")] = True,
+        window_s: Annotated[float, Query(ge=0.2, le=30)] = 3.0,
+        hop_s: Annotated[float, Query(ge=0.05, le=10)] = 0.25,
+    ) -> Any:
+        """Emotion and intensity of a recording, and over time."""
+        desk.check()
+        path, name = await uploads.received(request, app.state.home, round(settings.upload_mb * 1e6))
+        numbers.uploaded.inc(path.stat().st_size)
+        timing = Timing(window_s=window_s, hop_s=hop_s)
+
+        def hear() -> Any:
+            uploads.check(path, settings)
+            return recogniser(path, channel=channel, timing=timing)
+
+        try:
+            result = await desk.ask(hear, path.parent)
+        except InputError as error:
+            raise Refusal(422, str(error).replace(str(path), name)) from None
+        if result.silent:
+            raise Refusal(422, f"{name}: no answer. {'; '.join(result.warnings)}.")
+        numbers.audio.inc(result.duration_s)
+        found = result.to_dict() | {"path": name}
+        return found if timeline else {k: v for k, v in found.items() if k not in ("timeline", "waveform")}
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        if not brings_key(socket.headers, settings.api_key, socket.query_params.get("key", "")):
+            await socket.accept()
+            await socket.send_json(refusals.body(401, "An API key is needed."))
+            await socket.close(1008)
+            return
+        await streams.serve(socket)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        """Whether the server is there, and what it serves."""
+        return {"status": "ok", "version": __version__, "labels": recogniser.names, "waiting": desk.waiting}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> PlainTextResponse:
+        """Prometheus text."""
+        return PlainTextResponse(numbers.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    if settings.cors:
+        app.add_middleware(CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"],
+                           allow_headers=["authorization", "content-type", "x-api-key"])  # fmt: skip
+    app.add_middleware(Gate, api_key=settings.api_key, numbers=numbers)
+    app.add_middleware(Bounded, most=round(settings.upload_mb * 1e6), seconds=settings.upload_s)
+    return app
+
+
+def warmed(recogniser: Any) -> Any:
+    """The recogniser after it has heard something, so that no client waits for what is made once."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+    recogniser((noise, 16_000))
+    return recogniser

@@ -1,0 +1,48 @@
+"""The gate: who brings no key does not come in, and everybody who comes is counted."""
+
+import hmac
+import time
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from sottovoce.serving import refusals
+from sottovoce.serving.numbers import Numbers
+
+OPEN = {"/", "/health", "/docs", "/openapi.json"}  # without a key
+PATHS = OPEN | {"/metrics", "/v1/predict"}  # that are counted by name
+
+
+class Gate:
+    """ASGI."""
+
+    def __init__(self, app: Any, api_key: str, numbers: Numbers):
+        self.app, self.api_key, self.numbers = app, api_key, numbers
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":  # a WebSocket is asked when it is accepted, so that it hears why
+            await self.app(scope, receive, send)
+            return
+        start, path, status = time.perf_counter(), scope["path"], 500
+
+        async def counted(message: Any) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            if path in OPEN or brings_key(Headers(scope=scope), self.api_key):
+                await self.app(scope, receive, counted)
+            else:
+                refused = refusals.response(401, "An API key is needed.", {"www-authenticate": "Bearer"})
+                await refused(scope, receive, counted)
+        finally:
+            known = path if path in PATHS else "other"
+            self.numbers.requests.labels(known, str(status)).inc()
+            self.numbers.seconds.labels(known).observe(time.perf_counter() - start)
+
+
+def brings_key(headers: Any, api_key: str, asked: str = "") -> bool:
+    """Compared in constant time. `asked`: of an address, as browsers cannot give a WebSocket a header."""
+    key = asked or headers.get("x-api-key", "") or headers.get("authorization", "").removeprefix("Bearer ")
+    return not api_key or hmac.compare_digest(key.encode(), api_key.encode())

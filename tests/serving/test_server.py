@@ -1,0 +1,388 @@
+"""The server as its clients meet it: a real one in another process, and everything a client can do wrong."""
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+import sottovoce
+
+RATE = 16000
+LIMITS = ("--longest-s", "60", "--upload-mb", "2", "--upload-s", "2", "--queue", "2", "--streams", "2")
+
+
+class Served:
+    """A running server and its temporary folder."""
+
+    def __init__(self, model, place, *words, key=""):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.place = place
+        home = Path(sottovoce.__file__).parents[1]
+        environment = os.environ | {"PYTHONPATH": str(home), "TMPDIR": str(place), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sottovoce", "serve", "--model", str(model), "--port", str(self.port), *words],
+            env=environment | ({"SOTTOVOCE_API_KEY": key} if key else {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.url = f"http://127.0.0.1:{self.port}"
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.process.stdout.read().decode()
+            try:
+                self.get("/health")
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise TimeoutError("the server did not come up")
+
+    def ask(self, request):
+        """(status, headers, body)."""
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+
+    def get(self, path, **headers):
+        return self.ask(urllib.request.Request(self.url + path, headers=headers))
+
+    def post(self, data, kind="audio/wav", query="", **headers):
+        """(status, JSON) of a recording's bytes."""
+        request = urllib.request.Request(
+            f"{self.url}/v1/predict{query}", data=data, headers={"content-type": kind, **headers}
+        )
+        status, _, body = self.ask(request)
+        return status, json.loads(body)
+
+    def form(self, data, name="talk.wav", field="file"):
+        head = f'--line\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'
+        body = head.encode("utf-8", "surrogateescape") + data + b"\r\n--line--\r\n"
+        return self.post(body, "multipart/form-data; boundary=line")
+
+    def socket(self, query=""):
+        return connect(f"ws://127.0.0.1:{self.port}/v1/stream{query}", open_timeout=30, close_timeout=5)
+
+    def left(self):
+        """Files of requests that are still on the disk."""
+        return [p for home in self.place.glob("sottovoce-serve-*") for p in home.iterdir()]
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def server(finetuned, tmp_path_factory):
+    found = Served(finetuned / "fold1", tmp_path_factory.mktemp("served"), *LIMITS)
+    yield found
+    found.stop()
+
+
+@pytest.fixture(autouse=True)
+def alive_and_clean(request):
+    """After every test the server answers, and nothing of it is left on the disk."""
+    yield
+    if "server" in request.fixturenames:
+        server = request.getfixturevalue("server")
+        assert server.get("/health")[0] == 200
+        end = time.monotonic() + 20
+        while server.left() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert server.left() == []
+
+
+def wav(samples, rate=RATE, kind="WAV", subtype="PCM_16"):
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate, format=kind, subtype=subtype)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def voice(corpus):
+    path = next(path for path in sorted(corpus.parent.rglob("*.flac")))
+    return soundfile.read(path, dtype="float32")[0]
+
+
+def code(found):
+    """Status and message of a refusal, which has one shape."""
+    status, body = found
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message"}
+    assert "/sottovoce-serve-" not in body["error"]["message"]
+    return status, body["error"]["message"]
+
+
+def test_an_upload_gets_the_answer_of_the_recogniser(server, finetuned, voice, tmp_path):
+    soundfile.write(tmp_path / "talk.wav", voice, RATE)
+    wanted = sottovoce.load(finetuned / "fold1")(tmp_path / "talk.wav")
+    data = (tmp_path / "talk.wav").read_bytes()
+    for status, found in (server.post(data), server.form(data), server.post(data, "application/octet-stream")):
+        assert status == 200
+        assert found["label"] == wanted.label
+        assert found["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-5)
+        assert len(found["timeline"]) == len(wanted.times_s)
+    assert "timeline" not in server.post(data, query="?timeline=false")[1]
+
+
+def test_names_of_clients_lead_nowhere(server, voice, tmp_path):
+    before = set(tmp_path.parent.rglob("evil*"))
+    for name in ("../../evil.wav", "/tmp/evil.wav", "..\\\\evil.wav", "evil\x01.wav", "." * 300):
+        status, found = server.form(wav(voice), name)
+        assert status == 200
+        assert not re.search(r"[/\\\x00-\x1f]", found["path"])
+    assert set(tmp_path.parent.rglob("evil*")) == before
+    assert not Path("/tmp/evil.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("text", b"this is not audio at all " * 100, "not audio|neither"),
+        ("empty", b"", "0 bytes"),
+        ("noise", np.random.default_rng(0).bytes(5000), "not an? audio|neither|not audio"),
+        ("nan", wav(np.full(RATE, np.nan), subtype="FLOAT"), "not numbers"),
+        ("silence", wav(np.zeros(2 * RATE)), "silence"),
+        ("channels", wav(np.zeros((19200, 8)), 192_000), "8 channels"),
+        ("rate", wav(np.zeros(19200), 192_000), "192000 samples a second"),
+        ("header", wav(np.zeros(RATE))[:44], "truncated|no samples|empty"),
+        ("cut", wav(np.ones(RATE) / 2)[:9000], "truncated"),
+        ("pickle", b"\x80\x04\x95" + bytes(300), "not an? audio|neither|not audio"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
+)
+def test_what_cannot_be_heard_is_refused(server, name, data, said):
+    status, message = code(server.post(data))
+    assert status == 422
+    assert re.search(said, message)
+    if data:
+        assert code(server.form(data, "talk.wav"))[0] == 422
+
+
+def test_a_truncated_mp3_is_refused(server, voice):
+    whole = wav(np.tile(voice, 6), kind="MP3", subtype="MPEG_LAYER_III")
+    assert server.post(whole, "audio/mpeg")[0] == 200
+    status, message = code(server.post(whole[:1500], "audio/mpeg"))
+    assert status == 422
+    assert re.search("truncated|damaged", message)
+
+
+def test_hours_are_refused_before_they_are_decoded(server):
+    out = io.BytesIO()
+    with soundfile.SoundFile(out, "w", 8000, 1, "PCM_16", format="FLAC") as file:
+        for _ in range(180):
+            file.write(np.zeros(60 * 8000, np.int16))
+    start = time.monotonic()
+    status, message = code(server.post(out.getvalue(), "audio/flac"))
+    assert status == 422
+    assert "longer than 60 s" in message
+    assert time.monotonic() - start < 20
+
+
+def test_a_body_that_is_too_large_is_refused(server):
+    assert code(server.post(bytes(2_000_001)))[0] == 413  # within the room for a form's other fields
+    for head in ("Content-Length: 90000000", "Transfer-Encoding: chunked"):
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.settimeout(30)
+            raw.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\n{head}\r\n\r\n".encode())
+            try:
+                for _ in range(40 if "chunked" in head else 0):
+                    raw.sendall(b"20000\r\n" + bytes(0x20000) + b"\r\n")
+            except OSError:  # it has heard enough
+                pass
+            assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_slow_client_does_not_stay(server):
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.settimeout(30)
+        raw.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 1000\r\n\r\n")
+        start = time.monotonic()
+        raw.setblocking(False)
+        answer = b""
+        while not answer and time.monotonic() - start < 30:
+            try:
+                answer = raw.recv(1000)
+            except BlockingIOError:
+                raw.send(b"x")  # a byte a time
+                time.sleep(0.1)
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_leaves_leaves_nothing(server):
+    raw = socket.create_connection(("127.0.0.1", server.port))
+    raw.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 90000\r\n\r\n")
+    raw.sendall(bytes(5000))
+    raw.close()
+
+
+def test_other_content_and_other_paths_are_refused(server, voice):
+    assert code(server.post(b"{}", "application/json"))[0] == 415
+    assert code(server.post(b"x", "multipart/form-data"))[0] in (400, 422)  # no boundary
+    assert code(server.form(wav(voice), field="other"))[0] == 422
+    assert code(server.post(wav(voice), query="?window_s=nan"))[0] == 422
+    assert code(server.post(wav(voice), query="?channel=../x"))[0] == 422
+    for path, status in (("/v1/predict", 405), ("/etc/passwd", 404), ("/v1/../../etc/passwd", 404)):
+        found, _, body = server.get(path)
+        assert found == status
+        assert "error" in json.loads(body)
+
+
+def test_a_full_queue_says_when_to_come_back(server, voice):
+    data, found = wav(np.tile(voice, 25)), []
+
+    def ask():
+        request = urllib.request.Request(
+            f"{server.url}/v1/predict", data=data, headers={"content-type": "audio/wav"}, method="POST"
+        )
+        found.append(server.ask(request))
+
+    asking = [threading.Thread(target=ask) for _ in range(12)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    statuses = [status for status, _, _ in found]
+    assert set(statuses) == {200, 429}
+    for status, headers, body in found:
+        if status == 429:
+            assert int(headers["retry-after"]) >= 1
+            code((status, json.loads(body)))
+
+
+def test_metrics_and_openapi(server, voice):
+    server.post(wav(voice))
+    text = server.get("/metrics")[2].decode()
+    assert re.search(r'sottovoce_requests_total\{path="/v1/predict",status="200"\} [1-9]', text)
+    assert "sottovoce_request_seconds_bucket" in text
+    described = json.loads(server.get("/openapi.json")[2])
+    answers = described["paths"]["/v1/predict"]["post"]["responses"]
+    assert {"200", "413", "415", "422", "429"} <= set(answers)
+    assert answers["200"]["content"]["application/json"]["example"]["label"]
+    assert "access-control-allow-origin" not in {k.lower() for k in server.get("/health", origin="https://x.org")[1]}
+
+
+# ---------------------------------------------------------------------------------------------- streams
+
+
+def events(socket):
+    found = []
+    try:
+        while True:
+            found.append(json.loads(socket.recv(timeout=60)))
+    except ConnectionClosed:
+        return found
+
+
+def test_a_stream_is_answered_as_by_the_recogniser(server, finetuned, voice):
+    long = np.tile(voice, 5)
+    wanted = [event.probabilities for event in sottovoce.load(finetuned / "fold1").stream([long], RATE)]
+    for size, kind in ((1600, "f32"), (7001, "f32")):
+        with server.socket(f"?rate={RATE}&format={kind}") as live:
+            for k in range(0, len(long), size):
+                live.send(long[k : k + size].astype("<f4").tobytes())
+            live.send("end")
+            found = events(live)
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert one["probabilities"] == pytest.approx(other, abs=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "message", "status"),
+    [
+        ("", b"abc", "cannot_be_heard"),  # no whole sample
+        ("", np.full(10, np.nan, "<f4").tobytes(), "cannot_be_heard"),
+        ("", np.full(10, 1e9, "<f4").tobytes(), "cannot_be_heard"),
+        ("", "hello", "bad_request"),
+        ("?rate=0", None, "cannot_be_heard"),
+        ("?rate=1e9", None, "cannot_be_heard"),
+        ("?format=mp3", None, "cannot_be_heard"),
+        ("", np.zeros(61 * RATE // 8, "<f4").tobytes(), "too_large"),
+    ],
+    ids=["bytes", "nan", "loud", "text", "rate 0", "rate 1e9", "mp3", "long"],
+)
+def test_malformed_messages_end_a_stream_with_a_reason(server, query, message, status):
+    with server.socket(query) as live:
+        try:
+            for _ in range(9 if status == "too_large" else message is not None):
+                live.send(message)
+        except ConnectionClosed:
+            pass
+        assert events(live)[-1]["error"]["code"] == status
+
+
+def test_broken_frames_and_clients_that_leave_do_no_harm(server):
+    head = (
+        f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    whole = b"\x82\x84" + bytes(4) + np.zeros(1, "<f4").tobytes()  # a sample
+    for sent in (whole, whole[:7], b"\xff\xff\xff\xff" * 50, b"\x82\x04abcd", b"\x82\xff" + b"\x7f" * 40):
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:  # leaves in mid-stream
+            raw.settimeout(30)
+            raw.sendall(head.encode())
+            assert b"101" in raw.recv(1000)
+            raw.sendall(sent)
+    wait_for_no_stream(server)
+
+
+def wait_for_no_stream(server):
+    end = time.monotonic() + 30
+    while "sottovoce_streams_open 0.0" not in server.get("/metrics")[2].decode():
+        assert time.monotonic() < end, "a stream is still open"
+        time.sleep(0.2)
+
+
+def test_streams_are_bounded(server):
+    wait_for_no_stream(server)
+    with server.socket() as first, server.socket() as second:
+        for one in (first, second):
+            one.send(np.zeros(160, "<f4").tobytes())
+        time.sleep(0.3)
+        with server.socket() as third:
+            assert events(third)[0]["error"]["code"] == "busy"
+        for one in (first, second):
+            one.send("end")
+            events(one)
+
+
+# ---------------------------------------------------------------------------------------------- a key, and the end
+
+
+@pytest.mark.slow
+def test_a_key_is_asked_for_and_the_end_is_graceful(finetuned, voice, tmp_path):
+    server = Served(finetuned / "fold1", tmp_path, key="secret")
+    data, got = wav(np.tile(voice, 20)), []
+    assert code(server.post(data))[0] == 401
+    assert code(server.post(data, **{"x-api-key": "other"}))[0] == 401
+    assert server.get("/metrics")[0] == 401
+    assert server.post(data, authorization="Bearer secret")[0] == 200
+    with server.socket() as live:
+        assert events(live)[0]["error"]["code"] == "unauthorised"
+    asking = threading.Thread(target=lambda: got.append(server.post(data, **{"x-api-key": "secret"})))
+    asking.start()
+    time.sleep(0.2)
+    assert server.stop() in (0, -signal.SIGTERM)
+    asking.join()
+    assert got[0][0] == 200  # what was being heard is heard to its end
+    assert list(tmp_path.iterdir()) == []
