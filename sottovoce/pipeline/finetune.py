@@ -38,6 +38,7 @@ from sottovoce.modeling.discriminant import mean_with
 from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
+from sottovoce.pipeline import prefix
 from sottovoce.pipeline.pooled import PooledCache
 from sottovoce.tracks import base as tracks
 
@@ -259,18 +260,28 @@ def train_recogniser(
     else:
         history = {"probe": fit_probe(it, lesson, PooledStates(network, plan, store, init))}
         if settings.mode == "full" and settings.training.epochs:
-            history |= train_all(it, lesson, keep)
+            known = init is not None and isinstance(store, TrackStore)
+            alone = plan.frontend.normalise in ("none", "utterance")  # no other recording decides what is read
+            key = init.run.config["identity"] if init and known and alone else None
+            history |= train_all(it, lesson, keep, key)
     network.eval()
     if lesson.dev and task.kind == "class" and not it.calibration.rows:  # a refit probe has been
         it.calibration = Calibration.fit(models.predict(it, lesson.dev), lesson.truth)
     return it, history | {"calibration": asdict(it.calibration)}
 
 
-def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
-    """Train every weight from where it is; the history of it, with dev's score at the start."""
+def train_all(it: Recognised, lesson: Lesson, keep: Keep, key: str | None = None) -> dict[str, Any]:
+    """Train every weight from where it is; the history of it, with dev's score at the start.
+
+    `key` names the weights as they are, for frozen blocks whose states are kept with the corpus.
+    """
 
     settings, network = it.plan.finetune, it.network
     assert isinstance(settings, Full)
+    if count := prefix.frozen(network, settings):
+        dev = prefix.states(network, count, lesson.dev, key) if lesson.dev else None
+        lesson = replace(lesson, steps=prefix.states(network, count, lesson.steps, key), dev=dev)
+        network, settings = prefix.above(network, count), replace(settings, freeze_blocks=0)
 
     def validate(model: Any) -> dict[str, float]:
         assert lesson.dev is not None
@@ -299,6 +310,7 @@ def train_all(it: Recognised, lesson: Lesson, keep: Keep) -> dict[str, Any]:
     )
     if settings.lora:
         models.merge_adapters(network.backbone)
+    it.network.to(network.out.weight.device)  # frozen blocks too
     return {"start": start, "epochs": state.history, "seconds": state.seconds}
 
 
