@@ -66,6 +66,10 @@ def scores(report: Mapping[str, Any]) -> None:
     if report["protocol"]["first_line"]:
         typer.echo(report["protocol"]["first_line"])
     Console(width=None if Console().is_terminal else 120).print(out)
+    if found := report.get("raters"):
+        rows = ((name, found[name]["kl"]["value"], found[name]["js"]["value"]) for name in ("model", "training shares"))
+        said = "; ".join(f"{name}: KL {kl:.3f}, JS {js:.3f}" for name, kl, js in rows)
+        typer.echo(f"From the shares of the raters (nats, 0 = the same): {said}")
 
 
 def comparison(result: Mapping[str, Any]) -> None:

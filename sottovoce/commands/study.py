@@ -63,7 +63,7 @@ def main(
     from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, run_cells
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers, chooser
+    from sottovoce.pipeline.finetune import check_speakers, chooser, learned
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
@@ -82,6 +82,7 @@ def main(
     for arm in chosen:
         if arm not in possible:
             raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(possible)}.")
+    task = learned(task, plan)
     check_speakers(data, plan)
     chooser(task, replace(plan.finetune, select=metric))  # refuses a score that there is not
     plan = recipes.at_frame_rate(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)

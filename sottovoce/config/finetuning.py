@@ -27,6 +27,7 @@ class Shared(Settings, group="finetune"):
     depth: Whole = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
     loss: Loss = "auto"  # of classes "ce" (auto) or "amsoftmax"; of regression "huber" (auto), "l1" or "ccc"
     select: str = ""  # score of dev that chooses, e.g. mae; "" = UA of classes (of a published head WA), CCC of numbers
+    soft_labels: bool = True  # classes: learn from the raters' shares where the corpus has them, not from the majority
     class_weights: bool = True  # inverse class frequency in the training part
     label_smoothing: ShareBelow1 = 0.1  # share of a label that all classes get alike
 

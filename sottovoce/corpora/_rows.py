@@ -4,7 +4,7 @@ Readers whose labels are in a table of any kind give `Rows`; see `table` for the
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -124,13 +124,18 @@ def utterances(
     return found
 
 
-def idle(read: Rows, utterances: Sequence[Utterance], columns: Mapping[str, str] | None = None) -> list[str]:
-    """A note on the columns that were left out."""
+def idle(
+    read: Rows,
+    utterances: Sequence[Utterance],
+    columns: Mapping[str, str] | None = None,
+    used: Collection[str] = (),
+) -> list[str]:
+    """A note on the columns that were left out, not counting those that are `used` otherwise."""
     names = _names(read, columns or {})
     if not names["start"]:
         names["duration"] = ""  # of the recordings, then
     labels = {label for u in utterances for label in u.labels}
-    found = [c for c in read.columns if c not in names.values() and c not in labels and _any(read, c)]
+    found = [c for c in read.columns if c not in {*names.values(), *labels, *used} and _any(read, c)]
     return [f"columns not used: {', '.join(found[:10])}" + (", ..." if found[10:] else "")] if found else []
 
 
@@ -258,7 +263,7 @@ def _check_ids(read: Rows, found: Sequence[Utterance], named: bool) -> None:
 
 def _names(read: Rows, given: Mapping[str, str]) -> dict[str, str]:
     """{what we need: the column that holds it}, "" where there is none."""
-    names = {key: _column(read, key, given.get(key, "")) for key in SYNONYMS}
+    names = {key: column_of(read, key, given.get(key, "")) for key in SYNONYMS}
     if not given.get("id") and _plain(names["id"]) in LOOSE_IDS and not _are_ids(read, names["id"]):
         names["id"] = next((c for c in read.columns if _plain(c) in LOOSE_IDS and _are_ids(read, c)), "")
     if _plain(names["start"]) == "onset" and not (names["end"] or names["duration"]):  # onset and offset
@@ -289,7 +294,7 @@ def _unit_s(column: str) -> float:
     return _cells.UNITS_S.get(unit, 1.0) if head else 1.0
 
 
-def _column(read: Rows, key: str, given: str) -> str:
+def column_of(read: Rows, key: str, given: str) -> str:
     """The column that holds `key`, "" when there is none.
 
     Raises InputError: no column `given`, or two that are called alike and differ.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files
-from sottovoce.corpora import _layout, _row_files, _rows, _split
+from sottovoce.corpora import _layout, _row_files, _rows, _split, _votes
 from sottovoce.data import recordings
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError
@@ -50,6 +50,7 @@ def utterances(
     own_classes: _rows.OwnClasses = False,
     allow_shared_speakers: _rows.AllowSharedSpeakers = False,
     name: _rows.Name = "",
+    votes: _votes.Votes = None,
     into: Path | None = None,
 ) -> list[Utterance]:
     """One utterance a row; arguments as of `table.utterances`.
@@ -66,7 +67,7 @@ def utterances(
         return _utterances(
             root, into, name=name or root.resolve().name, relabel=relabel, columns={"path": PLACE, **(columns or {})},
             label_columns=label_columns, speaker_pattern=speaker_pattern, unlabelled=unlabelled,
-            own_classes=own_classes, allow_shared_speakers=allow_shared_speakers,
+            own_classes=own_classes, allow_shared_speakers=allow_shared_speakers, votes=votes,
         )  # fmt: skip
     except InputError:
         if fresh and into is not None:
@@ -76,7 +77,7 @@ def utterances(
         raise
 
 
-def _utterances(root: Path, into: Path | None, **options: Any) -> list[Utterance]:
+def _utterances(root: Path, into: Path | None, *, votes: Any, **options: Any) -> list[Utterance]:
     shards = [root / path for path in _layout.files(root) if path.endswith((".parquet", ".arrow"))]
     shards = [path for path in shards if path.name not in METADATA and not path.name.startswith("cache-")]
     metadata = [root / path for path in _layout.files(root) if Path(path).name in METADATA]
@@ -95,6 +96,9 @@ def _utterances(root: Path, into: Path | None, **options: Any) -> list[Utterance
         names = [key for key in names if key != "split"]
     rows = [{key: row.get(key, "") for key in names} for row in records]
     read = _rows.Rows(str(root), root, names, rows, list(range(1, len(rows) + 1)))
+    own, named = options["own_classes"], options["columns"].get("emotion", "")
+    read, shares, options["relabel"] = _votes.spread(read, votes, options["relabel"], own, named)
+    options["label_columns"] = [*shares, *options["label_columns"]]
     return _rows.utterances(read, **options)
 
 

@@ -5,6 +5,7 @@
     speaker   speaker, speaker_id, spk, actor ...       or --speaker-pattern REGEX, searched in the path
     start, end, duration (seconds, clock times or timedeltas; start_ms counts milliseconds), id, gender, session
     split     train/dev/test, several test sets by name, or a number or name a fold; see `_split`
+    votes     --rater-columns or --distribution-columns: several people's words as shares, see `_votes`
     numbers   valence, arousal, activation, dominance, sentiment, six intensities ..., or any named by --label-columns
 
 `--emotion-column NAME` and so on name a column that is called otherwise. Decimal commas are read as such; empty cells,
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 
 import yaml
 
-from sottovoce.corpora import _layout, _row_files, _rows, _split
+from sottovoce.corpora import _layout, _row_files, _rows, _split, _votes
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
@@ -44,6 +45,7 @@ def utterances(
     own_classes: _rows.OwnClasses = False,
     allow_shared_speakers: _rows.AllowSharedSpeakers = False,
     name: _rows.Name = "",
+    votes: _votes.Votes = None,
 ) -> list[Utterance]:
     """One utterance a row.
 
@@ -59,17 +61,20 @@ def utterances(
         own_classes: keep emotion words that are not ours.
         allow_shared_speakers: accept a split that shares speakers; the report calls it leaky.
         name: of the corpus; default the table's.
+        votes: {"rater" or "distribution": columns}, see `_votes`.
 
     Raises:
         InputError: no or several tables, a missing column, an empty table, duplicate ids, a time or number that is
             none, an unknown label, a speaker on both sides of the split, no recording where the table says.
     """
+    named = (columns or {}).get("emotion", "")
+    read, shares, relabel = _votes.spread(_read(Path(root), table), votes, relabel, own_classes, named)
     return _rows.utterances(
-        _read(Path(root), table),
+        read,
         name=name or _name(Path(root).resolve()),
         relabel=relabel,
         columns=columns,
-        label_columns=label_columns,
+        label_columns=[*shares, *label_columns],
         audio_root=audio_root,
         speaker_pattern=speaker_pattern,
         unlabelled=unlabelled,
@@ -84,12 +89,17 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
 
 
 def problems(
-    root: Path, utterances: Sequence[Utterance], *, columns: Mapping[str, str] | None = None, unlabelled: bool = False
+    root: Path,
+    utterances: Sequence[Utterance],
+    *,
+    columns: Mapping[str, str] | None = None,
+    unlabelled: bool = False,
+    votes: Mapping[str, str] | None = None,
 ) -> list[str]:
     """What the split says, and the columns of a table that were left out."""
     notes = _split.notes(utterances)
     if root.is_file() and not unlabelled:
-        notes += _rows.idle(_row_files.read(root), utterances, columns)
+        notes += _rows.idle(_row_files.read(root), utterances, columns, _votes.used(votes))
     return notes
 
 

@@ -1,7 +1,7 @@
 """What is to be predicted: one emotion of K, or D regression targets such as six intensities or valence and arousal."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ class Task:
     target: tuple[str, ...]  # label columns of the manifest
     classes: tuple[str, ...] = ()
     ranges: tuple[tuple[float, float], ...] = ()  # (lowest, highest) of every number
+    shares: tuple[str, ...] = ()  # label columns with the share of raters for each class, () where nobody counted them
 
     @property
     def outputs(self) -> int:
@@ -29,11 +30,38 @@ class Task:
         """Whether the utterance carries every label this task needs."""
         return all(name in utterance.labels for name in self.target)
 
+    def teaches(self, utterance: Utterance) -> bool:
+        """Whether it can be learned from: it has its labels, or raters who disagree."""
+        return self.has(utterance) or any(float(utterance.labels.get(name, 0.0)) > 0 for name in self.shares)
+
+    def distributions(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        """(N, K) float32 shares of the raters for each class; a label alone is all of them."""
+        rows = np.zeros((len(utterances), self.outputs), np.float32)
+        index = {name: k for k, name in enumerate(self.classes)}
+        for row, u in zip(rows, utterances, strict=True):
+            row[:] = [float(u.labels.get(name, 0.0)) for name in self.shares] or 0.0
+            if row.sum() > 0:
+                row /= row.sum()
+            else:
+                row[index[str(u.labels[self.target[0]])]] = 1.0
+        return rows
+
+    def plain(self) -> dict[str, Any]:
+        """As config.json holds it; without `shares` where there are none, as in runs of before."""
+        return {key: value for key, value in asdict(self).items() if key != "shares" or value}
+
     def values(self, utterances: Sequence[Utterance]) -> np.ndarray:
         """(N,) class indices, or (N, D) regression targets clamped to their range (a few MOSEI rows exceed 3)."""
         if self.kind == "class":
             index = {name: k for k, name in enumerate(self.classes)}
-            return np.array([index[str(u.labels[self.target[0]])] for u in utterances], dtype=np.int64)
+            name = self.target[0]
+            return np.array(
+                [
+                    index[str(u.labels[name])] if name in u.labels else int(self.distributions([u]).argmax())
+                    for u in utterances
+                ],
+                dtype=np.int64,
+            )
         rows = [[float(u.labels[name]) for name in self.target] for u in utterances]
         low, high = np.array(self.ranges, dtype=np.float64).T
         return np.clip(np.array(rows, dtype=np.float64).reshape(-1, len(self.target)), low, high)
@@ -43,7 +71,8 @@ class Task:
         """The task a run's config.json holds. Raises InputError, which begins with `where`, when it is damaged."""
         try:
             ranges = tuple((float(a), float(b)) for a, b in values["ranges"])
-            return cls(values["kind"], tuple(values["target"]), tuple(values["classes"]), ranges)
+            shares = tuple(values.get("shares", ()))
+            return cls(values["kind"], tuple(values["target"]), tuple(values["classes"]), ranges, shares)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{where}: damaged task. {error}. Make the run again.") from None
 
@@ -62,12 +91,14 @@ class Task:
         if kinds == {"class"} and len(names) == 1:
             present = {u.labels[names[0]] for u in corpus.utterances if names[0] in u.labels}
             classes = tuple(c for c in corpus.classes[names[0]] if c in present)
+            shares = tuple(f"{names[0]}:{c}" for c in classes)
+            shares = shares if all(name in corpus.kinds for name in shares) else ()
             if len(classes) < 2:
                 raise InputError(
                     f"{corpus.folder}: one class only. Label {names[0]!r} is always {', '.join(classes) or 'empty'}. "
                     "Two or more classes are needed to learn or measure anything."
                 )
-            return cls("class", names, classes)
+            return cls("class", names, classes, shares=shares)
         if kinds == {"number"}:
             ranges = corpus.info.get("ranges", {})
             observed = {n: [float(u.labels[n]) for u in corpus.utterances if n in u.labels] for n in names}

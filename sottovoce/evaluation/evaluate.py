@@ -24,8 +24,8 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import calibration
 from sottovoce.evaluation import lines as lines_of
+from sottovoce.metrics import raters, statistics
 from sottovoce.metrics import scores as metrics
-from sottovoce.metrics import statistics
 from sottovoce.modeling import network
 from sottovoce.pipeline import baselines
 from sottovoce.pipeline.extract import track_store
@@ -135,7 +135,34 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     if task.kind == "class":
         report["calibration"] = calibration.report(task, truth, prediction, clusters, trusted)
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
+        report["raters"] = against_raters(corpus, task, tested, of_fold, prediction, clusters)
     return report, list(table(task, tested, of_fold, truth, prediction))
+
+
+def against_raters(
+    corpus: Corpus,
+    task: Task,
+    tested: Sequence[Utterance],
+    folds: Sequence[str],
+    prediction: np.ndarray,
+    clusters: Sequence,
+) -> dict[str, Any]:
+    """How near the probabilities come to the shares of the raters, next to those of the training part as the answer to
+    everything; {} where nobody counted raters."""
+    voted = Task.of(corpus, task.target)
+    rows = [k for k, u in enumerate(tested) if any(name in u.labels for name in voted.shares)]
+    if not rows or voted.classes != task.classes:
+        return {}
+    means = {}
+    for name in dict.fromkeys(folds):
+        known = [corpus.by_id[k] for k in corpus.fold(name).train if voted.teaches(corpus.by_id[k])]
+        means[name] = voted.distributions(known).mean(0, dtype=np.float64)
+    said, people = voted.distributions([tested[k] for k in rows]), [clusters[k] for k in rows]
+    return {
+        "n": len(rows),
+        "model": raters.distances(said, prediction[rows], people),
+        "training shares": raters.distances(said, np.stack([means[folds[k]] for k in rows]), people),
+    }
 
 
 def _subject(run: runs.Run) -> tuple:

@@ -13,7 +13,7 @@ V phones.
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def phoneme(
         seen=folds.Seen.of([corpus], [sides["train"] + sides["dev"]]),
         before=init,
         corpus=str(corpus.folder.resolve()),
-        task=asdict(task),
+        task=task.plain(),
         init=str(init.folder) if init else "none",
         labels=len(sides["train"]),
         seed=seed,

@@ -80,7 +80,7 @@ def plan_cells(
     else:
         folds = choose(corpus, grid.fold)
     folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
-    totals = [sum(task.has(corpus.by_id[k]) for k in f.train) for f in folds]
+    totals = [sum(task.teaches(corpus.by_id[k]) for k in f.train) for f in folds]
     wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in grid.labels.split(",")]
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
     cells = []
@@ -92,7 +92,7 @@ def plan_cells(
                     pre = weights.config["identity"] if weights and arm != "scratch" else "none"
                     made = {
                         "plan": plan,
-                        "task": asdict(task),
+                        "task": task.plain(),
                         "arm": arm,
                         "n": n,
                         "seed": seed,
@@ -110,7 +110,7 @@ def begin(output: Path, plan: Recipe, task: Task, cells: Sequence[Cell]) -> None
     """Write the study's configuration. Cells of other configurations may stay: their names differ."""
     files.write_json(
         output / "config.json",
-        {"kind": "study", "settings": plan, "task": asdict(task), "cells": len(cells), "made": runs.provenance()},
+        {"kind": "study", "settings": plan, "task": task.plain(), "cells": len(cells), "made": runs.provenance()},
     )
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 
 def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float) -> tuple[Tensor, Tensor]:
-    """Linear layer (K, P), (K,) of the linear discriminant of standardised features x (N, P) and classes y (N,).
+    """Linear layer (K, P), (K,) of the linear discriminant of standardised features x (N, P) and classes y (N,), or
+    shares of classes (N, K).
 
     The covariance within classes is drawn towards the identity, times its mean variance, by `shrinkage` (Friedman 1989,
     "Regularized discriminant analysis", eq. 16); every class is as likely as another, classes without utterances are
@@ -20,9 +21,9 @@ def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float) -> tuple[
     kept = values > values[-1] * 1e-7
     vectors, roots = vectors[:, kept], values[kept].sqrt()
     z = vectors * roots  # (N, R): the utterances in their span
-    belongs = torch.nn.functional.one_hot(y, classes).double()
+    belongs = y.double() if y.ndim == 2 else torch.nn.functional.one_hot(y, classes).double()
     size = belongs.sum(0)
-    means = (belongs.T @ z) / size.clamp_min(1)[:, None]  # (K, R)
+    means = (belongs.T @ z) / size.clamp_min(1e-9)[:, None]  # (K, R)
     covariance = (z.T @ z - (means * size[:, None]).T @ means) / count
     even = covariance.trace() / width * torch.eye(len(covariance), dtype=covariance.dtype)
     directions = torch.linalg.solve((1 - shrinkage) * covariance + shrinkage * even, means.T).T  # (K, R)

@@ -136,15 +136,16 @@ def supervised_loss(task: Task, settings: FineTuning, target: np.ndarray) -> Cal
         margin = 0.0 if isinstance(settings, Frozen) or kind != "amsoftmax" else settings.scale * settings.margin
         weights = torch.ones(task.outputs)
         if settings.class_weights:
-            count = np.bincount(target, minlength=task.outputs)
+            count = target.sum(0) if target.ndim == 2 else np.bincount(target, minlength=task.outputs)
             present = max((count > 0).sum(), 1)
-            weights = torch.tensor(len(target) / present / np.maximum(count, 1), dtype=torch.float32)
+            weights = torch.tensor(len(target) / present / np.where(count > 0, count, 1), dtype=torch.float32)
 
-        def ce(out: Any, y: Any) -> Any:
+        def ce(out: Any, y: Any) -> Any:  # y (B,) classes, or (B, K) shares of the raters
             hard = y if y.ndim == 1 else y.argmax(1)
             out = held_back(out, hard, margin) if margin else out
             losses = nn.functional.cross_entropy(out, y, label_smoothing=settings.label_smoothing, reduction="none")
-            return losses * weights.to(out.device)[hard]
+            own = weights.to(out.device)
+            return losses * (own[hard] if y.ndim == 1 else y @ own)
 
         return ce
     if kind == "ccc":

@@ -54,7 +54,7 @@ def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = F
 def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
     """The labelled utterances of a training part, or a stratified share of them."""
 
-    pool = [corpus.by_id[k] for k in ids if task.has(corpus.by_id[k])]
+    pool = [corpus.by_id[k] for k in ids if task.teaches(corpus.by_id[k])]
     if not pool:
         raise InputError(f"{corpus.folder}: no training utterance has label {', '.join(task.target)}.")
     counts = parse_label_counts(labels, len(pool))
@@ -67,6 +67,16 @@ def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance
     """The rest of a fold's training part: seen for statistics, without its labels."""
     labelled = {u.id for u in train}
     return [corpus.by_id[k] for k in fold.train if k in store and k not in labelled]
+
+
+def learned(task: Task, plan: Recipe) -> Task:
+    """What is learned of a task: the shares of its raters, unless the settings want the majority's word alone."""
+    return task if plan.finetune.soft_labels else replace(task, shares=())
+
+
+def targets(task: Task, utterances: Sequence[Utterance]) -> np.ndarray:
+    """(N,) classes, (N, K) shares of the raters where they are learned, or (N, D) regression targets."""
+    return task.distributions(utterances) if task.shares else task.values(utterances)
 
 
 def default_init(corpus: Corpus) -> str:
@@ -114,6 +124,7 @@ def parts_of(
 
     Raises InputError as `select` and `changed_copies`.
     """
+    task = learned(task, plan)
     train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
     dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
     rest = unlabelled(corpus, fold, store, train)
@@ -135,6 +146,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
 
     fold, init, folder = folds.with_dev(corpus, fold, plan.finetune.dev), given.init, keep.folder
     assert folder is not None
+    task = learned(task, plan)
     parts = parts_of(plan, corpus, store, fold, task, given.labels, given.seed)
     train, dev, rest = list(parts.train), list(parts.dev), list(parts.unlabelled)
     if task.kind == "class":
@@ -144,7 +156,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
     supervised_loss(
-        task, plan.finetune, task.values(train)
+        task, plan.finetune, targets(task, train)
     )  # refuses a loss that does not fit before anything is written
     run = Run.open(
         folder,
@@ -153,7 +165,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
         fold=fold.name,
         features=store.dim,
         decides={
-            "task": asdict(task),
+            "task": task.plain(),
             "train": [u.id for u in train],
             "dev": [u.id for u in dev],
             "unlabelled": [u.id for u in rest],
@@ -165,10 +177,10 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
         before=init,
         shipped_encoder=init.identity if init and ships(plan, init) else "",
         corpus=str(corpus.folder.resolve()),
-        task=asdict(task),
+        task=task.plain(),
         init=str(init.folder) if init else "none",
         labels=len(train),
-        of_labels=sum(task.has(corpus.by_id[k]) for k in fold.train),
+        of_labels=sum(task.teaches(corpus.by_id[k]) for k in fold.train),
         seed=given.seed,
         seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
         transductive=given.transductive,
@@ -195,7 +207,7 @@ def check_speakers(corpus: Corpus, plan: Recipe) -> None:
 
 def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Utterance]) -> None:
     """Raises InputError when the chosen training utterances hold one class only."""
-    found = {u.labels[task.target[0]] for u in train}
+    found = {task.classes[k] for k in task.values(train)}
     if len(found) < 2:
         raise InputError(
             f"{corpus.folder}: the training part of {fold.name} has one class only. Found {', '.join(map(str, found))} "
@@ -208,9 +220,10 @@ class Lesson:
     """What a network is taught, and judged on where there is a dev part."""
 
     steps: Steps  # of the labelled utterances; its family is all whose recordings are seen
-    target: np.ndarray  # (N,) classes or (N, D) regression targets
+    target: np.ndarray  # (N,) classes, (N, K) shares of raters or (N, D) regression targets
     dev: Steps | None = None
-    truth: Any = None  # their targets
+    truth: Any = None  # (N,) or (N, D), what they are judged by
+    dev_target: Any = None  # as `target`, where dev is learned from too
     copies: Sequence[Steps] = ()  # of changed recordings
 
 
@@ -235,7 +248,7 @@ def train_recogniser(
         training log.
     """
 
-    settings, store = plan.finetune, parts.store
+    settings, store, task = plan.finetune, parts.store, learned(task, plan)
     torch.manual_seed(settings.seed)
     seen = [*parts.train, *parts.unlabelled]
     if init:
@@ -248,9 +261,10 @@ def train_recogniser(
     network = models.Network(backbone, settings, task.outputs)
     lesson = Lesson(
         Steps([(store, seen)], plan.frontend, statistics).subset(range(len(parts.train))),
-        task.values(parts.train),
+        targets(task, parts.train),
         Steps([(store, parts.dev)], plan.frontend, statistics) if parts.dev else None,
         task.values(parts.dev) if parts.dev else None,
+        targets(task, parts.dev) if parts.dev else None,
         [Steps([(copy, parts.train)], plan.frontend, statistics) for copy in parts.copies],
     )
     it = models.Recognised(network, statistics, plan, task)
@@ -448,7 +462,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
         it.calibration = Calibration.fit(unseen, lesson.truth)
     again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
     if again and dev is not None and dev_pooled is not None:
-        x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.truth])
+        x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
         network.begin(*mixed(task, *solve(task, x, y, l2, settings, weight), x, y, settings))
     return rows
 

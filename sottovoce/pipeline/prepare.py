@@ -111,6 +111,7 @@ def prepare(
     split = _folds(reader, kept, folds, group, name, divide)
     check_folds(kept, split)
     warnings += lost + remarks.similar_speakers(kept, split)
+    warnings += remarks.votes(kept)
     warnings += remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
     warnings += remarks.lone_classes(kept, {label: classes[label] for label in target if kinds[label] == "class"})
     warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.metrics.raters import krippendorff_alpha
 
 FAR = 10  # times the median
 SOME = 3  # named in a remark
@@ -69,6 +70,22 @@ def lone_classes(utterances: Sequence[Utterance], classes: Mapping[str, Sequence
             some = ", ".join(lone[:SOME]) + (", ..." if lone[SOME:] else "")
             notes.append(f"{label} spoken by one speaker alone: {some}. Nobody can tell such a class from the voice")
     return notes
+
+
+def votes(utterances: Sequence[Utterance]) -> list[str]:
+    """How many raters there are an utterance, how far they agree, and how many utterances have no word of most."""
+    marked = [u for u in utterances if "emotion:raters" in u.labels]
+    if not marked:
+        return []
+    names = sorted({key for u in marked for key in u.labels if key.startswith("emotion:")} - {"emotion:raters"})
+    number = np.array([float(u.labels["emotion:raters"]) for u in marked])
+    shares = np.array([[float(u.labels.get(name, 0.0)) for name in names] for u in marked])
+    alpha = krippendorff_alpha(shares * number[:, None])
+    said = f"{number.mean():.1f} votes an utterance" if number.max() > 1.5 else "shares of unknown raters"
+    agreed = f", Krippendorff's alpha {alpha:.2f}" if np.isfinite(alpha) else ""
+    tied = sum("emotion" not in u.labels for u in marked)
+    note = f"; {tied} have no word that most chose: they teach by their shares and are not tested" if tied else ""
+    return [f"{said}{agreed}{note}"]
 
 
 def long_clips(seconds: Mapping[str, float | None]) -> list[str]:

@@ -55,7 +55,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
         verdict=_verdict(rows, key) if shown and baselines else "",
         confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind, get("n")),
         examples=[(e.get("id"), e.get("reference"), e.get("heard")) for e in get("examples") or ()],
-        trust=calibration.section(get("calibration") or {}),
+        trust=calibration.section(get("calibration") or {}), raters=_raters(get("raters") or {}),
         probe=_probe([p for p in get("probes") or () if p.get("chosen")]),
         every=[(name.replace("_", " "), score(value)) for name, value in scores.items()],
     )  # fmt: skip
@@ -106,6 +106,12 @@ def _confusion(found: Mapping[str, Any]) -> dict[str, Any]:
         often = f"{number(mixed[row, column])} of {number(counts[row].sum())}"
         said = f"The most frequent confusion: {names[row]} recognised as {names[column]}, {often}."
     return {"names": names, "rows": list(zip(names, counts.tolist(), strict=False)), "n": counts.sum(), "said": said}
+
+
+def _raters(found: Mapping[str, Any]) -> list[list[Any]]:
+    """Distances from what the raters said, of the model and of the shares of the training part."""
+    named = (("this model", "model"), ("training shares for all", "training shares"))
+    return [[name, *(score(found[key][m]) for m in ("kl", "js"))] for name, key in named if key in found]
 
 
 def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Sequence[str], kind: str, n: Any) -> Any:
