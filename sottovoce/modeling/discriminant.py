@@ -14,13 +14,11 @@ def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float) -> tuple[
 
     The covariance within classes is drawn towards the identity, times its mean variance, by `shrinkage` (Friedman 1989,
     "Regularized discriminant analysis", eq. 16); every class is as likely as another, classes without utterances are
-    never answered. Computed in the span of the utterances, so that no (P, P) matrix is needed.
+    never answered. Of few utterances it is computed in their span, so that no (P, P) matrix is needed.
     """
-    count, width = x.shape
-    values, vectors = torch.linalg.eigh((x @ x.T).double())
-    kept = values > values[-1] * 1e-7
-    vectors, roots = vectors[:, kept], values[kept].sqrt()
-    z = vectors * roots  # (N, R): the utterances in their span
+    (count, width), x = x.shape, x.double()
+    span = torch.linalg.qr(x.T)[0] if count < width else None  # (P, N)
+    z = x if span is None else x @ span  # (N, R)
     belongs = y.double() if y.ndim == 2 else torch.nn.functional.one_hot(y, classes).double()
     size = belongs.sum(0)
     means = (belongs.T @ z) / size.clamp_min(1e-9)[:, None]  # (K, R)
@@ -28,7 +26,7 @@ def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float) -> tuple[
     even = covariance.trace() / width * torch.eye(len(covariance), dtype=covariance.dtype)
     directions = torch.linalg.solve((1 - shrinkage) * covariance + shrinkage * even, means.T).T  # (K, R)
     bias = torch.where(size > 0, -0.5 * (directions * means).sum(1), -torch.inf)
-    return (directions / roots @ vectors.T @ x.double()).float(), bias.float()
+    return (directions if span is None else directions @ span.T).float(), bias.float()
 
 
 def mean_with(

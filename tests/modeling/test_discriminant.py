@@ -17,8 +17,9 @@ def data(n: int = 60, width: int = 200, classes: int = 3) -> tuple[torch.Tensor,
 
 
 @pytest.mark.parametrize("shrinkage", [0.3, 0.7])
-def test_agrees_with_scikit_learn(shrinkage: float) -> None:
-    x, y = data()
+@pytest.mark.parametrize("width", [200, 20])
+def test_agrees_with_scikit_learn(width: int, shrinkage: float) -> None:
+    x, y = data(width=width)
     weight, bias = discriminant(x, y, 3, shrinkage)
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=[1 / 3] * 3).fit(x, y)
     ours = (x @ weight.T + bias).numpy()
