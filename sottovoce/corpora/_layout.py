@@ -160,7 +160,7 @@ def any_folds(utterances: Sequence[Utterance], n: int | None = None) -> list[Fol
             f"{labelled[0].corpus}: fewer speakers than folds need. Found {len(speakers)} ({', '.join(speakers)}), at "
             "least 3 are needed. Add speakers, or split by file with --group none (scores will be too good)."
         )
-    return group_folds(known, n or min(FOLDS, len(speakers)))
+    return group_folds(known, n or min(FOLDS, len(speakers)), even=True)
 
 
 def file_folds(utterances: Sequence[Utterance], n: int, *, seed: int = 0) -> list[Fold]:

@@ -8,7 +8,8 @@ What weights have seen is kept with them: people by name in their configuration 
 content in seen.json. A recording under another name, in another container or without its speaker is that recording.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -46,6 +47,7 @@ def group_folds(
     group: str = "speaker",
     dev_groups: int = 1,
     names: Iterable[str] | None = None,
+    even: bool = False,
 ) -> list[Fold]:
     """Cross-validation folds that keep every speaker (or session) on one side, balanced by gender.
 
@@ -59,6 +61,8 @@ def group_folds(
         group: attribute that may not be shared, "speaker" or "session".
         dev_groups: groups a gender to keep for model selection.
         names: fold names; default fold1, fold2, ...
+        even: where some groups are more than twice as large as others, the largest are dealt first, each to the part
+            that is smallest so far, and dev takes groups until it is a tenth of what is not tested.
 
     Raises:
         InputError: fewer groups than folds need (one each for train, dev and test).
@@ -76,12 +80,9 @@ def group_folds(
     lanes: dict[str, list[str]] = {}
     for name in sorted(genders):
         lanes.setdefault(genders[name], []).append(name)
-    part: dict[str, int] = {}
-    dealt = 0
-    for lane in lanes.values():
-        for name in lane:
-            part[name] = dealt % n
-            dealt += 1
+    sizes = Counter(getattr(u, group) for u in utterances)
+    even = even and max(sizes.values()) > 2 * min(sizes.values())
+    part = _dealt_by_size(sizes, n) if even else {name: k % n for k, name in enumerate(sum(lanes.values(), []))}
     folds = []
     labels = list(names) if names is not None else [f"fold{k + 1}" for k in range(n)]
     for k in range(n):
@@ -91,12 +92,34 @@ def group_folds(
             dev.update(order[:dev_groups])
         if len(dev) + sum(p == k for p in part.values()) >= len(part):  # too few groups for one dev group a gender
             dev = {min(name for name in part if part[name] == (k + 1) % n)}
+        if even:
+            dev = _enough(sizes, [name for step in range(1, n) for name in sizes if part[name] == (k + step) % n])
         sides: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
         for u in utterances:
             name = getattr(u, group)
             sides["test" if part[name] == k else "dev" if name in dev else "train"].append(u.id)
         folds.append(Fold(labels[k], group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"])))
     return folds
+
+
+def _dealt_by_size(sizes: Mapping[str, int], n: int) -> dict[str, int]:
+    """Group -> part: the largest first, each to the part that is smallest so far."""
+    part, full = {}, [0] * n
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        part[name] = full.index(min(full))
+        full[part[name]] += sizes[name]
+    return part
+
+
+def _enough(sizes: Mapping[str, int], groups: Sequence[str]) -> set[str]:
+    """The smaller groups of those, in their order, until they hold a tenth of all; one of them is left."""
+    wanted, dev = sum(sizes[name] for name in groups) / 10, list[str]()
+    middle = sorted(sizes[name] for name in groups)[len(groups) // 2]
+    for name in sorted(groups, key=lambda name: sizes[name] > middle):  # keeps the order otherwise
+        if sum(sizes[d] for d in dev) >= wanted or len(dev) == len(groups) - 1:
+            break
+        dev.append(name)
+    return set(dev)
 
 
 def choose(corpus: Corpus, wanted: str | None) -> list[Fold]:

@@ -276,3 +276,23 @@ def test_folds_that_are_not_the_corpus_own_are_checked_as_well(labelled):
     assert Seen.of([labelled], [labelled.utterances[:1]]).test_people([labelled], own) == [
         folds.person(labelled.utterances[0])
     ]
+
+
+def test_speakers_of_very_different_size_make_parts_of_about_one_size():
+    sizes = [80, 48, 40, 38, 28, 28, 22, 14, 14, 12, 12, 10, 6, 6, *[4] * 8, *[2] * 7]
+    utterances = [
+        Utterance(f"{who}-{k}", "own", "a.wav", speaker=f"s{who:02}", labels={"emotion": "happy"})
+        for who, size in enumerate(sizes)
+        for k in range(size)
+    ]
+    found = folds.group_folds(utterances, 5, even=True)
+    tests = [len(fold.test) for fold in found]
+    assert sum(tests) == len(utterances)
+    assert max(tests) <= max(80, len(utterances) // 5 + 2)
+    for fold in found:
+        sides = [{k.split("-")[0] for k in side} for side in (fold.train, fold.dev, fold.test)]
+        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+        assert len(fold.dev) >= 0.1 * len(fold.train)
+        assert len(fold.dev) < len(fold.train) / 2
+    alike = [replace(u, speaker=f"s{int(u.id.split('-')[1]) % 20:02}") for u in utterances[:200]]
+    assert folds.group_folds(alike, 5, even=True) == folds.group_folds(alike, 5)
