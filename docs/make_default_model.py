@@ -29,8 +29,8 @@ from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
-from sottovoce.metrics.calibration import Calibration, tempered
 from sottovoce.metrics.statistics import intervals
+from sottovoce.metrics.temperature import Calibration, tempered
 from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
 from sottovoce.modeling.discriminant import mean_with

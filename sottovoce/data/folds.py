@@ -82,7 +82,8 @@ def group_folds(
         lanes.setdefault(genders[name], []).append(name)
     sizes = Counter(getattr(u, group) for u in utterances)
     even = even and max(sizes.values()) > 2 * min(sizes.values())
-    part = _dealt_by_size(sizes, n) if even else {name: k % n for k, name in enumerate(sum(lanes.values(), []))}
+    dealt = [name for lane in lanes.values() for name in lane]
+    part = _dealt_by_size(sizes, n) if even else {name: k % n for k, name in enumerate(dealt)}
     folds = []
     labels = list(names) if names is not None else [f"fold{k + 1}" for k in range(n)]
     for k in range(n):

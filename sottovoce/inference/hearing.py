@@ -172,12 +172,15 @@ class Hearing:
             folders.setdefault(path.parent, []).append(path)
         yield from folders.values()
 
-    def intensity(self, posteriors: np.ndarray) -> tuple[np.ndarray | None, str]:
-        """How intense cells (C, K) are, and what that is: None where the model says nothing of it.
+    def intensity(self, posteriors: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray | None, str]:
+        """How intense cells are, from their possible (C, K) and all answers, and what that is: None where the model
+        says nothing of it.
 
         A model of classes with a neutral one says how far from neutral a voice is: 1 - P(neutral). That is no measured
         intensity, and it is named.
         """
+        if answers.shape[-1] > self.task.outputs:
+            return np.where(np.isfinite(posteriors[:, 0]), answers[:, -1], np.nan), "learned"
         for name in ("intensity", "strength", "arousal"):
             if self.task.kind == "number" and name in self.names:
                 return posteriors[:, self.names.index(name)], name
@@ -187,6 +190,7 @@ class Hearing:
 
     def possible(self, answers: np.ndarray, voters: Sequence[Voter]) -> np.ndarray:
         """(..., K) answers of these networks -> those of the possible labels, of classes calibrated and shares of 1."""
+        answers = answers[..., : self.task.outputs]  # without an intensity
         kept = (_calibration(voters).apply(answers) if self.task.kind == "class" else answers)[..., self.chosen]
         if len(self.chosen) < answers.shape[-1] and self.task.kind == "class":
             kept = kept / np.maximum(kept.sum(-1, keepdims=True), 1e-12)
@@ -221,14 +225,14 @@ class Hearing:
         def frames(begin_s: float, samples: np.ndarray) -> Track:
             return self.frames(Track(samples, RATE_HZ))
 
-        return Listening(voters, frames, self.task.outputs, timing, pieces, speaker, who)
+        return Listening(voters, frames, voters[0].outputs, timing, pieces, speaker, who)
 
     def _events(self, voice: Listening, ear: Activity, first: int, timing: Timing) -> Iterator[Event]:
         cells = voice.posteriors[first:]
         if not len(cells):
             return
         said = self.possible(cells, self.voters)
-        strength, _ = self.intensity(said)
+        strength, _ = self.intensity(said, cells)
         starts = np.arange(first, first + len(cells)) * timing.hop_s
         ends = np.minimum(starts + timing.hop_s, voice.samples / RATE_HZ)
         there = (sound.share(ear.so_far(), ear.rate_hz, starts, ends) >= 0.5) & np.isfinite(said).all(axis=1)
@@ -321,7 +325,8 @@ class _Ear:
                 warnings.append(f"{1 - there.mean():.0%} of it is pauses, which were left out")
         else:
             answer = recogniser.possible(answer, self.voice.voters)
-        strength, meaning = recogniser.intensity(said)
+        heard = self.voice.posteriors if answer is not None else said
+        strength, meaning = recogniser.intensity(said, heard)
         people = [self.people[k] if k >= 0 else "" for k in whose] if self.spoken else []
         cut = timeline.segments(said, there, recogniser.names, duration_s, timing, strength, people)
         return Result(

@@ -91,10 +91,20 @@ class Voter:
         with torch.inference_mode():
             return self.network.pooling.spans(layers, counted, torch.from_numpy(first), torch.from_numpy(last))
 
+    @property
+    def outputs(self) -> int:
+        """Answers of `judge`."""
+        return self.it.task.outputs + (self.it.intensity is not None)
+
     def judge(self, pooled: torch.Tensor, speaker: "Speaker | None" = None) -> np.ndarray:
-        """(B, P) -> (B, K) probabilities, or (B, D) numbers in their ranges."""
+        """(B, P) -> (B, K) probabilities, or (B, D) numbers in their ranges; of a model that tells intensities, with
+        one of 0 to 1 behind them."""
         with torch.inference_mode():
-            return models.to_predictions(self.it.task, self.network.out(self._standard(pooled, speaker)).numpy())
+            standard = self._standard(pooled, speaker)
+            said = models.to_predictions(self.it.task, self.network.out(standard).numpy())
+            if self.it.intensity is None:
+                return said
+            return np.concatenate([said, self.it.intensity(standard).sigmoid().numpy()], axis=1)
 
     def strange(self, pooled: torch.Tensor) -> bool:
         """Whether a recording's pooled features (1, P) lie far outside those of the training part."""

@@ -268,6 +268,7 @@ class Recognised:
     task: Task
     run: Run | None = None
     calibration: Calibration = field(default_factory=Calibration)
+    intensity: nn.Linear | None = None  # of standardised pooled states: how strong an emotion is, as log odds
 
 
 def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> None:
@@ -277,6 +278,8 @@ def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> N
         tensors = {k: v for k, v in tensors.items() if not k.startswith("network.backbone.")}
     if it.calibration.rows:
         tensors["calibration"] = torch.tensor([it.calibration.temperature, it.calibration.rows], dtype=torch.float64)
+    if it.intensity is not None:
+        tensors |= {f"intensity.{k}": v for k, v in it.intensity.state_dict().items()}
     checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(it.statistics))
 
 
@@ -292,8 +295,11 @@ def load_recognised(run: Run) -> Recognised:
         own |= {f"backbone.{k}": v for k, v in _shipped_weights(run, len(backbone.blocks)).items()}
     _fill(network, own, run)
     temperature, rows = tensors["calibration"].tolist() if "calibration" in tensors else (1.0, 0)
-    known = Calibration(temperature, int(rows))
-    return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run, known)
+    known, gauge = Calibration(temperature, int(rows)), None
+    if "intensity.weight" in tensors:
+        gauge = nn.Linear(network.pooling.dim, 1)
+        _fill(gauge, {k[10:]: v for k, v in tensors.items() if k.startswith("intensity.")}, run)
+    return Recognised(network.eval(), _statistics_of(tensors, run), plan, task, run, known, gauge)
 
 
 def _shipped_weights(run: Run, blocks: int) -> dict[str, Tensor]:

@@ -108,6 +108,7 @@ class Voter:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.calibration = Calibration(graph.about.get("temperature", 1.0), graph.about.get("calibrated_on", 0))
+        self.outputs = len(graph.about["names"]) + bool(graph.about.get("intensity"))
 
     def states(self, frames: Track, *, trim: bool, speaker: None = None) -> Track:
         """(N,) samples, encoded alone and at their own length -> (S, M), at the times of the states."""

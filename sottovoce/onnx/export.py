@@ -131,6 +131,7 @@ def metadata(it: Recognised, longest_s: float) -> dict[str, Any]:
         "pooling": pooling.temporal_pooling,
         "layers": parts,
         "standardised": bool((it.network.standardise.std != 1).any()),
+        "intensity": it.intensity is not None,
         "name": run.folder.name if run else "",
         "identity": run.config.get("identity", "") if run else "",
         "track": it.plan.track,

@@ -185,7 +185,8 @@ class Exportable(nn.Module):
     Returns:
         answer (B, K), calibrated; states (B, S, Q) that are pooled and how much each counts, counts (B,) of them,
         begins (B,) frame of the first one; judged (M, K) answers to `pooled`, not calibrated, as means are made of
-        them; unlike (M,) mean square of what was standardised, 1 in training.
+        them, and an intensity behind them where the model tells one; unlike (M,) mean square of what was
+        standardised, 1 in training.
     """
 
     INPUTS = ("samples", "lengths", "trim_db", "pooled")
@@ -200,7 +201,7 @@ class Exportable(nn.Module):
             Whisper(network.backbone) if isinstance(network.backbone, whisper.Backbone) else network.backbone
         )
         self.pooling, self.standardise, self.out = network.pooling, network.standardise, network.out
-        self.task, self.temperature = it.task, it.calibration.temperature
+        self.task, self.temperature, self.intensity = it.task, it.calibration.temperature, it.intensity
 
     def forward(self, samples: Tensor, lengths: Tensor, trim_db: Tensor, pooled: Tensor) -> tuple[Tensor, ...]:
         bands, counts = self.bands(nn.functional.pad(samples, (0, ROOM)), lengths)
@@ -210,7 +211,10 @@ class Exportable(nn.Module):
         answer = self._judged(self.standardise(self.pooling.pooled(layers, counted)), self.temperature)
         given = self.standardise(pooled)
         states = torch.cat([*layers, counted.to(layers[0])[..., None]], dim=2)
-        return answer, states, hidden.lengths, first, self._judged(given), given.square().mean(1)
+        judged = self._judged(given)
+        if self.intensity is not None:
+            judged = torch.cat([judged, self.intensity(given).sigmoid()], dim=1)
+        return answer, states, hidden.lengths, first, judged, given.square().mean(1)
 
     def _judged(self, pooled: Tensor, temperature: float = 1.0) -> Tensor:
         out = self.out(pooled)
