@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from sottovoce.data import audio
 from sottovoce.data.corpus import Corpus
@@ -167,7 +168,7 @@ def test_what_is_wrong_with_a_recording_is_said(clips, change, said_of_it):
 
 def test_the_telephone_is_heard(recogniser, clips, tmp_path):
     wave = said(clips, "sad", seconds=3.0)
-    soundfile.write(tmp_path / "a.wav", audio.soxr.resample(wave, RATE, 8000), 8000)
+    soundfile.write(tmp_path / "a.wav", soxr.resample(wave, RATE, 8000), 8000)
     assert any("telephone band" in line for line in recogniser(tmp_path / "a.wav").warnings)
     noise = 0.1 * np.random.default_rng(0).standard_normal(3 * RATE)
     assert not any("telephone" in line for line in recogniser((noise, RATE)).warnings)
