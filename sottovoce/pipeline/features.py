@@ -9,6 +9,8 @@ COVAREP's values are double precision, with what the original writes where it do
 hold `defined` (T, D), whether the recording says anything about this column at this time.
 """
 
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +71,17 @@ def write(path: Path, table: Table, entry: str, track: str) -> None:
             with open(temporary, "w", encoding="utf-8") as out:
                 out.write(",".join(["time_s", *table.names]) + "\n")
                 digits = 9 if table.values.dtype == np.float32 else 17  # enough to read the same number again
-                for time_s, row in zip(table.times_s, table.values, strict=True):
-                    out.write(f"{time_s:.7f}," + ",".join(f"{v:.{digits}g}" for v in row) + "\n")
+                for first, rows in _pieces(table.values):
+                    for time_s, row in zip(table.times_s[first : first + len(rows)], rows, strict=True):
+                        out.write(f"{time_s:.7f}," + ",".join(f"{v:.{digits}g}" for v in row) + "\n")
         elif kind == ".npz":
-            with open(temporary, "wb") as raw:
-                np.savez_compressed(raw, allow_pickle=False, **arrays)
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
+                for name, array in arrays.items():
+                    with out.open(f"{name}.npy", "w", force_zip64=True) as entry_file:
+                        head = np.lib.format.header_data_from_array_1_0(array) | {"fortran_order": False}
+                        np.lib.format.write_array_header_1_0(entry_file, head)
+                        for _, rows in _pieces(array):
+                            entry_file.write(rows.tobytes())
         else:
             import h5py
 
@@ -81,6 +89,13 @@ def write(path: Path, table: Table, entry: str, track: str) -> None:
             with h5py.File(temporary, "w") as out:
                 for name, array in arrays.items():
                     out.create_dataset(name, data=array, dtype=h5py.string_dtype() if name == "names" else None)
+
+
+def _pieces(array: np.ndarray, rows: int = 1 << 13) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, rows) some at a time: what is written of an hour does not stay in memory."""
+    for first in range(0, len(array), rows):
+        yield first, array[first : first + rows]
+        files.let_go(array)
 
 
 def citation(track: str) -> str:
