@@ -134,7 +134,8 @@ def curve(result: Mapping[str, Any]) -> None:
     arm, prefix = compared_with_scratch(result)
     out.add_column(f"{arm} - scratch", justify="right")
     out.add_column("labels saved", justify="right")
-    out.add_column(f"with {result['dev_labels']} of dev", justify="right")
+    if result["dev_labels"]:  # else they are counted already
+        out.add_column(f"with {result['dev_labels']} of dev", justify="right")
 
     def cell(p: Mapping[str, Any] | None) -> str:
         if p is None:
@@ -146,7 +147,8 @@ def curve(result: Mapping[str, Any]) -> None:
         factor = "" if saved is None else _factor(saved, saved["factor"])
         counted = "" if saved is None else _factor(saved, saved["with_dev"]["factor"])
         paired = (result.get(f"{prefix}paired") or [None] * len(result["ns"]))[k]
-        out.add_row(str(n), *(cell(of[k]) for of in result["arms"].values()), cell(paired), factor, counted)
+        row = [cell(of[k]) for of in result["arms"].values()] + [cell(paired), factor]
+        out.add_row(str(n), *row, *[counted] * bool(result["dev_labels"]))
     for line in result["warnings"]:
         typer.echo(line)
     Console(width=None if Console().is_terminal else 160).print(out)

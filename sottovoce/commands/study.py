@@ -17,16 +17,40 @@ if TYPE_CHECKING:
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
     from sottovoce.evaluation.study import Cell
+    from sottovoce.pipeline.tuning import Choices
 
 
 def main(
     corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
     output: Annotated[Path, typer.Option("-o", "--output", help="study folder; the same command again goes on")],
-    init: Annotated[str, typer.Option(help="run folder of `pretrain` (made with the same --fold)")],
+    init: Annotated[
+        str,
+        typer.Option(
+            help="run folder of `pretrain` (made with the same --fold); several with commas or a pattern, 'runs/pre*', "
+            "that differ in their seed: seed s of the study takes pre-training s, whose luck is then counted"
+        ),
+    ],
     labels: Annotated[
         str, typer.Option(help="label counts and percentages of the training part")
     ] = "1%,5%,10%,25%,50%,100%",
-    seeds: Annotated[int, typer.Option(help="seeds: weights, order and label subset", min=1)] = 5,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="seeds: weights, order and label subset; default: 5, or one a pre-training", min=1),
+    ] = None,
+    dev: Annotated[
+        str,
+        typer.Option(
+            help="who chooses: 'share' = a fifth of each label count, 'fold' = the fold's dev speakers, whose labels "
+            "come on top, 'superb'. Default: share"
+        ),
+    ] = "",
+    tune: Annotated[
+        str,
+        typer.Option(
+            help="what dev chooses from in every arm and cell: 'small' = learning rate, epochs and depth, two of each, "
+            "one after another; 'none'; or lists, 'lr=0.001,0.003 epochs=10,30 depth=0,2'"
+        ),
+    ] = "small",
     fold: Annotated[
         str | None, typer.Option(help="NAME, several with commas, or 'all'; default: those --init was made for")
     ] = None,
@@ -60,15 +84,18 @@ def main(
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
     from sottovoce.evaluation.curves import collect, save
-    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, run_cells
+    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
     from sottovoce.pipeline.finetune import check_speakers, chooser, learned
+    from sottovoce.pipeline.tuning import Choices
 
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
-    found = hub.parts(init)
-    extra = [f"finetune.select={metric}"] * bool(metric) + list(settings or [])
+    inits = pretrainings(init, seeds or 0)
+    seeds = seeds or (5 if len(inits) == 1 else len(inits))
+    found = hub.parts(inits[0])
+    extra = [f"finetune.dev={dev or 'share'}"] + [f"finetune.select={metric}"] * bool(metric) + list(settings or [])
     if speaker_norm:
         extra.append("finetune.embedding_norm=speaker")
     plan = recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json")
@@ -86,22 +113,25 @@ def main(
     check_speakers(data, plan)
     chooser(task, replace(plan.finetune, select=metric))  # refuses a score that there is not
     plan = recipes.at_frame_rate(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
-    cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold), init, found, transductive=transductive)
+    choices = Choices.of(tune, plan)
+    cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold, choices), inits, transductive=transductive)
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.n for c in cells})} label counts x {seeds} seeds x "
-               f"{len({c.fold for c in cells})} folds.")  # fmt: skip
+               f"{len({c.fold for c in cells})} folds. Budget of a cell: {choices}.")  # fmt: skip
     jobs = jobs or os.cpu_count() or 1
     if dry_run:
-        estimate(cells, plan, data, task, jobs)
+        estimate(cells, plan, data, task, jobs, choices)
         return
     begin(output, plan, task, cells)
-    run_cells(cells, plan, data.folder, task, output / "cells", jobs=jobs, quiet=quiet)
-    result = collect(cells, plan, data, task, output / "cells", metric)
+    run_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs, quiet=quiet)
+    result = collect(cells, plan, data, task, output / "cells", metric, choices)
     save(output, result)
     _tables.curve(result)
     typer.echo(f"Report: {output / 'report.html'}")
 
 
-def estimate(cells: Sequence["Cell"], plan: "Recipe", corpus: "Corpus", task: "Task", jobs: int) -> None:
+def estimate(
+    cells: Sequence["Cell"], plan: "Recipe", corpus: "Corpus", task: "Task", jobs: int, choices: "Choices"
+) -> None:
     """Time the largest cell of each arm and say how long the study will take."""
     from sottovoce.data import runs
     from sottovoce.evaluation.study import train_and_test
@@ -111,7 +141,7 @@ def estimate(cells: Sequence["Cell"], plan: "Recipe", corpus: "Corpus", task: "T
         own = [c for c in cells if c.arm == arm]
         largest = max(own, key=lambda c: c.n)
         started = time.monotonic()
-        train_and_test(largest, plan, corpus, task)
+        train_and_test(largest, plan, corpus, task, choices)
         seconds = time.monotonic() - started
         total += sum(seconds * max(c.n / largest.n, 0.1) for c in own)
         typer.echo(f"{arm}: {seconds:.0f} s with {largest.n} labels")

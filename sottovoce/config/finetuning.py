@@ -14,15 +14,16 @@ from sottovoce.config.training import Training
 from sottovoce.errors import InputError
 
 Loss = Literal["ce", "amsoftmax", "l1", "huber", "ccc", "auto"]
-Dev = Literal["fold", "superb", "test"]
+Dev = Literal["fold", "share", "superb", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shared(Settings, group="finetune"):
     """Settings of every mode."""
 
-    # Who chooses: the fold's own dev speakers; "superb": a random 20 % of train and dev, speakers shared; or "test",
-    # which only measures how much choosing on the test part flatters.
+    # Who chooses: the fold's own dev speakers; "share": a fifth of the labels that are counted, of other speakers where
+    # there are several; "superb": a random 20 % of train and dev, speakers shared; or "test", which only measures how
+    # much choosing on the test part flatters.
     dev: Dev = "fold"
     depth: Whole = 0  # blocks of the backbone that are used, from the bottom, at most; 0 = all
     loss: Loss = "auto"  # of classes "ce" (auto) or "amsoftmax"; of regression "huber" (auto), "l1" or "ccc"

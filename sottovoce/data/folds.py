@@ -209,7 +209,8 @@ def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
 
     "superb" is s3prl's: a random fifth of all that is not tested, drawn as torch does with seed 0 (its
     `downstream/emotion/expert.py`). The training part then has four sessions of IEMOCAP, and dev shares its speakers.
-    "test" is the test part itself: what a result is worth that was chosen on it.
+    "test" is the test part itself: what a result is worth that was chosen on it. "share" has no dev part yet: all that
+    is not tested is for training, and a fifth of what labels are then taken is held back (`held_back`).
     Departure: s3prl draws from the order of its own file lists, we from that of the manifest.
     """
     if dev == "fold":
@@ -218,10 +219,32 @@ def with_dev(corpus: Corpus, fold: Fold, dev: str) -> Fold:
         return replace(fold, dev=fold.test)
     rest = set(fold.train) | set(fold.dev)
     pool = [u.id for u in corpus.utterances if u.id in rest]
+    if dev == "share":
+        return replace(fold, train=tuple(pool), dev=())
     order = permutation(len(pool), seed=0)
     n = int(0.8 * len(pool))
     train, dev_part = ([pool[k] for k in sorted(part)] for part in (order[:n], order[n:]))
     return replace(fold, train=tuple(train), dev=tuple(dev_part))
+
+
+def held_back(utterances: Sequence[Utterance], kinds: np.ndarray, seed: int, share: float = 0.2) -> list[int]:
+    """Which of these labelled utterances choose instead of teaching: about a `share`, whole speakers where there are
+    several, else single ones. Every class (`kinds`, (N,)) stays among those that teach."""
+    rng, wanted = np.random.default_rng([seed, 2]), share * len(utterances)
+    for names in ([person(u) for u in utterances], list(range(len(utterances)))):
+        index = np.unique(np.array(names), return_inverse=True)[1]
+        found: list[int] = []
+        left = np.bincount(kinds)
+        for k in rng.permutation(index.max() + 1):
+            own = np.flatnonzero(index == k)
+            less = left - np.bincount(kinds[own], minlength=len(left))
+            if len(found) + len(own) <= 1.5 * wanted and not ((less == 0) & (left > 0)).any():
+                found, left = found + own.tolist(), less
+            if len(found) >= wanted:
+                break
+        if found:
+            return sorted(found)
+    return []
 
 
 def permutation(n: int, seed: int) -> list[int]:

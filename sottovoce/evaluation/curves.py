@@ -22,8 +22,16 @@ from sottovoce.metrics import statistics
 from sottovoce.modeling import hub
 from sottovoce.pipeline import baselines
 from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.tuning import NOTHING, Choices
 
 BESIDE = ("mae", "acc4", "ccc", "wacc")  # scores of numbers that stand side by side; the last is of presence
+
+
+def _units(cells: Sequence[Cell]) -> list[int] | None:
+    """Which pre-training each seed began with, where there are several but not one a seed; else None."""
+    of_seed = {c.seed: c.init for c in cells if c.init != "none" and c.fold == cells[0].fold}
+    names = list(dict.fromkeys(of_seed.values()))
+    return [names.index(of_seed[s]) for s in sorted(of_seed)] if 1 < len(names) < len(of_seed) else None
 
 
 class Answers:
@@ -42,11 +50,14 @@ class Answers:
         self.seeds, shares = sorted({c.seed for c in cells}), sorted({c.share for c in cells})
         self.ns = [round(float(np.mean([c.n for c in cells if c.share == s]))) for s in shares]
         self.arms = [a for a in ARMS if any(c.arm == a for c in cells)]
+        self.units = _units(cells)
         self._files = {(c.arm, c.share, c.seed, c.fold): folder / c.file for c in cells}
         self.of = {a: [self._stacked(a, s) for s in shares] for a in self.arms}
         self.scores = {
-            a: [statistics.intervals(task, self.truth, cell, self.people) for cell in own] for a, own in self.of.items()
+            a: [statistics.intervals(task, self.truth, cell, self.people, units=self.units_of(a)) for cell in own]
+            for a, own in self.of.items()
         }
+        self.chosen = [self._chosen(c) for c in cells]
 
     def _stacked(self, arm: str, share: int) -> np.ndarray:
         rows = []
@@ -55,6 +66,16 @@ class Answers:
             pooled = np.concatenate([np.load(path, allow_pickle=False)["answer"] for path in paths])
             rows.append(pooled.argmax(1) if self.task.kind == "class" else pooled)
         return np.stack(rows)
+
+    def units_of(self, arm: str) -> list[int] | None:
+        """Trainings that share a pre-training count as one; those from random weights share nothing."""
+        return None if arm == "scratch" else self.units
+
+    def _chosen(self, cell: Cell) -> dict[str, Any]:
+        """What dev chose in a cell: {arm, n, seed, fold, lr, epochs, depth}, of the last three those there were."""
+        with np.load(self._files[cell.arm, cell.share, cell.seed, cell.fold], allow_pickle=False) as kept:
+            values = {k.removeprefix("chosen_"): kept[k].item() for k in kept.files if k.startswith("chosen_")}
+        return {"arm": cell.arm, "n": cell.n, "seed": cell.seed, "fold": cell.fold} | values
 
     def points(self, arm: str, name: str) -> list[dict[str, Any]]:
         """One score along the curve: [{n, value, low, high}]."""
@@ -90,7 +111,13 @@ def _subject(cells: Sequence[Cell], plan: Recipe) -> str:
 
 
 def collect(
-    cells: Sequence[Cell], plan: Recipe, corpus: Corpus, task: Task, folder: Path, metric: str = ""
+    cells: Sequence[Cell],
+    plan: Recipe,
+    corpus: Corpus,
+    task: Task,
+    folder: Path,
+    metric: str = "",
+    choices: Choices = NOTHING,
 ) -> dict[str, Any]:
     """Curves, paired differences and labels saved, from finished cells: what study.json holds."""
 
@@ -114,6 +141,7 @@ def collect(
         "beside": {name: {"all": got.beside(name)} | got.each("wa" if name == "wacc" else name)
                    for name in BESIDE if task.kind == "number" and got.known(name)},
         "flat": flat,
+        "chosen": got.chosen,
         "seeds": len(got.seeds),
         "trainings_counted": len(got.seeds) > 1,
         "warnings": [f"Trainings: {lines.trainings(1)}."] * (len(got.seeds) == 1)
@@ -123,7 +151,8 @@ def collect(
         "speakers": len(set(got.people)) if any(u.speaker for u in got.tested) else None,
         "n_test": len(got.tested),
         "config": files.plain(plan),
-        "protocol": study_protocol(corpus, got.folds, cells, plan, got.tested, dev_labels),
+        "protocol": study_protocol(corpus, got.folds, cells, plan, got.tested, dev_labels)
+        | {"budget": f"{choices}; the same in every arm at every label count"},
         "hardware": runs.hardware(),
         "made": runs.provenance(),
         "all_metrics": {
@@ -151,7 +180,7 @@ def _against_scratch(got: Answers, arm: str, metric: str, dev_labels: int) -> di
     prefix = "" if arm == "pretrained" else "probe_"
     higher, task = metrics.higher_is_better(metric), got.task
     differences = [
-        statistics.differences(task, got.truth, a, b, got.people)[metric]
+        statistics.differences(task, got.truth, a, b, got.people, units=got.units)[metric]
         for a, b in zip(got.of[arm], got.of["scratch"], strict=True)
     ]
     paired: list[dict[str, Any]] = [
@@ -164,7 +193,10 @@ def _against_scratch(got: Answers, arm: str, metric: str, dev_labels: int) -> di
     found: dict[str, Any] = {f"{prefix}paired": paired}
     if len(got.ns) < 2:
         return found
-    a, b = (statistics.curve_replicates(task, got.truth, got.of[x], got.people)[metric] for x in (arm, "scratch"))
+    a, b = (
+        statistics.curve_replicates(task, got.truth, got.of[x], got.people, units=got.units)[metric]
+        for x in (arm, "scratch")
+    )
     saved = statistics.labels_saved(
         got.ns, a.replicates, b.replicates, values=(a.value, b.value), higher_is_better=higher,
         clusters=len(set(got.people)),
@@ -201,15 +233,18 @@ def study_protocol(
         "folds": lines.folds(folds, len(corpus.folds), {corpus.fold(f).group for f in folds}),
         "label subsets": "nested, stratified by class, the same for every arm",
         "control": "identical backbone and settings, random weights",
-        "model selection": "a random 20 % of training, speakers shared (SUPERB)"
-        if plan.finetune.dev == "superb"
-        else "dev part of the fold, never test",
-        "labels to choose with": f"{dev_labels} labelled dev utterances a fold, the same for every arm and count; "
+        "model selection": {
+            "superb": "a random 20 % of training, speakers shared (SUPERB)",
+            "share": "a fifth of the labels, of other speakers where there are several, never test",
+        }.get(plan.finetune.dev, "dev part of the fold, never test"),
+        "labels to choose with": "in the number of labels: a fifth of each count chooses, the rest teaches"
+        if plan.finetune.dev == "share"
+        else f"{dev_labels} labelled dev utterances a fold, the same for every arm and count; "
         "they are not in the number of labels",
         "intervals": lines.intervals([(u.speaker, u.session) for u in tested], seeds),
         "trainings": lines.trainings(seeds),
-        "pre-trainings": f"{most}, one a seed: their luck is in the intervals"
-        if most == seeds > 1
+        "pre-trainings": f"{most} for {seeds} seeds: their luck is in the intervals, each counts as one training there"
+        if most > 1
         else f"{most or 'none'} for {seeds} seed{'s' * (seeds > 1)}: the luck of a pre-training is in no interval",
         "normalisation": "per speaker, test speakers' unlabelled audio included"
         if plan.per_speaker

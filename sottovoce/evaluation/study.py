@@ -6,15 +6,19 @@ The same label subsets, folds and seeds for every arm; an arm is one way to begi
     probe        the pre-trained weights frozen, a linear probe on top
     scratch      fine-tuned from random weights: the identical backbone, settings and label subsets
 
-A cell is one (arm, label count, seed, fold): trained, tested, saved under the digest of everything that made it.
+A cell is one (arm, label count, seed, fold): trained with every setting that dev may choose from (`pipeline.tuning`),
+tested once, saved under the digest of everything that made it. Seed s takes pre-training s of those that are given.
 Cells run in parallel; a finished cell is never run again; a killed study goes on where it was. What they say together
 is `sottovoce.evaluation.curves`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +33,13 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import choose, with_dev
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
+from sottovoce.errors import InputError
 from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import judged_by, parts_of, train_recogniser, weights_for
+from sottovoce.pipeline.tuning import NOTHING, Choices, tuned
 
 ARMS = ("pretrained", "probe", "scratch")
 
@@ -63,10 +69,40 @@ class Grid:
     labels: str  # counts or shares, with commas
     seeds: int
     fold: str | None = None  # None: those of the pre-trained runs, or all
+    choices: Choices = NOTHING  # what dev chooses from in every cell
+
+
+def pretrainings(init: str, seeds: int) -> list[str]:
+    """The runs that `--init` names, one a seed or each for as many: names with commas, or a pattern such as runs/pre*.
+
+    Raises InputError when a pattern matches nothing, they differ in more than their seed, or do not go into `seeds`.
+    """
+    found: list[str] = []
+    for part in (p.strip() for p in init.split(",")):
+        matching = sorted(glob(part), key=runs.natural) if "*" in part else [part]
+        if not matching:
+            raise InputError(f"--init {init}: no folder matches {part}. Name runs of `sottovoce pretrain`.")
+        found += matching
+    plans = [_but_seed(hub.parts(name)[0].config["settings"]) for name in found]
+    for name, plan in zip(found, plans, strict=True):
+        if plan != plans[0]:
+            raise InputError(
+                f"--init {name}: other settings than {found[0]}. Pre-trainings of one study differ in their seed alone."
+            )
+    if seeds % len(found):
+        raise InputError(f"--seeds {seeds}: no multiple of {len(found)} pre-trainings. Give as many, or twice as many.")
+    return found
+
+
+def _but_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a run's config.json holds them, without any seed and without what judges the weights."""
+    return {
+        k: v for k, v in files.flatten(settings).items() if not k.endswith("seed") and not k.startswith("finetune.")
+    }
 
 
 def plan_cells(
-    plan: Recipe, corpus: Corpus, task: Task, grid: Grid, init: str, found: Sequence[runs.Run], *, transductive: bool
+    plan: Recipe, corpus: Corpus, task: Task, grid: Grid, inits: Sequence[str], *, transductive: bool
 ) -> list[Cell]:
     """All cells, small ones first, so that a first picture is there early.
 
@@ -74,7 +110,7 @@ def plan_cells(
     """
 
     if grid.fold is None:
-        named = [run.config["fold"] for run in found]
+        named = [run.config["fold"] for run in hub.parts(inits[0])]
         known = [f for f in corpus.folds if f.name in named]
         folds = known or choose(corpus, None)
     else:
@@ -85,9 +121,10 @@ def plan_cells(
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
     cells = []
     for k, f in enumerate(folds):
-        weights = weights_for(init, corpus, f, transductive=transductive)
+        given = [weights_for(init, corpus, f, transductive=transductive) for init in inits]
         for share, n in enumerate(column[k] for column in columns):
             for seed in range(grid.seeds):
+                weights = given[seed % len(given)]
                 for arm in grid.arms:
                     pre = weights.config["identity"] if weights and arm != "scratch" else "none"
                     made = {
@@ -97,6 +134,7 @@ def plan_cells(
                         "n": n,
                         "seed": seed,
                         "init": pre,
+                        "choices": grid.choices,
                         **judged_by(task, plan.finetune),
                         "parts": [f.train, f.dev, f.test],
                         "audio": corpus.info.get("audio_digest", ""),
@@ -115,14 +153,22 @@ def begin(output: Path, plan: Recipe, task: Task, cells: Sequence[Cell]) -> None
 
 
 def run_cells(
-    cells: Sequence[Cell], plan: Recipe, corpus: Path, task: Task, folder: Path, *, jobs: int, quiet: bool = False
+    cells: Sequence[Cell],
+    plan: Recipe,
+    corpus: Path,
+    task: Task,
+    folder: Path,
+    choices: Choices = NOTHING,
+    *,
+    jobs: int,
+    quiet: bool = False,
 ) -> None:
     """Every cell that has no result yet, `jobs` at a time in processes of one thread each."""
 
     folder.mkdir(parents=True, exist_ok=True)
     left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
     _loaded.cache_clear()  # it may have been prepared again since
-    work = partial(_run_cell, plan, corpus, task, folder)
+    work = partial(_run_cell, plan, corpus, task, folder, choices)
     with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
         for _ in workers.map(work, left, jobs, ordered=False, where=folder):
             bar.advance()
@@ -131,20 +177,24 @@ def run_cells(
 _loaded = lru_cache(maxsize=1)(Corpus.load)  # one cell after the other is of the same corpus
 
 
-def _run_cell(plan: Recipe, corpus: Path, task: Task, folder: Path, cell: Cell) -> None:
+def _run_cell(plan: Recipe, corpus: Path, task: Task, folder: Path, choices: Choices, cell: Cell) -> None:
     """Always on one thread, so that it does not matter for a figure how many cells run at a time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        prediction = train_and_test(cell, plan, _loaded(corpus), task)
+        prediction, chosen = train_and_test(cell, plan, _loaded(corpus), task, choices)
     finally:
         torch.set_num_threads(threads)
     with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
-        np.savez(out, answer=prediction.astype(np.float32))
+        arrays = {"answer": prediction.astype(np.float32)} | {f"chosen_{k}": np.array(v) for k, v in chosen.items()}
+        np.savez(out, **arrays)
 
 
-def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.ndarray:
-    """Train one cell on its label subset; predictions (N_test, K or D) for the fold's labelled test utterances."""
+def train_and_test(
+    cell: Cell, plan: Recipe, corpus: Corpus, task: Task, choices: Choices = NOTHING
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Train one cell on its label subset; predictions (N_test, K or D) for the fold's labelled test utterances, and
+    what dev chose."""
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
@@ -152,6 +202,10 @@ def train_and_test(cell: Cell, plan: Recipe, corpus: Corpus, task: Task) -> np.n
     if cell.arm == "probe" and own.finetune.mode == "full":
         own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
-    it, _ = train_recogniser(own, task, parts_of(own, corpus, store, fold, task, str(cell.n), cell.seed), init=init)
+    parts = parts_of(own, corpus, store, fold, task, str(cell.n), cell.seed)
+    if own.finetune.mode != "full":
+        choices = Choices(depth=choices.depth)
+    # a training changes the weights that it begins with
+    it, chosen = tuned(own, choices, lambda wanted: train_recogniser(wanted, task, parts, init=deepcopy(init)))
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
-    return network.predict(it, Steps([(store, test)], own.frontend, it.statistics))
+    return network.predict(it, Steps([(store, test)], own.frontend, it.statistics)), chosen

@@ -33,8 +33,14 @@ TINY = 1e-12  # from the end of a scale, what rounding may leave
 MIN_CLUSTERS = 4  # with fewer speakers than that nothing is said about the next one
 
 # S: what the odds of the tail of t and of that of u are multiplied by; the share of the interaction that is taken off;
-# how large an interaction, as a share of the variance of speakers, brings half of the first. Above five as at five.
-FEW_SEEDS = {2: (3.0, 2.0, 0.02, 0.02), 3: (2.1, 1.3, 0.35, 0.05), 4: (1.43, 1.0, 0.7, 0.1), 5: (1.0, 1.0, 1.0, 0.1)}
+# how large an interaction, as a share of the variance of speakers, brings half of the first; and how many times the
+# variance of trainings that of speakers is where the second is half gone. Above five as at five.
+FEW_SEEDS = {
+    2: (2.9, 4.0, 0.032, 0.034, 6.0),
+    3: (1.87, 2.19, 0.31, 0.033, 0.61),
+    4: (2.19, 1.41, 0.36, 0.12, 0.2),
+    5: (1.59, 1.7, 0.47, 0.044, 0.37),
+}
 
 # Scores with an end have intervals on a scale without one: to it, back, and its slope.
 LINKS: dict[str, tuple[Callable[[float], float], Callable[[float], float], Callable[[float], float]]] = {
@@ -82,14 +88,15 @@ class Spread:
     def _half(self, alpha: float) -> np.ndarray:
         """The half width at 1 - level, which a double holds where it cannot hold the level."""
         columns = zip(*FEW_SEEDS.values(), strict=True)
-        of_t, of_u, share, half = (np.interp(self.seeds, list(FEW_SEEDS), column) for column in columns)
+        of_t, of_u, share, half, gone = (np.interp(self.seeds, list(FEW_SEEDS), column) for column in columns)
         several = np.asarray(self.seeds) > 1
         speakers, interaction = np.asarray(self.speakers, dtype=float), np.asarray(self.interaction, dtype=float)
         mixed = np.minimum(interaction / np.maximum(speakers, TINY**2), 1.0)
         of_t = np.where(several, of_t ** (mixed * (1 + half) / (mixed + half)), 1.0)
         t = stdtrit(self.clusters - 1, _tail(alpha, of_t))
-        u = stdtrit(np.where(several, self.seeds, 2) - 1.0, _tail(alpha, of_u))
         beyond = np.maximum(self.trainings - share * interaction, 0)
+        of_u = of_u ** (speakers / np.maximum(speakers + gone * beyond, TINY**2))
+        u = stdtrit(np.where(several, self.seeds, 2) - 1.0, _tail(alpha, of_u))
         return np.sqrt(t**2 * speakers + np.where(several, u**2 * beyond, 0))
 
     def bounds(self, level: float = LEVEL, link: str = "") -> tuple[float, float] | tuple[None, None]:

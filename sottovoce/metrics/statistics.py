@@ -87,6 +87,7 @@ class _Sums:
     task: Task
     total: np.ndarray
     by_cluster: np.ndarray
+    units: tuple[int, ...] = ()  # which trainings have something in common, () = none
 
     def influences(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """name -> scores (S,), influences (C, S) and which clusters the score rests on (C,).
@@ -104,11 +105,25 @@ class _Sums:
             value, less, own = (np.stack([seed[name][k] for seed in of_seed], axis=-1) for k in range(3))
             rests = (own | (less != value)).any(-1)
             with np.errstate(invalid="ignore"):  # a score that rests on one speaker is none without that one
-                found[name] = value, (rests.sum() - 1) * (value - less), rests
+                influence = (rests.sum() - 1) * (value - less)
+            found[name] = self._by_unit(value), self._by_unit(influence), rests
         return found
 
+    def _by_unit(self, values: np.ndarray) -> np.ndarray:
+        """(..., S) -> (..., P) means of the trainings that belong together: what they share is then in the spread."""
+        if not self.units:
+            return values
+        own = np.array(self.units)
+        return np.stack([values[..., own == unit].mean(-1) for unit in np.unique(own)], axis=-1)
 
-def _sums(task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray) -> _Sums:
+
+def _sums(
+    task: Task,
+    target: np.ndarray,
+    predicted: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    units: Sequence[int] | None = None,
+) -> _Sums:
     runs = np.asarray(predicted)
     if runs.ndim == np.ndim(target):
         runs = runs[None]  # (S, N[, D])
@@ -121,11 +136,17 @@ def _sums(task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Seque
     starts = np.searchsorted(index[order], np.arange(count))
     rows = [scores.terms(task, target, run) for run in runs]  # (N, K) each
     parts = [np.add.reduceat(own[order], starts, axis=0) if count else own for own in rows]
-    return _Sums(task, np.stack([own.sum(0) for own in rows]), np.stack(parts))
+    return _Sums(task, np.stack([own.sum(0) for own in rows]), np.stack(parts), tuple(units or ()))
 
 
 def _replicates(
-    task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray, n: int, seed: int
+    task: Task,
+    target: np.ndarray,
+    predicted: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    n: int,
+    seed: int,
+    units: Sequence[int] | None = None,
 ) -> dict[str, tuple[float, np.ndarray]]:
     """name -> (value, (R,) replicates) of the mean over seeds; R = 0 with fewer than four clusters.
 
@@ -133,8 +154,9 @@ def _replicates(
     luck of the seeds is added to that: their scores, drawn too, and drawn closer by what of their variance is only
     the luck of the speakers in each.
     """
-    sums = _sums(task, target, predicted, clusters)
-    seeds, count = sums.by_cluster.shape[:2]
+    sums = _sums(task, target, predicted, clusters, units)
+    count = sums.by_cluster.shape[1]
+    seeds = len(set(sums.units)) or len(sums.total)
     n = n if count >= MIN_CLUSTERS else 0
     drawn = _cluster_counts(max(count, 1), n, seed)  # (R, C)
     shares = _seed_shares(seeds, n, seed)  # (R, S)
@@ -155,7 +177,13 @@ def _replicates(
 
 
 def intervals(
-    task: Task, target: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray, *, level: float = LEVEL
+    task: Task,
+    target: np.ndarray,
+    predicted: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    *,
+    units: Sequence[int] | None = None,
+    level: float = LEVEL,
 ) -> dict[str, dict[str, float | None]]:
     """Every score with its interval for new speakers, and new trainings where there are several.
 
@@ -163,6 +191,7 @@ def intervals(
         target: (N,) class indices or (N, D) regression targets.
         predicted: the same shape, or (S, N[, D]) for S seeds: the value is then the mean of the S scores.
         clusters: (N,) speaker or video of each row.
+        units: (S,) which trainings have something in common, such as a pre-training; they then count as one.
 
     Returns:
         name -> {"value", "low", "high"}. With fewer than four clusters, or when the score is not defined, the
@@ -170,7 +199,7 @@ def intervals(
         are (the recall of an emotion that few of them show) has the bounds of those.
     """
     found: dict[str, dict[str, float | None]] = {}
-    for name, (value, influence, rests) in _sums(task, target, predicted, clusters).influences().items():
+    for name, (value, influence, rests) in _sums(task, target, predicted, clusters, units).influences().items():
         low, high = components(value, influence[rests]).bounds(level, _link(name))
         found[name] = {"value": float(value.mean()), "low": low, "high": high}
     return found
@@ -217,6 +246,7 @@ def differences(
     clusters: Sequence | np.ndarray,
     *,
     same_seeds: bool = True,
+    units: Sequence[int] | None = None,
 ) -> dict[str, Spread]:
     """name -> the difference a - b and its spread, of every score.
 
@@ -226,13 +256,14 @@ def differences(
         clusters: (N,).
         same_seeds: a[s] and b[s] belong together; False takes the seeds of each on their own, of which there may then
             be different numbers.
+        units: as in `intervals`, of trainings that belong together in both.
 
     Raises:
         ValueError: a and b have different numbers of seeds that belong together.
     """
     if same_seeds and np.shape(a) != np.shape(b):
         raise ValueError(f"a {np.shape(a)} and b {np.shape(b)} are paired and need one shape")
-    left, right = (_sums(task, target, x, clusters).influences() for x in (a, b))
+    left, right = (_sums(task, target, x, clusters, units).influences() for x in (a, b))
     found = {}
     for name, (value, influence, rests) in left.items():
         other, its, on = right[name]
@@ -317,6 +348,7 @@ def curve_replicates(
     *,
     n: int = REPLICATES,
     seed: int = 0,
+    units: Sequence[int] | None = None,
 ) -> dict[str, Curve]:
     """Replicates of every score along a learning curve.
 
@@ -335,7 +367,7 @@ def curve_replicates(
     """
     if len({np.shape(cell) for cell in predicted}) != 1:
         raise ValueError(f"cells differ in shape: {sorted({np.shape(cell) for cell in predicted})}")
-    cells = [_replicates(task, target, cell, clusters, n, seed) for cell in predicted]
+    cells = [_replicates(task, target, cell, clusters, n, seed, units) for cell in predicted]
     return {
         name: Curve(np.array([c[name][0] for c in cells]), np.stack([c[name][1] for c in cells], axis=1))
         for name in cells[0]

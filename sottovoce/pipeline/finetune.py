@@ -120,14 +120,19 @@ class Parts:
 def parts_of(
     plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, labels: str = "100%", seed: int = 0
 ) -> Parts:
-    """The parts of a fold whose dev part is chosen, `labels` of its training part with labels.
+    """The parts of a fold whose dev part is chosen, `labels` of its training part with labels. Of these a fifth chooses
+    where `finetune.dev` is "share".
 
     Raises InputError as `select` and `changed_copies`.
     """
     task = learned(task, plan)
-    train = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
-    dev = [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
-    rest = unlabelled(corpus, fold, store, train)
+    chosen = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
+    train, dev = chosen, [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
+    if plan.finetune.dev == "share":
+        values = task.values(chosen)
+        back = set(folds.held_back(chosen, values if task.kind == "class" else np.zeros(len(chosen), int), seed))
+        train, dev = ([u for k, u in enumerate(chosen) if (k in back) == held] for held in (False, True))
+    rest = unlabelled(corpus, fold, store, chosen)
     return Parts(store, train, dev, rest, changed_copies(plan, corpus, store))
 
 
@@ -179,7 +184,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
         corpus=str(corpus.folder.resolve()),
         task=task.plain(),
         init=str(init.folder) if init else "none",
-        labels=len(train),
+        labels=len(train) + (len(dev) if plan.finetune.dev == "share" else 0),  # N counts what is chosen with
         of_labels=sum(task.teaches(corpus.by_id[k]) for k in fold.train),
         seed=given.seed,
         seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),

@@ -1,6 +1,7 @@
 """What pre-training is worth, label by label."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,7 +69,7 @@ def study_page(study: Mapping[str, Any]) -> str:
     head, rows = _table(study)
     return page.render(
         "study.html", study, first=first, drawn=pictures, tiles=_tiles(study, name), head=head, rows=rows,
-        beside=_beside(study),
+        beside=_beside(study), chosen=_chosen(study),
         lede=words.listed(name, base), protocol=protocol | {key: get(key) for key in ("seeds", "folds", "speakers")},
         holm=any("p_holm" in point for _, pairs, _ in against for point in pairs),
         trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in (get("trivial") or {}).items()],
@@ -159,6 +160,19 @@ def _table(study: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
         head += [f"{'probe' if arm == 'probe' else 'pre-trained'} − scratch", "p", "labels saved"]
         head += [f"with {number(dev)} of dev"] * bool(dev)
     return head, rows
+
+
+def _chosen(study: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Head and rows of what dev chose, a row an arm and count: every value with how many trainings it won."""
+    cells = study.get("chosen") or ()
+    keys = [key for key in ("lr", "epochs", "depth") if any(key in c for c in cells)]
+    rows = []
+    for arm, n in dict.fromkeys((c["arm"], c["n"]) for c in cells if keys):
+        own = [c for c in cells if (c["arm"], c["n"]) == (arm, n)]
+        won = [Counter(f"{c[key]:g}" for c in own if key in c) for key in keys]
+        said = [words.listed(*(f"{value} ({times}×)" for value, times in w.most_common())) for w in won]
+        rows.append([f"{_arm_name(arm)}, {number(n)}", *said])
+    return ["labels", *keys], rows
 
 
 def _beside(study: Mapping[str, Any]) -> list[tuple[str, list[Any], list[Any]]]:

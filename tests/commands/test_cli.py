@@ -59,7 +59,10 @@ def test_help_costs_no_heavy_import(helps):
         ("label", ["--layer", "1 = first block", "one label set per K", "--per-gender", "training part only"]),
         ("finetune", ["--init", "--fold", "--labels", "--transductive", "--speaker-norm", "count or a percentage"]),
         ("evaluate", ["--opensmile", "default: the run"]),
-        ("study", ["--labels", "--seeds", "--arms", "[default: 5;", "1%,5%,10%,25%,50%,100%", "percentages"]),
+        (
+            "study",
+            ["--labels", "--seeds", "--arms", "--tune", "default: 5, or one", "1%,5%,10%,25%,50%,100%", "percentages"],
+        ),
         ("predict", ["--timeline", "seconds that an answer over time", "[default: 3.0;", "--skip-broken"]),
         ("extract", ["--track", "--overwrite", "[default: fbank]"]),
         ("prepare", ["--map", "--drop", "--folds", "--download"]),

@@ -296,3 +296,26 @@ def test_speakers_of_very_different_size_make_parts_of_about_one_size():
         assert len(fold.dev) < len(fold.train) / 2
     alike = [replace(u, speaker=f"s{int(u.id.split('-')[1]) % 20:02}") for u in utterances[:200]]
     assert folds.group_folds(alike, 5, even=True) == folds.group_folds(alike, 5)
+# ---------------------------------------------------------------------------------------------- labels that choose
+
+
+def people(speakers, each):
+    return [Utterance(f"{s}_{k}", "c", "", speaker=f"s{s}") for s in range(speakers) for k in range(each)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("speakers", "each"), [(4, 10), (18, 6), (30, 1), (7, 3)])
+def test_a_fifth_of_the_labels_chooses_whole_speakers_that_do_not_teach(speakers, each, seed):
+    rows = people(speakers, each)
+    kinds = np.random.default_rng(seed).integers(0, 3, len(rows))
+    back = set(folds.held_back(rows, kinds, seed))
+    assert 0.1 * len(rows) <= len(back) <= 0.3 * len(rows)
+    chosen, taught = ({rows[k].speaker for k in range(len(rows)) if (k in back) == held} for held in (True, False))
+    assert not chosen & taught
+    assert set(kinds[[k for k in range(len(rows)) if k not in back]]) == set(kinds)
+    assert back == set(folds.held_back(rows, kinds, seed))
+
+
+def test_one_speaker_alone_is_parted_and_one_label_of_each_class_only_teaches():
+    assert len(folds.held_back(people(1, 20), np.zeros(20, int), 0)) == 4
+    assert folds.held_back(people(5, 1), np.arange(5), 0) == []

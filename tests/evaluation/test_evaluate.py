@@ -299,7 +299,7 @@ def test_the_commands_as_written_work_on_your_own_recordings(kind, sottovoce, ti
         ["finetune", "data/mine", "--init", "runs/pre", "-o", "runs/ft", "-q"],
         ["evaluate", "runs/ft", "--no-opensmile"],
         ["study", "data/mine", "--init", "runs/pre", "--labels", "50%,100%", "--seeds", "2", "-o", "runs/study",
-         "--jobs", "1", "-q"],
+         "--jobs", "1", "--tune", "none", "-q"],
         ["predict", "runs/ft", clip, clip.parent, "--timeline", "-o", "out.csv"],
     ):  # fmt: skip
         done = sottovoce(*words)
@@ -345,7 +345,14 @@ def test_encoded_features_go_the_whole_way(encoded):
 def test_encoded_features_have_a_study(encoded):
 
     study_command.main(
-        encoded / "data", encoded / "study", init=str(encoded / "pre"), labels="25%,100%", seeds=2, jobs=1, quiet=True
+        encoded / "data",
+        encoded / "study",
+        init=str(encoded / "pre"),
+        labels="25%,100%",
+        seeds=2,
+        jobs=1,
+        quiet=True,
+        tune="none",
     )
     result = json.loads((encoded / "study/study.json").read_text())
     assert (result["metric"], result["higher_is_better"]) == ("ccc", True)

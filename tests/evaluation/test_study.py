@@ -33,6 +33,7 @@ VOLATILE = ("made", "hardware", "seconds")
 def go(corpus, output, pretrained, **options):
     """`sottovoce study` in this process; what study.json holds, without date and machine."""
     options = {"labels": "10,100%", "seeds": 2, "fold": "fold1,fold2", "jobs": 1, "quiet": True} | options
+    options = {"dev": "fold", "tune": "none"} | options  # what the defaults do is tested in test_fair.py
     study_command.main(corpus, output, init=str(pretrained), **options)
     return result_of(output)
 
@@ -160,10 +161,8 @@ def plan_of(pretrained, *settings):
 
 
 def planned(plan, data, task, pretrained, labels="10,100%", *, seeds=2, fold="fold1", transductive=False):
-    found = runs.parts(pretrained, "pretrain")
-    return study.plan_cells(
-        plan, data, task, study.Grid(study.ARMS, labels, seeds, fold), str(pretrained), found, transductive=transductive
-    )  # fmt: skip
+    grid = study.Grid(study.ARMS, labels, seeds, fold)
+    return study.plan_cells(plan, data, task, grid, [str(pretrained)], transductive=transductive)
 
 
 def test_finished_cells_are_never_run_again(studied, corpus, pretrained):

@@ -189,6 +189,24 @@ def test_intervals_hold_the_truth_nineteen_times_in_twenty(count, seeds):
         assert 0.925 <= coverage <= 0.98, name
 
 
+def test_trainings_that_share_a_pre_training_count_as_one():
+    """Luck of the pre-training alone: four trainings of two are two, and intervals over four too narrow."""
+    rng, task = np.random.default_rng(0), Task("class", ("emotion",), ("a", "b"))
+    clusters, target = np.repeat(np.arange(30), 10), np.zeros(300, int)
+    held = {"apart": 0, "together": 0}
+    for _ in range(300):
+        ability = 0.6 + np.repeat(rng.normal(0, 0.06, 2), 2)[:, None] + rng.normal(0, 0.02, 30)  # (S, C)
+        answers = (rng.random((4, 300)) > ability[:, clusters]).astype(int)
+        for name, units in (("apart", None), ("together", [0, 0, 1, 1])):
+            found = intervals(task, target, answers, clusters, units=units)["wa"]
+            held[name] += found["low"] <= 0.6 <= found["high"]
+    assert held["apart"] / 300 < 0.87
+    assert held["together"] / 300 > 0.92
+    one = differences(task, target, answers, answers[::-1], clusters, units=[0, 0, 1, 1])["wa"]
+    assert one.seeds == 2
+    assert one.value == pytest.approx(0, abs=1e-12)
+
+
 def test_trainings_of_two_systems_that_do_not_belong_together_are_counted_too():
     rng = np.random.default_rng(0)
     for count in (8, 24):

@@ -527,7 +527,7 @@ def test_a_study_by_the_protocol_holds_frozen_weights_against_random_ones(corpus
     study_command.main(corpus, tmp_path / "study", **options)
     result = json.loads((tmp_path / "study/study.json").read_text())
     assert list(result["arms"]) == ["probe", "scratch"]
-    assert result["probe_paired"][1]["n"] == 40
+    assert result["probe_paired"][1]["n"] == 60  # dev labels are among them
     assert "probe - scratch" in (tmp_path / "study/study.csv").read_text()
     assert "probe - scratch" in capsys.readouterr().out
     assert result["config"]["finetune"]["mode"] == "probe"
