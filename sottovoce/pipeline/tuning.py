@@ -27,8 +27,8 @@ class Choices:
 
     @classmethod
     def of(cls, text: str, plan: Recipe) -> "Choices":
-        """ "none", "small" (three times the learning rate, twice the epochs, all blocks or two where no layers are named)
-        or lists such as "lr=0.001,0.003 epochs=10,30 depth=0,2". Raises InputError for anything else."""
+        """ "none", "small" (three times the learning rate, twice the epochs, all blocks or two unless layers are
+        named) or lists such as "lr=0.001,0.003 epochs=10,30 depth=0,2". Raises InputError for anything else."""
         tuning = plan.finetune
         if text == NONE or isinstance(tuning, Probe):
             return cls()
