@@ -33,6 +33,7 @@ VERBS = {
     "evaluate": "Run -> metrics with intervals next to the baselines, report page, predictions.",
     "compare": "Runs side by side -> paired differences with intervals, p values, table, picture.",
     "transfer": "Trained on some corpora, tested on others -> matrix with intervals, picture, table.",
+    "sensitivity": "The same result by other seeds, by fold and without each speaker.",
     "phoneme": "Frozen backbone + transcripts + lexicon -> phone error rate (SUPERB's PR).",
     "run": "A published system, all steps and any ablation of it, to its comparison table.",
     "study": "How many labels pre-training saves, against the identical backbone from scratch.",

@@ -120,6 +120,21 @@ def transfer(result: Mapping[str, Any]) -> None:
     Console(width=None if Console().is_terminal else 140).print(out)
 
 
+def sensitivity(result: Mapping[str, Any]) -> None:
+    """How far a result moves, the ends of every kind of change."""
+    what = " - ".join(reversed(result["systems"]))
+    out = Table(title=f"{what}: {result['metric'].upper()} {result['value']:.3f} (n = {result['n']})")
+    for head in ("", "lowest", "", "highest", "", "of"):
+        out.add_column(head, justify="left" if not head else "right")
+    for kind in ("seeds", "folds", "without a fold", "without a speaker"):
+        rows = sorted((row for row in result[kind] if row["value"] == row["value"]), key=lambda row: row["value"])
+        if rows:
+            low, high = rows[0], rows[-1]
+            ends = (f"{low['value']:.3f}", low["name"], f"{high['value']:.3f}", high["name"])
+            out.add_row(kind, *ends, str(len(rows)))
+    Console(width=None if Console().is_terminal else 120).print(out)
+
+
 def curve(result: Mapping[str, Any]) -> None:
     """The curve as a terminal table."""
 

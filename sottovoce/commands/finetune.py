@@ -35,7 +35,8 @@ def main(
     dev: Annotated[
         str,
         typer.Option(
-            help="'fold': its own dev speakers; 'superb': a random 20 % of train + dev, speakers shared; 'test': "
+            help="'fold': its own dev speakers; 'share': a fifth of --labels; "
+            "'superb': a random 20 % of train + dev, speakers shared; 'test': "
             "leaky, measures how much choosing on the test part flatters"
         ),
     ] = "",
@@ -84,6 +85,7 @@ def main(
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.folds import choose, with_dev
     from sottovoce.data.task import Task
+    from sottovoce.evaluation import lines
     from sottovoce.modeling import hub
     from sottovoce.modeling.loop import Keep
     from sottovoce.pipeline.extract import track_store
@@ -136,6 +138,9 @@ def main(
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
     plan = recipes.at_frame_rate(plan, store.rate_hz)
     for f in folds:
+        known = select(data, with_dev(data, f, plan.finetune.dev).train, task, labels, seed)
+        if said := lines.untaught(task, known, f.name):
+            typer.echo(said, err=True)
         finetune(
             plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),
             Keep(output / f.name, tracker=tracker, quiet=quiet),

@@ -64,7 +64,7 @@ def segments(
     features, labels = _locate(root, layout, features, labels)
     found = Segments([], features)
     clamped: Counter[str] = Counter()
-    unlabelled, no_video, no_frames, no_split, early = 0, [], [], 0, 0
+    unlabelled, no_video, no_frames, partly, no_split, early = 0, [], [], [], 0, 0
     folds_file, split = _splits(root, layout.corpus, folds_file)
     where = features.relative_to(root) if features.is_relative_to(root) else features.resolve()
     with csd.read_csd(features) as track, csd.read_csd(labels) as target:
@@ -96,6 +96,8 @@ def segments(
                 if last <= first:
                     no_frames.append(name)
                     continue
+                if not steps and last - first < 0.5 * covarep.RATE_HZ * (end - start):
+                    partly.append(name)
                 known = {label: value for label, value in zip(names, row.tolist(), strict=True) if np.isfinite(value)}
                 unlabelled += len(names) - len(known)
                 marks: dict[str, str | float] = {}
@@ -122,6 +124,7 @@ def segments(
         (unlabelled, f"{unlabelled} labels are not finite and were left out"),
         (no_video, f"{len(no_video)} videos without features, dropped: {_some(no_video)}"),
         (no_frames, f"{len(no_frames)} segments without frames, dropped: {_some(no_frames)}"),
+        (partly, f"{len(partly)} segments with frames for less than half of their time, kept: {_some(partly)}"),
     ]
     found.notes += [line for any_of_it, line in said if any_of_it]
     if not split:

@@ -1,7 +1,7 @@
 """What is to be predicted: one emotion of K, or D regression targets such as six intensities or valence and arousal."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,20 @@ class Task:
         rows = [[float(u.labels[name]) for name in self.target] for u in utterances]
         low, high = np.array(self.ranges, dtype=np.float64).T
         return np.clip(np.array(rows, dtype=np.float64).reshape(-1, len(self.target)), low, high)
+
+    def same(self, other: "Task") -> bool:
+        """Whether the question is the same. Ranges that a corpus does not state are those of the labels taught."""
+        return (self.kind, self.target, self.classes) == (other.kind, other.target, other.classes)
+
+    def taught(self, corpus: Corpus, train: Sequence[Utterance]) -> "Task":
+        """The task as these utterances teach it: a number's range, where the corpus states none, is that of their
+        labels and knows no tested one."""
+        stated = corpus.info.get("ranges", {})
+        if self.kind != "number" or not train or all(name in stated for name in self.target):
+            return self
+        rows = np.array([[float(u.labels[name]) for name in self.target] for u in train])
+        seen = zip(self.target, self.ranges, rows.min(0).tolist(), rows.max(0).tolist(), strict=True)
+        return replace(self, ranges=tuple(known if name in stated else (low, high) for name, known, low, high in seen))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: Path | str) -> "Task":

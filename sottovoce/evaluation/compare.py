@@ -22,7 +22,7 @@ from sottovoce import report as pages
 from sottovoce.data import runs
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
-from sottovoce.evaluation import lines
+from sottovoce.evaluation import lines, protocol
 from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
@@ -39,6 +39,7 @@ class System:
     configs: tuple[dict[str, Any], ...]  # config.json, one a seed
     tables: tuple[dict[str, dict[str, str]], ...]  # id -> row of predictions.csv, one a seed
     task: Task
+    folders: tuple[Path, ...] = ()
 
 
 def load(text: str, *, quiet: bool = True) -> System:
@@ -60,7 +61,7 @@ def load(text: str, *, quiet: bool = True) -> System:
         found.append(runs.parts(folder, kind))
     tasks = [Task.from_dict(parts[0].config.get("task") or {}, parts[0].folder / "config.json") for parts in found]
     for folder, task in zip(folders, tasks, strict=True):
-        if task != tasks[0]:
+        if not task.same(tasks[0]):
             raise InputError(f"{folder}: another task than {folders[0]}. Seeds of one system share their task.")
     tables = tuple(
         predictions(f, parts, task, quiet=quiet) for f, parts, task in zip(folders, found, tasks, strict=True)
@@ -68,7 +69,7 @@ def load(text: str, *, quiet: bool = True) -> System:
     configs = tuple(parts[0].config for parts in found)
     seeds = tuple(int(config.get("seed", k)) for k, config in enumerate(configs))
     name = name or " … ".join(dict.fromkeys(path.name or str(path) for path in (named[0], named[-1])))
-    return System(name, seeds, configs, tables, tasks[0])
+    return System(name, seeds, configs, tables, tasks[0], tuple(folders))
 
 
 def _runs_in(folder: Path) -> list[Path]:
@@ -114,7 +115,7 @@ def _columns(task: Task, what: str) -> list[str]:
     return [what] if task.kind == "class" else [f"{what}_{name}" for name in task.target]
 
 
-def _values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str], what: str) -> np.ndarray:
+def values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str], what: str) -> np.ndarray:
     """(N,) class indices or counts, or (N, D) regression targets. Raises InputError for what is neither."""
 
     columns = _columns(task, what)
@@ -141,22 +142,22 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         raise InputError(f"compare: two systems called {_twice(names)}. Tell them apart with NAME=RUN.")
     first, task = systems[0], systems[0].task
     for system in systems[1:]:
-        if system.task != task:
+        if not system.task.same(task):
             raise InputError(
                 f"{system.name}: another task than {first.name}. Found {_spoken(system.task)}, there {_spoken(task)}."
             )
     ids = _shared([(s.name, table) for s in systems for table in s.tables], common)
-    target = _values(task, first.tables[0], ids, "target")
+    target = values(task, first.tables[0], ids, "target")
     predicted = []
     for system in systems:
         for table in system.tables:
-            differ = np.flatnonzero(np.any(np.atleast_2d(_values(task, table, ids, "target").T != target.T), axis=0))
+            differ = np.flatnonzero(np.any(np.atleast_2d(values(task, table, ids, "target").T != target.T), axis=0))
             if len(differ):
                 raise InputError(
                     f"{system.name}: other targets than {first.name} for {len(differ)} of {len(ids)} utterances, "
                     f"e.g. {ids[differ[0]]}. Prepare and fine-tune them with the same labels."
                 )
-        predicted.append(np.stack([_values(task, table, ids, "predicted") for table in system.tables]))
+        predicted.append(np.stack([values(task, table, ids, "predicted") for table in system.tables]))
     rows = [first.tables[0][key] for key in ids]
     clusters = [row["speaker"] or row["session"] or row["id"] for row in rows]  # as `folds.person`
     count = len(set(clusters))
@@ -211,8 +212,18 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
             "p": f"two-sided, below 0.05 where the interval leaves 0 out; corrected by Holm ({len(tested)} tests)",
             "detectable": "smallest true difference found with probability 0.8, corrected as p is",
         },
+        "card": {s.name: _card(s) for s in systems},
         "made": runs.provenance(),
     }
+
+
+def _card(system: System) -> dict[str, Any]:
+    """The card that `evaluate` laid beside a system; where there is none, what config.json tells."""
+    found = [folder / protocol.FILE for folder in system.folders]
+    if all(path.is_file() for path in found):
+        own: dict[str, Any] = files.read_json(found[0])
+        return own | {"seeds": system.seeds}
+    return {"seeds": system.seeds, "exposure": {"people": len(system.configs[0].get("seen_speakers", ()))}}
 
 
 def _twice(names: Sequence[str]) -> str:
@@ -272,6 +283,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
             )
     write_table(output / "compare.csv", rows)
     files.write_json(output / "compare.json", result)
+    protocol.save(output, result["card"])
     plain = files.plain(result)
     pages.compare_figure(plain, output / "compare.svg", output / "compare.png")
     files.write_text(output / "compare.html", pages.compare_page(plain))

@@ -14,14 +14,15 @@ from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.folds import person, seen_by, with_dev
 from sottovoce.data.task import Task
-from sottovoce.evaluation import lines
-from sottovoce.evaluation.evaluate import write_table
+from sottovoce.evaluation import lines, protocol
+from sottovoce.evaluation.evaluate import CHOSEN, write_table
 from sottovoce.evaluation.study import ARMS, Cell
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.modeling import hub
 from sottovoce.pipeline import baselines
 from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import chooser
 from sottovoce.pipeline.tuning import NOTHING, Choices
 
 BESIDE = ("mae", "acc4", "ccc", "wacc")  # scores of numbers that stand side by side; the last is of presence
@@ -145,6 +146,8 @@ def collect(
         "seeds": len(got.seeds),
         "trainings_counted": len(got.seeds) > 1,
         "warnings": [f"Trainings: {lines.trainings(1)}."] * (len(got.seeds) == 1)
+        + [f"{n} labels are fewer than the {len(task.classes)} classes: some are never taught, and never answered."
+           for n in got.ns if n < len(task.classes)]
         + [lines.constant(task, f["labels"], f"{f['arm']}, {f['n']} labels") for f in flat],
         "folds": len(got.folds),
         # unknown is not one each
@@ -153,6 +156,7 @@ def collect(
         "config": files.plain(plan),
         "protocol": study_protocol(corpus, got.folds, cells, plan, got.tested, dev_labels)
         | {"budget": f"{choices}; the same in every arm at every label count"},
+        "card": _card(cells, corpus, task, plan, choices),
         "hardware": runs.hardware(),
         "made": runs.provenance(),
         "all_metrics": {
@@ -165,6 +169,19 @@ def collect(
             prefix = "" if arm == "pretrained" else "probe_"
             result["warnings"] = list(dict.fromkeys(result["warnings"] + lines.floors(result[f"{prefix}paired"])))
     return result
+
+
+def _card(cells: Sequence[Cell], corpus: Corpus, task: Task, plan: Recipe, choices: Choices) -> dict[str, Any]:
+    """The protocol card of a study."""
+    tuning, names = plan.finetune, list(dict.fromkeys(c.fold for c in cells))
+    what = ", ".join([CHOSEN[tuning.mode], *choices.lists()])
+    return protocol.card(
+        corpus, [with_dev(corpus, corpus.fold(f), tuning.dev) for f in names], task,
+        choices=[protocol.chosen(chooser(task, tuning), tuning, f"{what}, in every arm at every label count")],
+        budget={"labels": sorted({c.n for c in cells}), "cells": len(cells), "trainings a cell": choices.trainings},
+        weights=[hub.load(init) for init in sorted({c.init for c in cells} - {"none"})],
+        seeds=[c.seed for c in cells],
+    )  # fmt: skip
 
 
 def _trivial(task: Task, got: Answers, known: Sequence[Utterance], metric: str) -> dict[str, float]:
@@ -277,6 +294,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
     ]
     write_table(output / "study.csv", rows)
     files.write_json(output / "study.json", result)
+    protocol.save(output, result["card"])
     plain = files.plain(result)
     pages.study_figure(plain, output / "study.svg", output / "study.png")
     files.write_text(output / "report.html", pages.study_page(plain))

@@ -15,7 +15,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config import recipe
-from sottovoce.config.finetuning import Full, Probe
+from sottovoce.config.finetuning import FineTuning, Full, Probe
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
@@ -24,13 +24,15 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import calibration
 from sottovoce.evaluation import lines as lines_of
+from sottovoce.evaluation import protocol as cards
 from sottovoce.metrics import raters, statistics
 from sottovoce.metrics import scores as metrics
 from sottovoce.modeling import network
 from sottovoce.pipeline import baselines
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import chooser
+from sottovoce.pipeline.finetune import chooser, labelled
 
+CHOSEN = {"full": "l2 of the probe, epoch", "frozen": "l2 of the probe", "probe": "learning rate, update"}  # by dev
 DRAWS = 20  # of a random baseline, averaged
 
 
@@ -52,6 +54,7 @@ def report_on(
     write_table(output / "predictions.csv", table)
     calibration.write(output, report.get("calibration"))
     files.write_json(output / "report.json", report)
+    cards.save(output, report["card"])
     files.write_text(output / "report.html", pages.evaluate_page(report))
     return report
 
@@ -71,10 +74,11 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
             )
     corpus = Corpus.load(first["corpus"])
     it = network.load_recognised(found[0])
-    task = it.task
+    # truth is as the corpus has it, whatever range of numbers the model was taught
+    task = it.task if it.task.kind == "class" else Task.of(corpus, it.task.target)
     store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=True)
     tested: list[Utterance] = []
-    predictions, trivial, svm, of_fold, trusted = [], [], [], [], []
+    predictions, trivial, svm, of_fold, trusted, untaught = [], [], [], [], [], []
     for run in found:
         fold = corpus.fold(run.config["fold"])
         check_unheard(corpus, fold, run)
@@ -86,7 +90,9 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         plain = network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics))
         predictions.append(it.calibration.apply(plain))
         trusted += [it.calibration] * len(test)
-        known = [corpus.by_id[k] for k in fold.train if task.has(corpus.by_id[k])]
+        fold = labelled(run, corpus, task)  # baselines know no other labels than the model
+        known = [corpus.by_id[k] for k in fold.train]
+        untaught.append(lines_of.untaught(task, known, fold.name))
         trivial.append(baselines.trivial(task, task.values(known), len(test), seed=0, draws=DRAWS))
         if opensmile:
             svm.append(_svm_on(corpus, fold, task, opensmile, it.plan.per_speaker, test, jobs))
@@ -122,6 +128,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         "n": len(tested),
         "speakers": len(set(clusters)) if any(u.speaker for u in tested) else None,  # unknown is not one each
         "protocol": protocol(corpus, found, task),
+        "card": _card(corpus, found, task, it.plan.finetune),
         "probes": probes(found),
         "groups": _by_gender(task, truth, predicted, tested, clusters),
         "config": first["settings"],
@@ -129,9 +136,10 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
     }
+    said = [report["protocol"]["first_line"], *untaught]
     if flat := metrics.flat(task, truth, predicted):
-        first = report["protocol"]["first_line"]
-        report["protocol"]["first_line"] = " ".join(filter(None, [first, lines_of.constant(task, flat)]))
+        said.append(lines_of.constant(task, flat))
+    report["protocol"]["first_line"] = " ".join(filter(None, said)) or None
     if task.kind == "class":
         report["calibration"] = calibration.report(task, truth, prediction, clusters, trusted)
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
@@ -165,9 +173,20 @@ def against_raters(
     }
 
 
+def _card(corpus: Corpus, found: Sequence[runs.Run], task: Task, tuning: FineTuning) -> dict[str, Any]:
+    """The protocol card of one fine-tuned run a fold."""
+    return cards.card(
+        corpus, [corpus.fold(run.config["fold"]) for run in found], task,
+        choices=[cards.chosen(chooser(task, tuning), tuning, CHOSEN[tuning.mode])],
+        budget={"labels": [run.config["labels"] for run in found], "trainings": len(found)},
+        weights=found, seeds=[run.config["seed"] for run in found],
+    )  # fmt: skip
+
+
 def _subject(run: runs.Run) -> tuple:
     settings = run.config["settings"]
-    return run.config["corpus"], run.config["task"], settings["track"], settings["track_config"]
+    task = {k: v for k, v in run.config["task"].items() if k != "ranges"}  # those are of the labels taught
+    return run.config["corpus"], task, settings["track"], settings["track_config"]
 
 
 def check_unheard(corpus: Corpus, fold: Fold, run: runs.Run) -> None:
@@ -200,9 +219,8 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
     seeds = sorted({run.config["seed"] for run in found})
     tested = [corpus.by_id[k] for run in found for k in corpus.fold(run.config["fold"]).test]
-    by, chosen = chooser(task, tuning), "l2 of the probe" + ", epoch" * (tuning.mode == "full")
+    by, chosen = chooser(task, tuning), CHOSEN[tuning.mode]
     if isinstance(tuning, Probe):
-        chosen = "learning rate, update"
         relu = " with ReLU" * (tuning.activation == "relu")
         layers = "weighted sum of all layers" if tuning.layer_aggregation == "weighted" else "last layer"
         head = f"frozen backbone: {layers}, projector to {tuning.project}{relu}, mean over time, linear"

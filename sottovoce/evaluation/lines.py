@@ -7,7 +7,7 @@ as in `folds.person`. A line says which it was: an interval over single utteranc
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sottovoce.data.corpus import Corpus
+from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.folds import person
 from sottovoce.data.task import Task
 from sottovoce.metrics.spread import MIN_CLUSTERS
@@ -56,6 +56,15 @@ def constant(task: Task, names: Sequence[str], who: str = "") -> str:
     """What to know of an answer that is the same everywhere (`scores.flat`); `who` gave it."""
     said = f"Constant{f' ({who})' * bool(who)}: the answer for {', '.join(names)} is nearly the same everywhere"
     return said + ("." if task.kind == "class" else "; MAE and 4-class accuracy flatter it, CCC does not.")
+
+
+def untaught(task: Task, taught: Iterable[Utterance], fold: str) -> str:
+    """Classes of which there is no label to learn from, and which are therefore never answered; "" where none is."""
+    if task.kind != "class":
+        return ""
+    known = [task.classes[k] for k in task.values(list(taught))]
+    lost = [name for name in task.classes if name not in known]
+    return f"{fold}: no label of {', '.join(lost)} among {len(known)}, so they are never answered." if lost else ""
 
 
 def folds(found: Sequence, of: int, groups: Collection[str]) -> str:

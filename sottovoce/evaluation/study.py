@@ -203,6 +203,7 @@ def train_and_test(
         own = replace(own, finetune=in_mode(own.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
     parts = parts_of(own, corpus, store, fold, task, str(cell.n), cell.seed)
+    task = task.taught(corpus, parts.train)
     if own.finetune.mode != "full":
         choices = Choices(depth=choices.depth)
     # a training changes the weights that it begins with

@@ -63,6 +63,14 @@ def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: in
     return [pool[k] for k in sorted(nested_subsets(task.values(pool), counts, seed)[0])]
 
 
+def labelled(run: Run, corpus: Corpus, task: Task) -> Fold:
+    """The fold of a fine-tuned run as it knew it: its training part are the utterances whose labels it was given."""
+    dev = run.config["settings"]["finetune"].get("dev", "fold")
+    fold = folds.with_dev(corpus, corpus.fold(run.config["fold"]), dev)
+    given = select(corpus, fold.train, task, str(run.config["labels"]), run.config["seed"])
+    return replace(fold, train=tuple(u.id for u in given))
+
+
 def unlabelled(corpus: Corpus, fold: Fold, store: Any, train: Sequence[Utterance]) -> list[Utterance]:
     """The rest of a fold's training part: seen for statistics, without its labels."""
     labelled = {u.id for u in train}
@@ -154,6 +162,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     task = learned(task, plan)
     parts = parts_of(plan, corpus, store, fold, task, given.labels, given.seed)
     train, dev, rest = list(parts.train), list(parts.dev), list(parts.unlabelled)
+    task = task.taught(corpus, train)
     if task.kind == "class":
         check_classes(corpus, fold, task, train)
     taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not seen

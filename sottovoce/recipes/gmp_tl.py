@@ -18,6 +18,7 @@ Departs: the paper was read in its abstract and in summaries only; see docs/card
          the standardised pooled states, without a projector, and begins with a linear probe's solution.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from sottovoce.errors import InputError
 from sottovoce.objectives.masked_units import Config as Units
 
 ENCODER = True  # it begins with one
+SPAN_S = 0.2  # of what is masked, HuBERT's 10 states
 WIDE = 512  # an encoder of this width or more is tuned as HuBERT-base is
 
 
@@ -85,13 +87,25 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
         layer=-min(3, blocks(encoder)),
         attributes=step,
         masked=replace(step, feature_stretch=0.0),  # units are of features without a stretched mel axis
-        finetune=replace(tuned, loss="amsoftmax", label_smoothing=0.0, training=replace(last, min_updates=0)),
+        units=Units(combine="mean", span=max(round(SPAN_S * states_hz(encoder)), 1)),
+        # all blocks: the steps before have trained the top ones, whatever depth the encoder's own recipe keeps
+        finetune=replace(tuned, loss="amsoftmax", label_smoothing=0.0, depth=0, training=replace(last, min_updates=0)),
     )
 
 
 def width(encoder: Recipe) -> int:
     """Features of its hidden states."""
     return encoder.backbone_config.width
+
+
+def states_hz(encoder: Recipe) -> float:
+    """Hidden states a second."""
+    config: Any = encoder.backbone_config
+    if encoder.backbone == "encoder":
+        hop = math.prod(config.resolved().conv_stride)
+    else:
+        hop = plugins.load("backbones", encoder.backbone).Backbone.traits.hop
+    return encoder.frontend_rate_hz() / hop
 
 
 def blocks(encoder: Recipe) -> int:

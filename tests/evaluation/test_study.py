@@ -120,7 +120,8 @@ def test_a_cell_is_what_finetune_would_make(studied, corpus, pretrained, tmp_pat
 
 def test_all_files_of_a_study_are_there(studied):
     names = {p.name for p in studied.iterdir()}
-    assert names == {"config.json", "cells", "study.json", "study.csv", "study.svg", "study.png", "report.html"}
+    pictures = {"study.svg", "study.png", "report.html"}
+    assert names == {"config.json", "cells", "study.json", "study.csv", "protocol.json"} | pictures
     with open(studied / "study.csv", newline="") as lines:
         rows = list(csv.DictReader(lines))
     result = result_of(studied)

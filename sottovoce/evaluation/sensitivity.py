@@ -1,0 +1,111 @@
+"""`sottovoce sensitivity`: does a result hold by other seeds, by fold, and without each speaker?
+
+One system's score, or its difference from another's on the same utterances. Folds and speakers are left out of
+the answers that are there; other seeds are other trainings, made here where they are wanted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sottovoce import files
+from sottovoce.config import recipe
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError, unknown_name
+from sottovoce.evaluation import compare
+from sottovoce.evaluation.evaluate import report_on, write_table
+from sottovoce.metrics import scores
+from sottovoce.modeling.loop import Keep
+from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.finetune import Given, finetune, weights_for
+
+
+def more_seeds(run: Path, seeds: int, output: Path, *, quiet: bool = True) -> list[Path]:
+    """The same run with the next `seeds` seeds, a folder each, fine-tuned and evaluated; what is finished stays.
+
+    Raises InputError as `finetune` does.
+    """
+    found = runs.parts(run, "finetune")
+    made = []
+    for step in range(1, seeds + 1):
+        seed = found[0].config["seed"] + step
+        made.append(output / f"seed{seed}")
+        for part in found:
+            config, where = part.config, part.folder / "config.json"
+            corpus, task = Corpus.load(config["corpus"]), Task.from_dict(config["task"], where)
+            plan, fold = recipe.seeded(recipe.from_dict(config["settings"], where), seed), corpus.fold(config["fold"])
+            init = weights_for(config["init"], corpus, fold, transductive=config.get("transductive", False))
+            store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=quiet)
+            given = Given(init, str(config["labels"]), seed, config.get("transductive", False))
+            finetune(plan, corpus, store, fold, task, given, Keep(made[-1] / fold.name, quiet=quiet))
+        report_on(made[-1], made[-1], opensmile=False)
+    return made
+
+
+def sensitivity(systems: Sequence[compare.System], metric: str = "") -> dict[str, Any]:
+    """What is left of a score, or of the second system's difference from the first, under every change.
+
+    Returns:
+        "value"; "seeds", "folds" and "speakers", each a list of {name, value, n} (of a seed or fold alone; without a
+        speaker or fold); "lowest" and "highest" of all of them.
+
+    Raises InputError: more than two systems, other utterances, an unknown score.
+    """
+    if len(systems) > 2:
+        raise InputError(f"sensitivity: one system, or two for their difference. Found {len(systems)}.")
+    tables, task = [list(s.tables) for s in systems], systems[0].task
+    ids = [key for key in tables[0][0] if all(key in table for own in tables for table in own)]
+    if any(len(table) != len(ids) for own in tables for table in own):
+        raise InputError("sensitivity: the runs answer other utterances. Evaluate the same folds.")
+    rows = [tables[0][0][key] for key in ids]
+    truth = compare.values(task, tables[0][0], ids, "target")
+    answers = [np.stack([compare.values(task, table, ids, "predicted") for table in own]) for own in tables]
+    metric = metric or scores.MAIN[task.kind]
+    if metric not in (known := scores.names(task)):
+        raise unknown_name("--metric", metric, known)
+
+    def score(keep: np.ndarray, seed: int | None = None) -> float:
+        each = []
+        for own in answers:
+            trainings = own if seed is None else own[seed : seed + 1]
+            each.append(np.mean([scores.scores(task, truth[keep], run[keep])[metric] for run in trainings]))
+        return float(each[-1] - each[0]) if len(each) > 1 else float(each[0])
+
+    every, count = np.ones(len(ids), bool), min(len(own) for own in answers)
+    found = {
+        "metric": metric,
+        "systems": [s.name for s in systems],
+        "value": score(every),
+        "n": len(ids),
+        "seeds": [{"name": str(systems[-1].seeds[s]), "value": score(every, s), "n": len(ids)} for s in range(count)],
+        "folds": _each(rows, "fold", score, without=False),
+        "without a fold": _each(rows, "fold", score, without=True),
+        "without a speaker": _each(rows, "speaker", score, without=True),
+    }
+    values = [row["value"] for kind in found.values() if isinstance(kind, list) for row in kind
+              if isinstance(row, dict) and np.isfinite(row["value"])]  # fmt: skip
+    return found | {"lowest": min(values), "highest": max(values), "made": runs.provenance()}
+
+
+def _each(
+    rows: Sequence[dict[str, str]], column: str, score: Callable[[np.ndarray], float], *, without: bool
+) -> list[dict[str, Any]]:
+    """The score of each fold or speaker, or of all but each; none where there is one alone."""
+    of = np.array([row[column] for row in rows])
+    names = sorted(set(of.tolist()) - {""}, key=runs.natural)
+    if len(names) < 2:
+        return []
+    parts = {name: (of != name) if without else (of == name) for name in names}
+    return [{"name": name, "value": score(keep), "n": int(keep.sum())} for name, keep in parts.items()]
+
+
+def save(output: Path, found: dict[str, Any]) -> None:
+    """sensitivity.json and sensitivity.csv."""
+    files.write_json(output / "sensitivity.json", found)
+    kinds = {kind: rows for kind, rows in found.items() if kind in ("seeds", "folds") or kind.startswith("without")}
+    write_table(output / "sensitivity.csv", [{"kind": kind} | row for kind, rows in kinds.items() for row in rows])
