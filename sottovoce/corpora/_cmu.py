@@ -116,9 +116,8 @@ def segments(
             f"{labels}: no segment has frames in {features.name}. Found {len(no_video)} videos without features and "
             f"{len(no_frames)} segments without frames. Give the features and the labels of the same corpus."
         )
-    for label, n in (+clamped).items():
-        low, high = layout.ranges[label]
-        found.notes.append(f"{n} values of {label} outside [{low:g}, {high:g}], clamped")
+    bounds = {label: "[{:g}, {:g}]".format(*layout.ranges[label]) for label in +clamped}
+    found.notes += [f"{clamped[label]} values of {label} outside {span}, clamped" for label, span in bounds.items()]
     said = [
         (early, f"{early} segments begin before 0 s, cut there"),
         (unlabelled, f"{unlabelled} labels are not finite and were left out"),

@@ -109,15 +109,7 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     rows = {name: statistics.intervals(task, truth, p, clusters) for name, p in rivals.items()}
     if opensmile:
         rows[f"opensmile {opensmile} + svm"] = statistics.intervals(task, truth, np.concatenate(svm), clusters)
-    names = np.array(of_fold)
-    folds: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "n": int((names == name).sum()),
-            "metrics": metrics.scores(task, truth[names == name], predicted[names == name]),
-        }
-        for name in dict.fromkeys(of_fold)
-    ]
+    folds = _by_fold(task, truth, predicted, np.array(of_fold))
     report: dict[str, Any] = {
         "title": f"{corpus.name}: {', '.join(task.target)}",
         "metrics": scores,
@@ -181,6 +173,15 @@ def _card(corpus: Corpus, found: Sequence[runs.Run], task: Task, tuning: FineTun
         budget={"labels": [run.config["labels"] for run in found], "trainings": len(found)},
         weights=found, seeds=[run.config["seed"] for run in found],
     )  # fmt: skip
+
+
+def _by_fold(task: Task, truth: np.ndarray, predicted: np.ndarray, of_fold: np.ndarray) -> list[dict[str, Any]]:
+    """Scores of each fold alone."""
+    own = {name: of_fold == name for name in dict.fromkeys(of_fold.tolist())}
+    return [
+        {"name": name, "n": int(rows.sum()), "metrics": metrics.scores(task, truth[rows], predicted[rows])}
+        for name, rows in own.items()
+    ]
 
 
 def _subject(run: runs.Run) -> tuple:
