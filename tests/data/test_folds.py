@@ -296,6 +296,8 @@ def test_speakers_of_very_different_size_make_parts_of_about_one_size():
         assert len(fold.dev) < len(fold.train) / 2
     alike = [replace(u, speaker=f"s{int(u.id.split('-')[1]) % 20:02}") for u in utterances[:200]]
     assert folds.group_folds(alike, 5, even=True) == folds.group_folds(alike, 5)
+
+
 # ---------------------------------------------------------------------------------------------- labels that choose
 
 
