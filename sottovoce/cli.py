@@ -38,6 +38,7 @@ VERBS = {
     "run": "A published system, all steps and any ablation of it, to its comparison table.",
     "study": "How many labels pre-training saves, against the identical backbone from scratch.",
     "predict": "Model + recordings -> emotion per file and over time.",
+    "view": "A recording, or a timeline of predict -> a page to look at and to listen to.",
     "embed": "Model + recordings -> vectors, one a recording or one a frame.",
     "export": "Model -> one ONNX file that runs without PyTorch, compared with PyTorch.",
     "push": "Model -> the Hugging Face hub or a folder of its layout, with a model card.",

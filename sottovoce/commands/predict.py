@@ -1,7 +1,7 @@
 """`sottovoce predict`: recordings of any length -> emotion, and emotion over time."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -57,6 +57,8 @@ def main(
         bool,
         typer.Option("--skip-broken", help=f"list unreadable files and go on; exit code {BROKEN} if any"),
     ] = False,
+    mic: Annotated[bool, typer.Option("--mic", help="the microphone instead of recordings, live")] = False,
+    device: Annotated[str, typer.Option(help="with --mic: number or name; python -m sounddevice lists them")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
     """Emotion of each recording: label and probabilities (or predicted values), with --timeline also over time.
@@ -74,11 +76,16 @@ def main(
     words = list(recordings or [])
     if not model and len(words) > 1 and runs.is_model(words[0]):
         model = str(words.pop(0))
+    if mic:
+        if len(words) == 1 and not model:
+            model = str(words.pop())
+        _listen(load(model or None, named(labels), vad), Timing(window, hop, smooth, shortest), device, words)
+        return
     if not words:
-        raise InputError("predict: no recording. Name audio files, or folders of them.")
+        raise InputError("predict: no recording. Name audio files or folders of them, or --mic.")
     table, folder, journal_at = _places(output, timeline)
     plan = bulk.Plan(
-        model or None, tuple(label.strip() for label in labels.split(",") if label.strip()), vad, channel,
+        model or None, named(labels), vad, channel,
         str(turns or ""), confidence_of(abstain), Timing(window, hop, smooth, shortest), str(folder or ""),
         tuple(formats.names(format_)) if timeline else (),
     )  # fmt: skip
@@ -126,6 +133,20 @@ def _places(output: Path | None, timeline: bool) -> tuple[Path | None, Path | No
             f"{output}: unknown kind of table. Found {output.suffix}. Name a .csv or .json file, or a folder."
         )
     return output / "predictions.csv", output, output / "journal.jsonl"
+
+
+def _listen(recogniser: Any, timing: Any, device: str, words: list[Path]) -> None:
+    from sottovoce.commands import _live
+    from sottovoce.inference import microphone
+
+    if words:
+        raise InputError(f"predict --mic: takes no recordings. Found {words[0]}. Leave one of both out.")
+    chunks = microphone.chunks(int(device) if device.isdecimal() else device or None)
+    _live.show(recogniser.stream(chunks, timing=timing), recogniser.names, recogniser.latency_s(timing))
+
+
+def named(labels: str) -> tuple[str, ...]:
+    return tuple(label.strip() for label in labels.split(",") if label.strip())
 
 
 def confidence_of(text: str) -> float | None:

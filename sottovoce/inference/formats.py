@@ -20,6 +20,7 @@ from typing import Any
 
 from sottovoce import files, report
 from sottovoce.errors import InputError, unknown_name
+from sottovoce.inference import page
 from sottovoce.inference.result import Result
 from sottovoce.report.words import text as one_line
 
@@ -43,9 +44,7 @@ def write(result: Result, base: Path, formats: Sequence[str]) -> list[Path]:
         suffix, write_one = FORMATS[name]
         path = base.with_name(base.name + suffix)  # with_suffix would cut names at their dots
         if name in SEGMENTS and result.kind != "class":
-            raise InputError(
-                f"--format {name}: holds segments of one label. Found a model of numbers. Use csv or json."
-            )
+            raise InputError(f"--format {name}: holds segments of a label. Found a model of numbers. Use csv or json.")
         write_one(result, path)
         made.append(path)
     return made
@@ -146,7 +145,7 @@ def _png(result: Result, path: Path) -> None:
 
 
 def _html(result: Result, path: Path) -> None:
-    files.write_text(path, report.timeline_page(files.plain(result.picture())))
+    files.write_text(path, page.of(result, path))
 
 
 FORMATS: dict[str, tuple[str, Callable[[Result, Path], None]]] = {

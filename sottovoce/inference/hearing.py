@@ -384,6 +384,7 @@ def _side_by_side(found: Sequence[Result], names: Sequence[str]) -> Result:
     answer = cells[heard].mean(0) if heard.any() else np.full(len(first.names), np.nan)
     segments = [s | {"speaker": name} for r, name in zip(found, names, strict=True) for s in r.segments]
     strengths = [r.intensities for r in found if r.intensities is not None]
+    said = [(name, line) for r, name in zip(found, names, strict=True) for line in r.warnings]
     edges = {"low": np.min, "high": np.max}
     return replace(
         first,
@@ -394,5 +395,5 @@ def _side_by_side(found: Sequence[Result], names: Sequence[str]) -> Result:
         speakers=[name for r, name in zip(found, names, strict=True) for _ in r.times_s],
         segments=sorted(segments, key=lambda s: (s["start"], s["speaker"])),
         envelope=first.envelope | {k: edge([r.envelope[k] for r in found], axis=0) for k, edge in edges.items()},
-        warnings=[f"{name}: {line}" for r, name in zip(found, names, strict=True) for line in r.warnings],
+        warnings=[f"{name}: {line}" for name, line in said if "pauses" not in line],
     )

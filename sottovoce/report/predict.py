@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.report import charts, page, words
+from sottovoce.report import charts
 from sottovoce.report.charts import INK, LINE, SOFT, WIDE, alike, pooled, row_name, series
 from sottovoce.report.page import LIGHT
-from sottovoce.report.words import NOTHING, count, duration, number, text, three
+from sottovoce.report.words import number, text
 
 # A fixed colour for every emotion of the canonical vocabulary, so that reports can be compared.
 EMOTION_COLOURS = {
@@ -19,55 +19,12 @@ EMOTION_COLOURS = {
 }
 
 
-def timeline_page(prediction: Mapping[str, Any]) -> str:
-    """One recording over time: waveform, segments, probabilities.
-
-    Keys: path, duration_s, classes, times_s, probabilities (T, K), label, confidence, segments [{start, end, label,
-    confidence}], waveform {times_s, low, high}, frames {times_s, values (F, K)}, intensity, model.
-    """
-    get = prediction.get
-    segments, classes = list(get("segments") or ()), [text(c) for c in get("classes") or ()]
-    length, path = get("duration_s") or 0, text(get("path") or "recording")
-    share: dict[str, float] = {}
-    for s in segments:
-        share[text(s["label"])] = share.get(text(s["label"]), 0.0) + float(s["end"]) - float(s["start"])
-    share = dict(sorted(share.items(), key=lambda item: -item[1]))
-    windows, frames = (len(series((part or {}).get("times_s"))) for part in (prediction, get("frames")))
-    shown = "Waveform, the most probable emotion, and the probability (0 to 1) of each over time."
-    if not get("label") and not segments:  # a model of intensities or dimensions, not of one emotion
-        found = get("probabilities")
-        course = np.array(
-            found if found is not None and len(found) else np.full((1, len(classes)), np.nan), dtype=float
-        )
-        means = list(zip(classes, course.mean(0).tolist(), strict=False))[:8]
-        tiles = [(name, number(value, fixed=True), "mean of the windows") for name, value in means]
-        shown = "Waveform, and the predicted values over time, in label units on one scale."
-    else:
-        chance = f", {number(1 / len(classes))} is chance" if classes else ""
-        tiles = [
-            ("Predicted", get("label") or NOTHING, "in the recording as a whole"),
-            ("Confidence", three(prediction, "confidence"), f"1 is certain{chance}"),
-        ]
-    sizes = words.listed(count(windows, "window"), count(len(segments), "segment") if segments else "")
-    finer = ", averaged where they are finer than the picture; segments: the most frequent" if windows > 600 else ""
-    thin = f" Thin line: at each of {frames:,} frames, judged in their context." if frames else ""
-    spoken = ", ".join(f"{label} {100 * s / sum(share.values()):.0f} %" for label, s in list(share.items())[:5])
-    drawn = charts.figure(
-        lambda width: _timeline(prediction, width), "timeline", f"{shown} n = {windows:,} windows{finer}.{thin}",
-        f"Emotions over time: {spoken or 'no segments'}",
-    )  # fmt: skip
-    name = path.replace("\\", "/").rsplit("/", 1)[-1]
-    return page.render(
-        "predict.html", prediction, title=name, drawn=drawn, share=share, roles=_roles([*classes, *share]),
-        lede=words.listed(path if path != name else "", duration(length) if length else ""), segments=segments,
-        tiles=[*tiles, ("Length", duration(get("duration_s")), sizes)],
-        rows=[(_moment(s["start"], length), _moment(s["end"], length), s["label"], three(s, "confidence"))
-              for s in segments[:500]],
-    )  # fmt: skip
-
-
 def timeline_figure(prediction: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """The picture of `timeline_page`, as files."""
+    """Waveform, segments, probabilities and intensity over time, as files.
+
+    Keys: duration_s, classes, times_s, probabilities (T, K), segments [{start, end, label}], waveform {times_s, low,
+    high}, intensity (T,).
+    """
     charts.save(lambda: _timeline(prediction, WIDE), path_svg, path_png)
 
 
@@ -76,15 +33,10 @@ def timeline_drawing(prediction: Mapping[str, Any]) -> Any:
     return charts.drawing(lambda: _timeline(prediction, WIDE))
 
 
-def _moment(s: Any, length_s: float) -> str:
-    """How times of a recording are written: seconds, from two minutes on m:ss, from an hour on h:mm:ss."""
-    return f"{number(float(s), 2)} s" if length_s < 120 else words.clock(float(s), length_s >= 3600)
-
-
-def _roles(classes: Sequence[str]) -> dict[str, str]:
+def roles(classes: Sequence[str]) -> dict[str, str]:
     """A colour role for every class: an emotion's own, or the next free one.
 
-    >>> _roles(["angry", "shouting"])
+    >>> roles(["angry", "shouting"])
     {'angry': 'c1', 'shouting': 'c0'}
     """
     every = [f"c{k}" for k in range(10)]
@@ -132,7 +84,7 @@ def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
     intensity = series(prediction.get("intensity"))
     ends = [*(float(s["end"]) for s in segments), *times[-1:], *series(wave.get("times_s"))[-1:], 1e-3]
     end = float(prediction.get("duration_s") or max(ends))
-    tint = {c: LIGHT[role] for c, role in _roles([*classes, *(text(s["label"]) for s in segments)]).items()}
+    tint = {c: LIGHT[role] for c, role in roles([*classes, *(text(s["label"]) for s in segments)]).items()}
 
     heights: dict[Any, int] = {"wave": 64 if wave else 0, "strip": 34 if segments else 0}
     heights |= dict.fromkeys(range(len(classes)), 36) | {"intensity": 52 if len(intensity) else 0}

@@ -343,8 +343,6 @@ PAGES = {
     "evaluate_number": lambda: report.evaluate_page(number_report()),
     "study": lambda: report.study_page(study_report()),
     "compare": lambda: report.compare_page(compare_report()),
-    "timeline": lambda: report.timeline_page(prediction()),
-    "timeline_hour": lambda: report.timeline_page(prediction(3900.0, 0.5)),
     "index": index,
 }
 
@@ -420,7 +418,7 @@ def test_every_picture_has_words_and_every_table_a_name(pages, name):
     )
 
 
-@pytest.mark.parametrize("name", ["pretrain", "evaluate", "study", "timeline"])
+@pytest.mark.parametrize("name", ["pretrain", "evaluate", "study"])
 def test_same_report_gives_the_same_bytes(pages, name):
     assert PAGES[name]() == pages[name]
 
@@ -494,7 +492,6 @@ def test_a_picture_where_nothing_was_masked_has_no_masked_row():
         (report.evaluate_page, class_report()),
         (report.study_page, study_report()),
         (report.compare_page, compare_report()),
-        (report.timeline_page, prediction()),
     ],
 )
 def test_hostile_text_is_only_text(make, data):
@@ -608,7 +605,6 @@ MAKERS = {
     "number": (report.evaluate_page, number_report()),
     "study": (report.study_page, study_report()),
     "compare": (report.compare_page, compare_report()),
-    "timeline": (report.timeline_page, prediction()),
 }
 
 
@@ -653,21 +649,6 @@ def test_figures_are_written_twice_the_same(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "from scratch" in (tmp_path / "a.svg").read_text()
-
-
-def test_an_hour_stays_small_and_names_all_segments(pages):
-    assert len(pages["timeline_hour"]) < 1_000_000
-    assert "1:05:00" in pages["timeline_hour"] or "1,149 segments" in pages["timeline_hour"]
-
-
-def test_numbers_over_time_are_shown_on_their_own_scale(quick):
-    found = prediction() | {"label": "", "segments": [], "classes": ["arousal", "valence"]}
-    found["probabilities"] = [[4.5, -1.25]] * len(found["times_s"])
-    words = Reader(report.timeline_page(found)).words
-    assert "4.500" in words
-    assert "−1.250" in words
-    assert "probability" not in words
-    assert "Confidence" not in words
 
 
 def test_many_segments_become_the_most_frequent_of_each_cell():

@@ -1,0 +1,30 @@
+"""`sottovoce view`: a recording, or a result of `predict --timeline`, as a page to look at and to listen to."""
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def main(
+    what: Annotated[Path, typer.Argument(help="a recording, or NAME.json as `sottovoce predict --timeline` writes it")],
+    model: Annotated[str, typer.Option("--model", help="folder of a model; default: the model of this package")] = "",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="page to write; default: NAME.html")] = None,
+    channel: Annotated[str, typer.Option(help="mix, left, right, a number from 1, or each")] = "mix",
+    show: Annotated[bool, typer.Option("--open/--no-open", help="open the page in the browser")] = False,
+) -> None:
+    """One page with player, waveform, segments, probabilities and intensity, which works without a network.
+
+    Example: sottovoce view talk.mp3
+    """
+    from sottovoce import files
+    from sottovoce.inference import page
+    from sottovoce.inference.load import load
+
+    place = output or Path(what.with_suffix(".html").name)
+    found = page.read(what) if what.suffix.lower() == ".json" else load(model or None)(what, channel=channel)
+    files.write_text(place, page.of(found, place))
+    typer.echo(f"{place}: {found!r}")
+    if show:
+        webbrowser.open(place.resolve().as_uri())

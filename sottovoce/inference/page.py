@@ -1,0 +1,60 @@
+"""`sottovoce view`: a result as a page with its recording to listen to."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from sottovoce import files, report
+from sottovoce.data import audio
+from sottovoce.errors import InputError
+from sottovoce.inference.result import Result
+
+HELD_S = 1800.0  # a longer recording is played from its own file, where browsers can
+PLAYABLE = {".mp3", ".wav", ".m4a", ".mp4", ".ogg", ".opus", ".flac", ".webm"}
+
+
+def of(result: Result, place: Path) -> str:
+    """The page of a result, to be written at `place`. A recording that is gone leaves it without a player."""
+    sounds, link, path = b"", "", Path(result.path)
+    if result.path and path.is_file():
+        if result.duration_s > HELD_S and path.suffix.lower() in PLAYABLE:
+            link = os.path.relpath(path.resolve(), place.resolve().parent).replace(os.sep, "/")
+        else:
+            sounds = mp3(path)
+    return report.view_page(result.to_dict(), sounds, link)
+
+
+def mp3(path: Path) -> bytes:
+    """A recording at 16 kHz, in one or two channels, at about 5 kB a second; never clipped. b"" where it cannot be read
+    any more."""
+    made = io.BytesIO()
+    try:
+        channels = min(audio.probe(path).channels, 2)
+        which = "each" if channels == 2 and audio.probe(path).channels == 2 else "mix"
+        with soundfile.SoundFile(
+            made, "w", 16_000, 2 if which == "each" else 1, format="MP3", subtype="MPEG_LAYER_III",
+            bitrate_mode="VARIABLE", compression_level=0.8,
+        ) as out:  # fmt: skip
+            for block in audio.blocks(path, 30.0, which=which):
+                out.write(np.clip(block.values, -1, 1))
+    except InputError:
+        return b""
+    return made.getvalue()
+
+
+def read(path: Path) -> Result:
+    """A result that was written as JSON; its recording is looked for beside it too. Raises InputError for anything
+    else."""
+    try:
+        found = Result.from_dict(files.read_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: no result. {error}. Name a recording, or a NAME.json of `sottovoce predict --timeline`."
+        ) from None
+    beside = path.parent / Path(found.path).name
+    if found.path and not Path(found.path).is_file() and beside.is_file():
+        found.path = str(beside)
+    return found

@@ -1,0 +1,108 @@
+"""A recording to look at and to listen to: one page that works from a file, without a network."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from sottovoce.report import page, words
+from sottovoce.report.predict import roles
+from sottovoce.report.words import NOTHING, count, duration, number, text, three
+
+LISTED = 500  # segments that are in the table
+POINTS = 6000  # of the drawn waveform
+
+
+def view_page(found: Mapping[str, Any], audio: bytes = b"", link: str = "") -> str:
+    """Player, waveform, segments, probabilities and intensity of a result, see `Result.to_dict`.
+
+    Args:
+        audio: an MP3, which the page then holds.
+        link: of a file to play instead, from where the page lies.
+    """
+    names = [text(name) for name in found.get("names") or ()]
+    length, segments = float(found.get("duration_s") or 0), list(found.get("segments") or ())
+    colours, path = roles([*names, *(text(s["label"]) for s in segments)]), text(found.get("path") or "samples")
+    title = path.replace("\\", "/").rsplit("/", 1)[-1]
+    data = {
+        "name": title, "duration": length, "names": names, "roles": [colours[name] for name in names],
+        "numbers": found.get("kind") == "number", "hop": found.get("hop_s") or 0.25, "lanes": _lanes(found),
+        "intensity": text(found.get("intensity_is") or ""), "wave": _wave(found.get("waveform") or {}),
+        "segments": [
+            {"start": s["start"], "end": s["end"], "label": text(s["label"]), "role": colours[text(s["label"])],
+             "confidence": s.get("confidence"), "speaker": text(s.get("speaker") or "")}
+            for s in segments
+        ],
+        "result": {key: value for key, value in found.items() if key != "waveform"},
+    }  # fmt: skip
+    sounds = base64.b64encode(audio).decode()
+    return page.render(
+        "view.html", found, title=title, lede=words.listed(path if path != title else "", duration(length)),
+        tiles=_tiles(found, names, length, segments), legend=[(name, colours[name]) for name in names],
+        data=_script(data), sounds=Markup(sounds), link=link, plays=bool(sounds or link),
+        rows=[(k, _clock(s["start"], length), _clock(s["end"], length), text(s["label"]), colours[text(s["label"])],
+               three(s, "confidence"), three(s, "intensity"), text(s.get("speaker") or ""))
+              for k, s in enumerate(segments[:LISTED])],
+        more=max(len(segments) - LISTED, 0), spoken=any(s.get("speaker") for s in segments),
+    )  # fmt: skip
+
+
+def _tiles(
+    found: Mapping[str, Any], names: Sequence[str], length: float, segments: Sequence[Any]
+) -> list[tuple[str, Any, str]]:
+    """Large figures: name, value, what it means."""
+    every = count(len(segments), "segment")
+    if found.get("kind") == "number":
+        means = [(name, number((found.get("probabilities") or {}).get(name), 2, fixed=True), "mean") for name in names]
+        return [*means[:8], ("Length", duration(length), "")]
+    chance = f"1 is certain, {number(1 / len(names))} is chance" if names else ""
+    tiles = [
+        ("Predicted", found.get("label") or NOTHING, "in the recording as a whole"),
+        ("Confidence", three(found, "confidence"), chance),
+    ]
+    if found.get("intensity_is"):
+        tiles.append(("Intensity", three(found, "intensity"), text(found["intensity_is"])))
+    return [*tiles, ("Length", duration(length), every)]
+
+
+def _lanes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Cells of each channel: name, times, a column of values a class, intensity; turns stay in one lane."""
+    cells = list(found.get("timeline") or ())
+    times = [cell["time_s"] for cell in cells]
+    apart = len(set(times)) < len(times)
+    lanes = []
+    for name in dict.fromkeys(cell.get("speaker", "") if apart else "" for cell in cells):
+        own = [cell for cell in cells if not apart or cell.get("speaker", "") == name]
+        columns = [[_rounded(cell[key]) for cell in own] for key in found["names"]]
+        strengths = [_rounded(cell["intensity"]) for cell in own] if own and "intensity" in own[0] else []
+        seconds = [cell["time_s"] for cell in own]
+        lanes.append({"name": text(name), "times": seconds, "values": columns, "intensity": strengths})
+    return lanes
+
+
+def _wave(envelope: Mapping[str, Any]) -> dict[str, Any]:
+    """Lowest and highest samples, in thousandths, of at most `POINTS` equal stretches."""
+    low, high = (np.array(envelope.get(key, []), dtype=float) for key in ("low", "high"))
+    together = max(-(-len(low) // POINTS), 1)
+    whole = len(low) // together * together
+    low, high = low[:whole].reshape(-1, together).min(1), high[:whole].reshape(-1, together).max(1)
+    top = max(float(np.abs(np.concatenate([low, high, [0.05]])).max()), 1e-9)
+    scaled = [np.round(1000 * side / top).astype(int).tolist() for side in (low, high)]
+    return {"low": scaled[0], "high": scaled[1]}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _clock(seconds: float, length_s: float) -> str:
+    return f"{number(float(seconds), 2)} s" if length_s < 120 else words.clock(float(seconds), length_s >= 3600)
+
+
+def _script(data: Any) -> Markup:
+    """JSON inside a script element, which nothing in it can end."""
+    said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
+    return Markup(said.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))

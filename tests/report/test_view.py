@@ -1,0 +1,196 @@
+"""The page of a recording: it holds what it shows, whatever the names are, and a browser plays, zooms and saves it."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sottovoce import report
+from sottovoce.inference import page, timeline
+from sottovoce.inference.result import Result
+from sottovoce.inference.timeline import Timing
+
+HOSTILE = "</script><script>alert('x')</script>"
+
+
+def result(path="", seconds=20.0, speakers=False, kind="class"):
+    """Angry for the first half, sad for the second, a pause between them."""
+    cells, names = round(seconds * 4), ("angry", "sad") if kind == "class" else ("valence", "arousal")
+    times = np.arange(cells) / 4 + 0.125
+    angry = np.where(times < seconds / 2, 0.8, 0.3)
+    values = np.stack([angry, 1 - angry], axis=1)
+    values[np.abs(times - seconds / 2) < 1] = np.nan
+    there = np.isfinite(values).all(1)
+    found = timeline.segments(values, there, names, seconds, Timing(), 1 - values[:, 1])
+    envelope = {"times_s": np.arange(int(seconds * 20)) / 20, "low": -np.ones(int(seconds * 20)), "high": np.ones(1)}
+    envelope["high"] = -envelope["low"]
+    answer = np.array([0.7, 0.3])
+    made = Result(path, seconds, names, answer, kind, 0.25, 3.0, times, values, 1 - values[:, 1], "1 - P(sad)")
+    made.segments, made.envelope = found if kind == "class" else [], envelope
+    if speakers:
+        made.speakers = ["left"] * cells
+    return made
+
+
+def held(markup, key="data"):
+    return json.loads(re.search(rf'<script type="application/json" id="{key}">(.*?)</script>', markup, re.S)[1])
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+def test_the_page_holds_the_result(kind):
+    found = result(kind=kind)
+    data = held(report.view_page(found.to_dict()))
+    assert data["names"] == list(found.names)
+    assert len(data["lanes"]) == 1
+    assert [len(column) for column in data["lanes"][0]["values"]] == [80, 80]
+    assert data["lanes"][0]["values"][0].count(None) == 8
+    assert Result.from_dict(data["result"] | {"waveform": {}}).segments == found.segments
+
+
+def test_channels_have_lanes_of_their_own():
+    one = result()
+    both = Result(
+        "", 20.0, one.names, one.answer, "class", 0.25, 3.0, np.tile(one.times_s, 2), np.tile(one.posteriors, (2, 1)),
+        None, "", ["left"] * 80 + ["right"] * 80, [s | {"speaker": "left"} for s in one.segments],
+    )  # fmt: skip
+    data = held(report.view_page(both.to_dict()))
+    assert [lane["name"] for lane in data["lanes"]] == ["left", "right"]
+    assert [s["speaker"] for s in data["segments"]] == ["left", "left"]
+
+
+def test_an_hour_stays_small():
+    markup = report.view_page(result(seconds=3600.0).to_dict())
+    assert len(markup) < 4_000_000
+    assert "1:00:00" in markup.replace("\xa0", " ")
+
+
+def test_hostile_names_are_only_text():
+    found = result(path=f"/x/{HOSTILE}.wav")
+    found.names, found.warnings = (HOSTILE, "sad"), [HOSTILE]
+    found.segments = [s | {"label": HOSTILE, "speaker": HOSTILE} for s in found.segments]
+    markup = report.view_page(found.to_dict())
+    assert "<script>alert" not in markup
+    assert markup.count("<script") == 2  # its own
+    assert held(markup)["names"][0] == HOSTILE
+
+
+@pytest.mark.parametrize("missing", ["timeline", "segments", "waveform", "names", "probabilities", "path"])
+def test_anything_may_be_missing(missing):
+    found = result().to_dict()
+    assert "<html" in report.view_page({k: v for k, v in found.items() if k not in (missing, "timeline")})
+
+
+def test_the_page_loads_nothing(tmp_path):
+    soundfile.write(tmp_path / "x.wav", 0.1 * np.sin(np.arange(320_000) / 20), 16_000)
+    markup = page.of(result(str(tmp_path / "x.wav")), tmp_path / "x.html")
+    assert not re.search(r"(src|href)=\"(?!data:)[^\"#]", markup)
+    assert "default-src 'none'" in markup
+    sounds = re.search(r'id="sounds">([^<]*)<', markup)[1]
+    assert 20_000 < len(sounds) < 200_000
+    (tmp_path / "x.wav").unlink()
+    assert 'id="sounds"' not in page.of(result(str(tmp_path / "x.wav")), tmp_path / "x.html")
+
+
+def test_a_result_is_found_beside_its_recording(sottovoce, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "x.wav", np.zeros(320_000), 16_000)
+    result("/gone/x.wav").to_json(tmp_path / "x.json")
+    monkeypatch.chdir(tmp_path)
+    done = sottovoce("view", "x.json")
+    assert done.code == 0
+    assert 'id="sounds"' in (tmp_path / "x.html").read_text()
+    (tmp_path / "y.json").write_text("{}")
+    assert "no result" in sottovoce("view", "y.json").complaint
+
+
+class Browser:
+    """A headless Chromium, told what to do by its debugging protocol."""
+
+    def __init__(self, url, folder):
+        from websockets.sync.client import connect
+
+        options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                   "--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0")  # fmt: skip
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        self.process = subprocess.Popen(
+            [program, *options, f"--user-data-dir={folder}", url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        port = self.wait(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
+        from urllib.request import urlopen
+
+        def target():
+            with urlopen(f"http://127.0.0.1:{port}/json") as found:
+                return next(t["webSocketDebuggerUrl"] for t in json.load(found) if t["url"].startswith("file:"))
+
+        self.open, self.number = ExitStack(), 0
+        self.pipe = self.open.enter_context(connect(self.wait(target), max_size=None))
+
+    @staticmethod
+    def wait(what, seconds=40.0):
+        last = time.monotonic() + seconds
+        while True:
+            try:
+                if (found := what()) is not None and found is not False:
+                    return found
+            except (OSError, StopIteration, IndexError):
+                pass
+            assert time.monotonic() < last, "the browser does not answer"
+            time.sleep(0.1)
+
+    def call(self, method, **words):
+        self.number += 1
+        self.pipe.send(json.dumps({"id": self.number, "method": method, "params": words}))
+        while (answer := json.loads(self.pipe.recv())).get("id") != self.number:
+            pass
+        return answer["result"]
+
+    def js(self, code):
+        return self.call("Runtime.evaluate", expression=code, returnByValue=True)["result"].get("value")
+
+    def close(self):
+        self.open.close()
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("chromium") or shutil.which("google-chrome")), reason="no Chromium")
+def test_a_browser_plays_zooms_and_saves(tmp_path):
+    pytest.importorskip("websockets")
+    soundfile.write(tmp_path / "x.wav", 0.1 * np.sin(np.arange(320_000) / 20), 16_000)
+    (tmp_path / "x.html").write_text(page.of(result(str(tmp_path / "x.wav")), tmp_path / "x.html"))
+    browser = Browser((tmp_path / "x.html").as_uri(), tmp_path / "profile")
+    try:
+        browser.wait(lambda: browser.js("document.readyState === 'complete' && audio.duration > 19"))
+        assert browser.js("document.getElementById('now').value") == "0:00.0 / 0:20.0"
+        box = "const b = stage.getBoundingClientRect(); "
+        press = "stage.dispatchEvent(new PointerEvent(kind, {clientX: b.left + b.width / 4, clientY: b.top + 40}))"
+        browser.js(
+            f"stage.setPointerCapture = () => 0; {{{box} for (const kind of ['pointerdown', 'pointerup']) {press}}}"
+        )
+        browser.wait(lambda: abs(browser.js("audio.currentTime") - 5.2) < 1.0)  # a quarter of 20 s, and it plays
+        browser.wait(lambda: browser.js("!audio.paused"))
+        key = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '%s', bubbles: true}))"
+        browser.js(key.replace("document.d", "document.body.d") % " ")
+        browser.wait(lambda: browser.js("audio.paused"))
+        browser.js(key.replace("document.d", "document.body.d") % "n")
+        browser.wait(lambda: abs(browser.js("audio.currentTime") - 11.0) < 0.01)  # the second segment
+        assert browser.js("document.querySelector('tr.on').dataset.segment") == "1"
+        assert browser.js("document.querySelector('[data-class=\"1\"]').textContent") == "70 %"
+        before = browser.js("chart.toDataURL()")
+        browser.js(key.replace("document.d", "document.body.d") % "+")
+        assert browser.js("chart.toDataURL()") != before
+        browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "saved"))
+        for kind in ("csv", "json"):
+            browser.js(f"document.getElementById('{kind}').click()")
+            browser.wait(lambda kind=kind: (tmp_path / f"saved/x.{kind}").exists())
+        assert len(json.loads(Path(tmp_path / "saved/x.json").read_text())["timeline"]) == 80
+        assert len((tmp_path / "saved/x.csv").read_text().splitlines()) == 81
+    finally:
+        browser.close()
