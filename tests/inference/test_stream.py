@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ def test_any_portions_make_the_same_stream(recogniser, wave, events, cuts):
 
 
 def test_any_portions_make_the_same_stream_at_another_rate(recogniser, wave):
-    fast = audio.soxr.resample(wave[: 4 * RATE], RATE, 44100).astype(np.float32)
+    fast = soxr.resample(wave[: 4 * RATE], RATE, 44100).astype(np.float32)
     whole = list(recogniser.stream([fast], 44100))
     assert list(recogniser.stream(np.array_split(fast, 97), 44100)) == whole
 
