@@ -123,9 +123,8 @@ def judged(name: str, heard: Heard, p: np.ndarray, temperature: float = 1.0) -> 
     confidence, right = tempered(p, temperature).max(1), p.argmax(1) == heard.classes
     bins = np.minimum((confidence * 15).astype(int), 14)
     ece = sum(abs((confidence - right)[bins == b].sum()) for b in range(15)) / len(right)
-    row = {"test": name, "utterances": len(p), "ua": found.value, "low": found.low, "high": found.high, "ece": ece}
-    print(f"{name}: UA {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], ECE {ece:.3f}", flush=True)
-    return row
+    print(f"{name}: UA {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}], ECE {ece:.3f}", flush=True)
+    return {"test": name, "utterances": len(p), "ua": found, "ece": float(ece)}
 
 
 def within(parts: list[Heard]) -> list[dict[str, Any]]:
@@ -194,15 +193,17 @@ def main() -> None:
         "finetune",
         plan,
         fold="all",
-        features=parts[0].corpus and init.run.config["features"],
+        features=init.run.config["features"],
         decides={"task": asdict(TASK), "train": [u.id for h in parts for u in h.utterances]},
         seen=folds.Seen.of([h.corpus for h in parts], [h.utterances for h in parts]),
         before=encoder,
         shipped_encoder=encoder.identity,
         task=TASK.plain(),
         init="default",
+        corpus="",  # several, and not on the machine of whoever uses it
+        seed=0,
+        labels=sum(len(h.utterances) for h in parts),
         corpora=[h.corpus.name for h in parts],
-        figures=rows,
         licence="CC BY-NC-SA 4.0",
     )
     gauge = torch.nn.Linear(layer[4].shape[1], 1)
@@ -210,6 +211,9 @@ def main() -> None:
     it = models.Recognised(network, init.statistics, plan, TASK, run, known, gauge)
     models.save_recognised(given.out, it, shipped=True)
     run.finish()
+    names = " ".join(f"data/{h.corpus.name}" for h in parts)
+    told = files.read_json(given.out / "config.json") | {"command": f"make_default_model.py {names}"}
+    files.write_json(given.out / "config.json", told)
     files.write_json(given.out / "figures.json", rows)
 
 

@@ -71,6 +71,7 @@ def main(
     from sottovoce.data.recordings import audio_files
     from sottovoce.inference import bulk, formats
     from sottovoce.inference.load import load
+    from sottovoce.inference.recogniser import DEFAULT_CARD
     from sottovoce.inference.timeline import Timing
 
     words = list(recordings or [])
@@ -90,6 +91,8 @@ def main(
         tuple(formats.names(format_)) if timeline else (),
     )  # fmt: skip
     recogniser = load(plan.model, plan.labels, plan.vad)
+    if plan.model is None and not quiet:
+        typer.echo(f"Model of this package, {recogniser.about()['licence']}: see its card, {DEFAULT_CARD}.", err=True)
     paths = list(audio_files(words))
     journal = bulk.Journal(journal_at, bulk.settings(plan, recogniser))
     earlier = sum(journal.find(path) is not None for path in paths)

@@ -20,6 +20,7 @@ from sottovoce.tracks import base as tracks
 __all__ = ["DEFAULT_MODEL", "Event", "Recogniser", "load"]
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default_model"
+DEFAULT_CARD = "sottovoce/weights/default_model/README.md"
 FAMILY = 200  # recordings of a speaker that make their statistics
 
 
@@ -89,7 +90,8 @@ class Recogniser(Hearing):
     def about(self) -> dict[str, Any]:
         config = self.run.config if self.run else {}
         return {"name": self.run.folder.name if self.run else "", "identity": config.get("identity", ""),
-                "track": self.plan.track, "labels": list(self.names), "voters": len(self.voters)}  # fmt: skip
+                "track": self.plan.track, "labels": list(self.names), "voters": len(self.voters),
+                "licence": config.get("licence", "")}  # fmt: skip
 
     def speaker(self, paths: Sequence[Path]) -> Speaker | None:
         if not self.per_speaker:
