@@ -153,13 +153,18 @@ class Recogniser(Hearing):
 
 def pool(x: np.ndarray, counts: np.ndarray, first: np.ndarray, last: np.ndarray, pooling: str) -> np.ndarray:
     """Mean, and as `pooling` says deviation and deviation of change, of the states first..last (B,) of (S, H), each of
-    which counts so much (S,): (B, P). Spans overlap: sums are made once. As `modeling/heads.py` in float64."""
+    which counts so much (S,): (B, P). Spans overlap: sums from edge to edge are made once. As `modeling/heads.py`."""
+
+    edges = np.unique(np.concatenate([first, np.maximum(last, first), np.maximum(last - 1, first)]))
 
     def between(values: np.ndarray, end: np.ndarray) -> np.ndarray:  # (S, ...) -> (B, ...)
-        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-        return sums[np.maximum(end, first)] - sums[first]
+        inside = edges[edges < len(values)]
+        sums = np.add.reduceat(values, inside, axis=0, dtype=np.float64) if len(inside) else values[:0]
+        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(sums, axis=0)])  # up to every edge
+        at = [np.minimum(np.searchsorted(edges, k), len(inside)) for k in (np.maximum(end, first), first)]
+        return sums[at[0]] - sums[at[1]]
 
-    x, counts = x.astype(np.float64), counts[:, None].astype(np.float64)
+    counts = counts[:, None].astype(x.dtype)
     total = np.maximum(between(counts, last), 1e-3)
     mean = between(x * counts, last) / total
     parts = [mean]
