@@ -5,20 +5,24 @@ exception is our defect and keeps its traceback.
 """
 
 import difflib
+import errno
 import importlib
 import inspect
+import io
+import math
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sottovoce import plugins
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, one_line, unknown_name
 
 # One line a verb, in the order of the data's way; the rest of its help is in `commands/<verb>.py`.
 VERBS = {
@@ -45,6 +49,11 @@ VERBS = {
     "serve": "Model -> HTTP, WebSocket and a page to drop or record speech.",
     "list": "Names of the corpora, tracks, backbones, objectives and recipes there are.",
 }
+
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
+
+WHOLE = {"seed": (0, 2**31 - 1), "seeds": (1, 10_000), "jobs": (0, 1024), "layer": (0, 1000)}  # options of any verb
+WRITES_FILE = dict.fromkeys(("features", "export-csd", "embed", "export"), True) | {"predict": None, "push": None}
 
 
 class Verb(TyperCommand):
@@ -110,7 +119,30 @@ class Verbs(TyperGroup):
             return module.Command(name, help=text)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(name, help=text, cls=vars(module).get("Shown", Verb))(module.main)
-        return typer.main.get_command(app)
+        command: Any = typer.main.get_command(app)
+        command.callback = _checked(command.callback, file=WRITES_FILE.get(name, False))
+        return command
+
+
+def _checked(main: Any, *, file: bool | None) -> Any:
+    """A verb that first looks at what holds for every one: numbers are numbers, and -o can be written.
+
+    `file`: whether -o is one, or a folder; None: either.
+    """
+
+    def checked(**words: Any) -> Any:
+        from sottovoce import files
+
+        for key, value in words.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"--{key.replace('_', '-')} {value}: not a finite number. Give one.")
+            if key in WHOLE and isinstance(value, int) and not WHOLE[key][0] <= value <= WHOLE[key][1]:
+                raise InputError(f"--{key} {value}: from {WHOLE[key][0]} to {WHOLE[key][1]}. Give another one.")
+        if isinstance(words.get("output"), Path):
+            files.check_output(words["output"], folder=None if file is None else not file)
+        return main(**words)
+
+    return checked
 
 
 EXAMPLE = re.compile(r"^(.*): (sottovoce .*)$", re.M)  # a line of a verb's docstring
@@ -155,6 +187,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    offline: bool = typer.Option(False, "--offline", help="Never ask the network; also after a verb."),
 ) -> None:
     pass
 
@@ -162,6 +195,12 @@ def _root(
 def run() -> None:
     """Entry point of the `sottovoce` command."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads triple step times on a shared core
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that this terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
+    if "--offline" in sys.argv[1:]:  # before or after the verb; the libraries look at it when they are imported
+        sys.argv.remove("--offline")
+        os.environ["HF_HUB_OFFLINE"] = os.environ["SOTTOVOCE_OFFLINE"] = "1"
     try:
         app()
     except InputError as error:
@@ -175,6 +214,11 @@ def run() -> None:
             f"sottovoce: {name[:200]}: a file name that is not UTF-8. It cannot be written into a table. Rename it.",
             file=sys.stderr,
         )
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None or error.errno not in NOT_OURS:
+            raise
+        print(one_line(f"sottovoce: {error.filename}: cannot be used. {error.strerror}."), file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:  # typer makes Ctrl-C an exit with 130
         if isinstance(end, SystemExit) and end.code != 130:

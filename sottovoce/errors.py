@@ -5,11 +5,30 @@ prints it and exits with 2; every other exception is a defect of ours and keeps 
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST = 1000  # characters of a word
 
 
 class InputError(Exception):
-    """Something the user supplied cannot be used; the message says where, what and what to do."""
+    """Something the user supplied cannot be used; the message says where, what and what to do, on one line."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(str(message)))
+
+
+def one_line(text: str) -> str:
+    """Text that holds other people's names, as a terminal can show it: no control characters, no word without end.
+
+    >>> print(one_line("a\nb \x1b[31m"), one_line("x" * 5000)[-6:])
+    a b \x1b[31m xxx...
+    """
+    text = re.sub(r"\s*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
+    text = re.sub(rf"\S{{{LONGEST},}}", lambda match: match[0][: LONGEST - 3] + "...", text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -41,6 +41,27 @@ def atomic(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_output(path: Path | str, *, folder: bool | None) -> None:
+    """Raises InputError when nothing can be written there, before any work is done for it; leaves nothing behind.
+
+    Args:
+        folder: whether it is to be a folder or a file; None: either.
+    """
+    path = Path(path)
+    if (folder is False and path.is_dir()) or (folder and path.is_file()):
+        raise InputError(f"{path}: cannot be written: a {'file' if folder else 'folder'} is there. Choose another -o.")
+    place = path if folder or path.is_dir() else path.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        if not place.is_dir():
+            raise NotADirectoryError(f"{place} is no folder")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written. {error.strerror or error}. Choose another -o.") from None
+
+
 def scratch(length: int, dtype: str = "float64") -> np.ndarray:
     """(length,) zeros to work in, e.g. for a whole signal.
 
@@ -73,12 +94,14 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Raises InputError when the file is missing or is not JSON."""
+    """JSON of other programs; our own is read by `data.own`. Raises InputError when it is missing or is not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read. {error.strerror or error}.") from None
+    except (ValueError, RecursionError) as error:  # no text, no JSON, a number of 10,000 digits, lists without end
         raise InputError(f"{path}: not valid JSON. {error}. Restore it or make it again.") from None
 
 

@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from sottovoce.backbones import base
 from sottovoce.backbones._products import quicken
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
+from sottovoce.config.ranges import ShareBelow1
 from sottovoce.errors import InputError
 
 RATE_HZ = 16_000
@@ -66,8 +67,8 @@ class Config:
     # What differs from that size, in the words of the library's configuration; of a checkpoint, all that counts.
     architecture: dict[str, int | float | bool | tuple[int, ...] | str] = field(default_factory=dict)
     normalise: bool = False  # every waveform to mean 0 and deviation 1 first
-    dropout: float = 0.1  # of hidden states and activations
-    attention_dropout: float = 0.0  # costs more than the attention on a CPU
+    dropout: ShareBelow1 = 0.1  # of hidden states and activations
+    attention_dropout: ShareBelow1 = 0.0  # costs more than the attention on a CPU
     checkpointing: bool = False  # blocks are computed again in the backward pass: less memory, a third more time
 
     def __post_init__(self) -> None:

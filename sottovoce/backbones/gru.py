@@ -10,14 +10,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden
+from sottovoce.config.ranges import Count, ShareBelow1
 from sottovoce.errors import InputError
 
 
 @dataclass(frozen=True)
 class Config:
-    width: int = 256  # H, half of it a direction
-    layers: int = 2  # blocks
-    dropout: float = 0.1  # share of states that is zero in training, between blocks
+    width: Count = 256  # H, half of it a direction
+    layers: Count = 2  # blocks
+    dropout: ShareBelow1 = 0.1  # share of states that is zero in training, between blocks
 
     def __post_init__(self) -> None:
         if self.width % 2:

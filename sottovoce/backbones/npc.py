@@ -22,16 +22,17 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
+from sottovoce.config.ranges import Count, ShareBelow1
 from sottovoce.errors import InputError
 
 
 @dataclass(frozen=True)
 class Config:
-    width: int = 512  # H
-    layers: int = 4  # blocks
-    kernel: int = 15  # steps a masked convolution spans, hole included; odd
-    mask: int = 5  # steps of the input around its own that the sum does not see; odd
-    dropout: float = 0.1  # share of activations that is zero in training
+    width: Count = 512  # H
+    layers: Count = 4  # blocks
+    kernel: Count = 15  # steps a masked convolution spans, hole included; odd
+    mask: Count = 5  # steps of the input around its own that the sum does not see; odd
+    dropout: ShareBelow1 = 0.1  # share of activations that is zero in training
 
     def __post_init__(self) -> None:
         if self.layers < 1:

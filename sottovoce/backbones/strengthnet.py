@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden, valid_steps
+from sottovoce.config.ranges import Count
 from sottovoce.errors import InputError
 
 STRIDE = 3  # of the last convolution of a group, along frequency
@@ -32,7 +33,7 @@ PIECE = 2000  # steps that are encoded at a time once training is over: memory d
 @dataclass(frozen=True)
 class Config:
     channels: tuple[int, ...] = (16, 32, 64, 128)  # of each group
-    frequencies: int = 257  # F the stem makes of a frame
+    frequencies: Count = 257  # F the stem makes of a frame
 
     layers: ClassVar[int] = 0  # hidden states before the last: none of one width
 

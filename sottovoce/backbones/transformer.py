@@ -20,23 +20,24 @@ from torch import Tensor, nn
 from sottovoce.backbones import base
 from sottovoce.backbones._products import Linear
 from sottovoce.backbones.base import Hidden, Traits, attendable, valid_steps
+from sottovoce.config.ranges import Count, NotNegative, Positive, ShareBelow1
 from sottovoce.errors import InputError
 
 
 @dataclass(frozen=True)
 class Config:
-    width: int = 128  # H
-    layers: int = 4  # blocks
-    heads: int = 4  # of the attention; a divisor of the width
-    feedforward: int = 512  # units between the two layers of a block
-    dropout: float = 0.1  # share of what attention and feed-forward add that is zero in training
+    width: Count = 128  # H
+    layers: Count = 4  # blocks
+    heads: Count = 4  # of the attention; a divisor of the width
+    feedforward: Count = 512  # units between the two layers of a block
+    dropout: ShareBelow1 = 0.1  # share of what attention and feed-forward add that is zero in training
     positions: str = "conv"  # a depthwise convolution, which knows no absolute time; or "sinusoidal"
-    kernel: int = 15  # steps, of "conv"; odd
+    kernel: Count = 15  # steps, of "conv"; odd
     norm: str = "pre"  # before attention and feed-forward, and at the end; or "post": behind every sum
     activation: str = "gelu"  # of the feed-forward; or "relu"
-    eps: float = 1e-5  # of the layer norms
-    attention_dropout: float = 0.0  # of the attention weights; MockingJay has 0.1
-    init_std: float = 0.0  # linear layers drawn from a normal of this deviation, biases 0; 0 = PyTorch's own way
+    eps: Positive = 1e-5  # of the layer norms
+    attention_dropout: ShareBelow1 = 0.0  # of the attention weights; MockingJay has 0.1
+    init_std: NotNegative = 0.0  # linear layers drawn from a normal of this deviation, biases 0; 0 = PyTorch's own way
 
     def __post_init__(self) -> None:
         if self.width % self.heads:

@@ -20,6 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from sottovoce.backbones import base
 from sottovoce.backbones._products import Conv, Linear
 from sottovoce.backbones.base import Hidden, Traits, attendable, valid_steps
+from sottovoce.config.ranges import Count, ShareBelow1
 from sottovoce.errors import InputError
 
 OVERLAP = 6  # a sixth of the positions (5 s) is shared by two chunks of a long recording, half of it kept from each
@@ -29,15 +30,15 @@ OVERLAP = 6  # a sixth of the positions (5 s) is shared by two chunks of a long 
 class Config:
     """The defaults are those of the public "base", of which 3 of 6 blocks are used."""
 
-    width: int = 512  # H
-    layers: int = 3  # blocks
-    heads: int = 8  # of the attention
-    feedforward: int = 2048  # units between the two layers of a block
-    bins: int = 80  # log-mel bands, 128 of large-v3
-    positions: int = 1500  # most states at a time
+    width: Count = 512  # H
+    layers: Count = 3  # blocks
+    heads: Count = 8  # of the attention
+    feedforward: Count = 2048  # units between the two layers of a block
+    bins: Count = 80  # log-mel bands, 128 of large-v3
+    positions: Count = 1500  # most states at a time
     complete: bool = False  # the norm behind the last block is there: no block of the original was left out
     speech: int = 0  # units of the layer that tells from the last block which states are speech; 0 = there is none
-    dropout: float = 0.0  # of what attention and feedforward add
+    dropout: ShareBelow1 = 0.0  # of what attention and feedforward add
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "feedforward", "bins"):

@@ -7,8 +7,23 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from sottovoce.errors import one_line
+
+
+class Terminal(Console):
+    """Shows names of files, people and classes as they are: `[/b]` and `:smile:` mean nothing, nor does an escape
+    sequence. `width`: columns where there is no terminal."""
+
+    def __init__(self, width: int | None = None):
+        super().__init__(highlight=False, markup=False, emoji=False)
+        if width and not self.is_terminal:
+            self.width = width
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(one_line(text), **how)
 
 
 def corpus(report: Mapping[str, Any], out: Path) -> None:
@@ -16,7 +31,7 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
 
     from sottovoce.pipeline.prepare import FEW, SIDES
 
-    console = Console(highlight=False)
+    console = Terminal()
     hours = "" if report["hours"] is None else f", {report['hours']:.2f} h"
     genders = ", ".join(f"{n} {name}" for name, n in report["genders"].items())
     people = f", {report['speakers']} speakers ({genders})" if report["speakers"] else ", speakers unknown"
@@ -39,7 +54,7 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
         console.print(table)
     console.print(f"  folds keep apart: {report['exposure']['keeps_apart']}")
     for warning in report["warnings"]:
-        console.print(f"  ! {warning}", soft_wrap=True, markup=False, style="yellow")
+        console.print(f"  ! {warning}", soft_wrap=True, style="yellow")
     console.print(str(out / "report.html"), soft_wrap=True)
 
 
@@ -64,8 +79,8 @@ def scores(report: Mapping[str, Any]) -> None:
     for name, values in report["baselines"].items():
         row(name, values["metrics"])
     if report["protocol"]["first_line"]:
-        typer.echo(report["protocol"]["first_line"])
-    Console(width=None if Console().is_terminal else 120).print(out)
+        typer.echo(one_line(report["protocol"]["first_line"]))
+    Terminal(120).print(out)
     if found := report.get("raters"):
         rows = ((name, found[name]["kl"]["value"], found[name]["js"]["value"]) for name in ("model", "training shares"))
         said = "; ".join(f"{name}: KL {kl:.3f}, JS {js:.3f}" for name, kl, js in rows)
@@ -77,7 +92,7 @@ def comparison(result: Mapping[str, Any]) -> None:
 
     from sottovoce.evaluation.compare import interval_text
 
-    console = Console(width=None if Console().is_terminal else 140)
+    console = Terminal(140)
     metric, people = result["metric"], result["speakers"] or "unknown"
     out = Table(title=f"{result['title']} (n = {result['n']}, {people} speakers)")
     for head in ("", "seeds", metric.upper(), f"- {result['reference']}", "p (Holm)", "detectable"):
@@ -90,7 +105,7 @@ def comparison(result: Mapping[str, Any]) -> None:
         cells = (interval_text(entry["metrics"][metric]), interval_text(gap, "+.3f"), p, least)
         out.add_row(entry["name"], str(len(entry["seeds"])), *cells)
     for line in filter(None, [result["protocol"]["first_line"], *result["warnings"]]):
-        typer.echo(line)
+        typer.echo(one_line(line))
     console.print(out)
     stem = "recall" if result["task"]["kind"] == "class" else "ccc"
     names = [c for c in result["task"]["classes"] if f"{stem}_{c}" in result["systems"][0]["metrics"]]
@@ -117,7 +132,7 @@ def transfer(result: Mapping[str, Any]) -> None:
     for train in dict.fromkeys(tuple(c["train"]) for c in result["cells"]):
         own = {c["test"]: c["metrics"]["ua"] for c in result["cells"] if tuple(c["train"]) == train}
         out.add_row(" + ".join(train), *(interval_text(own.get(name)) for name in names))
-    Console(width=None if Console().is_terminal else 140).print(out)
+    Terminal(140).print(out)
 
 
 def sensitivity(result: Mapping[str, Any]) -> None:
@@ -165,8 +180,8 @@ def curve(result: Mapping[str, Any]) -> None:
         row = [cell(of[k]) for of in result["arms"].values()] + [cell(paired), factor]
         out.add_row(str(n), *row, *[counted] * bool(result["dev_labels"]))
     for line in result["warnings"]:
-        typer.echo(line)
-    Console(width=None if Console().is_terminal else 160).print(out)
+        typer.echo(one_line(line))
+    Terminal(160).print(out)
 
 
 def _factor(saved: Mapping[str, Any], factor: float) -> str:
@@ -179,27 +194,27 @@ def predictions(rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: s
 
     for row in rows:
         if row["note"]:
-            typer.echo(f"{row['path']}: {row['note']}", err=True)
+            typer.echo(one_line(f"{row['path']}: {row['note']}"), err=True)
     out = Table()
     if len(rows) > most and kind == "class":
         out.add_column("emotion")
         out.add_column("recordings", justify="right")
         for label, count in Counter(row["label"] or "no speech" for row in rows).most_common():
             out.add_row(label, f"{count:,}")
-        Console().print(out)
+        Terminal().print(out)
         return
     out.add_column("recording", overflow="fold")
     out.add_column("s", justify="right")
     for name in ("emotion", "probabilities") if kind == "class" else names:
         out.add_column(name, justify="left" if kind == "class" else "right")
     for row in rows:
-        head = escape(str(row["path"])), f"{row['duration_s']:.1f}"
+        head = str(row["path"]), f"{row['duration_s']:.1f}"
         if kind == "class":
             shares = sorted(((row[f"p_{n}"] or 0.0, n) for n in names), reverse=True)[:3] if row["label"] else []
             out.add_row(*head, row["label"], "  ".join(f"{n} {p:.2f}" for p, n in shares))
         else:
             out.add_row(*head, *("–" if row[n] is None else f"{row[n]:.2f}" for n in names))
-    Console(width=None if Console().is_terminal else 120).print(out)
+    Terminal(120).print(out)
 
 
 def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -209,4 +224,4 @@ def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*row)
-    Console(width=None if Console().is_terminal else 120, highlight=False).print(table)
+    Terminal(120).print(table)

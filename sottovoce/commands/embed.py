@@ -24,8 +24,9 @@ def main(
     layer: Annotated[
         int | None,
         typer.Option(
+            min=0,
             help="whose states: 1 = first block, 0 = what goes into it (runs). Default: of an encoder the recommended "
-            "one, of a fine-tuned run the middle one of those it reads, else the last"
+            "one, of a fine-tuned run the middle one of those it reads, else the last",
         ),
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="list unreadable files and go on")] = False,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from typer.core import TyperCommand
 
-from sottovoce import plugins
+from sottovoce import files, plugins
 from sottovoce.commands import _tables
 from sottovoce.corpora import _options
 from sottovoce.corpora._options import Option
@@ -52,7 +52,8 @@ def main(
     ] = "",
     no_scan: Annotated[bool, typer.Option("--no-scan", help="read headers only, decode nothing")] = False,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="processes that decode; default: the cores there are")
+        int | None,
+        typer.Option("--jobs", "-j", help="processes that decode; default: the cores there are"),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
     **own: str | bool | None,
@@ -67,6 +68,7 @@ def main(
     from sottovoce.pipeline.prepare import Fetch, prepare
 
     options = _options.of(name)
+    files.check_output(out or Path("data") / name, folder=True)
     report = prepare(
         name,
         source,

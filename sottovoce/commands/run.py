@@ -145,9 +145,9 @@ def summary(
 ) -> None:
     """compare.* of the variants with the whole system, index.html, run.json."""
     from sottovoce import report as pages
-    from sottovoce.data import runs
+    from sottovoce.data import own, runs
     from sottovoce.evaluation import compare
-    from sottovoce.systems.run import SCORES
+    from sottovoce.systems.run import SCORES, Report
 
     items = []
     if len(made) > 1:
@@ -162,11 +162,12 @@ def summary(
     scores = {}
     for name, homes in made.items():
         for home in homes:
-            found = files.read_json(home / "report.json")
-            main = {key: found["metrics"][key] for key in SCORES if key in found["metrics"]}
+            found = own.read_json(home / "report.json", Report, "Delete it and run the same command again.")
+            known = {key: score for key, score in found.metrics.items() if score.value is not None}
+            main = {key: known[key] for key in SCORES if key in known}
             scores[f"{name}/{home.name}"] = main
             title = f"{name}, {home.name}" if len(homes) > 1 else name
-            said = ", ".join(f"{key} {score['value']:.3f}" for key, score in main.items())
+            said = ", ".join(f"{key} {score.value:.3f}" for key, score in main.items())
             items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": said})
     for page in sorted(output.glob("steps/*/*/report.html"), key=lambda p: runs.natural(str(p))):
         step, fold = page.parent.parent.name, page.parent.name

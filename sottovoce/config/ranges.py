@@ -37,6 +37,7 @@ class Range:
         return f"{low} to {high}" if math.isinf(self.above) and math.isinf(self.below) else f"{low} and {high}"
 
 
+LARGEST = 1e12  # of any setting
 Count = Annotated[int, Range(least=1)]
 Whole = Annotated[int, Range(least=0)]
 Positive = Annotated[float, Range(above=0)]
@@ -89,6 +90,8 @@ def _problem(hint: Any, value: Any) -> str:
         return next(filter(None, (_problem(k, v) for k, v in zip(kinds, value, strict=False))), "")
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
+    if isinstance(value, (int, float)) and abs(value) > (LARGEST if isinstance(value, float) else 2**31):
+        return "a number of a size that means something"
     if get_origin(hint) is Annotated and isinstance(value, (int, float)):
         ranges = [r for r in hint.__metadata__ if isinstance(r, Range)]
         return next((str(r) for r in ranges if value not in r), "")

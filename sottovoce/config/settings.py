@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sottovoce.config import finetuning
-from sottovoce.config.ranges import Settings
+from sottovoce.config.ranges import Settings, check_ranges
 from sottovoce.errors import InputError, unknown_name
 
 notes = logging.getLogger("sottovoce")
@@ -124,8 +124,11 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
         else:
             changed[key] = typed(hints[key], value, f"{option} {path}={_shown(value)}")
     try:
-        return dataclasses.replace(base, **changed) if base is not None else kind(**changed)
-    except ValueError as error:
+        made = dataclasses.replace(base, **changed) if base is not None else kind(**changed)
+        if not isinstance(made, Settings):  # those look themselves
+            check_ranges(made, prefix.rstrip("."))
+        return made
+    except (ValueError, ArithmeticError) as error:
         given = " ".join(f"{prefix}{k}={_shown(v)}" for k, v in tree.items() if not isinstance(v, Mapping)) or prefix
         raise InputError(f"{option} {given}: {error}") from None
     except TypeError:
@@ -180,7 +183,7 @@ def typed(hint: Any, value: Any, where: str) -> Any:
     """`value` (text, or what JSON holds) as `hint` says. Raises InputError beginning with `where`."""
     try:
         return _convert(hint, value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise InputError(f"{where}: not {_wanted(hint)}. Found {_shown(value)!r}. Give {_wanted(hint)}.") from None
 
 

@@ -39,11 +39,11 @@ def read(path: Path) -> Rows:
             )
         if not all(isinstance(record, dict) for record in records):
             raise TypeError("rows are not objects")
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable table. {line}. Save it as UTF-8 CSV or JSON Lines.") from None
-    columns = list(dict.fromkeys(key for record in records for key in record))
-    rows = [{column: text_of(record.get(column)) for column in columns} for record in records]
+        columns = list(dict.fromkeys(str(key) for record in records for key in record))
+        rows = [{column: text_of(record.get(column)) for column in columns} for record in records]
+        "".join([*columns, *(cell for row in rows for cell in row.values())]).encode()  # half a pair is no text
+    except (ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a readable table. {error}. Save it as UTF-8 CSV or JSON Lines.") from None
     return Rows(str(path), path.parent, columns, rows, list(range(1, len(rows) + 1)))
 
 

@@ -13,6 +13,7 @@ Source:   https://huggingface.co/docs/datasets/audio_load
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -228,7 +229,7 @@ def _recording(root: Path, shard: Path, sound: Any, number: int, side: str, into
         return ""
     path, content = sound.get("path") or "", sound.get("bytes")
     if content is None:
-        place = next((base / path for base in (shard.parent, root) if path and (base / path).is_file()), None)
+        place = next((base / path for base in (shard.parent, root) if path and os.path.isfile(base / path)), None)
         if place is None:
             return path
         return _within(root, place)

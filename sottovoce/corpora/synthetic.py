@@ -27,11 +27,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from sottovoce import files
+from sottovoce.data import own
 from sottovoce.data.corpus import Fold, Kind, Label, Utterance
 from sottovoce.data.folds import group_folds
 from sottovoce.data.track import Track
@@ -331,24 +332,25 @@ def utterances(root: Path | str, **options) -> list[Utterance]:
             f"`sottovoce prepare synthetic {root} -o ...` makes one in a new or empty folder."
         )
     generate_into(root, **options)
-    try:
-        found = [Utterance(corpus="synthetic", **row) for row in _head(root)["utterances"]]
-    except TypeError as error:
-        raise InputError(f"{root / HEAD}: not as written. {error}. Remove {root} and generate it again.") from None
+    rows = [{"corpus": "synthetic"} | row for row in _head(root)["utterances"]]
+    found = own.shaped(rows, list[Utterance], root / HEAD, f"Remove {root} and generate it again.")
     for u in found:
-        if not (root / u.path).is_file():
+        if not os.path.isfile(root / u.path):
             raise InputError(f"{root / u.path}: missing, but named in {HEAD}. Remove {root} and generate it again.")
     return found
 
 
 def _head(root: Path) -> dict:
-    head = files.read_json(root / HEAD)
+    head = own.read_json(root / HEAD)
     if not isinstance(head, dict) or head.get("format") != FORMAT or not {"options", "utterances"} <= set(head):
         found = head.get("format") if isinstance(head, dict) else type(head).__name__
         raise InputError(
             f"{root / HEAD}: not of this version. Found format {found}, expected {FORMAT}. "
             f"Remove {root} and generate it again."
         )
+    again = f"Remove {root} and generate it again."
+    own.shaped(head["options"], dict[str, Any], root / HEAD, again)
+    own.shaped(head["utterances"], list[dict[str, Any]], root / HEAD, again)
     return head
 
 

@@ -11,6 +11,7 @@ order of time decode a file once in all.
 
 import functools
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def probe(path: Path | str) -> AudioInfo:
 
 
 def _facts(path: Path) -> _Facts:
-    if not path.exists():
+    if not os.path.exists(path):  # False too for a name that no disk could hold
         raise InputError(f"{path}: no such file. Check the path, or run `sottovoce prepare` again if the corpus moved.")
     if not path.is_file():
         raise InputError(f"{path}: not an audio file. Found a folder. Name the files in it.")

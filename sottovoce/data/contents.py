@@ -7,8 +7,9 @@ Two recordings are the same when their files hold the same bytes (and the segmen
 decode to the same samples at the same rate, as the WAV and the FLAC of one take do. Silence has no marks.
 """
 
-import csv
 import hashlib
+import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import audio
+from sottovoce.data import audio, own
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
 
@@ -66,10 +67,8 @@ def save(folder: Path, rows: Iterable[tuple[str, str, str]]) -> None:
     Args:
         rows: id, hash of the file, hash of the samples; "" and "" for silence.
     """
-    with files.atomic(folder / FILE) as path, open(path, "w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((id, file[:SHORT], samples[:SHORT]) for id, file, samples in rows)
+    cut = [dict(zip(COLUMNS, (id, file[:SHORT], samples[:SHORT]), strict=True)) for id, file, samples in rows]
+    files.write_csv(folder / FILE, cut, COLUMNS)
 
 
 def of_corpus(folder: Path, root: Path, utterances: Sequence[Segment], quiet: bool = True) -> dict[str, Marks]:
@@ -78,7 +77,7 @@ def of_corpus(folder: Path, root: Path, utterances: Sequence[Segment], quiet: bo
     What contents.csv lacks (corpora prepared before there was one, or without decoding) is decoded now, and kept.
     """
     known = _load(folder / FILE)
-    todo = [u for u in utterances if u.id not in known and (root / u.path).is_file()]
+    todo = [u for u in utterances if u.id not in known and os.path.isfile(root / u.path)]
     if todo:
         with Bar(len(todo), "recordings compared by content", quiet=quiet) as bar:
             for u in todo:
@@ -99,12 +98,11 @@ def look(path: Path, start: float, end: float | None) -> tuple[str, str]:
 
 def _load(path: Path) -> dict[str, tuple[str, str]]:
     """Nothing where there is none, or no such file: it can be made again."""
-    try:
-        with open(path, newline="", encoding="utf-8") as lines:
-            rows = [row for row in csv.DictReader(lines) if None not in row.values()]
-        return {row["id"]: (row["file"], row["samples"]) for row in rows}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
-        return {}
+    with suppress(InputError):
+        rows = own.read_rows(path, COLUMNS)
+        if all(re.fullmatch(r"[0-9a-f]*", row["file"] + row["samples"]) for row in rows):
+            return {row["id"]: (row["file"], row["samples"]) for row in rows}
+    return {}
 
 
 def marks(u: Segment, file: str, samples: str) -> Marks:

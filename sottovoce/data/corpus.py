@@ -9,14 +9,14 @@ data/ravdess/
   tracks/        cached features, see `sottovoce.data.store`
 """
 
-import csv
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sottovoce import files
-from sottovoce.data import contents
+from sottovoce.data import contents, own
 from sottovoce.errors import InputError, unknown_name
 
 Label = str | float
@@ -107,59 +107,82 @@ class Corpus:
                     f"{folder}: not a prepared corpus. Found no {name}. "
                     f"Make it with `sottovoce prepare NAME DIR -o {folder}`."
                 )
-        info = files.read_json(folder / "corpus.json")
+        head = own.read_json(folder / "corpus.json", dict[str, Any], AGAIN)
+        known = own.shaped(head, _Head, folder / "corpus.json", AGAIN)
+        info = {key: value for key, value in head.items() if key not in HEAD}
+        found = own.read_rows(folder / "manifest.csv", (*COLUMNS, *known.kinds), AGAIN)
         try:
-            name, root = info.pop("name"), Path(info.pop("root"))
-            kinds, classes = info.pop("kinds"), info.pop("classes")
-        except KeyError as key:
-            raise InputError(f"{folder / 'corpus.json'}: no entry {key}. Run `sottovoce prepare` again.") from None
-        with open(folder / "manifest.csv", newline="", encoding="utf-8") as lines:
-            rows = csv.DictReader(lines)
-            names = [files.csv_text(name) for name in rows.fieldnames or []]
-            missing = [c for c in (*COLUMNS, *kinds) if c not in names]
-            if missing:
-                found = ", ".join(names) or "nothing"
-                raise InputError(
-                    f"{folder / 'manifest.csv'}: no column {', '.join(missing)}. Found: {found}. "
-                    "Run `sottovoce prepare` again."
-                )
-            try:
-                utterances = tuple(_from_row(files.csv_row(row), kinds) for row in rows)
-            except ValueError as error:
-                raise InputError(
-                    f"{folder / 'manifest.csv'}: damaged in line {rows.line_num}. {error}. "
-                    "Run `sottovoce prepare` again."
-                ) from None
-        try:
-            folds = tuple(
-                Fold(f["name"], f["group"], tuple(f["train"]), tuple(f["dev"]), tuple(f["test"]))
-                for f in files.read_json(folder / "folds.json")
-            )
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{folder / 'folds.json'}: no folds. {error}. Run `sottovoce prepare` again.") from None
-        if strange := [f.name for f in folds if not files.is_folder_name(f.name)]:
-            raise InputError(
-                f"{folder / 'folds.json'}: fold {strange[0]!r} cannot be the name of a folder: it leads out of -o. "
-                "Rename it, or run `sottovoce prepare` again."
-            )
-        ids = {u.id for u in utterances}
-        lost = [k for f in folds for side in (f.train, f.dev, f.test) for k in side if k not in ids]
+            utterances = tuple(_from_row(k, row, known) for k, row in enumerate(found, start=1))
+        except ValueError as error:
+            raise InputError(f"{folder / 'manifest.csv'}: damaged in {error}. {AGAIN}") from None
+        folds = tuple(own.read_json(folder / "folds.json", list[Fold], AGAIN))
+        it = cls(folder, known.name, Path(known.root), utterances, folds, known.kinds, known.classes, info)
+        if why := it._folds_problem():
+            raise InputError(f"{folder / 'folds.json'}: {why} {AGAIN}")
+        return it
+
+    def _folds_problem(self) -> str:
+        """What is wrong with the folds, "" when nothing is."""
+        if len(self.by_id) < len(self.utterances):
+            return "manifest.csv names an utterance twice."
+        names = [fold.name for fold in self.folds]
+        if strange := [name for name in names if not files.is_folder_name(name)]:
+            return f"fold {strange[0]!r} cannot be the name of a folder: it leads out of -o. Rename it."
+        if len({name.casefold() for name in names}) < len(names):
+            return f"two folds of one name. Found {', '.join(names)[:200]}."
+        for fold in self.folds:
+            sides = [set(fold.train), set(fold.dev), set(fold.test)]
+            if lost := sorted(set().union(*sides) - self.by_id.keys()):
+                return f"names {len(lost)} utterances that manifest.csv has not, e.g. {lost[0]}."
+            if twice := sorted((sides[0] & sides[1]) | (sides[2] & (sides[0] | sides[1]))):
+                return f"{fold.name}: an utterance is on two sides, e.g. {twice[0]}."
+        return ""
+
+
+AGAIN = "Run `sottovoce prepare` again."
+HEAD = ("name", "root", "kinds", "classes")
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What corpus.json must hold, and what others rely on where it is there."""
+
+    name: str
+    root: str
+    kinds: dict[str, Kind]
+    classes: dict[str, tuple[str, ...]]
+    reader: str = ""
+    target: tuple[str, ...] = ()
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    tracks: tuple[str, ...] = ()
+    audio_digest: str = ""
+
+    def __post_init__(self) -> None:
+        lost = [label for label, kind in self.kinds.items() if kind == "class" and label not in self.classes]
+        lost += [label for label in self.target if label not in self.kinds]
         if lost:
-            raise InputError(
-                f"{folder / 'folds.json'}: names {len(lost)} utterances that manifest.csv has not, e.g. {lost[0]}. "
-                "Run `sottovoce prepare` again."
-            )
-        classes = {label: tuple(names) for label, names in classes.items()}
-        return cls(folder, name, root, utterances, folds, kinds, classes, info)
+            raise ValueError(f"Found no kind or no classes of label {lost[0]!r}")
+        if wrong := [label for label, (low, high) in self.ranges.items() if not low <= high]:
+            raise ValueError(f"Found a range of {wrong[0]!r} that ends before it begins")
 
 
-def _from_row(row: dict[str, str], kinds: dict[str, Kind]) -> Utterance:
-    """Raises ValueError for a row that is cut off or holds words where numbers belong."""
-    if None in row.values():
-        raise ValueError(f"Found {sum(v is not None for v in row.values())} of {len(row)} columns")
-    labels: dict[str, Label] = {
-        key: float(row[key]) if kind == "number" else row[key] for key, kind in kinds.items() if row[key] != ""
-    }
-    end = float(row["end"]) if row["end"] else None
+def _from_row(k: int, row: Mapping[str, str], head: _Head) -> Utterance:
+    """Raises ValueError, which begins with the row, for words where numbers or other words belong."""
+    try:
+        labels: dict[str, Label] = {
+            key: own.number(row[key]) if kind == "number" else row[key]
+            for key, kind in head.kinds.items()
+            if row[key] != ""
+        }
+        start, end = own.number(row["start"]), own.number(row["end"]) if row["end"] else None
+    except ValueError as error:
+        raise ValueError(f"row {k}. {error}") from None
+    if not (row["id"] and row["path"]):
+        raise ValueError(f"row {k}. Found no {'path' if row['id'] else 'id'}")
+    if start < 0 or (end is not None and end <= start):
+        raise ValueError(f"row {k}. Found {row['start']} to {row['end']} s")
+    for key, value in labels.items():
+        if head.kinds[key] == "class" and value not in head.classes[key]:
+            raise ValueError(f"row {k}. Found {value!r}, no {key} of corpus.json")
     cells = {key: row[key] for key in ("id", "corpus", "path", "speaker", "session", "gender")}
-    return Utterance(start=float(row["start"]), end=end, labels=labels, **cells)
+    return Utterance(start=start, end=end, labels=labels, **cells)

@@ -48,6 +48,9 @@ class CsdFile:
             self.entries: tuple[str, ...] = tuple(self._data)
             if not self.entries:
                 raise InputError(f"{self.path}: no entries. Group {self.name}/data is empty. {DAMAGED}")
+        except (OSError, RuntimeError, KeyError) as error:
+            self._file.close()
+            raise InputError(f"{self.path}: a damaged HDF5 file. {_line(error)}. {DAMAGED}") from None
         except BaseException:
             self._file.close()
             raise
@@ -156,7 +159,7 @@ class CsdFile:
     def _read(self, entry: str, name: str) -> np.ndarray:
         try:
             return self._data[entry][name][()]
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
             raise InputError(
                 f"{self.path}: entry {entry!r}: {name} cannot be read. {_line(error)}. {DAMAGED}"
             ) from None
@@ -298,7 +301,7 @@ def _decode(stored: Any) -> Any:
         return texts
     try:
         return json.loads(texts[0])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return texts[0]
 
 
@@ -307,7 +310,7 @@ def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             value = value.strip("[]() ").split(",")
     if isinstance(value, (list, tuple)):
         if len(value) == 1 and isinstance(value[0], (list, tuple)):

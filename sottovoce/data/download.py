@@ -47,6 +47,8 @@ def get(root: Path, base_url: str, archives: Sequence[Archive], *, progress: Pro
         InputError: no connection, a wrong checksum, an unsafe or damaged archive, no space.
     """
     root = Path(root)
+    if os.environ.get("SOTTOVOCE_OFFLINE"):
+        raise InputError(f"{base_url}: not fetched: --offline was asked for. Leave it out, or --download.")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

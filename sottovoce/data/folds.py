@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import contents
+from sottovoce.data import contents, own
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError, unknown_name
@@ -326,7 +326,8 @@ def seen_by(run: Run | None) -> Seen:
 
 def seen_behind(store: TrackStore) -> Seen:
     """Whose audio the model behind a store has seen; nobody's for tracks made from recordings alone."""
-    return Seen(frozenset(store.head.config.get("heard", ())), contents_beside(store.folder))
+    heard = own.shaped(store.head.config.get("heard", []), tuple[str, ...], store.folder / "track.json")
+    return Seen(frozenset(heard), contents_beside(store.folder))
 
 
 def compared_by(runs: Iterable[Run]) -> str:
@@ -339,10 +340,17 @@ def contents_beside(folder: Path) -> frozenset[str]:
     """Marks of the recordings in a folder's seen.json; none where there is no such file."""
     if not (folder / FILE).is_file():
         return frozenset()
-    try:
-        return frozenset(map(str, files.read_json(folder / FILE)["contents"]))
-    except (KeyError, TypeError):
-        raise InputError(f"{folder / FILE}: damaged. Found no contents. Make the run again.") from None
+    return frozenset(own.read_json(folder / FILE, _Kept, "Make the run again.").contents)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What seen.json holds."""
+
+    contents: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        contents.Known(self.contents)  # ValueError for times that are none
 
 
 def tested_people(corpora: Iterable[Corpus], fold: str) -> set[str]:

@@ -4,6 +4,8 @@ import atexit
 import sys
 import time
 
+from sottovoce.errors import one_line
+
 
 class Bar:
     """Counts to `total`; `advance` and `show` also take figures to print beside the bar."""
@@ -13,17 +15,19 @@ class Bar:
         self.started, self.spoke, self.first = time.monotonic(), time.monotonic(), done
         self.rich = None
         self.quiet = quiet or total <= 0
+        if done and not self.quiet:
+            print(one_line(f"{label}: goes on from {done} of {total}"), file=sys.stderr, flush=True)
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self.rich = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[figures]}", markup=False),
+                console=Console(stderr=True, markup=False, emoji=False),
             )
             self.rich.start()
             atexit.register(self.close)  # an error or Ctrl-C must not leave the cursor hidden

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +25,7 @@ from sottovoce import files
 from sottovoce.config import recipe
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.settings import chosen
+from sottovoce.data import own
 from sottovoce.data.folds import EARLIER_NO_HOLDOUT, NO_HOLDOUT, Seen, current, seen_by
 from sottovoce.data.recordings import recordings_below
 from sottovoce.errors import InputError
@@ -129,8 +130,8 @@ class Run:
             raise InputError(
                 f"{folder}: not a run. Found no config.json. Name a folder written by pretrain or finetune."
             )
-        config = files.read_json(folder / "config.json")
-        if not isinstance(config, dict) or "kind" not in config:
+        config = own.read_json(folder / "config.json")
+        if not isinstance(config, dict) or not isinstance(config.get("kind"), str):
             raise InputError(f"{folder / 'config.json'}: not a run's configuration. Make the run again.")
         if kind and config["kind"] != kind:
             raise InputError(f"{folder}: a {config['kind']} run. A {kind} run is needed here.")
@@ -140,7 +141,33 @@ class Run:
             raise InputError(
                 f"{folder / 'config.json'}: damaged. Found no {', '.join(missing)}. Restore it or make the run again."
             )
+        own.shaped(config, _Entries, folder / "config.json", "Restore it or make the run again.")
         return cls(folder, config)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """What entries of config.json are, where they are there."""
+
+    kind: str
+    identity: str = ""
+    recipe: str = ""
+    fold: str = "none"
+    settings: dict[str, Any] = field(default_factory=dict)  # `recipe.from_dict` reads them
+    task: dict[str, Any] = field(default_factory=dict)
+    features: int = 1
+    seed: int = 0
+    corpus: str = "none"
+    init: str | None = None
+    seen_speakers: tuple[str, ...] = ()
+    seen_test_speakers: tuple[str, ...] = ()
+    shipped_encoder: str = ""
+
+    def __post_init__(self) -> None:
+        if self.fold and not files.is_folder_name(self.fold):
+            raise ValueError(f"Found fold {self.fold!r}, no name of a folder")
+        if not 0 < self.features < 1 << 20:
+            raise ValueError(f"Found {self.features} features a frame")
 
 
 def parts(folder: Path | str, kind: str | None = None) -> list[Run]:

@@ -2,13 +2,14 @@
 
     data/ravdess/tracks/fbank-0c6d.../
       track.json       track, config of its maker, rate_hz, offset_s, dim, half
-      index.jsonl      one line an utterance: [id, shard, first row, rows, source key, source stamp, why skipped]
+      index.jsonl      one line an utterance: [id, shard, first row, rows, source key, source stamp, why skipped, sum]
       values-000.f32   rows of `dim` little-endian floats, utterance after utterance (.f16 with "half")
       values-001.f32   the next gigabyte
 
 Files only grow. A line enters the index after its rows are on the disk, so a process may be killed at any
 time: rows without a line and a torn last line are dropped when the store is next written. A later line
-of the same id replaces an earlier one.
+of the same id replaces an earlier one. The sum is a checksum of the rows and of the id they belong to; it is compared
+when an utterance is first read. Stores of earlier versions have none.
 """
 
 import contextlib
@@ -16,7 +17,8 @@ import json
 import mmap
 import os
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
+from sottovoce.data import own
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -48,6 +51,10 @@ class Head:
     offset_s: float  # seconds of the first frame's centre
     dim: int  # D
     half: bool = False  # kept as float16: half the disk, three digits
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rate_hz < 1e7 and 0 < self.dim < 1e7):
+            raise ValueError(f"Found {self.rate_hz} frames a second of {self.dim} values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class TrackStore:
         self.skipped: dict[str, str] = {id: row[6] for id, row in rows.items() if row[1] < 0}
         self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}
         self._touched = 0
+        self._checked: set[str] = set()  # ids whose rows are those that were written
 
     @classmethod
     def open(cls, folder: Path | str) -> "TrackStore":
@@ -130,10 +138,22 @@ class TrackStore:
                 + (f"; this one was skipped: {why}" if why else ". Run `sottovoce extract` again.")
             ) from None
         values = self._map(shard)[first : first + length]
+        if id not in self._checked:
+            self._check(id, values)
         self._touched += values.nbytes
         if self._touched > RESIDENT_BYTES:
             self.release()
         return values.astype(np.float32) if self.head.half else values
+
+    def _check(self, id: str, values: np.ndarray) -> None:
+        """Raises InputError when these are not the rows that were written for an utterance."""
+        known = self._rows[id][7:]
+        if known and known[0] != _checksum(id, [values]):
+            raise InputError(
+                f"{self.folder}: damaged. Found other values of utterance {id!r} than were written, or those of "
+                f"another. {_AGAIN}"
+            )
+        self._checked.add(id)
 
     def track(self, id: str) -> Track:
         """The same as a track."""
@@ -159,7 +179,8 @@ class TrackStore:
                     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except OSError as error:
                 raise InputError(f"{path}: cannot be read. {error.strerror or error}. Extract again.") from None
-            values = np.frombuffer(pages, "<f2" if self.head.half else "<f4")
+            width = 2 if self.head.half else 4
+            values = np.frombuffer(pages, f"<f{width}", count=len(pages) // width)
             rows = len(values) // self.dim  # somebody may be writing behind our last row
             self._maps[shard] = pages, values[: rows * self.dim].reshape(rows, self.dim)
         return self._maps[shard][1]
@@ -270,10 +291,12 @@ class TrackWriter:
             with self._writing():
                 os.close(self._values)
                 self._open_values()
+        summed = _checksum(id, [])
         with self._writing():
             for block in self._blocks(values):
+                summed = zlib.crc32(block.data.cast("B"), summed)
                 _write_all(self._values, block.data.cast("B"))
-        self._note([id, self._shard, self._row, len(values), *_pair(source), ""])
+        self._note([id, self._shard, self._row, len(values), *_pair(source), "", summed])
         self._row += len(values)
         if time.monotonic() - self._last_commit > COMMIT_S:
             self.commit()
@@ -292,7 +315,7 @@ class TrackWriter:
     def restamp(self, id: str, source: Source) -> None:
         """The file was touched, its content is the same."""
         row = self.rows[id]
-        self._note([*row[:4], *_pair(source), row[6]])
+        self._note([*row[:4], *_pair(source), *row[6:]])
 
     def commit(self) -> None:
         """Rows to the disk, then their lines."""
@@ -363,14 +386,7 @@ def read_head(folder: Path) -> Head:
     path = Path(folder) / "track.json"
     if not path.is_file():
         raise InputError(f"{folder}: no tracks here. Found no track.json. Make them with `sottovoce extract`.")
-    found = files.read_json(path)
-    try:
-        head = Head(**found)
-        if not (head.rate_hz > 0 and head.dim > 0):
-            raise ValueError(f"rate_hz {head.rate_hz}, dim {head.dim}")
-        return head
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the head of a track store. Found {error}. {_AGAIN}") from None
+    return own.read_json(path, Head, _AGAIN)
 
 
 _AGAIN = "Delete the folder, or extract again with --overwrite."
@@ -390,16 +406,32 @@ def _read_index(folder: Path) -> tuple[dict[str, list], int, dict[int, int]]:
     ends: dict[int, int] = {}
     try:
         lines = json.loads(b"[" + data[:whole].rstrip(b"\n").replace(b"\n", b",") + b"]")
+        if b"\\u" in data:
+            json.dumps(lines, ensure_ascii=False).encode()  # halves of a pair
+        if strange := {tuple(map(type, row)) for row in lines} - KINDS:
+            raise ValueError(f"a line of {' '.join(kind.__name__ for kind in strange.pop())[:100]}")
         for row in lines:
-            id, shard, first, length, _, _, _ = row
+            id, shard, first, length, *_ = row
             rows[id] = row
             if shard >= 0:
-                if first < 0 or length <= 0:
+                if first < 0 or length <= 0 or max(shard, first, length) > MOST:
                     raise ValueError(f"rows {first} to {first + length} of {id}")
                 ends[shard] = max(ends.get(shard, 0), first + length)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged index. Found {error}. {_AGAIN}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: damaged index. Found {str(error)[:200]}. {_AGAIN}") from None
     return rows, whole, ends
+
+
+KINDS = {(str, int, int, int, str, str, str), (str, int, int, int, str, str, str, int)}  # of a line of index.jsonl
+MOST = 1 << 40  # rows of a file
+
+
+def _checksum(id: str, blocks: Iterable[np.ndarray]) -> int:
+    """Of an utterance's name and its rows as they lie in the file."""
+    found = zlib.crc32(id.encode())
+    for block in blocks:
+        found = zlib.crc32(block.data.cast("B"), found)
+    return found
 
 
 def _check_shard(path: Path, needed: int) -> None:

@@ -8,7 +8,6 @@ has several seeds. p values are corrected for the number of comparisons (Holm 19
 difference these speakers and seeds would have shown after the same correction.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import typer
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.data import runs
+from sottovoce.data import own, runs
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.evaluation import lines, protocol
@@ -90,12 +89,8 @@ def predictions(
     path, wanted = folder / "predictions.csv", {run.config["fold"] for run in parts}
     rows: list[dict[str, str]] = []
     if path.is_file():
-        with open(path, newline="", encoding="utf-8") as lines:
-            rows = list(map(files.csv_row, csv.DictReader(lines)))
-        needed = {"id", "fold", "speaker", "session", *_columns(task, "target"), *_columns(task, "predicted")}
-        lacking = sorted(needed - set(rows[0] if rows else needed))
-        if lacking or any(None in row.values() for row in rows):
-            raise InputError(f"{path}: damaged. Found no {', '.join(lacking) or 'end of a row'}. Evaluate again.")
+        needed = ("id", "fold", "speaker", "session", *_columns(task, "target"), *_columns(task, "predicted"))
+        rows = own.read_rows(path, needed, "Evaluate again.")
     if {row["fold"] for row in rows} != wanted:
         if parts[0].config["kind"] != "finetune":
             raise InputError(f"{path}: not the predictions of this run. Make the run again.")
@@ -123,7 +118,7 @@ def values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str
         if task.kind == "class":
             index = {name: k for k, name in enumerate(task.classes)}
             return np.array([index[table[key][columns[0]]] for key in ids], dtype=np.int64)
-        rows = np.array([[float(table[key][c]) for c in columns] for key in ids])
+        rows = np.array([[own.number(table[key][c]) for c in columns] for key in ids])
     except (KeyError, ValueError) as error:
         raise InputError(f"predictions.csv: a {what} that is none. {error}. Evaluate again.") from None
     return rows[:, 0].astype(np.int64) if task.kind == "phones" else rows

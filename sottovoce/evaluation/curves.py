@@ -14,9 +14,10 @@ from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.folds import person, seen_by, with_dev
 from sottovoce.data.task import Task
+from sottovoce.errors import InputError
 from sottovoce.evaluation import lines, protocol
 from sottovoce.evaluation.evaluate import CHOSEN, write_table
-from sottovoce.evaluation.study import ARMS, Cell
+from sottovoce.evaluation.study import ARMS, Cell, read_cell
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.modeling import hub
@@ -63,8 +64,12 @@ class Answers:
     def _stacked(self, arm: str, share: int) -> np.ndarray:
         rows = []
         for seed in self.seeds:
-            paths = [self._files[arm, share, seed, f] for f in self.folds]
-            pooled = np.concatenate([np.load(path, allow_pickle=False)["answer"] for path in paths])
+            pooled = np.concatenate([read_cell(self._files[arm, share, seed, f], self.task) for f in self.folds])
+            if len(pooled) != len(self.tested):
+                raise InputError(
+                    f"{self._files[arm, share, seed, self.folds[0]].parent}: other cells than these test parts need. "
+                    f"Found {len(pooled)} answers, not {len(self.tested)}. Delete the folder and run it again."
+                )
             rows.append(pooled.argmax(1) if self.task.kind == "class" else pooled)
         return np.stack(rows)
 

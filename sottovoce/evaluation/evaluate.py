@@ -16,7 +16,7 @@ from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Full, Probe
-from sottovoce.data import runs
+from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import compared_by, person, seen_by
@@ -53,9 +53,9 @@ def report_on(
     report, table = evaluate(found, opensmile=feature_set if opensmile else "", jobs=jobs)
     write_table(output / "predictions.csv", table)
     calibration.write(output, report.get("calibration"))
-    files.write_json(output / "report.json", report)
     cards.save(output, report["card"])
     files.write_text(output / "report.html", pages.evaluate_page(report))
+    files.write_json(output / "report.json", report)  # last: `sottovoce run` takes it as the sign that all is there
     return report
 
 
@@ -273,7 +273,7 @@ def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
     for run in found:
         if run.config["settings"]["finetune"]["mode"] != "probe":
             continue
-        history = files.read_json(run.folder / "history.json")
+        history = own.read_json(run.folder / "history.json", dict[str, Any], "Make the run again.")
         mix = network.load_recognised(run).network.pooling.mix
         weights = [] if mix is None else mix.softmax(0).tolist()  # what comes before the first block, then every block
         rows.append({"fold": run.config["fold"], "layers": weights} | history)

@@ -12,6 +12,8 @@ Cells run in parallel; a finished cell is never run again; a killed study goes o
 is `sottovoce.evaluation.curves`.
 """
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -188,6 +190,19 @@ def _run_cell(plan: Recipe, corpus: Path, task: Task, folder: Path, choices: Cho
     with files.atomic(folder / cell.file) as temporary, open(temporary, "wb") as out:
         arrays = {"answer": prediction.astype(np.float32)} | {f"chosen_{k}": np.array(v) for k, v in chosen.items()}
         np.savez(out, **arrays)
+
+
+def read_cell(path: Path, task: Task) -> np.ndarray:
+    """(N, K or D) predictions of a cell. Raises InputError when it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:  # a zip has its own checksums
+            answer = stored["answer"]
+        wide = answer.ndim == 2 and answer.shape[1] == task.outputs
+        if not (wide and answer.dtype.kind == "f" and np.isfinite(answer).all()):
+            raise ValueError(f"Found {answer.dtype} of {answer.shape}, not numbers of (N, {task.outputs})")
+        return answer
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise InputError(f"{path}: a damaged cell. {error}. Delete it and run the same command again.") from None
 
 
 def train_and_test(

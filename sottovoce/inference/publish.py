@@ -117,7 +117,7 @@ def found(name: str) -> Path:
             folder = path.parent
     check_folder(folder)
     if (folder / "config.json").is_file():
-        check_labels(files.read_json(folder / "config.json"), folder)
+        check_labels(runs.Run.load(folder).config, folder)
     return folder
 
 

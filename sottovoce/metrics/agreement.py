@@ -9,7 +9,6 @@ A table has one row an utterance: fold, part, person, emotion, neutral (bool), i
 what its frames do.
 """
 
-import csv
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
+from sottovoce.data import own
 from sottovoce.errors import InputError
 from sottovoce.metrics import statistics
 from sottovoce.metrics.spread import components, difference
@@ -191,13 +191,12 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """What `write_rows` wrote. Raises InputError when it is missing or damaged."""
+    rows = own.read_rows(path, (), "Make the run again.")
     try:
-        with open(path, newline="", encoding="utf-8") as lines:
-            return [
-                {key: _value(key, text) for key, text in row.items() if text != "" or key == "intensity"}
-                for row in map(files.csv_row, csv.DictReader(lines))
-            ]
-    except (OSError, ValueError, AttributeError) as error:
+        return [
+            {key: _value(key, text) for key, text in row.items() if text != "" or key == "intensity"} for row in rows
+        ]
+    except ValueError as error:
         raise InputError(f"{path}: no table of agreement. {error}. Make the run again.") from None
 
 

@@ -1,5 +1,11 @@
-"""Tensors on the disk: weights of a finished run, and where an unfinished one stands; no pickle, all safetensors."""
+"""Tensors on the disk: weights of a finished run, and where an unfinished one stands; no pickle, all safetensors.
 
+Every file carries a checksum of its tensors and of what is said about them, and is compared with it when read: a bit
+that flipped on a disk is no other model. Files of earlier versions have none; of them only NaN is noticed.
+"""
+
+import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +23,15 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
     with files.atomic(path) as temporary:
         try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+            kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+            save_file(kept, temporary, (metadata or {}) | {SUM: _checksum(kept, metadata or {})})
             temporary.chmod(0o644)  # safetensors keeps them to their owner
         except SafetensorError as error:  # what it makes of every error of the system
             raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Raises InputError when the file is missing, truncated or no safetensors."""
+    """Raises InputError when the file is missing, truncated, no safetensors, or not as it was saved."""
     return read_tensors(path)[0]
 
 
@@ -33,11 +40,33 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework="pt") as data:
-            return {k: data.get_tensor(k) for k in data.keys()}, data.metadata() or {}  # noqa: SIM118
+            tensors, metadata = {k: data.get_tensor(k) for k in data.keys()}, data.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Is this the folder of a finished run?") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: corrupt checkpoint. {error}. Delete it to start this part again.") from None
+    known = metadata.pop(SUM, None)
+    if known is not None and known != _checksum(tensors, metadata):
+        raise InputError(
+            f"{path}: corrupt checkpoint. Found other numbers in it than were saved. Restore it, or delete it to start "
+            "this part again."
+        )
+    if lost := [k for k, v in tensors.items() if v.is_floating_point() and not bool(v.sum().isfinite())]:
+        raise InputError(f"{path}: corrupt checkpoint. Found {lost[0]} with NaN or infinite values. Make it again.")
+    return tensors, metadata
+
+
+SUM = "checksum"  # in the metadata
+
+
+def _checksum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Of names, types, shapes and bytes of all tensors, and of the rest of the metadata."""
+    found = zlib.crc32(json.dumps(sorted(metadata.items())).encode())
+    for name, value in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), found)
+        flat = value.reshape(-1)
+        found = zlib.crc32(memoryview(flat.view(torch.uint8).numpy()) if len(flat) else b"", found)
+    return f"{found:08x}"
 
 
 def save(path: Path, model: nn.Module, optimiser: Any, averaged: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import folds
+from sottovoce.data import folds, own
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
@@ -67,14 +67,14 @@ class Codebook:
 
     def check(self, where: Path | str, *, model: str, layer: int, fold: str) -> None:
         """Raises InputError where it is a codebook of another encoder, layer or fold than these."""
-        for what, own, wanted in [
+        for what, mine, wanted in [
             ("encoder", self.model[:12], model[:12]),
             ("layer", self.layer, layer),
             ("fold", folds.current(self.fold), fold),
         ]:
-            if own != wanted:
+            if mine != wanted:
                 raise InputError(
-                    f"{where}: a codebook of another {what}. Found {own}, not {wanted}. "
+                    f"{where}: a codebook of another {what}. Found {mine}, not {wanted}. "
                     "Use the one made with it, or leave --codebook out to make it."
                 )
 
@@ -145,6 +145,31 @@ def check_frames(frames: Mapping[str, int], clusters: int) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """A corpus in label.json, and the folder of its units below its tracks."""
+
+    name: str
+    track: str
+
+    def __post_init__(self) -> None:
+        if not files.is_folder_name(self.track):
+            raise ValueError(f"Found track {self.track!r}, no name of a folder")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What label.json says, as far as others rely on it."""
+
+    identity: str
+    fold: str
+    layer: int
+    clusters: tuple[int, ...]
+    seed: int
+    codebook: str
+    corpora: tuple[Labelled, ...]
+
+
 def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackStore:
     """The units that `sottovoce label` made for a corpus: values (T, L) whole numbers, -1 = none.
 
@@ -160,15 +185,15 @@ def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackSt
     folder = Path(folder)
     if not (folder / "label.json").is_file():
         raise InputError(f"{folder}: no units here. Found no label.json. Make them with `sottovoce label`.")
-    found = files.read_json(folder / "label.json")
-    if fold and folds.current(found["fold"]) != fold:
+    found = own.read_json(folder / "label.json", Labels, "Label again.")
+    if fold and folds.current(found.fold) != fold:
         raise InputError(f"{folder}: units of another fold. Found {found['fold']}, not {fold}. Label that fold too.")
-    track = {entry["name"]: entry["track"] for entry in found["corpora"]}.get(corpus.name)
+    track = {entry.name: entry.track for entry in found.corpora}.get(corpus.name)
     if track is None:
-        names = ", ".join(entry["name"] for entry in found["corpora"])
+        names = ", ".join(entry.name for entry in found.corpora)
         raise InputError(f"{folder}: no units for {corpus.name}. Found {names}. Label it with --codebook.")
     store = TrackStore.open(corpus.folder / "tracks" / track)
-    if store.head.config.get("codebook") != found["codebook"]:
+    if store.head.config.get("codebook") != found.codebook:
         raise InputError(f"{store.folder}: units of another codebook than {folder}. Run `sottovoce label` again.")
     return store
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sottovoce import files
 from sottovoce.config.training import Training
+from sottovoce.data import own
 from sottovoce.data.ahead import ahead
 from sottovoce.data.batching import Batch, plan_epoch, row_seed
 from sottovoce.data.dataset import Steps
@@ -36,7 +37,7 @@ class State:
     best: float | None = None
     stale: int = 0  # validations since the best
     seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)  # one row a validation
+    history: list[dict[str, Any]] = field(default_factory=list)  # one row a validation
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def read(loop: Loop, logs: dict[str, list[float | Tensor]]) -> dict[str, float]:
 
 def save(loop: Loop) -> None:
     assert loop.keep.folder is not None
-    metadata = {"identity": loop.keep.identity, "state": json.dumps(loop.state.__dict__)}
+    metadata = {"identity": loop.keep.identity, "state": json.dumps(files.plain(loop.state))}
     checkpoint.save(loop.keep.folder / "last.safetensors", loop.model, loop.optimiser, loop.averaged, metadata)
 
 
@@ -199,9 +200,10 @@ def resume(loop: Loop) -> None:
             f"now {identity}. Choose another -o, or delete the folder."
         )
     try:
-        loop.state = State(**json.loads(metadata["state"]))
+        loop.state = own.parse(metadata["state"], State, f"{path}: corrupt checkpoint", "Delete it to start again.")
+        loop.state.history = [{k: np.nan if v is None else v for k, v in row.items()} for row in loop.state.history]
         checkpoint.fill(tensors, loop.model, loop.optimiser, loop.averaged)
-    except (KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path}: corrupt checkpoint. {str(error).splitlines()[0]}. Delete it to start again."
         ) from None

@@ -443,6 +443,8 @@ def speaker_statistics(pooled: np.ndarray, who: list[str]) -> tuple[np.ndarray, 
 
 def to_predictions(task: Task, out: np.ndarray) -> np.ndarray:
     """Network outputs as probabilities, or as regression predictions within their ranges."""
+    if not np.isfinite(out).all():
+        raise InputError("The answer of the model is not finite. Found NaN or infinity. Train it again.")
     if task.kind == "class":
         shifted = np.exp(out - out.max(-1, keepdims=True))
         return shifted / shifted.sum(-1, keepdims=True)

@@ -4,11 +4,14 @@ What is cached is not looked up again, so that a result does not change with the
 said so within seconds: it is asked once, where its own client asks six times.
 """
 
+import sys
 import threading
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sottovoce import errors
 from sottovoce.errors import InputError
 
 PATIENCE_S = 4.0  # for the first sign of the hub
@@ -27,6 +30,8 @@ def find(init: str, name: str) -> Path | None:
         found = hub.try_to_load_from_cache(init, name)
         if isinstance(found, str):
             return Path(found)
+        if not hub.is_offline_mode():
+            _say(init)
         if why := unreachable(init):
             if isinstance(hub.try_to_load_from_cache(init, "config.json"), str):
                 return None  # all there is of it
@@ -39,11 +44,20 @@ def find(init: str, name: str) -> Path | None:
             raise InputError(f"{init}: cannot be fetched from the hub. Found: {one_line(error)}. Try again.") from None
 
 
+@cache
+def _say(init: str) -> None:
+    print(
+        errors.one_line(f"{init}: no such folder here; asking the Hugging Face hub for it."),
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def unreachable(init: str) -> str:
     """Why an encoder cannot be had from the hub now, "" when it can: the end of a sentence, and what to do."""
     hub = library()
     if hub.is_offline_mode():
-        return f"and the hub is switched off (HF_HUB_OFFLINE). Elsewhere: hf download {init}"
+        return f"and the hub is switched off (--offline or HF_HUB_OFFLINE). Elsewhere: hf download {init}"
     found: list[Any] = []
 
     def ask() -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
+from sottovoce.config.ranges import Count
 from sottovoce.data.batching import Batch
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
@@ -31,7 +32,7 @@ class Config(base.Config):
     attributes: tuple[str, ...] = ("emotion", "gender")  # class labels of the manifest, and the speakers' gender
     weights: tuple[float, ...] = (1.0, 0.3)  # of their losses, at the end of training
     early: tuple[float, ...] = ()  # at its beginning, with a straight line in between; () = the same
-    project: int = 256  # width of the layer before the classes
+    project: Count = 256  # width of the layer before the classes
     balanced: bool = True  # every class counts the same, however rare
     freeze_front: bool = True  # the convolutions of an encoder stay as they are
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of every attribute; filled from the labels

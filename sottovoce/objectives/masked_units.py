@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone, Hidden
+from sottovoce.config.ranges import Count, NotNegative, Positive, Share
 from sottovoce.data.batching import Batch
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
@@ -31,13 +32,13 @@ class Config(base.Config):
     # Where the units of every iteration come from, and how many: k-means of MFCC, then of a layer of the model before
     # (with --init, of the first model too). Several label sets at once: "10:64+512+4096". "label": from --units.
     targets: tuple[str, ...] = ("mfcc:100", "6:500")
-    ratio: float = 0.57  # share of states masked: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
-    span: int = 10  # states per span, 200 ms
-    project: int = 256  # P
-    temperature: float = 0.1  # cosines are divided by it
+    ratio: Share = 0.57  # share of states masked: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
+    span: Count = 10  # states per span, 200 ms
+    project: Count = 256  # P
+    temperature: Positive = 0.1  # cosines are divided by it
     combine: str = "sum"  # losses of several label sets: "sum" or "mean"
-    visible: float = 0.0  # weight of the states that are not masked
-    penalty: float = 10.0  # of the mean square of the local features
+    visible: NotNegative = 0.0  # weight of the states that are not masked
+    penalty: NotNegative = 10.0  # of the mean square of the local features
 
     @property
     def clusters(self) -> tuple[str, ...]:

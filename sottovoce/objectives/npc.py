@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
 from sottovoce.config.masking import Policy
+from sottovoce.config.ranges import Count, Positive
 from sottovoce.data.batching import Batch
 from sottovoce.errors import InputError
 from sottovoce.modeling import masking
@@ -37,9 +38,9 @@ class Config(Policy, base.Config):
 
     mask: bool = False  # the spans of the policy are zero at the input
     score: bool = False  # the intensity is added to the input, and a second head predicts the sum
-    groups: int = 4  # G, of codes; they share the width
-    codes: int = 64  # C, in each group
-    gumbel: float = 1.0  # temperature of the Gumbel-softmax that chooses a code in training
+    groups: Count = 4  # G, of codes; they share the width
+    codes: Count = 64  # C, in each group
+    gumbel: Positive = 1.0  # temperature of the Gumbel-softmax that chooses a code in training
 
     def __post_init__(self) -> None:
         super().__post_init__()

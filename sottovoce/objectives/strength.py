@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sottovoce.backbones.base import Backbone, Hidden
+from sottovoce.config.ranges import Count, NotNegative, Positive, ShareBelow1
 from sottovoce.data.batching import Batch
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
@@ -40,19 +41,19 @@ from sottovoce.objectives.base import Loss
 class Config(base.Config):
     """The branches, the loss, and where the targets come from (`_ranking.py`)."""
 
-    lstm: int = 128  # a direction
-    dense: int = 128  # units of the layer before the output
-    dropout: float = 0.3  # share of them that is zero in training
-    recurrent_norm: float = 1e-5  # largest norm of the recurrent weights of an output; 0 = free
+    lstm: Count = 128  # a direction
+    dense: Count = 128  # units of the layer before the output
+    dropout: ShareBelow1 = 0.3  # share of them that is zero in training
+    recurrent_norm: NotNegative = 1e-5  # largest norm of the recurrent weights of an output; 0 = free
     padding: str = "excluded"  # or "included", as released
-    emotions: int = 4  # K; set to the number of the corpora's emotions
+    emotions: Count = 4  # K; set to the number of the corpora's emotions
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of every corpus; filled from the labels
 
     split: str = "speaker"  # what dev and test are apart by; "random", as released, is marked in the report
     neutral: tuple[str, ...] = ("neutral",)  # emotions that count as none; RAVDESS also has "calm"
     functionals: str = "auto"  # what utterances are ranked by: "eGeMAPSv02", "fbank", or the first where installed
     speaker_norm: bool = False  # functionals standardised within each speaker, test speakers' audio included
-    slack: float = 0.1  # C of the ranking, see `sottovoce.metrics.relative_attributes`
+    slack: Positive = 0.1  # C of the ranking, see `sottovoce.metrics.relative_attributes`
 
     def __post_init__(self) -> None:
         for name in ("lstm", "dense", "emotions"):

@@ -25,7 +25,7 @@ from sottovoce import report as pages
 from sottovoce.backbones.base import hop_and_field
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import Probe
-from sottovoce.data import folds, runs
+from sottovoce.data import folds, own, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
@@ -234,13 +234,13 @@ def _finished(folder: Path, identity: str, parts: Sequence[_Part]) -> bool:
     """Whether these very labels are there. Raises InputError when others are."""
     if not (folder / "label.json").exists():
         return False
-    found = files.read_json(folder / "label.json")
-    if found.get("identity") != identity:
+    found = own.read_json(folder / "label.json", codebook.Labels, "Choose another -o or delete it.")
+    if found.identity != identity:
         raise InputError(
-            f"{folder}: other labels are here. Found layer {found.get('layer')}, {found.get('fold')}, clusters "
-            f"{found.get('clusters')}, seed {found.get('seed')}, or other data. Choose another -o or delete it."
+            f"{folder}: other labels are here. Found layer {found.layer}, {found.fold}, clusters "
+            f"{list(found.clusters)}, seed {found.seed}, or other data. Choose another -o or delete it."
         )
-    there = [p.corpus.folder / "tracks" / c["track"] for p, c in zip(parts, found["corpora"], strict=True)]
+    there = [p.corpus.folder / "tracks" / c.track for p, c in zip(parts, found.corpora, strict=False)]
     return all((track / "track.json").exists() for track in there)
 
 

@@ -6,7 +6,7 @@ safetensors`: values (N, P) and, for each row, the utterance and the content it 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sottovoce import files
+from sottovoce.data import own
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
 from sottovoce.modeling.checkpoint import read_tensors, save_tensors
@@ -60,7 +61,7 @@ def _name(steps: Steps, i: int) -> str:
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         tensors, metadata = read_tensors(path)
-        names: Sequence[str] = json.loads(metadata["rows"])
+        names = own.parse(metadata.get("rows", ""), list[str], path)
         return dict(zip(names, tensors["values"].numpy(), strict=True))
     except (InputError, KeyError, ValueError):  # it can be computed again
         return {}

@@ -6,7 +6,7 @@ they, and neutral speech, tell at the end how far ranking, network and plain ene
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import typer
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import folds, runs
+from sottovoce.data import folds, own, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
@@ -281,6 +281,37 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
     typer.echo(f"Report: {output / f'{name}.html'}")
 
 
+@dataclass(frozen=True)
+class _Ranking:
+    weight: tuple[float, ...]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What ranking.json says of a corpus."""
+
+    emotions: dict[str, _Ranking]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    functionals: str
+    speaker_norm: bool
+
+    def __post_init__(self) -> None:
+        widths = {len(self.mean), len(self.std), *(len(r.weight) for r in self.emotions.values())}
+        if len(widths) != 1 or not all(x > 0 for x in self.std):
+            raise ValueError(f"Found weights of {sorted(widths)} numbers")
+
+
+def read_ranking(path: Path) -> _Stored:
+    """What was taught on the first corpus. Raises InputError when ranking.json is missing or damaged."""
+    stored = next(iter(own.read_json(path, dict[str, _Stored], "Make the run again.").values()), None)
+    if stored is None:
+        raise InputError(f"{path}: damaged. Found nothing in it. Make the run again.")
+    return stored
+
+
 def taught_elsewhere(
     run: runs.Run, corpus: Corpus, utterances: Sequence[Utterance], jobs: int | None, quiet: bool
 ) -> Lesson:
@@ -289,18 +320,10 @@ def taught_elsewhere(
     Raises InputError when ranking.json is missing or damaged.
     """
 
-    path = run.folder / "ranking.json"
-    stored = files.read_json(path)
-    try:
-        stored = next(iter(stored.values()))
-        rankings = {
-            emotion: Ranking(np.array(r["weight"]), r["low"], r["high"]) for emotion, r in stored["emotions"].items()
-        }
-        scale = Scale(np.array(stored["mean"]), np.array(stored["std"]))
-        kind, speaker_norm = stored["functionals"], stored["speaker_norm"]
-    except (AttributeError, KeyError, StopIteration, TypeError) as error:
-        raise InputError(f"{path}: damaged. Found no {error}. Make the run again.") from None
-    x = scale(functionals.of_corpus(corpus, kind, speaker_norm, jobs=jobs, quiet=quiet))
+    stored = read_ranking(run.folder / "ranking.json")
+    rankings = {emotion: Ranking(np.array(r.weight), r.low, r.high) for emotion, r in stored.emotions.items()}
+    scale = Scale(np.array(stored.mean), np.array(stored.std))
+    x = scale(functionals.of_corpus(corpus, stored.functionals, stored.speaker_norm, jobs=jobs, quiet=quiet))
     neutral = run.config["settings"]["objective_config"]["neutral"]
     test = [u for u in utterances if emotion_of(u) in rankings]
     calm: dict[str, list[Utterance]] = {"train": [], "dev": []}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from sottovoce.backbones.base import hop_and_field
-from sottovoce.data import runs
+from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
@@ -230,8 +230,18 @@ def load(path: Path, identity: str) -> Units:
     tensors, metadata = checkpoint.read_tensors(path)
     if metadata.get("identity") != identity:
         raise InputError(f"{path}: labels of another run. Found {metadata.get('identity')}. Delete it.")
-    head = json.loads(metadata["head"])
-    books = [tensors[f"codebook.{s}"].numpy() for s in range(tensors["labels"].shape[1])]
-    parts = torch.split(tensors["labels"], tensors["lengths"].tolist())
-    labels = {name: values.numpy() for name, values in zip(head["utterances"], parts, strict=True)}
-    return Units(tuple(map(len, books)), books, head["rate_hz"], head["offset_s"], labels)
+    head = own.parse(metadata.get("head", ""), _Head, path, "Delete it.")
+    try:
+        books = [tensors[f"codebook.{s}"].numpy() for s in range(tensors["labels"].shape[1])]
+        parts = torch.split(tensors["labels"], tensors["lengths"].tolist())
+        labels = {name: values.numpy() for name, values in zip(head.utterances, parts, strict=True)}
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged. {error}. Delete it.") from None
+    return Units(tuple(map(len, books)), books, head.rate_hz, head.offset_s, labels)
+
+
+@dataclass(frozen=True)
+class _Head:
+    rate_hz: float
+    offset_s: float
+    utterances: tuple[str, ...]

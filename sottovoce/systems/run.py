@@ -168,11 +168,25 @@ def where(run: Run) -> str:
     return run.config.get("encoder", str(run.folder))
 
 
+@dataclass(frozen=True)
+class Score:
+    """Of report.json, as far as the summary shows it."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    metrics: dict[str, Score]
+
+
 def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, jobs: int | None) -> None:
     """Evaluate a variant's folds, unless this was done since the last of them was made."""
 
-    report = home / "report.json"
+    made = [home / name for name in ("predictions.csv", "report.html", "report.json")]
     newest = max((home / f.name / "model.safetensors").stat().st_mtime for f in folds)
-    if report.exists() and report.stat().st_mtime > newest:
+    if all(path.exists() and path.stat().st_mtime > newest for path in made):
         return
     evaluate.report_on(home, home, opensmile=None if opensmile else False, jobs=jobs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sottovoce.config.ranges import Count
 from sottovoce.data.audio import RATE_HZ
 
 CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
@@ -15,8 +16,8 @@ CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
 
 @dataclass(frozen=True)
 class Frames:
-    window: int = 512  # samples at 16 kHz, 32 ms
-    hop: int = 256  # samples, 16 ms
+    window: Count = 512  # samples at 16 kHz, 32 ms
+    hop: Count = 256  # samples, 16 ms
 
     def __post_init__(self) -> None:
         if not 16 <= self.window <= RATE_HZ:

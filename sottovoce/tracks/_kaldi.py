@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from sottovoce.config.ranges import Count, NotNegative, Positive, Share
 from sottovoce.data.audio import RATE_HZ
 
 FULL_SCALE = 32768.0  # samples in [-1, 1] become what Kaldi reads from a 16-bit file
@@ -28,15 +29,15 @@ CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
 class Mel:
     """Windows and mel filters. Names say the unit; defaults are Kaldi's, except `dither` (Kaldi: 1)."""
 
-    window_ms: float = 25.0  # length of a window, milliseconds, 2 to 1000
-    hop_ms: float = 10.0  # from one window to the next, milliseconds, 0.1 to 1000
+    window_ms: Positive = 25.0  # length of a window, milliseconds, 2 to 1000
+    hop_ms: Positive = 10.0  # from one window to the next, milliseconds, 0.1 to 1000
     window: Literal["povey", "hamming", "hanning", "rectangular"] = "povey"  # povey: Hann ** 0.85
-    preemphasis: float = 0.97  # share of the sample before that is taken off; 0 = none
+    preemphasis: Share = 0.97  # share of the sample before that is taken off; 0 = none
     remove_dc: bool = True  # subtract each window's mean
-    dither: float = 0.0  # standard deviation in 16-bit steps
+    dither: NotNegative = 0.0  # standard deviation in 16-bit steps
     snip_edges: bool = True  # True: whole windows only; False: one frame a hop, the ends mirrored
-    bins: int = 80  # M
-    low_hz: float = 20.0  # lower end of the filters, Hz
+    bins: Count = 80  # M
+    low_hz: NotNegative = 20.0  # lower end of the filters, Hz
     high_hz: float = 0.0  # 0 or below: counted from the Nyquist frequency
 
     def __post_init__(self) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sottovoce.config.ranges import NotNegative, Whole
+
 MAKER = "sottovoce.modeling.encoded"
 HALF = True  # kept as float16
 
@@ -20,10 +22,10 @@ class Config:
     """What is 0 or empty is filled in by the encoder, and tells which one made a track; its name does not."""
 
     encoder: str = field(default="default", compare=False)  # or an id of the hub, or a folder
-    layer: int = 0  # 1 = first block; 0 = the encoder's recommendation
-    rate_hz: float = 0.0  # states a second, averaged from the encoder's; 0 = all of them
-    trim_db: float = 35.0  # what lies this far below the loudest at the ends is not encoded; 0 = everything is
-    dim: int = 0  # width of the states
+    layer: Whole = 0  # 1 = first block; 0 = the encoder's recommendation
+    rate_hz: NotNegative = 0.0  # states a second, averaged from the encoder's; 0 = all of them
+    trim_db: NotNegative = 35.0  # what lies this far below the loudest at the ends is not encoded; 0 = everything is
+    dim: Whole = 0  # width of the states
     digest: str = ""  # of the encoder's shape and weights
 
     def __post_init__(self) -> None:

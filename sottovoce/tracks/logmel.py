@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sottovoce import files
+from sottovoce.config.ranges import Count, NotNegative
 from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.track import Track
 from sottovoce.tracks._slaney import mel_filters
@@ -25,8 +26,8 @@ RANGE = 8.0  # decades below the maximum that are kept
 
 @dataclass(frozen=True)
 class Config:
-    bins: int = 80  # 128 of large-v3
-    peak: float = 0.5  # the largest sample of every recording is brought there; 0 = as loud as it is
+    bins: Count = 80  # 128 of large-v3
+    peak: NotNegative = 0.5  # the largest sample of every recording is brought there; 0 = as loud as it is
 
     def __post_init__(self) -> None:
         mel_filters(self.bins, WINDOW)  # the number of bands must fit the window

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sottovoce.config.ranges import Count
 from sottovoce.data.track import Track
 from sottovoce.tracks import _centred
 from sottovoce.tracks._slaney import mel_filters
@@ -21,7 +22,7 @@ from sottovoce.tracks._slaney import mel_filters
 class Config(_centred.Frames):
     """Windows as in `_centred.Frames`, then:"""
 
-    bins: int = 80  # M
+    bins: Count = 80  # M
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from sottovoce.config.ranges import Count, NotNegative
 from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
 
@@ -18,9 +19,9 @@ from sottovoce.tracks import _kaldi
 class Config(_kaldi.Mel):
     """Windows and filters as in `_kaldi.Mel`, then:"""
 
-    bins: int = 23  # M
-    coefficients: int = 13  # column 0 included
-    lifter: float = 22.0  # 0 = none
+    bins: Count = 23  # M
+    coefficients: Count = 13  # column 0 included
+    lifter: NotNegative = 22.0  # 0 = none
     use_energy: bool = False  # log energy of the window in place of the first coefficient
     deltas: int = 0  # 1 adds slopes, 2 also their slopes
     cmvn: Literal["none", "mean", "utterance"] = "none"  # per utterance: nothing, mean, mean and deviation

@@ -12,6 +12,7 @@ those of utterances.
 from dataclasses import dataclass
 from typing import Any
 
+from sottovoce.config.ranges import NotNegative, Positive
 from sottovoce.errors import InputError
 
 KIND = "finetune"  # of the runs that can make it
@@ -21,8 +22,8 @@ KIND = "finetune"  # of the runs that can make it
 class Config:
     """`window_s` may be set; the rest is filled in by `sottovoce extract --model`."""
 
-    window_s: float = 0.0  # seconds that are pooled; 0 = one state where the model takes a mean, 1 s elsewhere
-    rate_hz: float = 50.0  # of the model's states
+    window_s: NotNegative = 0.0  # seconds that are pooled; 0 = one state where the model takes a mean, 1 s elsewhere
+    rate_hz: Positive = 50.0  # of the model's states
     classes: tuple[str, ...] = ()  # the columns
     model: str = ""  # digest of the weights
     made_by: str = ""  # "hubert fold1", for people

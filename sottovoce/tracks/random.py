@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sottovoce.config.ranges import NotNegative, Whole
 from sottovoce.data.corpus import Utterance
 from sottovoce.tracks import _centred
 
@@ -19,8 +20,8 @@ SOURCE = "level"  # for its frame times alone
 
 @dataclass(frozen=True)
 class Config(_centred.Intensity):
-    seed: int = 0  # of the values
-    smooth_s: float = 0.1  # deviation of the Gaussian, seconds
+    seed: Whole = 0  # of the values
+    smooth_s: NotNegative = 0.1  # deviation of the Gaussian, seconds
 
     def __post_init__(self) -> None:
         if not 0 <= self.smooth_s <= 10:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from sottovoce.config.ranges import Positive
 from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
@@ -19,8 +20,8 @@ FLOOR = np.float32(1e-10)
 
 @dataclass(frozen=True)
 class Config:
-    window_ms: float = 25.0  # length of a window, milliseconds, 2 to 1000
-    hop_ms: float = 10.0  # from one window to the next, milliseconds, 0.1 to 1000
+    window_ms: Positive = 25.0  # length of a window, milliseconds, 2 to 1000
+    hop_ms: Positive = 10.0  # from one window to the next, milliseconds, 0.1 to 1000
     cmvn: Literal["none", "mean", "utterance"] = "utterance"  # per utterance: nothing, mean, mean and deviation
 
     def __post_init__(self) -> None:

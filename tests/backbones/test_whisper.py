@@ -515,7 +515,7 @@ def test_a_hub_that_does_not_answer_is_said_within_seconds(init, cache, deaf):
 
 def test_a_hub_that_is_switched_off_is_not_asked(cache, deaf, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=r"openai/whisper-nowhere: .*switched off .HF_HUB_OFFLINE"):
+    with pytest.raises(InputError, match=r"openai/whisper-nowhere: .*switched off .--offline or HF_HUB_OFFLINE"):
         hub.parts("openai/whisper-nowhere")
     deaf.settimeout(0.05)
     with pytest.raises(TimeoutError):

@@ -410,7 +410,7 @@ def test_what_cannot_be_compared_is_one_line(sottovoce, two, tmp_path):
         ([a, tmp_path / "twice"], "1 utterances are in it twice"),
         ([a, tmp_path / "cut"], "predictions.csv: damaged"),
         ([a, tmp_path / "odd"], "a predicted that is none. 'joyful'"),
-        ([a, tmp_path / "bare"], "damaged. Found no predicted"),
+        ([a, tmp_path / "bare"], "no column predicted"),
         ([a, b, "--metric", "uar"], "unknown --metric 'uar'"),
         ([a, "x="], "names no run"),
     ):

@@ -1,0 +1,113 @@
+"""Files of our own are read in one way: what fits its type comes back, anything else is one line that says where."""
+
+import dataclasses
+import json
+from typing import Any, Literal
+
+import pytest
+
+from sottovoce import files
+from sottovoce.data import own
+from sottovoce.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    name: str
+    rate: float
+    kind: Literal["a", "b"] = "a"
+    ids: tuple[str, ...] = ()
+    best: float | None = None
+
+    def __post_init__(self):
+        if self.rate < 0:
+            raise ValueError("Found a rate below 0")
+
+
+GOOD = {"name": "x", "rate": 1, "ids": ["u", "v"], "later": {"more": [1]}}
+
+
+def test_what_fits_comes_back_as_its_type(tmp_path):
+    files.write_json(tmp_path / "a.json", [GOOD])
+    (entry,) = own.read_json(tmp_path / "a.json", list[Entry])
+    assert entry == Entry("x", 1.0, ids=("u", "v"))
+    assert own.parse('{"a": [[1, "b"]]}', dict[str, tuple[tuple[int, str], ...]], "x") == {"a": ((1, "b"),)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not valid JSON"),
+        ("[" * 100_000, "without end"),
+        ("[" * 80 + "]" * 80, "more than 50"),
+        ("[NaN]", "not a finite number"),
+        ("[-Infinity]", "not a finite number"),
+        ("[1e999]", "not a finite number"),
+        ("[" + "9" * 5000 + "]", "too large"),
+        ('["\\ud800"]', "surrogates"),
+        ('["a\\u0000b"]', "zero byte"),
+        ("{}", "for all of it, not a list"),
+        ("[3]", "not an object"),
+        ('[{"name": "x"}]', "Found no [0].rate"),
+        ('[{"name": 5, "rate": 1}]', "Found 5 for [0].name, not a text"),
+        ('[{"name": "x", "rate": true}]', "[0].rate, not a number"),
+        ('[{"name": "x", "rate": "1"}]', "[0].rate, not a number"),
+        ('[{"name": "x", "rate": -1}]', "a rate below 0"),
+        ('[{"name": "x", "rate": 1, "kind": "c"}]', "[0].kind, not one of a, b"),
+        ('[{"name": "x", "rate": 1, "ids": "uv"}]', "[0].ids, not a list"),
+        ('[{"name": "x", "rate": 1, "ids": ["u", null]}]', "[0].ids[1], not a text"),
+        ('[{"name": "x", "rate": 1, "best": "high"}]', "[0].best, not a number"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, text, said):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        own.read_json(path, list[Entry], "Make it again.")
+    assert str(error.value).startswith(f"{path}: ")
+    assert said in str(error.value)
+    assert str(error.value).endswith("Make it again.")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe[\x00", "[1]".encode("utf-16"), b"\x00" * 9, b'["\xe9"]'])
+def test_no_text_is_no_json(tmp_path, data):
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(InputError, match="not valid JSON"):
+        own.read_json(tmp_path / "a.json", Any)
+
+
+def test_a_folder_and_nothing_are_named(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        own.read_json(tmp_path / "a.json")
+    with pytest.raises(InputError, match="no such file"):
+        own.read_json(tmp_path / "b.json")
+
+
+def test_pairs_of_escapes_are_letters():
+    assert own.parse(json.dumps(["\U0001f600"]), list[str], "x") == ["\U0001f600"]
+
+
+def test_rows_come_back_as_they_were_written(tmp_path):
+    rows = [{"id": "=1+1", "text": "a\nb"}, {"id": "'-x", "text": '"'}]
+    files.write_csv(tmp_path / "a.csv", rows)
+    assert own.read_rows(tmp_path / "a.csv", ("id", "text")) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column id"),
+        ("who\n1\n", "no column id. Found: who"),
+        ("id,id\n1,2\n", "no column of its own"),
+        ("id,a\n1\n", "1 of 2 columns in line 2"),
+        ("id,a\n1,2,3\n", "3 of 2 columns"),
+        ("id\n\0\n", "zero byte"),
+        ("id\n" + "x" * 200_000 + "\n", "field larger"),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path, text, said):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=r"a\.csv: ") as error:
+        own.read_rows(tmp_path / "a.csv", ("id",))
+    assert said in str(error.value)
