@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _tables
+from sottovoce.errors import InputError
 
 
 def main(
@@ -22,6 +23,10 @@ def main(
         ),
     ] = None,
     feature_set: Annotated[str, typer.Option(help="eGeMAPSv02 or ComParE_2016, of that baseline")] = "eGeMAPSv02",
+    speakers: Annotated[
+        str,
+        typer.Option(help="test these alone: names with commas, or a range of their numbers, 13-24; needs another -o"),
+    ] = "",
     on: Annotated[
         Path | None, typer.Option(help="prepared corpus to judge a strength model on (run of `pretrain strengthnet`)")
     ] = None,
@@ -37,13 +42,15 @@ def main(
     from sottovoce.data.corpus import Corpus
     from sottovoce.evaluation.evaluate import report_on
 
+    if speakers and output in (None, run):
+        raise InputError("--speakers: a report of some speakers is not the run's. Name another folder with -o.")
     output = output or run
     if on is not None:
         from sottovoce.pipeline import strength
 
         strength.evaluate(run, Corpus.load(on), output, jobs=jobs, quiet=quiet)
         return
-    report = report_on(run, output, opensmile=opensmile, feature_set=feature_set, jobs=jobs)
+    report = report_on(run, output, opensmile=opensmile, feature_set=feature_set, speakers=speakers, jobs=jobs)
     if not quiet:
         _tables.scores(report)
         typer.echo(f"Report: {output / 'report.html'}")

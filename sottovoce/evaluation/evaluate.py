@@ -4,8 +4,9 @@ The only verb that reads the test part. Every score stands next to baselines, wi
 speakers (or videos); how everything was chosen and who was seen is part of the result.
 """
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import compared_by, person, seen_by
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 from sottovoce.evaluation import calibration
 from sottovoce.evaluation import lines as lines_of
 from sottovoce.evaluation import protocol as cards
@@ -37,7 +38,13 @@ DRAWS = 20  # of a random baseline, averaged
 
 
 def report_on(
-    run: Path, output: Path, *, opensmile: bool | None = None, feature_set: str = "eGeMAPSv02", jobs: int | None = None
+    run: Path,
+    output: Path,
+    *,
+    opensmile: bool | None = None,
+    feature_set: str = "eGeMAPSv02",
+    speakers: str = "",
+    jobs: int | None = None,
 ) -> dict:
     """Evaluate a run's folds into `output`: predictions.csv, report.json, report.html. Returns the report.
 
@@ -50,7 +57,7 @@ def report_on(
     found = runs.parts(run, "finetune")
     if opensmile is None:
         opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
-    report, table = evaluate(found, opensmile=feature_set if opensmile else "", jobs=jobs)
+    report, table = evaluate(found, opensmile=feature_set if opensmile else "", speakers=speakers, jobs=jobs)
     write_table(output / "predictions.csv", table)
     calibration.write(output, report.get("calibration"))
     cards.save(output, report["card"])
@@ -59,8 +66,26 @@ def report_on(
     return report
 
 
-def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None = None) -> tuple[dict, list[dict]]:
-    """The report and the table of predictions of one fine-tuned run a fold.
+def named(corpus: Corpus, text: str) -> set[str]:
+    """Speakers by name, with commas, or by a range of the numbers that their names end in: 13-24. All of them for "".
+
+    Raises InputError for one that the corpus has not.
+    """
+    known, found = {u.speaker for u in corpus.utterances} - {""}, set()
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        numbers = re.fullmatch(r"(\d+)-(\d+)", part)
+        ends = {s: int(n[0]) for s in known if (n := re.search(r"\d+$", s))}
+        own = {s for s, n in ends.items() if numbers and int(numbers[1]) <= n <= int(numbers[2])} | ({part} & known)
+        if not own:
+            raise unknown_name("--speakers", part, known)
+        found |= own
+    return found or known | {""}
+
+
+def evaluate(
+    found: Sequence[runs.Run], *, opensmile: str = "", speakers: str = "", jobs: int | None = None
+) -> tuple[dict, list[dict]]:
+    """The report and the table of predictions of one fine-tuned run a fold; of some `speakers` alone where named.
 
     Raises:
         InputError: runs of different corpora or tasks in one folder, a corpus that changed since.
@@ -77,16 +102,15 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
     # truth is as the corpus has it, whatever range of numbers the model was taught
     task = it.task if it.task.kind == "class" else Task.of(corpus, it.task.target)
     store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=True)
-    tested: list[Utterance] = []
+    tested, asked = [], named(corpus, speakers)
     predictions, trivial, svm, of_fold, trusted, untaught = [], [], [], [], [], []
     for run in found:
         fold = corpus.fold(run.config["fold"])
         check_unheard(corpus, fold, run)
         if run is not found[0]:
             it = network.load_recognised(run)
-        test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
-        if not test:
-            raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
+        if not (test := _tested(corpus, fold, task, store, speakers and asked)):
+            continue
         plain = network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics))
         predictions.append(it.calibration.apply(plain))
         trusted += [it.calibration] * len(test)
@@ -98,14 +122,15 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
             svm.append(_svm_on(corpus, fold, task, opensmile, it.plan.per_speaker, test, jobs))
         tested += test
         of_fold += [fold.name] * len(test)
+    if not tested:
+        raise InputError(f"--speakers {speakers}: in no test part here. Evaluate the folds that test them.")
     prediction = np.concatenate(predictions)
     predicted = prediction.argmax(1) if task.kind == "class" else prediction
     truth = task.values(tested)
     clusters = [person(u) for u in tested]
     scores = statistics.intervals(task, truth, predicted, clusters)
-    rivals = {
-        name: np.concatenate([t[name] for t in trivial], axis=-1 if task.kind == "class" else 0) for name in trivial[0]
-    }
+    axis = -1 if task.kind == "class" else 0
+    rivals = {name: np.concatenate([t[name] for t in trivial], axis=axis) for name in trivial[0]}
     rows = {name: statistics.intervals(task, truth, p, clusters) for name, p in rivals.items()}
     if opensmile:
         rows[f"opensmile {opensmile} + svm"] = statistics.intervals(task, truth, np.concatenate(svm), clusters)
@@ -129,8 +154,8 @@ def evaluate(found: Sequence[runs.Run], *, opensmile: str = "", jobs: int | None
         "seconds": time.monotonic() - started,
     }
     said = [report["protocol"]["first_line"], *untaught]
-    if flat := metrics.flat(task, truth, predicted):
-        said.append(lines_of.constant(task, flat))
+    said += [f"Tested on {len(asked)} speakers alone: {', '.join(sorted(asked)[:4])}, ..."] * bool(speakers)
+    said += [lines_of.constant(task, flat)] if (flat := metrics.flat(task, truth, predicted)) else []
     report["protocol"]["first_line"] = " ".join(filter(None, said)) or None
     if task.kind == "class":
         report["calibration"] = calibration.report(task, truth, prediction, clusters, trusted)
@@ -173,6 +198,17 @@ def _card(corpus: Corpus, found: Sequence[runs.Run], task: Task, tuning: FineTun
         budget={"labels": [run.config["labels"] for run in found], "trainings": len(found)},
         weights=found, seeds=[run.config["seed"] for run in found],
     )  # fmt: skip
+
+
+def _tested(corpus: Corpus, fold: Fold, task: Task, store: Any, asked: Collection[str]) -> list[Utterance]:
+    """The labelled test utterances of a fold, of some speakers alone where they are asked for.
+
+    Raises InputError when there is none at all.
+    """
+    test = [u for k in fold.test if task.has(u := corpus.by_id[k]) and k in store]
+    if not test:
+        raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
+    return [u for u in test if not asked or u.speaker in asked]
 
 
 def _by_fold(task: Task, truth: np.ndarray, predicted: np.ndarray, of_fold: np.ndarray) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What a result knew, and what it says of it: labels of baselines, classes never taught, ranges, spans of GMP-TL."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -77,3 +78,16 @@ def test_a_segment_with_few_of_its_frames_is_counted(tmp_path):
     found = mosei.utterances(tmp_path)
     assert len(found) == 3
     assert "1 segments with frames for less than half of their time, kept: b[0]" in mosei.problems(tmp_path, found)
+
+
+def test_a_headline_is_of_the_speakers_that_no_search_has_touched(evaluated, tmp_path, sottovoce):
+    """Names or a range of numbers; their answers are those of the whole evaluation."""
+    assert sottovoce("evaluate", evaluated, "--speakers", "5-8").complaint.startswith("--speakers: a report of some")
+    evaluate_command.main(evaluated, tmp_path / "part", speakers="5-7,spk08", opensmile=False, quiet=True)
+    with open(evaluated / "predictions.csv") as every, open(tmp_path / "part/predictions.csv") as part:
+        rows = [r for r in csv.DictReader(every) if r["speaker"] in ("spk05", "spk06", "spk07", "spk08")]
+        assert [(r["id"], r["predicted"]) for r in csv.DictReader(part)] == [(r["id"], r["predicted"]) for r in rows]
+    report = json.loads((tmp_path / "part/report.json").read_text())
+    assert (report["speakers"], report["n"]) == (4, len(rows))
+    assert "Tested on 4 speakers alone: spk05" in report["protocol"]["first_line"]
+    assert "90-99" in sottovoce("evaluate", evaluated, "--speakers", "90-99", "-o", tmp_path / "x").complaint
