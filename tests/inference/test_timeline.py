@@ -200,7 +200,7 @@ def heard(wave, pieces, portions, timing=CLOSE):
     return voice.posteriors[:, 0]
 
 
-@pytest.mark.parametrize("seconds", [0.1, 25.0, 25.2, 27.6, 27.7, 50.4, 61.3])
+@pytest.mark.parametrize("seconds", [0.1, 11.8, 11.84, 13.44, 13.5, 23.68, 61.3])
 @pytest.mark.parametrize("pieces", [LONG, LIVE, Pieces(1.6, 0.8, 0.0)])
 def test_pieces_together_are_the_whole(seconds, pieces):
     """Where states hear nothing but themselves, no seam is left, whatever the pieces and the portions are."""
@@ -217,11 +217,12 @@ def test_a_piece_of_a_long_recording_is_heard_as_it_is_alone(recogniser, clips):
     """Cells whose windows lie in the own part of the first piece, against that piece as a stream of its own."""
     wave = said(clips, "sad", "angry", "happy", seconds=15.0)
     whole = recogniser((wave, RATE), timing=CLOSE)
-    alone = recogniser.stream([wave[: round(27.6 * RATE)]], timing=CLOSE, pieces=LONG)
-    first = np.array([list(event.probabilities.values()) for event in alone])[:98]
-    there = whole.speech[:98]
-    np.testing.assert_allclose(whole.posteriors[:98][there], first[there], atol=1e-6)
-    assert there.mean() > 0.5
+    alone = recogniser.stream([wave[: LONG.span(0)[3]]], timing=CLOSE, pieces=LONG)
+    cells = int((LONG.step_s - 0.5) / CLOSE.hop_s)
+    first = np.array([list(event.probabilities.values()) for event in alone])[:cells]
+    there = whole.speech[:cells]
+    np.testing.assert_allclose(whole.posteriors[:cells][there], first[there], atol=1e-6)
+    assert there.mean() > 0.3
 
 
 def test_memory_does_not_grow_with_the_recording(recogniser, clips, tmp_path):
