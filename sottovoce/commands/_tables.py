@@ -30,11 +30,15 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
     """The report on the terminal."""
 
     from sottovoce.pipeline.prepare import FEW, SIDES
+    from sottovoce.report.words import genders
 
     console = Terminal()
     hours = "" if report["hours"] is None else f", {report['hours']:.2f} h"
-    genders = ", ".join(f"{n} {name}" for name, n in report["genders"].items())
-    people = f", {report['speakers']} speakers ({genders})" if report["speakers"] else ", speakers unknown"
+    people = (
+        f", {report['speakers']} speakers ({genders(report['genders'])})"
+        if report["speakers"]
+        else ", speakers unknown"
+    )
     console.print(f"{report['corpus']}: {report['utterances']} utterances{hours}{people}", style="bold")
     for label, counts in report["counts"].items():
         if len(counts) <= FEW:

@@ -5,8 +5,9 @@ Short trainings: it shows the way, not what a method can do. docs/results.md has
 
 import itertools
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,7 +60,12 @@ def main(
     if not loaded.info.get("tracks"):
         say("few labels: how good is a classifier on the default encoder with 5 %, 20 %, all of them?")
         study_command.main(prepared, few, init="default", labels="5%,20%,100%", arms="probe", seeds=2, quiet=quiet)
-        pages.append(page("Few labels", "runs/few/report.html", "score on unseen speakers as labels grow"))
+        curve_ = files.read_json(few / "study.json")["arms"]["probe"]
+        said = ", ".join(f"{point['value']:.2f} with {point['n']}" for point in curve_)
+        pages.append(
+            page("Few labels", "runs/few/report.html", "score on unseen speakers as labels grow")
+            | {"result": f"UA {said} labels", "figure": "runs/few/study.svg"}
+        )
     say("finetune: a classifier on the default encoder, all labels")
     finetune_command.main(prepared, tuned, quiet=quiet)
     if not loaded.info.get("tracks"):
@@ -69,10 +75,18 @@ def main(
             [loaded.root / clip.path], str(tuned), timeline=True, window=1.0, output=home / "prediction.csv"
         )
         stem = Path(clip.path).stem
-        pages.append(page("Emotion over time", f"prediction/{stem}.html", f"{stem}, a test recording"))
+        said = files.read_json(home / f"prediction/{stem}.json").get("label") or ""
+        pages.append(
+            page("Emotion over time", f"prediction/{stem}.html", f"{stem}, a test recording: {loaded.root / clip.path}")
+            | {"result": said, "figure": f"prediction/{stem}.svg"}
+        )
     say("evaluate: test speakers, intervals, baselines")
     evaluate_command.main(tuned, quiet=quiet)
-    pages.append(page("Evaluation", "runs/ft/report.html", "scores on unseen speakers and of baselines"))
+    found = files.read_json(tuned / "report.json")
+    pages.append(
+        page("Evaluation", "runs/ft/report.html", "scores on unseen speakers and of baselines")
+        | {"result": headline(found["metrics"]), "figure": ""}
+    )
     say(f"pretrain: a small network of its own on {name}, without labels, without the test speakers")
     settings = [f"training.epochs={epochs}"]
     pretrain_command.main("masked_timesteps", [prepared], pre, settings=settings, quiet=quiet)
@@ -85,21 +99,33 @@ def main(
         page("The data", "data/report.html", "counts, durations, problems, folds"),
     ]
     if (people := len({loaded.by_id[k].speaker for k in first.test})) < ENOUGH:
-        typer.echo(f"{people} test speakers: enough to see that it works, not which of two methods is better.")
+        said = "enough to see that it works, not which of two methods is better"
+        typer.echo(f"{people} test speaker{'s' * (people > 1)}: {said}.")
     files.write_json(home / "pages.json", pages)
     every = []
     for made in sorted(output.glob("*/pages.json"), key=lambda path: (path.parent != home, path)):
         where = made.parent.name
         every += [
-            it | {"href": f"{where}/{it['href']}", "title": f"{where}: {it['title']}"} for it in files.read_json(made)
+            it
+            | {"href": f"{where}/{it['href']}", "title": f"{where}: {it['title']}"}
+            | {"picture": report.embedded(made.parent / it["figure"]) if it.get("figure") else ""}
+            for it in files.read_json(made)
         ]
     files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", every))
     report.link_pages(output / "index.html", every)
     say(f"done on {runs.hardware()}. Open {output / 'index.html'}")
 
 
-def page(title: str, href: str, summary: str) -> dict[str, str]:
+def page(title: str, href: str, summary: str) -> dict[str, Any]:
     return {"title": title, "href": href, "summary": summary}
+
+
+def headline(scores: Mapping[str, Any]) -> str:
+    """ "UA 0.775 [0.732, 0.814]", of the first main score there is."""
+    name = next(key for key in ("ua", "ccc", "mae") if key in scores)
+    found = scores[name]
+    between = "" if found["low"] is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
+    return f"{name.upper()} {found['value']:.3f}{between}"
 
 
 def own_folder(output: Path, name: str, data: Path | None) -> Path:

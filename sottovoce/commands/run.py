@@ -156,7 +156,9 @@ def summary(
         ]
         result = compare.compare(systems)
         compare.save(output, result)
-        items.append({"title": "All variants", "href": "compare.html", "summary": f"paired, against {system}"})
+        picture = pages.embedded(output / "compare.svg")
+        paired = f"paired, against {system}"
+        items.append({"title": "All variants", "href": "compare.html", "summary": paired, "picture": picture})
         if not quiet:
             _tables.comparison(result)
     scores = {}
@@ -168,7 +170,7 @@ def summary(
             scores[f"{name}/{home.name}"] = main
             title = f"{name}, {home.name}" if len(homes) > 1 else name
             said = ", ".join(f"{key} {score.value:.3f}" for key, score in main.items())
-            items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": said})
+            items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": "", "result": said})
     for page in sorted(output.glob("steps/*/*/report.html"), key=lambda p: runs.natural(str(p))):
         step, fold = page.parent.parent.name, page.parent.name
         said = f"step: {module.STEPS.get(step.rpartition('-')[0], '')}"

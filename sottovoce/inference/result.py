@@ -186,6 +186,7 @@ class Result:
             "intensity": strengths,
             "label": self.label or ("silence" if self.silent else ""),
             "confidence": self.confidence,
+            "answer": self.probabilities,
             "warnings": self.warnings,
             "segments": self.segments,
             "waveform": self.envelope,

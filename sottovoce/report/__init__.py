@@ -13,7 +13,7 @@ how numbers are said.
 
 from sottovoce.report.compare import compare_figure, compare_page
 from sottovoce.report.evaluate import evaluate_page
-from sottovoce.report.index import index_page, link_pages
+from sottovoce.report.index import embedded, index_page, link_pages
 from sottovoce.report.label import label_page
 from sottovoce.report.predict import timeline_drawing, timeline_figure
 from sottovoce.report.prepare import data_page
@@ -25,7 +25,7 @@ from sottovoce.report.view import view_page
 from sottovoce.report.words import score
 
 __all__ = [
-    "compare_figure", "compare_page", "data_page", "evaluate_page", "index_page", "label_page", "link_pages",
-    "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page",
+    "compare_figure", "compare_page", "data_page", "embedded", "evaluate_page", "index_page", "label_page",
+    "link_pages", "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page",
     "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page", "view_page",
 ]  # fmt: skip

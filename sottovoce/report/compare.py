@@ -28,7 +28,8 @@ def compare_page(found: Mapping[str, Any]) -> str:
     )
     alt = f"{name} of every system and its difference from {reference}"
     return page.render(
-        "compare.html", found, first=first, protocol=protocol, reference=reference, name=name,
+        "compare.html", found, first=first, glossary=words.glossary((systems or [{}])[0].get("metrics") or {}),
+        protocol=protocol, reference=reference, name=name,
         tiles=[_gap_tile(s, metric, name, reference) for s in others[:4]],
         verdicts=[_gap_verdict(s, found) for s in others],
         drawn=systems and charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),

@@ -1,5 +1,6 @@
 """The pages of several steps on one."""
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,16 +13,39 @@ from sottovoce.report import page
 NAV = '<nav aria-label="Pages of this run">'
 
 
+MANY = 12  # pages that still fit into a line of links
+
+
 def index_page(title: str, items: Sequence[Mapping[str, Any]], intro: str | None = None) -> str:
-    """Links to the pages of a run: items of {title, href (relative), summary}."""
+    """The results of a run and links to its pages: items of {title, href (relative), summary, result, picture}.
+
+    `result` is the page's answer in words, `picture` what `embedded` makes of its figure.
+    """
     return page.render("index.html", {}, title=title, items=items, lede=intro)
 
 
+def embedded(figure: Path | str) -> str:
+    """An SVG file as the address of an image, so that a page holds it; "" where there is none."""
+    if not Path(figure).is_file():
+        return ""
+    return "data:image/svg+xml;base64," + base64.b64encode(Path(figure).read_bytes()).decode()
+
+
 def link_pages(index: Path | str, items: Sequence[Mapping[str, Any]]) -> None:
-    """Let the pages of a run link back to its index; pages that are not there are passed over."""
-    for item in items:
-        if (path := Path(index).parent / str(item["href"])).is_file():
-            way = quote(os.path.relpath(index, path.parent).encode("utf-8", "surrogateescape"))
-            before, nav, after = path.read_text(encoding="utf-8").partition(NAV)
-            rest = after[after.find("</nav>") :]
-            files.write_text(path, f'{before}{nav}<a href="{way}">All pages</a>{rest}' if nav else before)
+    """Let the pages of a run link to its index, and to each other where they are few; those not there are left out."""
+    home = Path(index).parent
+    there = [item for item in items if (home / str(item["href"])).is_file()]
+    for item in there:
+        path = home / str(item["href"])
+        links = [f'<a href="{_way(index, path)}">All pages</a>']
+        for other in there if len(there) <= MANY else []:
+            name = page.escaped(other.get("title") or other["href"])
+            way = _way(home / str(other["href"]), path)
+            links.append(f'<b aria-current="page">{name}</b>' if other is item else f'<a href="{way}">{name}</a>')
+        before, nav, after = path.read_text(encoding="utf-8").partition(NAV)
+        rest = after[after.find("</nav>") :]
+        files.write_text(path, f"{before}{nav}{''.join(links)}{rest}" if nav else before)
+
+
+def _way(to: Path | str, page_: Path) -> str:
+    return quote(os.path.relpath(to, page_.parent).encode("utf-8", "surrogateescape"))

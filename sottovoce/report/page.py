@@ -59,6 +59,11 @@ def show(value: Any) -> Any:
     return words.number(value) if value is None or isinstance(value, Real) else words.text(value)
 
 
+def escaped(value: Any) -> Markup:
+    """Text of others as part of a page that is there already."""
+    return Markup("{}").format(words.text(value))
+
+
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=Missing, finalize=show,

@@ -28,7 +28,7 @@ def data_page(report: Mapping[str, Any]) -> str:
     test, classes}], warnings.
     """
     get, spans, drawn = report.get, report.get("durations_s") or {}, ""
-    genders = (f"{number(n)} {name or 'unknown'}" for name, n in (get("genders") or {}).items())
+    genders = words.genders(get("genders") or {})
     problems, cross = get("problems"), {}
     for name, rows in (get("cross") or {}).items():
         names = _names(rows)
@@ -42,7 +42,7 @@ def data_page(report: Mapping[str, Any]) -> str:
     return page.render(
         "prepare.html", report, drawn=drawn, kinds=PROBLEMS,
         hours="" if get("hours") is None else f"{number(get('hours'), 2)} h",
-        genders=words.listed(*genders, mark=", "),
+        genders=genders,
         rates={f"{rate} Hz": n for rate, n in (get("sample_rates") or {}).items()},
         channels={channels.get(str(k), f"{k} channels"): n for k, n in (get("channels") or {}).items()},
         troubles=None if problems is None else sum(len(found) for found in problems.values()), cross=cross,

@@ -68,7 +68,8 @@ def study_page(study: Mapping[str, Any]) -> str:
         pictures["classes"] = drawn(_per_class, "per-class", caption, alt)
     head, rows = _table(study)
     return page.render(
-        "study.html", study, first=first, drawn=pictures, tiles=_tiles(study, name), head=head, rows=rows,
+        "study.html", study, first=first, glossary=words.glossary([str(get("metric") or "")]),
+        drawn=pictures, tiles=_tiles(study, name), head=head, rows=rows,
         beside=_beside(study), chosen=_chosen(study),
         lede=words.listed(name, base), protocol=protocol | {key: get(key) for key in ("seeds", "folds", "speakers")},
         holm=any("p_holm" in point for _, pairs, _ in against for point in pairs),

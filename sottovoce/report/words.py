@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -31,6 +31,28 @@ MEANING = {
     "f1w": "F1 of the presence of an emotion, weighted by class",
     "ccc": "concordance correlation, 1 is perfect",
 }
+GLOSSARY = MEANING | {
+    "recall": "of the utterances of a class, the share that is recognised: TP / (TP + FN)",
+    "precision": "of the utterances recognised as a class, the share that is right: TP / (TP + FP)",
+    "f1": "2 TP / (2 TP + FP + FN): of a class, or of the presence of an emotion",
+    "wa": "weighted accuracy: the share of all utterances that are right; 0 to 1",
+    "ua": "unweighted average recall: the mean of the class recalls; 0 to 1, chance is 1 / number of classes",
+    "macro_f1": "the mean of the classes' F1; 0 to 1",
+    "ccc": "concordance correlation, 2 cov / (var + var + (difference of the means)²); −1 to 1, 1 is perfect",
+    "pcc": "Pearson's correlation; −1 to 1, blind to scale and offset",
+}
+
+
+def glossary(names: Iterable[str]) -> list[tuple[str, str]]:
+    """What the scores mean of which some, also of a single class, are on a page; and what an interval is.
+
+    >>> [name for name, _ in glossary(["ua", "recall_sad", "recall_happy"])]
+    ['UA', 'recall', '95 % interval']
+    """
+    stems = dict.fromkeys(name if name in GLOSSARY else name.split("_")[0] for name in names)
+    found = [(metric_name(stem), GLOSSARY[stem]) for stem in stems if stem in GLOSSARY]
+    interval = "where the score of new speakers is to be expected, over whole speakers; none with fewer than four"
+    return [*found, ("95 % interval", interval)] if found else []
 
 
 def text(value: Any) -> str:
@@ -126,6 +148,16 @@ def listed(*parts: Any, mark: str = " · ") -> str:
 
 def count(n: Any, one: str, many: str | None = None) -> str:
     return f"{number(n)} {one if n == 1 else many or one + 's'}" if isinstance(n, Real) else ""
+
+
+def genders(counts: Mapping[Any, Any]) -> str:
+    """
+    >>> genders({"female": 3, "unknown": 5}), genders({"unknown": 8})
+    ('3 female, 5 of unknown gender', 'gender unknown')
+    """
+    known = [f"{number(n)} {text(name)}" for name, n in counts.items() if name not in ("", "unknown")]
+    rest = sum(n for name, n in counts.items() if name in ("", "unknown"))
+    return listed(*known, f"{number(rest)} of unknown gender" if rest else "", mark=", ") if known else "gender unknown"
 
 
 def sample(report: Mapping[str, Any]) -> str:
