@@ -42,6 +42,7 @@ class Reader:
     RANGES: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # lowest and highest of numbers
     # (root, *, base_url, progress, ...) -> what came and whether it was verified, where the licence allows it
     download: Callable[..., list[dict]] | None = None
+    locate: Callable[[str], Path | None] | None = None  # a name -> the folder where it is kept on this machine
     generate_into: Callable[..., None] | None = None  # (root, **options), for a corpus that is made, not found
     TRACKS: tuple[str, ...] = ()  # of a corpus that comes as encoded features instead of audio
     read_track: Callable[[Path, Sequence[Utterance], str], Iterator[tuple[str, Track]]] = (

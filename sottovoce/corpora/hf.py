@@ -1,10 +1,11 @@
-"""A Hugging Face dataset in a local folder: Parquet, Arrow, or an audiofolder with metadata.
+"""A Hugging Face dataset in a local folder or its cache: Parquet, Arrow, or an audiofolder with metadata.
 
     DIR/data/train-00000-of-00002.parquet       as datasets lie on the hub; splits by file or folder
     DIR/train/data-00000-of-00001.arrow         as `save_to_disk` leaves them
     DIR/train/metadata.csv (.jsonl, .parquet)   audiofolder: `file_name` is relative to that file's folder
 
-Nothing is fetched: do that with `hf download NAME --repo-type dataset --local-dir DIR`. Columns are understood as
+Nothing is fetched: do that with `hf download NAME --repo-type dataset`, into the hub's cache, where `prepare hf NAME`
+finds it, or with `--local-dir DIR`. One Parquet or Arrow file alone is read as well. Columns are understood as
 `prepare table` does, class numbers as the dataset names them. Recordings that lie in the table as bytes are written to
 `recordings` in the folder that `prepare` writes.
 Folds:    the dataset's splits (see `_split`), else by speaker; where no speaker is known, at random by file.
@@ -40,6 +41,21 @@ MAGIC = (  # how a file begins
 )
 
 
+def locate(name: str) -> Path | None:
+    """The folder of a dataset `owner/name` in the hub's cache; None where it is not, or there is no hub."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return None
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        return None
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError):
+        return None
+
+
 def utterances(
     root: Path,
     *,
@@ -62,11 +78,12 @@ def utterances(
     Raises:
         InputError: no dataset in the folder, no column of audio, and as `table.utterances`.
     """
-    root = _layout.folder(Path(root))
+    root = Path(root)
+    root = root if root.is_file() else _layout.folder(root)
     fresh = into is not None and not into.exists()
     try:
         return _utterances(
-            root, into, name=name or root.resolve().name, relabel=relabel, columns={"path": PLACE, **(columns or {})},
+            root, into, name=name or _name(root), relabel=relabel, columns={"path": PLACE, **(columns or {})},
             label_columns=label_columns, speaker_pattern=speaker_pattern, unlabelled=unlabelled,
             own_classes=own_classes, allow_shared_speakers=allow_shared_speakers, votes=votes,
         )  # fmt: skip
@@ -78,10 +95,20 @@ def utterances(
         raise
 
 
+def _name(root: Path) -> str:
+    """What a dataset is called: as its folder, or in the hub's cache as on the hub."""
+    home = root.resolve().parent if root.is_file() else root.resolve()
+    home = home.parent if home.name == "data" else home
+    return home.parent.parent.name.rpartition("--")[2] if home.parent.name == "snapshots" else home.name
+
+
 def _utterances(root: Path, into: Path | None, *, votes: Any, **options: Any) -> list[Utterance]:
-    shards = [root / path for path in _layout.files(root) if path.endswith((".parquet", ".arrow"))]
-    shards = [path for path in shards if path.name not in METADATA and not path.name.startswith("cache-")]
-    metadata = [root / path for path in _layout.files(root) if Path(path).name in METADATA]
+    if root.is_file():  # one shard alone
+        shards, metadata, root = [root] if root.suffix in (".parquet", ".arrow") else [], [], root.parent
+    else:
+        shards = [root / path for path in _layout.files(root) if path.endswith((".parquet", ".arrow"))]
+        shards = [path for path in shards if path.name not in METADATA and not path.name.startswith("cache-")]
+        metadata = [root / path for path in _layout.files(root) if Path(path).name in METADATA]
     if shards:
         records = [row for path in shards for row in _of_shard(root, path, into)]
     elif metadata:

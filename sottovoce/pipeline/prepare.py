@@ -175,6 +175,14 @@ def _root(reader: Reader, name: str, source: Path | None, out: Path, options: di
         fetch = " or fetch it with --download DIR" if reader.download else ""
         raise InputError(f"prepare {name}: no folder. Name the one that holds the corpus{fetch}.")
     root = Path(source) if source is not None else Path(out) / "recordings"
+    if reader.locate and not root.exists():
+        kept = reader.locate(str(source))
+        if kept is None:
+            raise InputError(
+                f"{root}: no such folder, and no such dataset in the hub's cache. Fetch it: hf download {root} "
+                "--repo-type dataset"
+            )
+        root = kept
     if generate is not None and (options or not root.exists() or not any(root.iterdir())):
         generate(root, **options)
     if not root.exists():

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from sottovoce.metrics import scores as metrics
 from sottovoce.report import calibration, charts, page, words
 from sottovoce.report.charts import ACCENT, PLAIN
-from sottovoce.report.words import INTERVAL, MEANING, metric_name, number, number_of, panel_title, score, text, three
+from sottovoce.report.words import MEANING, metric_name, number, number_of, panel_title, score, text, three
 
 
 def evaluate_page(report: Mapping[str, Any]) -> str:
@@ -32,8 +32,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     drawn: dict[str, Any] = {}
     if shown:
         drawn["baselines"] = charts.dotted(
-            rows, [(m, panel_title(m)) for m in shown], name="baselines", caption=f"{INTERVAL}. {facts}.",
-            alt="Scores of this model and of the baselines",
+            rows, [(m, panel_title(m)) for m in shown], name="baselines",
+            caption=f"{words.intervals(scores)}. {facts}.", alt="Scores of this model and of the baselines",
         )  # fmt: skip
     titles = [(m, metric_name(m)) for m in shown]
     if len(folds) > 1 and shown:
@@ -45,7 +45,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     for k, (group, values) in enumerate((get("groups") or {}).items()):
         if values and shown:
             each = [(name or "unknown", entry, ACCENT) for name, entry in values.items()]
-            look = {"name": f"group-{k}", "caption": f"{INTERVAL}. {facts}.", "alt": f"Scores by {text(group)}"}
+            said = words.intervals(next(iter(values.values())) or {})
+            look = {"name": f"group-{k}", "caption": f"{said}. {facts}.", "alt": f"Scores by {text(group)}"}
             groups[group] = charts.dotted(each, titles, **look)
     many = f"{len(parts)} {'classes' if kind == 'class' else 'targets'}" if parts else ""
     first, protocol = words.protocol(report)
@@ -129,7 +130,7 @@ def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Se
     picture = charts.dotted(
         [(part, {s: scores.get(f"{s}_{part}") for s in stems}, ACCENT) for part in parts],
         [(stem, panel_title(stem)) for stem in stems], name="classes", alt="Scores by class", marks=marks,
-        caption=f"{INTERVAL}; {line}. n = {number(n)} utterances.", rivals=rivals,
+        caption=f"{words.intervals(scores)}; {line}. n = {number(n)} utterances.", rivals=rivals,
     )  # fmt: skip
     rows = [
         [part, *(cell for s in stems for cell in (score(scores.get(f"{s}_{part}")), _beside(*row[s])))]

@@ -382,7 +382,12 @@ def _per_class(study: Mapping[str, Any], width: int) -> Any:
 
 
 def _overview(study: Mapping[str, Any], width: int) -> Any:
-    """Curve, paired difference and labels saved in one picture: the one for a paper or a README."""
+    """Curve, paired difference and labels saved in one picture: the one for a paper or a README. Without anything to
+    compare, the curve alone."""
+    if not any(pairs for _, pairs, _ in contrasts(study)):
+        drawn = sheet(width, 380)
+        _draw_curve(drawn.subplots(), study, width, direct=True)
+        return drawn
     drawn = sheet(width, 700)
     top, bottom = drawn.subfigures(2, 1, height_ratios=[1.3, 1], hspace=0.04)
     curve, (difference, saved) = top.subplots(), bottom.subplots(1, 2)

@@ -12,6 +12,7 @@ from sottovoce.metrics import scores
 
 NOTHING = "–"  # what is printed for None, NaN and infinity
 INTERVAL = "The thick line is the 95 % interval"
+NO_INTERVAL = "No intervals: fewer than four speakers tell nothing about the next one"
 METRICS = {
     **{"wa": "WA", "ua": "UA", "macro_f1": "macro-F1", "f1": "F1", "f1w": "weighted F1", "wacc": "weighted accuracy"},
     **{"mae": "MAE", "ccc": "CCC", "pcc": "PCC", "acc2": "2-class accuracy", "acc4": "4-class accuracy"},
@@ -158,6 +159,15 @@ def genders(counts: Mapping[Any, Any]) -> str:
     known = [f"{number(n)} {text(name)}" for name, n in counts.items() if name not in ("", "unknown")]
     rest = sum(n for name, n in counts.items() if name in ("", "unknown"))
     return listed(*known, f"{number(rest)} of unknown gender" if rest else "", mark=", ") if known else "gender unknown"
+
+
+def intervals(scores: Mapping[str, Any]) -> str:
+    """What a caption says of the intervals of these scores, that there are none where nobody drew them.
+
+    >>> intervals({"ua": {"value": 0.5, "low": None, "high": None}})
+    'No intervals: fewer than four speakers tell nothing about the next one'
+    """
+    return INTERVAL if any(math.isfinite(number_of(entry, "low")) for entry in scores.values()) else NO_INTERVAL
 
 
 def sample(report: Mapping[str, Any]) -> str:

@@ -174,3 +174,26 @@ def test_what_is_no_dataset_is_refused_and_nothing_is_left_behind(tmp_path):
     prepare("hf", root, tmp_path / "out")
     for u in Corpus.load(tmp_path / "out").utterances:
         assert u.path.startswith(str(tmp_path / "out" / "recordings"))
+
+
+def test_one_parquet_file_alone_is_a_dataset(tmp_path):
+    root = on_the_hub(tmp_path / "in", {"train": [(1, 2, 3, 4)], "test": [(6,)]})
+    (shard,) = root.rglob("train-*.parquet")
+    report = prepare("hf", shard, tmp_path / "out", jobs=1)
+    assert (report["corpus"], report["utterances"], report["speakers"]) == ("in", 12, 4)
+
+
+def test_a_dataset_in_the_hubs_cache_is_found_by_its_name(sottovoce, tmp_path, monkeypatch):
+    """Without a look at the network; one that is not there is said with the command that fetches it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    home = tmp_path / "hub/datasets--me--tones"
+    on_the_hub(home / "snapshots" / ("0" * 40), {"train": [(1, 2, 3, 4)], "test": [(6,)]})
+    (home / "refs").mkdir()
+    (home / "refs/main").write_text("0" * 40)
+    done = sottovoce("prepare", "hf", "me/tones", "-o", tmp_path / "out", "-j", 1)
+    assert done.code == 0, done.err
+    assert done.out.startswith("tones:")
+    line = sottovoce("prepare", "hf", "me/gone", "-o", tmp_path / "o").complaint
+    assert "hf download me/gone --repo-type dataset" in line

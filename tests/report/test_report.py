@@ -352,7 +352,7 @@ def pages():
     return {name: make() for name, make in PAGES.items()}
 
 
-VOID = {"br", "hr", "input", "link", "meta"}
+VOID = {"br", "hr", "img", "input", "link", "meta"}
 
 
 class Reader(HTMLParser):
@@ -689,3 +689,56 @@ def test_reports_import_no_plotting_library():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_the_index_shows_results_and_pictures(tmp_path):
+    (tmp_path / "curve.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    hostile = "</title><b>[/b] =1+1"
+    picture = report.embedded(tmp_path / "curve.svg")
+    items = [{"title": hostile, "href": "a.html", "result": "UA 0.61", "picture": picture}]
+    page = report.index_page("Demo", items)
+    assert "UA 0.61" in Reader(page).words
+    assert hostile in Reader(page).words
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert report.embedded(tmp_path / "gone.svg") == ""
+
+
+def test_pages_of_a_run_link_to_each_other(tmp_path):
+    items = [{"title": f"<{name}>", "href": f"{name}/report.html"} for name in ("a", "b")]
+    for item in items:
+        (tmp_path / item["href"]).parent.mkdir()
+        (tmp_path / item["href"]).write_text(report.data_page({}), encoding="utf-8")
+    for _ in range(2):
+        report.link_pages(tmp_path / "index.html", items)
+    page = (tmp_path / "a/report.html").read_text(encoding="utf-8")
+    assert [target for element, target in Reader(page).links if element == "a"] == ["../index.html", "../b/report.html"]
+    assert "<a>" in Reader(page).words
+
+
+@pytest.mark.parametrize("name", ["evaluate", "compare", "study"])
+def test_every_score_of_a_page_is_explained_on_it(pages, name):
+    words = Reader(pages[name]).words
+    assert "What the scores mean" in words
+    assert "mean of the class recalls; 0 to 1, chance is" in words
+    assert "none with fewer than four" in words
+
+
+def test_without_intervals_no_caption_speaks_of_one():
+    bare = {"ua": {"value": 0.5, "low": None, "high": None}, "wa": {"value": 0.6, "low": None, "high": None}}
+    words = Reader(report.evaluate_page({"metrics": bare, "task": {"kind": "class", "classes": ["a", "b"]}})).words
+    assert "fewer than four speakers" in words
+    assert "thick line" not in words
+
+
+def test_unknown_gender_is_called_so():
+    words = Reader(report.data_page({"speakers": 8, "genders": {"unknown": 8}, "utterances": 9})).words
+    assert "gender unknown" in words
+    assert "8 unknown" not in words
+
+
+def test_what_raters_said_is_on_the_page():
+    entry = {"value": 0.1234, "low": 0.1, "high": 0.2}
+    raters = {"n": 60, "model": {"kl": entry, "js": entry}, "training shares": {"kl": entry, "js": entry}}
+    words = Reader(report.evaluate_page({"raters": raters})).words
+    assert "KL divergence" in words
+    assert "0.123" in words
