@@ -90,6 +90,8 @@ def main(
         folder = runs.folder_of(output, name)
         pretrain(plan, loaded, name, folder, start, dry_run=dry_run)
         if dry_run:
+            if len(names) > 1:
+                typer.echo(f"{len(names)} folds ({', '.join(names)}): about {len(names)} times as long in all.")
             return
         typer.echo(f"{folder}: done. Report: {folder / 'report.html'}")
     if plan.objective == "strength" and len(names) > 1:

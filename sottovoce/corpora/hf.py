@@ -1,4 +1,4 @@
-"""A Hugging Face dataset in a local folder or its cache: Parquet, Arrow, or an audiofolder with metadata.
+"""A Hugging Face dataset, in a local folder or the hub's cache: Parquet, Arrow, audiofolder.
 
     DIR/data/train-00000-of-00002.parquet       as datasets lie on the hub; splits by file or folder
     DIR/train/data-00000-of-00001.arrow         as `save_to_disk` leaves them

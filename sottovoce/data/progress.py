@@ -3,6 +3,9 @@
 import atexit
 import sys
 import time
+from collections import deque
+
+RECENT_S = 60.0  # what an estimate is measured over
 
 from sottovoce.errors import one_line
 
@@ -12,7 +15,8 @@ class Bar:
 
     def __init__(self, total: int, label: str, *, quiet: bool = False, done: int = 0):
         self.total, self.label, self.done, self.figures = total, label, done, {}  # type: ignore[var-annotated]
-        self.started, self.spoke, self.first = time.monotonic(), time.monotonic(), done
+        self.started, self.spoke = time.monotonic(), time.monotonic()
+        self.recent: deque[tuple[float, int]] = deque([(self.started, done)])
         self.rich = None
         self.quiet = quiet or total <= 0
         if done and not self.quiet:
@@ -35,6 +39,9 @@ class Bar:
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         self.done += steps
+        self.recent.append((time.monotonic(), self.done))
+        while len(self.recent) > 2 and self.recent[0][0] < self.recent[-1][0] - RECENT_S:
+            self.recent.popleft()
         self.show(**figures)
 
     def show(self, **figures: float) -> None:
@@ -46,9 +53,14 @@ class Bar:
             self.rich.update(self.task, completed=self.done, figures=text)
         elif time.monotonic() - self.spoke > 15:  # a line every 15 s in a log file
             self.spoke = time.monotonic()
-            rate = (self.done - self.first) / (self.spoke - self.started)
-            left = (self.total - self.done) / rate if rate else float("inf")
+            left = self.left_s()
             print(f"{self.label}: {self.done}/{self.total}, {left:.0f} s left  {text}", file=sys.stderr, flush=True)
+
+    def left_s(self) -> float:
+        """Seconds to the end, at the pace of the last minute: the first items are no measure of the rest."""
+        (began, before), (now, done) = self.recent[0], self.recent[-1]
+        pace = (done - before) / (now - began) if now > began else 0.0
+        return (self.total - self.done) / pace if pace else float("inf")
 
     def close(self) -> None:
         if self.rich:

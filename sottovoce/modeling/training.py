@@ -86,7 +86,8 @@ def fit(
                 row |= watch.validate(model)
                 choose(loop, watch.score(row))
             stopped = bool(state.stale and config.patience and state.stale >= config.patience)
-            bar.show(**{watch.metric: row[watch.metric]})
+            named = {key: value for key, value in row.items() if key.startswith("dev_")}  # "select" says nothing
+            bar.show(**(named or {watch.metric: row[watch.metric]}))
         state.history.append(row)
         state.seconds = time.monotonic() - started
         if keep.tracker:

@@ -6,6 +6,7 @@ standardised, a linear SVM. It needs the extra `egemaps`; openSMILE's licence is
 """
 
 import importlib.util
+import sys
 import warnings
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ from sottovoce.tracks import egemaps
 
 FEATURE_SETS = ("eGeMAPSv02", "ComParE_2016")  # 88 and 6373 functionals
 PENALTIES = tuple(10.0**k for k in range(-4, 1))  # C of the SVM, chosen on dev
+MANY = 100  # recordings whose measuring is announced
 DEFAULT_PENALTY = 1e-3  # where a fold has no labelled dev rows
 
 
@@ -224,6 +226,10 @@ def functionals(
     path = (cache or corpus.folder / "functionals") / f"{feature_set}.npz"
     keys = _keys(corpus, utterances)
     known = _load(path)
+    if missing := set(keys) - set(known):  # what another folder prepared of the same recordings has measured
+        for other in sorted(corpus.folder.resolve().parent.glob(f"*/functionals/{feature_set}.npz")):
+            if other != path.resolve():
+                known |= {key: row for key, row in _load(other).items() if key in missing}
     todo = [(key, u) for key, u in zip(keys, utterances, strict=True) if key not in known]
     if todo:
         try:
@@ -265,6 +271,12 @@ def _compute(
     """Fill `known` with the rows to do."""
     work = partial(_vector, feature_set)
     segments = [(str(corpus.root / u.path), u.start, u.end) for _, u in todo]
+    if len(todo) >= MANY and not quiet:
+        print(
+            f"openSMILE measures {len(todo)} recordings, an hour of speech in about {2 / jobs:.0f} min, once for all "
+            "folders prepared of them. --no-opensmile leaves it out.",
+            file=sys.stderr,
+        )
     with Bar(len(todo), f"{feature_set} functionals", quiet=quiet) as bar:
         rows = workers.map(work, segments, 1 if len(todo) < 16 else jobs, chunk=4, where=corpus.folder)
         for (key, _), vector in zip(todo, rows, strict=True):

@@ -164,7 +164,7 @@ def installed(tracker: str) -> bool:
 
 
 def estimate(objective: Objective, data: PretrainData, target: np.ndarray | None) -> None:
-    """Time a few updates and say how long the whole will take."""
+    """Time a few updates, the first apart, and say how long the whole will take."""
     t, steps = data.plan.training, data.train
     batches = batching.plan_epoch(
         steps.lengths,
@@ -174,15 +174,17 @@ def estimate(objective: Objective, data: PretrainData, target: np.ndarray | None
         epoch=0,
         most=t.crop_frames(steps.rate_hz),
     )
-    few = batches[:4]
-    started = time.monotonic()
-    for rows in few:
+    few, started = batches[:4], time.monotonic()
+    for k, rows in enumerate(few):
+        if k == 1:  # the first one also pays for what is made once
+            started = time.monotonic()
         batch = steps.batch(rows, most=t.crop_frames(steps.rate_hz), target=target)
         objective(batch, RowRandom(batch.seeds)).value.backward()
-    seconds = (time.monotonic() - started) / len(few) * len(batches) * t.epochs
+    epochs = max(t.epochs, -(-t.min_updates * t.accumulate // len(batches)))
+    seconds = (time.monotonic() - started) / max(len(few) - 1, 1) * len(batches) * epochs
     parameters = sum(p.numel() for p in objective.backbone.parameters())
     typer.echo(
         f"{data.plan.name} {data.fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h; "
-        f"{parameters / 1e6:.2f} M parameters; {len(batches)} batches x {t.epochs} epochs: "
+        f"{parameters / 1e6:.2f} M parameters; {len(batches)} batches x {epochs} epochs: "
         f"about {seconds / 60:.0f} min on {runs.hardware()}. No weights were written."
     )

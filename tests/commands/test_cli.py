@@ -251,6 +251,10 @@ def test_a_dry_run_tells_and_writes_nothing(sottovoce, corpus, pretrained, tiny,
     assert pre.code == 0
     assert "parameters" in pre.out
     assert "min on" in pre.out
+    every = sottovoce(
+        *("pretrain", "masked_timesteps", corpus, "-o", tmp_path / "pre", "--dry-run", "-q", "--fold", "all", *few)
+    )
+    assert "4 folds" in every.out
     tune = sottovoce("finetune", corpus, "--init", pretrained, "--labels", "50%", "-o", tmp_path / "ft", "--dry-run")
     assert "20 labels, 20 dev, 20 test" in tune.out
     curve = sottovoce(

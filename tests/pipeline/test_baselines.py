@@ -165,6 +165,14 @@ def test_constant_and_undefined_functionals_do_no_harm():
     assert np.mean(predicted == y[:9]) > 0.6
 
 
+def test_functionals_are_shared_by_all_folders_prepared_of_the_same_recordings(corpus, listened, tmp_path):
+    first = functionals(corpus, corpus.utterances, jobs=1, quiet=True)
+    heard = len(listened)
+    copy = replace(corpus, folder=corpus.folder.parent / "again")  # prepared anew, with other folds or names
+    assert (functionals(copy, copy.utterances, jobs=1, quiet=True) == first).all()
+    assert len(listened) == heard
+
+
 def test_functionals_are_computed_once_and_again_when_the_audio_changes(corpus, listened):
     first = functionals(corpus, corpus.utterances, jobs=1, quiet=True)
     assert first.shape == (54, 3)
