@@ -67,10 +67,14 @@ def test_commands_are_found_as_they_are_printed():
 
 def test_readme_makes_what_its_later_commands_read():
     """A run or prepared corpus that a command names has been written by one before it."""
-    made = set()
+    made: set[str] = set()
+    by: dict[str, str] = {}
     for words in readme_commands.commands((HOME / "README.md").read_text(encoding="utf-8")):
         for word in words[2:]:
             if word.startswith(("runs/", "data/")) and word not in made:
                 where = words[words.index(word) - 1]
                 assert where in ("-o", "--output"), f"{' '.join(words)}: nothing has made {word}"
                 made.add(word)
+        if "-o" in words:  # and no other command writes into its folder
+            out, command = words[words.index("-o") + 1], " ".join(words[1:3])
+            assert by.setdefault(out, command) == command, f"{' '.join(words)}: {out} is {by[out]}'s"
