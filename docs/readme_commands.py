@@ -92,12 +92,17 @@ def stage(folder: Path) -> dict[str, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, wave.values, 16000)
         voices.append(wave.values)
+    mine = folder / "my_recordings"
+    rows = [f"{p.relative_to(mine)},{p.parent.name},{p.name.split('_')[0]}" for p in sorted(mine.rglob("*.wav"))]
+    (given / "hf").mkdir(parents=True)
+    (given / "hf/train").symlink_to(mine)
+    (mine / "metadata.csv").write_text("\n".join(["file_name,emotion,speaker", *rows]) + "\n")
     (folder / "MY_RECORDINGS").symlink_to("my_recordings")
     (folder / "folder").mkdir()
     talk = np.concatenate(voices[:6])
     for name in ("clip.wav", "folder/a.wav", "talk.mp3"):
         soundfile.write(folder / name, talk, 16000)
-    return {"ravdess": "given/ravdess", "librispeech": "given/librispeech", "hf": "my_recordings"}
+    return {"ravdess": "given/ravdess", "librispeech": "given/librispeech", "hf": "given/hf"}
 
 
 def _link(recordings: list[Path], home: Path) -> None:
