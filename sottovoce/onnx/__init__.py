@@ -147,7 +147,7 @@ class Recogniser(Hearing):
         return wave  # the graph makes them
 
     def about(self) -> dict[str, Any]:
-        told = {key: self.graph.about.get(key, "") for key in ("name", "identity", "track", "numbers")}
+        told = {key: self.graph.about.get(key, "") for key in ("name", "identity", "track", "numbers", "licence")}
         return told | {"labels": list(self.names), "voters": 1}
 
 

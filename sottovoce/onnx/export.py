@@ -134,6 +134,7 @@ def metadata(it: Recognised, longest_s: float) -> dict[str, Any]:
         "intensity": it.intensity is not None,
         "name": run.folder.name if run else "",
         "identity": run.config.get("identity", "") if run else "",
+        "licence": run.config.get("licence", "") if run else "",
         "track": it.plan.track,
     }
 
