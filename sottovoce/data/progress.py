@@ -5,9 +5,9 @@ import sys
 import time
 from collections import deque
 
-RECENT_S = 60.0  # what an estimate is measured over
-
 from sottovoce.errors import one_line
+
+RECENT_S = 60.0  # what an estimate is measured over
 
 
 class Bar:
