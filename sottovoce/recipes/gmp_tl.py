@@ -10,9 +10,10 @@ Run:     sottovoce run gmp_tl data/CORPUS --encoder runs/hubert --fold all -o ru
 Needs:   recordings with emotion labels and genders, and an encoder: any run of `sottovoce pretrain`, or a checkpoint
          of the HuBERT family (extra `hf`)
 Time:    3 to 4 CPU minutes a fold of RAVDESS, 3 x 128 on log-mel, six epochs a step (2026-11-26, AMD EPYC)
-Expect:  RAVDESS, 8 unseen actors, such an encoder: UA 0.619 [0.520, 0.707], plain fine-tuning with as many updates
-         0.689 [0.571, 0.799] (2026-11-26, docs/results.md); the paper claims WAR 80.0, UAR 82.0 on IEMOCAP with
-         HuBERT-base (its figure, not ours)
+Expect:  the same steps on the default encoder, all folds and seeds side by side (docs/systems/gmp.py; 6 minutes of an
+         H200): RAVDESS, 24 unseen actors, UA 0.737 [0.689, 0.780], plain fine-tuning with as many updates 0.756; the
+         difference -0.019 [-0.039, 0.001] (2026-11-27, docs/results.md). The paper claims WAR 80.0, UAR 82.0 on
+         IEMOCAP with HuBERT-base (its figure, not ours)
 Departs: the paper was read in its abstract and in summaries only; see docs/cards/gmp_tl.md for every setting. Small
          encoders of our own take higher learning rates and shorter schedules than HuBERT-base. AM-Softmax stands on
          the standardised pooled states, without a projector, and begins with a linear probe's solution.
