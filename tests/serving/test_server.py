@@ -385,4 +385,4 @@ def test_a_key_is_asked_for_and_the_end_is_graceful(finetuned, voice, tmp_path):
     assert server.stop() in (0, -signal.SIGTERM)
     asking.join()
     assert got[0][0] == 200  # what was being heard is heard to its end
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("sottovoce-*")) == []
