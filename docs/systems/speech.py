@@ -24,6 +24,7 @@ from torch import Tensor
 
 from sottovoce.data import audio
 from sottovoce.data.frames import loud_part
+from sottovoce.errors import InputError
 from sottovoce.modeling import hub
 from sottovoce.tracks import logmel
 
@@ -47,9 +48,16 @@ def of_folder(folder: Path) -> Iterator[Job]:
 
 
 def bands(job: Job) -> list[tuple[dict[str, str], np.ndarray, np.ndarray]]:
-    """The pieces of a recording: row, bands (T, 80), level (T,); none shorter than 0.4 s."""
+    """The pieces of a recording: row, bands (T, 80), level (T,); none shorter than 0.4 s.
+
+    What cannot be read is named and left out: time on a GPU is not lost to one recording.
+    """
     path, row = job
-    wave = audio.read(path)
+    try:
+        wave = audio.read(path)
+    except InputError as error:
+        print(f"left out: {error}", flush=True)
+        return []
     mel = logmel.make(wave, logmel.Config()).values
     loud = level(np.asarray(wave.values, np.float64), len(mel))
     first, last = loud_part(mel, 100.0, TRIM_DB, "logmel")
