@@ -36,6 +36,7 @@ VERBS = {
     "finetune": "Weights (or none) + labels -> emotion classifier or intensity regressor.",
     "evaluate": "Run -> metrics with intervals next to the baselines, report page, predictions.",
     "compare": "Runs side by side -> paired differences with intervals, p values, table, picture.",
+    "audit": "Speakers, recordings, statistics on both sides of a split -> page; exit 3 if any.",
     "transfer": "Trained on some corpora, tested on others -> matrix with intervals, picture, table.",
     "sensitivity": "The same result by other seeds, by fold and without each speaker.",
     "phoneme": "Frozen backbone + transcripts + lexicon -> phone error rate (SUPERB's PR).",

@@ -124,6 +124,16 @@ def comparison(result: Mapping[str, Any]) -> None:
     console.print(each)
 
 
+def audit(result: Mapping[str, Any]) -> None:
+    """Leaks of every kind, with examples."""
+    out = Table(title=f"{result['title']}: {result['leaks'] or 'no'} leak{'s' * (result['leaks'] != 1)}")
+    for head in ("", "leaks", "train and dev", "example"):
+        out.add_column(head, justify="right" if head in ("leaks", "train and dev") else "left", overflow="fold")
+    for row in result["kinds"]:
+        out.add_row(row["kind"], str(row["leaks"]), str(row["told"]), escape((row["examples"] or [""])[0]))
+    Console(width=None if Console().is_terminal else 140).print(out)
+
+
 def transfer(result: Mapping[str, Any]) -> None:
     """UA of every corpus tested, a row for what was trained on."""
 

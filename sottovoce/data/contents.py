@@ -119,7 +119,7 @@ class Known:
         self.spans: dict[str, list[tuple[float, float]]] = {}
         for mark in marks:
             if mark.startswith("f"):
-                name, span = _span(mark)
+                name, span = span_of(mark)
                 self.spans.setdefault(name, []).append(span)
             else:
                 self.samples.add(mark)
@@ -130,13 +130,14 @@ class Known:
             if mark in self.samples:
                 return True
             if mark.startswith("f"):
-                name, (start, end) = _span(mark)
+                name, (start, end) = span_of(mark)
                 if any(max(start, a) < min(end, b) for a, b in self.spans.get(name, ())):
                     return True
         return False
 
 
-def _span(mark: str) -> tuple[str, tuple[float, float]]:
+def span_of(mark: str) -> tuple[str, tuple[float, float]]:
+    """(hash of the file, (start, end) in seconds) of a mark of a file."""
     name, at, span = mark.partition("@")
     start, _, end = span.partition(":")
     return name, (float(start) if at else 0.0, float(end) if end else float("inf"))

@@ -7,6 +7,7 @@ speakers (or videos); how everything was chosen and who was seen is part of the 
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import chooser, labelled
 
 CHOSEN = {"full": "l2 of the probe, epoch", "frozen": "l2 of the probe", "probe": "learning rate, update"}  # by dev
+READINGS = "test_readings.json"  # beside a run: when its test part was read, and by which command
 DRAWS = 20  # of a random baseline, averaged
 
 
@@ -62,6 +64,9 @@ def report_on(
     calibration.write(output, report.get("calibration"))
     cards.save(output, report["card"])
     files.write_text(output / "report.html", pages.evaluate_page(report))
+    readings = run / READINGS
+    with suppress(InputError):  # a run that cannot be written into
+        files.write_json(readings, [*(files.read_json(readings) if readings.is_file() else []), report["made"]])
     files.write_json(output / "report.json", report)  # last: `sottovoce run` takes it as the sign that all is there
     return report
 

@@ -4,13 +4,15 @@
     pretrain_page  is pre-training healthy         study_page      what pre-training is worth, label by label
     strength_page  does an intensity model order     label_page      are pseudo-labels worth it
     compare_page   which of several runs is better view_page       one recording over time
-    transfer_page  one corpus learned, another tested index_page     the pages of a demo run
+    transfer_page  one corpus learned, another tested audit_page     who is on both sides of a split
+    index_page     the pages of a demo run
 
 A page is the file of the verb whose result it shows. Every key of every dict may be missing: a section without data is
 left out, a number that is not there is "–". `page` holds the templates, `charts` what several figures share, `words`
 how numbers are said.
 """
 
+from sottovoce.report.audit import audit_page
 from sottovoce.report.compare import compare_figure, compare_page
 from sottovoce.report.evaluate import evaluate_page
 from sottovoce.report.index import embedded, index_page, link_pages
@@ -25,7 +27,7 @@ from sottovoce.report.view import view_page
 from sottovoce.report.words import score
 
 __all__ = [
-    "compare_figure", "compare_page", "data_page", "embedded", "evaluate_page", "index_page", "label_page",
-    "link_pages", "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page",
+    "audit_page", "compare_figure", "compare_page", "data_page", "embedded", "evaluate_page", "index_page",
+    "label_page", "link_pages", "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page",
     "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page", "view_page",
 ]  # fmt: skip
