@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sottovoce.metrics import calibration
-from sottovoce.metrics.temperature import Calibration
+from sottovoce.metrics.temperature import STEEPEST, Calibration, fit_temperature, tempered
 
 
 def answers(n=4000, classes=5, sharpness=2.0, seed=0):
@@ -18,33 +18,33 @@ def answers(n=4000, classes=5, sharpness=2.0, seed=0):
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
 def test_a_planted_temperature_is_found(temperature):
     p, truth = answers()
-    wrong = calibration.tempered(p, 1 / temperature)
+    wrong = tempered(p, 1 / temperature)
     found = Calibration.fit(wrong, truth)
     assert found.temperature == pytest.approx(temperature, rel=0.07)
-    np.testing.assert_allclose(found.apply(wrong), calibration.tempered(p, found.temperature / temperature), atol=1e-9)
+    np.testing.assert_allclose(found.apply(wrong), tempered(p, found.temperature / temperature), atol=1e-9)
 
 
 def test_order_and_sum_stay_and_one_changes_nothing():
     p, _ = answers(200)
     for t in (0.1, 0.7, 6.0):
-        found = calibration.tempered(p, t)
+        found = tempered(p, t)
         assert (found.argsort(1) == p.argsort(1)).all()
         np.testing.assert_allclose(found.sum(1), 1)
-    assert calibration.tempered(p, 1.0) is p
-    each = calibration.tempered(p, np.r_[np.full(100, 0.5), np.ones(100)])
+    assert tempered(p, 1.0) is p
+    each = tempered(p, np.r_[np.full(100, 0.5), np.ones(100)])
     np.testing.assert_allclose(each[100:], p[100:])
-    assert calibration.tempered(np.array([1.0, 0.0]), 0.5).tolist() == [1.0, 0.0]
+    assert tempered(np.array([1.0, 0.0]), 0.5).tolist() == [1.0, 0.0]
 
 
 def test_few_right_answers_do_not_make_a_model_certain():
     p, truth = np.full((10, 2), [0.6, 0.4]), np.zeros(10, dtype=int)
-    assert calibration.fit_temperature(p, truth) >= 1 / calibration.STEEPEST
+    assert fit_temperature(p, truth) >= 1 / STEEPEST
     assert Calibration.fit(p, truth).apply(p).max() < 0.95  # 11 of 12: what ten of ten tell
 
 
 def test_errors_agree_with_a_loop_over_bins():
     p, truth = answers(500)
-    p = calibration.tempered(p, 0.5)
+    p = tempered(p, 0.5)
     found = calibration.measured(p, truth, [f"s{k % 7}" for k in range(500)])
     confidence, right = p.max(1), p.argmax(1) == truth
     gap = 0.0
