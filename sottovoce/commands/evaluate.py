@@ -27,6 +27,9 @@ def main(
         str,
         typer.Option(help="test these alone: names with commas, or a range of their numbers, 13-24; needs another -o"),
     ] = "",
+    groups: Annotated[
+        str, typer.Option(help="columns of the manifest whose values are compared, e.g. gender,language")
+    ] = "gender",
     on: Annotated[
         Path | None, typer.Option(help="prepared corpus to judge a strength model on (run of `pretrain strengthnet`)")
     ] = None,
@@ -50,7 +53,10 @@ def main(
 
         strength.evaluate(run, Corpus.load(on), output, jobs=jobs, quiet=quiet)
         return
-    report = report_on(run, output, opensmile=opensmile, feature_set=feature_set, speakers=speakers, jobs=jobs)
+    columns = [name.strip() for name in groups.split(",") if name.strip()]
+    report = report_on(
+        run, output, opensmile=opensmile, feature_set=feature_set, speakers=speakers, groups=columns, jobs=jobs
+    )
     if not quiet:
         _tables.scores(report)
         typer.echo(f"Report: {output / 'report.html'}")

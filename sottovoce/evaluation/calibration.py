@@ -13,6 +13,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce.data.task import Task
 from sottovoce.metrics import calibration, statistics
+from sottovoce.metrics.spread import jackknife
 from sottovoce.metrics.temperature import UNSURE, Calibration, tempered
 
 POINTS = 100  # of the risk-coverage curve that are kept
@@ -60,17 +61,15 @@ def operating_point(
 ) -> dict[str, Any]:
     """How many of the utterances are answered where "unsure" may be said, and how right those answers are."""
     answered = probabilities.max(1) >= UNSURE
-    ends = calibration.clustered(
-        np.stack([np.ones(len(truth)), answered], axis=1), clusters, lambda s: {"coverage": s[..., 1] / s[..., 0]},
-        {"coverage": "share"},
-    )  # fmt: skip
+    both = np.stack([np.ones(len(truth)), answered], axis=1)
+    found = jackknife(both, clusters, lambda s: {"answered": s[..., 1] / s[..., 0]})["answered"]
     own = [c for c, there in zip(clusters, answered, strict=True) if there]
     scores = {}
     if own:
         scores = statistics.intervals(task, truth[answered], probabilities[answered].argmax(1), own)
     return {
         "threshold": UNSURE,
-        "coverage": ends["coverage"],
+        "coverage": calibration.entry("answered", found),
         "answered": {name: scores.get(name) for name in ("ua", "wa")},
     }
 

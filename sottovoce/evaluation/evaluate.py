@@ -25,6 +25,7 @@ from sottovoce.data.folds import compared_by, person, seen_by
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.evaluation import calibration
+from sottovoce.evaluation import groups as groups_of
 from sottovoce.evaluation import lines as lines_of
 from sottovoce.evaluation import protocol as cards
 from sottovoce.metrics import raters, statistics
@@ -46,12 +47,14 @@ def report_on(
     opensmile: bool | None = None,
     feature_set: str = "eGeMAPSv02",
     speakers: str = "",
+    groups: Sequence[str] = ("gender",),
     jobs: int | None = None,
 ) -> dict:
     """Evaluate a run's folds into `output`: predictions.csv, report.json, report.html. Returns the report.
 
     Args:
         opensmile: functionals + SVM next to the trivial baselines; None = where openSMILE is there and there is audio.
+        groups: columns of the manifest, whose values are compared.
 
     Raises:
         InputError: as `evaluate`.
@@ -59,9 +62,12 @@ def report_on(
     found = runs.parts(run, "finetune")
     if opensmile is None:
         opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
-    report, table = evaluate(found, opensmile=feature_set if opensmile else "", speakers=speakers, jobs=jobs)
+    report, table = evaluate(
+        found, opensmile=feature_set if opensmile else "", speakers=speakers, groups=groups, jobs=jobs
+    )
     write_table(output / "predictions.csv", table)
     calibration.write(output, report.get("calibration"))
+    groups_of.write(output, report["subgroups"])
     cards.save(output, report["card"])
     files.write_text(output / "report.html", pages.evaluate_page(report))
     readings = run / READINGS
@@ -88,21 +94,21 @@ def named(corpus: Corpus, text: str) -> set[str]:
 
 
 def evaluate(
-    found: Sequence[runs.Run], *, opensmile: str = "", speakers: str = "", jobs: int | None = None
+    found: Sequence[runs.Run],
+    *,
+    opensmile: str = "",
+    speakers: str = "",
+    groups: Sequence[str] = ("gender",),
+    jobs: int | None = None,
 ) -> tuple[dict, list[dict]]:
-    """The report and the table of predictions of one fine-tuned run a fold; of some `speakers` alone where named.
+    """The report and the table of predictions of one fine-tuned run a fold, of some `speakers` alone where named.
 
     Raises:
         InputError: runs of different corpora or tasks in one folder, a corpus that changed since.
     """
     started = time.monotonic()
-    first = found[0].config
-    for other in found[1:]:
-        if _subject(other) != _subject(found[0]):
-            raise InputError(
-                f"{other.folder}: another corpus, task or track than {found[0].folder}. Evaluate them apart."
-            )
-    corpus = Corpus.load(first["corpus"])
+    _check_alike(found)
+    corpus = Corpus.load(found[0].config["corpus"])
     it = network.load_recognised(found[0])
     # truth is as the corpus has it, whatever range of numbers the model was taught
     task = it.task if it.task.kind == "class" else Task.of(corpus, it.task.target)
@@ -152,8 +158,8 @@ def evaluate(
         "protocol": protocol(corpus, found, task),
         "card": _card(corpus, found, task, it.plan.finetune),
         "probes": probes(found),
-        "groups": _by_gender(task, truth, predicted, tested, clusters),
-        "config": first["settings"],
+        **groups_of.entries(groups_of.report(corpus, task, tested, truth, prediction, clusters, groups)),
+        "config": found[0].config["settings"],
         "hardware": runs.hardware(),
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
@@ -223,6 +229,15 @@ def _by_fold(task: Task, truth: np.ndarray, predicted: np.ndarray, of_fold: np.n
         {"name": name, "n": int(rows.sum()), "metrics": metrics.scores(task, truth[rows], predicted[rows])}
         for name, rows in own.items()
     ]
+
+
+def _check_alike(found: Sequence[runs.Run]) -> None:
+    """Raises InputError for runs of different subjects."""
+    for other in found[1:]:
+        if _subject(other) != _subject(found[0]):
+            raise InputError(
+                f"{other.folder}: another corpus, task or track than {found[0].folder}. Evaluate them apart."
+            )
 
 
 def _subject(run: runs.Run) -> tuple:
@@ -351,16 +366,3 @@ def _svm_on(
     predicted = baselines.functionals_svm(corpus, fold, task, feature_set, speaker_norm=norm, jobs=jobs)
     index = {key: k for k, key in enumerate(labelled)}
     return predicted[[index[u.id] for u in test]]
-
-
-def _by_gender(
-    task: Task, truth: np.ndarray, predicted: np.ndarray, tested: Sequence[Utterance], clusters: Sequence[str]
-) -> dict[str, Any]:
-
-    genders = np.array([u.gender for u in tested])
-    found = {}
-    for gender in sorted(set(genders) - {""}):
-        own = genders == gender
-        mine = [c for c, keep in zip(clusters, own, strict=True) if keep]
-        found[str(gender)] = statistics.intervals(task, truth[own], predicted[own], mine)
-    return {"gender": found} if len(found) > 1 else {}

@@ -14,11 +14,11 @@
 N rows, K classes, C speakers, B bins.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from sottovoce.metrics.spread import components
+from sottovoce.metrics.spread import Spread, jackknife
 
 BINS = 15  # of equal width, as in most papers
 
@@ -71,32 +71,18 @@ def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
     return {"ece": np.abs(confidence - right).sum(-1) / n, "brier": sums[..., -2] / n, "nll": -sums[..., -1] / n}
 
 
-LINKS = {"ece": "share", "brier": "error", "nll": "error"}
+LINKS = {"ece": "share", "brier": "error", "nll": "error", "answered": "share", "right_of_answered": "share"}
 
 
 def measured(probabilities: np.ndarray, truth: np.ndarray, clusters: Sequence[str]) -> dict[str, dict]:
     """{"ece", "brier", "nll"} -> {"value", "low", "high"}; the intervals are for new speakers."""
-    return clustered(terms(probabilities, truth), clusters, scores, LINKS)
+    return {name: entry(name, s) for name, s in jackknife(terms(probabilities, truth), clusters, scores).items()}
 
 
-def clustered(
-    rows: np.ndarray,
-    clusters: Sequence[str],
-    function: Callable[[np.ndarray], dict[str, np.ndarray]],
-    links: dict[str, str],
-) -> dict[str, dict]:
-    """Scores of sums over rows (N, M), with intervals over whole clusters (N,), see `metrics.spread`."""
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    parts = np.zeros((index.max() + 1, rows.shape[1]))
-    np.add.at(parts, index, rows)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a speaker who is everybody: nothing without him
-        whole, without = function(parts.sum(0)), function(parts.sum(0) - parts)
-    found = {}
-    for name, value in whole.items():
-        influence = (len(parts) - 1) * (value - without[name])
-        low, high = components(np.array([value]), influence[:, None]).bounds(link=links.get(name, ""))
-        found[name] = {"value": float(value), "low": low, "high": high}
-    return found
+def entry(name: str, found: Spread) -> dict[str, float | None]:
+    """{"value", "low", "high"} of a score of this name."""
+    low, high = found.bounds(link=LINKS.get(name, ""))
+    return {"value": float(found.value), "low": low, "high": high}
 
 
 def chance_error(confidence: np.ndarray, draws: int = 200, seed: int = 0) -> float:

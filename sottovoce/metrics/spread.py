@@ -22,7 +22,7 @@ right, found by simulation over the ratios of the parts (`python -m bench.covera
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,3 +183,32 @@ def difference(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray
     freedom = np.where(terms > 0, trainings**2 / np.where(terms > 0, terms, 1), sum(arm.seeds - 1 for arm in luck))
     interaction = sum(np.asarray(arm.interaction) for arm in luck)
     return Spread(apart.value, apart.speakers, apart.clusters, trainings, interaction, 1 + freedom)
+
+
+def jackknife(
+    rows: np.ndarray, clusters: Sequence | np.ndarray, function: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+) -> dict[str, Spread]:
+    """The spread of scores of sums over rows (N, M), for new clusters; `clusters` (N,) is whose each row is.
+
+    Args:
+        function: sums (..., M) -> scores (...,) by name.
+    """
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    parts = np.zeros((index.max() + 1, rows.shape[1]))
+    np.add.at(parts, index, rows)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a speaker who is everybody: nothing without him
+        whole, without = function(parts.sum(0)), function(parts.sum(0) - parts)
+    return {
+        name: components(np.asarray(value)[None], (len(parts) - 1) * (value - without[name])[:, None])
+        for name, value in whole.items()
+    }
+
+
+def apart(a: Spread, b: Spread) -> Spread:
+    """The spread of a - b, which have no speaker in common: variances add, with Welch's degrees of freedom."""
+    value, total = float(a.value) - float(b.value), float(a.speakers) + float(b.speakers)
+    if not (a.known() and b.known()):
+        return Spread(value, math.nan, min(a.clusters, b.clusters))
+    terms = sum(float(s.speakers) ** 2 / (s.clusters - 1) for s in (a, b))
+    freedom = total**2 / terms if terms > 0 else min(a.clusters, b.clusters) - 1
+    return Spread(value, total, 1 + int(freedom))

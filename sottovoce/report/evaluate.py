@@ -58,9 +58,39 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
         confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind, get("n")),
         examples=[(e.get("id"), e.get("reference"), e.get("heard")) for e in get("examples") or ()],
         trust=calibration.section(get("calibration") or {}), raters=_raters(get("raters") or {}),
+        subgroups=_subgroups(get("subgroups") or {}),
         probe=_probe([p for p in get("probes") or () if p.get("chosen")]),
         every=[(name.replace("_", " "), score(value)) for name, value in scores.items()],
     )  # fmt: skip
+
+
+def _subgroups(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Of every column: a sentence a gap, and a table of the groups; or why it was not measured."""
+    told: dict[str, Any] = {}
+    for column, own in found.items():
+        if not own["measured"]:
+            told[column] = {"lines": [own["why"] + "."]}
+            continue
+        names = [n for n in ("ua", "mae", "ece", "answered", "right_of_answered")
+                 if any(n in e["metrics"] for e in own["groups"].values())]  # fmt: skip
+        rows = [[name, number(e["n"]), number(e["speakers"]), *(score(e["metrics"].get(n)) for n in names)]
+                for name, e in own["groups"].items()]  # fmt: skip
+        head = ["", "n", "speakers", *(metric_name(n) for n in names)]
+        more = [f"{number(own['unlabelled'])} utterances do not say."] if own.get("unlabelled") else []
+        told[column] = {"lines": [*map(_gap, own["gaps"]), *more], "head": head, "rows": rows}
+    return told
+
+
+def _gap(gap: Mapping[str, Any]) -> str:
+    """`UA: female 0.050 above male [-0.020, 0.120]; a gap of 0.080 or more would have been seen.`"""
+    one, other = gap["groups"] if gap["value"] >= 0 else gap["groups"][::-1]
+    ends = (gap["low"], gap["high"]) if gap["value"] >= 0 else (-(gap["high"] or 0.0), -(gap["low"] or 0.0))
+    said = f"{metric_name(gap['score'])}: {text(one)} {three(abs(gap['value']))} above {text(other)}"
+    if gap["low"] is None:
+        return f"{said}; too few speakers to say more."
+    said += f" [{number(ends[0], fixed=True)}, {number(ends[1], fixed=True)}]"
+    least = gap["detectable"]
+    return said + (f"; a gap of {three(least)} or more would have been seen." if least else ".")
 
 
 def _n(n: Any) -> str:

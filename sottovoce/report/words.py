@@ -16,6 +16,7 @@ NO_INTERVAL = "No intervals: fewer than four speakers tell nothing about the nex
 METRICS = {
     **{"wa": "WA", "ua": "UA", "macro_f1": "macro-F1", "f1": "F1", "f1w": "weighted F1", "wacc": "weighted accuracy"},
     **{"mae": "MAE", "ccc": "CCC", "pcc": "PCC", "acc2": "2-class accuracy", "acc4": "4-class accuracy"},
+    **{"ece": "calibration error", "right_of_answered": "right of what is answered"},
     **{"acc7": "7-class accuracy", "per": "PER", "auc": "AUC", "spearman": "Spearman"},
 }
 MEANING = {

@@ -190,7 +190,15 @@ def test_one_fold_can_be_scored_alone(evaluated, tmp_path):
     assert {r["fold"] for r in table_of(tmp_path / "one")} == {"fold2"}
     assert report_of(tmp_path / "one")["protocol"]["folds"] == "1 of 4, disjoint by speaker"
     assert [r for r in table_of(evaluated) if r["fold"] == "fold2"] == table_of(tmp_path / "one")
-    made = {"predictions.csv", "report.json", "report.html", "calibration.csv", "risk_coverage.csv"}
+    made = {
+        "predictions.csv",
+        "report.json",
+        "report.html",
+        "calibration.csv",
+        "risk_coverage.csv",
+        "groups.csv",
+        "protocol.json",
+    }
     assert {p.name for p in (tmp_path / "one").iterdir()} == made
 
 
