@@ -131,7 +131,7 @@ def audit(result: Mapping[str, Any]) -> None:
         out.add_column(head, justify="right" if head in ("leaks", "train and dev") else "left", overflow="fold")
     for row in result["kinds"]:
         out.add_row(row["kind"], str(row["leaks"]), str(row["told"]), (row["examples"] or [""])[0])
-    Console(width=None if Console().is_terminal else 140).print(out)
+    Terminal(140).print(out)
 
 
 def transfer(result: Mapping[str, Any]) -> None:
