@@ -10,8 +10,8 @@ Time:    14 CPU s an update of 64 utterances of 3.7 s, 4 CPU minutes an epoch of
          45 x real time a core (2026-11-21, AMD EPYC, shared)
 Expect:  normal and strong renderings of 24 unseen RAVDESS actors, AUC: a quarter of the channels on standardised
          log-mel, 2 CPU minutes, 0.790 [0.758, 0.831], the ranking it was taught 0.781, loudness alone 0.863; emotional
-         above neutral on nEMO, another language, 0.64 to 0.66, loudness 0.51 (2026-11-26, docs/results.md); rankings on
-         the default encoder's states order better (docs/systems/intensity.py), no network has been taught by them yet
+         above neutral on nEMO, another language, 0.64 to 0.66, loudness 0.51 (2026-11-26, docs/results.md); a ranking
+         on the default encoder's states has 0.867 [0.819, 0.903] (docs/systems/intensity.py), taught to no network yet
 Departs: dev and test speakers are never trained on (release: random split, `--set objective.split=random`); padding
          is neither read nor scored (release: `--set objective.padding=included`); the learning rate follows a cosine
          from 1e-4 (release: constant, up to 1,000 epochs, the best of 30 without progress).
