@@ -9,6 +9,7 @@ A protocol (`--recipe frozen_probe`) replaces all of it by a published head on f
 `sottovoce.modeling.linear_probe`.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -411,16 +412,26 @@ def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: boo
     return {"probe": readings, "chosen": chosen}
 
 
+def weights_digest(module: torch.nn.Module) -> str:
+    """Names weights that no run does."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        found.update(value.cpu().contiguous().numpy().data)
+    return found.hexdigest()
+
+
 class PooledStates:
     """Pooled states of the frozen backbone, (N, P), each computed once: from a cache next to the corpus's tracks where
-    the weights have a name (`init`) and nothing but an utterance's own recording decides its states."""
+    nothing but an utterance's own recording decides its states; random weights have their digest for a name."""
 
     def __init__(self, network: models.Network, plan: Recipe, store: Any, init: Pretrained | None):
         self.network, self.caches = network, {}  # type: ignore[var-annotated]
-        kept = init is not None and plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
+        kept = plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
         self.folder = store.folder.parent if kept and isinstance(store, TrackStore) else None
         self.key = [
-            init.run.config["identity"] if init else None, plan.frontend,
+            init.run.config["identity"] if init else weights_digest(network.backbone) if self.folder else "",
+            plan.frontend,
             network.pooling.only, network.pooling.temporal_pooling, store.folder.name if self.folder else "",
         ]  # fmt: skip
 

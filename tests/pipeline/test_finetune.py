@@ -537,3 +537,14 @@ def test_dimensions_are_learned_by_ccc(corpus, pretrained, tmp_path):
 def test_a_recipe_is_rebuilt_from_a_runs_settings(finetuned, tiny):
     plan = recipe.from_dict(json.loads((finetuned / "fold1/config.json").read_text())["settings"])
     assert plan == recipe.resolve("masked_timesteps", [], track="fbank", settings=tiny)
+
+
+def test_random_weights_that_stay_frozen_hear_a_recording_once(corpus, tmp_path):
+    """The states of the arm from scratch serve every fold of its seed; another seed's are others."""
+    words = ["frontend.normalise=none", "finetune.temporal_pooling=statistics"]
+    there = set((corpus / "tracks").glob("pooled-*"))
+    kept = []
+    for k, seed in enumerate((0, 0, 1)):
+        tune(corpus, tmp_path / str(k), *words, seed=seed, mode="frozen")
+        kept.append(len(set((corpus / "tracks").glob("pooled-*")) - there))
+    assert kept == [1, 1, 2]
