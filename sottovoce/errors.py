@@ -19,7 +19,7 @@ class InputError(Exception):
 
 
 def one_line(text: str) -> str:
-    """Text that holds other people's names, as a terminal can show it: no control characters, no word without end.
+    r"""Text that holds other people's names, as a terminal can show it: no control characters, no word without end.
 
     >>> print(one_line("a\nb \x1b[31m"), one_line("x" * 5000)[-6:])
     a b \x1b[31m xxx...
