@@ -14,7 +14,6 @@ def main(
     layer: Annotated[
         int | None,
         typer.Option(
-            min=0,
             help="whose states: 1 = first block, 0 = what goes into it. Default: the third from the top, as in GMP-TL; "
             "of a shallow model the first",
         ),

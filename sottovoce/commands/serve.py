@@ -15,7 +15,7 @@ def main(
     ] = None,
     host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 = from outside too")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 = any that is free", min=0, max=65535)] = 8000,
-    jobs: Annotated[int, typer.Option(help="recordings heard at a time, a thread each", min=1)] = 1,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", help="recordings heard at a time, a thread each", min=1)] = 1,
     queue: Annotated[int, typer.Option(help="recordings that may wait; one more gets 429", min=1)] = 32,
     upload_mb: Annotated[float, typer.Option(help="largest upload, in MB")] = 100.0,
     upload_s: Annotated[float, typer.Option(help="seconds until an upload has to be there")] = 60.0,

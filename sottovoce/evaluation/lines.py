@@ -59,12 +59,19 @@ def constant(task: Task, names: Sequence[str], who: str = "") -> str:
 
 
 def untaught(task: Task, taught: Iterable[Utterance], fold: str) -> str:
-    """Classes of which there is no label to learn from, and which are therefore never answered; "" where none is."""
+    """Classes of which there is no label to learn from, and which are therefore never answered; "" where none is.
+
+    One class alone is refused elsewhere.
+    """
     if task.kind != "class":
         return ""
     known = [task.classes[k] for k in task.values(list(taught))]
     lost = [name for name in task.classes if name not in known]
-    return f"{fold}: no label of {', '.join(lost)} among {len(known)}, so they are never answered." if lost else ""
+    return (
+        f"{fold}: no label of {', '.join(lost)} among {len(known)}, so they are never answered."
+        if lost and len(lost) < len(task.classes) - 1
+        else ""
+    )
 
 
 def folds(found: Sequence, of: int, groups: Collection[str]) -> str:

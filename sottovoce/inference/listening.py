@@ -24,8 +24,8 @@ class Voter(Protocol):
     `speaker` is what the recogniser knows of the one who speaks, `pooled` what the voter itself has pooled.
     """
 
-    calibration: Calibration
-
+    @property
+    def calibration(self) -> Calibration: ...
     @property
     def outputs(self) -> int: ...
     def states(self, frames: Track, *, trim: bool, speaker: Any = None) -> Track: ...

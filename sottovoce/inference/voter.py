@@ -12,6 +12,7 @@ from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
+from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
 
@@ -63,8 +64,12 @@ class Voter:
     """States are what its pooling pools, the layers side by side, and how much each of them counts: (S, M)."""
 
     def __init__(self, it: Recognised):
-        self.it, self.network, self.calibration = it, it.network.eval(), it.calibration
+        self.it, self.network = it, it.network.eval()
         self._widths: list[int] = []
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.it.calibration
 
     def states(self, frames: Track, *, trim: bool, speaker: "Speaker | None" = None) -> Track:
         """(T, F) frames, encoded alone and at their own length -> (S, M), at the times of the states.

@@ -187,7 +187,7 @@ def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackSt
         raise InputError(f"{folder}: no units here. Found no label.json. Make them with `sottovoce label`.")
     found = own.read_json(folder / "label.json", Labels, "Label again.")
     if fold and folds.current(found.fold) != fold:
-        raise InputError(f"{folder}: units of another fold. Found {found['fold']}, not {fold}. Label that fold too.")
+        raise InputError(f"{folder}: units of another fold. Found {found.fold}, not {fold}. Label that fold too.")
     track = {entry.name: entry.track for entry in found.corpora}.get(corpus.name)
     if track is None:
         names = ", ".join(entry.name for entry in found.corpora)

@@ -174,7 +174,9 @@ def test_names_of_folds_from_a_table_stay_inside_the_output_folder(tmp_path):
     entries = json.loads((tmp_path / "out" / "folds.json").read_text())
     for name in ("../../x", "/tmp/x", "..", "a\\b", "", "a\nb", 3):
         (tmp_path / "out" / "folds.json").write_text(json.dumps([entries[0] | {"name": name}, *entries[1:]]))
-        with pytest.raises(InputError, match=r"folds.json: fold .* cannot be the name of a folder"):
+        with pytest.raises(
+            InputError, match=r"folds.json: (fold .* cannot be the name of a folder|damaged. Found 3 for)"
+        ):
             Corpus.load(tmp_path / "out")
 
 

@@ -275,7 +275,7 @@ def test_a_run_that_has_heard_a_test_speaker_is_refused_unless_it_is_allowed_by_
     ("words", "complaint"),
     [
         (["--layer", 3], "--layer 3: not in"),
-        (["--layer", -1], "Choose 1 (the first) to 2, or 0"),
+        (["--layer", -1], "--layer -1: from 0 to 1000"),
         (["--clusters", "6,100000"], "--clusters 100000: more than frames. Found "),
         (["--clusters", "6,x"], "--clusters 6,x: not counts of clusters"),
         (["--clusters", "6,6"], "not counts of clusters"),

@@ -492,7 +492,7 @@ def test_what_a_probe_cannot_be_is_one_line(sottovoce, corpus, pretrained, tmp_p
         (["--set", "finetune.lrs=0.1,-1"], "finetune.lrs: above 0"),
         (["--set", "finetune.activation=gelu"], "one of none, relu. Found 'gelu'"),
         (["--set", "finetune.updates=0"], "1 or more. Found 0"),
-        (["--dev", "random"], "one of fold, superb, test. Found 'random'"),
+        (["--dev", "random"], "one of fold, share, superb, test. Found 'random'"),
         (["--scratch"], "Name the run that it is compared with"),
         (["--init", pretrained, "--backbone", "gru"], "were made with transformer"),
     ):

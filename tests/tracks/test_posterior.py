@@ -23,6 +23,7 @@ from sottovoce.tracks import posterior
 RATE = 16000
 LENGTHS = torch.tensor([9, 14, 1])
 HIDDEN = Hidden([torch.randn(3, 14, 6, generator=torch.Generator().manual_seed(k)) for k in range(4)], LENGTHS)
+HIDDEN.speech = torch.rand(3, 14, generator=torch.Generator().manual_seed(9)) * HIDDEN.valid
 KINDS = [(use, pool) for use in ("concat", "weighted", "last") for pool in heads.PARTS]
 
 
@@ -65,6 +66,7 @@ def test_surroundings_are_what_a_slice_of_the_utterance_would_be(use, pool):
             for s in range(n):
                 a, b = max(s - 2, 0), min(s + 3, n)
                 slice_ = Hidden([x[k : k + 1, a:b] for x in HIDDEN.layers], torch.tensor([b - a]))
+                slice_.speech = HIDDEN.speech[k : k + 1, a:b]
                 torch.testing.assert_close(near[k, s], pool(slice_)[0], rtol=1e-4, atol=1e-5)
 
 
