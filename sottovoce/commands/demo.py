@@ -91,7 +91,7 @@ def main(
     settings = [f"training.epochs={epochs}"]
     pretrain_command.main("masked_timesteps", [prepared], pre, settings=settings, quiet=quiet)
     say("study: what that bought, against the identical network from scratch")
-    study_command.main(prepared, curve, init=str(pre), labels="5%,20%,100%", seeds=2, quiet=quiet)
+    study_command.main(prepared, curve, init=str(pre), labels="5%,20%,100%", seeds=2, tune="none", quiet=quiet)
     first = loaded.folds[0]
     pages += [
         page("Labels saved", f"runs/{curve.name}/report.html", "own pre-training against scratch"),
