@@ -195,7 +195,8 @@ def _row(
     copies = [steps_of([places[k].copies[c] for k in row], 0) for c in range(len(places[row[0]].copies))]
     network = Network(earlier.backbone, plan.finetune, task.outputs)
     it = Recognised(network, earlier.statistics, plan, task)
-    lesson = Lesson(steps_of(stores, 0), task.values(train), steps_of(stores, 1), task.values(dev), copies)
+    felt = task.values(dev)  # what dev is judged by, and taught by once it has chosen
+    lesson = Lesson(steps_of(stores, 0), task.values(train), steps_of(stores, 1), felt, felt, copies)
     readings = fit_probe(it, lesson, states)
     for k in others:
         tested = places[k]

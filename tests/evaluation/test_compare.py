@@ -247,8 +247,8 @@ def test_everything_is_written_and_the_page_claims_no_more_than_the_interval(sot
     assert "ems" in found.out
     assert "detectable" in found.out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        f"compare.{end}" for end in ("csv", "html", "json", "png", "svg")
-    ]
+        *(f"compare.{end}" for end in ("csv", "html", "json", "png", "svg")), "protocol.json",
+    ]  # fmt: skip
     rows = read(tmp_path / "out/compare.csv")
     (main,) = [row for row in rows if (row["system"], row["metric"]) == ("ems", "ua")]
     result = json.loads((tmp_path / "out/compare.json").read_text())

@@ -204,4 +204,7 @@ def test_an_answer_that_never_changes_is_named_where_the_truth_does():
     assert flat(INTENSITIES, truth, answer) == ["sad", "anger"]
     truth[:, 2] = 1.0  # a constant is right about a constant
     assert flat(INTENSITIES, truth, answer) == ["sad"]
-    assert flat(Task("class", ("emotion",), ("a", "b")), np.array([0, 1]), np.array([0, 0])) == []
+    classes = Task("class", ("emotion",), ("a", "b"))
+    assert flat(classes, np.array([0, 1]), np.array([0, 0])) == ["emotion"]
+    assert flat(classes, np.array([0, 0]), np.array([0, 0])) == []
+    assert flat(classes, np.array([0, 1]), np.array([1, 0])) == []
