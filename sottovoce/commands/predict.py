@@ -95,12 +95,13 @@ def main(
         typer.echo(f"Model of this package, {recogniser.about()['licence']}: see its card, {DEFAULT_CARD}.", err=True)
     paths = list(audio_files(words))
     journal = bulk.Journal(journal_at, bulk.settings(plan, recogniser))
-    earlier = sum(journal.find(path) is not None for path in paths)
+    different = len(set(paths))  # a recording may be named twice
+    earlier = sum(journal.find(path) is not None for path in set(paths))
     if earlier and not quiet:
-        typer.echo(f"{journal_at}: {earlier} of {len(paths)} are there, going on.", err=True)
+        typer.echo(f"{journal_at}: {earlier} of {different} are there, going on.", err=True)
     written = bulk.Table(table, paths, journal) if table else None
     broken = []
-    with Bar(len(paths), "predict", quiet=quiet or len(paths) < 2, done=earlier) as bar:
+    with Bar(different, "predict", quiet=quiet or different < 2, done=earlier) as bar:
         for done in bulk.hear(recogniser, plan, paths, journal, jobs, skip_broken):
             bar.advance()
             broken += [done.broken] if done.broken else []

@@ -136,11 +136,12 @@ def hear(
     jobs: int = 1,
     skip_broken: bool = False,
 ) -> Iterator[Done]:
-    """Every recording that the journal does not have, as it is done; the journal has it then.
+    """Every recording that the journal does not have, as it is done; the journal has it then. One that is named twice
+    is heard once, under its own name.
 
     Raises InputError for a recording that cannot be read, unless `skip_broken`.
     """
-    missing = [path for path in paths if journal.find(path) is None]
+    missing = [path for path in dict.fromkeys(paths) if journal.find(path) is None]
     taken = [done.name for _, done in journal.done.values()]
     named = dict(zip(missing, own_names(missing, taken), strict=True))
     items = [_Item(tuple(group), tuple(named[p] for p in group)) for group in recogniser.groups(missing)]

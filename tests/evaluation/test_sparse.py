@@ -33,7 +33,8 @@ def test_the_default_study_finds_a_planted_signal(tmp_path, tiny):
     result, page = study_of(tmp_path, tiny)
     assert (result["metric"], result["flat"]) == ("ccc", [])
     for arm, (point,) in result["arms"].items():
-        assert point["low"] > 0.2, arm
+        assert point["value"] > 0.8, arm
+        assert point["low"] > 0, arm  # 13 videos are tested, and the rarest emotion is in a few of them
     assert set(result["beside"]) == {"mae", "acc4", "ccc", "wacc"}
     assert set(result["beside"]["ccc"]) == {"all", *csd_layouts.EMOTIONS}
     assert result["beside"]["wacc"]["all"]["probe"][0]["value"] > 0.6

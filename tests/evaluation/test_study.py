@@ -40,6 +40,7 @@ def go(corpus, output, pretrained, **options):
 
 def result_of(output):
     found = json.loads((output / "study.json").read_text())
+    del found["card"]["made"]
     return {k: v for k, v in found.items() if k not in VOLATILE}
 
 
@@ -321,7 +322,7 @@ def test_folds_are_those_the_weights_were_made_for(corpus, pretrained):
 
 
 def start(process, corpus, output, pretrained, *more, seeds=4):
-    settings = ["--set", "finetune.training.epochs=4", *more]
+    settings = ["--dev", "fold", "--tune", "none", "--set", "finetune.training.epochs=4", *more]  # as `go`
     return process(
         *("study", corpus, "--init", pretrained, "--labels", "10,100%", "--seeds", seeds, "--fold", "fold1"),
         *("-o", output, "-q", *settings),
