@@ -22,7 +22,7 @@ _PUBLIC = {
     "load": "inference.load",
 }
 _MODULES = {"audio": "data.audio", "onnx": "onnx"}  # public as a whole: `from sottovoce import audio`
-__all__ = sorted({*_PUBLIC, *_MODULES})
+__all__ = sorted({*_PUBLIC, *_MODULES, "from_pretrained"})
 
 
 def __dir__() -> list[str]:
@@ -32,6 +32,8 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f"sottovoce.{_PUBLIC[name]}"), name)
+    if name == "from_pretrained":  # as others call it
+        return __getattr__("load")
     if name in _MODULES:
         return import_module(f"sottovoce.{_MODULES[name]}")
     raise AttributeError(f"module 'sottovoce' has no attribute {name!r}")

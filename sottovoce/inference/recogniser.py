@@ -3,6 +3,7 @@
 Where a run has several folds, their models vote with the mean of their answers.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from sottovoce.data import audio, runs
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
+from sottovoce.inference import publish
 from sottovoce.inference.hearing import LONGEST_S, Event, Hearing
 from sottovoce.inference.seen import Heard
 from sottovoce.inference.voter import Speaker, Voter
@@ -92,6 +94,25 @@ class Recogniser(Hearing):
         return {"name": self.run.folder.name if self.run else "", "identity": config.get("identity", ""),
                 "track": self.plan.track, "labels": list(self.names), "voters": len(self.voters),
                 "licence": config.get("licence", "")}  # fmt: skip
+
+    def save_pretrained(
+        self, folder: Path | str, *, licence: str, data: Sequence[str], languages: Sequence[str] = ()
+    ) -> None:
+        """Write the four files of the hub's layout, see `publish`. Raises InputError: no licence, no data, or folds."""
+        publish.save(self._one(), folder, publish.Provenance(licence, tuple(data), tuple(languages)))
+
+    def push_to_hub(
+        self, name: str, *, licence: str, data: Sequence[str], languages: Sequence[str] = (), private: bool = False
+    ) -> str:
+        """Upload as "user/name", see `publish.push`; returns where it is."""
+        told = publish.Provenance(licence, tuple(data), tuple(languages))
+        with tempfile.TemporaryDirectory(prefix="sottovoce-") as place:
+            return publish.push(self._one(), Path(place) / "model", name, told, private=private)
+
+    def _one(self) -> Recognised:
+        if len(self.models) > 1:
+            raise InputError(f"{len(self.models)} folds, and a published model is one. Load one fold's folder.")
+        return self.models[0]
 
     def speaker(self, paths: Sequence[Path]) -> Speaker | None:
         if not self.per_speaker:

@@ -39,6 +39,17 @@ def test_a_published_model_says_the_same(published, finetuned, corpus):
     np.testing.assert_array_equal(one.answer, other.answer)
 
 
+def test_methods_publish_what_the_command_does(published, finetuned, tmp_path):
+    model = sottovoce.from_pretrained(finetuned / "fold1")
+    model.save_pretrained(tmp_path / "calm-voices", licence=LICENCE, data=DATA, languages=["en"])
+    assert (tmp_path / "calm-voices/config.json").read_text() == (published / "config.json").read_text()
+    assert sottovoce.from_pretrained(tmp_path / "calm-voices").names == model.names
+    with pytest.raises(InputError, match="not published without one"):
+        model.save_pretrained(tmp_path / "x", licence="", data=DATA)
+    with pytest.raises(InputError, match="user/name"):
+        model.push_to_hub("voices", licence=LICENCE, data=DATA)
+
+
 def test_the_card_names_licence_and_data_and_no_place(published, tmp_path_factory):
     text = (published / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
