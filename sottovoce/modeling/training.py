@@ -78,7 +78,9 @@ def fit(
         read(loop, logs)
         state.epoch += 1
         row = {"epoch": state.epoch, "update": state.update} | {
-            k: float(np.mean([float(one) for one in v])) for k, v in logs.items()
+            k: float(np.mean([float(one) for one in v]))
+            for k, v in logs.items()
+            if v  # killed behind its last update
         }
         if watch.validate and (state.epoch % validate_every == 0 or state.epoch == epochs):
             with averaged_weights(model, loop.averaged):
