@@ -1,4 +1,4 @@
-"""`sottovoce serve`: recordings and streams over HTTP and WebSocket, with a page to drop and record."""
+"""`sottovoce serve`: recordings and streams over HTTP and WebSocket."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def main(
     streams: Annotated[int, typer.Option(help="streams at a time", min=1)] = 8,
     cors: Annotated[list[str] | None, typer.Option(help="an origin whose pages may ask (default: none)")] = None,
 ) -> None:
-    """Serve a model: POST /v1/predict, WS /v1/stream, GET /health, /metrics, /docs, and a page at /.
+    """Serve a model: POST /v1/predict, WS /v1/stream, GET /health, /metrics, /docs.
 
     A key is asked for when the environment has SOTTOVOCE_API_KEY.
 
