@@ -212,7 +212,8 @@ def main() -> None:
     models.save_recognised(given.out, it, shipped=True)
     run.finish()
     names = " ".join(f"data/{h.corpus.name}" for h in parts)
-    told = files.read_json(given.out / "config.json") | {"command": f"make_default_model.py {names}"}
+    told = files.read_json(given.out / "config.json")
+    told["made"]["command"] = f"make_default_model.py {names}"  # without the folders of whoever made it
     files.write_json(given.out / "config.json", told)
     files.write_json(given.out / "figures.json", rows)
 
