@@ -401,8 +401,10 @@ def _stat_digest(folder: Path, utterances: Sequence[Utterance]) -> str:
     """A hash of names, sizes and times, where the content was not read."""
     entries = []
     for name in sorted({u.path.partition("#")[0] for u in utterances}):
-        path = folder / name
-        stat = path.stat() if path.is_file() else None
+        try:
+            stat = (folder / name).stat()
+        except (OSError, ValueError):  # not there, or no name that a file can have
+            stat = None
         entries.append((name, stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0))
     return files.digest(entries)
 
