@@ -33,7 +33,7 @@ from sottovoce.metrics.statistics import intervals
 from sottovoce.metrics.temperature import Calibration, tempered
 from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
-from sottovoce.modeling.discriminant import mean_with
+from sottovoce.modeling.discriminant import discriminant, mean_with
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import PooledStates
 from sottovoce.tracks import base as tracks
@@ -97,7 +97,8 @@ def fit(parts: list[Heard], rows: list[np.ndarray]) -> tuple[torch.Tensor, ...]:
     size = np.array([often[y == c].sum() for c in range(4)])
     weight, bias = regression(z, y, often / size[y], L2)
     told = np.repeat(np.arange(len(y)), often)
-    layer = mean_with(weight, bias, torch.from_numpy(z[told]).float(), torch.from_numpy(y[told]), 0.5)
+    rows_told = torch.from_numpy(z[told]).float()
+    layer = mean_with(weight, bias, rows_told, discriminant(rows_told, torch.from_numpy(y[told]), 4), 0.5)
     both = np.concatenate([z, z]), np.repeat([0, 1], len(z)), np.concatenate([often * (1 - strong), often * strong])
     kept = both[2] > 0
     gauge, offset = regression(both[0][kept], both[1][kept], both[2][kept], L2_INTENSITY)

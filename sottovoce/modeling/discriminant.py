@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float) -> tuple[Tensor, Tensor]:
+def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float = 0.7) -> tuple[Tensor, Tensor]:
     """Linear layer (K, P), (K,) of the linear discriminant of standardised features x (N, P) and classes y (N,), or
     shares of classes (N, K).
 
@@ -30,17 +30,17 @@ def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float) -> tuple[
 
 
 def mean_with(
-    weight: Tensor, bias: Tensor, x: Tensor, y: Tensor, share: float, shrinkage: float = 0.7
+    weight: Tensor, bias: Tensor, x: Tensor, other: tuple[Tensor, Tensor], share: float
 ) -> tuple[Tensor, Tensor]:
-    """`share` of the discriminant and the rest of another layer, (K, P), (K,), after its scores have been given the
-    spread of the other's on x."""
-    other, offset = discriminant(x, y, len(weight), shrinkage)
+    """`share` of a discriminant's layer, `other`, and the rest of another one, (K, P), (K,), after the discriminant's
+    scores have been given the spread that the other's have on x."""
+    directions, offset = other
     there = offset.isfinite()
 
     def spread(w: Tensor, b: Tensor) -> Tensor:
         scores = (x @ w.T + b)[:, there]
         return (scores - scores.mean(1, keepdim=True)).std()
 
-    scale = share * spread(weight, bias) / spread(other, offset).clamp_min(1e-12)
+    scale = share * spread(weight, bias) / spread(directions, offset).clamp_min(1e-12)
     offset = torch.where(there, offset, 0.0)  # the regression has made these unlikely
-    return (1 - share) * weight + scale * other, (1 - share) * bias + scale * offset
+    return (1 - share) * weight + scale * directions, (1 - share) * bias + scale * offset

@@ -35,7 +35,7 @@ from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
 from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
-from sottovoce.modeling.discriminant import mean_with
+from sottovoce.modeling.discriminant import discriminant, mean_with
 from sottovoce.modeling.loop import Keep, Watch, first_process
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
@@ -468,10 +468,10 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     dev_pooled = pooled(dev) if dev else None
     rows: list[dict[str, float]] = []
     best: tuple[float, float, Any, Any] | None = None
-    weight = None
+    weight, mixed = None, mixture(task, x, y, settings)
     for l2 in settings.l2 if dev else settings.l2[:1]:
         weight, bias = solve(task, x, y, l2, settings, weight)
-        network.begin(*mixed(task, weight, bias, x, y, settings))
+        network.begin(*mixed(weight, bias))
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
         if dev is not None and dev_pooled is not None:
             answers = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
@@ -481,21 +481,24 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
             best = (row.get("select", 0.0), l2, weight, bias)
     assert best is not None  # there is at least one penalty
     _, l2, weight, bias = best
-    network.begin(*mixed(task, weight, bias, x, y, settings))
+    network.begin(*mixed(weight, bias))
     if isinstance(settings, Frozen) and dev is not None and dev_pooled is not None and task.kind == "class":
         unseen = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
         it.calibration = Calibration.fit(unseen, lesson.truth)
     again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
     if again and dev is not None and dev_pooled is not None:
         x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
-        network.begin(*mixed(task, *solve(task, x, y, l2, settings, weight), x, y, settings))
+        network.begin(*mixture(task, x, y, settings)(*solve(task, x, y, l2, settings, weight)))
     return rows
 
 
-def mixed(task: Task, weight: Any, bias: Any, x: Any, y: np.ndarray, settings: Any) -> tuple[Any, Any]:
-    """The layer with its share of a linear discriminant."""
+def mixture(task: Task, x: Any, y: np.ndarray, settings: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """(weight, bias) -> the layer with its share of the linear discriminant of these rows, which knows no penalty."""
     share = settings.discriminant if isinstance(settings, Frozen) and task.kind == "class" else 0.0
-    return mean_with(weight, bias, x, torch.as_tensor(y), share) if share else (weight, bias)
+    if not share:
+        return lambda weight, bias: (weight, bias)
+    other = discriminant(x, torch.as_tensor(y), task.outputs)
+    return lambda weight, bias: mean_with(weight, bias, x, other, share)
 
 
 def solve(

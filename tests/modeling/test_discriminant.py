@@ -34,13 +34,13 @@ def test_class_without_utterances_is_never_answered() -> None:
     x, y = data()
     weight, bias = discriminant(x, y, 4, 0.7)
     assert bias[3] == -torch.inf
-    weight, bias = mean_with(torch.zeros(4, 200), torch.tensor([0.0, 0.0, 0.0, -20.0]), x, y, 0.5)
+    weight, bias = mean_with(torch.zeros(4, 200), torch.tensor([0.0, 0.0, 0.0, -20.0]), x, (weight, bias), 0.5)
     assert torch.isfinite(torch.cat([weight.flatten(), bias])).all()
 
 
 def test_mean_of_two_layers_has_the_spread_of_the_first() -> None:
     x, y = data()
     weight, bias = discriminant(x, y, 3, 0.7)
-    again, offset = mean_with(3 * weight, 3 * bias, x, y, 0.5)
+    again, offset = mean_with(3 * weight, 3 * bias, x, (weight, bias), 0.5)
     torch.testing.assert_close(again, 3 * weight, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(offset, 3 * bias, rtol=1e-4, atol=1e-3)
