@@ -21,7 +21,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
-from multiprocessing import connection, get_context, process
+from multiprocessing import connection, get_context, process, resource_tracker
 from typing import Any, TypeVar
 
 from sottovoce.errors import InputError
@@ -146,6 +146,8 @@ def _start(function: Callable, crew: Crew) -> connection.Connection:
     ours, theirs = context.Pipe()
     worker = context.Process(target=_work, args=(theirs, function), daemon=True)
     before = {name: os.environ.get(name) for name in THREADS}
+    if os.name == "posix":
+        resource_tracker.ensure_running()  # before Ctrl-C is held back, as it lets it through when it has started
     with _interrupts_held():  # a process started meanwhile never sees Ctrl-C, which is for the parent to handle
         os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker imports NumPy, so they are set here
         try:

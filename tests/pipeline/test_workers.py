@@ -72,6 +72,26 @@ def test_workers_have_one_thread_and_this_process_keeps_its_own(monkeypatch):
     assert [pid for _, pid in workers.map(threads_and_name, [0], 2)] == [os.getpid()]  # one item pays for none
 
 
+def blocked(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is held back by a signal mask")
+def test_ctrl_c_never_reaches_a_worker_that_is_still_starting():
+    """Of a process whose first worker it is, too: with it starts multiprocessing's own helper, which lets signals
+    through again."""
+    code = "from test_workers import blocked, workers; print(*workers.map(blocked, range(4), 2))"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    told = subprocess.run(
+        [sys.executable, "-c", f"if __name__ == '__main__': exec({code!r})"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert told.stdout.split() == ["True"] * 4
+
+
 def test_a_worker_starts_no_workers():
     for pid, below in workers.map(inner, range(2), 2):
         assert pid != os.getpid()
