@@ -18,13 +18,15 @@ from typing import Any
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.data import contents, fingerprints, folds, runs
+from sottovoce.data import contents, fingerprints, folds, own, runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.folds import Seen, person
 from sottovoce.data.runs import Run
+from sottovoce.data.store import read_head
 from sottovoce.errors import InputError
 from sottovoce.evaluation.evaluate import READINGS
 from sottovoce.modeling import hub, whisper_weights
+from sottovoce.modeling.codebook import Labels
 
 LEAKS = {
     "speaker": "a tested speaker is in training or dev",
@@ -185,15 +187,15 @@ def ancestry(run: Run) -> Iterator[tuple[str, str, Seen]]:
     if isinstance(init, str) and (Path(init) / "config.json").is_file() and not hub.is_public(init):
         yield from (("pre-training", name, seen) for _, name, seen in ancestry(Run.load(init)))
     settings = run.config.get("settings", {})
-    for folder in sorted(Path(str(run.config.get("corpus", "-"))).glob("tracks/*/track.json")):
-        head = files.read_json(folder)
-        config, used = head.get("config", {}), files.plain(settings.get("track_config", {}))
-        if "heard" in config and head.get("track") == settings.get("track") and config == used | config:
-            kind = "clusters" if head["track"] == "units" else "intensity model"
-            seen = Seen(frozenset(config["heard"]), folds.contents_beside(folder.parent))
-            yield kind, f"track {folder.parent.name}", seen
-    own = "intensity model" if settings.get("objective") in ("strength", "attributes") else "statistics"
-    yield own, str(run.folder), folds.seen_by(run)
+    for folder in (p.parent for p in sorted(Path(str(run.config.get("corpus", "-"))).glob("tracks/*/track.json"))):
+        head = read_head(folder)
+        config, used = head.config, files.plain(settings.get("track_config", {}))
+        if "heard" in config and head.track == settings.get("track") and config == used | config:
+            kind = "clusters" if head.track == "units" else "intensity model"
+            seen = Seen(frozenset(config["heard"]), folds.contents_beside(folder))
+            yield kind, f"track {folder.name}", seen
+    kind = "intensity model" if settings.get("objective") in ("strength", "attributes") else "statistics"
+    yield kind, str(run.folder), folds.seen_by(run)
 
 
 def of_seen(kinds: Iterable[tuple[str, str, Seen]], corpora: Sequence[Corpus], fold: str | Fold) -> list[Finding]:
@@ -217,7 +219,7 @@ def of_run(run: Run, corpora: Sequence[Corpus]) -> tuple[list[Finding], dict[str
     if kind == "finetune" and dev == "test":
         found.append(Finding("dev = test", str(run.folder), "the test part", "dev", "chosen on what is tested"))
     history = run.folder / "history.json"
-    told = files.read_json(history) if kind == "finetune" and history.is_file() else {}
+    told = own.read_json(history, dict[str, Any]) if kind == "finetune" and history.is_file() else {}
     seen = folds.seen_by(run)
     return found, {
         "run": str(run.folder),
@@ -239,17 +241,17 @@ def test_readings(folder: Path) -> int:
     """How often `evaluate` has read the test part for a run; runs evaluated by earlier versions count once."""
     for home in (folder, folder.parent):
         if (home / READINGS).is_file():
-            return len(files.read_json(home / READINGS))
+            return len(own.read_json(home / READINGS, list[Any]))
     return int(any((home / "report.json").is_file() for home in (folder, folder.parent)))
 
 
 def of_clusters(folder: Path) -> tuple[list[Finding], dict[str, Any]]:
     """Leaks of a codebook and of the units made by it, as `label` has left them."""
-    told = files.read_json(folder / "label.json")
-    seen = Seen(frozenset(told.get("seen_speakers", ())), folds.contents_beside(folder))
-    corpora = [Corpus.load(entry["folder"]) for entry in told["corpora"] if Path(entry["folder"]).is_dir()]
-    found = of_seen([("clusters", str(folder), seen)], corpora, str(told["fold"]))
-    row = {"run": str(folder), "kind": "label", "fold": told["fold"], "init": told.get("run", "")}
+    told = own.read_json(folder / "label.json", Labels, "Label again.")
+    seen = Seen(frozenset(told.seen_speakers), folds.contents_beside(folder))
+    corpora = [Corpus.load(entry.folder) for entry in told.corpora if Path(entry.folder).is_dir()]
+    found = of_seen([("clusters", str(folder), seen)], corpora, told.fold)
+    row = {"run": str(folder), "kind": "label", "fold": told.fold, "init": told.run}
     return found, row | {"seen_people": len(seen.people), "seen_recordings": sum(m[0] == "s" for m in seen.contents)}
 
 
@@ -280,8 +282,8 @@ def audit(paths: Sequence[Path], *, quiet: bool = True) -> dict[str, Any]:
     for path in paths:
         if (path / "manifest.csv").is_file():
             corpora[path.resolve()] = Corpus.load(path)
-        elif own := [p.parent for p in (path / "label.json", *sorted(path.glob("*/label.json"))) if p.is_file()]:
-            clusters += own
+        elif labels := [p.parent for p in (path / "label.json", *sorted(path.glob("*/label.json"))) if p.is_file()]:
+            clusters += labels
         else:
             found += runs.parts(path)
     for run in found:

@@ -216,8 +216,8 @@ def _card(system: System) -> dict[str, Any]:
     """The card that `evaluate` laid beside a system; where there is none, what config.json tells."""
     found = [folder / protocol.FILE for folder in system.folders]
     if all(path.is_file() for path in found):
-        own: dict[str, Any] = files.read_json(found[0])
-        return own | {"seeds": system.seeds}
+        card: dict[str, Any] = own.read_json(found[0], dict[str, Any], "Evaluate again.")
+        return card | {"seeds": system.seeds}
     return {"seeds": system.seeds, "exposure": {"people": len(system.configs[0].get("seen_speakers", ()))}}
 
 

@@ -72,7 +72,9 @@ def report_on(
     files.write_text(output / "report.html", pages.evaluate_page(report))
     readings = run / READINGS
     with suppress(InputError):  # a run that cannot be written into
-        files.write_json(readings, [*(files.read_json(readings) if readings.is_file() else []), report["made"]])
+        files.write_json(
+            readings, [*(own.read_json(readings, list[Any]) if readings.is_file() else []), report["made"]]
+        )
     files.write_json(output / "report.json", report)  # last: `sottovoce run` takes it as the sign that all is there
     return report
 

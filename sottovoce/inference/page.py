@@ -3,12 +3,13 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
-from sottovoce import files, report
-from sottovoce.data import audio
+from sottovoce import report
+from sottovoce.data import audio, own
 from sottovoce.errors import InputError
 from sottovoce.inference.result import Result
 
@@ -49,7 +50,7 @@ def read(path: Path) -> Result:
     """A result that was written as JSON; its recording is looked for beside it too. Raises InputError for anything
     else."""
     try:
-        found = Result.from_dict(files.read_json(path))
+        found = Result.from_dict(own.read_json(path, dict[str, Any], "Predict again."))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: no result. {error}. Name a recording, or a NAME.json of `sottovoce predict --timeline`."

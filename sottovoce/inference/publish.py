@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files
-from sottovoce.data import runs
+from sottovoce.data import own, runs
 from sottovoce.errors import InputError
 from sottovoce.inference import model_card
 from sottovoce.modeling import network as models
@@ -189,7 +189,7 @@ def _scores(folder: Path) -> dict[str, Any]:
     """Metrics of the evaluated run that a model is a fold of; none where it was not evaluated."""
     for place in (folder, folder.parent):
         if (place / "report.json").is_file():
-            report = files.read_json(place / "report.json")
+            report = own.read_json(place / "report.json", dict[str, Any])
             return {"metrics": report.get("metrics", {}), "n": report.get("n"), "speakers": report.get("speakers")}
     return {}
 

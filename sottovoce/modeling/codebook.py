@@ -151,6 +151,7 @@ class Labelled:
 
     name: str
     track: str
+    folder: str  # of the corpus, when it was labelled
 
     def __post_init__(self) -> None:
         if not files.is_folder_name(self.track):
@@ -168,6 +169,8 @@ class Labels:
     seed: int
     codebook: str
     corpora: tuple[Labelled, ...]
+    run: str = ""  # whose hidden states they are
+    seen_speakers: tuple[str, ...] = ()
 
 
 def open_units(folder: Path | str, corpus: Corpus, *, fold: str = "") -> TrackStore:

@@ -161,11 +161,16 @@ def test_whom_weights_have_seen_is_found_where_it_began(clean, tmp_path):
 
 def test_whom_clusters_and_models_behind_tracks_have_seen_is_found(clean, tmp_path):
     book = tmp_path / "label"
-    told = {"fold": "fold1", "seen_speakers": ["toy/s4"], "corpora": [{"folder": str(clean)}]}
+    told = {"fold": "fold1", "seen_speakers": ["toy/s4"], "identity": "", "layer": 1, "clusters": [8], "seed": 0,
+            "codebook": "", "corpora": [{"folder": str(clean), "name": "toy", "track": "units"}]}  # fmt: skip
     files.write_json(book / "label.json", told)
     assert leaks(book) == [("clusters", "toy/s4")]
+    files.write_json(book / "label.json", told | {"seen_speakers": "toy/s4"})
+    with pytest.raises(InputError, match=r"label.json: damaged. Found .* for seen_speakers, not a list"):
+        leaks(book)
+    files.write_json(book / "label.json", told)
     for name, kind in (("units", "clusters"), ("intensity", "intensity model")):
-        head = {"track": name, "config": {"heard": ["toy/s4"], "layer": 1}}
+        head = {"track": name, "config": {"heard": ["toy/s4"], "layer": 1}, "rate_hz": 50, "offset_s": 0, "dim": 1}
         files.write_json(clean / "tracks" / f"{name}-1" / "track.json", head)
         settings = {"track": name, "track_config": {"layer": 1}}
         run = seen_run(tmp_path / name, "finetune", clean, ["toy/s0", "toy/s4"], settings=settings)
