@@ -1,6 +1,8 @@
 """`sottovoce study`: how many labels does pre-training save?"""
 
 import os
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sottovoce import files
 from sottovoce.commands import _tables
 from sottovoce.errors import InputError
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from sottovoce.data.task import Task
     from sottovoce.evaluation.study import Cell
     from sottovoce.pipeline.tuning import Choices
+
+WORKERS = ("processes", "folder", "slurm")
 
 
 def main(
@@ -73,6 +78,14 @@ def main(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="cells at a time, one core each; default: all cores")
     ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            help="'processes' here; 'folder': the same command on any machine that sees the folders takes cells that "
+            "no other is at; 'slurm': write a job script with --jobs such tasks"
+        ),
+    ] = "processes",
+    partition: Annotated[str, typer.Option(help="of the cluster, for --workers slurm")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells, time one, estimate, stop")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
 ) -> None:
@@ -84,12 +97,14 @@ def main(
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
     from sottovoce.evaluation.curves import collect, save
-    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells
+    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells, share_cells
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
     from sottovoce.pipeline.finetune import check_speakers, chooser, learned
     from sottovoce.pipeline.tuning import Choices
 
+    if workers not in WORKERS:
+        raise InputError(f"--workers {workers}: there is no such way. There are: {', '.join(WORKERS)}.")
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     inits = pretrainings(init, seeds or 0)
@@ -122,11 +137,27 @@ def main(
         estimate(cells, plan, data, task, jobs, choices)
         return
     begin(output, plan, task, cells)
-    run_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs, quiet=quiet)
+    if workers == "slurm":
+        typer.echo(f"Submit it: sbatch {shlex.quote(str(array_job(output, jobs, partition)))}")
+        return
+    if workers == "folder":
+        share_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs)
+    else:
+        run_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs, quiet=quiet)
     result = collect(cells, plan, data, task, output / "cells", metric, choices)
     save(output, result)
     _tables.curve(result)
     typer.echo(f"Report: {output / 'report.html'}")
+
+
+def array_job(output: Path, tasks: int, partition: str) -> Path:
+    """The job script whose tasks each run this command with `--workers folder`."""
+    again = [sys.executable, "-m", "sottovoce", *sys.argv[1:], "--workers", "folder", "--jobs", "1"]  # the last counts
+    options = [f"--array=0-{tasks - 1}", "--cpus-per-task=1", f"--output={output.name}-%a.log"]
+    options += [f"--partition={partition}"] * bool(partition)
+    lines = ["#!/bin/sh", *(f"#SBATCH {o}" for o in options), f"cd {shlex.quote(os.getcwd())}", shlex.join(again)]
+    files.write_text(output / "study.sbatch", "\n".join(lines) + "\n")
+    return output / "study.sbatch"
 
 
 def estimate(

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 
@@ -410,3 +412,29 @@ def test_wrong_questions_are_one_line_and_start_nothing(corpus, pretrained, tmp_
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "s").exists()
+
+
+def test_cells_shared_by_a_folder_give_the_same_bytes(studied, corpus, pretrained, tmp_path):
+    go(corpus, tmp_path / "s", pretrained, workers="folder")
+    assert (tmp_path / "s/study.csv").read_bytes() == (studied / "study.csv").read_bytes()
+    assert {p.name for p in tmp_path.glob("s/*")} == {p.name for p in studied.iterdir()}
+    with pytest.raises(InputError, match="--workers dask: there is no such way"):
+        go(corpus, tmp_path / "s", pretrained, workers="dask")
+
+
+@pytest.mark.slow
+def test_a_slurm_script_makes_the_study(corpus, pretrained, tmp_path):
+    """A stand-in for sbatch runs both tasks of the array at once."""
+    output = tmp_path / "my study"
+    options = ["--labels", "10", "--seeds", "2", "--fold", "fold1", "--arms", "scratch", "--tune", "none", "-q"]
+    command = ["study", str(corpus), "-o", str(output), "--init", str(pretrained), *options]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "sottovoce", *command]
+    subprocess.run([*program, "--workers", "slurm", "--partition", "cpu", "-j", "2"], env=env, check=True)
+    script = output / "study.sbatch"
+    assert {"#SBATCH --array=0-1", "#SBATCH --partition=cpu"} <= set(script.read_text().splitlines())
+    assert not (output / "study.csv").exists()
+    tasks = [subprocess.Popen(["sh", str(script)], env=env | {"SLURM_ARRAY_TASK_ID": str(k)}) for k in range(2)]
+    assert [task.wait(120) for task in tasks] == [0, 0]
+    go(corpus, tmp_path / "here", pretrained, labels="10", fold="fold1", arms="scratch", dev="share")
+    assert (output / "study.csv").read_bytes() == (tmp_path / "here/study.csv").read_bytes()

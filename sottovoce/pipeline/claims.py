@@ -1,0 +1,137 @@
+"""Any number of processes, on one machine or many, that share work by a folder which all of them see.
+
+An item is taken by creating the file `KEY.0`, which succeeds for one process alone. While it works, that file grows by
+a byte every BEAT_S. Whoever sees it no longer grow for LEASE_S of its own time takes the item over by creating `KEY.1`;
+no clock is compared with another's. An item that failed, or whose process died, TRIES times is left alone and named.
+
+So an item is done once while its holder lives. A holder that was halted for longer than the lease, and then goes on,
+does an item a second time: results must be the same each time and written whole (`files.atomic`).
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from sottovoce.errors import InputError
+
+BEAT_S = 5.0
+LEASE_S = 60.0  # also longer than a network file system keeps what it knows of a file
+LOOK_S = 1.0  # between looks at what others are at
+TRIES = 3
+
+Item = TypeVar("Item")
+
+
+def work_off(function: Callable[[Item], None], items: Iterable[tuple[Item, Path]], claims: Path) -> Iterator[Path]:
+    """`function` of every item whose result nobody else makes; returns when all results are there.
+
+    Args:
+        function: writes the result of an item.
+        items: with the file in which the result will be.
+        claims: folder of the claims, removed at the end.
+
+    Yields:
+        The file of each result, whoever made it, once it is there.
+
+    Raises:
+        InputError: at the end, naming what failed or died TRIES times.
+    """
+    made = {result: item for item, result in items}
+    left = dict(made)
+    seen: dict[Path, tuple[tuple[int, int], float]] = {}  # claim and when it was first seen so
+    lost: dict[Path, str] = {}
+    while left:
+        idle = True
+        for result, item in list(left.items()):
+            attempt = None if result.exists() else _free(claims, result, seen)
+            while attempt is not None and _claim(claims, result, attempt):
+                idle = False
+                if attempt == TRIES or result.exists():  # given up; or done since
+                    break
+                lost[result] = _attempt(function, item, _file(claims, result, attempt))
+                attempt = attempt + 1 if lost[result] else None
+            if result.exists():
+                del left[result]
+                yield result
+        given_up = [result for result in left if _file(claims, result, TRIES).exists() and not result.exists()]
+        if left and len(given_up) == len(left):
+            why = next(
+                (lost[r] for r in given_up if lost.get(r)), "its process died, or another process has the reason"
+            )
+            raise InputError(
+                f"{given_up[0]}: {len(given_up)} given up after {TRIES} attempts. Found {why}. "
+                f"All others are done; delete {claims} to try again."
+            )
+        if left and idle:
+            time.sleep(LOOK_S * random.uniform(0.5, 1))
+    for result in made:  # those of other work stay
+        for attempt in range(TRIES + 1):
+            _file(claims, result, attempt).unlink(missing_ok=True)
+    with suppress(OSError):
+        claims.rmdir()
+
+
+def _file(claims: Path, result: Path, attempt: int) -> Path:
+    return claims / f"{result.name}.{attempt}"
+
+
+def _claim(claims: Path, result: Path, attempt: int) -> bool:
+    """Whether the attempt is ours."""
+    claims.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError, FileNotFoundError):  # not found: all was done and another removed the folder
+        os.close(os.open(_file(claims, result, attempt), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        return True
+    return False
+
+
+def _free(claims: Path, result: Path, seen: dict[Path, tuple[tuple[int, int], float]]) -> int | None:
+    """The attempt that may be begun: the first, or the one after a claim that stopped growing. None: wait."""
+    now, at = time.monotonic(), -1
+    size = 0
+    for attempt in range(TRIES + 1):
+        try:
+            with open(_file(claims, result, attempt), "rb") as claim:  # opened, as a network file system may cache
+                size = claim.seek(0, os.SEEK_END)
+        except FileNotFoundError:
+            break
+        at = attempt
+    if at < 0:
+        return 0
+    if result not in seen or seen[result][0] != (at, size):
+        seen[result] = ((at, size), now)
+    return at + 1 if at < TRIES and now - seen[result][1] > LEASE_S else None
+
+
+def _attempt(function: Callable[[Item], None], item: Item, claim: Path) -> str:
+    """What went wrong, or nothing."""
+    with _held(claim):
+        try:
+            function(item)
+        except Exception as error:  # whatever it is, the other items go on
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@contextmanager
+def _held(claim: Path) -> Iterator[None]:
+    """The claim grows."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT_S):
+            with suppress(OSError), open(claim, "r+b") as grown:  # makes none that was removed
+                grown.seek(0, os.SEEK_END)
+                grown.write(b".")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
