@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import re
+import secrets
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     Raises InputError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # two machines may have one process id
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -153,7 +153,7 @@ def main(
 def array_job(output: Path, tasks: int, partition: str) -> Path:
     """The job script whose tasks each run this command with `--workers folder`."""
     again = [sys.executable, "-m", "sottovoce", *sys.argv[1:], "--workers", "folder", "--jobs", "1"]  # the last counts
-    options = [f"--array=0-{tasks - 1}", "--cpus-per-task=1", f"--output={output.name}-%a.log"]
+    options = [f"--array=0-{tasks - 1}", "--cpus-per-task=1", "--output=sottovoce-%A-%a.log"]
     options += [f"--partition={partition}"] * bool(partition)
     lines = ["#!/bin/sh", *(f"#SBATCH {o}" for o in options), f"cd {shlex.quote(os.getcwd())}", shlex.join(again)]
     files.write_text(output / "study.sbatch", "\n".join(lines) + "\n")

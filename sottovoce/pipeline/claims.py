@@ -1,8 +1,9 @@
 """Any number of processes, on one machine or many, that share work by a folder which all of them see.
 
-An item is taken by creating the file `KEY.0`, which succeeds for one process alone. While it works, that file grows by
-a byte every BEAT_S. Whoever sees it no longer grow for LEASE_S of its own time takes the item over by creating `KEY.1`;
-no clock is compared with another's. An item that failed, or whose process died, TRIES times is left alone and named.
+An item is taken by creating the file `KEY.0`, which succeeds for one process alone. While it works, that file is
+touched every BEAT_S. Whoever sees its time stand still for LEASE_S of its own clock takes the item over by creating
+`KEY.1`; no clock is compared with another's. An item that failed, or whose process died, TRIES times is left alone and
+named.
 
 So an item is done once while its holder lives. A holder that was halted for longer than the lease, and then goes on,
 does an item a second time: results must be the same each time and written whole (`files.atomic`).
@@ -25,6 +26,7 @@ LOOK_S = 1.0  # between looks at what others are at
 TRIES = 3
 
 Item = TypeVar("Item")
+Seen = dict[Path, tuple[int, float]]  # claim -> its time, and our time when it was first seen so
 
 
 def work_off(function: Callable[[Item], None], items: Iterable[tuple[Item, Path]], claims: Path) -> Iterator[Path]:
@@ -32,19 +34,18 @@ def work_off(function: Callable[[Item], None], items: Iterable[tuple[Item, Path]
 
     Args:
         function: writes the result of an item.
-        items: with the file in which the result will be.
+        items: with the file in which the result will be, below the folder that holds `claims`.
         claims: folder of the claims, removed at the end.
 
     Yields:
         The file of each result, whoever made it, once it is there.
 
     Raises:
-        InputError: at the end, naming what failed or died TRIES times.
+        InputError: at the end, naming what failed or died TRIES times; at once, when no claim can be written.
     """
     made = {result: item for item, result in items}
-    left = dict(made)
-    seen: dict[Path, tuple[tuple[int, int], float]] = {}  # claim and when it was first seen so
-    lost: dict[Path, str] = {}
+    left, seen = dict(made), Seen()
+    failed: dict[Path, str] = {}  # here
     while left:
         idle = True
         for result, item in list(left.items()):
@@ -53,18 +54,16 @@ def work_off(function: Callable[[Item], None], items: Iterable[tuple[Item, Path]
                 idle = False
                 if attempt == TRIES or result.exists():  # given up; or done since
                     break
-                lost[result] = _attempt(function, item, _file(claims, result, attempt))
-                attempt = attempt + 1 if lost[result] else None
+                failed[result] = _attempt(function, item, _file(claims, result, attempt))
+                attempt = attempt + 1 if failed[result] else None
             if result.exists():
                 del left[result]
                 yield result
         given_up = [result for result in left if _file(claims, result, TRIES).exists() and not result.exists()]
         if left and len(given_up) == len(left):
-            why = next(
-                (lost[r] for r in given_up if lost.get(r)), "its process died, or another process has the reason"
-            )
+            why = [failed[r] for r in given_up if failed.get(r)] or ["a process that died, or an error elsewhere"]
             raise InputError(
-                f"{given_up[0]}: {len(given_up)} given up after {TRIES} attempts. Found {why}. "
+                f"{given_up[0]}: {len(given_up)} given up after {TRIES} attempts. Found {why[0]}. "
                 f"All others are done; delete {claims} to try again."
             )
         if left and idle:
@@ -77,34 +76,37 @@ def work_off(function: Callable[[Item], None], items: Iterable[tuple[Item, Path]
 
 
 def _file(claims: Path, result: Path, attempt: int) -> Path:
-    return claims / f"{result.name}.{attempt}"
+    return claims / f"{'+'.join(result.relative_to(claims.parent).parts)}.{attempt}"
 
 
 def _claim(claims: Path, result: Path, attempt: int) -> bool:
     """Whether the attempt is ours."""
-    claims.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError, FileNotFoundError):  # not found: all was done and another removed the folder
+    try:
+        claims.mkdir(parents=True, exist_ok=True)
         os.close(os.open(_file(claims, result, attempt), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         return True
-    return False
+    except (FileExistsError, FileNotFoundError):  # not found: all was done and another removed the folder
+        return False
+    except OSError as error:
+        raise InputError(
+            f"{claims}: cannot be written. {error.strerror}. Free space; the same command goes on."
+        ) from None
 
 
-def _free(claims: Path, result: Path, seen: dict[Path, tuple[tuple[int, int], float]]) -> int | None:
-    """The attempt that may be begun: the first, or the one after a claim that stopped growing. None: wait."""
-    now, at = time.monotonic(), -1
-    size = 0
-    for attempt in range(TRIES + 1):
-        try:
-            with open(_file(claims, result, attempt), "rb") as claim:  # opened, as a network file system may cache
-                size = claim.seek(0, os.SEEK_END)
-        except FileNotFoundError:
-            break
-        at = attempt
-    if at < 0:
+def _free(claims: Path, result: Path, seen: Seen) -> int | None:
+    """The attempt that may be begun: the first, or the one after a claim that is not kept up. None: wait."""
+    now, touched, attempt = time.monotonic(), 0, 0
+    claim = _file(claims, result, attempt)
+    with suppress(FileNotFoundError):
+        while attempt <= TRIES:
+            with open(_file(claims, result, attempt), "rb") as file:  # opened, as a network file system may cache
+                claim, touched = _file(claims, result, attempt), os.fstat(file.fileno()).st_mtime_ns
+            attempt += 1
+    if not touched:
         return 0
-    if result not in seen or seen[result][0] != (at, size):
-        seen[result] = ((at, size), now)
-    return at + 1 if at < TRIES and now - seen[result][1] > LEASE_S else None
+    if seen.get(claim, (0, now))[0] != touched:
+        seen[claim] = touched, now
+    return attempt if attempt <= TRIES and now - seen[claim][1] > LEASE_S else None
 
 
 def _attempt(function: Callable[[Item], None], item: Item, claim: Path) -> str:
@@ -119,14 +121,13 @@ def _attempt(function: Callable[[Item], None], item: Item, claim: Path) -> str:
 
 @contextmanager
 def _held(claim: Path) -> Iterator[None]:
-    """The claim grows."""
+    """The claim is kept up, by the clock of whoever keeps the folder; a full disk does not hinder that."""
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(BEAT_S):
-            with suppress(OSError), open(claim, "r+b") as grown:  # makes none that was removed
-                grown.seek(0, os.SEEK_END)
-                grown.write(b".")
+            with suppress(OSError):  # removed, or a network that is down for a moment
+                os.utime(claim)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
