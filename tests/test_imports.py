@@ -17,7 +17,7 @@ HOME = Path(sottovoce.__file__).parent
 # and `plugins` are everybody's. docs/architecture.md shows the same picture.
 PICTURE = """
 commands      serving onnx systems inference evaluation pipeline report modeling tracks corpora data config
-serving       inference data config
+serving       inference report data config
 onnx          inference metrics modeling backbones tracks data config
 systems       evaluation pipeline modeling recipes report data config
 inference     evaluation pipeline report modeling metrics tracks data config

@@ -1,6 +1,7 @@
 """`sottovoce serve`: recordings and streams over HTTP and WebSocket."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def main(
     streams: Annotated[int, typer.Option(help="streams at a time", min=1)] = 8,
     cors: Annotated[list[str] | None, typer.Option(help="an origin whose pages may ask (default: none)")] = None,
 ) -> None:
-    """Serve a model: POST /v1/predict, WS /v1/stream, GET /health, /metrics, /docs.
+    """Serve a model: a page at /, POST /v1/predict and /v1/view, WS /v1/stream, GET /health, /metrics, /openapi.json.
 
     A key is asked for when the environment has SOTTOVOCE_API_KEY.
 
@@ -39,7 +40,9 @@ def main(
         raise InputError(
             f"serve: needs fastapi and uvicorn. Found no {error.name}. Install them: pip install 'sottovoce[server]'."
         ) from None
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // jobs, 1)))  # read when torch is loaded
     from sottovoce.inference.load import load
+    from sottovoce.inference.recogniser import DEFAULT_CARD
     from sottovoce.serving import app
     from sottovoce.serving.limits import Patient
     from sottovoce.serving.settings import Serving
@@ -49,7 +52,25 @@ def main(
         longest_s=longest_s, channels=channels, rate_hz=rate,
         api_key=os.environ.get("SOTTOVOCE_API_KEY", ""), cors=tuple(cors or ()),
     )  # fmt: skip
-    uvicorn.run(
-        app.make(app.warmed(load(model)), settings), host=host, port=port, http=Patient, ws_max_size=1 << 20,
-        timeout_keep_alive=10, timeout_graceful_shutdown=30, log_level="warning",
+    door = _door(host, port)
+    recogniser = load(model)
+    if model is None:
+        typer.echo(f"Model of this package, {recogniser.about()['licence']}: see its card, {DEFAULT_CARD}.", err=True)
+    config = uvicorn.Config(
+        app.make(app.warmed(recogniser), settings), http=Patient, ws_max_size=1 << 20, timeout_keep_alive=10,
+        timeout_graceful_shutdown=30, log_level="warning",
     )  # fmt: skip
+    name = f"[{host}]" if ":" in host else host
+    typer.echo(f"http://{name}:{door.getsockname()[1]}: drop a recording on this page. Ctrl-C ends it.", err=True)
+    uvicorn.Server(config).run([door])
+
+
+def _door(host: str, port: int) -> socket.socket:
+    """A socket that is bound. Raises InputError where it cannot be."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        found = str(error.strerror or error).partition(" (")[0]
+        raise InputError(
+            f"--host {host} --port {port}: cannot listen there. Found: {found}. Take another port; 0 = any."
+        ) from None

@@ -5,7 +5,7 @@
     strength_page  does an intensity model order     label_page      are pseudo-labels worth it
     compare_page   which of several runs is better view_page       one recording over time
     transfer_page  one corpus learned, another tested audit_page     who is on both sides of a split
-    index_page     the pages of a demo run
+    index_page     the pages of a demo run           serve_page     where a server is asked
 
 A page is the file of the verb whose result it shows. Every key of every dict may be missing: a section without data is
 left out, a number that is not there is "–". `page` holds the templates, `charts` what several figures share, `words`
@@ -20,6 +20,7 @@ from sottovoce.report.label import label_page
 from sottovoce.report.predict import timeline_drawing, timeline_figure
 from sottovoce.report.prepare import data_page
 from sottovoce.report.pretrain import pretrain_page, spans_figure
+from sottovoce.report.serve import POLICY, serve_page
 from sottovoce.report.strength import strength_page
 from sottovoce.report.study import study_figure, study_page
 from sottovoce.report.transfer import transfer_figure, transfer_page
@@ -27,7 +28,7 @@ from sottovoce.report.view import view_page
 from sottovoce.report.words import score
 
 __all__ = [
-    "audit_page", "compare_figure", "compare_page", "data_page", "embedded", "evaluate_page", "index_page",
-    "label_page", "link_pages", "pretrain_page", "score", "spans_figure", "strength_page", "study_figure", "study_page",
-    "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page", "view_page",
+    "POLICY", "audit_page", "compare_figure", "compare_page", "data_page", "embedded", "evaluate_page", "index_page",
+    "label_page", "link_pages", "pretrain_page", "score", "serve_page", "spans_figure", "strength_page", "study_figure",
+    "study_page", "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page", "view_page",
 ]  # fmt: skip

@@ -1,9 +1,12 @@
 """The sheet of paper every report is printed on: jinja2 templates that escape by themselves, one style, no network.
 
-A page holds its style and pictures, loads nothing and runs no script (its Content-Security-Policy forbids both). Light
+A page holds its style and pictures and loads nothing; a script runs on a few of them, and only where their
+Content-Security-Policy names its hash. Light
 or dark follows the system; the switch at the top is a checkbox that CSS reads, so nothing is stored. Print is light.
 """
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -77,6 +80,12 @@ def _environment() -> jinja2.Environment:
 
 
 ENVIRONMENT = _environment()
+
+
+def script(name: str) -> tuple[Markup, str]:
+    """A script of the templates, and the source by which a Content-Security-Policy lets this one run."""
+    text = Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    return text, f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def render(template: str, report: Mapping[str, Any], **values: Any) -> str:

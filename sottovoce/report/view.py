@@ -16,12 +16,13 @@ LISTED = 500  # segments that are in the table
 POINTS = 6000  # of the drawn waveform
 
 
-def view_page(found: Mapping[str, Any], audio: bytes = b"", link: str = "") -> str:
+def view_page(found: Mapping[str, Any], audio: bytes = b"", link: str = "", again: str = "") -> str:
     """Player, waveform, segments, probabilities and intensity of a result, see `Result.to_dict`.
 
     Args:
         audio: an MP3, which the page then holds.
         link: of a file to play instead, from where the page lies.
+        again: where another recording is asked for, of a page that a server has made.
     """
     names = [text(name) for name in found.get("names") or ()]
     length, segments = float(found.get("duration_s") or 0), list(found.get("segments") or ())
@@ -39,10 +40,12 @@ def view_page(found: Mapping[str, Any], audio: bytes = b"", link: str = "") -> s
         "result": {key: value for key, value in found.items() if key != "waveform"},
     }  # fmt: skip
     sounds = base64.b64encode(audio).decode()
+    script, trusted = page.script("view.js")
     return page.render(
         "view.html", found, title=title, lede=words.listed(path if path != title else "", duration(length)),
         tiles=_tiles(found, names, length, segments), legend=[(name, colours[name]) for name in names],
         data=_script(data), sounds=Markup(sounds), link=link, plays=bool(sounds or link),
+        script=script, trusted=Markup(trusted), again=again,
         rows=[(k, _clock(s["start"], length), _clock(s["end"], length), text(s["label"]), colours[text(s["label"])],
                three(s, "confidence"), three(s, "intensity"), text(s.get("speaker") or ""))
               for k, s in enumerate(segments[:LISTED])],

@@ -1,4 +1,4 @@
-"""The server's routes: `POST /v1/predict`, `WS /v1/stream`, `GET /health`, `GET /metrics`, and the page at `/`."""
+"""The routes: `POST /v1/predict` and `/v1/view`, `WS /v1/stream`, `GET /health`, `/metrics`, and a page at `/`."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI, Query, Request, WebSocket
+from fastapi import Depends, FastAPI, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from sottovoce import __version__
-from sottovoce.errors import InputError
-from sottovoce.inference.timeline import Timing
-from sottovoce.serving import refusals, uploads
+from sottovoce import __version__, report
+from sottovoce.serving import refusals
 from sottovoce.serving.desk import Desk
+from sottovoce.serving.ear import Asked, Ear, as_json, as_page
 from sottovoce.serving.gate import Gate, brings_key
 from sottovoce.serving.limits import Bounded
 from sottovoce.serving.numbers import Numbers
@@ -64,6 +63,8 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     429: _said(429, "32 requests are waiting. Try again later."),
     504: _said(504, "No answer after 300 s."),
 }
+VIEWS = ANSWERS | {200: {"description": "What was heard, as a page."}}
+PAGE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
 
 
 def make(recogniser: Any, settings: Serving) -> FastAPI:
@@ -71,6 +72,11 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
     desk = Desk(settings)
     streams = Streams(recogniser.stream, settings)
     numbers = Numbers(lambda: desk.inside, lambda: streams.open)
+    ear = Ear(recogniser, desk, numbers, settings)
+    front = report.serve_page(
+        recogniser.names, upload_mb=settings.upload_mb, longest_s=settings.longest_s,
+        licence=str(recogniser.about().get("licence", "")), key=bool(settings.api_key),
+    )  # fmt: skip
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -83,40 +89,34 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
 
     app = FastAPI(
         title="Sottovoce", version=__version__, description="Emotion in speech, as a whole and over time.",
-        lifespan=life, docs_url="/docs", redoc_url=None,
+        lifespan=life, docs_url=None, redoc_url=None,  # they would load scripts from a network
     )  # fmt: skip
     app.add_exception_handler(Refusal, refusals.refused)
     app.add_exception_handler(HTTPException, refusals.of_framework)
     app.add_exception_handler(RequestValidationError, refusals.invalid)
     app.add_exception_handler(Exception, refusals.fault)
 
+    @app.get("/", response_class=HTMLResponse)
+    async def ask() -> HTMLResponse:
+        """A page to drop a recording on, or to record one."""
+        return HTMLResponse(
+            front, headers=PAGE | {"content-security-policy": f"{report.POLICY}; frame-ancestors 'none'"}
+        )
+
     @app.post("/v1/predict", responses=ANSWERS, openapi_extra={"requestBody": SENT}, response_class=JSONResponse)
     async def predict(
         request: Request,
-        channel: Annotated[str, Query(pattern="^(mix|left|right|each|[1-9][0-9]?)$")] = "mix",
+        asked: Annotated[Asked, Depends()],
         timeline: Annotated[bool, Query(description="also the cells and the waveform")] = True,
-        window_s: Annotated[float, Query(ge=0.2, le=30)] = 3.0,
-        hop_s: Annotated[float, Query(ge=0.05, le=10)] = 0.25,
-    ) -> Any:
+    ) -> Response:
         """Emotion and intensity of a recording, and over time."""
-        desk.check()
-        path, name = await uploads.received(request, app.state.home, round(settings.upload_mb * 1e6))
-        numbers.uploaded.inc(path.stat().st_size)
-        timing = Timing(window_s=window_s, hop_s=hop_s)
+        said = await ear.hear(request, asked, lambda result, _: as_json(result, timeline))
+        return Response(said, media_type="application/json")
 
-        def hear() -> Any:
-            uploads.check(path, settings)
-            return recogniser(path, channel=channel, timing=timing)
-
-        try:
-            result = await desk.ask(hear, path.parent)
-        except InputError as error:
-            raise Refusal(422, str(error).replace(str(path), name)) from None
-        if result.silent:
-            raise Refusal(422, f"{name}: no answer. {'; '.join(result.warnings)}.")
-        numbers.audio.inc(result.duration_s)
-        found = result.to_dict() | {"path": name}
-        return found if timeline else {k: v for k, v in found.items() if k not in ("timeline", "waveform")}
+    @app.post("/v1/view", responses=VIEWS, openapi_extra={"requestBody": SENT}, response_class=HTMLResponse)
+    async def view(request: Request, asked: Annotated[Asked, Depends()]) -> HTMLResponse:
+        """The same as a page with a player, which works without the server too."""
+        return HTMLResponse(await ear.hear(request, asked, as_page), headers=PAGE)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

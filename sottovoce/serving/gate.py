@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from sottovoce.serving import refusals
 from sottovoce.serving.numbers import Numbers
 
-OPEN = {"/", "/health", "/docs", "/openapi.json"}  # without a key
-PATHS = OPEN | {"/metrics", "/v1/predict"}  # that are counted by name
+OPEN = {"/", "/health", "/openapi.json"}  # without a key
+PATHS = OPEN | {"/metrics", "/v1/predict", "/v1/view"}  # that are counted by name
 
 
 class Gate:

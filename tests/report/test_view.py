@@ -2,12 +2,9 @@
 
 import json
 import re
-import shutil
-import subprocess
-import time
-from contextlib import ExitStack
 from pathlib import Path
 
+import chromium
 import numpy as np
 import pytest
 import soundfile
@@ -109,63 +106,12 @@ def test_a_result_is_found_beside_its_recording(sottovoce, tmp_path, monkeypatch
     assert "no result" in sottovoce("view", "y.json").complaint
 
 
-class Browser:
-    """A headless Chromium, told what to do by its debugging protocol."""
-
-    def __init__(self, url, folder):
-        from websockets.sync.client import connect
-
-        options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                   "--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0")  # fmt: skip
-        program = shutil.which("chromium") or shutil.which("google-chrome")
-        self.process = subprocess.Popen(
-            [program, *options, f"--user-data-dir={folder}", url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        port = self.wait(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
-        from urllib.request import urlopen
-
-        def target():
-            with urlopen(f"http://127.0.0.1:{port}/json") as found:
-                return next(t["webSocketDebuggerUrl"] for t in json.load(found) if t["url"].startswith("file:"))
-
-        self.open, self.number = ExitStack(), 0
-        self.pipe = self.open.enter_context(connect(self.wait(target), max_size=None))
-
-    @staticmethod
-    def wait(what, seconds=40.0):
-        last = time.monotonic() + seconds
-        while True:
-            try:
-                if (found := what()) is not None and found is not False:
-                    return found
-            except (OSError, StopIteration, IndexError):
-                pass
-            assert time.monotonic() < last, "the browser does not answer"
-            time.sleep(0.1)
-
-    def call(self, method, **words):
-        self.number += 1
-        self.pipe.send(json.dumps({"id": self.number, "method": method, "params": words}))
-        while (answer := json.loads(self.pipe.recv())).get("id") != self.number:
-            pass
-        return answer["result"]
-
-    def js(self, code):
-        return self.call("Runtime.evaluate", expression=code, returnByValue=True)["result"].get("value")
-
-    def close(self):
-        self.open.close()
-        self.process.terminate()
-        self.process.wait(20)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("chromium") or shutil.which("google-chrome")), reason="no Chromium")
+@chromium.needed
 def test_a_browser_plays_zooms_and_saves(tmp_path):
-    pytest.importorskip("websockets")
     soundfile.write(tmp_path / "x.wav", 0.1 * np.sin(np.arange(320_000) / 20), 16_000)
     (tmp_path / "x.html").write_text(page.of(result(str(tmp_path / "x.wav")), tmp_path / "x.html"))
-    browser = Browser((tmp_path / "x.html").as_uri(), tmp_path / "profile")
+    browser = chromium.Browser((tmp_path / "x.html").as_uri(), tmp_path / "profile")
     try:
         browser.wait(lambda: browser.js("document.readyState === 'complete' && audio.duration > 19"))
         assert browser.js("document.getElementById('now').value") == "0:00.0 / 0:20.0"

@@ -1,0 +1,70 @@
+"""The ear: an upload is received, waits at the desk, is heard, and becomes an answer: JSON, or a page."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Query, Request
+
+from sottovoce import report
+from sottovoce.errors import InputError
+from sottovoce.inference import page
+from sottovoce.inference.result import Result
+from sottovoce.inference.timeline import Timing
+from sottovoce.serving import uploads
+from sottovoce.serving.desk import Desk
+from sottovoce.serving.numbers import Numbers
+from sottovoce.serving.refusals import Refusal
+from sottovoce.serving.settings import Serving
+
+Answer = TypeVar("Answer")
+
+
+class Asked:
+    """How a recording is to be heard."""
+
+    def __init__(
+        self,
+        channel: Annotated[str, Query(pattern="^(mix|left|right|each|[1-9][0-9]?)$")] = "mix",
+        window_s: Annotated[float, Query(ge=0.2, le=30)] = 3.0,
+        hop_s: Annotated[float, Query(ge=0.05, le=10)] = 0.25,
+    ):
+        self.how: dict[str, Any] = {"channel": channel, "timing": Timing(window_s=window_s, hop_s=hop_s)}
+
+
+class Ear:
+    def __init__(self, recogniser: Any, desk: Desk, numbers: Numbers, settings: Serving):
+        self.recogniser, self.desk, self.numbers, self.settings = recogniser, desk, numbers, settings
+
+    async def hear(self, request: Request, asked: Asked, answer: Callable[[Result, Path], Answer]) -> Answer:
+        """What `answer` makes, in the desk's thread, of a result and its file. Raises Refusal."""
+        self.desk.check()
+        path, name = await uploads.received(request, request.app.state.home, round(self.settings.upload_mb * 1e6))
+        self.numbers.uploaded.inc(path.stat().st_size)
+
+        def work() -> Answer:
+            uploads.check(path, self.settings)
+            result = self.recogniser(path, **asked.how)
+            if result.silent:
+                raise Refusal(422, f"{name}: no answer. {'; '.join(result.warnings)}.")
+            self.numbers.audio.inc(result.duration_s)
+            return answer(replace(result, path=name), path)
+
+        try:
+            return await self.desk.ask(work, path.parent)
+        except InputError as error:
+            raise Refusal(422, str(error).replace(str(path), name)) from None
+
+
+def as_json(result: Result, timeline: bool) -> bytes:
+    found = result.to_dict()
+    for key in () if timeline else ("timeline", "waveform"):
+        del found[key]
+    return json.dumps(found, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def as_page(result: Result, path: Path) -> str:
+    """The page of `view`, from which a link leads back to the server's own."""
+    return report.view_page(result.to_dict(), page.mp3(path), again="./")
