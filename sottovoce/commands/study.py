@@ -130,8 +130,9 @@ def main(
     plan = recipes.at_frame_rate(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
     choices = Choices.of(tune, plan)
     cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold, choices), inits, transductive=transductive)
-    typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {len({c.share for c in cells})} label counts x {seeds} seeds x "
-               f"{len({c.fold for c in cells})} folds. Budget of a cell: {choices}.")  # fmt: skip
+    counts, folds = len({c.share for c in cells}), len({c.fold for c in cells})
+    typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {counts} label counts x {seeds} seeds x {folds} folds. "
+               f"Budget of a cell: {choices}.")  # fmt: skip
     jobs = jobs or os.cpu_count() or 1
     if dry_run:
         estimate(cells, plan, data, task, jobs, choices)
