@@ -141,7 +141,11 @@ def _checked(main: Any, *, file: bool | None) -> Any:
                 raise InputError(f"--{key} {value}: from {WHOLE[key][0]} to {WHOLE[key][1]}. Give another one.")
         if isinstance(words.get("output"), Path):
             files.check_output(words["output"], folder=None if file is None else not file)
-        return main(**words)
+        if "workers" not in words:
+            return main(**words)
+        from sottovoce.commands import _options
+
+        return _options.spread(main, words)
 
     return checked
 

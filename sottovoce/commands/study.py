@@ -1,8 +1,5 @@
 """`sottovoce study`: how many labels does pre-training save?"""
 
-import os
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sottovoce import files
 from sottovoce.commands import _tables
+from sottovoce.commands._options import Partition, Workers
 from sottovoce.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
     from sottovoce.data.task import Task
     from sottovoce.evaluation.study import Cell
     from sottovoce.pipeline.tuning import Choices
-
-WORKERS = ("processes", "folder", "slurm")
 
 
 def main(
@@ -78,14 +73,8 @@ def main(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="cells at a time, one core each; default: all cores")
     ] = None,
-    workers: Annotated[
-        str,
-        typer.Option(
-            help="'processes' here; 'folder': the same command on any machine that sees the folders takes cells that "
-            "no other is at; 'slurm': write a job script with --jobs such tasks"
-        ),
-    ] = "processes",
-    partition: Annotated[str, typer.Option(help="of the cluster, for --workers slurm")] = "",
+    workers: Workers = "processes",
+    partition: Partition = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells, time one, estimate, stop")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
 ) -> None:
@@ -97,14 +86,13 @@ def main(
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
     from sottovoce.evaluation.curves import collect, save
-    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells, share_cells
+    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
     from sottovoce.pipeline.finetune import check_speakers, chooser, learned
     from sottovoce.pipeline.tuning import Choices
+    from sottovoce.pipeline.workers import cores
 
-    if workers not in WORKERS:
-        raise InputError(f"--workers {workers}: there is no such way. There are: {', '.join(WORKERS)}.")
     data = Corpus.load(corpus)
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     inits = pretrainings(init, seeds or 0)
@@ -133,32 +121,16 @@ def main(
     counts, folds = len({c.share for c in cells}), len({c.fold for c in cells})
     typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {counts} label counts x {seeds} seeds x {folds} folds. "
                f"Budget of a cell: {choices}.")  # fmt: skip
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or cores()
     if dry_run:
         estimate(cells, plan, data, task, jobs, choices)
         return
     begin(output, plan, task, cells)
-    if workers == "slurm":
-        typer.echo(f"Submit it: sbatch {shlex.quote(str(array_job(output, jobs, partition)))}")
-        return
-    if workers == "folder":
-        share_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs)
-    else:
-        run_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs, quiet=quiet)
+    run_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs, quiet=quiet)
     result = collect(cells, plan, data, task, output / "cells", metric, choices)
     save(output, result)
     _tables.curve(result)
     typer.echo(f"Report: {output / 'report.html'}")
-
-
-def array_job(output: Path, tasks: int, partition: str) -> Path:
-    """The job script whose tasks each run this command with `--workers folder`."""
-    again = [sys.executable, "-m", "sottovoce", *sys.argv[1:], "--workers", "folder", "--jobs", "1"]  # the last counts
-    options = [f"--array=0-{tasks - 1}", "--cpus-per-task=1", "--output=sottovoce-%A-%a.log"]
-    options += [f"--partition={partition}"] * bool(partition)
-    lines = ["#!/bin/sh", *(f"#SBATCH {o}" for o in options), f"cd {shlex.quote(os.getcwd())}", shlex.join(again)]
-    files.write_text(output / "study.sbatch", "\n".join(lines) + "\n")
-    return output / "study.sbatch"
 
 
 def estimate(

@@ -14,7 +14,7 @@ is `sottovoce.evaluation.curves`.
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -38,7 +38,7 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
-from sottovoce.pipeline import claims, workers
+from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import judged_by, parts_of, train_recogniser, weights_for
 from sottovoce.pipeline.tuning import NOTHING, Choices, tuned
@@ -165,40 +165,16 @@ def run_cells(
     jobs: int,
     quiet: bool = False,
 ) -> None:
-    """Every cell that has no result yet, `jobs` at a time in processes of one thread each."""
+    """Every cell that has no result yet, `jobs` at a time, by workers of one thread each."""
 
     folder.mkdir(parents=True, exist_ok=True)
-    left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
+    items = {c.file: (c, folder / c.file) for c in cells}
+    done = sum(path.exists() for _, path in items.values())
     _loaded.cache_clear()  # it may have been prepared again since
     work = partial(_run_cell, plan, corpus, task, folder, choices)
-    with Bar(len(cells), "study", quiet=quiet, done=len(cells) - len(left)) as bar:
-        for _ in workers.map(work, left, jobs, ordered=False, where=folder):
+    with Bar(len(items), "study", quiet=quiet, done=done) as bar:
+        for _ in workers.make(work, items.values(), jobs, home=folder.parent, needs=[corpus]):
             bar.advance()
-
-
-def share_cells(
-    cells: Sequence[Cell],
-    plan: Recipe,
-    corpus: Path,
-    task: Task,
-    folder: Path,
-    choices: Choices = NOTHING,
-    *,
-    jobs: int,
-) -> None:
-    """As `run_cells`, where other processes, here or on other machines, may be at the same cells."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _loaded.cache_clear()
-    left = list({c.file: c for c in cells if not (folder / c.file).exists()}.values())
-    work = partial(_run_cell, plan, corpus, task, folder, choices)
-    for _ in workers.map(partial(_take_cells, work, left, folder), range(min(jobs, len(left))), jobs, where=folder):
-        pass
-
-
-def _take_cells(work: Callable[[Cell], None], cells: Sequence[Cell], folder: Path, taker: int) -> None:
-    """What one of many processes does until all cells are there."""
-    for _ in claims.work_off(work, [(cell, folder / cell.file) for cell in cells], folder.parent / "claims"):
-        pass
 
 
 _loaded = lru_cache(maxsize=1)(Corpus.load)  # one cell after the other is of the same corpus

@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 Seen = dict[Path, tuple[int, float]]  # claim -> its time, and our time when it was first seen so
 
 
-def work_off(function: Callable[[Item], None], items: Iterable[tuple[Item, Path]], claims: Path) -> Iterator[Path]:
+def work_off(function: Callable[[Item], object], items: Iterable[tuple[Item, Path]], claims: Path) -> Iterator[Path]:
     """`function` of every item whose result nobody else makes; returns when all results are there.
 
     Args:
@@ -109,7 +109,7 @@ def _free(claims: Path, result: Path, seen: Seen) -> int | None:
     return attempt if attempt <= TRIES and now - seen[claim][1] > LEASE_S else None
 
 
-def _attempt(function: Callable[[Item], None], item: Item, claim: Path) -> str:
+def _attempt(function: Callable[[Item], object], item: Item, claim: Path) -> str:
     """What went wrong, or nothing."""
     with _held(claim):
         try:

@@ -10,7 +10,9 @@ Ended early, all workers end at once, whatever ends it: an error, Ctrl-C, a read
 was killed they know by the pipe that closes, and end by themselves. So a function writes whole files or none
 (`files.atomic`), or leaves writing to its caller; what was done is kept, and the same command goes on from there.
 
-Other ways to spread work (more machines) have to keep this promise of `map`: the same results, in the same order.
+More machines: `with engine("ray")` has the same work done by the machines of a Ray cluster (`cluster`), with the same
+results in the same order. `with engine("folder")` shares what `make` makes with every process, here or elsewhere, that
+runs the same program on the same folder (`claims`).
 """
 
 import contextlib
@@ -20,26 +22,59 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from multiprocessing import connection, get_context, process, resource_tracker
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sottovoce.errors import InputError
+from sottovoce.pipeline import claims, cluster
 
 AHEAD = 4  # chunks a worker that may be begun or waiting for their turn
 PATIENCE_S = 10.0  # for workers that were told to go home
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ENGINES = ("processes", "folder", "ray")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Crew = dict[connection.Connection, process.BaseProcess]
+Done = tuple[list, Exception | None]  # results of a chunk, and what stopped it
 
 _worker = False  # whether this process is one: a worker starts no others
+_engine, _gpus = "processes", 0.0
+
+
+@contextlib.contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Who does the work of `map` and `make` from now on: `processes` of this machine, all that take part by a shared
+    `folder` (of `make`), or `ray`; `ray:0.5` gives each item half a GPU.
+
+    Raises InputError for another name.
+    """
+    global _engine, _gpus
+    before = _engine, _gpus
+    name, colon, share = name.partition(":")
+    try:
+        gpus = float(share) if colon else 0.0
+        if name not in ENGINES or not 0 <= gpus < 1000 or (colon and name != "ray"):
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"--workers {name}{colon}{share}: there is no such way. There are: {', '.join(ENGINES)}, ray:0.5 for half "
+            "a GPU each, and slurm for a job script."
+        ) from None
+    _engine, _gpus = name, gpus
+    try:
+        yield
+    finally:
+        _engine, _gpus = before
+        if name == "ray":
+            cluster.leave()
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores that may be used."""
+    return cluster.cores() if _engine == "ray" else cluster.cores_here()
 
 
 def map(
@@ -50,114 +85,229 @@ def map(
     chunk: int = 1,
     ordered: bool = True,
     where: object = "",
+    needs: Sequence[Path] = (),
 ) -> Generator[Result, None, None]:
-    """`function` of every item, computed by `jobs` processes; in this one where two would not pay.
+    """`function` of every item, computed by `jobs` workers; in this process where two would not pay.
 
     Args:
         function: known by name to other processes (of a module, or a `functools.partial` of one).
         items: taken as workers become free.
-        jobs: most processes.
+        jobs: most workers.
         chunk: items a worker takes at a time.
         ordered: results in the order of the items, else as they are ready.
         where: what the message names when a worker dies.
+        needs: folders that workers of another machine have to see.
 
     Raises:
-        InputError: a worker died. Whatever `function` raises is raised here too.
+        InputError: a worker died, or does not see what it needs. Whatever `function` raises is raised here too.
     """
+    with contextlib.closing(_parts(function, items, jobs, chunk, ordered, where, needs)) as parts:
+        for _, results, error in parts:
+            yield from results
+            if error:  # in its turn, as in one process
+                raise error
+
+
+def make(
+    function: Callable[[Item], object],
+    items: Iterable[tuple[Item, Path]],
+    jobs: int,
+    *,
+    home: Path,
+    needs: Sequence[Path] = (),
+) -> Generator[Path, None, None]:
+    """`function` of every item whose file is not there yet.
+
+    Args:
+        function: as in `map`; writes the file of an item, with the same bytes each time.
+        home: where the files are; where processes that share the work by it keep their claims.
+        needs: as in `map`.
+
+    Yields:
+        Each file, as soon as it is there, whoever made it.
+
+    Raises:
+        InputError: what was tried in vain, when all others are done. Processes of one machine end at the first error.
+    """
+    left = [(item, path) for item, path in items if not path.exists()]
+    if _engine == "folder" and not _worker:
+        work = partial(claims.work_off, function, left, home / "claims")
+        crew = Processes(partial(_alongside, work), jobs - 1, home)
+        with _ending(crew):
+            for k in range(min(jobs, len(left)) - 1):
+                crew.give(k, [k])
+            yield from work()
+        return
+    failed: dict[Path, Exception] = {}
+    tried = partial(_patiently, function) if _engine == "ray" else function
+    parts = _parts(tried, [item for item, _ in left], jobs, 1, False, home, needs)
+    with contextlib.closing(parts):
+        for k, _, error in parts:
+            if error and _engine != "ray":
+                raise error
+            if error:
+                failed[left[k][1]] = error
+            else:
+                yield left[k][1]
+    for path, error in failed.items():
+        raise InputError(
+            f"{path}: {len(failed)} given up after {claims.TRIES} attempts. Found {type(error).__name__}: {error} "
+            "All others are done; the same command tries again."
+        ) from error
+
+
+def _alongside(work: Callable[[], Iterable[Path]], _: int) -> None:
+    """What another process does until all files are there."""
+    for _path in work():
+        pass
+
+
+def _patiently(function: Callable[[Item], object], item: Item) -> None:
+    for left in reversed(range(claims.TRIES)):
+        try:
+            function(item)
+            return
+        except Exception:
+            if not left:
+                raise
+
+
+def _parts(
+    function: Callable, items: Iterable, jobs: int, chunk: int, ordered: bool, where: object, needs: Sequence[Path]
+) -> Generator[tuple[int, list, Exception | None], None, None]:
+    """The number of each chunk and what came of it."""
     source = iter(items)
     chunks = iter(lambda: list(itertools.islice(source, chunk)), [])
     first = list(itertools.islice(chunks, 2))
     chunks = itertools.chain(first, chunks)
     if jobs < 2 or len(first) < 2 or _worker:
-        for part in chunks:
-            for item in part:
-                yield function(item)
+        for k, item in enumerate(itertools.chain.from_iterable(chunks)):
+            yield k, [function(item)], None
         return
-    crew: Crew = {}
+    crew: Processes | cluster.Crew
+    if _engine == "ray":
+        crew = cluster.Crew(partial(_computed, function), jobs, where, needs, _gpus)
+    else:
+        crew = Processes(function, jobs, where)
+    with _ending(crew):
+        yield from _spread(crew, chunks, jobs, ordered)
+        crew.dismiss()
+
+
+@contextlib.contextmanager
+def _ending(crew: "Processes | cluster.Crew") -> Iterator[None]:
+    """Whatever comes, nobody works on afterwards."""
     try:
-        yield from _spread(function, chunks, jobs, ordered, crew, where)
-        for pipe in crew:
-            pipe.send(None)
-        for worker in crew.values():
-            worker.join(PATIENCE_S)
+        yield
     finally:
         with _interrupts_held():
-            for pipe, worker in crew.items():
-                worker.kill()
-                pipe.close()
-            for worker in crew.values():
-                worker.join()
+            crew.end()
 
 
 def _spread(
-    function: Callable, chunks: Iterator[list], jobs: int, ordered: bool, crew: Crew, where: object
-) -> Generator[Any, None, None]:
-    """Results of all chunks; workers are started as there is work for them and entered into `crew`."""
-    idle: list[connection.Connection] = []
-    at: dict[connection.Connection, int] = {}  # which chunk a worker is at
-    ready: dict[int, tuple[list, Exception | None]] = {}
-    given = turn = 0  # chunks handed out, chunks yielded
+    crew: "Processes | cluster.Crew", chunks: Iterator[list], jobs: int, ordered: bool
+) -> Generator[tuple[int, list, Exception | None], None, None]:
+    """As `_parts`."""
+    ready: dict[int, Done] = {}
+    given = turn = busy = 0  # chunks handed out, chunks yielded, chunks that somebody is at
 
     def hand_out() -> None:
-        nonlocal given
-        while given - turn < AHEAD * jobs and (idle or len(crew) < jobs):
+        nonlocal given, busy
+        while given - turn < AHEAD * jobs and crew.free():
             part = next(chunks, None)
             if part is None:
                 return
-            pipe = idle.pop() if idle else _start(function, crew)
-            with _deaths_named(crew[pipe], where):
-                pipe.send(part)
-            at[pipe] = given
-            given += 1
+            crew.give(given, part)
+            given, busy = given + 1, busy + 1
 
     hand_out()
-    while at:
-        for pipe in connection.wait(list(at)):
-            assert isinstance(pipe, connection.Connection)
-            with _deaths_named(crew[pipe], where):
-                ready[at.pop(pipe)] = pipe.recv()
-            idle.append(pipe)
+    while busy:
+        for number, results, error in crew.take():
+            ready[number] = results, error
+            busy -= 1
         hand_out()
         while ready and (turn in ready or not ordered):
-            results, error = ready.pop(turn if ordered else next(iter(ready)))
-            yield from results
-            if error:  # in its turn, as in one process
-                raise error
+            number = turn if ordered else next(iter(ready))
+            yield number, *ready.pop(number)
             turn += 1
             hand_out()
 
 
-@contextlib.contextmanager
-def _deaths_named(worker: process.BaseProcess, where: object) -> Iterator[None]:
-    """A pipe that breaks is a worker that died."""
-    try:
-        yield
-    except (EOFError, OSError):
-        worker.join(PATIENCE_S)
-        raise InputError(
-            f"{where}: a worker process died. Found exit code {worker.exitcode}; usually memory ran out. "
-            "Run it again with fewer --jobs: what was done is kept."
-        ) from None
+class Processes:
+    """A crew: takes chunks and gives back what came of them. Workers are started as there is work for them."""
 
+    def __init__(self, function: Callable, jobs: int, where: object):
+        self.function, self.jobs, self.where = function, jobs, where
+        self.workers: dict[connection.Connection, process.BaseProcess] = {}
+        self.idle: list[connection.Connection] = []
+        self.at: dict[connection.Connection, int] = {}  # which chunk a worker is at
 
-def _start(function: Callable, crew: Crew) -> connection.Connection:
-    """A new worker in the crew; our end of its pipe."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    worker = context.Process(target=_work, args=(theirs, function), daemon=True)
-    before = {name: os.environ.get(name) for name in THREADS}
-    if os.name == "posix":
-        resource_tracker.ensure_running()  # before Ctrl-C is held back, as it lets it through when it has started
-    with _interrupts_held():  # a process started meanwhile never sees Ctrl-C, which is for the parent to handle
-        os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker imports NumPy, so they are set here
+    def free(self) -> bool:
+        return bool(self.idle) or len(self.workers) < self.jobs
+
+    def give(self, number: int, chunk: list) -> None:
+        pipe = self.idle.pop() if self.idle else self._start()
+        with self._deaths_named(pipe):
+            pipe.send(chunk)
+        self.at[pipe] = number
+
+    def take(self) -> list[tuple[int, list, Exception | None]]:
+        """What is done, at least one chunk."""
+        found = []
+        for pipe in connection.wait(list(self.at)):
+            assert isinstance(pipe, connection.Connection)
+            with self._deaths_named(pipe):
+                results, error = pipe.recv()
+            found.append((self.at.pop(pipe), results, error))
+            self.idle.append(pipe)
+        return found
+
+    def dismiss(self) -> None:
+        """All is done."""
+        for pipe in self.workers:
+            pipe.send(None)
+        for worker in self.workers.values():
+            worker.join(PATIENCE_S)
+
+    def end(self) -> None:
+        """At once, whatever they are at."""
+        for pipe, worker in self.workers.items():
+            worker.kill()
+            pipe.close()
+        for worker in self.workers.values():
+            worker.join()
+
+    @contextlib.contextmanager
+    def _deaths_named(self, pipe: connection.Connection) -> Iterator[None]:
+        """A pipe that breaks is a worker that died."""
         try:
-            worker.start()
-            crew[ours] = worker
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
-    theirs.close()
-    return ours
+            yield
+        except (EOFError, OSError):
+            worker = self.workers[pipe]
+            worker.join(PATIENCE_S)
+            raise InputError(
+                f"{self.where}: a worker process died. Found exit code {worker.exitcode}; usually memory ran out. "
+                "Run it again with fewer --jobs: what was done is kept."
+            ) from None
+
+    def _start(self) -> connection.Connection:
+        """A new worker; our end of its pipe."""
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        worker = context.Process(target=_work, args=(theirs, self.function), daemon=True)
+        before = {name: os.environ.get(name) for name in THREADS}
+        if os.name == "posix":
+            resource_tracker.ensure_running()  # before Ctrl-C is held back, as it lets it through when it has started
+        with _interrupts_held():  # a process started meanwhile never sees Ctrl-C, which is for the parent to handle
+            os.environ.update(dict.fromkeys(THREADS, "1"))  # read when a worker imports NumPy, so they are set here
+            try:
+                worker.start()
+                self.workers[ours] = worker
+            finally:
+                for name, value in before.items():
+                    os.environ.pop(name) if value is None else os.environ.update({name: value})
+        theirs.close()
+        return ours
 
 
 @contextlib.contextmanager
@@ -174,21 +324,30 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _work(pipe: connection.Connection, function: Callable) -> None:
-    """What a worker does until it is sent home."""
-    global _worker
-    _worker = True
+    """What a worker process does until it is sent home."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     inbox: queue.SimpleQueue[list | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
-    while (part := inbox.get()) is not None:
-        results: list[Any] = []
+    while (chunk := inbox.get()) is not None:
+        results, error = _computed(function, chunk)
         try:
-            for item in part:
-                results.append(function(item))
-            pipe.send((results, None))
-        except Exception as error:
-            error.add_note(f"In a worker process:\n{traceback.format_exc()}")
             pipe.send((results, error))
+        except Exception as unsendable:
+            pipe.send(([], unsendable))
+
+
+def _computed(function: Callable, chunk: list) -> Done:
+    """What comes of a chunk, in a worker."""
+    global _worker
+    _worker = True
+    results: list[Any] = []
+    try:
+        for item in chunk:
+            results.append(function(item))
+    except Exception as error:
+        error.add_note(f"In a worker process:\n{traceback.format_exc()}")
+        return results, error
+    return results, None
 
 
 def _listen(pipe: connection.Connection, inbox: queue.SimpleQueue) -> None:

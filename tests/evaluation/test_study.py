@@ -13,7 +13,9 @@ from dataclasses import asdict, replace
 import csd_layouts
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from sottovoce import cli
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.commands import study as study_command
@@ -26,7 +28,7 @@ from sottovoce.errors import InputError
 from sottovoce.evaluation import study
 from sottovoce.metrics import scores
 from sottovoce.modeling import network
-from sottovoce.pipeline import finetune, prepare
+from sottovoce.pipeline import cluster, finetune, prepare
 from sottovoce.pipeline.extract import track_store
 
 VOLATILE = ("made", "hardware", "seconds")
@@ -414,12 +416,29 @@ def test_wrong_questions_are_one_line_and_start_nothing(corpus, pretrained, tmp_
     assert not (tmp_path / "s").exists()
 
 
+def spread(corpus, output, pretrained, workers):
+    """`go` as a command of its own, which applies --workers."""
+    words = ["study", corpus, "-o", output, "--init", pretrained, "--labels", "10,100%", "--seeds", "2"]
+    words += ["--fold", "fold1,fold2", "--dev", "fold", "--tune", "none", "-q", "-j", "2", "--workers", workers]
+    CliRunner().invoke(cli.app, list(map(str, words)), catch_exceptions=False)
+
+
 def test_cells_shared_by_a_folder_give_the_same_bytes(studied, corpus, pretrained, tmp_path):
-    go(corpus, tmp_path / "s", pretrained, workers="folder")
+    spread(corpus, tmp_path / "s", pretrained, "folder")
     assert (tmp_path / "s/study.csv").read_bytes() == (studied / "study.csv").read_bytes()
     assert {p.name for p in tmp_path.glob("s/*")} == {p.name for p in studied.iterdir()}
     with pytest.raises(InputError, match="--workers dask: there is no such way"):
-        go(corpus, tmp_path / "s", pretrained, workers="dask")
+        spread(corpus, tmp_path / "s", pretrained, "dask")
+
+
+@pytest.mark.slow
+def test_cells_of_ray_give_the_same_bytes(studied, corpus, pretrained, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "cores_here", lambda: 2)
+    spread(corpus, tmp_path / "s", pretrained, "ray")
+    assert (tmp_path / "s/study.csv").read_bytes() == (studied / "study.csv").read_bytes()
+    assert {p.name for p in tmp_path.glob("s/*")} == {p.name for p in studied.iterdir()}
 
 
 @pytest.mark.slow
@@ -431,7 +450,7 @@ def test_a_slurm_script_makes_the_study(corpus, pretrained, tmp_path):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     program = [sys.executable, "-m", "sottovoce", *command]
     subprocess.run([*program, "--workers", "slurm", "--partition", "cpu", "-j", "2"], env=env, check=True)
-    script = output / "study.sbatch"
+    script = output / "sottovoce.sbatch"
     assert {"#SBATCH --array=0-1", "#SBATCH --partition=cpu"} <= set(script.read_text().splitlines())
     assert not (output / "study.csv").exists()
     tasks = [subprocess.Popen(["sh", str(script)], env=env | {"SLURM_ARRAY_TASK_ID": str(k)}) for k in range(2)]
