@@ -9,6 +9,27 @@ from typing import Annotated, Any
 
 import typer
 
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")]
+JobsOfAll = Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="file of settings in TOML, as --print-config writes it; --set comes after it"),
+]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="show every setting with what it means, for --config, and stop")
+]
+Fold = Annotated[str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")]
+Scratch = Annotated[
+    bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
+]
+Model = Annotated[str, typer.Option("--model", help="folder of a model; default: the model of this package")]
+OneRun = Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (one fold of it)")]
+Labelled = Annotated[Path, typer.Argument(help="prepared corpus with labels")]
+Prepared = Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")]
+Track = Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")]
+TrackSettings = Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")]
+RunOutput = Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")]
+Result = Annotated[Path, typer.Option("-o", "--output", help="folder of the result")]
 Workers = Annotated[
     str,
     typer.Option(

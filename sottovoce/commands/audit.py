@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 
 
 def main(
     paths: Annotated[
         list[Path], typer.Argument(metavar="RUN|CORPUS ...", help="prepared corpora, and runs of any verb")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the result")] = Path("audit"),
+    output: _options.Result = Path("audit"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
     """Look for tested speakers, sessions and recordings in all that was learned from or chosen by.

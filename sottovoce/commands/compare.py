@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 
 
 def main(
@@ -13,7 +13,7 @@ def main(
         list[str],
         typer.Argument(metavar="RUN ...", help="fine-tuned runs; RUN,RUN or a folder of runs = seeds of one system"),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the result")] = Path("compare"),
+    output: _options.Result = Path("compare"),
     metric: Annotated[str, typer.Option(help="score to compare; default: ua for classes, ccc for regression")] = "",
     common: Annotated[
         bool, typer.Option("--common", help="compare the utterances that all of them answered; default: refuse")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 from sottovoce.errors import InputError
 
 
@@ -33,9 +33,7 @@ def main(
     on: Annotated[
         Path | None, typer.Option(help="prepared corpus to judge a strength model on (run of `pretrain strengthnet`)")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
-    ] = None,
+    jobs: _options.Jobs = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
 ) -> None:
     """Score the test part of every fold, pooled and per fold.

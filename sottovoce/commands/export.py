@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from sottovoce.commands import _options
 from sottovoce.errors import InputError
 
 MANY = 16  # recordings to compare
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (one fold of it)")],
+    model: _options.OneRun,
     output: Annotated[Path, typer.Option("-o", "--output", help="the file to write")] = Path("model.onnx"),
     int8: Annotated[bool, typer.Option("--int8", help="the encoder in 8 bits: a third of the size, faster")] = False,
     recordings: Annotated[

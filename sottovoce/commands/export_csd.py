@@ -7,15 +7,16 @@ from typing import Annotated
 import typer
 
 from sottovoce import plugins
+from sottovoce.commands import _options
 from sottovoce.errors import InputError
 
 
 def main(
-    corpus: Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")],
+    corpus: _options.Prepared,
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write, e.g. COVAREP.csd")],
     track: Annotated[str, typer.Option(help="what to export; extracted first where it is missing")] = "covarep",
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration")] = [],  # noqa: B006
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")] = 0,
+    jobs: _options.JobsOfAll = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,
 ) -> None:
     """Values are those of the track, single precision; times are seconds in the recording.

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from sottovoce.commands import _options
+
 
 def main(
-    corpus: Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")],
-    track: Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")] = "fbank",
-    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
+    corpus: _options.Prepared,
+    track: _options.Track = "fbank",
+    set_: _options.TrackSettings = [],  # noqa: B006
     recipe: Annotated[
         str, typer.Option(help="whose settings of the track: those that `pretrain` wants; 'none' = the track's own")
     ] = "masked_timesteps",
@@ -23,7 +25,7 @@ def main(
     fold: Annotated[
         str | None, typer.Option(help="which runs of it: NAME, several with commas, or 'all'; default: the first")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")] = 0,
+    jobs: _options.JobsOfAll = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
+from sottovoce.commands import _options
 from sottovoce.errors import InputError
 
 
 def main(
     recording: Annotated[Path, typer.Argument(help="audio file")],
     output: Annotated[Path, typer.Option("-o", "--output", help="table to write: .csv, .npz, .h5 or .csd")],
-    track: Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")] = "fbank",
-    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")] = [],  # noqa: B006
+    track: _options.Track = "fbank",
+    set_: _options.TrackSettings = [],  # noqa: B006
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no summary")] = False,
 ) -> None:
     """The columns have names, the times are seconds of the frames' centres.

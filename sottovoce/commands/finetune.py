@@ -1,17 +1,17 @@
 """`sottovoce finetune`: weights (or none) + labels -> emotion classifier or intensity regressor."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sottovoce.commands import _options
 from sottovoce.errors import InputError
 
 
 def main(
-    corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
+    corpus: _options.Labelled,
+    output: _options.RunOutput,
     init: Annotated[
         str,
         typer.Option(
@@ -20,9 +20,7 @@ def main(
             "--recipe, --track or --backbone name settings of their own"
         ),
     ] = "",
-    fold: Annotated[
-        str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
-    ] = None,
+    fold: _options.Fold = None,
     recipe: Annotated[
         str,
         typer.Option(help="a protocol, e.g. frozen_probe; or the system of --init none. Default: as --init was made"),
@@ -40,9 +38,7 @@ def main(
             "leaky, measures how much choosing on the test part flatters"
         ),
     ] = "",
-    scratch: Annotated[
-        bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
-    ] = False,
+    scratch: _options.Scratch = False,
     speaker_norm: Annotated[
         bool,
         typer.Option(
@@ -59,19 +55,13 @@ def main(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.training.epochs=5; repeatable")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="file of settings in TOML, as --print-config writes it; --set comes after it")
-    ] = None,
+    config: _options.ConfigFile = None,
     seed: Annotated[
         int | None, typer.Option(help="seed of weights, order and label subset. Default: 0, or --config's")
     ] = None,
     tracker: Annotated[str, typer.Option(help="tensorboard, wandb, ...; 'none' for none")] = "none",
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
-    ] = None,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="show every setting with what it means, for --config, and stop")
-    ] = False,
+    jobs: _options.Jobs = None,
+    print_config: _options.PrintConfig = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, say what would be done, stop")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
 ) -> None:

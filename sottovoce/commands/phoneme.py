@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 
 
 def main(
@@ -14,9 +14,7 @@ def main(
     lexicon: Annotated[Path, typer.Option(help="lines of WORD  P1 P2 ..., e.g. librispeech-lexicon.txt")],
     output: Annotated[Path, typer.Option("-o", "--output", help="run folder")],
     init: Annotated[str, typer.Option(help="run folder of `pretrain`, or 'none' = random weights")] = "none",
-    scratch: Annotated[
-        bool, typer.Option("--scratch", help="baseline arm 'scratch': settings of --init, random weights of the seed")
-    ] = False,
+    scratch: _options.Scratch = False,
     parts: Annotated[
         str, typer.Option(help="train, dev, test folder; where none is there, readers are dealt to ten parts")
     ] = "train-clean-100,dev-clean,test-clean",
@@ -28,9 +26,7 @@ def main(
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.updates=2000; repeatable")
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights and order")] = 0,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
-    ] = None,
+    jobs: _options.Jobs = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar, no table")] = False,
 ) -> None:
     """Trains a CTC head on frozen states and scores the test part: predictions.csv, report.json, report.html.

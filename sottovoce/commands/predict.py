@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 from sottovoce.errors import InputError
 
 BROKEN = 3  # exit code: some recordings could not be read and were left out
@@ -17,7 +17,7 @@ def main(
         list[Path] | None,
         typer.Argument(help="audio files, or folders of them; the folder of a model may come first"),
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="folder of a model; default: the model of this package")] = "",
+    model: _options.Model = "",
     timeline: Annotated[
         bool, typer.Option("--timeline", help="also emotion over time: files of every recording, see --format")
     ] = False,

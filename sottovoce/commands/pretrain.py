@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from sottovoce.commands import _options
+
 
 def main(
     recipe: Annotated[str, typer.Argument(help="recipe, see `sottovoce list recipes`; e.g. masked_timesteps")],
     corpora: Annotated[list[Path], typer.Argument(help="prepared corpora, labelled or not")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")],
+    output: _options.RunOutput,
     fold: Annotated[
         str | None,
         typer.Option(
@@ -31,9 +33,7 @@ def main(
             "--set", help="KEY=VALUE, e.g. objective.span=9 training.epochs=20; repeatable. See --print-config."
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="file of settings in TOML, as --print-config writes it; --set comes after it")
-    ] = None,
+    config: _options.ConfigFile = None,
     seed: Annotated[
         int | None, typer.Option(help="seed of weights, order and masks. Default: 0, or --config's", show_default=False)
     ] = None,
@@ -48,12 +48,8 @@ def main(
     tracker: Annotated[
         str, typer.Option(help="tensorboard, wandb, ... (accelerate's names); 'none' for none")
     ] = "tensorboard",
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
-    ] = None,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="show every setting with what it means, for --config, and stop")
-    ] = False,
+    jobs: _options.Jobs = None,
+    print_config: _options.PrintConfig = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, time a few updates, estimate, stop")
     ] = False,

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from sottovoce.commands import _options
 from sottovoce.errors import InputError
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (one fold of it)")],
+    model: _options.OneRun,
     name: Annotated[str, typer.Argument(help="user/name on the hub")],
     licence: Annotated[str, typer.Option(help="of the weights, e.g. CC-BY-NC-4.0; needed")] = "",
     data: Annotated[

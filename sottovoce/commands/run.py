@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sottovoce import files
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 from sottovoce.errors import InputError
 
 
@@ -23,9 +23,7 @@ def main(
         str,
         typer.Option(help="gmp_tl: run folder of `pretrain`, folder in transformers' layout, or id of the hub"),
     ] = "",
-    fold: Annotated[
-        str | None, typer.Option(help="NAME, several with commas, or 'all'. Default: the first fold")
-    ] = None,
+    fold: _options.Fold = None,
     ablate: Annotated[
         str,
         typer.Option(
@@ -51,19 +49,12 @@ def main(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for all variants, e.g. layer=2; repeatable. See --print-config"),
     ] = None,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", help="file of settings in TOML, as --print-config writes it; --set comes after it"),
-    ] = None,
+    config_file: _options.ConfigFile = None,
     opensmile: Annotated[
         bool, typer.Option("--opensmile/--no-opensmile", help="functionals + SVM as a baseline, with the first seed")
     ] = True,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
-    ] = None,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="show every setting with what it means, for --config, and stop")
-    ] = False,
+    jobs: _options.Jobs = None,
+    print_config: _options.PrintConfig = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, list the steps, time the first, stop")
     ] = False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 
 
 def main(
@@ -13,7 +13,7 @@ def main(
         list[str],
         typer.Argument(metavar="RUN [RUN]", help="a fine-tuned run, or two: of their difference, second minus first"),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the result")] = Path("sensitivity"),
+    output: _options.Result = Path("sensitivity"),
     seeds: Annotated[
         int, typer.Option(help="train so many more seeds of every run that is one folder, into -o", min=0)
     ] = 0,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 from sottovoce.commands._options import Partition, Workers
 from sottovoce.errors import InputError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(
-    corpus: Annotated[Path, typer.Argument(help="prepared corpus with labels")],
+    corpus: _options.Labelled,
     output: Annotated[Path, typer.Option("-o", "--output", help="study folder; the same command again goes on")],
     init: Annotated[
         str,

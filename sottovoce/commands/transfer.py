@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.commands import _tables
+from sottovoce.commands import _options, _tables
 
 
 def main(
     corpora: Annotated[list[Path], typer.Argument(help="two or more prepared corpora with labels")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the result")] = Path("transfer"),
+    output: _options.Result = Path("transfer"),
     init: Annotated[str, typer.Option(help="a frozen encoder, as in `finetune`, or a run of `pretrain`")] = "default",
     target: Annotated[str, typer.Option(help="class label to learn")] = "emotion",
     maps: Annotated[
@@ -22,9 +22,7 @@ def main(
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.l2=0.1; repeatable")
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of changed copies")] = 0,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")
-    ] = None,
+    jobs: _options.Jobs = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar, no table")] = False,
 ) -> None:
     """Learn from every corpus alone and from all but one, and recognise the speakers of every other.

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from sottovoce.commands import _options
+
 
 def main(
     what: Annotated[Path, typer.Argument(help="a recording, or NAME.json as `sottovoce predict --timeline` writes it")],
-    model: Annotated[str, typer.Option("--model", help="folder of a model; default: the model of this package")] = "",
+    model: _options.Model = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="page to write; default: NAME.html")] = None,
     channel: Annotated[str, typer.Option(help="mix, left, right, a number from 1, or each")] = "mix",
     show: Annotated[bool, typer.Option("--open/--no-open", help="open the page in the browser")] = False,
