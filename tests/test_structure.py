@@ -20,6 +20,10 @@ def test_imports_and_types_hide_nowhere():
     assert structure.quoted_types() == []
 
 
+def test_networks_and_losses_ask_nobody_what_he_has():
+    assert structure.probes(structure.NETWORKS) == []
+
+
 def test_functions_stay_short_and_narrow():
     assert len(structure.long_functions()) <= 4
     assert len(structure.wide_functions()) <= 6

@@ -13,7 +13,7 @@ B utterances, N samples at 16 kHz, S states (50 a second, of "tiny" 25), C chann
 import math
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,13 @@ from torch.utils.checkpoint import checkpoint
 from sottovoce.backbones import base
 from sottovoce.backbones._products import quicken
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
-from sottovoce.config.ranges import ShareBelow1
+from sottovoce.config.ranges import Settings, ShareBelow1
 from sottovoce.errors import InputError
 
 RATE_HZ = 16_000
 PIECE = 20 * RATE_HZ  # samples of a long recording that frozen convolutions see at a time: memory does not grow with it
-FAMILIES = ("hubert", "wavlm", "wav2vec2", "data2vec-audio")  # `model_type` in the library's words
+Family = Literal["hubert", "wavlm", "wav2vec2", "data2vec-audio"]  # `model_type` in the library's words
+FAMILIES = get_args(Family)
 
 
 def _size(width: int, layers: int, heads: int, channels: int, **more: Any) -> dict[str, Any]:
@@ -61,20 +62,15 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class Config:
-    family: str = "hubert"  # or "wavlm", "wav2vec2", "data2vec-audio"
-    size: str = "small"  # "toy", "tiny", "small", "base" or "large"
+class Config(Settings, group="backbone"):
+    family: Family = "hubert"  # whose architecture
+    size: Literal["toy", "tiny", "small", "base", "large"] = "small"  # see SIZES
     # What differs from that size, in the words of the library's configuration; of a checkpoint, all that counts.
     architecture: dict[str, int | float | bool | tuple[int, ...] | str] = field(default_factory=dict)
     normalise: bool = False  # every waveform to mean 0 and deviation 1 first
     dropout: ShareBelow1 = 0.1  # of hidden states and activations
     attention_dropout: ShareBelow1 = 0.0  # costs more than the attention on a CPU
     checkpointing: bool = False  # blocks are computed again in the backward pass: less memory, a third more time
-
-    def __post_init__(self) -> None:
-        for name, allowed in [("family", FAMILIES), ("size", tuple(SIZES))]:
-            if getattr(self, name) not in allowed:
-                raise InputError(f"backbone.{name}: one of {', '.join(allowed)}. Found {getattr(self, name)!r}.")
 
     @property
     def width(self) -> int:
@@ -174,7 +170,7 @@ class Backbone(base.Encoder):
             return nn.utils.rnn.pad_sequence(rows, batch_first=True), (n - self.window) // self.stride + 1
         for layer, kernel, stride in zip(self.front, self.kernels, self.strides, strict=True):
             h, n = layer.conv(h), (n - kernel) // stride + 1
-            norm = getattr(layer, "layer_norm", None)
+            norm = _norm(layer)
             if isinstance(norm, nn.GroupNorm):
                 h = _normalise_rows(norm, h, n)
             elif norm is not None:
@@ -185,7 +181,7 @@ class Backbone(base.Encoder):
 
     def _in_pieces(self, wave: Tensor) -> Tensor:
         """The same for one waveform (N,), some states at a time: (S, C)."""
-        layers = [(f.conv.weight, f.conv.bias, getattr(f, "layer_norm", None), f.activation) for f in self.front]
+        layers = [(f.conv.weight, f.conv.bias, _norm(f), f.activation) for f in self.front]
         if isinstance(layers[0][2], nn.GroupNorm):
             layers[0] = *_folded(self.front[0].conv, layers[0][2], wave), None, layers[0][3]
         pieces, count, some = [], (len(wave) - self.window) // self.stride + 1, max(PIECE // self.stride, 1)
@@ -260,6 +256,11 @@ def init_bandpass(conv: nn.Conv1d, low_hz: float = 60.0, high_hz: float = 7600.0
 
 def _learns(module: nn.Module) -> bool:
     return torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters())
+
+
+def _norm(layer: nn.Module) -> nn.Module | None:
+    """Of a convolution of the library; most have none."""
+    return dict(layer.named_children()).get("layer_norm")
 
 
 def _normalise_rows(norm: nn.GroupNorm, h: Tensor, lengths: Tensor) -> Tensor:

@@ -10,21 +10,20 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden
-from sottovoce.config.ranges import Count, ShareBelow1
+from sottovoce.config.ranges import Count, Settings, ShareBelow1
 from sottovoce.errors import InputError
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="backbone"):
     width: Count = 256  # H, half of it a direction
     layers: Count = 2  # blocks
     dropout: ShareBelow1 = 0.1  # share of states that is zero in training, between blocks
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.width % 2:
             raise InputError(f"backbone.width: even, half a direction. Found {self.width}.")
-        if self.layers < 1:
-            raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
 
 
 class Backbone(base.Backbone):

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
-from sottovoce.config.ranges import Count, ShareBelow1
+from sottovoce.config.ranges import Count, Settings, ShareBelow1
 from sottovoce.errors import InputError
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="backbone"):
     width: Count = 512  # H
     layers: Count = 4  # blocks
     kernel: Count = 15  # steps a masked convolution spans, hole included; odd
@@ -35,13 +35,10 @@ class Config:
     dropout: ShareBelow1 = 0.1  # share of activations that is zero in training
 
     def __post_init__(self) -> None:
-        if self.layers < 1:
-            raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
-        for name in ("kernel", "mask"):
-            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
-                raise InputError(
-                    f"backbone.{name}: steps, odd, so that there is a middle. Found {getattr(self, name)}."
-                )
+        super().__post_init__()
+        for name, steps in (("kernel", self.kernel), ("mask", self.mask)):
+            if steps % 2 == 0:
+                raise InputError(f"backbone.{name}: steps, odd, so that there is a middle. Found {steps}.")
         if self.hole(self.layers) >= self.kernel:
             blocks = max((self.kernel - self.mask - 2) // 2, 0)
             fewer = f"{blocks} block{'s' * (blocks > 1)}, " if blocks else ""

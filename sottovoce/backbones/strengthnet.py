@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import base
 from sottovoce.backbones.base import Hidden, valid_steps
-from sottovoce.config.ranges import Count
+from sottovoce.config.ranges import Count, Settings
 from sottovoce.errors import InputError
 
 STRIDE = 3  # of the last convolution of a group, along frequency
@@ -31,17 +31,16 @@ PIECE = 2000  # steps that are encoded at a time once training is over: memory d
 
 
 @dataclass(frozen=True)
-class Config:
-    channels: tuple[int, ...] = (16, 32, 64, 128)  # of each group
+class Config(Settings, group="backbone"):
+    channels: tuple[Count, ...] = (16, 32, 64, 128)  # of each group
     frequencies: Count = 257  # F the stem makes of a frame
 
     layers: ClassVar[int] = 0  # hidden states before the last: none of one width
 
     def __post_init__(self) -> None:
-        if not self.channels or min(self.channels) < 1:
-            raise InputError(f"backbone.channels: one or more groups, each above 0. Found {self.channels}.")
-        if self.frequencies < 1:
-            raise InputError(f"backbone.frequencies: 1 or more. Found {self.frequencies}.")
+        super().__post_init__()
+        if not self.channels:
+            raise InputError("backbone.channels: one group or more. Found none.")
 
     @property
     def width(self) -> int:

@@ -13,6 +13,7 @@ B utterances, S steps, D input features, H width.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,40 +21,34 @@ from torch import Tensor, nn
 from sottovoce.backbones import base
 from sottovoce.backbones._products import Linear
 from sottovoce.backbones.base import Hidden, Traits, attendable, valid_steps
-from sottovoce.config.ranges import Count, NotNegative, Positive, ShareBelow1
+from sottovoce.config.ranges import Count, NotNegative, Positive, Settings, ShareBelow1
 from sottovoce.errors import InputError
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="backbone"):
     width: Count = 128  # H
     layers: Count = 4  # blocks
     heads: Count = 4  # of the attention; a divisor of the width
     feedforward: Count = 512  # units between the two layers of a block
     dropout: ShareBelow1 = 0.1  # share of what attention and feed-forward add that is zero in training
-    positions: str = "conv"  # a depthwise convolution, which knows no absolute time; or "sinusoidal"
+    # a depthwise convolution, which knows no absolute time; or "sinusoidal"
+    positions: Literal["conv", "sinusoidal"] = "conv"
     kernel: Count = 15  # steps, of "conv"; odd
-    norm: str = "pre"  # before attention and feed-forward, and at the end; or "post": behind every sum
-    activation: str = "gelu"  # of the feed-forward; or "relu"
+    # before attention and feed-forward, and at the end; or "post": behind every sum
+    norm: Literal["pre", "post"] = "pre"
+    activation: Literal["gelu", "relu"] = "gelu"  # of the feed-forward
     eps: Positive = 1e-5  # of the layer norms
     attention_dropout: ShareBelow1 = 0.0  # of the attention weights; MockingJay has 0.1
     init_std: NotNegative = 0.0  # linear layers drawn from a normal of this deviation, biases 0; 0 = PyTorch's own way
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.width % self.heads:
             raise InputError(f"backbone.width: must be a multiple of heads. Found {self.width} and {self.heads}.")
         if self.width % (16 if self.positions == "conv" else 2):
             need = "16, the groups of its convolution" if self.positions == "conv" else "2, for sines and cosines"
             raise InputError(f"backbone.width: must be a multiple of {need}. Found {self.width}.")
-        if self.layers < 1:
-            raise InputError(f"backbone.layers: 1 or more. Found {self.layers}.")
-        for name, allowed in (
-            ("positions", ("sinusoidal", "conv")),
-            ("norm", ("pre", "post")),
-            ("activation", ("gelu", "relu")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"backbone.{name}: {allowed[0]!r} or {allowed[1]!r}. Found {getattr(self, name)!r}.")
 
 
 class Block(nn.Module):

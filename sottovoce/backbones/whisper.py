@@ -20,14 +20,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from sottovoce.backbones import base
 from sottovoce.backbones._products import Conv, Linear
 from sottovoce.backbones.base import Hidden, Traits, attendable, valid_steps
-from sottovoce.config.ranges import Count, ShareBelow1
+from sottovoce.config.ranges import Count, Settings, ShareBelow1
 from sottovoce.errors import InputError
 
 OVERLAP = 6  # a sixth of the positions (5 s) is shared by two chunks of a long recording, half of it kept from each
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="backbone"):
     """The defaults are those of the public "base", of which 3 of 6 blocks are used."""
 
     width: Count = 512  # H
@@ -41,9 +41,7 @@ class Config:
     dropout: ShareBelow1 = 0.0  # of what attention and feedforward add
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "heads", "feedforward", "bins"):
-            if getattr(self, name) < 1:
-                raise InputError(f"backbone.{name}: 1 or more. Found {getattr(self, name)}.")
+        super().__post_init__()
         if self.width % self.heads or self.width % 2:
             raise InputError(
                 f"backbone.width: even and a multiple of backbone.heads ({self.heads}). Found {self.width}."

@@ -31,6 +31,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from sottovoce.config.ranges import Count, Settings, ShareBelow1
 from sottovoce.errors import InputError
 
 TILE = 2048  # frames; their distances to 512 centres are 4 MB, which a core's cache nearly holds
@@ -50,18 +51,11 @@ class Frames(Protocol):
 
 
 @dataclass(frozen=True)
-class Config:
-    sample: int = 512  # frames a centre in the largest sample
-    tolerance: float = 5e-4  # an iteration that lowers inertia by a smaller share is the last one on its sample
-    iterations: int = 100  # on a sample, at most
-    final: int = 1  # iterations over all frames, after samples
-
-    def __post_init__(self) -> None:
-        for name in ("sample", "iterations", "final"):
-            if getattr(self, name) < 1:
-                raise InputError(f"clustering.{name}: 1 or more. Found {getattr(self, name)}.")
-        if not 0 <= self.tolerance < 1:
-            raise InputError(f"clustering.tolerance: a share of the inertia, 0 to 1. Found {self.tolerance}.")
+class Config(Settings, group="clustering"):
+    sample: Count = 512  # frames a centre in the largest sample
+    tolerance: ShareBelow1 = 5e-4  # an iteration that lowers inertia by a smaller share is the last one on its sample
+    iterations: Count = 100  # on a sample, at most
+    final: Count = 1  # iterations over all frames, after samples
 
 
 @dataclass(frozen=True)
@@ -238,9 +232,10 @@ class _Search:
 
     def _room(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """A thread's own float32 array of that shape; valid until it asks again."""
-        if not hasattr(self.kept, name):
-            setattr(self.kept, name, np.empty((TILE, shape[1]), np.float32))
-        return getattr(self.kept, name)[: shape[0]]
+        kept = vars(self.kept)
+        if name not in kept:
+            kept[name] = np.empty((TILE, shape[1]), np.float32)
+        return kept[name][: shape[0]]
 
 
 @dataclass

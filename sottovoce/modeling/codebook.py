@@ -9,7 +9,7 @@ K - 1. A codebook says of which weights, layer and fold it is, so that it is use
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ class Codebook:
         return it
 
     def _head(self) -> dict:
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "centres"}
+        own = {name: value for name, value in vars(self).items() if name != "centres"}
         return files.plain(own | {"clusters": self.clusters})
 
 

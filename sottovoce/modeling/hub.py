@@ -80,8 +80,9 @@ def _public(init: str) -> Run:
             f"There are: {', '.join(encoder.FAMILIES)}, whisper."
         )
     prepared = _check_rate(init)
-    shape = {key: getattr(found, key) for key in ARCHITECTURE if getattr(found, key, None) is not None}
-    if shape.get("conv_pos_batch_norm") or getattr(found, "add_adapter", False):
+    architecture = found.to_dict()
+    shape = {key: architecture[key] for key in ARCHITECTURE if architecture.get(key) is not None}
+    if shape.get("conv_pos_batch_norm") or architecture.get("add_adapter"):
         raise InputError(f"{init}: batch normalisation or an adapter inside. Found one of them; neither is known here.")
     settings = recipe.resolve(RECIPE)
     # what others report of a checkpoint is of whole recordings

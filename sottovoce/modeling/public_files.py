@@ -72,7 +72,7 @@ def unreachable(init: str) -> str:
     asking.start()
     asking.join(PATIENCE_S)
     answer = found[0] if found else f"no answer within {PATIENCE_S:g} s"
-    status = getattr(answer, "status_code", None)
+    status = None if isinstance(answer, (str, Exception)) else answer.status_code
     if status == 200:
         return ""
     if status in (401, 403, 404):

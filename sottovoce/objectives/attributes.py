@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone
-from sottovoce.config.ranges import Count
+from sottovoce.config.ranges import Count, NotNegative
 from sottovoce.data.batching import Batch
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
@@ -30,20 +30,18 @@ from sottovoce.objectives.base import Loss
 @dataclass(frozen=True)
 class Config(base.Config):
     attributes: tuple[str, ...] = ("emotion", "gender")  # class labels of the manifest, and the speakers' gender
-    weights: tuple[float, ...] = (1.0, 0.3)  # of their losses, at the end of training
-    early: tuple[float, ...] = ()  # at its beginning, with a straight line in between; () = the same
+    weights: tuple[NotNegative, ...] = (1.0, 0.3)  # of their losses, at the end of training
+    early: tuple[NotNegative, ...] = ()  # at its beginning, with a straight line in between; () = the same
     project: Count = 256  # width of the layer before the classes
     balanced: bool = True  # every class counts the same, however rare
     freeze_front: bool = True  # the convolutions of an encoder stay as they are
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of every attribute; filled from the labels
 
     def __post_init__(self) -> None:
-        for name in ("weights", "early"):
-            found = getattr(self, name)
-            if (found or name == "weights") and len(found) != len(self.attributes):
+        super().__post_init__()
+        for name, found in (("weights", self.weights), ("early", self.early or self.weights)):
+            if len(found) != len(self.attributes):
                 raise InputError(f"objective.{name}: one for each of {', '.join(self.attributes)}. Found {found}.")
-            if any(w < 0 for w in found):
-                raise InputError(f"objective.{name}: 0 or more. Found {found}.")
         if not self.used:
             raise InputError(f"objective.weights: nothing to learn. Found {self.weights}. Give one above 0.")
 

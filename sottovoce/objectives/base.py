@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sottovoce.backbones.base import Backbone
+from sottovoce.config.ranges import Settings
 from sottovoce.data.batching import Batch
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
@@ -82,7 +83,7 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="objective"):
     """What the settings of an objective tell whoever opens the data for it."""
 
     @property

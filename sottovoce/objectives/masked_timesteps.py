@@ -14,6 +14,7 @@ B utterances, S steps, D features, H width, M steps that are scored.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,26 +32,18 @@ from sottovoce.objectives.base import Loss, Preview
 class Config(Policy, base.Config):
     """What is masked, see `config/masking.py`; then what is seen instead, and how the prediction is scored:"""
 
-    unit: str = "frame"  # "frame": whole steps; "feature": every column on its own
-    fill: str = "learned"  # "zero", "learned" or "noise"
+    unit: Literal["frame", "feature"] = "frame"  # "frame": whole steps; "feature": every column on its own
+    fill: Literal["zero", "learned", "noise"] = "learned"  # what is seen instead
     replace: tuple[float, float, float] = (0.8, 0.1, 0.1)  # filled, other steps, unchanged
-    draw: str = "run"  # of these three: for each run of masked frames; or once an "utterance", as MockingJay does
+    # of these three: for each run of masked frames; or once an "utterance", as MockingJay does
+    draw: Literal["run", "utterance"] = "run"
     score: bool = False  # EMS's code: the intensity is added to the input, and predicted by a second head
     target: str = ""  # another track to reconstruct, e.g. spectrogram; "" = the features themselves
-    loss: str = "l1"  # "l1", "l2" or "huber", on normalised features
-    head: int = 1  # linear layers of the prediction head, 1 or 2; thrown away afterwards
+    loss: Literal["l1", "l2", "huber"] = "l1"  # on normalised features
+    head: Literal[1, 2] = 1  # linear layers of the prediction head, thrown away afterwards
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in [
-            ("unit", ("frame", "feature")),
-            ("fill", ("zero", "learned", "noise")),
-            ("draw", ("run", "utterance")),
-            ("loss", ("l1", "l2", "huber")),
-            ("head", (1, 2)),
-        ]:
-            if getattr(self, name) not in allowed:
-                raise InputError(f"objective.{name}: one of {allowed}. Found {getattr(self, name)!r}.")
         if min(self.replace) < 0 or abs(sum(self.replace) - 1) > 1e-6:
             raise InputError(f"objective.replace: three shares that add up to 1. Found {self.replace}.")
         if self.unit == "feature" and (self.intensity or self.target):

@@ -12,13 +12,14 @@ B utterances, S states, H width, L label sets, K units of a set, P projected, M 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sottovoce.backbones.base import Backbone, Hidden
-from sottovoce.config.ranges import Count, NotNegative, Positive, Share
+from sottovoce.config.ranges import Count, NotNegative, Positive, ShareBelow1
 from sottovoce.data.batching import Batch
 from sottovoce.data.dataset import Steps
 from sottovoce.errors import InputError
@@ -32,11 +33,11 @@ class Config(base.Config):
     # Where the units of every iteration come from, and how many: k-means of MFCC, then of a layer of the model before
     # (with --init, of the first model too). Several label sets at once: "10:64+512+4096". "label": from --units.
     targets: tuple[str, ...] = ("mfcc:100", "6:500")
-    ratio: Share = 0.57  # share of states masked: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
+    ratio: ShareBelow1 = 0.57  # share of states masked: what HuBERT's starts at 8 % of the states make, 1 - 0.92 ** 10
     span: Count = 10  # states per span, 200 ms
     project: Count = 256  # P
     temperature: Positive = 0.1  # cosines are divided by it
-    combine: str = "sum"  # losses of several label sets: "sum" or "mean"
+    combine: Literal["sum", "mean"] = "sum"  # of the losses of several label sets
     visible: NotNegative = 0.0  # weight of the states that are not masked
     penalty: NotNegative = 10.0  # of the mean square of the local features
 
@@ -46,18 +47,13 @@ class Config(base.Config):
         return self.targets
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.targets:
             raise InputError("objective.targets: an iteration at least. Found none. Use e.g. mfcc:100,6:500.")
         for target in self.targets:
             parse(target)
-        if not 0 <= self.ratio < 1:
-            raise InputError(f"objective.ratio: share of states masked, 0 <= ratio < 1. Found {self.ratio}.")
         if self.ratio == 0 and self.visible == 0:
             raise InputError("objective.ratio: 0 masks nothing. Found objective.visible=0 too, so nothing would count.")
-        if self.span < 1:
-            raise InputError(f"objective.span: states, 1 or more. Found {self.span}.")
-        if self.combine not in ("sum", "mean"):
-            raise InputError(f"objective.combine: 'sum' or 'mean'. Found {self.combine!r}.")
 
 
 def parse(target: str) -> tuple[str, tuple[int, ...]]:

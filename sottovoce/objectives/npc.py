@@ -54,11 +54,6 @@ class Config(Policy, base.Config):
                 "objective.score: adds the intensity to the input. Found no intensity track. "
                 "Name one, e.g. --set objective.intensity=intensity."
             )
-        for name in ("groups", "codes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"objective.{name}: 1 or more. Found {getattr(self, name)}.")
-        if not self.gumbel > 0:
-            raise InputError(f"objective.gumbel: a temperature above 0. Found {self.gumbel}.")
 
     @property
     def masks(self) -> bool:
