@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The EMS sections of docs/results.md again: about an hour of one core; every step resumes.
+# The EMS studies on log-mel that docs/lab.md keeps, again: about an hour of one core; every step resumes.
 #   SOTTOVOCE_DATA=/path/to/corpora bash docs/make_ems_results.sh [WORK]
 # Parts of it: STEPS="strength rules" BACKBONES=npc ARMS="random energy" SEEDS="0 1" EPOCHS=60 bash docs/make_ems_results.sh
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The real-data results of docs/results.md again. Hours on 2 cores; every step resumes.
+# The studies on log-mel and COVAREP that docs/lab.md keeps, again. Hours on 2 cores; every step resumes.
 #   SOTTOVOCE_DATA=/path/to/corpora bash docs/make_results.sh [WORK]
 set -euo pipefail
 work=${1:-results}

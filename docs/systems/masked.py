@@ -1,6 +1,7 @@
 """Masked timesteps on an encoder's states, and which steps to mask: two studies that share one pre-training.
 
     python docs/systems/masked.py bands --prepared ravdess=data/ravdess nemo=data/nemo -o out [--device cuda]
+    python docs/systems/masked.py ... --abroad --device cpu --pretrain 3600 --mel 0
 
 1. Masked timesteps (arXiv:2307.12343): 2 x 256 transformer over the default encoder's second block at 25 Hz, 40 % of
    the steps hidden in spans of 200 ms. All speech without labels, of the tested corpus the fold's training part alone.
@@ -8,6 +9,9 @@
    from random weights, and the linear probe on the features alone.
 2. EMS (arXiv:2406.06646): the same pre-training, on states and on log-mel, with spans where the voice is loud or where
    a ranking of emotional over neutral frames says that the emotion is strong, as many of them; frozen linear probe.
+
+With `--abroad` a pre-training hears nothing of the tested corpus, so that all folds share it: a sixth of the work, for
+machines without a GPU. Strength is then ranked by the other corpus.
 
 All models of all folds and seeds are trained side by side (`many.py`). `--pretrain` and `--mel` bound the seconds of
 both pre-trainings; results are written as they come, answers for every recording by the fold that tests its speaker.
@@ -40,6 +44,7 @@ PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 IN_DOMAIN = 3.0  # how much oftener the tested corpus's own training part is heard
 SEEDS, RULE_SEEDS = 5, 3
 RULES = ("random", "energy", "strength")
+ABROAD = -1  # in the place of a fold: taught without the tested corpus
 ARMS = ("pretrained", "scratch")
 
 
@@ -89,10 +94,11 @@ class Models:
     def __len__(self) -> int:
         return len(self.fold)
 
-    def where(self, corpus: str, rule: str, seeds: int) -> list[int]:
+    def where(self, corpus: Corpus, rule: str, seeds: int) -> list[int]:
         """Those of a corpus and rule, fold by fold, seeds within."""
-        four = zip(self.corpus, self.rule, self.seed, strict=True)
-        return [m for m, (c, r, s) in enumerate(four) if (c, r) == (corpus, rule) and s < seeds]
+        at = {key: m for m, key in enumerate(zip(self.corpus, self.fold, self.rule, self.seed, strict=True))}
+        folds = [ABROAD] * len(corpus.folds) if ABROAD in self.fold else range(len(corpus.folds))
+        return [at[corpus.name, f, rule, s] for f in folds for s in range(seeds)]
 
 
 class Bed:
@@ -149,20 +155,22 @@ class Bed:
         """(N,) how often a recording is heard in pre-training, against the others."""
         c, corpora = self.corpora[corpus], self.speech.column("corpus")
         weight = self.speech.frames.astype(np.float64) * (corpora != corpus)
-        train = c.rows[c.folds[fold][0]]
-        weight[train] = self.speech.frames[train] * IN_DOMAIN
+        if fold != ABROAD:
+            train = c.rows[c.folds[fold][0]]
+            weight[train] = self.speech.frames[train] * IN_DOMAIN
         return weight
 
-    def strength(self) -> dict[tuple[str, int], Tensor]:
+    def strength(self, abroad: bool) -> dict[tuple[str, int], Tensor]:
         """How strong an emotion every step shows, (F,), by rankings that know no tested actor: of a fold of RAVDESS by
-        its training actors, of nEMO by all of RAVDESS. Mean over the emotions, over 200 ms."""
-        c = self.corpora["ravdess"]
-        x = self.pooled[c.rows, 0, :512].astype(np.float64)  # means of the first block
-        neutral = int(np.flatnonzero(np.unique(self.speech.column("emotion")[c.rows]) == "neutral")[0])
+        its training actors, of nEMO by all of RAVDESS, abroad by the other corpus. Mean over the emotions, over 200 ms.
+        """
 
-        def ranking(train: np.ndarray) -> Tensor:
-            scale = relative_attributes.Scale.of(x[train])
-            z, y = scale(x[train]), c.y[train]
+        def ranking(of: tuple[str, np.ndarray]) -> Tensor:
+            c, train = self.corpora[of[0]], of[1]
+            x = self.pooled[c.rows[train], 0, :512].astype(np.float64)  # means of the first block
+            neutral = int(np.flatnonzero(np.unique(self.speech.column("emotion")[c.rows]) == "neutral")[0])
+            scale = relative_attributes.Scale.of(x)
+            z, y = scale(x), c.y[train]
             weights = []
             for emotion in sorted(set(y) - {neutral}):
                 w = relative_attributes.fit(z[y == emotion], z[y == neutral]).weight
@@ -171,11 +179,17 @@ class Bed:
             raw = torch.cat([part.float() @ w for part in self.states.extra["first"].split(200_000)])
             return torch.nn.functional.avg_pool1d(raw[None, None], 5, 1, 2)[0, 0]
 
-        parts = [train for train, _, _ in c.folds] + [np.arange(len(c.rows))]
+        ravdess, nemo = (self.corpora[name] for name in ("ravdess", "nemo"))
+        whole = {c.name: (c.name, np.arange(len(c.rows))) for c in (ravdess, nemo)}
+        if abroad:
+            wanted = {("ravdess", ABROAD): whole["nemo"], ("nemo", ABROAD): whole["ravdess"]}
+        else:
+            wanted = {("ravdess", k): ("ravdess", train) for k, (train, _, _) in enumerate(ravdess.folds)}
+            wanted |= {("nemo", k): whole["ravdess"] for k in range(len(nemo.folds))}
+        once = {(name, len(train), int(train.sum())): (name, train) for name, train in wanted.values()}
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(ranking, parts))
-        own = {("ravdess", k): found[k] for k in range(len(c.folds))}
-        return own | {("nemo", k): found[-1] for k in range(len(self.corpora["nemo"].folds))}
+            found = dict(zip(once, pool.map(ranking, once.values()), strict=True))
+        return {key: found[name, len(train), int(train.sum())] for key, (name, train) in wanted.items()}
 
 
 def spans(lengths: Tensor, score: Tensor, chance: Tensor, rng: torch.Generator) -> Tensor:
@@ -430,7 +444,7 @@ class Study:
 
     def begin(self, models: Models, net: many.Transformer, stats: tuple[Tensor, Tensor]) -> None:
         """All linear probes, and what fine-tuning begins with."""
-        own = models.where(self.corpus.name, "random", self.seeds)
+        own = models.where(self.corpus, "random", self.seeds)
         self.stats = tuple(s[own] for s in stats)
         taught, untaught = (few_of(models, own, self.pool, self.bed.device, n) for n in (net, None))
         self.nets = [many.of_each(n, range(len(own))) for n in (taught, untaught)]
@@ -484,7 +498,7 @@ def rules(bed: Bed, pool: Pool, models: Models, net: many.Transformer, stats: tu
         x, _, _ = study.standardised(features.expand(len(study.keys), -1, -1))
         study.probe("features", x, last)
         for rule in (*RULES, "random weights"):
-            own = models.where(corpus.name, rule if rule in RULES else "random", RULE_SEEDS)
+            own = models.where(corpus, rule if rule in RULES else "random", RULE_SEEDS)
             taught = few_of(models, own, pool, bed.device, net if rule in RULES else None)
             states = answers(taught, pool, study.rows.expand(len(own), -1), tuple(s[own] for s in stats))
             x, _, _ = study.standardised(states)
@@ -494,13 +508,13 @@ def rules(bed: Bed, pool: Pool, models: Models, net: many.Transformer, stats: tu
         study.save()
 
 
-def every(bed: Bed, seeds: dict[str, int]) -> Models:
-    """One model for every corpus, fold, rule and seed."""
+def every(bed: Bed, seeds: dict[str, int], abroad: bool) -> Models:
+    """One model for every corpus, fold (or none of them), rule and seed."""
     rows = [
         (name, f, s, rule)
         for name, corpus in bed.corpora.items()
         for rule, count in seeds.items()
-        for f in range(len(corpus.folds))
+        for f in ([ABROAD] if abroad else range(len(corpus.folds)))
         for s in range(count)
     ]
     return Models(*map(list, zip(*rows, strict=True)))
@@ -511,6 +525,7 @@ def main() -> None:
     ask.add_argument("bands", type=Path)
     ask.add_argument("--prepared", nargs="+", required=True, help="NAME=FOLDER of prepared corpora")
     ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ask.add_argument("--abroad", action="store_true", help="one pre-training for all folds, without the tested corpus")
     ask.add_argument("--pretrain", type=float, default=70.0, help="seconds on states")
     ask.add_argument("--mel", type=float, default=40.0, help="seconds on log-mel")
     ask.add_argument("--updates", type=int, default=6000, help="of a pre-training at most")
@@ -530,9 +545,9 @@ def main() -> None:
                           zip(bed.speech.begins[c.rows], bed.speech.frames[c.rows], strict=True)])  # fmt: skip
         columns = {key: bed.speech.column(key)[c.rows] for key in ("id", "speaker", "emotion", "intensity")}
         np.savez(given.out / f"pooled_{name}.npz", pooled=bed.pooled[c.rows][:, layers], level=level, **columns)
-    strength = bed.strength()
+    strength = bed.strength(given.abroad)
     say("strength")
-    models = every(bed, {"random": SEEDS, "energy": RULE_SEEDS, "strength": RULE_SEEDS})
+    models = every(bed, {"random": SEEDS, "energy": RULE_SEEDS, "strength": RULE_SEEDS}, given.abroad)
     stats = statistics(bed, bed.states, models)
     net, said = pretrain(bed, bed.states, models, stats, strength, given.pretrain, given.updates)
     note(given.out / "pretrain_states.npz", models, said)
@@ -549,8 +564,8 @@ def main() -> None:
     for study in studies:
         study.finetune_all("", given.until)
         say(f"fine-tuning of {study.corpus.name}")
-    if time.time() < given.until:
-        models = every(bed, dict.fromkeys(RULES, RULE_SEEDS))
+    if given.mel and time.time() < given.until:
+        models = every(bed, dict.fromkeys(RULES, RULE_SEEDS), given.abroad)
         band_stats = statistics(bed, bed.bands, models)
         seconds = min(given.mel, given.until - time.time())
         net, said = pretrain(bed, bed.bands, models, band_stats, strength, seconds, given.updates)

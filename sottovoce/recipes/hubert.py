@@ -7,8 +7,8 @@ Run:     sottovoce pretrain hubert data/CORPUS ... -o runs/hubert            # f
 Needs:   recordings; the extra `hf`
 Time:    on a CPU `--set backbone.size=tiny`: 11 minutes of one core for an iteration of 1.75 h of speech
 Expect:  tiny from the waveform, two iterations: 10.1 % of 200 units of masked states of dev speakers, 0.5 % by
-         frequency; linear probe on RAVDESS, 24 unseen actors: UA 0.484 [0.446, 0.521], log-mel statistics 0.429; from
-         log-mel bands 0.585 (2026-11-26, docs/results.md)
+         frequency; linear probe on RAVDESS, 24 unseen actors: UA 0.484, log-mel statistics 0.429; from log-mel bands
+         0.585 (2026-11-26, docs/lab.md)
 Departs: settings are for an hour or two of speech and one machine, where updates are scarce: small batches, silence cut
          off, crops of 5 s, a high learning rate, no penalty on what the convolutions make, and half the weight of a
          masked state for the visible ones, without which nothing is learned for hundreds of updates. Convolutions of

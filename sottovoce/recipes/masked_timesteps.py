@@ -7,8 +7,8 @@ Run:     sottovoce pretrain masked_timesteps data/CORPUS ... -o runs/pre
          sottovoce study data/CORPUS --init runs/pre -o runs/study
 Needs:   nothing for audio; `.csd` files for CMU-MOSEI (`sottovoce prepare mosei DIR`)
 Time:    6 to 8 CPU minutes a fold for 3 h of speech, 15 to 45 CPU seconds a fine-tuning (2026-11-21, AMD EPYC)
-Expect:  RAVDESS, 8 emotions, 16 unseen actors, all labels, 60 epochs: UA 0.649 [0.581, 0.720], from scratch 0.613
-         (2026-11-21, four folds, two seeds, docs/results.md); the paper's tables could not be read
+Expect:  RAVDESS, 8 emotions, 16 unseen actors, all labels, 60 epochs: UA 0.649, from scratch 0.613 (2026-11-21,
+         four folds, two seeds, docs/lab.md); the paper's tables could not be read
 Departs: the paper was read in its abstract only; ratio, span, size and schedules are ours. On COVAREP single
          timesteps are masked, 15 % of them, BERT's way; on log-mel features spans of 200 ms, 40 %: neighbours of a
          single masked step give it away.

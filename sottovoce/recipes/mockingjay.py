@@ -9,8 +9,8 @@ Run:     sottovoce pretrain mockingjay data/librispeech -o runs/mockingjay
 Needs:   nothing but recordings; at 3 x 768 a GPU
 Time:    55 CPU seconds for 961 updates of 3 x 128 at 25 Hz, 156 for one of 3 x 768 at 32 x 1,500 frames (AMD EPYC);
          the release takes 1,000,000 updates of 16 utterances, here `training.epochs` decides
-Expect:  RAVDESS, 24 unseen actors, frozen probe, 3 x 128, 961 updates: UA 0.366 [0.320, 0.407], random weights 0.338
-         (2026-11-26, docs/results.md)
+Expect:  RAVDESS, 24 unseen actors, frozen probe, 3 x 128, 961 updates: UA 0.366, random weights 0.338 (2026-11-26,
+         docs/lab.md)
 Read:    fbank 80 with two deltas, mean and deviation of the utterance; 3 x 768, 12 heads, feed-forward 3072, GELU,
          post-norm with eps 1e-12, sinusoidal positions, dropout 0.1, weights N(0, 0.02); spans of 7 frames, 15 %,
          to zero, to other frames or unchanged (80/10/10, one draw an utterance); L1 on masked frames; head of two

@@ -8,8 +8,8 @@ Run:     sottovoce pretrain npc data/librispeech -o runs/npc
 Needs:   nothing but recordings
 Time:    width 128, 3 blocks at 50 Hz: 10 to 14 CPU seconds an epoch of 1.75 h (AMD EPYC, 2026-11-26); 100 epochs of
          LibriSpeech 360 h there, 335,000 updates in the EMS release
-Expect:  RAVDESS, 24 unseen actors, frozen probe, one epoch of 1.9 h at 3 x 128, random spans masked too: UA 0.338
-         [0.302, 0.368], random weights 0.329 (2026-11-26, docs/results.md)
+Expect:  RAVDESS, 24 unseen actors, frozen probe, one epoch of 1.9 h at 3 x 128, random spans masked too: UA 0.338,
+         random weights 0.329 (2026-11-26, docs/lab.md)
 Read:    fbank 80, mean and deviation of the utterance; 4 blocks of 512, kernel 15, mask 5 (growing to 13), residual,
          batch norm, ReLU, dropout 0.1; 4 groups of 64 codes, temperature 1; L1 on all valid frames; Adam, lr 1e-3,
          batches of 32, crops of 1,500 frames, clip 5

@@ -9,8 +9,8 @@ Time:    14 CPU s an update of 64 utterances of 3.7 s, 4 CPU minutes an epoch of
          channels (--set backbone.channels=4,8,16,32, objective.lstm=32, objective.dense=32) a tenth of that; extraction
          45 x real time a core (2026-11-21, AMD EPYC, shared)
 Expect:  normal and strong renderings of 24 unseen RAVDESS actors, AUC: a quarter of the channels on standardised
-         log-mel, 2 CPU minutes, 0.790 [0.758, 0.831], the ranking it was taught 0.781, loudness alone 0.863; emotional
-         above neutral on nEMO, another language, 0.64 to 0.66, loudness 0.51 (2026-11-26, docs/results.md); a ranking
+         log-mel, 2 CPU minutes, 0.790, the ranking it was taught 0.781, loudness alone 0.863; emotional
+         above neutral on nEMO, another language, 0.64 to 0.66, loudness 0.51 (2026-11-26, docs/lab.md); a ranking
          on the default encoder's states has 0.867 [0.819, 0.903] (docs/systems/intensity.py), taught to no network yet
 Departs: dev and test speakers are never trained on (release: random split, `--set objective.split=random`); padding
          is neither read nor scored (release: `--set objective.padding=included`); the learning rate follows a cosine
