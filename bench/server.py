@@ -1,7 +1,8 @@
 """The server under load from a second process: `python -m bench.server [--requests 1000]`.
 
 Clips of 2 to 4 s (generated voices) and the package's model. 1, 8 and 64 clients ask at once, each again when it is
-answered. Seconds of an answer as a client sees them, and resident memory of the server before and after.
+answered. Seconds of an answer as a client sees them, CPU time of the server, and its resident memory before, half-way
+and after. Lost is what was not answered with 200.
 """
 
 import argparse
@@ -22,6 +23,11 @@ import soundfile
 def resident_mib(process: int) -> float:
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def cpu_s(process: int) -> float:
+    ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def clip(seconds: float, seed: int) -> bytes:
@@ -74,25 +80,31 @@ def load(port: int, clips: list[bytes], clients: int, requests: int) -> tuple[li
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1000, help="of all clients together")
-    wanted = parser.parse_args().requests
+    parser.add_argument("--serve", default="", help="more options of `sottovoce serve`, e.g. '--jobs 1'")
+    options = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "sottovoce", "serve", "--port", str(port), "--queue", "64"]
-    server = subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    words = [sys.executable, "-m", "sottovoce", "serve", "--port", str(port), "--queue", "64", *options.serve.split()]
+    server = subprocess.Popen(words)
     clips = [clip(2 + k % 5 / 2, k) for k in range(20)]
     try:
         while ask(port, clips[0]) != 200:
             time.sleep(0.3)
-        print("| clients | requests | lost | p50 s | p95 s | p99 s | requests/s | server MiB before, after |")
-        print("|---|---|---|---|---|---|---|---|")
+        print("| clients | requests | lost | p50 s | p95 s | p99 s | requests/s | CPU ms | server MiB |")
+        print("|---|---|---|---|---|---|---|---|---|")
         for clients in (1, 8, 64):
-            before = resident_mib(server.pid)
-            took, said, whole = load(port, clips, clients, wanted // 3)
+            sizes, used, parts = [resident_mib(server.pid)], cpu_s(server.pid), []
+            for _ in range(2):
+                parts.append(load(port, clips, clients, options.requests // 6))
+                sizes.append(resident_mib(server.pid))
+            took, said = ([v for part in parts for v in part[k]] for k in (0, 1))
+            whole, used = sum(part[2] for part in parts), cpu_s(server.pid) - used
             p50, p95, p99 = np.quantile(took, [0.5, 0.95, 0.99])
-            lost = sum(status != 200 for status in said)
+            lost, each_ms = sum(status != 200 for status in said), 1e3 * used / len(said)
             print(f"| {clients} | {len(said)} | {lost} | {p50:.3f} | {p95:.3f} | {p99:.3f} | {len(said) / whole:.1f} | "
-                  f"{before:.0f}, {resident_mib(server.pid):.0f} |", flush=True)  # fmt: skip
+                  f"{each_ms:.0f} | {', '.join(f'{size:.0f}' for size in sizes)} |", flush=True)  # fmt: skip
+        print(f"\nLoad of the machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     finally:
         server.terminate()
         server.wait(60)

@@ -5,14 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from sottovoce.commands import _options
 from sottovoce.errors import InputError
 
 MANY = 16  # recordings to compare
 
 
 def main(
-    model: _options.OneRun,
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="folder written by `sottovoce finetune`, one fold of it (default: the package's model)"),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="the file to write")] = Path("model.onnx"),
     int8: Annotated[bool, typer.Option("--int8", help="the encoder in 8 bits: a third of the size, faster")] = False,
     recordings: Annotated[
@@ -31,9 +33,11 @@ def main(
     from sottovoce.commands import _tables
     from sottovoce.data import audio, runs
     from sottovoce.data.recordings import audio_files
+    from sottovoce.inference.recogniser import DEFAULT_MODEL
     from sottovoce.modeling import network as models
     from sottovoce.onnx.export import export
 
+    model = model or DEFAULT_MODEL
     if output.suffix != ".onnx":
         raise InputError(f"{output}: an exported model ends in .onnx. Found {output.suffix or 'no suffix'}.")
     found = [models.load_recognised(run) for run in runs.parts(model, "finetune")]

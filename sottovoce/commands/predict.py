@@ -69,7 +69,7 @@ def main(
     from sottovoce.data import runs
     from sottovoce.data.progress import Bar
     from sottovoce.data.recordings import audio_files
-    from sottovoce.inference import bulk, formats
+    from sottovoce.inference import bulk, formats, microphone
     from sottovoce.inference.load import load
     from sottovoce.inference.recogniser import DEFAULT_CARD
     from sottovoce.inference.timeline import Timing
@@ -78,12 +78,16 @@ def main(
     if not model and len(words) > 1 and runs.is_model(words[0]):
         model = str(words.pop(0))
     if mic:
-        if len(words) == 1 and not model:
+        if len(words) == 1 and not model and not words[0].is_file():
             model = str(words.pop())
-        _listen(load(model or None, named(labels), vad), Timing(window, hop, smooth, shortest), device, words)
+        if words:
+            raise InputError(f"predict --mic: takes no recordings. Found {words[0]}. Leave one of both out.")
+        chunks = microphone.chunks(int(device) if device.isdecimal() else device or None)
+        _listen(load(model or None, named(labels), vad), Timing(window, hop, smooth, shortest), chunks)
         return
     if not words:
         raise InputError("predict: no recording. Name audio files or folders of them, or --mic.")
+    paths = list(audio_files(words))
     table, folder, journal_at = _places(output, timeline)
     plan = bulk.Plan(
         model or None, named(labels), vad, channel,
@@ -93,7 +97,6 @@ def main(
     recogniser = load(plan.model, plan.labels, plan.vad)
     if plan.model is None and not quiet:
         typer.echo(f"Model of this package, {recogniser.about()['licence']}: see its card, {DEFAULT_CARD}.", err=True)
-    paths = list(audio_files(words))
     journal = bulk.Journal(journal_at, bulk.settings(plan, recogniser))
     different = len(set(paths))  # a recording may be named twice
     earlier = sum(journal.find(path) is not None for path in set(paths))
@@ -139,13 +142,9 @@ def _places(output: Path | None, timeline: bool) -> tuple[Path | None, Path | No
     return output / "predictions.csv", output, output / "journal.jsonl"
 
 
-def _listen(recogniser: Any, timing: Any, device: str, words: list[Path]) -> None:
+def _listen(recogniser: Any, timing: Any, chunks: Any) -> None:
     from sottovoce.commands import _live
-    from sottovoce.inference import microphone
 
-    if words:
-        raise InputError(f"predict --mic: takes no recordings. Found {words[0]}. Leave one of both out.")
-    chunks = microphone.chunks(int(device) if device.isdecimal() else device or None)
     _live.show(recogniser.stream(chunks, timing=timing), recogniser.names, recogniser.latency_s(timing))
 
 

@@ -16,7 +16,9 @@ def main(
     ] = None,
     host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 = from outside too")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 = any that is free", min=0, max=65535)] = 8000,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", help="recordings heard at a time, a thread each", min=1)] = 1,
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", help="recordings heard at a time, a thread each; 0 = one a core", min=0)
+    ] = 0,
     queue: Annotated[int, typer.Option(help="recordings that may wait; one more gets 429", min=1)] = 32,
     upload_mb: Annotated[float, typer.Option(help="largest upload, in MB")] = 100.0,
     upload_s: Annotated[float, typer.Option(help="seconds until an upload has to be there")] = 60.0,
@@ -40,7 +42,9 @@ def main(
         raise InputError(
             f"serve: needs fastapi and uvicorn. Found no {error.name}. Install them: pip install 'sottovoce[server]'."
         ) from None
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // jobs, 1)))  # read when torch is loaded
+    cores = os.cpu_count() or 1
+    jobs = jobs or cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // jobs, 1)))  # read when torch, or onnxruntime, is loaded
     from sottovoce.inference.load import load
     from sottovoce.inference.recogniser import DEFAULT_CARD
     from sottovoce.serving import app

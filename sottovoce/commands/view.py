@@ -21,11 +21,16 @@ def main(
     Example: sottovoce view talk.mp3
     """
     from sottovoce import files
+    from sottovoce.data import audio
     from sottovoce.inference import page
     from sottovoce.inference.load import load
 
     place = output or Path(what.with_suffix(".html").name)
-    found = page.read(what) if what.suffix.lower() == ".json" else load(model or None)(what, channel=channel)
+    if what.suffix.lower() == ".json":
+        found = page.read(what)
+    else:
+        audio.channels(what, channel)  # raises before a model is loaded
+        found = load(model or None)(what, channel=channel)
     files.write_text(place, page.of(found, place))
     typer.echo(f"{place}: {found!r}")
     if show:

@@ -75,11 +75,16 @@ def save(it: Recognised, folder: Path | str, told: Provenance, name: str = "") -
 def push(it: Recognised, folder: Path | str, name: str, told: Provenance, *, private: bool = False) -> str:
     """`save` into a folder, then upload it as `name` ("user/name"); returns where it is.
 
-    Raises InputError: no such name can be, the hub does not answer, or it wants a login (`hf auth login`).
+    Raises InputError: no such name can be, nobody is logged in (`hf auth login`), the hub does not answer or refuses.
     """
     check_name(name)
-    save(it, folder, told, name)
     hub = public_files.library()
+    if hub.get_token() is None:
+        raise InputError(
+            f"{name}: uploading needs a login. Found no token of the hub here. Log in (hf auth login, or HF_TOKEN), or "
+            "write the folder alone: --dry-run -o FOLDER."
+        )
+    save(it, folder, told, name)
     try:
         with public_files.silence():
             client = hub.HfApi()
@@ -87,10 +92,10 @@ def push(it: Recognised, folder: Path | str, name: str, told: Provenance, *, pri
             done = client.upload_folder(
                 repo_id=name, folder_path=str(folder), allow_patterns=list(NAMES), commit_message="Model of Sottovoce"
             )
-    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+    except Exception as error:  # a network has many ways to fail
         raise InputError(
-            f"{name}: cannot be uploaded. Found: {public_files.one_line(error)}. Log in (hf auth login), or go online. "
-            f"The folder is there: {folder}."
+            f"{name}: cannot be uploaded. Found: {public_files.one_line(error)}. Go online, or log in as somebody who "
+            "may write there (hf auth login)."
         ) from None
     return str(done.commit_url)
 

@@ -40,7 +40,7 @@ def find(init: str, name: str) -> Path | None:
             return Path(hub.hf_hub_download(init, name))
         except hub.errors.EntryNotFoundError:
             return None
-        except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+        except Exception as error:  # a network has many ways to fail
             raise InputError(f"{init}: cannot be fetched from the hub. Found: {one_line(error)}. Try again.") from None
 
 

@@ -209,3 +209,14 @@ def test_push_uploads_and_load_fetches(hub, finetuned, corpus, process, tmp_path
     (found,) = json.loads((tmp_path / "out.json").read_text())
     assert found["label"] == sottovoce.load(finetuned / "fold1")(path).label
     assert not (tmp_path / "opened").exists()
+
+
+def test_push_without_a_login_or_a_network_says_so(finetuned, sottovoce, tmp_path, monkeypatch):
+    words = ("push", finetuned / "fold1", "anna/voices", "--licence", LICENCE, "--data", DATA[0])
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    assert "needs a login. Found no token" in sottovoce(*words).complaint
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    assert "cannot be uploaded" in sottovoce(*words).complaint

@@ -134,6 +134,7 @@ def test_the_microphone_is_a_stream(sottovoce, finetuned, wave, events, monkeypa
         assert (label or "nobody") in done.out
     monkeypatch.setitem(sys.modules, "sounddevice", device(wave, "no such device"))
     assert "no such device" in sottovoce("predict", "--model", finetuned / "fold1", "--mic").complaint
+    assert "takes no recordings" in sottovoce("predict", "--mic", __file__).complaint
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert "sottovoce[live]" in sottovoce("predict", "--model", finetuned / "fold1", "--mic").complaint
 
