@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from sottovoce.data import audio, augmentation
+from sottovoce.data.augmentation import FRAME
+from sottovoce.tracks import logmel
 from sottovoce.tracks._slaney import mel_filters
+from sottovoce.tracks.logmel import FLOOR, HOP, RANGE, WINDOW
 
 SOUNDS = {".wav", ".flac", ".ogg", ".mp3", ".opus"}
 RATE = audio.RATE_HZ
-PEAK = 0.5  # the level at which the encoder is used
-BINS, WINDOW, HOP = 80, 400, 160
-FRAME = RATE // 50
+BANDS = logmel.Config()  # how the encoder is used
 CODECS = ("mp3", "opus", "vorbis")
 WIDE_BAND = "librispeech"  # is drawn five times as often as its share: the rest holds nothing above 5.5 kHz
 
@@ -94,7 +95,7 @@ class Batches:
         self.batch_s, self.chances, self.device = batch_s, chances, device
         self.rng = torch.Generator(device).manual_seed(seed)
         self.plan = np.random.default_rng(seed)  # of what a whole batch shares
-        self.filters = torch.from_numpy(mel_filters(BINS, WINDOW)).to(device)
+        self.filters = torch.from_numpy(mel_filters(BANDS.bins, WINDOW)).to(device)
         self.window = torch.hann_window(WINDOW, device=device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -193,13 +194,13 @@ class Batches:
 
     def bands(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Whisper's log-mel bands (B, T, 80) at the level of use; see `sottovoce/tracks/logmel.py`."""
-        x = x * (PEAK / x.abs().amax(1, keepdim=True).clamp_min(1e-6))
+        x = x * (BANDS.peak / x.abs().amax(1, keepdim=True).clamp_min(1e-6))
         x = x + 1e-6 * torch.randn(x.shape, generator=self.rng, device=self.device)
         spectrum = torch.stft(x, WINDOW, HOP, window=self.window, return_complex=True)[..., :-1]
-        bands = (spectrum.abs().square().transpose(1, 2) @ self.filters).clamp_min(1e-10).log10()
+        bands = (spectrum.abs().square().transpose(1, 2) @ self.filters).clamp_min(FLOOR).log10()
         inside = (torch.arange(bands.shape[1], device=self.device) < (lengths // HOP)[:, None])[..., None]
         loudest = bands.masked_fill(~inside, -10.0).amax((1, 2), keepdim=True)
-        return (torch.maximum(bands, loudest - 8) + 4) / 4 * inside
+        return (torch.maximum(bands, loudest - RANGE) + 4) / 4 * inside
 
     def uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=self.rng, device=self.device)

@@ -29,6 +29,7 @@ from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
+from sottovoce.metrics import calibration
 from sottovoce.metrics.statistics import intervals
 from sottovoce.metrics.temperature import Calibration, tempered
 from sottovoce.modeling import hub
@@ -121,11 +122,9 @@ def answers(layer: tuple[torch.Tensor, ...], x: np.ndarray) -> tuple[np.ndarray,
 def judged(name: str, heard: Heard, p: np.ndarray, temperature: float = 1.0) -> dict[str, Any]:
     """UA with its interval over speakers, and the calibration error."""
     found = intervals(TASK, heard.classes, p.argmax(1), heard.speakers)["ua"]
-    confidence, right = tempered(p, temperature).max(1), p.argmax(1) == heard.classes
-    bins = np.minimum((confidence * 15).astype(int), 14)
-    ece = sum(abs((confidence - right)[bins == b].sum()) for b in range(15)) / len(right)
+    ece = float(calibration.scores(calibration.terms(tempered(p, temperature), heard.classes).sum(0))["ece"])
     print(f"{name}: UA {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}], ECE {ece:.3f}", flush=True)
-    return {"test": name, "utterances": len(p), "ua": found, "ece": float(ece)}
+    return {"test": name, "utterances": len(p), "ua": found, "ece": ece}
 
 
 def within(parts: list[Heard]) -> list[dict[str, Any]]:

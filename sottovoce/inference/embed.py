@@ -22,10 +22,10 @@ from sottovoce.config.finetuning import Probe
 from sottovoce.data import audio, runs
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
+from sottovoce.data.memory import Memory
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference.recogniser import LONGEST_S
-from sottovoce.inference.voter import Memory
 from sottovoce.modeling import encoded, hub
 from sottovoce.modeling import network as models
 from sottovoce.tracks import base as tracks
@@ -101,7 +101,7 @@ def load(model: Path | str, layer: int | None = None) -> Embedder:
         found: list[np.ndarray] = []
         first: Track | None = None
         for begin, frames in _pieces(recording, maker, it.plan.track_config):
-            store = Memory({"": frames.values}, frames.rate_hz, it.plan.track)
+            store = Memory.of({"": frames.values}, frames.rate_hz, it.plan.track)
             steps = Steps([(store, [Utterance("", "recording", "")])], front, it.statistics)
             ((_, track),) = models.states(backbone, steps, chosen)
             if first is None:

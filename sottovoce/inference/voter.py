@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
+from sottovoce.data.memory import Memory
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.metrics.temperature import Calibration
@@ -17,26 +17,6 @@ from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
 
 STRANGE = 4.0  # mean square of the standardised features, 1 on average in training, from which a voice is unlike it
-
-
-class Memory:
-    """Arrays (T, F), or samples (N,), that look like a track store."""
-
-    def __init__(self, values: dict[str, np.ndarray], rate_hz: float, track: str):
-        self.head = SimpleNamespace(track=track)
-        self.values = {k: v if v.ndim == 2 else v[:, None] for k, v in values.items()}
-        self.rate_hz, self.offset_s = rate_hz, 0.0
-        self.dim: int = next(iter(self.values.values())).shape[1]
-        self.lengths = {k: len(v) for k, v in values.items()}
-
-    def source(self, id: str, /) -> None:
-        return None
-
-    def __getitem__(self, key: str, /) -> np.ndarray:
-        return self.values[key]
-
-    def __contains__(self, key: object, /) -> bool:
-        return key in self.values
 
 
 def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = None, trim: bool = True) -> Steps:
@@ -51,13 +31,13 @@ def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = Non
         front = replace(front, normalise="corpus")
     if not trim:
         front = replace(front, trim_db=0.0)
-    store = Memory({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz, it.plan.track)
+    store = Memory.of({str(k): f for k, f in enumerate(frames)}, it.plan.track_config.rate_hz, it.plan.track)
     used = statistics if it.plan.frontend.normalise == "speaker" and statistics else it.statistics
     if store.dim != len(used.mean):
         raise InputError(
             f"the model expects {len(used.mean)} features a frame. Found {store.dim}. Use the track it was trained on."
         )
-    return Steps([(store, [Utterance(k, "recording", "") for k in store.values])], front, used)
+    return Steps([(store, [Utterance(k, "recording", "") for k in store])], front, used)
 
 
 class Voter:

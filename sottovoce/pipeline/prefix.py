@@ -20,6 +20,7 @@ from sottovoce.backbones.base import Hidden
 from sottovoce.config.finetuning import Full
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.dataset import Steps
+from sottovoce.data.memory import Memory
 from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Network
@@ -89,7 +90,7 @@ def states(network: Network, count: int, steps: Steps, key: Any) -> Steps:
     missing = family.subset(todo)
     made = models.states(whole, missing, count) if len(missing) else iter(())
     if key is None:
-        kept = _Memory({missing.utterances[i].id: track.values.astype(np.float16) for i, track in made}, head)
+        kept = Memory({missing.utterances[i].id: track.values.astype(np.float16) for i, track in made}, head)
     elif len(missing):
         with TrackWriter(folder, head) as writer:
             for i, track in made:
@@ -103,15 +104,3 @@ def states(network: Network, count: int, steps: Steps, key: Any) -> Steps:
 def _source(store: Any, name: str) -> Source:
     found = store.source(name)
     return replace(found, stamp="") if found else Source()
-
-
-class _Memory(dict):
-    """Half-precision arrays that look like a store."""
-
-    def __init__(self, values: dict[str, np.ndarray], head: Head):
-        super().__init__(values)
-        self.rate_hz, self.offset_s, self.dim = head.rate_hz, head.offset_s, head.dim
-        self.lengths = {name: len(rows) for name, rows in values.items()}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return super().__getitem__(name).astype(np.float32)
