@@ -15,7 +15,7 @@ def main(
         int | None,
         typer.Option(
             help="whose states: 1 = first block, 0 = what goes into it. Default: the third from the top, as in GMP-TL; "
-            "of a shallow model the first",
+            "of a shallow model the first"
         ),
     ] = None,
     clusters: Annotated[

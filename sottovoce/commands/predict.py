@@ -14,8 +14,7 @@ MOST = 50  # recordings that are shown one by one
 
 def main(
     recordings: Annotated[
-        list[Path] | None,
-        typer.Argument(help="audio files, or folders of them; the folder of a model may come first"),
+        list[Path] | None, typer.Argument(help="audio files, or folders of them; the folder of a model may come first")
     ] = None,
     model: _options.Model = "",
     timeline: Annotated[
@@ -26,8 +25,7 @@ def main(
         typer.Option("-o", "--output", help="out.csv or out.json, timelines go into a folder of its name; or a folder"),
     ] = None,
     format_: Annotated[
-        str,
-        typer.Option("--format", help="of timelines: csv,json,textgrid,audacity,rttm,vtt,elan,svg,png,html"),
+        str, typer.Option("--format", help="of timelines: csv,json,textgrid,audacity,rttm,vtt,elan,svg,png,html")
     ] = "csv,json,png,svg,html",
     window: Annotated[float, typer.Option(help="seconds that an answer over time is pooled from", min=0.2)] = 3.0,
     hop: Annotated[float, typer.Option(help="seconds from one answer to the next", min=0.05)] = 0.25,
@@ -54,8 +52,7 @@ def main(
     ] = "0",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes")] = 1,
     skip_broken: Annotated[
-        bool,
-        typer.Option("--skip-broken", help=f"list unreadable files and go on; exit code {BROKEN} if any"),
+        bool, typer.Option("--skip-broken", help=f"list unreadable files and go on; exit code {BROKEN} if any")
     ] = False,
     mic: Annotated[bool, typer.Option("--mic", help="the microphone instead of recordings, live")] = False,
     device: Annotated[str, typer.Option(help="with --mic: number or name; python -m sounddevice lists them")] = "",

@@ -52,8 +52,7 @@ def main(
     ] = "",
     no_scan: Annotated[bool, typer.Option("--no-scan", help="read headers only, decode nothing")] = False,
     jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", help="processes that decode; default: the cores there are"),
+        int | None, typer.Option("--jobs", "-j", help="processes that decode; default: the cores there are")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
     **own: str | bool | None,

@@ -20,8 +20,7 @@ def main(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again goes on")],
     encoder: Annotated[
-        str,
-        typer.Option(help="gmp_tl: run folder of `pretrain`, folder in transformers' layout, or id of the hub"),
+        str, typer.Option(help="gmp_tl: run folder of `pretrain`, folder in transformers' layout, or id of the hub")
     ] = "",
     fold: _options.Fold = None,
     ablate: Annotated[

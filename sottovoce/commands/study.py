@@ -60,8 +60,7 @@ def main(
     ] = "",
     target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
     metric: Annotated[
-        str,
-        typer.Option(help="score of the curve, by which dev chooses too; default: ua for classes, ccc for numbers"),
+        str, typer.Option(help="score of the curve, by which dev chooses too; default: ua for classes, ccc for numbers")
     ] = "",
     speaker_norm: Annotated[
         bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")

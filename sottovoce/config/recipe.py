@@ -112,11 +112,7 @@ def judged(plan: Recipe, protocol: str) -> Recipe:
 
 def seeded(plan: Recipe, seed: int) -> Recipe:
     """The same settings with another seed for both trainings."""
-    return replace(
-        plan,
-        training=replace(plan.training, seed=seed),
-        finetune=finetuning.seeded(plan.finetune, seed),
-    )
+    return replace(plan, training=replace(plan.training, seed=seed), finetune=finetuning.seeded(plan.finetune, seed))
 
 
 def at_frame_rate(plan: Recipe, rate_hz: float) -> Recipe:

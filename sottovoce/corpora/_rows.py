@@ -126,10 +126,7 @@ def utterances(
 
 
 def idle(
-    read: Rows,
-    utterances: Sequence[Utterance],
-    columns: Mapping[str, str] | None = None,
-    used: Collection[str] = (),
+    read: Rows, utterances: Sequence[Utterance], columns: Mapping[str, str] | None = None, used: Collection[str] = ()
 ) -> list[str]:
     """A note on the columns that were left out, not counting those that are `used` otherwise."""
     names = _names(read, columns or {})

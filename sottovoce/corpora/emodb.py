@@ -26,7 +26,7 @@ TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "sentence": "class"}
 CLASSES = {"emotion": EMOTIONS}
 LABELS = {  # Ärger (Wut), Langeweile, Ekel, Angst, Freude, Trauer, neutral
-    **{"W": "angry", "L": "boredom", "E": "disgust", "A": "fear", "F": "happy", "T": "sad", "N": "neutral"},
+    **{"W": "angry", "L": "boredom", "E": "disgust", "A": "fear", "F": "happy", "T": "sad", "N": "neutral"}
 }
 WOMEN = ("08", "09", "13", "14", "16")
 MEN = ("03", "10", "11", "12", "15")

@@ -171,10 +171,7 @@ def read_csd(path: Path | str) -> CsdFile:
 
 
 def write_csd(
-    path: Path | str,
-    name: str,
-    entries: Iterable[tuple[str, np.ndarray, np.ndarray]],
-    metadata: Mapping[str, Any],
+    path: Path | str, name: str, entries: Iterable[tuple[str, np.ndarray, np.ndarray]], metadata: Mapping[str, Any]
 ) -> None:
     """Write a `.csd`, one entry at a time; the file appears whole or not at all.
 

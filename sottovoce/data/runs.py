@@ -31,16 +31,7 @@ from sottovoce.data.recordings import recordings_below
 from sottovoce.errors import InputError
 
 FORMAT = 2  # of config.json; 1, which did not say so, had other names of settings and one class of fine-tuning
-SAME = (
-    "kind",
-    "recipe",
-    "fold",
-    "features",
-    "task",
-    "labels",
-    "of_labels",
-    "seed",
-)  # where format 1 goes on
+SAME = ("kind", "recipe", "fold", "features", "task", "labels", "of_labels", "seed")  # where format 1 goes on
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
 NEEDED = {  # entries of config.json that readers rely on
     "pretrain": ("identity", "settings", "fold", "features", "seen_speakers"),

@@ -20,11 +20,7 @@ POINTS = 100  # of the risk-coverage curve that are kept
 
 
 def report(
-    task: Task,
-    truth: np.ndarray,
-    probabilities: np.ndarray,
-    clusters: Sequence[str],
-    trusted: Sequence[Calibration],
+    task: Task, truth: np.ndarray, probabilities: np.ndarray, clusters: Sequence[str], trusted: Sequence[Calibration]
 ) -> dict[str, Any]:
     """Calibration error and Brier score before and after, reliability by confidence, risk by coverage, and the
     operating point.

@@ -129,12 +129,7 @@ def settings(plan: Plan, recogniser: Hearing) -> dict[str, Any]:
 
 
 def hear(
-    recogniser: Hearing,
-    plan: Plan,
-    paths: Sequence[Path],
-    journal: Journal,
-    jobs: int = 1,
-    skip_broken: bool = False,
+    recogniser: Hearing, plan: Plan, paths: Sequence[Path], journal: Journal, jobs: int = 1, skip_broken: bool = False
 ) -> Iterator[Done]:
     """Every recording that the journal does not have, as it is done; the journal has it then. One that is named twice
     is heard once, under its own name.

@@ -213,12 +213,7 @@ class Hearing:
         return self.calibration.unsure_below
 
     def listening(
-        self,
-        timing: Timing,
-        pieces: Pieces,
-        voters: Sequence[Voter],
-        speaker: Any = None,
-        who: Who = nobody,
+        self, timing: Timing, pieces: Pieces, voters: Sequence[Voter], speaker: Any = None, who: Who = nobody
     ) -> Listening:
         """What hears one voice as it comes, with some of the networks."""
 
@@ -268,12 +263,7 @@ class _Ear:
     """One voice of one recording."""
 
     def __init__(
-        self,
-        recogniser: Hearing,
-        voters: Sequence[Voter],
-        timing: Timing,
-        speaker: Any,
-        spoken: Sequence[Turn],
+        self, recogniser: Hearing, voters: Sequence[Voter], timing: Timing, speaker: Any, spoken: Sequence[Turn]
     ):
         self.recogniser, self.timing, self.spoken = recogniser, timing, spoken
         self.sound = sound.Sound()

@@ -94,12 +94,7 @@ def agreement_intervals(
 
 
 def agreement_difference(
-    a: np.ndarray,
-    b: np.ndarray,
-    label: np.ndarray,
-    clusters: Sequence[str],
-    *,
-    strata: Sequence[str] | None = None,
+    a: np.ndarray, b: np.ndarray, label: np.ndarray, clusters: Sequence[str], *, strata: Sequence[str] | None = None
 ) -> dict[str, dict[str, float | None]]:
     """How much better score `a` agrees than score `b`, on the same speakers; arguments as above.
 

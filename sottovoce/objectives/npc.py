@@ -121,10 +121,7 @@ class Objective(base.Objective):
         mask, scored = self.mask(batch, rng), batch.scored[..., None]
         codes, choice = self._codes(batch, mask)
         total = ((self.predict(codes) - batch.x).abs() * scored).sum()
-        logs = {
-            "coverage": mask.sum() / batch.lengths.sum(),
-            "perplexity": perplexity(choice.detach(), batch.scored),
-        }
+        logs = {"coverage": mask.sum() / batch.lengths.sum(), "perplexity": perplexity(choice.detach(), batch.scored)}
         if self.config.intensity:
             logs |= masking.contrast(mask, batch.tracks["intensity"], batch.valid)
         if self.predict_score is not None:

@@ -459,12 +459,7 @@ def _check_classes(
 
 
 def _folds(
-    reader: Reader,
-    utterances: Sequence[Utterance],
-    n: int | None,
-    group: str,
-    name: str,
-    divide: Mapping[str, Any],
+    reader: Reader, utterances: Sequence[Utterance], n: int | None, group: str, name: str, divide: Mapping[str, Any]
 ) -> list[Fold]:
     """`divide`: options of the reader's own folds."""
     labelled = [u for u in utterances if set(u.labels) - {"split"}]

@@ -89,11 +89,7 @@ class Agreement:
 def over_folds(name: str, output: Path, folds: Sequence[str]) -> Path:
     """The agreement of the models of several folds, each on its own test people: report.json and report.html."""
     rows = [row for fold in folds for row in agreement.read_rows(output / fold / "agreement.csv")]
-    report = {
-        "title": f"{name}, {len(folds)} folds",
-        "fold": f"{len(folds)} folds",
-        "agreement": agreement.agree(rows),
-    }
+    report = {"title": f"{name}, {len(folds)} folds", "fold": f"{len(folds)} folds", "agreement": agreement.agree(rows)}
     files.write_json(output / "report.json", report)
     files.write_text(output / "report.html", pages.strength_page(report))
     return output / "report.html"

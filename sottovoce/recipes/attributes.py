@@ -29,13 +29,6 @@ def recipe(track: str | None = None) -> Recipe:
         objective="attributes",
         objective_config=plugins.load("objectives", "attributes").Config(),
         training=Training(
-            epochs=40,
-            lr=1e-4,
-            warmup=0.1,
-            weight_decay=1e-5,
-            batch_s=80.0,
-            batch_rows=32,
-            crop_s=10.0,
-            patience=10,
+            epochs=40, lr=1e-4, warmup=0.1, weight_decay=1e-5, batch_s=80.0, batch_rows=32, crop_s=10.0, patience=10
         ),
     )

@@ -48,15 +48,7 @@ def recipe(track: str | None = None) -> Recipe:
         objective_config=plugins.load("objectives", "masked_units").Config(
             targets=("mfcc:100", "2:200"), visible=0.5, penalty=0.0
         ),
-        training=Training(
-            epochs=18,
-            lr=1e-3,
-            warmup=0.08,
-            weight_decay=0.01,
-            batch_s=16.0,
-            batch_rows=32,
-            crop_s=5.0,
-        ),
+        training=Training(epochs=18, lr=1e-3, warmup=0.08, weight_decay=0.01, batch_s=16.0, batch_rows=32, crop_s=5.0),
         finetune=Full(
             layer_aggregation="weighted",
             temporal_pooling="mean",

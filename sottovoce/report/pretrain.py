@@ -76,10 +76,7 @@ def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
 
 
 def _loss(curves: Mapping[str, Any], dev: np.ndarray, baseline: float, predictor: str, kind: str) -> Any:
-    lines = [
-        ("training", curves.get("step"), curves.get("loss")),
-        ("dev speakers", curves.get("heldout_step"), dev),
-    ]
+    lines = [("training", curves.get("step"), curves.get("loss")), ("dev speakers", curves.get("heldout_step"), dev)]
     lines = [(name, x, y) for name, x, y in lines if len(series(y))]
     caption = (
         f"Loss; the dashed line is that of {predictor}. n = {len(series(curves.get('loss'))):,} training and "
