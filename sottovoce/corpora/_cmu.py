@@ -36,11 +36,80 @@ SAME_WORD = {"happiness": "happy", "sadness": "sad", "angry": "anger", "surprise
 
 @dataclass(frozen=True)
 class Layout:
-    """How one corpus differs from the other."""
+    """How one corpus differs from the other, and what a reader offers beside `utterances` and `folds`."""
 
     corpus: str
     columns: dict[int, tuple[str, ...]]  # label order, by width of the label file; the first is preferred
     ranges: Mapping[str, tuple[float, float]]  # every label is clamped to its own
+
+    def problems(
+        self,
+        root: Path,
+        utterances: Sequence[Utterance],
+        *,
+        features: Path | None = None,
+        labels: Path | None = None,
+        folds_file: Path | None = None,
+    ) -> list[str]:
+        """What the data report should say: dropped segments, clamped labels, frames that are not finite, folds.
+
+        The options are those that `utterances` had. All features of the videos are read once.
+        """
+        root = Path(root)
+        if features is None and utterances:
+            features = root / utterances[0].path.rpartition("#")[0]
+        found = segments(root, self, features, labels, folds_file)
+        total, counts = 0, {"-inf": 0, "+inf": 0, "NaN": 0, "nothing but zeros": 0}
+        with csd.read_csd(found.features) as track:
+            for video in dict.fromkeys(u.session for u in utterances):
+                values, _ = track.video(video)
+                total += len(values)
+                counts["nothing but zeros"] += int((~values.any(axis=1)).sum())
+                if not np.isfinite(values).all():
+                    counts["-inf"] += int(np.isneginf(values).any(axis=1).sum())
+                    counts["+inf"] += int(np.isposinf(values).any(axis=1).sum())
+                    counts["NaN"] += int(np.isnan(values).any(axis=1).sum())
+        lines = [f"{n} of {total} frames with {what}" for what, n in counts.items() if n]
+        return [line + ("" if "zeros" in line else ", set to 0") for line in lines] + found.notes
+
+    def read_track(self, root: Path, utterances: Sequence[Utterance], name: str) -> Iterator[tuple[str, Track]]:
+        """(id, track) of every utterance, one video in memory at a time; ordered by first mention of the video.
+
+        Tracks are values (T, 74) float32, finite, at 100 Hz. `offset_s` is half a frame for all of them, so true
+        frame centres are at most 5 ms away. Word-aligned files: rate 1, offset 0.
+
+        Raises:
+            InputError: another track than "covarep", a file that has changed since, a segment without frames.
+        """
+        if name != "covarep":
+            raise unknown_name(f"track of {self.corpus}", name, ["covarep"])
+        by_file: dict[str, dict[str, list[Utterance]]] = {}
+        for u in utterances:
+            file, _, video = u.path.rpartition("#")
+            by_file.setdefault(file, {}).setdefault(video, []).append(u)
+        for file, videos in by_file.items():
+            with csd.read_csd(Path(root) / file) as track:
+                _check_columns(track, [])
+                steps = _is_step_clock(track)
+                for video, spoken in videos.items():
+                    order, centres = _clock(track, video, steps)
+                    values = track.video(video)[0]
+                    if len(order) != len(values) or not np.array_equal(order, np.arange(len(order))):
+                        values = values[order]
+                    for u in spoken:
+                        end = np.inf if u.end is None else u.end
+                        first, last = _inside(centres, u.start, end)
+                        if last <= first:
+                            raise InputError(
+                                f"{track.path}: no frames for {u.id}. Found {len(centres)} frames in the video, none "
+                                f"in [{u.start}, {end}) s. Run `sottovoce prepare` again."
+                            )
+                        kept = covarep.clean(values[first:last])[0]
+                        if steps:
+                            yield u.id, Track(kept, STEP_HZ)
+                        else:
+                            grid = on_grid(kept, centres[first:last], u.start)
+                            yield u.id, Track(grid, covarep.RATE_HZ, 0.5 / covarep.RATE_HZ)
 
 
 @dataclass
@@ -134,72 +203,6 @@ def segments(
     else:
         found.notes.append(f"folds from {folds_file}; {no_split} segments are in none")
     return found
-
-
-def problems(
-    root: Path,
-    utterances: Sequence[Utterance],
-    layout: Layout,
-    features: Path | None,
-    labels: Path | None,
-    folds_file: Path | None,
-) -> list[str]:
-    """One line for everything noticed; reads all features of the utterances' videos once, for what is not finite."""
-    if features is None and utterances:
-        features = root / utterances[0].path.rpartition("#")[0]
-    found = segments(root, layout, features, labels, folds_file)
-    total, counts = 0, {"-inf": 0, "+inf": 0, "NaN": 0, "nothing but zeros": 0}
-    with csd.read_csd(found.features) as track:
-        for video in dict.fromkeys(u.session for u in utterances):
-            values, _ = track.video(video)
-            total += len(values)
-            counts["nothing but zeros"] += int((~values.any(axis=1)).sum())
-            if not np.isfinite(values).all():
-                counts["-inf"] += int(np.isneginf(values).any(axis=1).sum())
-                counts["+inf"] += int(np.isposinf(values).any(axis=1).sum())
-                counts["NaN"] += int(np.isnan(values).any(axis=1).sum())
-    lines = [f"{n} of {total} frames with {what}" for what, n in counts.items() if n]
-    return [line + ("" if "zeros" in line else ", set to 0") for line in lines] + found.notes
-
-
-def read_track(root: Path, utterances: Sequence[Utterance], name: str, corpus: str) -> Iterator[tuple[str, Track]]:
-    """(id, track) of every utterance, one video in memory at a time; ordered by first mention of the video.
-
-    Tracks are values (T, 74) float32, finite, at 100 Hz. `offset_s` is half a frame for all of them, so true
-    frame centres are at most 5 ms away. Word-aligned files: rate 1, offset 0.
-
-    Raises:
-        InputError: another track than "covarep", a file that has changed since, a segment without frames.
-    """
-    if name != "covarep":
-        raise unknown_name(f"track of {corpus}", name, ["covarep"])
-    by_file: dict[str, dict[str, list[Utterance]]] = {}
-    for u in utterances:
-        file, _, video = u.path.rpartition("#")
-        by_file.setdefault(file, {}).setdefault(video, []).append(u)
-    for file, videos in by_file.items():
-        with csd.read_csd(Path(root) / file) as track:
-            _check_columns(track, [])
-            steps = _is_step_clock(track)
-            for video, spoken in videos.items():
-                order, centres = _clock(track, video, steps)
-                values = track.video(video)[0]
-                if len(order) != len(values) or not np.array_equal(order, np.arange(len(order))):
-                    values = values[order]
-                for u in spoken:
-                    end = np.inf if u.end is None else u.end
-                    first, last = _inside(centres, u.start, end)
-                    if last <= first:
-                        raise InputError(
-                            f"{track.path}: no frames for {u.id}. Found {len(centres)} frames in the video, none in "
-                            f"[{u.start}, {end}) s. Run `sottovoce prepare` again."
-                        )
-                    kept = covarep.clean(values[first:last])[0]
-                    if steps:
-                        yield u.id, Track(kept, STEP_HZ)
-                    else:
-                        grid = on_grid(kept, centres[first:last], u.start)
-                        yield u.id, Track(grid, covarep.RATE_HZ, 0.5 / covarep.RATE_HZ)
 
 
 def on_grid(values: np.ndarray, centres: np.ndarray, start_s: float) -> np.ndarray:

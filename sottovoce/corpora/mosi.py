@@ -10,13 +10,12 @@ Cite:     Zadeh, Zellers, Pincus & Morency, "Multimodal Sentiment Intensity Anal
           Verbal Messages", IEEE Intelligent Systems 31(6), 2016.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from sottovoce.corpora import _cmu
 from sottovoce.data.corpus import Fold, Kind, Utterance
-from sottovoce.data.track import Track
 
 LICENCE = "research only (CMU-MOSI, features and labels as released by its authors)"
 SOURCE = "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK"
@@ -46,21 +45,4 @@ def folds(
     return _cmu.folds(utterances, seed=seed)
 
 
-def problems(
-    root: Path,
-    utterances: Sequence[Utterance],
-    *,
-    features: Path | None = None,
-    labels: Path | None = None,
-    folds_file: Path | None = None,
-) -> list[str]:
-    """What the data report should say: dropped segments, clamped labels, frames that are not finite, folds.
-
-    The options are those that `utterances` had.
-    """
-    return _cmu.problems(Path(root), utterances, LAYOUT, features, labels, folds_file)
-
-
-def read_track(root: Path, utterances: Sequence[Utterance], name: str) -> Iterator[tuple[str, Track]]:
-    """(id, track (T, 74) at 100 Hz) of every utterance, one video in memory at a time."""
-    return _cmu.read_track(Path(root), utterances, name, "mosi")
+problems, read_track = LAYOUT.problems, LAYOUT.read_track
