@@ -64,7 +64,7 @@ SIZES = {
 @dataclass(frozen=True)
 class Config(Settings, group="backbone"):
     family: Family = "hubert"  # whose architecture
-    size: Literal["toy", "tiny", "small", "base", "large"] = "small"  # see SIZES
+    size: Literal["toy", "tiny", "small", "base", "large"] = "small"  # 0.04, 1.1, 4, 95, 317 M parameters
     # What differs from that size, in the words of the library's configuration; of a checkpoint, all that counts.
     architecture: dict[str, int | float | bool | tuple[int, ...] | str] = field(default_factory=dict)
     normalise: bool = False  # every waveform to mean 0 and deviation 1 first

@@ -1,7 +1,7 @@
 """A recipe: every setting of one system, nested so that `--set objective.span=9` reaches each of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,27 @@ class Recipe:
     objective_config: Any  # `objectives.<objective>.Config`
     training: Training = field(default_factory=Training)  # pre-training
     finetune: FineTuning = field(default_factory=Full)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        track: str,
+        backbone: str,
+        objective: str,
+        *,
+        of_track: Mapping[str, Any] | None = None,
+        of_backbone: Mapping[str, Any] | None = None,
+        of_objective: Mapping[str, Any] | None = None,
+        **parts: Any,
+    ) -> "Recipe":
+        """With what of the settings of the three nouns differs from their defaults."""
+        return cls(
+            name, track, backbone, objective, **parts,
+            track_config=plugins.load("tracks", track).Config(**(of_track or {})),
+            backbone_config=plugins.load("backbones", backbone).Config(**(of_backbone or {})),
+            objective_config=plugins.load("objectives", objective).Config(**(of_objective or {})),
+        )  # fmt: skip
 
     def frontend_rate_hz(self) -> float:
         """Frames a second that the backbone is given, by the track's own settings."""

@@ -24,6 +24,7 @@ from sottovoce.data.folds import Seen, person
 from sottovoce.data.runs import Run
 from sottovoce.data.store import read_head
 from sottovoce.errors import InputError
+from sottovoce.evaluation import protocol
 from sottovoce.evaluation.evaluate import READINGS
 from sottovoce.modeling import hub, whisper_weights
 from sottovoce.modeling.codebook import Labels
@@ -335,5 +336,4 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
     """audit.csv, a row a finding; audit.json; the page."""
     columns = ["leak", "kind", "where", "one", "other", "detail"]
     files.write_csv(output / "audit.csv", [{**f, "leak": int(f["leak"])} for f in result["findings"]], columns)
-    files.write_json(output / "audit.json", result)
-    files.write_text(output / "audit.html", pages.audit_page(files.plain(result)))
+    protocol.save(output, "audit", result, pages.audit_page)

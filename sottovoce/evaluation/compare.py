@@ -277,11 +277,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
                 | {"detectable": entry.get("detectable") if main else None}
             )
     write_table(output / "compare.csv", rows)
-    files.write_json(output / "compare.json", result)
-    protocol.save(output, result["card"])
-    plain = files.plain(result)
-    pages.compare_figure(plain, output / "compare.svg", output / "compare.png")
-    files.write_text(output / "compare.html", pages.compare_page(plain))
+    protocol.save(output, "compare", result, pages.compare_page, pages.compare_figure)
 
 
 def interval_text(score: Mapping[str, Any] | None, form: str = ".3f") -> str:

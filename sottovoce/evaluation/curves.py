@@ -298,11 +298,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
         for p in result.get(f"{prefix}paired", ())
     ]
     write_table(output / "study.csv", rows)
-    files.write_json(output / "study.json", result)
-    protocol.save(output, result["card"])
-    plain = files.plain(result)
-    pages.study_figure(plain, output / "study.svg", output / "study.png")
-    files.write_text(output / "report.html", pages.study_page(plain))
+    protocol.save(output, "study", result, pages.study_page, pages.study_figure, named="report")
 
 
 def compared_with_scratch(result: Mapping[str, Any]) -> tuple[str, str]:

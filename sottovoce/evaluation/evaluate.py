@@ -68,7 +68,7 @@ def report_on(
     write_table(output / "predictions.csv", table)
     calibration.write(output, report.get("calibration"))
     groups_of.write(output, report["subgroups"])
-    cards.save(output, report["card"])
+    files.write_json(output / cards.FILE, report["card"])
     files.write_text(output / "report.html", pages.evaluate_page(report))
     readings = run / READINGS
     with suppress(InputError):  # a run that cannot be written into

@@ -7,7 +7,7 @@ exposure   whose audio the weights have seen, test speakers by name
 seeds, weights, versions
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,5 +74,20 @@ def chosen(by: str, tuning: FineTuning, what: str) -> dict[str, str]:
     return {"what": what, "by": by, "on": PARTS[tuning.dev]}
 
 
-def save(folder: Path, found: dict[str, Any]) -> None:
-    files.write_json(folder / FILE, found)
+def save(
+    folder: Path,
+    name: str,
+    result: Mapping[str, Any],
+    page: Callable[[Any], str],
+    figure: Callable[[Any, Path, Path], None] | None = None,
+    *,
+    named: str = "",
+) -> None:
+    """A result as NAME.json, as its page (`named`) and its picture, and its card."""
+    files.write_json(folder / f"{name}.json", result)
+    if "card" in result:
+        files.write_json(folder / FILE, result["card"])
+    plain = files.plain(result)
+    if figure:
+        figure(plain, folder / f"{name}.svg", folder / f"{name}.png")
+    files.write_text(folder / f"{named or name}.html", page(plain))

@@ -28,6 +28,7 @@ from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import lines
+from sottovoce.evaluation import protocol as cards
 from sottovoce.metrics import scores, statistics
 from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
@@ -267,7 +268,4 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
             row |= {f"{name}{'_' * bool(k)}{k}": cell["metrics"][name][k or "value"] for k in ("", "low", "high")}
         rows.append(row)
     files.write_csv(output / "transfer.csv", rows)
-    files.write_json(output / "transfer.json", result)
-    plain = files.plain(result)
-    pages.transfer_figure(plain, output / "transfer.svg", output / "transfer.png")
-    files.write_text(output / "transfer.html", pages.transfer_page(plain))
+    cards.save(output, "transfer", result, pages.transfer_page, pages.transfer_figure)

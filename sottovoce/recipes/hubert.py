@@ -37,52 +37,34 @@ def recipe(track: str | None = None) -> Recipe:
         return on_whisper()
     if track not in (None, "wave"):
         raise InputError(f"recipe hubert: starts from wave, fbank or logmel. Found track {track}. Use recordings.")
-    return Recipe(
-        name="hubert",
-        track="wave",
-        backbone="encoder",
-        objective="masked_units",
-        track_config=plugins.load("tracks", "wave").Config(),
+    return Recipe.of(
+        "hubert", "wave", "encoder", "masked_units",
+        of_backbone={"dropout": 0.0, "normalise": True},
+        of_objective={"targets": ("mfcc:100", "2:200"), "visible": 0.5, "penalty": 0.0},
         frontend=Frontend(subsampling=1, normalise="none", clip=0.0, trim_db=30.0),
-        backbone_config=plugins.load("backbones", "encoder").Config(dropout=0.0, normalise=True),
-        objective_config=plugins.load("objectives", "masked_units").Config(
-            targets=("mfcc:100", "2:200"), visible=0.5, penalty=0.0
-        ),
         training=Training(epochs=18, lr=1e-3, warmup=0.08, weight_decay=0.01, batch_s=16.0, batch_rows=32, crop_s=5.0),
         finetune=Full(
             layer_aggregation="weighted",
             temporal_pooling="mean",
             training=Training(
-                epochs=20,
-                min_updates=150,
-                lr=1e-4,
-                warmup=0.1,
-                weight_decay=1e-5,
-                batch_s=80.0,
-                batch_rows=16,
+                epochs=20, min_updates=150, lr=1e-4, warmup=0.1, weight_decay=1e-5, batch_s=80.0, batch_rows=16,
                 crop_s=10.0,
             ),
         ),
-    )
+    )  # fmt: skip
 
 
 def on_log_mel() -> Recipe:
     """MelHuBERT (arXiv:2211.09944): frames of log-mel bands are masked, and no convolutions have to be learned. Steps,
     bands and width are those of `masked_timesteps`."""
-    tracks, backbone = plugins.load("tracks", "fbank"), plugins.load("backbones", "transformer")
-    return Recipe(
-        name="hubert",
-        track="fbank",
-        backbone="transformer",
-        objective="masked_units",
-        track_config=tracks.Config(bins=128, window_ms=50.0),
+    return Recipe.of(
+        "hubert", "fbank", "transformer", "masked_units",
+        of_track={"bins": 128, "window_ms": 50.0},
+        of_backbone={"layers": 3, "dropout": 0.0},
+        of_objective={"targets": ("mfcc:100", "2:200"), "ratio": 0.4, "span": 5, "visible": 0.5},
         frontend=Frontend(subsampling=4, trim_db=30.0),
-        backbone_config=backbone.Config(layers=3, dropout=0.0),
-        objective_config=plugins.load("objectives", "masked_units").Config(
-            targets=("mfcc:100", "2:200"), ratio=0.4, span=5, visible=0.5
-        ),
         training=Training(epochs=15, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_s=16.0, batch_rows=32, crop_s=4.0),
-    )
+    )  # fmt: skip
 
 
 def on_whisper() -> Recipe:

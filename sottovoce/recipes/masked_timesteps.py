@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sottovoce import plugins
 from sottovoce.config.finetuning import FineTuning, Full, in_mode
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe, resolve
@@ -32,51 +31,29 @@ def recipe(track: str | None = None) -> Recipe:
     """Settings for a track; `None` = fbank, which any recording has. "encoder" is the first system on states of a
     pre-trained encoder."""
     track = track or "fbank"
-    tracks: Any = plugins.load("tracks", track)
-    backbone: Any = plugins.load("backbones", "transformer")
-    objective: Any = plugins.load("objectives", "masked_timesteps")
-    encoded = Recipe(
-        name="masked_timesteps",
-        track=track,
-        backbone="transformer",
-        objective="masked_timesteps",
-        track_config=tracks.Config(),
-        frontend=Frontend(subsampling=5, subsample="mean"),  # 20 Hz, as most work on these features
-        backbone_config=backbone.Config(layers=4, positions="sinusoidal"),
-        objective_config=objective.Config(),
-        training=Training(epochs=100, lr=1e-3, batch_s=400.0, crop_s=25.0, patience=20),
-    )
+    nouns = ("masked_timesteps", track, "transformer", "masked_timesteps")
     if track not in ("fbank", "encoder"):
-        return encoded
-    assert isinstance(encoded.finetune, Full)
-    tuned = encoded.finetune.training
+        return Recipe.of(
+            *nouns,
+            of_backbone={"layers": 4, "positions": "sinusoidal"},
+            frontend=Frontend(subsampling=5, subsample="mean"),  # 20 Hz, as most work on these features
+            training=Training(epochs=100, lr=1e-3, batch_s=400.0, crop_s=25.0, patience=20),
+        )
+    bands = track == "fbank"
     # Neighbours of 40 ms are so alike, of log-mel bands and of an encoder's states, that spans of 200 ms are masked.
-    smooth = replace(
-        encoded,
-        frontend=Frontend(subsampling=2, subsample="mean", trim_db=35.0),
-        backbone_config=backbone.Config(layers=3, dropout=0.0),
-        objective_config=objective.Config(ratio=0.4, span=5, fill="zero", replace=(1.0, 0.0, 0.0)),
+    return Recipe.of(
+        *nouns,
+        of_track={"bins": 128, "window_ms": 50.0} if bands else {},  # 50 ms resolve the harmonics of a voice
+        of_backbone={"layers": 3, "dropout": 0.0},
+        of_objective={"ratio": 0.4, "span": 5, "fill": "zero", "replace": (1.0, 0.0, 0.0)},
+        frontend=Frontend(subsampling=4, trim_db=30.0) if bands
+        else Frontend(subsampling=2, subsample="mean", trim_db=35.0),
         training=Training(
-            epochs=30,
-            lr=2e-3,
-            warmup=0.05,
-            weight_decay=0.01,
-            batch_s=32.0,
-            batch_rows=32,
-            crop_s=4.0,
-            time_stretch=0.1,
+            epochs=30, lr=2e-3, warmup=0.05, weight_decay=0.01, batch_s=32.0, batch_rows=32, crop_s=4.0,
+            time_stretch=0.1, feature_stretch=0.05 * bands,  # bands are an axis that may be stretched
         ),
-        finetune=replace(encoded.finetune, depth=2),
-    )
-    if track == "encoder":
-        return smooth
-    return replace(  # bands are an axis that may be stretched
-        smooth,
-        track_config=tracks.Config(bins=128, window_ms=50.0),  # 50 ms resolve the harmonics of a voice
-        frontend=Frontend(subsampling=4, trim_db=30.0),
-        training=replace(smooth.training, feature_stretch=0.05),
-        finetune=replace(encoded.finetune, depth=2, training=replace(tuned, feature_stretch=0.05)),
-    )
+        finetune=Full(depth=2, training=replace(Full().training, feature_stretch=0.05 * bands)),
+    )  # fmt: skip
 
 
 # -- as a system: `sottovoce run masked_timesteps` -----------------------------------------------------------

@@ -22,9 +22,6 @@ Small:   in minutes it learns next to nothing post-norm with sinusoidal position
          backbone.positions=conv backbone.init_std=0 training.lr=2e-3` (four --set) made 3 x 128 learn (docs/lab.md)
 """
 
-from typing import Any
-
-from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.training import Training
@@ -33,28 +30,14 @@ from sottovoce.config.training import Training
 def recipe(track: str | None = None) -> Recipe:
     """Settings for a track; `None` = fbank with two deltas, 240 values a frame."""
     track = track or "fbank"
-    tracks: Any = plugins.load("tracks", track)
-    backbone: Any = plugins.load("backbones", "transformer")
-    objective: Any = plugins.load("objectives", "masked_timesteps")
-    return Recipe(
-        name="mockingjay",
-        track=track,
-        backbone="transformer",
-        objective="masked_timesteps",
-        track_config=tracks.Config(deltas=2) if track == "fbank" else tracks.Config(),
+    shape = {"width": 768, "layers": 3, "heads": 12, "feedforward": 3072}
+    return Recipe.of(
+        "mockingjay", track, "transformer", "masked_timesteps",
+        of_track={"deltas": 2} if track == "fbank" else {},
+        of_backbone=shape | {"positions": "sinusoidal", "norm": "post", "eps": 1e-12, "init_std": 0.02},
+        of_objective={"ratio": 0.15, "span": 7, "fill": "zero", "draw": "utterance", "head": 2},
         frontend=Frontend(subsampling=1, normalise="utterance"),
-        backbone_config=backbone.Config(
-            width=768,
-            layers=3,
-            heads=12,
-            feedforward=3072,
-            positions="sinusoidal",
-            norm="post",
-            eps=1e-12,
-            init_std=0.02,
-        ),
-        objective_config=objective.Config(ratio=0.15, span=7, fill="zero", draw="utterance", head=2),
         training=Training(
             epochs=100, lr=2e-4, warmup=0.07, weight_decay=0.01, clip=5.0, crop_s=15.0, batch_rows=16, batch_s=240.0
         ),
-    )
+    )  # fmt: skip

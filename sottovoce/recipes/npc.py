@@ -17,9 +17,6 @@ Departs: batch norm counts no padding; a cosine down from lr 1e-3 (release: cons
          are cut off
 """
 
-from typing import Any
-
-from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.training import Training
@@ -27,20 +24,10 @@ from sottovoce.config.training import Training
 
 def recipe(track: str | None = None) -> Recipe:
     """Settings for a track; `None` = fbank, 80 values a frame."""
-    track = track or "fbank"
-    tracks: Any = plugins.load("tracks", track)
-    backbone: Any = plugins.load("backbones", "npc")
-    objective: Any = plugins.load("objectives", "npc")
-    return Recipe(
-        name="npc",
-        track=track,
-        backbone="npc",
-        objective="npc",
-        track_config=tracks.Config(),
+    return Recipe.of(
+        "npc", track or "fbank", "npc", "npc",
         frontend=Frontend(subsampling=1, normalise="utterance"),
-        backbone_config=backbone.Config(),
-        objective_config=objective.Config(),
         training=Training(
             epochs=100, lr=1e-3, warmup=0.0, weight_decay=0.0, clip=5.0, crop_s=15.0, batch_rows=32, batch_s=480.0
         ),
-    )
+    )  # fmt: skip

@@ -17,9 +17,6 @@ Departs: dev and test speakers are never trained on (release: random split, `--s
          from 1e-4 (release: constant, up to 1,000 epochs, the best of 30 without progress).
 """
 
-from typing import Any
-
-from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.training import Training
@@ -27,28 +24,11 @@ from sottovoce.config.training import Training
 
 def recipe(track: str | None = None) -> Recipe:
     """Settings for a track; `None` = mel, the release's."""
-    track = track or "mel"
-    tracks: Any = plugins.load("tracks", track)
-    backbone: Any = plugins.load("backbones", "strengthnet")
-    objective: Any = plugins.load("objectives", "strength")
-    return Recipe(
-        name="strengthnet",
-        track=track,
-        backbone="strengthnet",
-        objective="strength",
-        track_config=tracks.Config(),
+    return Recipe.of(
+        "strengthnet", track or "mel", "strengthnet", "strength",
         frontend=Frontend(subsampling=1, normalise="none", clip=0.0),
-        backbone_config=backbone.Config(),
-        objective_config=objective.Config(),
         training=Training(
-            epochs=200,
-            lr=1e-4,
-            warmup=0.0,
-            weight_decay=0.0,
-            batch_s=128.0,
-            batch_rows=16,
-            accumulate=4,  # 64 utterances an update
-            clip=0.0,
-            patience=30,
+            epochs=200, lr=1e-4, warmup=0.0, weight_decay=0.0, clip=0.0, patience=30,
+            batch_s=128.0, batch_rows=16, accumulate=4,  # 64 utterances an update
         ),
-    )
+    )  # fmt: skip
