@@ -26,6 +26,7 @@ def main(
         str | None, typer.Option(help="which runs of it: NAME, several with commas, or 'all'; default: the first")
     ] = None,
     jobs: _options.JobsOfAll = 0,
+    workers: _options.Workers = "processes",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,

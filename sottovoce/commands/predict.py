@@ -50,7 +50,10 @@ def main(
             help="label 'unsure' where the strongest class has less than X; auto = 0.5, rather wrong than right",
         ),
     ] = "0",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="workers; default: 1, of a cluster all cores")
+    ] = None,
+    workers: _options.Workers = "processes",
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help=f"list unreadable files and go on; exit code {BROKEN} if any")
     ] = False,

@@ -53,6 +53,8 @@ def main(
         bool, typer.Option("--opensmile/--no-opensmile", help="functionals + SVM as a baseline, with the first seed")
     ] = True,
     jobs: _options.Jobs = None,
+    workers: _options.Workers = "processes",
+    partition: _options.Partition = "",
     print_config: _options.PrintConfig = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, list the steps, time the first, stop")
@@ -70,7 +72,7 @@ def main(
     from sottovoce.data.folds import choose
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
-    from sottovoce.systems.run import DryRunDone, FoldContext, changed, evaluated, variant
+    from sottovoce.systems.run import DryRunDone, FoldContext, ahead, changed, evaluated, variant, variant_home
 
     module = plugins.load("recipes", system)
     if not hasattr(module, "system"):
@@ -113,10 +115,11 @@ def main(
             module.run_stages(whole, plan, replace(contexts[0], dry_run=True), output)
         except DryRunDone:
             return
+    ahead(system, wanted, plan, contexts, seeds)
     made: dict[str, list[Path]] = {}
     for seed in range(seeds):
         for name, config in wanted.items():
-            home = output / name / f"seed{seed}"
+            home = variant_home(output, name, seed)
             for context in contexts:
                 module.run_stages(config, plan, replace(context, seed=seed), home / context.fold.name)
             evaluated(home, folds, opensmile=opensmile and name == system and not seed, jobs=jobs)

@@ -23,6 +23,8 @@ def main(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of changed copies")] = 0,
     jobs: _options.Jobs = None,
+    workers: _options.Workers = "processes",
+    partition: _options.Partition = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar, no table")] = False,
 ) -> None:
     """Learn from every corpus alone and from all but one, and recognise the speakers of every other.
@@ -36,8 +38,9 @@ def main(
     relabel = vocabulary.overrides(maps or [], drop or [])
     loaded = [Corpus.load(folder) for folder in corpora]
     result = transfer(
-        loaded, init=init, target=target, relabel=relabel, settings=settings or [], seed=seed, jobs=jobs, quiet=quiet
-    )
+        loaded, init=init, target=target, relabel=relabel, settings=settings or [], seed=seed, jobs=jobs, quiet=quiet,
+        home=output,
+    )  # fmt: skip
     save(output, result)
     if not quiet:
         _tables.transfer(result)

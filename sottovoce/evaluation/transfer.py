@@ -11,6 +11,7 @@ nobody of a tested corpus has a say. What all corpora call by one name is a clas
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from sottovoce.metrics import scores, statistics
 from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Network, Pretrained, Recognised
+from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import Lesson, PooledStates, changed_copies, fit_probe
 
@@ -70,6 +72,7 @@ def transfer(
     seed: int = 0,
     jobs: int | None = None,
     quiet: bool = False,
+    home: Path | None = None,
 ) -> dict[str, Any]:
     """The matrix.
 
@@ -78,6 +81,7 @@ def transfer(
         init: an encoder or a pre-trained run that has seen nobody of them.
         relabel: as `vocabulary.overrides` gives it, for whichever corpora have such a word.
         settings: KEY=VALUE of the recipe.
+        home: folder of the result, for workers of other machines.
 
     Raises:
         InputError: fewer than two corpora or common classes, an encoder that has seen somebody who is tested.
@@ -99,10 +103,14 @@ def transfer(
         kept = [u for u in own if u.id in store]
         name = corpus.folder.name if len({c.folder.name for c in corpora}) == len(corpora) else str(corpus.folder)
         places.append(Place(corpus, name, kept, store, changed_copies(plan, corpus, store)))
+    if home is not None:
+        work, made = partial(pooled_states, plan, earlier=earlier, task=task), [plan, run.config["identity"]]
+        parts = [(place, [made, _told(place), [u.id for u in place.utterances]]) for place in places]
+        workers.once(work, parts, home=home, needs=[c.folder for c in corpora])  # kept beside each corpus
     rows = arms(len(places))
     with Bar(len(places) + len(rows), "transfer", quiet=quiet) as bar:
         for place in places:
-            place.pooled = pooled_states(plan, place, earlier, task)
+            place.pooled = pooled_states(plan, place, earlier=earlier, task=task)
             bar.advance()
         cells = []
         for row in rows:
@@ -164,7 +172,7 @@ def arms(corpora: int) -> list[tuple[int, ...]]:
     return alone + [tuple(j for j in range(corpora) if j != k) for k in range(corpora) if corpora > 2]
 
 
-def pooled_states(plan: Recipe, place: Place, earlier: Pretrained, task: Task) -> list[dict[str, np.ndarray]]:
+def pooled_states(plan: Recipe, place: Place, *, earlier: Pretrained, task: Task) -> list[dict[str, np.ndarray]]:
     """Of the recordings, then of every changed copy: id -> (P,)."""
     cache = PooledStates(Network(earlier.backbone, plan.finetune, task.outputs).eval(), plan, place.store, earlier)
     found = []

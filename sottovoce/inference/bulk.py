@@ -129,7 +129,12 @@ def settings(plan: Plan, recogniser: Hearing) -> dict[str, Any]:
 
 
 def hear(
-    recogniser: Hearing, plan: Plan, paths: Sequence[Path], journal: Journal, jobs: int = 1, skip_broken: bool = False
+    recogniser: Hearing,
+    plan: Plan,
+    paths: Sequence[Path],
+    journal: Journal,
+    jobs: int | None = None,
+    skip_broken: bool = False,
 ) -> Iterator[Done]:
     """Every recording that the journal does not have, as it is done; the journal has it then. One that is named twice
     is heard once, under its own name.
@@ -141,9 +146,12 @@ def hear(
     named = dict(zip(missing, own_names(missing, taken), strict=True))
     items = [_Item(tuple(group), tuple(named[p] for p in group)) for group in recogniser.groups(missing)]
     work = partial(_one, plan, skip_broken)
+    jobs = jobs or workers.many()
     if jobs < 2 or len(items) < 2:
         _remember(plan, recogniser)
-    for found in workers.map(work, items, jobs, ordered=False, where="predict"):
+    for found in workers.map(
+        work, items, jobs, ordered=False, where="predict", needs=sorted({p.parent for p in missing})
+    ):
         for done in found:
             journal.add(done)
             yield done

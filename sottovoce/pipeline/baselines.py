@@ -278,7 +278,9 @@ def _compute(
             file=sys.stderr,
         )
     with Bar(len(todo), f"{feature_set} functionals", quiet=quiet) as bar:
-        rows = workers.map(work, segments, 1 if len(todo) < 16 else jobs, chunk=4, where=corpus.folder)
+        rows = workers.map(
+            work, segments, 1 if len(todo) < 16 else jobs, chunk=4, where=corpus.folder, needs=[corpus.root]
+        )
         for (key, _), vector in zip(todo, rows, strict=True):
             known[key] = vector
             bar.advance()

@@ -369,7 +369,7 @@ def _from_audio(
     if jobs < 2:  # one at a time: what is there when it is interrupted is kept
         parts = [[u] for part in parts for u in part]
     batches = [_Job(track, config, corpus.root, tuple(p), tuple(known.get(u.id, "") for u in p)) for p in parts]
-    for made in workers.map(_make_batch, batches, jobs, where=corpus.folder):
+    for made in workers.map(_make_batch, batches, jobs, where=corpus.folder, needs=[corpus.root]):
         yield from made
 
 

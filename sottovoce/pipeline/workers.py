@@ -28,6 +28,7 @@ from multiprocessing import connection, get_context, process, resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.pipeline import claims, cluster
 
@@ -75,6 +76,11 @@ def engine(name: str) -> Iterator[None]:
 def cores() -> int:
     """Processor cores that may be used."""
     return cluster.cores() if _engine == "ray" else cluster.cores_here()
+
+
+def many() -> int:
+    """Workers for large items: the cores of a cluster; here this process, as such an item uses all cores itself."""
+    return cluster.cores() if _engine == "ray" else 1
 
 
 def map(
@@ -130,6 +136,7 @@ def make(
         InputError: what was tried in vain, when all others are done. Processes of one machine end at the first error.
     """
     left = [(item, path) for item, path in items if not path.exists()]
+    home.mkdir(parents=True, exist_ok=True)  # if a worker sees it, it is the same folder
     if _engine == "folder" and not _worker:
         work = partial(claims.work_off, function, left, home / "claims")
         crew = Processes(partial(_alongside, work), jobs - 1, home)
@@ -140,7 +147,7 @@ def make(
         return
     failed: dict[Path, Exception] = {}
     tried = partial(_patiently, function) if _engine == "ray" else function
-    parts = _parts(tried, [item for item, _ in left], jobs, 1, False, home, needs)
+    parts = _parts(tried, [item for item, _ in left], jobs, 1, False, home, [*needs, home])
     with contextlib.closing(parts):
         for k, _, error in parts:
             if error and _engine != "ray":
@@ -154,6 +161,32 @@ def make(
             f"{path}: {len(failed)} given up after {claims.TRIES} attempts. Found {type(error).__name__}: {error} "
             "All others are done; the same command tries again."
         ) from error
+
+
+def once(
+    function: Callable[[Item], object], items: Iterable[tuple[Item, object]], *, home: Path, needs: Sequence[Path]
+) -> None:
+    """`function` of every item once, by all who take part; its results are where everybody finds them.
+
+    With `processes` nothing happens: the caller goes through the same items afterwards, and does what is not done.
+    An item is large; a worker of a cluster uses one thread for it, so figures are those of OMP_NUM_THREADS=1.
+
+    Args:
+        function: as in `map`; what is done already, it leaves.
+        items: each with all that decides its result, as JSON can hold it.
+        home: remembers in `home/shared` which are done.
+        needs: as in `map`.
+    """
+    if _engine == "processes" or _worker:
+        return
+    marked = [((item, path), path) for item, key in items if (path := home / "shared" / files.digest(key))]
+    for _ in make(partial(_marked, function), marked, many(), home=home, needs=needs):
+        pass
+
+
+def _marked(function: Callable[[Item], object], item: tuple[Item, Path]) -> None:
+    function(item[0])
+    files.write_text(item[1], "")
 
 
 def _alongside(work: Callable[[], Iterable[Path]], _: int) -> None:

@@ -19,11 +19,12 @@ What is finished is never done again; a killed command goes on where it was. No 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sottovoce import files
+from sottovoce import files, plugins
 from sottovoce.config import recipe as recipes
 from sottovoce.config.recipe import Recipe, lengthened
 from sottovoce.config.settings import parse_settings
@@ -34,7 +35,7 @@ from sottovoce.data.task import Task
 from sottovoce.errors import unknown_name
 from sottovoce.evaluation import evaluate
 from sottovoce.modeling.loop import Keep
-from sottovoce.pipeline import extract, label, pretrain
+from sottovoce.pipeline import extract, label, pretrain, workers
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import Given, finetune, weights_for
 from sottovoce.pipeline.pretrain_data import Start
@@ -161,6 +162,35 @@ class FoldContext:
     def stop_dry_run(self) -> None:
         if self.dry_run:
             raise DryRunDone
+
+
+def ahead(
+    system: str, wanted: Mapping[str, Any], encoder: Recipe | None, contexts: Sequence[FoldContext], seeds: int
+) -> None:
+    """All trainings, a seed and a fold at a time, by all workers there are. Variants share steps, so one worker does
+    them all."""
+    output, corpora = contexts[0].output, contexts[0].corpora
+    known = [system, wanted, encoder, [c.info for c in corpora], contexts[0].encoder, contexts[0].transductive]
+    items = [((seed, k), [known, seed, asdict(c.fold)]) for seed in range(seeds) for k, c in enumerate(contexts)]
+    work = partial(_seed_and_fold, system, wanted, encoder, contexts)
+    workers.once(work, items, home=output, needs=[c.folder for c in corpora])
+
+
+def _seed_and_fold(
+    system: str,
+    wanted: Mapping[str, Any],
+    encoder: Recipe | None,
+    contexts: Sequence[FoldContext],
+    item: tuple[int, int],
+) -> None:
+    context = replace(contexts[item[1]], seed=item[0])
+    for name, config in wanted.items():
+        home = variant_home(context.output, name, context.seed) / context.fold.name
+        plugins.load("recipes", system).run_stages(config, encoder, context, home)
+
+
+def variant_home(output: Path, name: str, seed: int) -> Path:
+    return output / name / f"seed{seed}"
 
 
 def where(run: Run) -> str:
