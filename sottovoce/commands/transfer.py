@@ -38,9 +38,8 @@ def main(
     relabel = vocabulary.overrides(maps or [], drop or [])
     loaded = [Corpus.load(folder) for folder in corpora]
     result = transfer(
-        loaded, init=init, target=target, relabel=relabel, settings=settings or [], seed=seed, jobs=jobs, quiet=quiet,
-        home=output,
-    )  # fmt: skip
+        loaded, init=init, target=target, relabel=relabel, settings=settings or [], seed=seed, jobs=jobs, quiet=quiet
+    )
     save(output, result)
     if not quiet:
         _tables.transfer(result)

@@ -72,7 +72,6 @@ def transfer(
     seed: int = 0,
     jobs: int | None = None,
     quiet: bool = False,
-    home: Path | None = None,
 ) -> dict[str, Any]:
     """The matrix.
 
@@ -81,7 +80,6 @@ def transfer(
         init: an encoder or a pre-trained run that has seen nobody of them.
         relabel: as `vocabulary.overrides` gives it, for whichever corpora have such a word.
         settings: KEY=VALUE of the recipe.
-        home: folder of the result, for workers of other machines.
 
     Raises:
         InputError: fewer than two corpora or common classes, an encoder that has seen somebody who is tested.
@@ -103,10 +101,9 @@ def transfer(
         kept = [u for u in own if u.id in store]
         name = corpus.folder.name if len({c.folder.name for c in corpora}) == len(corpora) else str(corpus.folder)
         places.append(Place(corpus, name, kept, store, changed_copies(plan, corpus, store)))
-    if home is not None:
-        work, made = partial(pooled_states, plan, earlier=earlier, task=task), [plan, run.config["identity"]]
-        parts = [(place, [made, _told(place), [u.id for u in place.utterances]]) for place in places]
-        workers.once(work, parts, home=home, needs=[c.folder for c in corpora])  # kept beside each corpus
+    work, made = partial(pooled_states, plan, earlier=earlier, task=task), [plan, run.config["identity"]]
+    parts = [(place, [made, _told(place), [u.id for u in place.utterances]]) for place in places]
+    workers.once(work, parts, home=corpora[0].folder / "tracks", needs=[c.folder for c in corpora])  # kept beside each
     rows = arms(len(places))
     with Bar(len(places) + len(rows), "transfer", quiet=quiet) as bar:
         for place in places:
