@@ -82,7 +82,7 @@ def test_transfer(sottovoce, two, cluster, tmp_path):
 
     one, two_, three = ways(sottovoce, tmp_path, words, "out/transfer.csv", "processes", "folder", "ray")
     assert one == two_ == three
-    assert len(list(tmp_path.glob("*/out/shared/*"))) == 4
+    assert len(list(tmp_path.glob("*/first/tracks/shared/*"))) == 4
 
 
 @slow
