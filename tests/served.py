@@ -72,6 +72,18 @@ class Served:
         body = head.encode("utf-8", "surrogateescape") + data + b"\r\n--line--\r\n"
         return self.post(body, "multipart/form-data; boundary=line")
 
+    def raw(self, sent, patience_s=0.5):
+        """All that is answered to these bytes; a client that waits in vain for so long leaves."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=patience_s) as link:
+            found = b""
+            try:
+                link.sendall(sent)
+                while more := link.recv(1 << 16):
+                    found += more
+            except (TimeoutError, ConnectionResetError, BrokenPipeError):
+                pass
+            return found
+
     def socket(self, query=""):
         return connect(f"ws://127.0.0.1:{self.port}/v1/stream{query}", open_timeout=30, close_timeout=5)
 

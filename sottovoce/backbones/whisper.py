@@ -201,6 +201,7 @@ def chunks(states: int, most: int) -> Iterator[tuple[int, int, slice]]:
 def sinusoids(positions: int, width: int) -> Tensor:
     """(positions, width): sines, then cosines, of wavelengths from 2 pi to 10,000 times that."""
     half = width // 2
-    rates = torch.exp(-math.log(10_000) / max(half - 1, 1) * torch.arange(half))
-    angles = torch.arange(positions)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    with torch.device("cpu"):  # on "meta", `arange` imports PyTorch's compiler: a second, and 80 MiB
+        rates = torch.exp(-math.log(10_000) / max(half - 1, 1) * torch.arange(half))
+        angles = torch.arange(positions)[:, None] * rates
+        return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -27,6 +27,7 @@ PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # of libsndfile: any sample
 FLOATS = ("FLOAT", "DOUBLE")
 SLOPPY = 64  # bytes that a WAV or AIFF may count too many
 RAW = {"mp3", "aac", "amr", "ac3", "eac3", "dts", "loas"}  # of FFmpeg: frames without a container; strays are skipped
+PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}  # of FFmpeg: they name other files, which may be anybody's
 STRAYS = 0.1  # share of a raw stream's frames that may be undecodable
 
 
@@ -240,13 +241,13 @@ def _open_av(path: Path) -> Any:
     if view is None and (start := containers.mpeg_start(path)[0]) and not _is_mpeg(path):
         view = containers.View(path, start)  # an MP3 behind bytes that are none of its own
     try:
-        container = av.open(_handle(path, view), metadata_errors="replace")
+        container = av.open(_handle(path, view), metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: not an audio file, or a damaged one. Found {path.stat().st_size} bytes neither libsndfile nor "
             f"FFmpeg can read ({_short(error)}). Leave it out or export it again."
         ) from None
-    if not container.streams.audio:
+    if not container.streams.audio or container.format.name in PLAYLISTS:
         container.close()
         raise InputError(f"{path}: not an audio file. Found no audio stream ({container.format.name}). Leave it out.")
     return container

@@ -464,3 +464,13 @@ def test_a_view_is_what_it_shows(tmp_path):
     assert view.read(10) == bytes([47, 48, 49])
     view.seek(2)
     assert view.read(4) == b"ad\x0a\x0b"
+
+
+@pytest.mark.parametrize("line", ["file other.wav", "file ./other.wav"])
+def test_a_playlist_opens_no_other_file(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sf.write(tmp_path / "other.wav", speech(1.0), RATE)
+    (tmp_path / "talk.wav").write_text(f"ffconcat version 1.0\n{line}\n")
+    assert audio.probe("other.wav").duration_s == 1.0
+    with pytest.raises(InputError, match="not an audio file"):
+        audio.probe("talk.wav")

@@ -1,6 +1,8 @@
 """The model of the package: it is there, says what it stands on, and hears."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import soundfile
@@ -40,3 +42,9 @@ def test_its_card_and_licence_are_beside_it():
         assert f"{value:.3f}" in card  # no figure that the script did not print
     weights = sum(path.stat().st_size for path in DEFAULT_MODEL.parent.rglob("*"))
     assert weights < 20e6
+
+
+def test_no_compiler_is_loaded_to_hear():
+    """It would take a second and 80 MiB."""
+    code = "import sys, sottovoce; sottovoce.load(); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -169,6 +170,66 @@ def test_other_content_and_other_paths_are_refused(server, voice):
         found, _, body = server.get(path)
         assert found == status
         assert "error" in json.loads(body)
+
+
+def requests_of(voice):
+    """Whole requests, as their bytes."""
+    for sent, kind in ((wav(voice), "audio/wav"), (wav(voice, kind="FLAC"), "audio/flac"), (wav(voice), "form")):
+        if kind == "form":
+            kind = "multipart/form-data; boundary=line"
+            name = b'--line\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+            sent = name + sent + b"\r\n--line--\r\n"
+        head = f"POST /v1/predict?timeline=false HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+        yield f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent
+        yield f"{head}Transfer-Encoding: chunked\r\n\r\n{len(sent):x}\r\n".encode() + sent + b"\r\n0\r\n\r\n"
+
+
+def damaged(data, rng):
+    """Other bits, bytes, lengths, most often near the beginning, where heads are."""
+    found = bytearray(data)
+    for _ in range(rng.integers(1, 5)):
+        reach = rng.choice([200, 400, len(found)])
+        at = int(rng.integers(0, max(min(reach, len(found)), 1)))
+        kind = rng.integers(0, 4)
+        if kind == 0:
+            found[at : at + 1] = bytes([rng.integers(0, 256)])
+        elif kind == 1:
+            found[at : at + rng.integers(1, 30)] = b""
+        elif kind == 2:
+            found[at:at] = rng.bytes(rng.integers(1, 30))
+        else:
+            del found[max(at, 1) :]
+    return bytes(found)
+
+
+def test_damaged_requests_are_refused_in_words(server, voice):
+    good, rng = list(requests_of(voice[:4000])), np.random.default_rng(int(os.environ.get("SEED", 0)))
+    assert all(server.raw(sent, 30).startswith(b"HTTP/1.1 200") for sent in good)
+    for _ in range(int(os.environ.get("DAMAGED", 40))):
+        sent = damaged(good[rng.integers(0, len(good))], rng)
+        answer = server.raw(sent)
+        if not answer:  # it left before its request was whole
+            continue
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status = int(head.split()[1])
+        assert status == 200 or 400 <= status < 500, (status, sent[:300])
+        if status != 200 and b"application/json" in head:
+            code((status, json.loads(body)))
+
+
+def test_damaged_frames_end_a_stream(server):
+    rng = np.random.default_rng(int(os.environ.get("SEED", 0)))
+    head = (
+        f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+    whole = b"\x82\xfe\x03\x20" + bytes(4) + np.zeros(200, "<f4").tobytes()
+    for _ in range(int(os.environ.get("DAMAGED", 12))):
+        wait_for_no_stream(server)
+        sent = damaged(head + whole * 3, rng) if rng.integers(0, 2) else head + damaged(whole * 3, rng)
+        answer = server.raw(sent)
+        assert not answer.startswith(b"HTTP/1.1 5"), sent
+    wait_for_no_stream(server)
 
 
 def test_a_full_queue_says_when_to_come_back(server, voice):
