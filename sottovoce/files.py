@@ -167,15 +167,6 @@ def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]], columns: Sequ
             (quoted if any(isinstance(c, str) and "\r" in c for c in cells) else plain).writerow(cells)
 
 
-def csv_row(row: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A row of `csv.DictReader` as it was before `write_csv`; what is None (a row that was cut off) stays so."""
-    return {_text(key): _text(cell) for key, cell in row.items()}
-
-
-def _text(cell: Any) -> Any:
-    return csv_text(cell) if isinstance(cell, str) else cell
-
-
 POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/", b"/annex/objects/")
 
 

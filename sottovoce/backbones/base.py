@@ -21,7 +21,6 @@ class Traits:
     hop: int = 1  # steps from one state to the next
     receptive_field: int = 1  # steps that a state describes, before any block mixes them
     masks_states: bool = False  # `convolve` and `contextualise` are there: states are masked, not the input
-    selective: bool = False  # `at` computes the wanted states alone
     surroundings: bool = False  # `Hidden.context` is there: what is around each step, and not the step itself
     adapters: tuple[str, ...] = ()  # names of the projections that may get LoRA
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sottovoce.backbones import base
 from sottovoce.backbones._products import Linear
-from sottovoce.backbones.base import Hidden, Traits, attendable, valid_steps
+from sottovoce.backbones.base import Hidden, attendable, valid_steps
 from sottovoce.config.ranges import Count, NotNegative, Positive, Settings, ShareBelow1
 from sottovoce.errors import InputError
 
@@ -93,8 +93,6 @@ class Block(nn.Module):
 
 class Backbone(base.Backbone):
     """forward(x (B, S, D), lengths (B,)) -> Hidden with 1 + layers states of (B, S, H)."""
-
-    traits = Traits(selective=True)
 
     def __init__(self, config: Config, features: int):
         super().__init__()

@@ -8,7 +8,7 @@ from sottovoce.data.store import Head
 
 
 class Memory(dict[str, np.ndarray]):
-    """Tracks (T, D) by utterance id, handed out as float32 whatever they are kept as. Samples (N,) are one column."""
+    """Tracks (T, D) by utterance id; of half precision, handed out as float32. Samples (N,) are one column."""
 
     def __init__(self, values: Mapping[str, np.ndarray], head: Head):
         super().__init__({id: v if v.ndim == 2 else v[:, None] for id, v in values.items()})
@@ -25,4 +25,5 @@ class Memory(dict[str, np.ndarray]):
         """What an utterance was made from: nobody knows."""
 
     def __getitem__(self, id: str, /) -> np.ndarray:
-        return super().__getitem__(id).astype(np.float32, copy=False)
+        values = super().__getitem__(id)
+        return values.astype(np.float32) if values.dtype == np.float16 else values

@@ -17,7 +17,6 @@ import numpy as np
 from sottovoce.config.ranges import NotNegative, Positive, Settings
 
 RATE_HZ = 16_000
-UNIT_S = 0.08  # pieces begin on whole units, which hold whole frames of 10, 16, 20, and 40 ms
 
 
 @dataclass(frozen=True)

@@ -314,29 +314,6 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def minimum_detectable_difference(
-    low: float, high: float, clusters: int, *, level: float = LEVEL, power: float = 0.8, comparisons: int = 1
-) -> float:
-    """The smallest true difference that a comparison this precise would find with probability `power`.
-
-    From the bounds of a paired difference of one training each: their half width is t_level standard errors, and
-    t_level + t_power standard errors are needed (t with C - 1 degrees of freedom; Cohen 1988, ch. 2, up to the
-    non-central t). Next to p values corrected for several comparisons the level is that of Holm's first step,
-    1 - (1 - level) / comparisons: found there means found whatever the others are. `Spread.detectable` counts
-    trainings too.
-
-    >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24), 4)
-    0.0283
-    >>> round(minimum_detectable_difference(-0.02, 0.02, clusters=24, comparisons=9), 4)
-    0.0379
-    """
-    if clusters < MIN_CLUSTERS:
-        raise ValueError(f"a difference needs {MIN_CLUSTERS} clusters or more")
-    tails = (1 - level) / 2, (1 - level) / 2 / comparisons, 1 - power
-    outer, wanted, inner = (-stdtrit(clusters - 1, tail) for tail in tails)
-    return float((high - low) / 2 / outer * (wanted + inner))
-
-
 # ----------------------------------------------------------------------------------------- learning curves
 
 

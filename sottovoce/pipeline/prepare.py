@@ -275,7 +275,6 @@ class Look:
     rate_hz: int = 0
     channels: int = 0
     peak: float | None = None  # of full scale, channels averaged; None when nothing was decoded
-    rms: float | None = None
     clipped: int = 0  # samples at full scale, or in runs that were cut off just below it
     digest: str = ""  # of the decoded samples and their rate
     file: str = ""  # hash of its bytes
@@ -326,7 +325,6 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         rate_hz=info.rate_hz,
         channels=info.channels,
         peak=float(size.max()),
-        rms=float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))),
         clipped=max(int((size >= FULL).sum()), int(flat.sum())),
         digest=contents.of_samples(samples, info.rate_hz),
         file=contents.of_file(path),

@@ -23,6 +23,7 @@ from sottovoce.backbones.base import hop_and_field
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import batching, folds, runs
 from sottovoce.data.corpus import Corpus
+from sottovoce.data.memory import Memory
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
@@ -121,7 +122,7 @@ def build(data: PretrainData) -> Objective:
     return objective
 
 
-def clusters(data: PretrainData, run: Run | None) -> list[units.UnitStore] | list[TrackStore]:
+def clusters(data: PretrainData, run: Run | None) -> list[Memory] | list[TrackStore]:
     """Units of every utterance, one store a corpus: those that were given, or clusters fitted on the training part.
 
     The iterations before the last are runs of their own in the run's folder, iteration1, ...; what is done is not done

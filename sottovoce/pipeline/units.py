@@ -10,7 +10,6 @@ L label sets, K units of a set, T frames, D features.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from sottovoce.backbones.base import hop_and_field
 from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
-from sottovoce.data.store import TrackStore
+from sottovoce.data.memory import Memory
+from sottovoce.data.store import Head, TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.metrics import kmeans
@@ -43,29 +43,10 @@ class Units:
     offset_s: float
     labels: dict[str, np.ndarray]  # (T, L) whole numbers by `key`, -1 where there were no frames
 
-    def store(self, utterances: Sequence[Utterance]) -> "UnitStore":
+    def store(self, utterances: Sequence[Utterance]) -> Memory:
         """The labels of some utterances of one corpus, as a track store has them."""
-        return UnitStore({u.id: self.labels[key(u)] for u in utterances}, self.rate_hz, self.offset_s, len(self.sizes))
-
-
-@dataclass
-class UnitStore:
-    """What `sottovoce.data.dataset.Store` asks for."""
-
-    values: dict[str, np.ndarray]
-    rate_hz: float
-    offset_s: float
-    dim: int
-
-    @cached_property
-    def lengths(self) -> dict[str, int]:
-        return {id: len(v) for id, v in self.values.items()}
-
-    def __getitem__(self, id: str, /) -> np.ndarray:
-        return self.values[id]
-
-    def __contains__(self, id: object, /) -> bool:
-        return id in self.values
+        head = Head("units", {}, self.rate_hz, self.offset_s, len(self.sizes))
+        return Memory({u.id: self.labels[key(u)] for u in utterances}, head)
 
 
 def summary(counts: Sequence[np.ndarray]) -> list[dict[str, float]]:

@@ -601,11 +601,10 @@ def test_damaged_mfn_files_are_one_line(tmp_path, spoil, match):
 # COVAREP
 
 
-def test_the_74_columns_and_their_groups():
+def test_the_74_columns():
     assert len(covarep.NAMES) == len(set(covarep.NAMES)) == covarep.Config().dim == 74
     assert covarep.NAMES[11] == "MCEP_0"
     assert covarep.NAMES[60:62] == ("HMPDM_24", "HMPDD_0")
-    assert [name for part in covarep.GROUPS.values() for name in covarep.NAMES[part]] == list(covarep.NAMES)
 
 
 def test_cleaning_touches_only_what_is_not_finite():

@@ -24,7 +24,6 @@ from sottovoce.metrics.statistics import (
     isotonic,
     labels_saved,
     meeting_point,
-    minimum_detectable_difference,
     nested_subsets,
     paired,
     parse_label_counts,
@@ -345,14 +344,14 @@ def test_a_difference_of_the_detectable_size_is_found_four_times_in_five(compari
     """After the correction that stands beside it."""
     rng = np.random.default_rng(0)
     count, sd = 12, 0.1
-    size = minimum_detectable_difference(-1.0, 1.0, count, comparisons=comparisons)  # in units of the half width
-    half = t.ppf(0.975, count - 1) * sd / np.sqrt(count)
-    sample = rng.normal(size * half, sd, (4000, count))
+    wanted = t.ppf(1 - 0.025 / comparisons, count - 1) + t.ppf(0.8, count - 1)  # in standard errors
+    sample = rng.normal(wanted * sd / np.sqrt(count), sd, (4000, count))
     p = ttest_1samp(sample, 0, axis=1).pvalue
     assert np.mean(p < 0.05 / comparisons) == pytest.approx(0.8, abs=0.03)
     gap = components(sample[0].mean(keepdims=True), sample[0][:, None])
-    own = minimum_detectable_difference(*gap.bounds(), count, comparisons=comparisons)
-    assert gap.detectable(1 - 0.05 / comparisons) == pytest.approx(own)
+    low, high = gap.bounds()
+    error = (high - low) / 2 / t.ppf(0.975, count - 1)
+    assert gap.detectable(1 - 0.05 / comparisons) == pytest.approx(wanted * error)
 
 
 # --------------------------------------------------------------------------------------------- learning curves

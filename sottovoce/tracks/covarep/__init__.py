@@ -56,15 +56,6 @@ NAMES: tuple[str, ...] = (
     *(f"HMPDD_{k}" for k in range(13)),
 )
 DIM = len(NAMES)
-GROUPS = {  # columns that are read, drawn or dropped together
-    "pitch": slice(0, 2),
-    "glottal": slice(2, 11),
-    "envelope": slice(11, 36),
-    "phase_mean": slice(36, 61),
-    "phase_deviation": slice(61, 74),
-}
-
-
 FULL_BAND = [7, 8, 9, *range(11, 74)]  # columns that depend on what lies between 4 and 8 kHz
 
 
