@@ -17,6 +17,9 @@ def compare_page(found: Mapping[str, Any]) -> str:
     difference {name: {value, low, high, p, p_holm}}, detectable, by_seed, trainings_counted}], warnings,
     task {kind, classes}, n, speakers, left_out, differs {setting: {system: value}}, protocol {..., first_line}.
     """
+    if left := found.get("left_out"):
+        said = f"{number(left)} utterances left out: not every system answered them."
+        found = {**found, "warnings": [*(found.get("warnings") or ()), said]}
     get, facts = found.get, words.sample(found)
     first, protocol = words.protocol(found)
     systems, metric = list(get("systems") or ()), get("metric") or "score"

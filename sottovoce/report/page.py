@@ -67,15 +67,24 @@ def escaped(value: Any) -> Markup:
     return Markup("{}").format(words.text(value))
 
 
+def rows(items: Any, *keys: str, **digits: int) -> list[list[Any]]:
+    """Some values of every dict of a list, as the rows of a table; `digits` of those that want fewer or more."""
+    return [
+        [words.number(item.get(k), digits[k]) if k in digits else item.get(k, Missing()) for k in keys]
+        for item in items or ()
+    ]
+
+
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=Missing, finalize=show,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    named = (words.number, words.duration, words.three, words.glue, words.percent, words.score, words.count, words.size)
+    named = (rows, words.number, words.duration, words.three, words.glue, words.percent, words.score, words.count, words.size)
     made.filters |= {function.__name__: function for function in named}
     made.filters |= {"titled": words.title, "flat": files.flatten}
     made.globals |= {"scheme": scheme(), "listed": words.listed}
+    made.globals["m"] = made.get_template("parts.html").module
     return made
 
 
