@@ -195,13 +195,11 @@ def segments(
         (partly, f"{len(partly)} segments with frames for less than half of their time, kept: {_some(partly)}"),
     ]
     found.notes += [line for any_of_it, line in said if any_of_it]
-    if not split:
-        found.notes.append(
-            f"no standard fold list found: the fold is a seeded split by video, not the official one. Put "
-            f"cmu_{layout.corpus}_std_folds.py next to the data, or name a list with --folds-file"
-        )
-    else:
-        found.notes.append(f"folds from {folds_file}; {no_split} segments are in none")
+    none = (
+        "no standard fold list found: the fold is a seeded split by video, not the official one. Put "
+        f"cmu_{layout.corpus}_std_folds.py next to the data, or name a list with --folds-file"
+    )
+    found.notes.append(f"folds from {folds_file}; {no_split} segments are in none" if split else none)
     return found
 
 

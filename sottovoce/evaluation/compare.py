@@ -25,6 +25,7 @@ from sottovoce.evaluation import lines, protocol
 from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
+from sottovoce.metrics.spread import Spread
 
 KINDS = ("finetune", "phoneme")  # runs that predict something
 
@@ -167,23 +168,17 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         entry: dict[str, Any] = {"name": system.name, "seeds": system.seeds, "metrics": scores, "by_seed": by_seed,
                                  "flat": flat}  # fmt: skip
         if system is not first:
-            same = sorted(system.seeds) == sorted(first.seeds) and len(set(first.seeds)) == len(first.seeds)
-            order = [np.argsort(s.seeds, kind="stable") if same else slice(None) for s in (system, first)]
-            differences = statistics.differences(
-                task, target, prediction[order[0]], predicted[0][order[1]], clusters, same_seeds=same
-            )
+            gaps, same = _gaps(task, target, (system, prediction), (first, predicted[0]), clusters)
             entry |= {
-                "difference": {name: statistics.difference_entry(found) for name, found in differences.items()},
+                "difference": {name: statistics.difference_entry(gap) for name, gap in gaps.items()},
                 "seeds_paired": same,
                 "trainings_counted": min(len(prediction), len(predicted[0])) > 1,
                 "trainings": lines.trainings(len(prediction), len(predicted[0])),
-                "detectable": differences[metric].detectable(1 - 0.05 / (len(systems) - 1)),
+                "detectable": gaps[metric].detectable(1 - 0.05 / (len(systems) - 1)),
             }
         found.append(entry)
     tested = [entry["difference"][metric] for entry in found[1:]]
-    known_p = [entry for entry in tested if entry["p"] is not None]
-    for entry, p in zip(known_p, statistics.holm([entry["p"] for entry in known_p]), strict=True):
-        entry["p_holm"] = p
+    statistics.correct(tested)
     return {
         "title": f"{Path(str(first.configs[0].get('corpus', ''))).name}: {', '.join(task.target)}",
         "metric": metric,
@@ -210,6 +205,16 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         "card": {s.name: _card(s) for s in systems},
         "made": runs.provenance(),
     }
+
+
+def _gaps(
+    task: Task, target: np.ndarray, one: tuple[System, np.ndarray], other: tuple[System, np.ndarray], who: list[str]
+) -> tuple[dict[str, Spread], bool]:
+    """The differences of every score from `other`, and whether seed was paired with seed."""
+    mine, theirs = one[0].seeds, other[0].seeds
+    same = sorted(mine) == sorted(theirs) and len(set(theirs)) == len(theirs)
+    a, b = (of[np.argsort(system.seeds, kind="stable")] if same else of for system, of in (one, other))
+    return statistics.differences(task, target, a, b, who, same_seeds=same), same
 
 
 def _card(system: System) -> dict[str, Any]:

@@ -209,9 +209,7 @@ def _against_scratch(got: Answers, arm: str, metric: str, dev_labels: int) -> di
         {"n": n} | statistics.difference_entry(found) | {"detectable": found.detectable(1 - 0.05 / len(got.ns))}
         for n, found in zip(got.ns, differences, strict=True)
     ]
-    known_p = [row for row in paired if row["p"] is not None]
-    for row, p in zip(known_p, statistics.holm([row["p"] for row in known_p]), strict=True):
-        row["p_holm"] = p
+    statistics.correct(paired)
     found: dict[str, Any] = {f"{prefix}paired": paired}
     if len(got.ns) < 2:
         return found
@@ -227,7 +225,7 @@ def _against_scratch(got: Answers, arm: str, metric: str, dev_labels: int) -> di
         {"n": n} | row | {"with_dev": statistics.counting_dev(row, n, dev_labels)}
         for n, row in zip(got.ns, saved, strict=True)
     ]
-    if known_p:
+    if any("p_holm" in row for row in paired):
         found[f"{prefix}meeting_point"] = statistics.meeting_point(got.ns, paired, higher_is_better=higher)
     return found
 

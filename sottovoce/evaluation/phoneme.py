@@ -122,26 +122,14 @@ def phoneme(
     earlier = network.load_pretrained(init) if init else None
     if earlier:
         network.check_same_input(earlier, plan, store.dim)
+    said = {side: {u.id: reading.phones[u.id] for u in own} for side, own in sides.items()}
     run = Run.open(
-        folder,
-        "phoneme",
-        plan,
-        fold=fold.name,
-        features=store.dim,
-        decides={
-            "said": {side: {u.id: reading.phones[u.id] for u in own} for side, own in sides.items()},
-            "audio": corpus.info.get("audio_digest", ""),
-            "seed": seed,
-        },
-        seen=folds.Seen.of([corpus], [sides["train"] + sides["dev"]]),
-        before=init,
-        corpus=str(corpus.folder.resolve()),
-        task=task.plain(),
-        init=str(init.folder) if init else "none",
-        labels=len(sides["train"]),
-        seed=seed,
+        folder, "phoneme", plan, fold=fold.name, features=store.dim, before=init, seed=seed, task=task.plain(),
+        decides={"said": said, "audio": corpus.info.get("audio_digest", ""), "seed": seed},
+        seen=folds.Seen.of([corpus], [sides["train"] + sides["dev"]]), corpus=str(corpus.folder.resolve()),
+        init=str(init.folder) if init else "none", labels=len(sides["train"]),
         seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
-    )
+    )  # fmt: skip
     if run.finished:
         return {}
 
@@ -149,8 +137,7 @@ def phoneme(
     if earlier:
         statistics, backbone = earlier.statistics, earlier.backbone
     else:
-        unit = Statistics(np.zeros(store.dim, np.float32), np.ones(store.dim, np.float32))
-        statistics = Steps([(store, sides["train"])], plan.frontend, unit).fit_statistics()
+        statistics = Steps([(store, sides["train"])], plan.frontend, Statistics.unit(store.dim)).fit_statistics()
         backbone = network.build_backbone(plan, plan.frontend.dim(store.dim))
     head: Any = heads.FrameHead(len(backbone.blocks) + 1, backbone.dim, p.project, 1 + len(symbols))
     device = Accelerator().device
@@ -160,23 +147,14 @@ def phoneme(
     index = {phone: k for k, phone in enumerate(symbols, 1)}  # 0 is the blank
     target = [torch.tensor([index[phone] for phone in reading.phones[u.id]]) for u in sides["train"]]
 
-    loss = ctc(target, device)
-
     def judge(own: Any) -> dict[str, float]:
         per = error_rate(predict(own, states["dev"], steps["dev"], symbols), sides["dev"], reading)
         return {"dev_per": per, "select": -per}
 
     chosen, readings = probe.fit(
-        head,
-        len(target),
-        lambda rows: (states["train"](rows), rows),
-        loss,
-        p,
-        judge=judge,
-        seed=seed,
-        label=f"phones of {fold.name}",
-        quiet=quiet,
-    )
+        head, len(target), lambda rows: (states["train"](rows), rows), ctc(target, device), p, judge=judge, seed=seed,
+        label=f"phones of {fold.name}", quiet=quiet,
+    )  # fmt: skip
     head.eval()
     with torch.inference_mode():
         predicted = predict(head, states["test"], steps["test"], symbols)

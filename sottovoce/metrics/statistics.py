@@ -22,6 +22,7 @@ N rows, C clusters, S seeds, R replicates, M label counts.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -298,6 +299,13 @@ def _tail(level: float, clusters: int | None) -> float:
     if clusters < 2:
         raise ValueError("an interval needs two clusters or more")
     return float(ndtr(math.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 - level) / 2)))
+
+
+def correct(differences: Sequence[dict[str, Any]]) -> None:
+    """Give every difference with a "p" its "p_holm", the one for having looked at all of them."""
+    known = [found for found in differences if found["p"] is not None]
+    for found, p in zip(known, holm([found["p"] for found in known]), strict=True):
+        found["p_holm"] = p
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -89,9 +89,8 @@ def prepare(
     reader, given, relabel = base.reader(name), dict(options or {}), dict(relabel or {})
     if group not in ("", "speaker", "session", "none"):
         raise InputError(f"--group {group}: not a group. Choose speaker, session or none.")
-    for problem in leave_out:
-        if problem not in PROBLEMS:
-            raise InputError(f"--leave-out {problem}: not a problem. There are: {', '.join(PROBLEMS)}.")
+    if unknown := [problem for problem in leave_out if problem not in PROBLEMS]:
+        raise InputError(f"--leave-out {unknown[0]}: not a problem. There are: {', '.join(PROBLEMS)}.")
     fetched: list[dict] = []
     if download is not None:
         fetched, source = _download(reader, name, download, given, quiet), source or download.folder

@@ -80,7 +80,17 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=Missing, finalize=show,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    named = (rows, words.number, words.duration, words.three, words.glue, words.percent, words.score, words.count, words.size)
+    named = (
+        rows,
+        words.number,
+        words.duration,
+        words.three,
+        words.glue,
+        words.percent,
+        words.score,
+        words.count,
+        words.size,
+    )
     made.filters |= {function.__name__: function for function in named}
     made.filters |= {"titled": words.title, "flat": files.flatten}
     made.globals |= {"scheme": scheme(), "listed": words.listed}
