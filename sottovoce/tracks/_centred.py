@@ -5,25 +5,20 @@ on the first sample and N samples give 1 + N // hop frames.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from sottovoce.config.ranges import Count
+from sottovoce.config.ranges import Range, Settings
 from sottovoce.data.audio import RATE_HZ
 
 CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
 
 
 @dataclass(frozen=True)
-class Frames:
-    window: Count = 512  # samples at 16 kHz, 32 ms
-    hop: Count = 256  # samples, 16 ms
-
-    def __post_init__(self) -> None:
-        if not 16 <= self.window <= RATE_HZ:
-            raise ValueError(f"window is samples at 16 kHz, 16 to 16000; got {self.window}")
-        if not 1 <= self.hop <= RATE_HZ:
-            raise ValueError(f"hop is samples at 16 kHz, 1 to 16000; got {self.hop}")
+class Frames(Settings, group="track"):
+    window: Annotated[int, Range(least=16, most=RATE_HZ)] = 512  # samples at 16 kHz, 32 ms
+    hop: Annotated[int, Range(least=1, most=RATE_HZ)] = 256  # samples, 16 ms
 
     @property
     def rate_hz(self) -> float:
@@ -32,7 +27,7 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Intensity:
+class Intensity(Settings, group="track"):
     """Rate and offset of tracks that say how intense every frame is: those of mel spectrograms, one value a frame."""
 
     @property

@@ -13,11 +13,11 @@ N samples, T frames, W samples a window, F frequencies, M mel bins, D features.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from sottovoce.config.ranges import Count, NotNegative, Positive, Share
+from sottovoce.config.ranges import Count, NotNegative, Range, Settings, Share
 from sottovoce.data.audio import RATE_HZ
 
 FULL_SCALE = 32768.0  # samples in [-1, 1] become what Kaldi reads from a 16-bit file
@@ -25,12 +25,18 @@ LOG_FLOOR = float(np.finfo(np.float32).eps)  # energies below it have its logari
 CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
 
 
+WindowMs = Annotated[float, Range(least=2, most=1000)]
+HopMs = Annotated[float, Range(least=0.1, most=1000)]
+Deltas = Annotated[int, Range(least=0, most=2)]
+Cmvn = Literal["none", "mean", "utterance"]
+
+
 @dataclass(frozen=True)
-class Mel:
+class Mel(Settings, group="track"):
     """Windows and mel filters. Names say the unit; defaults are Kaldi's, except `dither` (Kaldi: 1)."""
 
-    window_ms: Positive = 25.0  # length of a window, milliseconds, 2 to 1000
-    hop_ms: Positive = 10.0  # from one window to the next, milliseconds, 0.1 to 1000
+    window_ms: WindowMs = 25.0  # length of a window, milliseconds
+    hop_ms: HopMs = 10.0  # from one window to the next, milliseconds
     window: Literal["povey", "hamming", "hanning", "rectangular"] = "povey"  # povey: Hann ** 0.85
     preemphasis: Share = 0.97  # share of the sample before that is taken off; 0 = none
     remove_dc: bool = True  # subtract each window's mean
@@ -41,16 +47,7 @@ class Mel:
     high_hz: float = 0.0  # 0 or below: counted from the Nyquist frequency
 
     def __post_init__(self) -> None:
-        if not 2 <= self.window_ms <= 1000:
-            raise ValueError(f"window_ms is milliseconds, 2 to 1000; got {self.window_ms}")
-        if not 0.1 <= self.hop_ms <= 1000:
-            raise ValueError(f"hop_ms is milliseconds, 0.1 to 1000; got {self.hop_ms}")
-        if self.window not in ("povey", "hamming", "hanning", "rectangular"):
-            raise ValueError(f"window is povey, hamming, hanning or rectangular; got {self.window!r}")
-        if not 0 <= self.preemphasis <= 1:
-            raise ValueError(f"preemphasis is a share of the previous sample, 0 to 1; got {self.preemphasis}")
-        if not self.dither >= 0:
-            raise ValueError(f"dither is a standard deviation, 0 or above; got {self.dither}")
+        super().__post_init__()
         mel_filters(self, RATE_HZ)  # the edges and the number of bins must fit together
 
     @property
@@ -62,11 +59,6 @@ class Mel:
     def offset_s(self) -> float:
         """Seconds of the first frame's centre: half a window, or half a hop when the ends are mirrored."""
         return (self.window_ms if self.snip_edges else self.hop_ms) / 2000.0
-
-
-def check_deltas(deltas: int) -> None:
-    if deltas not in (0, 1, 2):
-        raise ValueError(f"deltas is 0, 1 or 2; got {deltas}")
 
 
 def log_mel(samples: np.ndarray, rate_hz: float, config: Mel, *, energy: bool = False) -> np.ndarray:
@@ -219,8 +211,3 @@ def normalise(features: np.ndarray, how: str) -> np.ndarray:
         deviation = features.std(axis=0, dtype=np.float64)
         features /= np.where(deviation > 1e-5, deviation, 1.0).astype(np.float32)
     return features
-
-
-def check_cmvn(how: str) -> None:
-    if how not in CMVN:
-        raise ValueError(f"cmvn is none, mean or utterance (mean and deviation); got {how!r}")

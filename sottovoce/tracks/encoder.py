@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sottovoce.config.ranges import NotNegative, Whole
+from sottovoce.config.ranges import NotNegative, Settings, Whole
 
 MAKER = "sottovoce.modeling.encoded"
 HALF = True  # kept as float16
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="track"):
     """What is 0 or empty is filled in by the encoder, and tells which one made a track; its name does not."""
 
     encoder: str = field(default="default", compare=False)  # or an id of the hub, or a folder
@@ -27,14 +27,6 @@ class Config:
     trim_db: NotNegative = 35.0  # what lies this far below the loudest at the ends is not encoded; 0 = everything is
     dim: Whole = 0  # width of the states
     digest: str = ""  # of the encoder's shape and weights
-
-    def __post_init__(self) -> None:
-        if self.layer < 0:
-            raise ValueError(f"layer counts from 1 = first block, 0 = recommended; got {self.layer}")
-        if self.rate_hz < 0:
-            raise ValueError(f"rate_hz is states a second, 0 = all; got {self.rate_hz}")
-        if self.trim_db < 0:
-            raise ValueError(f"trim_db is decibel below the loudest, 0 = nothing is cut; got {self.trim_db}")
 
 
 def bounds(values: np.ndarray) -> tuple[int, int]:

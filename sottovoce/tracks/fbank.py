@@ -5,7 +5,6 @@ The values are Kaldi's (`compute-fbank-feats`, natural logarithm of power, no di
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
@@ -16,13 +15,8 @@ class Config(_kaldi.Mel):
     """Windows and filters as in `_kaldi.Mel`, then:"""
 
     use_energy: bool = False  # log energy of the window as column 0
-    deltas: int = 0  # 1 adds slopes, 2 also their slopes
-    cmvn: Literal["none", "mean", "utterance"] = "none"  # per utterance: nothing, mean, mean and deviation
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _kaldi.check_deltas(self.deltas)
-        _kaldi.check_cmvn(self.cmvn)
+    deltas: _kaldi.Deltas = 0  # 1 adds slopes, 2 also their slopes
+    cmvn: _kaldi.Cmvn = "none"  # per utterance: nothing, mean, mean and deviation
 
     @property
     def dim(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sottovoce import files
-from sottovoce.config.ranges import Count, NotNegative
+from sottovoce.config.ranges import Count, Settings, Share
 from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.track import Track
 from sottovoce.tracks._slaney import mel_filters
@@ -25,14 +25,13 @@ RANGE = 8.0  # decades below the maximum that are kept
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="track"):
     bins: Count = 80  # 128 of large-v3
-    peak: NotNegative = 0.5  # the largest sample of every recording is brought there; 0 = as loud as it is
+    peak: Share = 0.5  # the largest sample of every recording is brought there; 0 = as loud as it is
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         mel_filters(self.bins, WINDOW)  # the number of bands must fit the window
-        if not 0 <= self.peak <= 1:
-            raise ValueError(f"peak is the largest sample, 0 to 1; got {self.peak}")
 
     @property
     def rate_hz(self) -> float:

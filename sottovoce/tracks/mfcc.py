@@ -6,7 +6,6 @@ with `use_energy` the log energy of the window.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -23,17 +22,13 @@ class Config(_kaldi.Mel):
     coefficients: Count = 13  # column 0 included
     lifter: NotNegative = 22.0  # 0 = none
     use_energy: bool = False  # log energy of the window in place of the first coefficient
-    deltas: int = 0  # 1 adds slopes, 2 also their slopes
-    cmvn: Literal["none", "mean", "utterance"] = "none"  # per utterance: nothing, mean, mean and deviation
+    deltas: _kaldi.Deltas = 0  # 1 adds slopes, 2 also their slopes
+    cmvn: _kaldi.Cmvn = "none"  # per utterance: nothing, mean, mean and deviation
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _kaldi.check_deltas(self.deltas)
-        _kaldi.check_cmvn(self.cmvn)
         if not 1 <= self.coefficients <= self.bins:
             raise ValueError(f"coefficients is 1 to bins ({self.bins}); got {self.coefficients}")
-        if not self.lifter >= 0:
-            raise ValueError(f"lifter is 0 (none) or above; got {self.lifter}")
 
     @property
     def dim(self) -> int:

@@ -12,14 +12,14 @@ those of utterances.
 from dataclasses import dataclass
 from typing import Any
 
-from sottovoce.config.ranges import NotNegative, Positive
+from sottovoce.config.ranges import NotNegative, Positive, Settings
 from sottovoce.errors import InputError
 
 KIND = "finetune"  # of the runs that can make it
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, group="track"):
     """`window_s` may be set; the rest is filled in by `sottovoce extract --model`."""
 
     window_s: NotNegative = 0.0  # seconds that are pooled; 0 = one state where the model takes a mean, 1 s elsewhere
@@ -28,10 +28,6 @@ class Config:
     model: str = ""  # digest of the weights
     made_by: str = ""  # "hubert fold1", for people
     heard: tuple[str, ...] = ()  # the model's `seen_speakers`
-
-    def __post_init__(self) -> None:
-        if self.window_s < 0:
-            raise InputError(f"posterior settings: window_s is in seconds, 0 or more. Found {self.window_s}.")
 
     @property
     def dim(self) -> int:

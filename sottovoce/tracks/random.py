@@ -8,10 +8,11 @@ a real one may). What random intensity does better than no intensity, intensity 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from sottovoce.config.ranges import NotNegative, Whole
+from sottovoce.config.ranges import Range, Whole
 from sottovoce.data.corpus import Utterance
 from sottovoce.tracks import _centred
 
@@ -21,11 +22,7 @@ SOURCE = "level"  # for its frame times alone
 @dataclass(frozen=True)
 class Config(_centred.Intensity):
     seed: Whole = 0  # of the values
-    smooth_s: NotNegative = 0.1  # deviation of the Gaussian, seconds
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.smooth_s <= 10:
-            raise ValueError(f"smooth_s is seconds, 0 to 10; got {self.smooth_s}")
+    smooth_s: Annotated[float, Range(least=0, most=10)] = 0.1  # deviation of the Gaussian, seconds
 
 
 def derive(

@@ -6,11 +6,10 @@ that frames lie exactly where those of `fbank` lie and a target needs no interpo
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from sottovoce.config.ranges import Positive
+from sottovoce.config.ranges import Settings
 from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
@@ -19,17 +18,10 @@ FLOOR = np.float32(1e-10)
 
 
 @dataclass(frozen=True)
-class Config:
-    window_ms: Positive = 25.0  # length of a window, milliseconds, 2 to 1000
-    hop_ms: Positive = 10.0  # from one window to the next, milliseconds, 0.1 to 1000
-    cmvn: Literal["none", "mean", "utterance"] = "utterance"  # per utterance: nothing, mean, mean and deviation
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.window_ms <= 1000:
-            raise ValueError(f"window_ms is milliseconds, 2 to 1000; got {self.window_ms}")
-        if not 0.1 <= self.hop_ms <= 1000:
-            raise ValueError(f"hop_ms is milliseconds, 0.1 to 1000; got {self.hop_ms}")
-        _kaldi.check_cmvn(self.cmvn)
+class Config(Settings, group="track"):
+    window_ms: _kaldi.WindowMs = 25.0  # length of a window, milliseconds
+    hop_ms: _kaldi.HopMs = 10.0  # from one window to the next, milliseconds
+    cmvn: _kaldi.Cmvn = "utterance"  # per utterance: nothing, mean, mean and deviation
 
     @property
     def rate_hz(self) -> float:
