@@ -196,9 +196,6 @@ def add_deltas(features: np.ndarray, order: int, reach: int = 2) -> np.ndarray:
     return np.concatenate(parts, axis=1) if order else features
 
 
-CMVN = ("none", "mean", "utterance")
-
-
 def normalise(features: np.ndarray, how: str) -> np.ndarray:
     """Utterance-wise: "mean" subtracts each column's mean, "utterance" also divides by its deviation.
 
