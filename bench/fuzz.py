@@ -23,7 +23,7 @@ import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,7 @@ def _watch(home: Path, names: list[str], options: Any) -> Iterator[dict]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ
-            | {
-                "OMP_NUM_THREADS": "1",
-                "HF_HUB_OFFLINE": "1",
-                "MPLCONFIGDIR": str(home),
-                "TORCHINDUCTOR_CACHE_DIR": str(home),
-            },
+            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | dict.fromkeys(CACHES, str(home)),
         )
         reports = [json.loads(line) for line in child.communicate()[0].splitlines() if line.startswith("{")]
         yield from (report for report in reports if "at" not in report)
@@ -140,7 +134,14 @@ def one(target: Any, folder: Path, seed: int) -> str:
     path.unlink()
     path.write_bytes(mutations.damage(data, path.name, rng))
     strays: list[str] = []
-    with watched(folder, strays), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    passing = folder.with_name("passing")  # what is made in the system's temporary folder has to go again
+    passing.mkdir(exist_ok=True)
+    tempfile.tempdir = str(passing)
+    with (
+        watched((folder, passing), strays),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         try:
             target.use(folder)
         except InputError as error:
@@ -152,7 +153,13 @@ def one(target: Any, folder: Path, seed: int) -> str:
             ours = [f for f in traceback.extract_tb(error.__traceback__) if "/sottovoce/" in f.filename]
             at = f"{ours[-1].filename.rpartition('/sottovoce/')[2]}:{ours[-1].lineno}" if ours else "bench"
             return f"{type(error).__name__} at {at} ({path.name}): {str(error)[:100]}"
-    return f"written outside: {strays[0]}" if strays else ""
+        finally:
+            tempfile.tempdir = None
+            left = [path.name for path in passing.iterdir()]
+            shutil.rmtree(passing)
+    if strays or left:
+        return f"written outside: {strays[0]}" if strays else f"left in the temporary folder: {left[0]}"
+    return ""
 
 
 def _copy(source: str, to: str) -> None:
@@ -164,8 +171,8 @@ def _copy(source: str, to: str) -> None:
 
 
 @contextlib.contextmanager
-def watched(folder: Path, strays: list[str]):
-    """Inside, an input that hangs raises Hang, and what is written elsewhere than in `folder` is noted."""
+def watched(folders: Sequence[Path], strays: list[str]):
+    """Inside, an input that hangs raises Hang, and what is written elsewhere than in `folders` is noted."""
 
     def late(*_: object) -> None:
         raise Hang(f"longer than {HANG_S:g} s")
@@ -173,7 +180,7 @@ def watched(folder: Path, strays: list[str]):
     signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, HANG_S)
     faulthandler.dump_traceback_later(3 * HANG_S, exit=True)  # where C code does not come back
-    _watching[:] = [(str(folder), strays)]
+    _watching[:] = [(tuple(f"{folder}{os.sep}" for folder in folders), strays)]
     try:
         yield
     finally:
@@ -182,27 +189,30 @@ def watched(folder: Path, strays: list[str]):
         faulthandler.cancel_dump_traceback_later()
 
 
-_watching: list[tuple[str, list[str]]] = []
+_watching: list[tuple[tuple[str, ...], list[str]]] = []
+
+
+# What changes a disk: which of the arguments is the place, and which the folder it is relative to.
+CHANGES = {"open": (0, None), "os.mkdir": (0, 2), "os.rename": (1, 3), "os.remove": (0, 1), "os.rmdir": (0, 1),
+           "os.symlink": (1, 2), "os.link": (1, 3), "os.truncate": (0, None)}  # fmt: skip
 
 
 def _audit(event: str, given: tuple) -> None:
-    if not _watching or event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.symlink"):
+    if not _watching or event not in CHANGES:
         return
-    path = given[1] if event in ("os.rename", "os.symlink") else given[0]
+    at, relative = CHANGES[event]
+    path = given[at]
     if event == "open" and not (isinstance(given[2], int) and given[2] & WRITES):
         return
     if isinstance(path, int) or path is None:
         return
+    path = os.fsdecode(path)
+    if relative is not None and given[relative] >= 0:
+        path = os.path.join(os.readlink(f"/proc/self/fd/{given[relative]}"), path)
     inside, strays = _watching[0]
-    where = os.path.abspath(os.fsdecode(path))
-    fine = (
-        inside,
-        "/dev/",
-        "/proc/",
-        os.path.join(tempfile.gettempdir(), "tmp"),
-        os.environ["MPLCONFIGDIR"],
-    )  # `files.scratch` is nameless
-    if not where.startswith(fine) and "__pycache__" not in where and "fuzz_case_" not in where:
+    where = os.path.abspath(path)
+    fine = (*inside, "/dev/", "/proc/", os.environ["MPLCONFIGDIR"])
+    if not f"{where}{os.sep}".startswith(fine) and "__pycache__" not in where:
         strays.append(f"{event} {where}")
 
 

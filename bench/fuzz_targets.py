@@ -22,15 +22,17 @@ from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import label as label_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.commands import study as study_command
+from sottovoce.config import recipe as recipes
 from sottovoce.corpora import base as readers
 from sottovoce.corpora._cmu import read_folds
-from sottovoce.data import audio, csd, folds, own, runs
+from sottovoce.data import audio, csd, fingerprints, folds, own, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.store import TrackStore, TrackWriter
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import compare, evaluate, phones, study
-from sottovoce.inference import recogniser
+from sottovoce.inference import bulk, page, publish, recogniser, turns
+from sottovoce.inference.load import load
 from sottovoce.modeling import checkpoint, codebook, hub, loop, network
 from sottovoce.pipeline import baselines, pooled, prepare, strength
 from sottovoce.pipeline.extract import track_store
@@ -92,9 +94,47 @@ def _ours(home: Path) -> None:
     ranking = {"emotions": {"angry": {"weight": [1.0, 2.0], "low": 0.0, "high": 1.0}}, "mean": [0.0, 0.0]}
     ranking |= {"std": [1.0, 1.0], "functionals": "eGeMAPSv02", "speaker_norm": False}
     files.write_json(home / "states/ranking.json", {"synthetic": ranking})
+    _answers(home)
     files.write_json(
         home / "states/download.json", [{"name": "x.zip", "checksum": None, "url": "http://x", "bytes": 1}]
     )
+
+
+def _answers(home: Path) -> None:
+    """What predict, push, export and audit leave."""
+    model = recogniser.load(home / "ft")
+    (home / "answers").mkdir()
+    soundfile.write(home / "answers/a.wav", TONE, 16000)
+    plan = bulk.Plan(model="x")
+    journal = bulk.Journal(home / "answers/journal.jsonl", bulk.settings(plan, model))
+    list(bulk.hear(model, plan, [home / "answers/a.wav"], journal))
+    model(home / "answers/a.wav").to_json(home / "answers/a.json")
+    (home / "answers/a.rttm").write_text("SPEAKER a 1 0.0 0.3 <NA> <NA> anna <NA> <NA>\n" * 2)
+    explained = recipes.show(recipes.resolve("masked_timesteps", [Corpus.load(home / "data")], settings=TINY))
+    (home / "answers/run.toml").write_text(explained)
+    publish.save(model.models[0], home / "published/model", publish.Provenance("CC0-1.0", ("tones",)))
+    _prints(home)
+
+
+def _answered(folder: Path) -> None:
+    place, model = folder / "answers", recogniser.load(folder / "ft")
+    journal = bulk.Journal(place / "journal.jsonl", bulk.settings(bulk.Plan(model="x"), model))
+    for suffix in (".csv", ".json"):
+        bulk.Table(place / f"out{suffix}", [Path(path) for path in journal.done], journal).write()
+    files.write_text(place / "a.html", page.of(page.read(place / "a.json"), place / "a.html"))
+    turns.read(place / "a.rttm", place / "a.wav")
+    corpus = Corpus.load(folder / "data")
+    recipes.resolve("masked_timesteps", [corpus], config=place / "run.toml")
+
+
+def _published(folder: Path) -> None:
+    load(folder / "published/model")((TONE, 16000))
+
+
+def _prints(folder: Path) -> None:
+    corpus = Corpus.load(folder / "data")
+    prints = fingerprints.of_corpus(corpus.folder, folder / "audio", corpus.utterances, corpus.contents)
+    fingerprints.alike(list(prints.values()))
 
 
 def _corpus(folder: Path) -> None:
@@ -193,6 +233,10 @@ def _of_ours(home: Path) -> Iterator[Target]:
     yield Target("results", home, results, _results, ("ft",))
     yield Target("cells", home, below("study/cells/*.npz"), _cells, ("study",))
     yield Target("checkpoint", home, below("states/*"), _states, ("states",))
+    answers = below("answers/*.json*", "answers/*.rttm", "answers/*.toml")
+    yield Target("answers", home, answers, _answered, ("answers", "ft", "data"))
+    yield Target("published", home, below("published/model/*"), _published, ("published",))
+    yield Target("fingerprints", home, below("data/fingerprints.npz"), _prints, ("data", "audio"))
     yield Target("generated", home, below("audio/*.json"), _generated, ("audio",))
 
 
@@ -219,6 +263,7 @@ def _tables(home: Path) -> None:
     (home / "folds.py").write_text("standard_train_fold = ['v1', 'v2']\nstandard_valid_fold = ['v3']\n")
     (home / "lexicon.txt").write_text("HELLO  HH AH L OW\nYOU  Y UW\n")
     (home / "1-2.trans.txt").write_text("1-2-0 HELLO YOU\n")
+    _databases(home, rows)
     creak = {"input_low": [0.0] * 36, "input_step": [1.0] * 36}
     files.write_json(home / "creak.json", creak)
 
@@ -231,6 +276,35 @@ def _parquet(path: Path, rows: list, home: Path) -> None:
     sound = [{"bytes": (home / row["path"]).read_bytes(), "path": Path(row["path"]).name} for row in rows]
     table = {"audio": sound} | {key: [row[key] for row in rows] for key in ("emotion", "speaker")}
     pyarrow.parquet.write_table(pyarrow.table(table), path)
+
+
+def _databases(home: Path, rows: list[dict[str, str]]) -> None:
+    """Tables as audformat, EmoBox and IEMOCAP lay them out."""
+    shutil.copytree(home / "wav", home / "audformat/wav")
+    head = "schemes: {emotion: {dtype: str}, speaker: {dtype: str, labels: {s0: {gender: female}}}}\n"
+    head += "splits: {train: {type: train}, test: {type: test}}\n"
+    columns = "columns: {emotion: {scheme_id: emotion}, speaker: {scheme_id: speaker}}"
+    head += f"tables: {{train: {{split_id: train, {columns}}}, test: {{split_id: test, {columns}}}}}\n"
+    (home / "audformat/db.yaml").write_text(head)
+    for part, members in (("train", rows[:16]), ("test", rows[16:])):
+        cells = [{"file": r["path"], "emotion": r["emotion"], "speaker": r["speaker"]} for r in members]
+        files.write_csv(home / f"audformat/db.{part}.csv", cells)
+    shutil.copytree(home / "wav", home / "emobox/wav")
+    for part, members in (("train", rows[:16]), ("test", rows[16:])):
+        lines = [json.dumps({"key": Path(r["path"]).stem, "wav": r["path"], "emo": r["emotion"]}) for r in members]
+        (home / "emobox/fold_1").mkdir(exist_ok=True)
+        (home / f"emobox/fold_1/x_{part}_fold_1.jsonl").write_text("\n".join(lines) + "\n")
+    for session in range(1, 6):
+        name = f"Ses0{session}F_impro01"
+        base, wavs = home / f"iemocap/Session{session}", home / f"iemocap/Session{session}/sentences/wav/{name}"
+        wavs.mkdir(parents=True)
+        (base / "dialog/EmoEvaluation").mkdir(parents=True)
+        lines = []
+        for k, word in enumerate(("neu", "hap", "sad", "ang")):
+            turn = f"{name}_{'FM'[k % 2]}00{k}"
+            lines.append(f"[{k}.0000 - {k}.9000]\t{turn}\t{word}\t[2.5000, 2.5000, 2.5000]")
+            shutil.copyfile(home / rows[session]["path"], wavs / f"{turn}.wav")
+        (base / f"dialog/EmoEvaluation/{name}.txt").write_text("\n".join(lines))
 
 
 def _prepared(reader: str, source: str) -> Callable[[Path], None]:
@@ -263,6 +337,10 @@ def _of_tables(home: Path) -> Iterator[Target]:
         yield Target(f"table {name}", home, (name,), _prepared("table", name))
     yield Target("parquet", home, ("hf/data/train-00000-of-00001.parquet",), _prepared("hf", "hf"))
     yield Target("audiofolder", home, ("wav/metadata.csv",), _prepared("hf", "wav"))
+    for reader, folder in (("table", "audformat"), ("table", "emobox"), ("iemocap", "iemocap")):
+        told = [path for path in (home / folder).rglob("*.*") if path.suffix in (".yaml", ".csv", ".jsonl", ".txt")]
+        names = tuple(sorted(str(path.relative_to(home)) for path in told))
+        yield Target(folder, home, names, _prepared(reader, folder), (folder,))
     yield Target("fold lists", home, ("folds.json", "folds.csv", "folds.py"), _lists)
     yield Target("lexicon", home, ("lexicon.txt", "1-2.trans.txt"), _phones)
 

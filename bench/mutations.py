@@ -14,6 +14,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import yaml
+
 ODD_TEXTS = (
     *("", " ", "nan", "inf", "-inf", "1e999", "-1", "0", "1,5", "=1+1", "+1", "@x", "'", '"', "../../../x", "/etc/x"),
     *("[/b]", "[bold]x", "\x85", "\u2028", "a\nb", "a\rb", "\0", "\ud800", "é" * 40, "x" * 3000, "unknown", "None"),
@@ -24,7 +26,14 @@ ODD_NUMBERS = (0, -1, 1, 2**31, 2**63, 10**400, 1e308, -1e308, 5e-324, 0.1, floa
 
 def damage(data: bytes, name: str, rng: random.Random) -> bytes:
     """Other bytes than `data`, of a file called `name`; half of the time such as its format allows."""
-    kinds = {".json": _json, ".jsonl": _json_line, ".csv": _table, ".tsv": _table, ".safetensors": _safetensors}
+    kinds = {
+        ".json": _json,
+        ".yaml": _yaml,
+        ".jsonl": _json_line,
+        ".csv": _table,
+        ".tsv": _table,
+        ".safetensors": _safetensors,
+    }
     own = next((kind for suffix, kind in kinds.items() if name.endswith(suffix)), None)
     for _ in range(20):
         how: Callable[[bytes, random.Random], bytes] = own if own and rng.random() < 0.75 else rng.choice(BYTES)
@@ -151,6 +160,10 @@ def _json(data: bytes, rng: random.Random) -> bytes:
         tree = _changed(tree, rng)
     text = json.dumps(tree, ensure_ascii=rng.random() < 0.5)
     return text.encode("utf-8", "surrogatepass")
+
+
+def _yaml(data: bytes, rng: random.Random) -> bytes:
+    return yaml.safe_dump(_changed(yaml.safe_load(data), rng)).encode("utf-8", "surrogatepass")
 
 
 def _json_line(data: bytes, rng: random.Random) -> bytes:

@@ -30,7 +30,7 @@ from typing import Annotated
 
 import numpy as np
 
-from sottovoce.corpora import _layout
+from sottovoce.corpora import _cells, _layout
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
@@ -202,11 +202,21 @@ def _turns(root: Path) -> Iterator[Turn]:
     if not paths:
         raise InputError(f"{root}: not IEMOCAP. Looked for {LAYOUT}. Found no EmoEvaluation folder with labels.")
     for path in paths:
-        for match in TURN.finditer((Path(root) / path).read_text(encoding="utf-8", errors="replace")):
-            name, word, *affect = match.groups()
+        lines = (Path(root) / path).read_text(encoding="utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, 1):
+            if not line.startswith("["):  # single votes
+                continue
+            match = TURN.match(line)
+            affect = [_cells.number(value.strip(), ".") for value in match.groups()[2:]] if match else [None]
+            if match is None or None in affect:
+                raise InputError(
+                    f"{Path(root) / path}, line {number}: not a labelled turn. Found {line[:60]!r}. Expected [start - "
+                    "end], turn, emotion and [valence, activation, dominance]. Take the file from the archive again."
+                )
+            name, word = match[1], match[2]
             if name not in seen:
                 seen.add(name)
-                valence, activation, dominance = (float(value) for value in affect)
+                valence, activation, dominance = (value for value in affect if value is not None)
                 yield Turn(name, word, (valence, activation, dominance), path)
 
 

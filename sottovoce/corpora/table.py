@@ -16,12 +16,14 @@ Folds are by speaker where there is no split; where no speaker is known they are
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 
 from sottovoce.corpora import _layout, _row_files, _rows, _split, _votes
+from sottovoce.data import own
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
@@ -173,32 +175,51 @@ def _emobox(root: Path, lists: Sequence[Path]) -> _rows.Rows:
     return _rows.Rows(str(root), root, columns, rows, list(range(1, len(rows) + 1)), splits)
 
 
+@dataclass(frozen=True)
+class _Table:
+    split_id: str | None = None
+    columns: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What is used of `db.yaml`."""
+
+    tables: dict[str, _Table] | None = None
+    schemes: dict[str, dict[str, Any] | None] | None = None
+    splits: dict[str, dict[str, Any]] | None = None
+    misc_tables: dict[str, Any] | None = None
+
+
 def _audformat(root: Path, wanted: str) -> _rows.Rows:
     """Tables with an emotion column, completed from the others by file; speakers and gender from the schemes."""
 
     try:
-        header = yaml.safe_load((root / "db.yaml").read_text(encoding="utf-8"))
-        tables: dict[str, dict] = header.get("tables") or {}
-        schemes: dict[str, dict] = header.get("schemes") or {}
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+        read_header = yaml.safe_load((root / "db.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{root / 'db.yaml'}: not an audformat header. {' '.join(str(error).split())}.") from None
+    header = own.shaped(read_header, _Header, root / "db.yaml", "Export the database again.")
+    tables, schemes = header.tables or {}, header.schemes or {}
     emotion = _rows.SYNONYMS["emotion"].split()
     chosen = [n.strip() for n in wanted.split(",") if n.strip()]
     for name in chosen:
         if name not in tables:
             raise unknown_name(f"table of {root}", name, tables)
-    chosen = chosen or [n for n, t in tables.items() if any(c.casefold() in emotion for c in t.get("columns") or {})]
+    chosen = chosen or [n for n, t in tables.items() if any(c.casefold() in emotion for c in t.columns or {})]
     chosen = chosen or list(tables)
     sides = {
         name: name if _split.side(name) == _split.side(kind := str(split.get("type", ""))) else kind
-        for name, split in (header.get("splits") or {}).items()
+        for name, split in (header.splits or {}).items()
         if _split.side(str(split.get("type", "")))
     }
     merged: dict[tuple[str, str, str], dict[str, str]] = {}
     others: dict[str, dict[str, str]] = {}
     for name in [*chosen, *(n for n in tables if n not in chosen)]:
-        part = sides.get(tables[name].get("split_id") or "", "")
-        for row in _audformat_table(root, name).rows:
+        part = sides.get(tables[name].split_id or "", "")
+        read = _audformat_table(root, name)
+        if "file" not in read.columns:
+            raise InputError(f"{read.where}: no column file. Found: {', '.join(read.columns)}. Export it again.")
+        for row in read.rows:
             row = row | ({"split": part} if part and name in chosen else {})
             if name in chosen:
                 key = (row["file"], row.get("start", ""), row.get("end", ""))
@@ -212,7 +233,7 @@ def _audformat(root: Path, wanted: str) -> _rows.Rows:
     speakers = (schemes.get("speaker") or {}).get("labels")
     if isinstance(speakers, dict):
         facts = {str(key): value for key, value in speakers.items() if isinstance(value, dict)}
-    elif isinstance(speakers, str) and speakers in (header.get("misc_tables") or {}):
+    elif isinstance(speakers, str) and speakers in (header.misc_tables or {}):
         misc = _audformat_table(root, speakers).rows
         facts = {next(iter(row.values())): row for row in misc}
     else:

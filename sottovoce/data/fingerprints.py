@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import audio
+from sottovoce.data import audio, own
 from sottovoce.data.contents import Marks, Segment
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
@@ -81,12 +81,12 @@ def _save(path: Path, known: dict[str, tuple[str, np.ndarray]]) -> None:
 def _load(path: Path) -> dict[str, tuple[str, np.ndarray]]:
     """Nothing where there is none, or another version's: it can be made again."""
     try:
-        with np.load(path, allow_pickle=False) as found:
-            if int(found["version"]) != VERSION:
-                return {}
-            rows = np.split(found["words"], np.cumsum(found["lengths"])[:-1])
-            return dict(zip(found["ids"].tolist(), zip(found["keys"].tolist(), rows, strict=True), strict=True))
-    except (OSError, KeyError, ValueError):
+        found = own.read_arrays(path)
+        if found["version"].item() != VERSION:
+            return {}
+        rows = np.split(found["words"], np.cumsum(found["lengths"])[:-1])
+        return dict(zip(found["ids"].tolist(), zip(found["keys"].tolist(), rows, strict=True), strict=True))
+    except (InputError, KeyError, ValueError):
         return {}
 
 

@@ -4,6 +4,7 @@ have changed since.
     read_json(path, Head)            a dataclass: what has no default must be there, more may be
     read_json(path, dict[str, float])
     read_rows(path, ("id", "file"))  CSV as `files.write_csv` wrote it
+    read_arrays(path)                what `numpy.savez` wrote
 
 A reader says as a type what it goes on to rely on. What does not fit, is not finite, is no text or is nested without
 end is an InputError, which names the file, the place in it and what to do. Types that are known: str, int, float, bool,
@@ -16,10 +17,14 @@ import json
 import math
 import re
 import types
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from sottovoce import files
 from sottovoce.errors import InputError
@@ -104,6 +109,22 @@ def read_rows(path: Path | str, needed: Sequence[str], again: str = "Make it aga
         raise InputError(f"{path}: cannot be read. {error.strerror or error}. {again}") from None
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: damaged. {error}. {again}") from None
+
+
+def read_arrays(path: Path | str, again: str = "Make it again.") -> dict[str, np.ndarray]:
+    """What `numpy.savez` wrote, {name: array}; a zip has its own checksums.
+
+    Raises:
+        InputError: no such file, damaged, or with a pickle in it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. {again}") from None
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, MemoryError, NotImplementedError, RuntimeError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        raise InputError(f"{path}: damaged. {str(error).rstrip('.') or 'Found no arrays'}. {again}") from None
 
 
 def number(text: str) -> float:

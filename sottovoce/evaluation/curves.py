@@ -10,7 +10,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import runs
+from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.folds import person, seen_by, with_dev
 from sottovoce.data.task import Task
@@ -79,8 +79,8 @@ class Answers:
 
     def _chosen(self, cell: Cell) -> dict[str, Any]:
         """What dev chose in a cell: {arm, n, seed, fold, lr, epochs, depth}, of the last three those there were."""
-        with np.load(self._files[cell.arm, cell.share, cell.seed, cell.fold], allow_pickle=False) as kept:
-            values = {k.removeprefix("chosen_"): kept[k].item() for k in kept.files if k.startswith("chosen_")}
+        kept = own.read_arrays(self._files[cell.arm, cell.share, cell.seed, cell.fold])
+        values = {k.removeprefix("chosen_"): v.item() for k, v in kept.items() if k.startswith("chosen_")}
         return {"arm": cell.arm, "n": cell.n, "seed": cell.seed, "fold": cell.fold} | values
 
     def points(self, arm: str, name: str) -> list[dict[str, Any]]:

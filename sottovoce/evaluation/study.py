@@ -12,8 +12,6 @@ Cells run in parallel; a finished cell is never run again; a killed study goes o
 is `sottovoce.evaluation.curves`.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +27,7 @@ from sottovoce import files
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import in_mode
 from sottovoce.config.recipe import Recipe
-from sottovoce.data import runs
+from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import choose, with_dev
@@ -195,15 +193,13 @@ def _run_cell(plan: Recipe, corpus: Path, task: Task, folder: Path, choices: Cho
 
 def read_cell(path: Path, task: Task) -> np.ndarray:
     """(N, K or D) predictions of a cell. Raises InputError when it is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:  # a zip has its own checksums
-            answer = stored["answer"]
-        wide = answer.ndim == 2 and answer.shape[1] == task.outputs
-        if not (wide and answer.dtype.kind == "f" and np.isfinite(answer).all()):
-            raise ValueError(f"Found {answer.dtype} of {answer.shape}, not numbers of (N, {task.outputs})")
-        return answer
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise InputError(f"{path}: a damaged cell. {error}. Delete it and run the same command again.") from None
+    again = "Delete it and run the same command again."
+    answer = own.read_arrays(path, again).get("answer", np.zeros(0))
+    wide = answer.ndim == 2 and answer.shape[1] == task.outputs
+    if not (wide and answer.dtype.kind == "f" and np.isfinite(answer).all()):
+        found = f"{answer.dtype} of {answer.shape}, not numbers of (N, {task.outputs})"
+        raise InputError(f"{path}: a damaged cell. Found {found}. {again}")
+    return answer
 
 
 def train_and_test(
@@ -214,15 +210,15 @@ def train_and_test(
 
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
-    own = recipe.seeded(plan, cell.seed)
-    if cell.arm == "probe" and own.finetune.mode == "full":
-        own = replace(own, finetune=in_mode(own.finetune, "frozen"))
+    plan = recipe.seeded(plan, cell.seed)
+    if cell.arm == "probe" and plan.finetune.mode == "full":
+        plan = replace(plan, finetune=in_mode(plan.finetune, "frozen"))
     init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
-    parts = parts_of(own, corpus, store, fold, task, str(cell.n), cell.seed)
+    parts = parts_of(plan, corpus, store, fold, task, str(cell.n), cell.seed)
     task = task.taught(corpus, parts.train)
-    if own.finetune.mode != "full":
+    if plan.finetune.mode != "full":
         choices = Choices(depth=choices.depth)
     # a training changes the weights that it begins with
-    it, chosen = tuned(own, choices, lambda wanted: train_recogniser(wanted, task, parts, init=deepcopy(init)))
+    it, chosen = tuned(plan, choices, lambda wanted: train_recogniser(wanted, task, parts, init=deepcopy(init)))
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
-    return network.predict(it, Steps([(store, test)], own.frontend, it.statistics)), chosen
+    return network.predict(it, Steps([(store, test)], plan.frontend, it.statistics)), chosen

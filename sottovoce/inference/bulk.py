@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sottovoce import files
-from sottovoce.data import audio
+from sottovoce.data import audio, own
 from sottovoce.errors import InputError
 from sottovoce.inference import formats
 from sottovoce.inference.hearing import Hearing
@@ -61,6 +61,23 @@ class _Item:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Head:
+    """First line of a journal."""
+
+    format: Literal["sottovoce-predictions/1"]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What the recording of a line was when it was heard, see `_stamp`; the rest is `Done`."""
+
+    path: str
+    size: int
+    time_ns: int
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     """Size and time of change."""
     try:
@@ -83,21 +100,21 @@ class Journal:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        where, again = f"{path}: not a journal of predictions", "Choose another -o, or delete it."
         try:
-            head, *rows = (json.loads(line) for line in lines if line.endswith("\n"))  # a killed one has half a line
-            if head["format"] != FORMAT:
-                raise ValueError(head["format"])
-            for row in rows:
-                size, changed = row.pop("size"), row.pop("time_ns")
-                self.done[row["path"]] = (size, changed), Done(**row)
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: not a journal of predictions. Choose another -o, or delete it.") from None
-        was, now = head["settings"], self.settings
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # of a killed one the last line is half
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where}. {error}. {again}") from None
+        head = own.parse(lines[0] if lines else "", _Head, where, again)
+        for line in lines[1:]:
+            row = own.parse(line, dict[str, Any], where, again)
+            stamp = own.shaped(row, _Stamp, where, again)
+            self.done[row["path"]] = (stamp.size, stamp.time_ns), own.shaped(row, Done, where, again)
+        was, now = head.settings, self.settings
         if was != now:
             differs = "; ".join(f"{k} {was.get(k)} there, {v} now" for k, v in now.items() if was.get(k) != v)
             raise InputError(f"{path}: results of other settings. {differs}. Choose another -o, or delete it.")
-        files.write_text(path, "".join(line for line in lines if line.endswith("\n")))
+        files.write_text(path, "".join(f"{line}\n" for line in lines))
 
     def find(self, path: Path) -> Done | None:
         """The result of a recording that is still the same."""

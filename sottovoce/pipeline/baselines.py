@@ -8,8 +8,6 @@ standardised, a linear SVM. It needs the extra `egemaps`; openSMILE's licence is
 import importlib.util
 import sys
 import warnings
-import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import audio
+from sottovoce.data import audio, own
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
@@ -296,9 +294,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     """key -> (F,); empty when there is no cache or it is damaged: it can be made again."""
 
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(zip(stored["keys"].tolist(), stored["values"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        stored = own.read_arrays(path)
+        return dict(zip(stored["keys"].tolist(), stored["values"], strict=True))
+    except (InputError, KeyError, ValueError):
         return {}
 
 
