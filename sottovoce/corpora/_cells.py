@@ -7,6 +7,7 @@ time, a timedelta as pandas or Python print it, or carry its unit.
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from sottovoce.errors import InputError
@@ -35,12 +36,21 @@ NOTHING = frozenset(
         "?",
     }
 )
-# Written for a speaker or session whom nobody knows: neither one person nor a name.
-NOBODY = NOTHING | frozenset(
+# Written for what nobody knows: no word of a label, of a split, or of a name.
+UNKNOWN = NOTHING | frozenset(
     {"unknown", "unk", "unknow", "unkown", "not known", "not available", "not specified", "unspecified", "missing"}
-    | {"anonymous", "anon", "unidentified", "unbekannt", "inconnu", "desconocido", "sconosciuto", "-1", "-1.0", "tbd"}
+    | {"unidentified", "unbekannt", "inconnu", "inconnue", "desconocido", "desconhecido", "sconosciuto", "onbekend"}
+    | {"nieznany", "неизвестно", "неизвестный", "不明", "未知", "미상", "-1", "-1.0", "tbd", "tba", "to be determined"}
 )
-_PERSON = r"(?:spk|spkr|speaker|spkid|speakerid|actor|person|subject|id|talker|voice|session|sess|video|dialogue)"
+# Written for a speaker or session that is nobody in particular: neither one person nor a name.
+NOBODY = UNKNOWN | frozenset(
+    {"anonymous", "anon", "anonym", "xx", "xxx", "xxxx", "various", "several", "multiple", "mixed", "many", "others"}
+    | {"no name", "noname", "no speaker", "no one", "nobody", "not assigned", "unassigned"}
+)
+_PERSON = (
+    r"(?:spk|spkr|speakers?|spkid|speakerid|actor|person|subject|id|talker|voice|session|sess|video|dialogue|"
+    r"sprecher(?:in)?|locuteur|hablante)"
+)
 
 
 def is_nothing(text: str) -> bool:
@@ -48,19 +58,35 @@ def is_nothing(text: str) -> bool:
     return text.strip().casefold() in NOTHING
 
 
-def is_nobody(text: str) -> bool:
-    """Whether a name means that nobody knows who it was.
+def is_unknown(text: str) -> bool:
+    """Whether a word of a label or a split means that nobody knows it.
 
-    >>> [is_nobody(name) for name in ("Unknown", "spk_unknown", "?", "-", "N/A", "unknown speaker", "Anna", "s07")]
-    [True, True, True, True, True, True, False, False]
+    >>> [is_unknown(word) for word in ("Unknown", "?", "-", "N/A", "mixed", "\U0001f600")]
+    [True, True, True, True, False, False]
     """
-    word = text.strip().casefold().strip("<>[](){}\"'*").strip()
-    if not re.search(r"\w", word) and not word.isdigit():  # "?", "--", "..."
-        return True
-    if word in NOBODY:
-        return True
+    word = _bare(text)
+    return word in UNKNOWN or not _has_sign(word)
+
+
+def is_nobody(text: str) -> bool:
+    """Whether a name means that nobody knows who it was; one that is numbered is counted anew in every recording.
+
+    >>> [is_nobody(name) for name in ("Unknown", "spk_unknown", "?", "unknown_2", "unknown speaker", "Anna", "s07")]
+    [True, True, True, True, True, False, False]
+    """
+    word = _bare(text)
     rest = re.sub(rf"^{_PERSON}[\s_:.-]+|[\s_:.-]+{_PERSON}$", "", word)
-    return rest != word and (rest in NOBODY or not re.search(r"\w", rest))
+    plain = re.sub(r"(?<=[a-z])[\s_-]*\d+$", "", rest)
+    return not {word, rest}.isdisjoint(NOBODY) or plain in UNKNOWN - NOTHING or not _has_sign(rest)
+
+
+def _bare(text: str) -> str:
+    return text.strip().casefold().strip("<>[](){}\"'*").strip()
+
+
+def _has_sign(word: str) -> bool:
+    """Whether there is more than punctuation: a letter, a digit, a picture."""
+    return any(unicodedata.category(c)[0] in "LN" or unicodedata.category(c) == "So" for c in word)
 
 
 # -- numbers ------------------------------------------------------------------------------------------------

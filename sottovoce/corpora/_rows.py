@@ -13,7 +13,7 @@ from typing import Annotated
 from sottovoce.corpora import _cells, _layout, _split
 from sottovoce.corpora._options import Each
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import Utterance
+from sottovoce.data.corpus import Utterance, spelt
 from sottovoce.errors import InputError, unknown_name
 
 SYNONYMS = {
@@ -161,7 +161,7 @@ def _utterances(
     emotions = []
     for row in read.rows:
         word = value(row, "emotion")
-        none = _cells.is_nobody(word) and not _cells.is_numeric(word) and word.casefold() not in mapped
+        none = _cells.is_unknown(word) and not _cells.is_numeric(word) and word.casefold() not in mapped
         emotions.append("" if none and not own_classes else word)
     seen: dict[str, str] = {}
     for line, word in zip(read.lines, emotions, strict=True):
@@ -347,7 +347,7 @@ def _further(read: Rows, names: Mapping[str, str], wanted: Sequence[str]) -> lis
 
 def held(row: Mapping[str, str], column: str) -> str:
     """What a cell holds, on one line; "" for NaN, n/a and the like."""
-    text = " ".join(row[column].split())
+    text = spelt(" ".join(row[column].split()))
     return "" if _cells.is_nothing(text) else text
 
 

@@ -68,10 +68,10 @@ def labels(words: Iterable[str], where: str) -> dict[str, str]:
     Raises InputError where words of both sorts stand together.
     """
     words = list(dict.fromkeys(words))
-    unused = {word for word in words if _cells.is_nobody(word) or word.strip().casefold() in _UNUSED}
+    unused = {word for word in words if _cells.is_unknown(word) or word.strip().casefold() in _UNUSED}
     sides = {word: side(word) for word in words if word not in unused}
     if not any(sides.values()):
-        return {word: "" if _cells.is_nobody(word) else _whole(word) for word in words}
+        return {word: "" if _cells.is_unknown(word) else _whole(word) for word in words}
     strange = [word for word, name in sides.items() if not name]
     if strange:
         raise InputError(

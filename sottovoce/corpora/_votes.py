@@ -107,7 +107,7 @@ def _of_raters(read: Rows, text: str) -> list[dict[str, float]]:
     for row in read.rows:
         count: dict[str, float] = defaultdict(float)
         for cell in (held(row, column) for column in columns):
-            words = [w for word in re.split(r"[;,|]", cell) if (w := word.strip()) and not _cells.is_nobody(w)]
+            words = [w for word in re.split(r"[;,|]", cell) if (w := word.strip()) and not _cells.is_unknown(w)]
             for word in words:
                 count[word] += 1 / len(words)
         found.append(count)

@@ -9,6 +9,8 @@ data/ravdess/
   tracks/        cached features, see `sottovoce.data.store`
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -28,6 +30,18 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surp
 COLUMNS = ("id", "corpus", "path", "start", "end", "speaker", "session", "gender")
 
 
+_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+
+def spelt(name: str) -> str:
+    """A name as it looks: accents in one character, no marks that nobody sees, single spaces.
+
+    >>> spelt("Zoe\u0308\u200b  M.\u00a0") == "Zo\u00eb M."
+    True
+    """
+    return name if name.isascii() else " ".join(_UNSEEN.sub("", unicodedata.normalize("NFC", name)).split())
+
+
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """One segment of speech. Times are seconds in `path`; `end` None means to the end of the file."""
@@ -41,6 +55,10 @@ class Utterance:
     session: str = ""  # recording session or video
     gender: str = ""  # "female", "male" or "" = unknown
     labels: dict[str, Label] = field(default_factory=dict)  # {"emotion": "happy", "valence": 3.5, ...}
+
+    def __post_init__(self):
+        for key, name in (("speaker", self.speaker), ("session", self.session)):  # one who looks the same is the same
+            object.__setattr__(self, key, spelt(name))
 
 
 @dataclass(frozen=True)

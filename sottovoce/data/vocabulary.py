@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from sottovoce.data.corpus import EMOTIONS, Utterance
+from sottovoce.data.corpus import EMOTIONS, Utterance, spelt
 from sottovoce.errors import InputError
 
 DROP = ""
@@ -35,7 +35,11 @@ def canonical(word: str) -> str | None:
     >>> canonical(" Happiness"), canonical("ANG"), canonical("frustrated")
     ('happy', 'angry', None)
     """
-    return SYNONYMS.get(word.strip().casefold())
+    return SYNONYMS.get(_fold(word))
+
+
+def _fold(word: str) -> str:
+    return spelt(word).strip().casefold()
 
 
 def overrides(maps: Sequence[str], drops: Sequence[str]) -> dict[str, str]:
@@ -93,13 +97,13 @@ def rename(
     wanted = _wanted(labels, relabel, where)
     if emotions is None:
         emotions = not set(EMOTIONS).isdisjoint(labels.values())
-    spelt = {right.casefold(): right for right in reversed(wanted.values())}
+    forms = {_fold(right): right for right in reversed(wanted.values())}
 
     def target(right: str) -> tuple[str, str]:
         """(the key it is mapped under itself or "", our word) of what stands on the right."""
         near = _folded([*labels, *labels.values()])
-        name = right if right in labels or right in labels.values() else near.get(right.casefold(), "")
-        word = labels.get(name, name) or (emotions and canonical(right)) or spelt.get(right.casefold(), right)
+        name = right if right in labels or right in labels.values() else near.get(_fold(right), "")
+        word = labels.get(name, name) or (emotions and canonical(right)) or forms.get(_fold(right), right)
         return next((key for key in (name, word, right) if key in wanted), ""), word
 
     def end(key: str) -> str:
@@ -135,7 +139,7 @@ def _wanted(labels: Mapping[str, str], relabel: Mapping[str, str] | None, where:
 
 
 def _folded(words: Sequence[str]) -> dict[str, str]:
-    return {word.strip().casefold(): word for word in reversed(words)}
+    return {_fold(word): word for word in reversed(words)}
 
 
 def look_up(words: Mapping[str, str], native: str, where: str) -> str:
@@ -163,8 +167,10 @@ def own_words(
     Raises InputError for unknown words, and for a name on the left of `relabel` that does not occur.
     """
     ours = {word: canonical(word) for word in seen}
-    spelt = _folded([word for word in seen if len(word.strip()) > 1])  # "Stressed" and "stressed" are one; A and a two
-    labels = {word: name or spelt.get(word.strip().casefold(), word).strip() for word, name in ours.items()}
+    forms = _folded([word for word in seen if len(word.strip()) > 1])  # "Stressed" and "stressed" are one; A and a two
+    labels = {word: name or forms.get(_fold(word), word).strip() for word, name in ours.items()}
+    relabel = {left if (form := forms.get(_fold(left), left)) in (relabel or {}) else form: right
+               for left, right in (relabel or {}).items()}  # fmt: skip
     found = rename(labels, relabel, where, emotions=True)
     left = set(_wanted(labels, relabel, where))
     strange = [w for w, name in ours.items() if name is None and left.isdisjoint((w, w.strip(), labels[w]))]
@@ -201,8 +207,10 @@ def _known(name: str, known: Sequence[str], where: str) -> str:
     if name in known:
         return name
     folded = _folded(known)
-    if name.casefold() in folded:
-        return folded[name.casefold()]
+    if _fold(name) in folded:
+        return folded[_fold(name)]
+    if (ours := canonical(name)) in known:
+        return str(ours)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{where}: --map/--drop names {name!r}, which is no label. There are: {', '.join(known)}.{hint}")
