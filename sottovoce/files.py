@@ -114,9 +114,11 @@ def folder_name(text: str) -> str:
 
     >>> folder_name("../../../x"), folder_name("/etc/passwd"), folder_name("Session 1"), folder_name("..")
     ('x', 'etc_passwd', 'Session_1', '_')
+    >>> folder_name("CON"), folder_name("nul.txt"), folder_name("console")  # devices of Windows
+    ('_CON', '_nul.txt', 'console')
     """
-    safe = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", text))
-    return safe.strip("._-")[:80] or "_"
+    safe = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", text)).strip("._-")[:80].rstrip(".") or "_"
+    return f"_{safe}" if re.match(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", safe, re.IGNORECASE) else safe
 
 
 def is_folder_name(text: object) -> bool:

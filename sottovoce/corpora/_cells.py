@@ -69,15 +69,14 @@ def is_unknown(text: str) -> bool:
 
 
 def is_nobody(text: str) -> bool:
-    """Whether a name means that nobody knows who it was; one that is numbered is counted anew in every recording.
+    """Whether a name means that nobody knows who it was; one with a number is somebody.
 
-    >>> [is_nobody(name) for name in ("Unknown", "spk_unknown", "?", "unknown_2", "unknown speaker", "Anna", "s07")]
+    >>> [is_nobody(name) for name in ("Unknown", "spk_unknown", "?", "various", "no speaker", "unknown_2", "s07")]
     [True, True, True, True, True, False, False]
     """
     word = _bare(text)
     rest = re.sub(rf"^{_PERSON}[\s_:.-]+|[\s_:.-]+{_PERSON}$", "", word)
-    plain = re.sub(r"(?<=[a-z])[\s_-]*\d+$", "", rest)
-    return not {word, rest}.isdisjoint(NOBODY) or plain in UNKNOWN - NOTHING or not _has_sign(rest)
+    return not {word, rest}.isdisjoint(NOBODY) or not _has_sign(rest)
 
 
 def _bare(text: str) -> str:

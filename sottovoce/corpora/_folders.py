@@ -10,6 +10,7 @@ is the first level whose names are words of emotion, else the first that is left
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ _FORMAT = re.compile(
     re.IGNORECASE,
 )
 _WRAPPER = re.compile(r"(audio|data|dataset|clip|recording|speech|sound|file|sample|corpus|archive)s?", re.IGNORECASE)
+_TURN = re.compile(r"(fold|cv|part|partition|split)[\s_-]*\d+", re.IGNORECASE)  # tested one after the other
+_CODE = re.compile(r"[a-z]{1,3}[\s_-]?\d{1,4}", re.IGNORECASE)  # s01, f2, spk 7: a person, where a class is above
 _PERSON = re.compile(
     r"(speaker|spkr?|actor|subj|subject|person|participant|talker|voice)[\s_-]*[a-z]?\d+", re.IGNORECASE
 )
@@ -51,6 +54,12 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
         return told
     levels = _levels(paths)
     roles = [_plain_role(names, where) for names in levels]
+    if roles.count("split") > 1:
+        some = "; ".join(", ".join(sorted(n)[:3]) for n, role in zip(levels, roles, strict=True) if role == "split")
+        raise InputError(
+            f"{where}: two levels of folders are splits ({some}), so recordings would count several times. Name one "
+            "of these folders, use a table (`prepare table`), or say what they are with --layout."
+        )
     free = [k for k, role in enumerate(roles) if not role]
     for k in free[:-1]:  # a wrapper of any name: nothing else stands next to it, and what it means stands below
         if len(levels[k]) == 1 and not _emotional(levels[k]) and not told:
@@ -82,6 +91,9 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
     roles[here] = "class"
     before = [k for k in free if k < here]
     people = next((k for k in free if k != here and all(map(_PERSON.fullmatch, levels[k]))), None)
+    if people is None:
+        under = [k for k in free if k > here and len(levels[k]) > 2]
+        people = next((k for k in under if all(map(_CODE.fullmatch, levels[k]))), None)
     for k in before:
         if all(map(_layout.gender, levels[k])):
             roles[k] = "gender"
@@ -102,6 +114,8 @@ def _levels(paths: Sequence[str]) -> list[set[str]]:
 
 def _plain_role(names: set[str], where: str) -> str:
     """ "split" or "*" for a level that cannot be anything else."""
+    if all(map(_TURN.fullmatch, names)) and len(names) > 2:
+        return "split"
     sides = {_split.side(name) for name in names}
     if len(sides - {""}) > 1 and "train" in sides and "" in sides:
         _split.labels(sorted(names, key=lambda name: not _split.side(name)), where)  # refuses all but unused ones
@@ -132,16 +146,17 @@ def _trimmed(roles: list[str]) -> list[str]:
 # -- copies -------------------------------------------------------------------------------------------------
 
 
-def without_copies(root: Path, paths: Sequence[str]) -> list[str]:
+def without_copies(root: Path, paths: Sequence[str], roles: Sequence[str] = ()) -> list[str]:
     """The recordings, each once: of `wav/angry/x.wav` and `mp3/angry/x.mp3`, or of both in one folder, the better one.
 
-    Files of one name and different suffixes are copies when their lengths agree, and their samples where both formats
-    keep them; other pairs stay.
+    Files of one name and different suffixes, below folders that mean the same (`roles`), are copies when their lengths
+    agree, and their samples where both formats keep them; other pairs stay.
     """
     groups: dict[tuple[str, ...], list[str]] = {}
     for path in paths:
         *dirs, name = path.split("/")
-        key = (*(part for part in dirs if not is_format(part)), name.rpartition(".")[0])
+        told = [part for part, role in zip_longest(dirs, roles[: len(dirs)]) if role != "*" and not is_format(part)]
+        key = (*told, name.rpartition(".")[0])
         groups.setdefault(key, []).append(path)
     gone: set[str] = set()
     for copies in groups.values():

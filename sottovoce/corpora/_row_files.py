@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,14 @@ def read(path: Path) -> Rows:
 def _csv(path: Path) -> Rows:
     content = path.read_bytes()
     try:
-        wide = content.startswith((b"\xff\xfe", b"\xfe\xff")) and len(content) % 2 == 0  # a spreadsheet's Unicode text
-        text = content.decode("utf-16" if wide else "utf-8-sig")
+        text = content.decode(_encoding(content))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8. {error}. Save it as UTF-8 CSV.") from None
     separator = ""
     if match := re.match(r'"?sep=(.)"?\r?\n', text):  # a line for Excel
         separator, text = match[1], text[match.end() :]
     if not separator:
-        head = next((line for line in io.StringIO(text) if line.strip()), "")
-        separator = "\t" if path.suffix.lower() == ".tsv" and "\t" in head else max(",;\t|", key=head.count)
+        separator = _separator(text, path.suffix.lower() == ".tsv")
     # Lines end with \n, or with \r as they once did: U+0085, U+2028, vertical tabs and form feeds are part of a cell,
     # and so is a \r in a file of \n, which few programs quote.
     if len(re.findall(r"\r(?!\n)", text)) <= text.count("\n"):
@@ -75,8 +74,8 @@ def _csv(path: Path) -> Rows:
                 continue
             if len(line) < named or any(cell.strip() for cell in line[len(columns) :]):
                 raise InputError(
-                    f"{path}, row {lines.line_num}: {len(line)} cells under {len(columns)} column names. "
-                    "Quote cells that hold the separator."
+                    f"{path}, row {lines.line_num}: {len(line)} cells under {len(columns)} column names. Quote cells "
+                    f"that hold the separator; the first line names the columns, found {','.join(columns)[:60]!r}."
                 )
             rows.append([text_of(cell.replace(RETURN, "\r")) for cell in line[:named]])
             numbers.append(lines.line_num)
@@ -93,6 +92,34 @@ def _csv(path: Path) -> Rows:
         kept.setdefault(column, k)
     table = [{column: row[k] for column, k in kept.items()} for row in rows]
     return Rows(str(path), path.parent, list(kept), table, numbers, separator=separator)
+
+
+def _encoding(content: bytes) -> str:
+    """UTF-8, or what a spreadsheet's "Unicode text" is written in, which has a zero in every other byte."""
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) and len(content) % 2 == 0:
+        return "utf-16"
+    even, odd = content[0:200:2].count(0), content[1:200:2].count(0)
+    if max(even, odd) * 4 > len(content[:200]) and min(even, odd) == 0 and len(content) % 2 == 0:
+        return "utf-16-be" if even else "utf-16-le"
+    return "utf-8-sig"
+
+
+def _separator(text: str, tabs: bool) -> str:
+    """What stands between the cells: the sign that gives the first lines as many cells as there are names."""
+    head = next((line for line in io.StringIO(text) if line.strip()), "")
+    if tabs and "\t" in head:
+        return "\t"
+
+    def fit(sign: str) -> tuple[bool, int]:
+        try:
+            lines = list(islice(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=sign)), 20))
+        except csv.Error:
+            lines = []
+        return bool(lines) and {len(lines[0])} == set(map(len, lines)) and len(lines[0]) > 1, head.count(sign)
+
+    return max(",;\t|", key=fit)
 
 
 def text_of(value: Any) -> str:

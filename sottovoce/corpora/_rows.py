@@ -24,7 +24,7 @@ SYNONYMS = {
     "speaker": "speaker speaker_id spk spk_id speakerid actor actor_id subject speaker_name spkrid spkr",
     "start": "start begin start_time onset begin_time t_start tmin xmin offset",
     "end": "end stop end_time stop_time t_end tmax xmax",
-    "duration": "duration dur length segment_duration",
+    "duration": "duration dur length len seconds",
     "gender": "gender sex speaker_gender",
     "session": "session session_id video video_id dialogue dialog recording_session",
     "split": "split fold partition split_set data_split subset set",
@@ -105,6 +105,7 @@ def utterances(
         names["emotion"] = ""
     if not (unlabelled or names["emotion"] or numbers):
         raise _missing(read, "emotion")
+    _check_ends(read, names)
     found = _utterances(read, names, numbers, name, relabel, audio_root, speaker_pattern, own_classes)
     _check_ids(read, found, bool(names["id"]))
     if speaker_pattern and not any(u.speaker for u in found):
@@ -132,9 +133,27 @@ def idle(
     names = _names(read, columns or {})
     if not names["start"]:
         names["duration"] = ""  # of the recordings, then
+    notes = []
+    if names["start"] and not (names["end"] or names["duration"]) and any(u.start for u in utterances):
+        notes.append(f"column {names['start']} has no end or duration: recordings are read from there to their end")
+    if names["split"] and len(said := {held(row, names["split"]) for row in read.rows}) == 1 and said != {""}:
+        notes.append(f"column {names['split']} is always {said.pop()}: no split")
     labels = {label for u in utterances for label in u.labels}
     found = [c for c in read.columns if c not in {*names.values(), *labels, *used} and _any(read, c)]
-    return [f"columns not used: {', '.join(found[:10])}" + (", ..." if found[10:] else "")] if found else []
+    more = ", ..." if found[10:] else ""
+    return notes + ([f"columns not used: {', '.join(found[:10])}{more}"] if found else [])
+
+
+def _check_ends(read: Rows, names: Mapping[str, str]) -> None:
+    """Raises InputError for recordings with several beginnings and no end: each would be read to its end."""
+    if not names["start"] or names["end"] or names["duration"]:
+        return
+    starts = {(row[names["path"]], row[names["start"]]) for row in read.rows}
+    if len(starts) > len({path for path, _ in starts}):
+        raise InputError(
+            f"{read.where}: segments without an end. Found column {names['start']}, none called end or duration, and "
+            "several segments in one recording. Name the column with --end-column or --duration-column."
+        )
 
 
 def _utterances(
@@ -170,9 +189,10 @@ def _utterances(
     words = vocabulary.own_words(seen, relabel, read.where, own=own_classes) if seen else {}
     if names["emotion"] and not seen:
         raise InputError(f"{read.where}: column {names['emotion']} is empty. Fill it, or use --unlabelled.")
-    sides = _split.labels(
-        filter(None, [*read.splits.values(), *(value(row, "split") for row in read.rows)]), read.where
-    )
+    parts = [read.splits.get(row[names["path"]]) or value(row, "split") for row in read.rows]
+    if len(set(parts)) == 1:  # all is train: no split
+        parts = []
+    sides = _split.labels(filter(None, parts), read.where)
     kept_as = {c: "number" if _is_number(read, c) else "class" for c in numbers}
     signs = _decimal_signs(read, [*numbers, *(names[key] for key in TIMES if names[key])])
     speaker_of = _layout.speaker_of(speaker_pattern)
@@ -262,6 +282,8 @@ def _check_ids(read: Rows, found: Sequence[Utterance], named: bool) -> None:
 def _names(read: Rows, given: Mapping[str, str]) -> dict[str, str]:
     """{what we need: the column that holds it}, "" where there is none."""
     names = {key: column_of(read, key, given.get(key, "")) for key in SYNONYMS}
+    if not given.get("split"):
+        names["split"] = _split_column(read) or names["split"]
     if not given.get("id") and _plain(names["id"]) in LOOSE_IDS and not _are_ids(read, names["id"]):
         names["id"] = next((c for c in read.columns if _plain(c) in LOOSE_IDS and _are_ids(read, c)), "")
     if _plain(names["start"]) == "onset" and not (names["end"] or names["duration"]):  # onset and offset
@@ -281,9 +303,12 @@ def _plain(column: str) -> str:
 
 
 def _bare(column: str) -> str:
-    """ "Start Time (ms)" as "start_time": without the unit."""
-    head, _, unit = _plain(column).rpartition("_")
-    return head if head and unit in _cells.UNITS_S else _plain(column)
+    """ "Start Time (ms)" and "segment_start_time" as "start_time": what a time is, without its unit. StartTime is none:
+    MELD counts it from the beginning of the episode, and its clips are cut."""
+    plain = _plain(column)
+    head, _, unit = plain.rpartition("_")
+    plain = head if head and unit in _cells.UNITS_S else plain
+    return re.sub(r"^(segment|seg|clip|utterance|utt|turn|time)_(?=start|begin|end|stop|dur|len)", "", plain)
 
 
 def _unit_s(column: str) -> float:
@@ -316,6 +341,13 @@ def column_of(read: Rows, key: str, given: str) -> str:
         if alike:
             return alike[0]
     return ""
+
+
+def _split_column(read: Rows) -> str:
+    """Of columns called like a split (subset, fold ...) the first whose words are sides; "" where none is."""
+    words = SYNONYMS["split"].split()
+    there = sorted((c for c in read.columns if _plain(c) in words), key=lambda c: words.index(_plain(c)))
+    return next((c for c in there if any(map(_split.side, {row[c] for row in read.rows}))), "")
 
 
 def _are_ids(read: Rows, column: str) -> bool:

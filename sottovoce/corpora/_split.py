@@ -27,6 +27,7 @@ _WORDS = {
     **dict.fromkeys(("test", "testing", "tst", "testset", "eval", "evaluation", "evalset", "holdout"), "test"),
     **dict.fromkeys(("heldout",), "test"),
 }
+_SHORT = {"tr": "train", "dv": "dev", "va": "dev", "vl": "dev", "cv": "dev", "te": "test", "ts": "test", "tt": "test"}
 _EVAL = frozenset({"eval", "evaluation", "evalset"})
 _TURNS = frozenset({"cv", "cross", "crossvalidation", "xval"})  # "validation" is no side here
 _UNUSED = frozenset(
@@ -70,6 +71,9 @@ def labels(words: Iterable[str], where: str) -> dict[str, str]:
     words = list(dict.fromkeys(words))
     unused = {word for word in words if _cells.is_unknown(word) or word.strip().casefold() in _UNUSED}
     sides = {word: side(word) for word in words if word not in unused}
+    short = {word: _SHORT.get(word.strip().casefold(), name) for word, name in sides.items()}
+    if {"train", "test"} <= set(short.values()):  # alone, te is a language
+        sides = short
     if not any(sides.values()):
         return {word: "" if _cells.is_unknown(word) else _whole(word) for word in words}
     strange = [word for word, name in sides.items() if not name]
@@ -172,6 +176,9 @@ def notes(utterances: Sequence[Utterance]) -> list[str]:
         found.append("speakers are not known for every row: nobody can say whether the split shares some")
     if both := shared(labelled):
         found.append(f"the split SHARES {len(both)} speakers between its sides ({', '.join(list(both)[:5])})")
+    if not is_split(parts):
+        some = ", ".join(sorted(parts, key=_by_number)[:5])
+        found.append(f"the split has {len(parts)} parts that are tested in turn ({some}): no train, no test")
     tests = _tested(sorted(parts, key=_by_number))
     if "dev" in tests:
         found.append(f"the split has no test part: its dev part is tested, and {DEV_SHARE:.0%} of train is dev")

@@ -70,7 +70,7 @@ def utterances(
             f"{root}: no class folders. Found {len(paths)} recordings, none in {layout or 'class'} folders "
             f"({paths[0]}). Make one folder a class, use a table (`prepare table`), or --unlabelled for pre-training."
         )
-    placed = _folders.without_copies(root, placed)
+    placed = _folders.without_copies(root, placed, roles)
     levels = [dict(zip(roles, path.split("/")[:-1], strict=False)) for path in placed]
     seen: dict[str, str] = {}
     for path, level in zip(placed, levels, strict=True):

@@ -14,6 +14,9 @@ SUFFIXES = frozenset(
 )
 
 
+SYSTEM = frozenset({"__MACOSX", "$RECYCLE.BIN", "@eaDir", "System Volume Information", "lost+found", "#recycle"})
+
+
 def is_recording(name: Path | str) -> bool:
     """
     >>> is_recording("Call 7.AMR"), is_recording("notes.txt")
@@ -30,7 +33,7 @@ def files_below(root: Path) -> Iterator[str]:
     seen: set[str] = set()
     for place, inner, names in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
-        inner[:] = [] if real in seen else sorted(n for n in inner if not n.startswith(".") and n != "__MACOSX")
+        inner[:] = [] if real in seen else sorted(n for n in inner if not n.startswith(".") and n not in SYSTEM)
         if real in seen:
             continue
         seen.add(real)

@@ -187,3 +187,49 @@ def test_named_corpora_take_the_lossless_copy_wherever_it_lies(tmp_path, name, l
     first.write_text("version https://git-lfs.github.com/spec/v1\n")
     again = {u.id: u.path for u in plugins.load("corpora", name).utterances(tmp_path / "in")}
     assert again[found[0].id].endswith(lossy)
+
+
+@pytest.mark.parametrize(
+    ("form", "people"),
+    [
+        ("{word}/s{number:02}", 6),
+        ("{word}/F{number}", 6),
+        ("train-clean/{word}/sp-{number}", 6),
+        ("{word}/take{number:03}", 0),
+    ],
+)
+def test_codes_below_the_class_are_people(tmp_path, form, people):
+    for number in range(1, 7):
+        for word in ("angry", "happy"):
+            layouts.noise(tmp_path / form.format(word=word, number=number) / "x.wav")
+    assert len({u.speaker for u in read(tmp_path)} - {""}) == people
+
+
+def test_numbered_folds_are_parts_and_two_splits_above_one_another_are_refused(tmp_path):
+    for number in (1, 2, 3):
+        for word in ("angry", "happy"):
+            layouts.noise(tmp_path / "a" / f"fold{number}" / word / f"{number}.wav")
+            for side in ("train", "test"):
+                layouts.noise(tmp_path / "b" / f"fold_{number}" / side / word / f"{number}.wav")
+    found = read(tmp_path / "a")
+    assert {u.labels["split"] for u in found} == {"fold1", "fold2", "fold3"}
+    assert {(f.name, f.group) for f in folder.folds(found)} == {(f"fold{k}", "none") for k in (1, 2, 3)}
+    with pytest.raises(InputError, match=r"two levels of folders are splits \(fold_1, fold_2, fold_3; test, train\)"):
+        read(tmp_path / "b")
+
+
+def test_copies_in_a_second_tree_of_any_name_count_once(tmp_path):
+    for word in ("angry", "happy"):
+        for k in range(3):
+            one = layouts.noise(tmp_path / "original" / word / f"{k}.wav")
+            (tmp_path / "converted" / word).mkdir(parents=True, exist_ok=True)
+            soundfile.write(tmp_path / "converted" / word / f"{k}.ogg", soundfile.read(one)[0], 16000, format="OGG")
+    assert {u.path.partition("/")[0] for u in read(tmp_path)} == {"original"}
+
+
+def test_folders_of_the_system_hold_no_recordings_of_ours(tmp_path):
+    laid_out(tmp_path, "{word}")
+    before = len(read(tmp_path))
+    for name in ("$RECYCLE.BIN", "@eaDir", "System Volume Information", "__MACOSX", ".Trash-1000"):
+        layouts.noise(tmp_path / name / "x" / "a.wav")
+    assert len(read(tmp_path)) == before

@@ -539,3 +539,131 @@ def test_a_pointer_of_git_is_named_as_such(sottovoce, tmp_path, text):
     assert not (tmp_path / "out").exists()
     path.write_text(text)
     assert "t.csv: a git-lfs" in sottovoce("prepare", "table", path, "-o", tmp_path / "out").complaint
+
+
+# -- further inputs of these kinds --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_unicode_with_and_without_its_mark_is_read(tmp_path, encoding):
+    rows = [(*row, "schön \u4f60") for row in clips(tmp_path, 3)]
+    found = read(written(tmp_path / "t.csv", ("file", "emotion", "speaker", "text"), rows, encoding=encoding))
+    assert [(u.path, u.speaker) for u in found] == [(path, who) for path, _, who, _ in rows]
+
+
+def test_commas_in_a_name_or_a_text_do_not_make_the_separator(tmp_path):
+    rows = [(*row, "well, you, know") for row in clips(tmp_path, 3)]
+    found = read(written(tmp_path / "t.csv", ("file", "emotion", "speaker", "said (a, b, c, d)"), rows, delimiter=";"))
+    assert [(u.path, u.speaker) for u in found] == [(path, who) for path, _, who, _ in rows]
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells"),
+    [
+        (("segment_start", "segment_end"), (0.1, 0.25)),
+        (("utt_start_ms", "utt_duration_ms"), (100, 150)),
+        (("clip_start", "clip_duration"), (0.1, 0.15)),
+        (("start", "len"), (0.1, 0.15)),
+        (("time_start", "time_end"), (0.1, 0.25)),
+    ],
+)
+def test_a_stretch_by_other_names(tmp_path, columns, cells):
+    rows = [(*row, *cells) for row in clips(tmp_path, 3)]
+    found = read(written(tmp_path / "t.csv", ("file", "emotion", "speaker", *columns), rows))
+    assert {(u.start, u.end) for u in found} == {(0.1, 0.25)}
+
+
+def test_segments_without_an_end_are_refused_and_one_beginning_a_file_is_noted(tmp_path):
+    rows = [(*row, start) for row in clips(tmp_path, 3) for start in (0.0, 0.1)]
+    with pytest.raises(InputError, match=r"segments without an end. Found column start, .*--end-column"):
+        read(written(tmp_path / "t.csv", ("file", "emotion", "speaker", "start"), rows))
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker", "start"), rows[1::2])
+    assert any("start has no end or duration" in note for note in table.problems(path, read(path)))
+
+
+@pytest.mark.parametrize(("words", "sizes"), [(("tr", "dv", "te"), [24, 12, 12]), (("TR", "va", "TS"), [24, 12, 12])])
+def test_two_letters_are_sides_where_train_and_test_are_among_them(tmp_path, words, sizes):
+    [fold] = table.folds(read(with_split(tmp_path, dealt(*words))))
+    assert [len(side) for side in (fold.train, fold.dev, fold.test)] == sizes
+    three = _split.labels(["te", "hi", "ta"], "")  # languages
+    assert three == {"te": "te", "hi": "hi", "ta": "ta"}
+
+
+def test_of_two_columns_called_like_a_split_the_one_with_sides_counts(tmp_path):
+    number = [int(row[2][1:]) for row in clips(tmp_path)]
+    rows = [
+        (*row, "clean", "train" if k < 9 else "test", k % 3) for k, row in zip(number, clips(tmp_path), strict=True)
+    ]
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker", "subset", "set", "fold"), rows)
+    [fold] = table.folds(read(path))
+    assert len(fold.test) == 16
+
+
+def test_a_split_that_is_always_train_is_none_and_said_so(tmp_path):
+    path = with_split(tmp_path, lambda k: "train")
+    found = read(path)
+    assert not any("split" in u.labels for u in found)
+    assert "column split is always train: no split" in table.problems(path, found)
+
+
+def test_parts_without_words_of_a_side_are_said_to_be_tested_in_turn(tmp_path):
+    path = with_split(tmp_path, lambda k: "0" if k < 9 else "12"[k % 2])
+    assert any("3 parts that are tested in turn (0, 1, 2)" in note for note in table.problems(path, read(path)))
+    pictures = read(with_split(tmp_path, lambda k: "\U0001f600\U0001f601\U0001f602"[k % 3]))
+    assert len({u.labels["split"] for u in pictures}) == 3
+
+
+def test_one_person_whose_accents_are_written_in_two_ways_is_one(tmp_path):
+    rows = [
+        (path, emotion, ("Zoe\u0308" if k % 2 else "Zo\u00eb\u200b") + who)
+        for k, (path, emotion, who) in enumerate(clips(tmp_path, 4))
+    ]
+    assert len({u.speaker for u in read(written(tmp_path / "t.csv", ("file", "emotion", "speaker"), rows))}) == 4
+
+
+@pytest.mark.parametrize("word", ["various", "mixed", "XXX", "no speaker", "不明", "неизвестно", "Sprecher unbekannt"])
+def test_nobody_in_particular_is_no_speaker_but_may_be_a_class(tmp_path, word):
+    rows = [(path, e, word if k % 4 == 0 else who) for k, (path, e, who) in enumerate(clips(tmp_path, 4))]
+    assert {u.speaker for u in read(written(tmp_path / "t.csv", ("file", "emotion", "speaker"), rows))} == {
+        *("", "s01", "s02", "s03", "s04")
+    }
+    rows = [(path, "mixed" if e == "sad" else e, who) for path, e, who in clips(tmp_path, 3)]
+    found = read(written(tmp_path / "t.csv", ("file", "emotion", "speaker"), rows), own_classes=True)
+    assert "mixed" in {u.labels["emotion"] for u in found}
+
+
+@pytest.mark.parametrize(
+    ("relabel", "classes"),
+    [
+        ({"joy": "sad"}, {"neutral", "sad", "angry"}),
+        ({"Anger": ""}, {"neutral", "happy", "sad"}),
+        ({"neutral": "happy", "happy": "sad", "sad": "neutral"}, {"neutral", "happy", "sad", "angry"}),
+    ],
+)
+def test_a_map_knows_our_words_by_their_other_names(tmp_path, relabel, classes):
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker"), clips(tmp_path, 3))
+    assert {u.labels["emotion"] for u in read(path, relabel=relabel)} == classes
+
+
+def test_a_map_of_a_class_takes_all_its_spellings(tmp_path):
+    forms = {"neutral": "Foo", "happy": "foo", "sad": "bar", "angry": "baz"}
+    rows = [(path, forms[e], who) for path, e, who in clips(tmp_path, 3)]
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker"), rows)
+    for left in ("foo", "Foo", "FOO"):
+        assert {u.labels["emotion"] for u in read(path, relabel={left: "bar"})} == {"bar", "baz"}
+
+
+def test_damaged_turns_and_tables_of_others_are_named_with_their_line(tmp_path):
+    root = layouts.iemocap(tmp_path / "i", empty=True)
+    path = next((root / "Session3/dialog/EmoEvaluation").glob("Ses*.txt"))
+    path.write_text(path.read_text().replace("[2.5000, 3.0000", "[2.5x00, 3.0000", 1))
+    with pytest.raises(InputError, match=rf"{path.name}, line 3: not a labelled turn"):
+        plugins.load("corpora", "iemocap").utterances(root)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/db.yaml").write_text("tables: {files: {columns: {emotion: {}}}}\n")
+    written(tmp_path / "a/db.files.csv", ("clip", "emotion"), [("a.wav", "sad")])
+    with pytest.raises(InputError, match=r"db.files.csv: no column file"):
+        read(tmp_path / "a")
+    (tmp_path / "a/db.yaml").write_text("tables: [files]\n")
+    with pytest.raises(InputError, match=r"db.yaml: damaged. Found \["):
+        read(tmp_path / "a")

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+from contextlib import suppress
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from sottovoce import files
@@ -111,3 +113,23 @@ def test_a_damaged_table_is_named(tmp_path, text, said):
     with pytest.raises(InputError, match=r"a\.csv: ") as error:
         own.read_rows(tmp_path / "a.csv", ("id",))
     assert said in str(error.value)
+
+
+def test_arrays_come_back_and_damage_is_named(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.arange(6.0).reshape(2, 3), b=np.array(["x", "y"]))
+    found = own.read_arrays(path)
+    assert {name: array.tolist() for name, array in found.items()} == {"a": [[0, 1, 2], [3, 4, 5]], "b": ["x", "y"]}
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):  # a bit in any place; some hold nothing
+        spoilt = bytearray(whole)
+        spoilt[at] ^= 8
+        path.write_bytes(bytes(spoilt))
+        with suppress(InputError):
+            again = own.read_arrays(path)
+            assert all(np.array_equal(again[name], found[name]) for name in set(again) & set(found))
+    np.savez(path, a=np.array([{}], dtype=object))
+    with pytest.raises(InputError, match=r"x.npz: damaged"):
+        own.read_arrays(path)
+    with pytest.raises(InputError, match=r"no such file"):
+        own.read_arrays(tmp_path / "y.npz")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sottovoce.errors import InputError
 from sottovoce.inference import bulk
 from sottovoce.inference.recogniser import Recogniser
 
@@ -122,3 +123,26 @@ def test_many_rows_are_counted(sottovoce, finetuned, calls, monkeypatch):
     out = sottovoce("predict", finetuned / "fold1", calls).out
     assert "recordings" in out
     assert "0.wav" not in out
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text.replace('"size": ', '"size": "x', 1).replace(', "time_ns"', '", "time_ns"', 1),
+        lambda text: text.replace('"row": {', '"row": 3, "r": {', 1),
+        lambda text: text[:200] + "\x00" + text[200:],
+        lambda text: text.replace("sottovoce-predictions/1", "sottovoce-predictions/9"),
+        lambda text: "[]\n" + text,
+    ],
+)
+def test_a_damaged_journal_is_named_and_one_of_odd_names_is_read(calls, tmp_path, spoil):
+    odd = calls.parent / "a\u2028b\x85[b].wav"
+    odd.write_bytes(next(calls.rglob("*.wav")).read_bytes())
+    journal = bulk.Journal(tmp_path / "x.journal.jsonl", {"a": 1})
+    journal.add(bulk.Done(str(odd), {"label": "sad"}, [], "odd"))
+    again = bulk.Journal(tmp_path / "x.journal.jsonl", {"a": 1})
+    assert again.find(odd) == journal.find(odd)
+    path = tmp_path / "x.journal.jsonl"
+    path.write_bytes(spoil(path.read_text(encoding="utf-8")).encode())
+    with pytest.raises(InputError, match="not a journal of predictions"):
+        bulk.Journal(path, {"a": 1})

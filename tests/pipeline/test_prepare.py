@@ -450,7 +450,7 @@ def test_refused_input_is_one_line_and_writes_nothing(tmp_path, mine):
         (("folder", mine, "--speaker-pattern", r"s\d\d", "--folds", "7"), "fewer speakers than folds. Found 6"),
         (("folder", mine, "--folds", "4", "--group", "speaker"), "Found 0 (none known)"),
         (("folder", mine, "--group", "shoe"), "--group shoe: not a group"),
-        (("folder", mine, "--map", "glad=happy"), "names 'glad', which is no label"),
+        (("folder", mine, "--map", "cheery=happy"), "names 'cheery', which is no label"),
         (("folder", mine, "--drop", "sad,happy"), "one class only"),
         (("folder", mine, "--drop", "sad,happy,angry"), "no utterances"),
         (("folder", mine, "--protocol", "4class"), "no option --protocol"),
