@@ -6,10 +6,10 @@ same states. Of longer ones pieces are encoded with some seconds around them, an
 with speech.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class Hearing:
     ):
         self.voters, self.task, self.vad, self.whole = list(voters), task, vad, whole
         every = task.classes or task.target
+        labels = labels.split(",") if isinstance(labels, str) else labels
         if unknown := [name for name in labels if name not in every]:
             raise InputError(f"labels: no {unknown[0]!r} in this model. Found {', '.join(every)}.")
         self.chosen = [k for k, name in enumerate(every) if not labels or name in labels]
@@ -91,7 +92,7 @@ class Hearing:
 
     def __call__(
         self,
-        source: Path | str | bytes | Samples,
+        source: Path | str | bytes | Samples | Track | Mapping[str, Any] | BinaryIO,
         *,
         channel: str = "mix",
         turns: Path | str | Sequence[Turn] = (),
@@ -101,7 +102,8 @@ class Hearing:
         """One recording: its answer and its course.
 
         Args:
-            source: a file, the bytes of one, or (samples (N,) or (N, C), samples a second).
+            source: a file, its bytes, an open file, a `Track`, (samples (N,), (N, C) or (C, N), samples a second), or
+                {"array": samples, "sampling_rate": samples a second}.
             channel: "mix", "left", "right", a number from 1, or "each": every channel is a speaker of its own.
             turns: who speaks when, an RTTM file or `Turn`s; a cell then hears its speaker alone.
             timing: windows, cells, smoothing.
@@ -118,7 +120,12 @@ class Hearing:
 
     def predict(self, paths: Path | str | Sequence[Path | str], **how: Any) -> list[Result]:
         """Several recordings; of a model that standardises per speaker, all of one speaker. `how` as in a call."""
-        found = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+        given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        if other := [type(p).__name__ for p in given if not isinstance(p, (str, Path))]:
+            raise InputError(
+                f"predict: paths of recordings. Found {other[0]}. For samples call the model: model((x, hz))"
+            )
+        found = [Path(p) for p in given]
         speaker, timing = self.speaker(found), how.pop("timing", None) or Timing()
         channel, turns = how.pop("channel", "mix"), how.pop("turns", ())
         least = self._least(how.pop("abstain", 0.0))

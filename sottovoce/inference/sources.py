@@ -1,7 +1,8 @@
 """What can be heard: a file, the bytes of one, samples in memory, a stream."""
 
+import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ import numpy as np
 import soundfile
 
 from sottovoce.data import resampling
+from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference.timeline import RATE_HZ
 
-Samples = tuple[Any, int]  # (N,) or (N, C), samples a second
+Samples = tuple[Any, float]  # (N,) or (N, C), samples a second
 
 
 @contextmanager
-def as_file(source: Path | str | bytes | Samples) -> Iterator[Path]:
-    """A path to read a source from; what was in memory is gone from the disk afterwards.
+def as_file(source: Any) -> Iterator[Path]:
+    """A path to read a source from: a file, its bytes, an open one, a `Track` of samples, (samples, rate) or a mapping
+    with "array" and "sampling_rate"; what was in memory is gone from the disk afterwards.
 
     Raises InputError for samples that are none.
     """
@@ -27,30 +30,54 @@ def as_file(source: Path | str | bytes | Samples) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder:
         path = Path(folder) / "samples"
+        if isinstance(source, (io.BufferedIOBase, io.RawIOBase)):  # an open file
+            source = source.read()
         if isinstance(source, (bytes, bytearray, memoryview)):
             path.write_bytes(source)
         else:
-            _write(path, *source)
+            _write(path, *_samples(source))
         try:
             yield path
         except InputError as error:  # the name means nothing to anybody
             raise InputError(str(error).replace(str(path), "samples")) from None
 
 
-def _write(path: Path, samples: Any, rate_hz: int) -> None:
-    values = np.asarray(samples)
+def _samples(source: Any) -> Samples:
+    """(samples, rate) of what holds both. Raises InputError for what is neither that nor a recording."""
+    if isinstance(source, Track):
+        return source.values, source.rate_hz
+    if isinstance(source, Mapping) and {"array", "sampling_rate"} <= source.keys():  # as the datasets library gives it
+        return source["array"], source["sampling_rate"]
+    if isinstance(source, tuple) and len(source) == 2:
+        return source
+    what = f"{type(source).__name__} of {len(source)}" if isinstance(source, (list, tuple)) else type(source).__name__
+    raise InputError(
+        f"samples: no recording. Found {what}. Give a path, the bytes of a file, or (samples, rate); for several "
+        "recordings call predict([path, ...])."
+    )
+
+
+def _write(path: Path, samples: Any, rate_hz: float) -> None:
+    try:
+        values = np.asarray(samples)
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, a tensor with a gradient
+        raise InputError(f"samples: no array. {error}. Give (samples, rate).") from None
     if values.ndim not in (1, 2) or not values.size or values.dtype.kind not in "fiu" or values.dtype == np.uint8:
         raise InputError(
             f"samples: (N,) or (N, C) floats, or signed integers. Found {values.shape} of {values.dtype}. "
             "Give (samples, rate)."
         )
     if values.ndim == 2 and values.shape[1] > max(values.shape[0], 16):
-        raise InputError(f"samples: (N, C), a column a channel. Found {values.shape}. Transpose them.")
+        if values.shape[0] > 16:
+            raise InputError(f"samples: (N, C), a column a channel. Found {values.shape}. Transpose them.")
+        values = values.T  # (C, N), as PyTorch has it: nobody has so many channels
     if values.dtype.kind in "iu":
         values = values / float(np.iinfo(values.dtype).max)
-    if not 1 <= int(rate_hz) == rate_hz:
-        raise InputError(f"samples: the rate is samples a second. Found {rate_hz}.")
-    soundfile.write(path, values.astype(np.float32), int(rate_hz), format="WAV", subtype="FLOAT")
+    if not isinstance(rate_hz, (int, float, np.number)) or not 1 <= rate_hz < 1e9 or rate_hz % 1:
+        raise InputError(f"samples: the rate is samples a second. Found {rate_hz!r}.")
+    with np.errstate(over="ignore"):  # infinite then, and named as such
+        values = values.astype(np.float32)
+    soundfile.write(path, values, int(rate_hz), format="WAV", subtype="FLOAT")
 
 
 def resampled(chunks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
@@ -60,6 +87,8 @@ def resampled(chunks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray
         resampler = resampling.stream(rate_hz, RATE_HZ)
     for chunk in chunks:
         values = np.asarray(chunk)
+        if values.dtype.kind not in "fi":
+            raise InputError(f"stream: chunks are samples (n,), floats or signed integers. Found {values.dtype}.")
         scale = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
         samples = (values / scale).astype(np.float32) if scale != 1 else values.astype(np.float32)
         if samples.ndim == 2 and samples.shape[1] == 1:  # as sound cards give them

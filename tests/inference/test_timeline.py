@@ -1,5 +1,6 @@
 """Emotion over time: what cells hear, where segments lie, and that a long recording is heard as its pieces are."""
 
+import io
 import tracemalloc
 from pathlib import Path
 
@@ -308,7 +309,16 @@ def test_bytes_samples_and_files_are_heard_alike(recogniser, clips, tmp_path):
     memory = recogniser((tmp_path / "x.wav").read_bytes())
     samples = recogniser((wave, RATE))
     whole = recogniser(((wave * 32768).astype(np.int16), RATE))
-    for other in (memory, samples, whole):
+    pair = np.stack([wave, wave])  # (2, N), as PyTorch has it
+    more = [
+        *(recogniser(source) for source in (io.BytesIO((tmp_path / "x.wav").read_bytes()), Track(wave, float(RATE)))),
+        *(recogniser(source) for source in ({"array": wave, "sampling_rate": RATE}, (pair, RATE), (pair.T, RATE))),
+    ]
+    with open(tmp_path / "x.wav", "rb") as opened:
+        more.append(recogniser(opened))
+    with pytest.raises(InputError, match=r"Found tuple\. For samples call it"):
+        recogniser.predict([(wave, RATE)])
+    for other in (memory, samples, whole, *more):
         np.testing.assert_allclose(other.answer, file.answer, atol=1e-3)
         assert other.path == ""
     assert file.path == str(tmp_path / "x.wav")
@@ -318,10 +328,20 @@ def test_bytes_samples_and_files_are_heard_alike(recogniser, clips, tmp_path):
     ("source", "what"),
     [
         (b"no sound at all", "samples: not an audio file"),
-        ((np.zeros((2, 16000)), RATE), "Transpose"),
+        ((np.zeros((200, 16000)), RATE), "Transpose"),
         ((np.array(["a"]), RATE), "samples: "),
         ((np.full(1000, np.nan), RATE), "NaN"),
         ((np.zeros(100), 0), "the rate is samples a second"),
+        ((np.zeros(100), None), "the rate is samples a second. Found None"),
+        ((np.zeros(100), float("nan")), "the rate is samples a second"),
+        ((np.full(1000, 1e300), RATE), "NaN or infinite"),
+        (np.zeros(1000), "no recording. Found ndarray"),
+        ([Path("a.wav"), Path("b.wav")], r"Found list of 2.*predict\(\[path"),
+        (None, "no recording. Found NoneType"),
+        (5, "no recording. Found int"),
+        ({"array": np.zeros(10)}, "no recording. Found dict"),
+        (([[1.0, 2.0], [3.0]], RATE), "samples: no array"),
+        (([0.0, None], RATE), "samples: "),
     ],
 )
 def test_what_is_no_sound_is_one_line(recogniser, source, what):
