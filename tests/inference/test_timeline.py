@@ -316,7 +316,7 @@ def test_bytes_samples_and_files_are_heard_alike(recogniser, clips, tmp_path):
     ]
     with open(tmp_path / "x.wav", "rb") as opened:
         more.append(recogniser(opened))
-    with pytest.raises(InputError, match=r"Found tuple\. For samples call it"):
+    with pytest.raises(InputError, match=r"Found tuple\. For samples call"):
         recogniser.predict([(wave, RATE)])
     for other in (memory, samples, whole, *more):
         np.testing.assert_allclose(other.answer, file.answer, atol=1e-3)
