@@ -21,7 +21,6 @@ def compare_page(found: Mapping[str, Any]) -> str:
         said = f"{number(left)} utterances left out: not every system answered them."
         found = {**found, "warnings": [*(found.get("warnings") or ()), said]}
     get, facts = found.get, words.sample(found)
-    first, protocol = words.protocol(found)
     systems, metric = list(get("systems") or ()), get("metric") or "score"
     reference = text(get("reference") or "reference")
     name, others = metric_name(metric), [s for s in systems if s.get("difference")]
@@ -31,8 +30,8 @@ def compare_page(found: Mapping[str, Any]) -> str:
     )
     alt = f"{name} of every system and its difference from {reference}"
     return page.render(
-        "compare.html", found, first=first, glossary=words.glossary((systems or [{}])[0].get("metrics") or {}),
-        protocol=protocol, reference=reference, name=name,
+        "compare.html", found, glossary=words.glossary((systems or [{}])[0].get("metrics") or {}),
+        reference=reference, name=name,
         tiles=[_gap_tile(s, metric, name, reference) for s in others[:4]],
         verdicts=[_gap_verdict(s, found) for s in others],
         drawn=systems and charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),

@@ -49,10 +49,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
             look = {"name": f"group-{k}", "caption": f"{said}. {facts}.", "alt": f"Scores by {text(group)}"}
             groups[group] = charts.dotted(each, titles, **look)
     many = f"{len(parts)} {'classes' if kind == 'class' else 'targets'}" if parts else ""
-    first, protocol = words.protocol(report)
     return page.render(
-        "evaluate.html", report, first=first, glossary=words.glossary(scores),
-        protocol=protocol, many=many, drawn=drawn, groups=groups,
+        "evaluate.html", report, glossary=words.glossary(scores), many=many, drawn=drawn, groups=groups,
         tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], MEANING.get(m, ""))) for m in main[:4]],
         verdict=_verdict(rows, key) if shown and baselines else "",
         confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind, get("n")),

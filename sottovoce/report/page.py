@@ -108,6 +108,8 @@ def script(name: str) -> tuple[Markup, str]:
 
 
 def render(template: str, report: Mapping[str, Any], **values: Any) -> str:
-    """A page. The template sees `report` (a key that is None is missing) and `values`."""
+    """A page. The template sees `report` (a key that is None is missing), its `protocol`, of which the `first` line goes
+    to the top, and `values`."""
     known = {key: value for key, value in report.items() if value is not None}
-    return ENVIRONMENT.get_template(template).render(report=known, **values)
+    first, protocol = words.protocol(report)
+    return ENVIRONMENT.get_template(template).render({"first": first, "protocol": protocol, "report": known} | values)

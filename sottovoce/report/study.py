@@ -32,7 +32,6 @@ def study_page(study: Mapping[str, Any]) -> str:
     utterances".
     """
     get = study.get
-    first, protocol = words.protocol(study)
     arms, name, against = get("arms") or {}, metric_name(get("metric") or "score"), contrasts(study)
     runs = words.listed(count(size(get("seeds")), "seed"), count(size(get("folds")), "fold"), mark=" × ")
     people = count(size(get("speakers")), "speaker")
@@ -68,10 +67,10 @@ def study_page(study: Mapping[str, Any]) -> str:
         pictures["classes"] = drawn(_per_class, "per-class", caption, alt)
     head, rows = _table(study)
     return page.render(
-        "study.html", study, first=first, glossary=words.glossary([str(get("metric") or "")]),
+        "study.html", study, glossary=words.glossary([str(get("metric") or "")]),
         drawn=pictures, tiles=_tiles(study, name), head=head, rows=rows,
         beside=_beside(study), chosen=_chosen(study),
-        lede=words.listed(name, base), protocol=protocol | {key: get(key) for key in ("seeds", "folds", "speakers")},
+        lede=words.listed(name, base),
         holm=any("p_holm" in point for _, pairs, _ in against for point in pairs),
         trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in (get("trivial") or {}).items()],
     )  # fmt: skip

@@ -15,7 +15,6 @@ def transfer_page(found: Mapping[str, Any]) -> str:
     copies_left_out, metrics {name: {value, low, high}}}], summary {one, all_but_one}, protocol, config, seconds.
     """
     get = found.get
-    first, protocol = words.protocol(found)
     classes, cells, corpora = (get("task") or {}).get("classes") or (), get("cells") or (), get("corpora") or ()
     caption = (
         f"UA of {len(classes)} classes with its 95 % interval, over the speakers of the tested corpus; chance is "
@@ -23,7 +22,7 @@ def transfer_page(found: Mapping[str, Any]) -> str:
     )
     means = get("summary") or {}
     return page.render(
-        "transfer.html", found, first=first, protocol=protocol, classes=", ".join(map(text, classes)),
+        "transfer.html", found, classes=", ".join(map(text, classes)),
         tiles=[("all but one", three(means.get("all_but_one")), "mean UA on the corpus left out"),
                ("one corpus", three(means.get("one")), "mean UA on every other corpus")],
         drawn=cells and charts.figure(lambda width: _matrix(found, width), "transfer", caption, "UA by corpora"),
