@@ -1,5 +1,6 @@
-"""Work done in the background, while something else waits for nothing."""
+"""Work done in the background, while something else waits for nothing; and how many processors there are for it."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +8,11 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ahead(make: Callable[[Item], Made], of: Iterable[Item], threads: int = 1) -> Generator[Made, None, None]:

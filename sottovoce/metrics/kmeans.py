@@ -18,7 +18,6 @@ N frames, D features, K centres. Frames are anything with a `shape` (N, D) that 
 float32: an array, a memory map, or something that reads as it is asked.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from sottovoce.config.ranges import Count, Settings, ShareBelow1
+from sottovoce.data.ahead import cores
 from sottovoce.errors import InputError
 
 TILE = 2048  # frames; their distances to 512 centres are 4 MB, which a core's cache nearly holds
@@ -292,7 +292,7 @@ def _repair(it: _Assigned, frames: Frames) -> None:
 def _tiles(frames: Frames, work: Callable[[np.ndarray], T], workers: int | None) -> Iterator[tuple[int, T]]:
     """(first frame, what `work` makes) of every tile, in order, by as many threads as there are."""
     starts = range(0, frames.shape[0], TILE)
-    workers = min(workers or _cores(), len(starts))
+    workers = min(workers or cores(), len(starts))
 
     def of(at: int) -> tuple[int, T]:
         return at, work(frames[at : at + TILE])
@@ -338,7 +338,3 @@ def _threads() -> Any:
     """What knows the BLAS of this process; looking for it takes milliseconds."""
 
     return ThreadpoolController()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import sottovoce
+from sottovoce.data.ahead import cores as cores_here
 from sottovoce.errors import InputError
 
 ANSWER_S = 5.0  # for a cluster to answer
@@ -152,11 +153,6 @@ def _no_cluster(address: str, error: BaseException) -> InputError:
 def one_sentence(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text.split(". ")[0].rstrip(".")[:300] + "."
-
-
-def cores_here() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores() -> int:

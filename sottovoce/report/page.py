@@ -108,8 +108,8 @@ def script(name: str) -> tuple[Markup, str]:
 
 
 def render(template: str, report: Mapping[str, Any], **values: Any) -> str:
-    """A page. The template sees `report` (a key that is None is missing), its `protocol`, of which the `first` line goes
-    to the top, and `values`."""
+    """A page. The template sees `report` (a key that is None is missing), `values` and the protocol, the first line of
+    which goes to the top."""
     known = {key: value for key, value in report.items() if value is not None}
     first, protocol = words.protocol(report)
     return ENVIRONMENT.get_template(template).render({"first": first, "protocol": protocol, "report": known} | values)
