@@ -214,7 +214,7 @@ def test_damaged_requests_are_refused_in_words(server, voice):
         status = int(head.split()[1])
         assert status == 200 or 400 <= status < 500, (status, sent[:300])
         if status != 200 and b"application/json" in head:
-            code((status, json.loads(body)))
+            code((status, json.JSONDecoder().raw_decode(body.decode())[0]))  # another answer may follow
 
 
 def test_damaged_frames_end_a_stream(server):
