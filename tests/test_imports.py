@@ -149,6 +149,16 @@ def test_both_ends_need_no_torch(module):
     assert not TORCH & imported(module)[1]
 
 
+def test_exported_models_are_heard_and_served_without_torch():
+    for module in ("commands/predict", "commands/serve", "onnx/__init__"):
+        below, seen = {module}, set()
+        while below - seen:
+            seen.add(name := min(below - seen))
+            ours, others = imported(name)
+            assert not TORCH & others, f"{module} loads {name}"
+            below |= {one for one in ours & set(MODULES) if not one.startswith("commands/")}
+
+
 def test_objectives_know_no_backbone_and_no_files():
     for module in [m for m in MODULES if m.startswith(("objectives/", "backbones/"))]:
         ours, others = imported(module)

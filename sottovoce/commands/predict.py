@@ -70,8 +70,7 @@ def main(
     from sottovoce.data.progress import Bar
     from sottovoce.data.recordings import audio_files
     from sottovoce.inference import bulk, formats, microphone
-    from sottovoce.inference.load import load
-    from sottovoce.inference.recogniser import DEFAULT_CARD
+    from sottovoce.inference.load import DEFAULT_CARD, load
     from sottovoce.inference.timeline import Timing
 
     words = list(recordings or [])

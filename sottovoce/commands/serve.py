@@ -45,8 +45,7 @@ def main(
     cores = os.cpu_count() or 1
     jobs = jobs or cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // jobs, 1)))  # read when torch, or onnxruntime, is loaded
-    from sottovoce.inference.load import load
-    from sottovoce.inference.recogniser import DEFAULT_CARD
+    from sottovoce.inference.load import DEFAULT_CARD, load
     from sottovoce.serving import app
     from sottovoce.serving.limits import Patient
     from sottovoce.serving.settings import Serving

@@ -5,6 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+DEFAULT_CARD = "sottovoce/weights/default_model/README.md"
+
 
 def load(model: Path | str | None = None, labels: Sequence[str] = (), vad: str = "auto") -> Any:
     """A model that is ready to listen.

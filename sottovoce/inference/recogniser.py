@@ -22,7 +22,6 @@ from sottovoce.tracks import base as tracks
 __all__ = ["DEFAULT_MODEL", "Event", "Recogniser", "load"]
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default_model"
-DEFAULT_CARD = "sottovoce/weights/default_model/README.md"
 FAMILY = 200  # recordings of a speaker that make their statistics
 
 
