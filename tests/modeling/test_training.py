@@ -523,22 +523,28 @@ def spread(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(tmp_path):
+@pytest.mark.parametrize("machines", [1, 2])
+def test_two_processes_a_machine_give_the_weights_of_one(tmp_path, machines):
+    """Two "machines" are two launches on this one, of different ranks, that meet on loopback."""
     (tmp_path / "job.py").write_text(child(f"spread({str(tmp_path)!r})")[0][-1])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # `--cpu` would start MPI; this way accelerate starts torch.distributed, which takes gloo where there is no GPU.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    more = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = subprocess.run(
-        [*launch, *more, "--main_process_port", str(port), str(tmp_path / "job.py")],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(2 * machines)]
+    more = ["--num_machines", str(machines), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    more += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [*launch, *more, "--machine_rank", str(rank), str(tmp_path / "job.py")],
+            env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(machines)
+    ]  # fmt: skip
+    for process in started:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
     for rows in (3, 1):
         one, _ = learn(batch_rows=rows, accumulate=2, ema=0.5)
         two = mixer()
