@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sottovoce.errors import InputError
-
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")]
 JobsOfAll = Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")]
 ConfigFile = Annotated[
@@ -47,8 +45,6 @@ def spread(main: Callable[..., Any], words: Mapping[str, Any]) -> Any:
     """A verb with its options, worked off where --workers says."""
     from sottovoce.pipeline import workers
 
-    if words["workers"] in ("folder", "slurm") and "partition" not in words:
-        raise InputError(f"--workers {words['workers']}: study, run and transfer can share a folder. Use ray here.")
     if words["workers"] == "slurm":
         job = array_job(words.get("output"), words["jobs"] or workers.cores(), words["partition"])
         typer.echo(f"Submit it: sbatch {shlex.quote(str(job))}")

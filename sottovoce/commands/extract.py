@@ -27,6 +27,7 @@ def main(
     ] = None,
     jobs: _options.JobsOfAll = 0,
     workers: _options.Workers = "processes",
+    partition: _options.Partition = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,

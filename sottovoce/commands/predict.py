@@ -54,6 +54,7 @@ def main(
         int | None, typer.Option("--jobs", "-j", min=1, help="workers; default: 1, of a cluster all cores")
     ] = None,
     workers: _options.Workers = "processes",
+    partition: _options.Partition = "",
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help=f"list unreadable files and go on; exit code {BROKEN} if any")
     ] = False,

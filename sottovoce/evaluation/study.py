@@ -167,11 +167,11 @@ def run_cells(
 
     folder.mkdir(parents=True, exist_ok=True)
     items = {c.file: (c, folder / c.file) for c in cells}
-    done = sum(path.exists() for _, path in items.values())
+    left = [(c, path) for c, path in items.values() if not path.exists()]
     _loaded.cache_clear()  # it may have been prepared again since
     work = partial(_run_cell, plan, corpus, task, folder, choices)
-    with Bar(len(items), "study", quiet=quiet, done=done) as bar:
-        for _ in workers.make(work, items.values(), jobs, home=folder.parent, needs=[corpus]):
+    with Bar(len(items), "study", quiet=quiet, done=len(items) - len(left)) as bar:
+        for _ in workers.make(work, left, jobs, home=folder.parent, needs=[corpus]):
             bar.advance()
 
 

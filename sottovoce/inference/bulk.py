@@ -7,7 +7,7 @@ size or time, is heard again. Other settings need another output.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,7 @@ class Journal:
     def add(self, done: Done) -> None:
         stamp = _stamp(Path(done.path))
         self.done[done.path] = stamp, done
-        if self.path is None or done.broken:
+        if self.path is None or done.broken or workers.shared():
             return
         line = json.dumps(files.plain(asdict(done)) | {"size": stamp[0], "time_ns": stamp[1]}, ensure_ascii=False)
         try:
@@ -162,16 +162,38 @@ def hear(
     taken = [done.name for _, done in journal.done.values()]
     named = dict(zip(missing, own_names(missing, taken), strict=True))
     items = [_Item(tuple(group), tuple(named[p] for p in group)) for group in recogniser.groups(missing)]
-    work = partial(_one, plan, skip_broken)
     jobs = jobs or workers.many()
-    if jobs < 2 or len(items) < 2:
+    if jobs < 2 or len(items) < 2 or workers.shared():
         _remember(plan, recogniser)
-    for found in workers.map(
-        work, items, jobs, ordered=False, where="predict", needs=sorted({p.parent for p in missing})
-    ):
+    for found in _found(plan, skip_broken, items, jobs, journal):
         for done in found:
             journal.add(done)
             yield done
+
+
+def _found(
+    plan: Plan, skip_broken: bool, items: Sequence[_Item], jobs: int, journal: Journal
+) -> Iterator[Sequence[Done]]:
+    """What comes of each item. Processes that share the work keep it in a folder of the journal's name; the journal
+    itself none of them writes."""
+    work, needs = partial(_one, plan, skip_broken), {path.parent for item in items for path in item.paths}
+    if plan.folder:
+        Path(plan.folder).mkdir(parents=True, exist_ok=True)
+        needs.add(Path(plan.folder))
+    if not workers.shared():
+        yield from workers.map(work, items, jobs, ordered=False, where="predict", needs=sorted(needs))
+        return
+    if journal.path is None:
+        raise InputError("--workers folder: needs one to share. Found no -o. Name a folder that all see.")
+    home = journal.path.with_suffix("")
+    known = [[journal.settings, skip_broken, item, [_stamp(path) for path in item.paths]] for item in items]
+    parts = [(item, home / f"{files.digest(key)}.json") for item, key in zip(items, known, strict=True)]
+    for path in workers.make(partial(_keep, work), [(part, part[1]) for part in parts], jobs, home=home):
+        yield own.read_json(path, list[Done], "Delete it and run the same command again.")
+
+
+def _keep(work: Callable[[_Item], list[Done]], part: tuple[_Item, Path]) -> None:
+    files.write_json(part[1], work(part[0]))
 
 
 _loaded: dict[Plan, Hearing] = {}  # of this process, one

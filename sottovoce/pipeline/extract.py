@@ -9,6 +9,8 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 
 import contextlib
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -37,6 +39,7 @@ from sottovoce.tracks import base as tracks
 from sottovoce.tracks.base import Maker
 
 BATCH = 16  # utterances a worker takes at a time
+PART = 256  # the same where a part is a file, which processes that share the work take
 FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
 
 
@@ -226,6 +229,7 @@ def make_store(
         else:
             head = _rehearse(plan, track)
         broken: dict[str, str] = {}
+        parts = _shared(corpus, plan, todo, stamps, jobs, quiet) if reader is None and origin is None else []
         with TrackWriter(plan.folder, head, overwrite=overwrite) as writer:
             if not overwrite:
                 todo = _missing(corpus, writer, stamps, again)  # another process may have done it while this one waited
@@ -233,6 +237,8 @@ def make_store(
                 work = _from_features(reader, corpus, track, head, todo)
             elif origin is not None:
                 work = _from_track(corpus, track, origin, todo, writer)
+            elif parts:
+                work = _from_parts(parts, todo)
             else:
                 work = _from_audio(corpus, track, plan.config, todo, writer, jobs)
             by_id = {u.id: u for u in todo}
@@ -253,6 +259,8 @@ def make_store(
                         if skip_broken:
                             writer.skip(made.id, made.why, source)
                     bar.advance()
+        for _, path in parts:
+            path.write_bytes(b"")  # stays, for those who still look whether it is there
         _report(corpus, track, broken, skip_broken, quiet)
     if run is not None:
         folds.seen_by(run).keep(plan.folder)
@@ -353,24 +361,68 @@ class _Job:
     known: tuple[str, ...]  # key of the rows that are there, "" where none are
 
 
+def _jobs(
+    root: Path, track: str, config: Any, todo: Sequence[Utterance], there: TrackStore | TrackWriter | None, most: int
+) -> list[_Job]:
+    """Each of at most so many utterances; of a track that is made of whole recordings (`WHOLE` in its module), of those
+    of one recording."""
+    skipped = there.skipped if there else {}
+    known = {u.id: source.key for u in todo if there and (source := there.source(u.id)) and u.id not in skipped}
+    parts = _by_recording(todo) if _whole_first(track) else [todo[at : at + most] for at in range(0, len(todo), most)]
+    return [_Job(track, config, root, tuple(p), tuple(known.get(u.id, "") for u in p)) for p in parts]
+
+
 def _from_audio(
     corpus: Corpus, track: str, config: Any, todo: Sequence[Utterance], writer: TrackWriter, jobs: int | None
 ) -> Generator[_Made, None, None]:
-    """In the order of `todo`, however many processes work: the files of a store do not depend on them.
-
-    Of a track that is made of whole recordings (`WHOLE` in its module), utterances of one recording come together.
-    """
-    skipped = writer.skipped
-    known = {u.id: source.key for u in todo if (source := writer.source(u.id)) and u.id not in skipped}
-    whole = _whole_first(track)
-    parts = _by_recording(todo) if whole else [todo[at : at + BATCH] for at in range(0, len(todo), BATCH)]
+    """In the order of `todo`, however many processes work: the files of a store do not depend on them."""
+    batches = _jobs(corpus.root, track, config, todo, writer, BATCH)
     if jobs is None:
-        jobs = workers.cores() if len(parts) > FEW_WHOLE and (whole or len(todo) > FEW) else 1
+        few = len(batches) <= FEW_WHOLE or (len(todo) <= FEW and not _whole_first(track))
+        jobs = 1 if few else workers.cores()
     if jobs < 2:  # one at a time: what is there when it is interrupted is kept
-        parts = [[u] for part in parts for u in part]
-    batches = [_Job(track, config, corpus.root, tuple(p), tuple(known.get(u.id, "") for u in p)) for p in parts]
+        pairs = [(b, pair) for b in batches for pair in zip(b.utterances, b.known, strict=True)]
+        batches = [replace(b, utterances=(u,), known=(k,)) for b, (u, k) in pairs]
     for made in workers.map(_make_batch, batches, jobs, where=corpus.folder, needs=[corpus.root]):
         yield from made
+
+
+def _shared(
+    corpus: Corpus, plan: _Plan, todo: Sequence[Utterance], stamps: Mapping[str, str], jobs: int | None, quiet: bool
+) -> list[tuple[_Job, Path]]:
+    """What processes that share the work have made, each a part at a time, before one of them writes the store."""
+    if not workers.shared():
+        return []
+    there = TrackStore.open(plan.folder) if (plan.folder / "track.json").is_file() else None
+    batches = _jobs(corpus.root, plan.maker.name, plan.config, todo, there, PART)
+    keys = [[[u.id, stamps[u.id]] for u in job.utterances] + [job.known] for job in batches]
+    parts = [(job, plan.folder / f"parts/{files.digest(key)}.npz") for job, key in zip(batches, keys, strict=True)]
+    with Bar(len(parts), f"extract {plan.maker.name}, parts", quiet=quiet) as bar:
+        for _ in workers.make(_keep_part, [(part, part[1]) for part in parts], jobs or 1, home=plan.folder):
+            bar.advance()
+    return parts
+
+
+def _keep_part(part: tuple[_Job, Path]) -> None:
+    made = _make_batch(part[0])
+    values = {f"values{k}": m.values for k, m in enumerate(made) if m.values is not None}
+    with files.atomic(part[1]) as temporary, open(temporary, "wb") as out:
+        np.savez(out, keys=np.array([m.key for m in made]), why=np.array([m.why for m in made]), **values)  # type: ignore[arg-type]
+
+
+def _from_parts(parts: Sequence[tuple[_Job, Path]], todo: Sequence[Utterance]) -> Generator[_Made, None, None]:
+    """As `_from_audio`; a part that is no longer there, or is damaged, is made again."""
+    wanted = {u.id for u in todo}
+    for job, path in parts:
+        if not any(u.id in wanted for u in job.utterances):
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                found = zip(job.utterances, kept["keys"].tolist(), kept["why"].tolist(), strict=True)
+                made = [_Made(u.id, key, kept.get(f"values{k}"), why) for k, (u, key, why) in enumerate(found)]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            made = _make_batch(job)
+        yield from (m for m in made if m.id in wanted)
 
 
 def _whole_first(track: str) -> bool:

@@ -78,6 +78,11 @@ def cores() -> int:
     return cluster.cores() if _engine == "ray" else cluster.cores_here()
 
 
+def shared() -> bool:
+    """Whether other processes, which this one knows nothing of, may be at the same work."""
+    return _engine == "folder" and not _worker
+
+
 def many() -> int:
     """Workers for large items: the cores of a cluster; here this process, as such an item uses all cores itself."""
     return cluster.cores() if _engine == "ray" else 1
@@ -122,7 +127,7 @@ def make(
     home: Path,
     needs: Sequence[Path] = (),
 ) -> Generator[Path, None, None]:
-    """`function` of every item whose file is not there yet.
+    """The file of every item, by `function` where it is not there yet.
 
     Args:
         function: as in `map`; writes the file of an item, with the same bytes each time.
@@ -135,9 +140,14 @@ def make(
     Raises:
         InputError: what was tried in vain, when all others are done. Processes of one machine end at the first error.
     """
-    left = [(item, path) for item, path in items if not path.exists()]
+    left = []
+    for item, path in items:
+        if path.exists():
+            yield path
+        else:
+            left.append((item, path))
     home.mkdir(parents=True, exist_ok=True)  # if a worker sees it, it is the same folder
-    if _engine == "folder" and not _worker:
+    if shared():
         work = partial(claims.work_off, function, left, home / "claims")
         crew = Processes(partial(_alongside, work), jobs - 1, home)
         with _ending(crew):

@@ -55,9 +55,9 @@ def test_extract(sottovoce, corpus, cluster, tmp_path):
         shutil.copytree(corpus, home, ignore=shutil.ignore_patterns("tracks"))
         return "extract", home, "--set", "bins=20"
 
-    one, other = ways(sottovoce, tmp_path, words, "tracks/*/*", "processes", "ray")
-    assert one == other
-    assert {path.name for path in one} == {"track.json", "index.jsonl", "values-000.f32", ".lock"}
+    one, two, three = ways(sottovoce, tmp_path, words, "tracks/*/*[0-9l]", "processes", "folder", "ray")
+    assert one == two == three
+    assert {path.name for path in one} == {"index.jsonl", "values-000.f32"}
 
 
 @slow
@@ -66,11 +66,23 @@ def test_predict(sottovoce, corpus, finetuned, cluster, tmp_path):
     recordings = [data.root / u.path for u in data.utterances[:6]]
 
     def words(home):
-        return "predict", finetuned / "fold1", *recordings, "-o", home, "--timeline", "--format", "csv"
+        return (
+            "predict",
+            finetuned / "fold1",
+            *recordings,
+            "-o",
+            home,
+            "--timeline",
+            "--format",
+            "csv",
+            "--vad",
+            "loudness",
+        )
 
-    one, other = ways(sottovoce, tmp_path, words, "*.csv", "processes", "ray")
+    one, two, three = ways(sottovoce, tmp_path, words, "*.csv", "processes", "folder", "ray")
     assert len(one) == 7
-    assert one == other
+    assert one == two == three
+    assert len(list(tmp_path.glob("folder/journal/*.json"))) == 6
 
 
 @slow
@@ -98,13 +110,6 @@ def test_run(sottovoce, corpus, tiny, cluster, tmp_path):
     assert one == two == three
     assert {"compare.csv", "predictions.csv"} <= {path.name for path in one}
     assert [len(list(tmp_path.glob(f"{way}/shared/*"))) for way in ("processes", "folder", "ray")] == [0, 2, 2]
-
-
-@pytest.mark.parametrize("way", ["folder", "slurm"])
-def test_a_verb_that_cannot_share_a_folder_says_so(sottovoce, corpus, way):
-    done = sottovoce("extract", corpus, "--workers", way)
-    assert done.code == 2
-    assert f"--workers {way}: study, run and transfer can share a folder" in done.err
 
 
 def test_slurm_gets_a_script_and_nothing_runs(sottovoce, corpus, tmp_path):
