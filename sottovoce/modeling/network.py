@@ -98,6 +98,9 @@ def in_batches(
 
     On a CPU as many batches at a time as there are threads, each on one of them: the matrices of one recording are too
     small to be shared by several. Torch's number of threads is lower until the last batch is done.
+
+    Batches are padded to one of few lengths, a sixteenth longer at most: buffers of one batch then fit the next, while
+    a thousand lengths leave a thousand holes, and memory grows with the corpus.
     """
     batches, threads = list(batches), torch.get_num_threads()
     workers = min(threads, len(batches)) if torch.device(device).type == "cpu" else 1
@@ -105,7 +108,7 @@ def in_batches(
     def work(rows: np.ndarray) -> tuple[np.ndarray, Any]:
         batch = steps.batch(rows)
         with torch.inference_mode():  # of this thread
-            return rows, function(batch.x.to(device), batch.lengths.to(device))
+            return rows, function(evened(batch.x).to(device), batch.lengths.to(device))
 
     if workers < 2:
         yield from map(work, batches)
@@ -115,6 +118,17 @@ def in_batches(
         yield from ahead(work, batches, workers)
     finally:
         torch.set_num_threads(threads)
+
+
+WHOLE = 3000  # frames, 30 s: what an encoder of Whisper's hears at once, and is not to be made longer
+EVEN = [d for d in range(1, WHOLE + 1) if WHOLE % d == 0]
+
+
+def evened(x: Tensor) -> Tensor:
+    """(B, T, ...) with zeros behind it, a sixteenth more at most: one of some 16 lengths an octave."""
+    step = max((d for d in EVEN if 16 * d <= x.shape[1]), default=1)
+    room = -x.shape[1] % step
+    return torch.cat([x, x.new_zeros(len(x), room, *x.shape[2:])], 1) if room else x
 
 
 def framewise(steps: Steps, function: Any, device: Any = "cpu", batch_steps: int = 1000) -> Iterator[tuple]:

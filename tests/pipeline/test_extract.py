@@ -208,7 +208,7 @@ def test_the_command_says_what_it_made_and_takes_settings(tmp_path, capsys):
     assert track_store(corpus, "fbank", {"bins": 40, "deltas": 1, "half": True}).dim == 80
     for settings, message in (
         (["bims=40"], "Did you mean 'bins'"),
-        (["bins=0"], "bins is a count"),
+        (["bins=0"], r"track.bins: 1 or more"),
         (["bins=x"], "whole number"),
     ):
         with pytest.raises(InputError, match=message):
