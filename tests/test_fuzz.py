@@ -7,17 +7,25 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from sottovoce.errors import InputError
+
 pytest.importorskip("pyarrow")
 pytest.importorskip("av")
+from bench import fuzz
+from bench.fuzz_targets import Target
 
 
 @pytest.mark.slow
 def test_damaged_inputs_are_read_or_refused(tmp_path):
+    root = Path(__file__).parents[1]
     words = [sys.executable, "-m", "bench.fuzz", "--each", "8", "--seed", "0", "--jobs", "1", "--home", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=900)
+    where = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "cwd": root}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=1200, **where)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert " 0 kinds of fault" in done.stdout
     assert int(done.stdout.split()[0]) == 8 * int(done.stdout.split(" readers")[0].split()[-1])
@@ -25,13 +33,6 @@ def test_damaged_inputs_are_read_or_refused(tmp_path):
 
 def test_a_fault_of_every_sort_is_seen(tmp_path, monkeypatch):
     """The watch itself: an exception, a file outside, one left behind, a long message; and what is none of these."""
-    import tempfile
-    from pathlib import Path
-
-    from bench import fuzz
-    from bench.fuzz_targets import Target
-    from sottovoce.errors import InputError
-
     home, place = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     place.mkdir()

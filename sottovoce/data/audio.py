@@ -226,6 +226,8 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
     path = Path(path)
     facts = _facts(path)
     info = facts.info
+    if not 1 <= rate_hz <= RATES_HZ[1]:
+        raise InputError(f"{path}: rate_hz is samples a second, from 1 to {RATES_HZ[1]}. Found {rate_hz}.")
     check_stretch(path, info, start, end)
     first = round(start * rate_hz)  # output samples
     last = None if end is None else round(end * rate_hz)

@@ -474,3 +474,10 @@ def test_a_playlist_opens_no_other_file(line, tmp_path, monkeypatch):
     assert audio.probe("other.wav").duration_s == 1.0
     with pytest.raises(InputError, match="not an audio file"):
         audio.probe("talk.wav")
+
+
+@pytest.mark.parametrize("rate_hz", [0, -16000, 10**9])
+def test_a_rate_that_nothing_has_is_refused(tmp_path, rate_hz):
+    sf.write(tmp_path / "a.wav", np.zeros(1000), 16000)
+    with pytest.raises(InputError, match="rate_hz is samples a second"):
+        audio.read(tmp_path / "a.wav", rate_hz=rate_hz)
