@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
+from sottovoce.errors import InputError
 
 FORMAT = "sottovoce-result/1"
 
@@ -97,9 +98,9 @@ class Result:
     @property
     def timeline(self) -> Any:
         """`cells` as a pandas DataFrame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.cells(), columns=None if len(self.times_s) else ["time_s", "speech", *self.names])
+        return _library("pandas").DataFrame(
+            self.cells(), columns=None if len(self.times_s) else ["time_s", "speech", *self.names]
+        )
 
     def row(self) -> dict[str, Any]:
         """The answer as one row of a table."""
@@ -114,9 +115,7 @@ class Result:
 
     def to_frame(self) -> Any:
         """`row` as a pandas DataFrame."""
-        import pandas as pd
-
-        return pd.DataFrame([self.row()])
+        return _library("pandas").DataFrame([self.row()])
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in plain values, NaN as None: what `from_dict` reads."""
@@ -195,11 +194,22 @@ class Result:
 
     def plot(self, path: Path | str | None = None) -> Any:
         """The course as a matplotlib figure; with a path (.png, .svg or .pdf) as a file."""
-        figure = import_module("sottovoce.report").timeline_drawing(self.picture())  # drawing is not needed to hear
+        figure = _library("sottovoce.report").timeline_drawing(self.picture())  # drawing is not needed to hear
         if path is not None:
             with files.atomic(path) as temporary:
                 figure.savefig(temporary, format=Path(path).suffix.lstrip(".").lower() or "png")
         return figure
+
+
+def _library(name: str) -> Any:
+    """What is not needed to hear. Raises InputError where it, or what it stands on, is not installed."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"result: tables and pictures need {error.name}. Found none. Install it: pip install {error.name}; or take "
+            "`cells()`, `row()` and `to_json()`."
+        ) from None
 
 
 def _mean_there(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The ear: an upload is received, waits at the desk, is heard, and becomes an answer: JSON, or a page."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,10 +53,24 @@ class Ear:
             self.numbers.audio.inc(result.duration_s)
             return answer(replace(result, path=name), path)
 
+        asking = asyncio.create_task(self.desk.ask(work, path.parent))
+        leaving = asyncio.create_task(_left(request))
         try:
-            return await self.desk.ask(work, path.parent)
+            await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise Refusal(400, "The client left.")
+            return asking.result()
         except InputError as error:
             raise Refusal(422, str(error).replace(str(path), name)) from None
+        finally:
+            for task in (asking, leaving):  # what waits for nobody is not heard
+                task.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Ends when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def as_json(result: Result, timeline: bool) -> bytes:

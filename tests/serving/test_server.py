@@ -160,6 +160,29 @@ def test_a_client_that_leaves_leaves_nothing(server):
     raw.close()
 
 
+def test_who_leaves_while_waiting_is_not_heard(server, voice):
+    data = wav(np.tile(voice, 40))
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: {len(data)}\r\n\r\n"
+    before = heard_s(server)
+    links = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+    for link in links:
+        link.sendall(head.encode() + data)
+    end = time.monotonic() + 60
+    while "sottovoce_requests_inside 0.0" in server.get("/metrics")[2].decode():
+        assert time.monotonic() < end, "no request came in"
+        time.sleep(0.02)
+    for link in links:
+        link.close()
+    while "sottovoce_requests_inside 0.0" not in server.get("/metrics")[2].decode():
+        assert time.monotonic() < end, "a request is still inside"
+        time.sleep(0.1)
+    assert heard_s(server) - before < 4 * len(data) / 2 / RATE  # those that had begun, at most
+
+
+def heard_s(server):
+    return float(re.search(r"\nsottovoce_audio_seconds_total (\S+)", server.get("/metrics")[2].decode())[1])
+
+
 def test_other_content_and_other_paths_are_refused(server, voice):
     assert code(server.post(b"{}", "application/json"))[0] == 415
     assert code(server.post(b"x", "multipart/form-data"))[0] in (400, 422)  # no boundary
