@@ -152,7 +152,7 @@ def phoneme(
         return {"dev_per": per, "select": -per}
 
     chosen, readings = probe.fit(
-        head, len(target), lambda rows: (states["train"](rows), rows), ctc(target, device), p, judge=judge, seed=seed,
+        head, len(target), lambda rows: (states["train"](rows), rows), ctc(target, device), p, judge=judge,
         label=f"phones of {fold.name}", quiet=quiet,
     )  # fmt: skip
     head.eval()

@@ -95,7 +95,6 @@ def fit(
     config: Probe,
     *,
     judge: Callable[[nn.Module], dict[str, float]] | None,
-    seed: int = 0,
     label: str = "probe",
     quiet: bool = True,
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
@@ -121,7 +120,7 @@ def fit(
     found, chosen, best, readings = -math.inf, {}, None, []
     size = min(config.batch, rows)
     updates = min(config.updates, math.ceil(config.epochs * rows / size))
-    every, order = math.ceil(updates / config.readings), batches(rows, size, seed)
+    every, order = math.ceil(updates / config.readings), batches(rows, size, config.seed)
     with Bar(updates, label, quiet=quiet) as bar:
         for update in range(1, updates + 1):
             running = [t for t in trials if not t.over]

@@ -399,16 +399,10 @@ def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: boo
     if dev is not None:
         dev_states = linear_probe.frozen_states(network.backbone, dev, averaged=averaged)
     chosen, readings = linear_probe.fit(
-        linear_probe.Head(network),
-        len(steps),
-        lambda rows: (states(rows), y[torch.from_numpy(rows)]),
-        lambda head, batch: loss(head(batch[0]), batch[1]).mean(),
-        p,
-        judge=judge if dev is not None else None,
-        seed=p.seed,
-        label=label,
-        quiet=quiet,
-    )
+        linear_probe.Head(network), len(steps), lambda rows: (states(rows), y[torch.from_numpy(rows)]),
+        lambda head, batch: loss(head(batch[0]), batch[1]).mean(), p, judge=judge if dev is not None else None,
+        label=label, quiet=quiet,
+    )  # fmt: skip
     return {"probe": readings, "chosen": chosen}
 
 

@@ -113,7 +113,8 @@ def test_a_relu_behind_the_projector_does_not_commute():
 
 def test_a_training_run_on_means_ends_with_the_weights_of_the_slow_one(double):
     """Batches, clipping, Adam and all: forty updates of two learning rates, dev choosing."""
-    x, y, config = hidden_states(), torch.arange(8) % CLASSES, Probe(updates=40, readings=8, batch=3, lrs=(0.3, 0.02))
+    x, y = hidden_states(), torch.arange(8) % CLASSES
+    config = Probe(updates=40, readings=8, batch=3, lrs=(0.3, 0.02), seed=5)
     dev, dev_y = hidden_states(1), torch.arange(8) % CLASSES
     every = np.arange(len(LENGTHS))
 
@@ -125,7 +126,7 @@ def test_a_training_run_on_means_ends_with_the_weights_of_the_slow_one(double):
 
     net = Net()
     chosen, readings = linear_probe.fit(
-        linear_probe.Head(net), 8, lambda r: (averages(x)(r), y[r]), loss, config, judge=judge_with(averages), seed=5
+        linear_probe.Head(net), 8, lambda r: (averages(x)(r), y[r]), loss, config, judge=judge_with(averages)
     )
 
     found = (-np.inf, None, None)
