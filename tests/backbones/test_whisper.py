@@ -122,7 +122,7 @@ def test_log_energies_are_natural_logarithms_of_power():
 
 @pytest.mark.parametrize("wrong", [{"bins": 0}, {"peak": -0.1}, {"peak": 2.0}])
 def test_impossible_bands_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(InputError, match=next(iter(wrong))):
         logmel.Config(**wrong)
 
 
@@ -705,7 +705,7 @@ def test_impossible_states_are_refused(more, said, checkpoint):
 
 @pytest.mark.parametrize("wrong", [{"layer": -1}, {"rate_hz": -5.0}, {"trim_db": -1.0}])
 def test_impossible_settings_of_states_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(InputError, match=next(iter(wrong))):
         encoder.Config(**wrong)
 
 
