@@ -173,7 +173,7 @@ def test_what_cannot_have_a_posterior_is_told_why(corpus, encoded, pretrained, f
 
     assert "posterior is made by a trained model. Found no --model" in said()
     assert "a pretrain run. A finetune run is needed" in said("--model", pretrained)
-    assert "window_s is in seconds, 0 or more. Found -1" in said("--model", encoded, "--set", "window_s=-1")
+    assert "track.window_s: 0 or more. Found -1" in said("--model", encoded, "--set", "window_s=-1")
     numbers, own = tmp_path / "numbers", tmp_path / "own"
     some = {"init": str(pretrained), "mode": "frozen", "quiet": True, "jobs": 1}
     finetune_command.main(corpus, numbers, target="valence,arousal", **some)
@@ -201,5 +201,5 @@ def test_a_model_of_waveforms_hears_in_a_file_what_it_hears_in_a_corpus(corpus, 
 
 
 def test_a_window_below_nothing_is_refused():
-    with pytest.raises(InputError, match="window_s is in seconds"):
+    with pytest.raises(InputError, match=r"track\.window_s: 0 or more"):
         posterior.Config(window_s=-0.1)
