@@ -33,6 +33,7 @@ from torch import Tensor
 from sottovoce.backbones.transformer import sinusoids
 from sottovoce.metrics import relative_attributes
 from sottovoce.metrics.statistics import nested_subsets
+from sottovoce.modeling import checkpoint
 
 WIDTH, LAYERS, HEADS, FEEDFORWARD = 256, 2, 4, 1024
 CROP, LONG, SPAN, SHARE = 80, 128, 5, 0.4  # steps of 40 ms; the share that is hidden
@@ -549,9 +550,16 @@ def main() -> None:
     say("strength")
     models = every(bed, {"random": SEEDS, "energy": RULE_SEEDS, "strength": RULE_SEEDS}, given.abroad)
     stats = statistics(bed, bed.states, models)
-    net, said = pretrain(bed, bed.states, models, stats, strength, given.pretrain, given.updates)
-    note(given.out / "pretrain_states.npz", models, said)
-    say(f"pre-trained on states, {said['updates']} updates")
+    kept = given.out / "states.safetensors"
+    if kept.exists():
+        net = network(models, bed.states.values.shape[1]).to(given.device)
+        net.load_state_dict(checkpoint.load_tensors(kept))
+        say(f"{kept} is gone on with")
+    else:
+        net, said = pretrain(bed, bed.states, models, stats, strength, given.pretrain, given.updates)
+        note(given.out / "pretrain_states.npz", models, said)
+        checkpoint.save_tensors(kept, net.state_dict())
+        say(f"pre-trained on states, {said['updates']} updates")
     rules(bed, bed.states, models, net, stats, given.out / "rules_states")
     say("rules on states")
     studies = [
