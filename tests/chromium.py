@@ -51,6 +51,8 @@ class Browser:
         self.pipe.send(json.dumps({"id": self.number, "method": method, "params": words}))
         while (answer := json.loads(self.pipe.recv())).get("id") != self.number:
             self.told.append(answer)
+        if "result" not in answer:
+            raise OSError(answer["error"])  # the page has been left meanwhile, for example
         return answer["result"]
 
     def js(self, code):

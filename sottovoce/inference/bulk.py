@@ -5,6 +5,7 @@ every few seconds and at the end. A killed run goes on where the journal ends; a
 size or time, is heard again. Other settings need another output.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -177,19 +178,32 @@ def _found(
     """What comes of each item. Processes that share the work keep it in a folder of the journal's name; the journal
     itself none of them writes."""
     work, needs = partial(_one, plan, skip_broken), {path.parent for item in items for path in item.paths}
-    if plan.folder:
-        Path(plan.folder).mkdir(parents=True, exist_ok=True)
-        needs.add(Path(plan.folder))
-    if not workers.shared():
-        yield from workers.map(work, items, jobs, ordered=False, where="predict", needs=sorted(needs))
-        return
-    if journal.path is None:
-        raise InputError("--workers folder: needs one to share. Found no -o. Name a folder that all see.")
-    home = journal.path.with_suffix("")
-    known = [[journal.settings, skip_broken, item, [_stamp(path) for path in item.paths]] for item in items]
-    parts = [(item, home / f"{files.digest(key)}.json") for item, key in zip(items, known, strict=True)]
-    for path in workers.make(partial(_keep, work), [(part, part[1]) for part in parts], jobs, home=home):
-        yield own.read_json(path, list[Done], "Delete it and run the same command again.")
+    with _folder(plan.folder) if plan.folder else contextlib.nullcontext():
+        if plan.folder:
+            needs.add(Path(plan.folder))
+        if not workers.shared():
+            yield from workers.map(work, items, jobs, ordered=False, where="predict", needs=sorted(needs))
+            return
+        if journal.path is None:
+            raise InputError("--workers folder: needs one to share. Found no -o. Name a folder that all see.")
+        home = journal.path.with_suffix("")
+        known = [[journal.settings, skip_broken, item, [_stamp(path) for path in item.paths]] for item in items]
+        parts = [(item, home / f"{files.digest(key)}.json") for item, key in zip(items, known, strict=True)]
+        for path in workers.make(partial(_keep, work), [(part, part[1]) for part in parts], jobs, home=home):
+            yield own.read_json(path, list[Done], "Delete it and run the same command again.")
+
+
+@contextlib.contextmanager
+def _folder(path: str) -> Iterator[None]:
+    """It is there from the beginning, where other machines look for it; left empty it is gone again."""
+    there = Path(path).exists()
+    Path(path).mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not there:
+            with contextlib.suppress(OSError):  # it holds something
+                Path(path).rmdir()
 
 
 def _keep(work: Callable[[_Item], list[Done]], part: tuple[_Item, Path]) -> None:
