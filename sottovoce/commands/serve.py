@@ -42,9 +42,10 @@ def main(
         raise InputError(
             f"serve: needs fastapi and uvicorn. Found no {error.name}. Install them: pip install 'sottovoce[server]'."
         ) from None
-    cores = os.cpu_count() or 1
-    jobs = jobs or cores
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // jobs, 1)))  # read when torch, or onnxruntime, is loaded
+    from sottovoce.data.ahead import cores
+
+    jobs = jobs or cores()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // jobs, 1)))  # read when torch, or onnxruntime, is loaded
     from sottovoce.inference.load import DEFAULT_CARD, load
     from sottovoce.serving import app
     from sottovoce.serving.limits import Patient

@@ -19,9 +19,9 @@ from typing import Any
 import sottovoce
 from sottovoce.data.ahead import cores as cores_here
 from sottovoce.errors import InputError
+from sottovoce.pipeline.claims import TRIES
 
 ANSWER_S = 5.0  # for a cluster to answer
-TRIES = 3  # of an item whose worker dies
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(TRIES - 1)}  # Ray's own: for ever
 
 Done = tuple[list, Exception | None]  # results of a chunk, and what stopped it
@@ -46,9 +46,8 @@ class Crew:
     def __init__(self, function: Callable[[list], Done], jobs: int, where: object, needs: Sequence[Path], gpus: float):
         """`function` computes a chunk; `gpus` is the share of a GPU that it may use."""
         self.ray, self.jobs, self.where = connected(), jobs, where
-        python = ".".join(platform.python_version_tuple()[:2])
         folders = tuple(os.path.abspath(folder) for folder in needs)
-        self.driver = Driver(sottovoce.__version__, python, socket.gethostname(), os.getcwd(), folders)
+        self.driver = Driver(**_versions(), host=socket.gethostname(), place=os.getcwd(), needs=folders)
         self.function = self.ray.put(function)
         self.task = self.ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(_compute)
         self.at: dict[Any, int] = {}
@@ -102,9 +101,8 @@ def _compute(driver: Driver, function: Callable[[list], Done], chunk: list) -> D
 @lru_cache
 def _look(driver: Driver) -> None:
     """Once a worker. Raises InputError when this is no place to work at."""
-    here = Driver(sottovoce.__version__, ".".join(platform.python_version_tuple()[:2]), "", "", ())
-    for name in ("version", "python"):
-        ours, theirs = vars(here)[name], vars(driver)[name]
+    for name, ours in _versions().items():
+        theirs = vars(driver)[name]
         if ours != theirs:
             what = "sottovoce" if name == "version" else "Python"
             raise InputError(
@@ -117,6 +115,10 @@ def _look(driver: Driver) -> None:
                 f"{folder}: not there on {socket.gethostname()}. Every machine has to see it under this path."
             )
     os.chdir(driver.place)
+
+
+def _versions() -> dict[str, str]:
+    return {"version": sottovoce.__version__, "python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def connected() -> Any:

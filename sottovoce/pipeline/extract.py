@@ -9,8 +9,6 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 
 import contextlib
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -25,7 +23,7 @@ from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
 from sottovoce.corpora import base as corpora
 from sottovoce.corpora.base import Reader
-from sottovoce.data import audio, contents, folds, runs
+from sottovoce.data import audio, contents, folds, own, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
@@ -417,10 +415,10 @@ def _from_parts(parts: Sequence[tuple[_Job, Path]], todo: Sequence[Utterance]) -
         if not any(u.id in wanted for u in job.utterances):
             continue
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                found = zip(job.utterances, kept["keys"].tolist(), kept["why"].tolist(), strict=True)
-                made = [_Made(u.id, key, kept.get(f"values{k}"), why) for k, (u, key, why) in enumerate(found)]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            kept = own.read_arrays(path)
+            found = zip(job.utterances, kept["keys"].tolist(), kept["why"].tolist(), strict=True)
+            made = [_Made(u.id, key, kept.get(f"values{k}"), why) for k, (u, key, why) in enumerate(found)]
+        except (InputError, KeyError, ValueError):
             made = _make_batch(job)
         yield from (m for m in made if m.id in wanted)
 

@@ -39,8 +39,6 @@ ENGINES = ("processes", "folder", "ray")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Done = tuple[list, Exception | None]  # results of a chunk, and what stopped it
-
 _worker = False  # whether this process is one: a worker starts no others
 _engine, _gpus = "processes", 0.0
 
@@ -251,7 +249,7 @@ def _spread(
     crew: "Processes | cluster.Crew", chunks: Iterator[list], jobs: int, ordered: bool
 ) -> Generator[tuple[int, list, Exception | None], None, None]:
     """As `_parts`."""
-    ready: dict[int, Done] = {}
+    ready: dict[int, cluster.Done] = {}
     given = turn = busy = 0  # chunks handed out, chunks yielded, chunks that somebody is at
 
     def hand_out() -> None:
@@ -379,7 +377,7 @@ def _work(pipe: connection.Connection, function: Callable) -> None:
             pipe.send(([], unsendable))
 
 
-def _computed(function: Callable, chunk: list) -> Done:
+def _computed(function: Callable, chunk: list) -> cluster.Done:
     """What comes of a chunk, in a worker."""
     global _worker
     _worker = True
