@@ -130,11 +130,18 @@ def begin(
     """Optimiser, devices and processes; state and weights of the last checkpoint, where there is one."""
     from accelerate import Accelerator
 
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     accelerator = Accelerator(
+        cpu=world > 1 and not torch.cuda.is_available(),  # else accelerate lets processes without a GPU train apart
         mixed_precision="no",  # autocast is ours: accelerate's is one for the whole life of a process
         log_with=keep.tracker or None,
         project_dir=str(keep.folder) if keep.folder else None,
     )
+    if accelerator.num_processes != world:
+        raise InputError(
+            f"WORLD_SIZE: {world} processes were started together. Found {accelerator.num_processes} in touch with "
+            "each other. Start them by `accelerate launch`, or one alone."
+        )
     if keep.tracker:
         accelerator.init_trackers(keep.label.replace(" ", "_"))
     for name, p in model.named_parameters():
@@ -222,8 +229,8 @@ def choose(loop: Loop, score: float) -> None:
 
 def end(loop: Loop) -> None:
     """Leave the best weights in the model, and the log in the folder."""
-    if loop.keep.tracker:
-        loop.accelerator.end_training()
+    for tracker in loop.accelerator.trackers:  # its own end would leave no way for processes to meet again
+        tracker.finish()
     if loop.best:
         loop.model.load_state_dict(loop.best)
     elif loop.averaged:
@@ -232,7 +239,7 @@ def end(loop: Loop) -> None:
     if loop.keep.folder and loop.accelerator.is_main_process:
         text = "".join(json.dumps(row) + "\n" for row in loop.state.history)
         files.write_text(loop.keep.folder / "log.jsonl", text)
-    loop.accelerator.wait_for_everyone()
+    together()
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
@@ -253,6 +260,12 @@ class averaged_weights:
     def __exit__(self, *_: Any) -> None:
         if self.averaged:
             self.model.load_state_dict(self.own, strict=False)
+
+
+def together() -> None:
+    """Go on when all processes that train together are here: what the first has written can be read then."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def first_process() -> bool:

@@ -36,7 +36,7 @@ from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
 from sottovoce.modeling.discriminant import discriminant, mean_with
-from sottovoce.modeling.loop import Keep, Watch, first_process
+from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
 from sottovoce.pipeline import prefix
@@ -204,11 +204,11 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
         return
     keep = replace(keep, identity=run.identity, label=f"fine-tuning {fold.name}")
     it, history = train_recogniser(plan, task, parts, init=earlier, keep=keep)
-    if not first_process():
-        return
-    files.write_json(folder / "history.json", history)
-    models.save_recognised(folder, it, shipped=bool(run.config["shipped_encoder"]))  # last: it makes the run finished
-    run.finish()
+    if first_process():
+        files.write_json(folder / "history.json", history)
+        models.save_recognised(folder, it, shipped=bool(run.config["shipped_encoder"]))  # last: the run is finished
+        run.finish()
+    together()
 
 
 def check_speakers(corpus: Corpus, plan: Recipe) -> None:

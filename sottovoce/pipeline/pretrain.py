@@ -28,7 +28,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
 from sottovoce.modeling import network, training
-from sottovoce.modeling.loop import Keep, Watch, first_process
+from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives.base import Objective, Sides
 from sottovoce.pipeline import strength, units
@@ -99,6 +99,7 @@ def pretrain(
         kept = objective if objective.judges else None
         network.save_pretrained(folder, objective.backbone, data.statistics, kept)  # last: it makes the run finished
         run.finish()
+    together()
     return folder
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -516,17 +517,17 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_checkpoint(tmp_pa
 
 def spread(folder):
     """What every process of two does; rows of 3 leave one process with a row less, rows of 1 with none."""
+    from accelerate import PartialState
+
     for rows in (3, 1):
         model, _ = learn(Path(folder) / f"rows{rows}", mixer(), batch_rows=rows, accumulate=2, ema=0.5)
         if int(os.environ["RANK"]) == 0:
             checkpoint.save_tensors(Path(folder) / f"rows{rows}.safetensors", model.state_dict())
+    assert PartialState().num_processes == int(os.environ["WORLD_SIZE"])  # apart they would give the same weights
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("machines", [1, 2])
-def test_two_processes_a_machine_give_the_weights_of_one(tmp_path, machines):
-    """Two "machines" are two launches on this one, of different ranks, that meet on loopback."""
-    (tmp_path / "job.py").write_text(child(f"spread({str(tmp_path)!r})")[0][-1])
+def launched(machines, *words):
+    """Two processes a "machine": as many launches on this one, of different ranks, that meet on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -534,22 +535,91 @@ def test_two_processes_a_machine_give_the_weights_of_one(tmp_path, machines):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(2 * machines)]
     more = ["--num_machines", str(machines), "--mixed_precision", "no", "--dynamo_backend", "no"]
     more += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    started = [
+    home = str(Path(__file__).parents[2])
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": home}
+    return [
         subprocess.Popen(
-            [*launch, *more, "--machine_rank", str(rank), str(tmp_path / "job.py")],
-            env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [*launch, *more, "--machine_rank", str(rank), *map(str, words)],
+            env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )
         for rank in range(machines)
     ]  # fmt: skip
+
+
+def good(started):
     for process in started:
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machines", [1, 2])
+def test_two_processes_a_machine_give_the_weights_of_one(tmp_path, machines):
+    (tmp_path / "job.py").write_text(child(f"spread({str(tmp_path)!r})")[0][-1])
+    good(launched(machines, tmp_path / "job.py"))
     for rows in (3, 1):
         one, _ = learn(batch_rows=rows, accumulate=2, ema=0.5)
         two = mixer()
         two.load_state_dict(checkpoint.load_tensors(tmp_path / f"rows{rows}.safetensors"))
         assert_same_weights(one, two, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_pretrain_of_two_processes_makes_the_folds_of_one(tmp_path, corpus, tiny):
+    """The verb, its tracker and reports included; two folds, so that the processes have to meet again."""
+    words = ["pretrain", "masked_timesteps", corpus, "--fold", "fold1,fold2", "-q"]
+    words += [word for setting in tiny for word in ("--set", setting)]
+    good(launched(1, "-m", "sottovoce", *words, "-o", tmp_path / "two"))
+    subprocess.run(
+        [sys.executable, "-m", "sottovoce", *map(str, words), "-o", str(tmp_path / "one")],
+        check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    for fold in ("fold1", "fold2"):
+        names = [
+            {p.relative_to(tmp_path / n / fold).parts[0] for p in (tmp_path / n / fold).rglob("*")}
+            for n in ("one", "two")
+        ]
+        assert names[0] == names[1]
+        one, two = (checkpoint.load_tensors(tmp_path / n / fold / "model.safetensors") for n in ("one", "two"))
+        for name, weight in one.items():
+            torch.testing.assert_close(weight, two[name], rtol=0, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+LONG = {"epochs": 40, "save_every": 0.0}
+
+
+def trickle(folder):
+    """What every process of a longer training does; the second says who it is."""
+    rank, folder = int(os.environ["RANK"]), Path(folder)
+    (folder / f"pid{rank}").write_text(str(os.getpid()))
+
+    def slowly(model):
+        time.sleep(0.05)
+        return held_out(model)
+
+    model, _ = learn(folder / "run", mixer(), validate=slowly, **LONG)
+    if rank == 0:
+        checkpoint.save_tensors(folder / "end.safetensors", model.state_dict())
+
+
+@pytest.mark.slow
+def test_processes_that_were_killed_go_on_together(tmp_path):
+    """One of two is killed: the launch ends, nothing is half written, and a second launch ends with the weights."""
+    whole, _ = learn(model=mixer(), **LONG)
+    (tmp_path / "job.py").write_text(child(f"trickle({str(tmp_path)!r})")[0][-1])
+    (started,) = launched(1, tmp_path / "job.py")
+    folder, patience = tmp_path / "run", time.monotonic() + 120
+    while not (folder / "last.safetensors").exists() and time.monotonic() < patience:
+        time.sleep(0.02)
+    os.kill(int((tmp_path / "pid1").read_text()), signal.SIGKILL)
+    started.communicate(timeout=120)
+    assert started.returncode != 0
+    done = json.loads(checkpoint.read_tensors(folder / "last.safetensors")[1]["state"])["update"]
+    assert 0 < done < 40 * 3
+    good(launched(1, tmp_path / "job.py"))
+    again = mixer()
+    again.load_state_dict(checkpoint.load_tensors(tmp_path / "end.safetensors"))
+    assert_same_weights(whole, again, atol=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------- what it leaves behind
