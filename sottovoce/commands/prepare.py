@@ -78,7 +78,7 @@ def main(
         download=Fetch(download, base_url) if download else None,
         options=_options.values(options, {o.flag: own.get(_keyword(o)) for o in options}, set_ or ()),
         leave_out=[p.strip() for p in leave_out.split(",") if p.strip()],
-        scan=not no_scan,
+        decode=not no_scan,
         jobs=jobs,
         quiet=quiet,
     )

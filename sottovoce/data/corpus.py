@@ -6,6 +6,7 @@ data/ravdess/
   corpus.json    name, root of the audio, kind of every label, class order, how it was made
   report.html    the data report (and report.json)
   contents.csv   what every recording holds, as short hashes, see `sottovoce.data.contents`
+  scan.csv       what was found in every recording, see `sottovoce.pipeline.scan`
   tracks/        cached features, see `sottovoce.data.store`
 """
 

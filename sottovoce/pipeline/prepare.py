@@ -21,24 +21,21 @@ from sottovoce import __version__, files
 from sottovoce.corpora import _layout, base
 from sottovoce.corpora._options import GIVEN
 from sottovoce.corpora.base import Reader
-from sottovoce.data import audio, contents, vocabulary
+from sottovoce.data import contents, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
-from sottovoce.pipeline import remarks, workers
+from sottovoce.pipeline import remarks, scan
+from sottovoce.pipeline.scan import Look
 from sottovoce.report import data_page
 
-FULL = 32767 / 32768  # the largest 16-bit sample: it may have been larger
-FLAT = 0.99  # of full scale; three equal samples in a row above it were cut off
-SHORT_S = 0.1  # seconds; a few frames, too little for an emotion
 MEANING = {
     "silent": "silent",
-    "short": f"shorter than {SHORT_S} s",
+    "short": f"shorter than {scan.SHORT_S} s",
     "duplicate": "the same samples as an earlier one",
     "clipped": "at full scale, may be clipped",
 }
-PROBLEMS = ("broken", "non_finite", "silent", "duplicate", "clipped", "short")
 SIDES = ("train", "dev", "test")
 FEW = 12  # values of a class label that still make a readable table
 
@@ -62,7 +59,7 @@ def prepare(
     download: Fetch | None = None,
     options: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
-    scan: bool = True,
+    decode: bool = True,
     jobs: int | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -75,8 +72,8 @@ def prepare(
         relabel: {class: new name, or "" to leave it out}.
         folds, group: number of folds and what they keep apart; None and "" leave it to the reader.
         options: keyword arguments of the reader.
-        leave_out: problems (see PROBLEMS) whose recordings are dropped too.
-        scan: decode every recording; False reads headers only.
+        leave_out: problems (see `scan.PROBLEMS`) whose recordings are dropped too.
+        decode: every recording; False reads headers only.
         jobs: processes.
 
     Returns:
@@ -89,8 +86,8 @@ def prepare(
     reader, given, relabel = base.reader(name), dict(options or {}), dict(relabel or {})
     if group not in ("", "speaker", "session", "none"):
         raise InputError(f"--group {group}: not a group. Choose speaker, session or none.")
-    if unknown := [problem for problem in leave_out if problem not in PROBLEMS]:
-        raise InputError(f"--leave-out {unknown[0]}: not a problem. There are: {', '.join(PROBLEMS)}.")
+    if unknown := [problem for problem in leave_out if problem not in scan.PROBLEMS]:
+        raise InputError(f"--leave-out {unknown[0]}: not a problem. There are: {', '.join(scan.PROBLEMS)}.")
     fetched: list[dict] = []
     if download is not None:
         fetched, source = _download(reader, name, download, given, quiet), source or download.folder
@@ -99,7 +96,7 @@ def prepare(
     divide = _dividing(reader, name, given, folds is not None or bool(group))
     fetching = _keywords(reader.download) if fetched and reader.download else []
     utterances, warnings = _read(reader, root, out, _accepted(reader, given, unused=(*divide, *fetching)), relabel)
-    looks, problems, print_of_audio = _scanned(reader, folder, utterances, scan, jobs, quiet)
+    looks, problems, print_of_audio = _scanned(reader, folder, utterances, Path(out), decode, jobs, quiet)
     kept, lost = _without(utterances, looks, problems, leave_out)
     if not kept:
         why = next((look.why for look in looks.values() if look.why), "--leave-out took all of them")
@@ -121,7 +118,7 @@ def prepare(
         **{"tracks": list(reader.TRACKS), "map": relabel},
         "options": files.plain({key: str(v) if isinstance(v, Path) else v for key, v in given.items()}),
         "folds": {"n": len(split), "asked": folds, "group": group or (split[0].group if split else "")},
-        **{"left_out": list(leave_out), "scanned": scan and not reader.TRACKS},
+        **{"left_out": list(leave_out), "scanned": decode and not reader.TRACKS},
         "audio_digest": print_of_audio,
         "download": fetched,
         "warnings": warnings,
@@ -130,6 +127,8 @@ def prepare(
     corpus = Corpus(Path(out), kept[0].corpus, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info)
     report = data_report(corpus, reader, looks, problems)
     _write(corpus, report, [] if reader.TRACKS else [looks[u.id] for u in kept])
+    if decode and not reader.TRACKS:
+        scan.save(corpus.folder / scan.FILE, folder, utterances, looks)
     return report
 
 
@@ -263,97 +262,25 @@ def _notes(reader: Reader, root: Path, read: Mapping[str, Any], utterances: Sequ
 # -- scanning -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Look:
-    """What was found in one utterance's recording; `why` says what is wrong when it cannot be used."""
-
-    id: str
-    why: str = ""
-    non_finite: bool = False
-    seconds: float | None = None
-    rate_hz: int = 0
-    channels: int = 0
-    peak: float | None = None  # of full scale, channels averaged; None when nothing was decoded
-    clipped: int = 0  # samples at full scale, or in runs that were cut off just below it
-    digest: str = ""  # of the decoded samples and their rate
-    file: str = ""  # hash of its bytes
-    note: str = ""  # how it is read, where that is out of the ordinary
-
-
-def look_at(
-    folder: Path, utterances: Sequence[Utterance], *, decode: bool = True, jobs: int | None = None, quiet: bool = True
-) -> dict[str, Look]:
-    """Every utterance's recording, in parallel processes where that pays."""
-    tasks = [(str(folder / u.path), u.id, u.start, u.end, decode) for u in utterances]
-    jobs = min(jobs or workers.cores(), -(-len(tasks) // 100))  # a process costs as much as some hundred recordings
-    with Bar(len(tasks), "scan", quiet=quiet) as bar:
-        found = []
-        for look in workers.map(_look, tasks, jobs, chunk=16, where=folder):
-            found.append(look)
-            bar.advance()
-    return {look.id: look for look in found}
-
-
 def _scanned(
-    reader: Reader, folder: Path, utterances: Sequence[Utterance], decode: bool, jobs: int | None, quiet: bool
+    reader: Reader,
+    folder: Path,
+    utterances: Sequence[Utterance],
+    out: Path,
+    decode: bool,
+    jobs: int | None,
+    quiet: bool,
 ) -> tuple[dict[str, Look], dict[str, list], str]:
     """What every recording holds, what is wrong, and a hash of the audio; of features only their spans are known."""
     if reader.TRACKS:
         return {u.id: Look(u.id, seconds=_span(u)) for u in utterances}, {}, _stat_digest(folder, utterances)
-    looks = look_at(folder, utterances, decode=decode, jobs=jobs, quiet=quiet)
+    looks = scan.look_at(folder, utterances, decode=decode, kept=out / scan.FILE, jobs=jobs, quiet=quiet)
     sound = sorted((look.id, look.digest) for look in looks.values() if not look.why)
-    return looks, find_problems(utterances, looks), files.digest(sound) if decode else _stat_digest(folder, utterances)
-
-
-def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
-
-    path, name, start, end, decode = task
-    try:
-        info = audio.probe(path)
-        seconds = (info.duration_s if end is None else min(end, info.duration_s)) - start
-        if not decode:
-            return Look(name, seconds=seconds, rate_hz=info.rate_hz, channels=info.channels, note=info.note)
-        samples = audio.read(path, start, end, rate_hz=info.rate_hz).values
-    except InputError as error:
-        return Look(name, why=str(error), non_finite="NaN" in str(error))
-    size = np.abs(samples)
-    flat = (size[2:] >= FLAT) & (samples[2:] == samples[1:-1]) & (samples[1:-1] == samples[:-2])
-    return Look(
-        name,
-        seconds=len(samples) / info.rate_hz,
-        rate_hz=info.rate_hz,
-        channels=info.channels,
-        peak=float(size.max()),
-        clipped=max(int((size >= FULL).sum()), int(flat.sum())),
-        digest=contents.of_samples(samples, info.rate_hz),
-        file=contents.of_file(path),
-        note=info.note,
+    return (
+        looks,
+        scan.find_problems(utterances, looks),
+        files.digest(sound) if decode else _stat_digest(folder, utterances),
     )
-
-
-def find_problems(utterances: Sequence[Utterance], looks: Mapping[str, Look]) -> dict[str, list]:
-    """{problem: [...]}: dicts (path, why), paths, or lists of utterances that hold the same samples."""
-    found: dict[str, list] = {problem: [] for problem in PROBLEMS}
-    same: dict[str, list[str]] = {}
-    once = sum(look.clipped == 1 for look in looks.values())
-    enough = 2 if once > len(looks) / 2 else 1  # one such sample in most files: levels were set by the peak
-    for u in utterances:
-        look = looks[u.id]
-        if look.why:
-            found["non_finite" if look.non_finite else "broken"].append({"path": u.path, "why": look.why})
-            continue
-        if look.seconds is not None and look.seconds < SHORT_S:
-            found["short"].append({"path": u.id, "why": f"{look.seconds:.3f} s"})
-        if look.peak is None:
-            continue
-        if look.peak < contents.SILENT:
-            found["silent"].append(u.id)
-        else:
-            same.setdefault(look.digest, []).append(u.id)
-        if look.clipped >= enough:
-            found["clipped"].append({"path": u.id, "why": f"{look.clipped} samples at full scale"})
-    found["duplicate"] = [names for names in same.values() if len(names) > 1]
-    return found
 
 
 def _without(

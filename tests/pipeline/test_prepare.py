@@ -24,7 +24,8 @@ from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.pipeline import remarks
-from sottovoce.pipeline.prepare import check_folds, find_problems, look_at, prepare
+from sottovoce.pipeline.prepare import check_folds, prepare
+from sottovoce.pipeline.scan import find_problems, look_at
 
 DATA = os.environ.get("SOTTOVOCE_DATA")
 
@@ -54,7 +55,7 @@ def test_prepared_corpus_loads_with_its_labels_folds_and_report(tmp_path):
     root = layouts.emodb(tmp_path / "in")
     report = prepare("emodb", root, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        *("contents.csv", "corpus.json", "folds.json", "manifest.csv", "report.html", "report.json"),
+        *("contents.csv", "corpus.json", "folds.json", "manifest.csv", "report.html", "report.json", "scan.csv"),
     ]
     corpus = Corpus.load(tmp_path / "out")
     assert (corpus.name, corpus.root, len(corpus.utterances)) == ("emodb", root, 140)
@@ -82,7 +83,7 @@ def test_prepared_corpus_loads_with_its_labels_folds_and_report(tmp_path):
 @pytest.mark.parametrize("name", [name for name in layouts.NAMED if name not in ("ravdess", "librispeech")])
 def test_every_named_corpus_goes_through(name, tmp_path):
     options = {"tess": {"words": 2}, "esd": {"speakers": (1, 4, 15)}, "cremad": {"actors": 4}}
-    prepare(name, layouts.NAMED[name](tmp_path / "in", **options.get(name, {})), tmp_path / "out", scan=False)
+    prepare(name, layouts.NAMED[name](tmp_path / "in", **options.get(name, {})), tmp_path / "out", decode=False)
     corpus = Corpus.load(tmp_path / "out")
     assert corpus.info["target"] == (["intent"] if name == "fluent" else ["emotion"])
     assert len(Task.of(corpus).classes) > 3
@@ -177,7 +178,7 @@ def test_classes_are_mapped_and_dropped_and_the_report_says_so(tmp_path, mine):
     ],
 )
 def test_a_class_is_mapped_to_one_that_is_there_however_it_is_spelt(tmp_path, mine, maps, counts):
-    report = prepare("folder", mine, tmp_path / "out", relabel=maps, scan=False)
+    report = prepare("folder", mine, tmp_path / "out", relabel=maps, decode=False)
     assert report["counts"]["emotion"] == counts
 
 
@@ -210,12 +211,12 @@ def test_map_reaches_corpora_that_do_not_know_of_it(tmp_path):
 
 def test_folds_can_be_counted_and_grouped_otherwise(tmp_path):
     root = layouts.iemocap(tmp_path / "in")
-    report = prepare("iemocap", root, tmp_path / "a", folds=10, group="speaker", scan=False)
+    report = prepare("iemocap", root, tmp_path / "a", folds=10, group="speaker", decode=False)
     assert [f["group"] for f in report["folds"]] == ["speaker"] * 10
     assert all(len(f["speakers"]["test"]) == 1 for f in report["folds"])
-    report = prepare("iemocap", root, tmp_path / "b", group="session", scan=False)
+    report = prepare("iemocap", root, tmp_path / "b", group="session", decode=False)
     assert [f["group"] for f in report["folds"]] == ["session"] * 5
-    report = prepare("iemocap", root, tmp_path / "c", group="none", scan=False)
+    report = prepare("iemocap", root, tmp_path / "c", group="none", decode=False)
     assert any("do NOT keep speakers apart" in w for w in report["warnings"])
     assert "nothing" in report["exposure"]["keeps_apart"]
 
@@ -242,7 +243,7 @@ def test_folder_without_speakers_is_reported_as_leaky(tmp_path, mine):
 
 
 def test_class_that_a_test_part_lacks_is_named(tmp_path):
-    report = prepare("nemo", layouts.nemo(tmp_path / "in"), tmp_path / "out", folds=9, scan=False)
+    report = prepare("nemo", layouts.nemo(tmp_path / "in"), tmp_path / "out", folds=9, decode=False)
     [fold] = [f["name"] for f in report["folds"] if f["speakers"]["test"] == ["MK0"]]
     assert f"{fold}: no surprise in test" in report["warnings"]
 
@@ -388,7 +389,7 @@ def test_more_is_left_out_by_name_only(ill, tmp_path):
 
 
 def test_headers_alone_give_durations_and_broken_files(ill, tmp_path):
-    report = prepare("folder", ill, tmp_path / "out", scan=False)
+    report = prepare("folder", ill, tmp_path / "out", decode=False)
     assert len(report["problems"]["broken"]) == 3
     assert not report["problems"]["silent"]
     assert report["durations_s"]["max"] == pytest.approx(0.5)
@@ -531,7 +532,7 @@ def test_command_passes_column_names_and_settings(tmp_path):
 def test_files_that_nobody_uses_are_mentioned(tmp_path):
     root = layouts.savee(tmp_path / "in")
     layouts.noise(root / "extra.wav")
-    report = prepare("savee", root, tmp_path / "out", scan=False)
+    report = prepare("savee", root, tmp_path / "out", decode=False)
     assert "in the folder but not used: 1 (extra.wav)" in report["warnings"]
 
 
