@@ -34,7 +34,7 @@ from sottovoce.evaluation import compare, evaluate, phones, study
 from sottovoce.inference import bulk, page, publish, recogniser, turns
 from sottovoce.inference.load import load
 from sottovoce.modeling import checkpoint, codebook, hub, loop, network
-from sottovoce.pipeline import baselines, pooled, prepare, strength
+from sottovoce.pipeline import baselines, pooled, prepare, scan, strength
 from sottovoce.pipeline.extract import track_store
 from sottovoce.systems import run as systems
 from sottovoce.tracks.covarep import NAMES
@@ -214,6 +214,11 @@ def _generated(folder: Path) -> None:
     readers.reader("synthetic").utterances(folder / "audio")
 
 
+def _scan(folder: Path) -> None:
+    for look in scan.load(folder / "data/scan.csv", folder / "audio", Corpus.load(folder / "data").utterances).values():
+        assert np.isfinite([look.seconds, look.peak]).all()
+
+
 def _of_ours(home: Path) -> Iterator[Target]:
     def below(*patterns: str) -> tuple[str, ...]:
         return tuple(sorted(str(p.relative_to(home)) for pattern in patterns for p in home.glob(pattern)))
@@ -224,6 +229,7 @@ def _of_ours(home: Path) -> Iterator[Target]:
     names = below("data/manifest.csv", "data/folds.json", "data/corpus.json")
     yield Target("corpus", home, names, _corpus, ("data",))
     yield Target("contents", home, below("data/contents.csv"), _corpus, ("data",))
+    yield Target("scan", home, below("data/scan.csv"), _scan, ("data",))
     yield Target("store", home, below("data/tracks/fbank*/*"), _store, ("data",))
     yield Target("fine-tuned", home, run("ft"), _finetuned, ("ft",))
     yield Target("pre-trained", home, run("pre"), _pretrained, ("pre", "data"))

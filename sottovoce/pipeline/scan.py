@@ -59,7 +59,7 @@ def look_at(
     Args:
         kept: a scan.csv, from which is taken what was seen of files that have not changed.
     """
-    known = _load(kept, folder, utterances) if kept and decode else {}
+    known = load(kept, folder, utterances) if kept and decode else {}
     tasks = [(str(folder / u.path), u.id, u.start, u.end, decode) for u in utterances if u.id not in known]
     jobs = min(jobs or workers.cores(), -(-len(tasks) // 100))  # a process costs as much as some hundred recordings
     with Bar(len(tasks), "scan", quiet=quiet) as bar:
@@ -135,15 +135,17 @@ def save(path: Path, folder: Path, utterances: Sequence[Utterance], looks: Mappi
     files.write_csv(path, rows, COLUMNS)
 
 
-def _load(path: Path, folder: Path, utterances: Sequence[Utterance]) -> dict[str, Look]:
+def load(path: Path, folder: Path, utterances: Sequence[Utterance]) -> dict[str, Look]:
     """What is still true of scan.csv; nothing where there is none, or it is damaged: it can be made again."""
     found: dict[tuple[str, str, str, str], Look] = {}
     with suppress(InputError, ValueError):
         for row in own.read_rows(path, COLUMNS):
+            seconds, peak = float(row["seconds"]), float(row["peak"])
+            if not np.isfinite([seconds, peak]).all():
+                return {}
             look = Look(
-                id=row["id"], seconds=float(row["seconds"]), rate_hz=int(row["rate_hz"]), channels=int(row["channels"]),
-                peak=float(row["peak"]), clipped=int(row["clipped"]), digest=row["digest"], file=row["file"],
-                note=row["note"],
+                id=row["id"], seconds=seconds, rate_hz=int(row["rate_hz"]), channels=int(row["channels"]), peak=peak,
+                clipped=int(row["clipped"]), digest=row["digest"], file=row["file"], note=row["note"],
             )  # fmt: skip
             found[row["path"], row["start"], row["end"], row["stamp"]] = look
     if not found:
