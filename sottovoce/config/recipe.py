@@ -234,14 +234,17 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
     if not isinstance(values, dict) or set(values) != known:
         odd = ", ".join(sorted(set(values) ^ known)) if isinstance(values, dict) else str(values)[:40]
         raise InputError(f"{where}: settings of another version. Unknown or missing: {odd}. Make the run again.")
+    for key in ("name", "track", "backbone", "objective"):
+        if not isinstance(values[key], str):
+            raise InputError(f"{where}: damaged: {key} is a name. Found {values[key]!r:.40}. Make the run again.")
 
     def made(kind: Any, tree: dict[str, Any]) -> Any:
         return settings.from_mapping(kind, tree, where=f"{where}:")
 
     tuning: Any = _group(values, "finetune", where)
     mode = tuning.get("mode", "full")
-    if mode not in finetuning.MODES:
-        raise InputError(f"{where}: finetune.mode: one of {', '.join(finetuning.MODES)}. Found {mode!r}.")
+    if not isinstance(mode, str) or mode not in finetuning.MODES:
+        raise InputError(f"{where}: finetune.mode: one of {', '.join(finetuning.MODES)}. Found {mode!r:.40}.")
     if "probe" in tuning or (mode != "full" and "training" in tuning):
         tuning = finetuning.of_earlier(tuning)
     kind: Any = finetuning.MODES[mode]

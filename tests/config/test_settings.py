@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
+from sottovoce import files
+from sottovoce.config import recipe as recipes
 from sottovoce.config.settings import from_mapping, parse_settings
 from sottovoce.errors import InputError
 
@@ -117,3 +119,16 @@ def test_a_field_without_default_is_asked_for():
 
     with pytest.raises(InputError, match="rate has no default"):
         parse_settings(Needy, [])
+
+
+@pytest.mark.parametrize("wrong", [3, None, ["fbank"], {"a": 1}, "nonsense", True])
+def test_a_run_whose_names_are_damaged_says_so(wrong):
+    """A part of `config.json` that names something may hold anything after damage."""
+    whole = files.plain(recipes.resolve("masked_timesteps"))
+    assert recipes.from_dict(whole)
+    for key in ("track", "backbone", "objective", "finetune"):
+        damaged = whole | {key: wrong}
+        with pytest.raises(InputError, match=r"^config\.json: "):
+            recipes.from_dict(damaged)
+    with pytest.raises(InputError, match=r"^config\.json: finetune\.mode: "):
+        recipes.from_dict(whole | {"finetune": whole["finetune"] | {"mode": wrong}})
