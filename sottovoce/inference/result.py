@@ -159,8 +159,8 @@ class Result:
             np.stack([column(n) for n in names], axis=1) if rows else np.zeros((0, len(names))),
             column("intensity") if measured else None, str(found["intensity_is"]),
             [str(row["speaker"]) for row in rows] if spoken else [],
-            [dict(s) for s in found["segments"]],
-            {k: np.array(v, dtype=float) for k, v in found["waveform"].items()},
+            [_segment(s) for s in found["segments"]],
+            {k: np.array(v, dtype=float) for k, v in dict(found["waveform"]).items()},
             list(map(str, found["warnings"])), float(found["abstain"]), dict(found["model"]),
         )  # fmt: skip
 
@@ -210,6 +210,13 @@ def _library(name: str) -> Any:
             f"result: tables and pictures need {error.name}. Found none. Install it: pip install {error.name}; or take "
             "`cells()`, `row()` and `to_json()`."
         ) from None
+
+
+def _segment(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A segment that was read, if it is one. Raises KeyError, TypeError or ValueError for anything else."""
+    times = {key: float(found[key] + 0) for key in ("start", "end")}
+    shares = {key: found[key] for key in ("confidence", "intensity") if found.get(key) is not None}
+    return dict(found) | {"label": str(found["label"])} | times | {key: float(v + 0) for key, v in shares.items()}
 
 
 def _mean_there(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from sottovoce import report
+from sottovoce.errors import InputError
 from sottovoce.inference import page, timeline
 from sottovoce.inference.result import Result
 from sottovoce.inference.timeline import Timing
@@ -82,6 +83,30 @@ def test_hostile_names_are_only_text():
 def test_anything_may_be_missing(missing):
     found = result().to_dict()
     assert "<html" in report.view_page({k: v for k, v in found.items() if k not in (missing, "timeline")})
+
+
+@pytest.mark.parametrize("wrong", ["x", [1], True, None, {"a": 1}, "gone"])
+def test_a_damaged_result_is_no_result(tmp_path, wrong):
+    """Everything in it and in a segment of it, one after another; what still is a result makes a page."""
+    whole = json.loads(result().to_json())
+    for holder, keys in (((), list(whole)), (("segments", 0), list(whole["segments"][0]))):
+        for key in keys:
+            found = json.loads(json.dumps(whole))
+            part = found
+            for step in holder:
+                part = part[step]
+            part[key] = wrong
+            if wrong == "gone":
+                del part[key]
+            (tmp_path / "x.json").write_text(json.dumps(found))
+            try:
+                read = page.read(tmp_path / "x.json")
+            except InputError as error:
+                assert str(error).startswith(f"{tmp_path / 'x.json'}: ")  # noqa: PT017
+            else:
+                assert "<html" in page.of(read, tmp_path / "x.html")
+                read.to_json()
+                read.to_frame()
 
 
 def test_the_page_loads_nothing(tmp_path):
