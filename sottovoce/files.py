@@ -75,8 +75,8 @@ def scratch(length: int, dtype: str = "float64") -> np.ndarray:
         return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
 
 
-def let_go(array: np.ndarray) -> None:
-    """Give the pages of a large `scratch` array back to the system; they are read again when used."""
+def let_go(array: np.ndarray | mmap.mmap | bytes) -> None:
+    """Give the pages of a large `scratch` array, or of a file, back to the system; they are read again when used."""
     base: Any = array
     while base is not None and not isinstance(base, mmap.mmap):
         base = getattr(base, "base", None)

@@ -18,7 +18,7 @@ import mmap
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce.data import own
+from sottovoce.data.index import AGAIN, NO_SUM, Index, Source
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -57,14 +58,6 @@ class Head:
             raise ValueError(f"Found {self.rate_hz} frames a second of {self.dim} values")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What an utterance's rows were made from: `key` its content, `stamp` a cheap sign that it may have changed."""
-
-    key: str = ""
-    stamp: str = ""
-
-
 class TrackStore:
     """Tracks of a corpus by utterance id.
 
@@ -79,27 +72,32 @@ class TrackStore:
         skipped: id -> why it was left out (`sottovoce extract --skip-broken`).
     """
 
-    def __init__(self, folder: Path, head: Head, rows: dict[str, list]):
+    def __init__(self, folder: Path, head: Head, index: Index):
         self.folder, self.head = folder, head
-        self._all = rows
-        self._rows = {id: row for id, row in rows.items() if row[1] >= 0}
-        self.ids: tuple[str, ...] = tuple(self._rows)
-        self.lengths: dict[str, int] = {id: row[3] for id, row in self._rows.items()}
-        self.skipped: dict[str, str] = {id: row[6] for id, row in rows.items() if row[1] < 0}
+        self._index = index
+        self.lengths: Mapping[str, int] = index
         self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}
         self._touched = 0
-        self._checked: set[str] = set()  # ids whose rows are those that were written
+        self._checked = np.zeros(len(index.rows), bool)  # whose rows are those that were written
 
     @classmethod
     def open(cls, folder: Path | str) -> "TrackStore":
         """Raises InputError when there is no store, or a file of it is damaged or shorter than the index says."""
         folder = Path(folder)
         head = read_head(folder)
-        rows, _, ends = _read_index(folder)
+        index = Index(folder / "index.jsonl")
         width = head.dim * (2 if head.half else 4)
-        for shard, end in ends.items():
+        for shard, end in index.ends.items():
             _check_shard(_shard(folder, shard, head.half), end * width)
-        return cls(folder, head, rows)
+        return cls(folder, head, index)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self.lengths)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self._index.skipped
 
     @property
     def rate_hz(self) -> float:
@@ -116,44 +114,39 @@ class TrackStore:
     @property
     def frames(self) -> int:
         """Over all utterances."""
-        return sum(self.lengths.values())
+        return int(self._index.rows["length"][self._index.there].sum())
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._index)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.ids)
+        return iter(self.lengths)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._rows
+        return id in self._index
 
     def __getitem__(self, id: str) -> np.ndarray:
         """(T, D) float32. Raises InputError for an id that was not extracted."""
-        try:
-            _, shard, first, length, *_ = self._rows[id]
-        except KeyError:
+        k = self._index.find(id)
+        if k < 0:
             why = self.skipped.get(id)
             raise InputError(
                 f"{self.folder}: no {self.head.track} of utterance {id!r}. Found {len(self)} others"
                 + (f"; this one was skipped: {why}" if why else ". Run `sottovoce extract` again.")
-            ) from None
+            )
+        _, shard, first, length, known = self._index.rows[k].item()
         values = self._map(shard)[first : first + length]
-        if id not in self._checked:
-            self._check(id, values)
+        if not self._checked[k]:
+            if known != NO_SUM and known != _checksum(id, [values]):
+                raise InputError(
+                    f"{self.folder}: damaged. Found other values of utterance {id!r} than were written, or those of "
+                    f"another. {AGAIN}"
+                )
+            self._checked[k] = True
         self._touched += values.nbytes
         if self._touched > RESIDENT_BYTES:
             self.release()
         return values.astype(np.float32) if self.head.half else values
-
-    def _check(self, id: str, values: np.ndarray) -> None:
-        """Raises InputError when these are not the rows that were written for an utterance."""
-        known = self._rows[id][7:]
-        if known and known[0] != _checksum(id, [values]):
-            raise InputError(
-                f"{self.folder}: damaged. Found other values of utterance {id!r} than were written, or those of "
-                f"another. {_AGAIN}"
-            )
-        self._checked.add(id)
 
     def track(self, id: str) -> Track:
         """The same as a track."""
@@ -161,7 +154,7 @@ class TrackStore:
 
     def source(self, id: str) -> Source | None:
         """What an id was made from or skipped for; None when it is neither here nor skipped."""
-        return _source(self._all.get(id))
+        return self._index.source(id)
 
     def release(self) -> None:
         """Give the pages that were read back to the system; existing views read them again when used."""
@@ -232,8 +225,8 @@ class TrackWriter:
                 )
         else:
             files.write_json(self.folder / "track.json", plain)
-        rows, index_bytes, ends = _read_index(self.folder)
-        self.rows: dict[str, list] = rows
+        self._before = Index(self.folder / "index.jsonl")
+        index_bytes, ends = self._before.size, self._before.ends
         self._width = self.head.dim * (2 if self.head.half else 4)
         for path in self.folder.glob("values-*.f*"):
             end = ends.get(int(path.stem.split("-")[1]), 0) * self._width
@@ -253,13 +246,17 @@ class TrackWriter:
         self._last_commit = time.monotonic()
 
     def source(self, id: str) -> Source | None:
-        """As `TrackStore.source`, with what was added since."""
-        return _source(self.rows.get(id))
+        """As `TrackStore.source`, of what was there before this writer."""
+        return self._before.source(id)
 
     @property
     def skipped(self) -> dict[str, str]:
-        """As `TrackStore.skipped`, with what was added since."""
-        return {id: row[6] for id, row in self.rows.items() if row[1] < 0}
+        """As `TrackStore.skipped`, of what was there before this writer."""
+        return self._before.skipped
+
+    def __contains__(self, id: object) -> bool:
+        """Whether there was such an utterance, or one that was skipped, before this writer."""
+        return self._before.names.find(id) >= 0
 
     @property
     def closed(self) -> bool:
@@ -296,7 +293,7 @@ class TrackWriter:
             for block in self._blocks(values):
                 summed = zlib.crc32(block.data.cast("B"), summed)
                 _write_all(self._values, block.data.cast("B"))
-        self._note([id, self._shard, self._row, len(values), *_pair(source), "", summed])
+        self._pending.append([id, self._shard, self._row, len(values), *_pair(source), "", summed])
         self._row += len(values)
         if time.monotonic() - self._last_commit > COMMIT_S:
             self.commit()
@@ -310,12 +307,13 @@ class TrackWriter:
 
     def skip(self, id: str, why: str, source: Source | None = None) -> None:
         """Note that an utterance cannot be used, so that it is not tried again while its source is the same."""
-        self._note([id, -1, 0, 0, *_pair(source), why])
+        self._pending.append([id, -1, 0, 0, *_pair(source), why])
 
     def restamp(self, id: str, source: Source) -> None:
-        """The file was touched, its content is the same."""
-        row = self.rows[id]
-        self._note([*row[:4], *_pair(source), *row[6:]])
+        """The file was touched, its content is the same as before this writer."""
+        row = self._before.line(id)
+        assert row is not None
+        self._pending.append([*row[:4], *_pair(source), *row[6:]])
 
     def commit(self) -> None:
         """Rows to the disk, then their lines."""
@@ -343,10 +341,6 @@ class TrackWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _note(self, row: list) -> None:
-        self.rows[row[0]] = row
-        self._pending.append(row)
 
     def _open_values(self) -> None:
         self._values = os.open(_shard(self.folder, self._shard, self.head.half), os.O_WRONLY | os.O_CREAT, 0o644)
@@ -386,44 +380,7 @@ def read_head(folder: Path) -> Head:
     path = Path(folder) / "track.json"
     if not path.is_file():
         raise InputError(f"{folder}: no tracks here. Found no track.json. Make them with `sottovoce extract`.")
-    return own.read_json(path, Head, _AGAIN)
-
-
-_AGAIN = "Delete the folder, or extract again with --overwrite."
-
-
-def _read_index(folder: Path) -> tuple[dict[str, list], int, dict[int, int]]:
-    """Rows by id, bytes up to the last whole line, and rows needed of each shard."""
-    path = folder / "index.jsonl"
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return {}, 0, {}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read. {error.strerror or error}. {_AGAIN}") from None
-    whole = data.rfind(b"\n") + 1
-    rows: dict[str, list] = {}
-    ends: dict[int, int] = {}
-    try:
-        lines = json.loads(b"[" + data[:whole].rstrip(b"\n").replace(b"\n", b",") + b"]")
-        if b"\\u" in data:
-            json.dumps(lines, ensure_ascii=False).encode()  # halves of a pair
-        if strange := {tuple(map(type, row)) for row in lines} - KINDS:
-            raise ValueError(f"a line of {' '.join(kind.__name__ for kind in strange.pop())[:100]}")
-        for row in lines:
-            id, shard, first, length, *_ = row
-            rows[id] = row
-            if shard >= 0:
-                if first < 0 or length <= 0 or max(shard, first, length) > MOST:
-                    raise ValueError(f"rows {first} to {first + length} of {id}")
-                ends[shard] = max(ends.get(shard, 0), first + length)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: damaged index. Found {str(error)[:200]}. {_AGAIN}") from None
-    return rows, whole, ends
-
-
-KINDS = {(str, int, int, int, str, str, str), (str, int, int, int, str, str, str, int)}  # of a line of index.jsonl
-MOST = 1 << 40  # rows of a file
+    return own.read_json(path, Head, AGAIN)
 
 
 def _checksum(id: str, blocks: Iterable[np.ndarray]) -> int:
@@ -437,15 +394,11 @@ def _checksum(id: str, blocks: Iterable[np.ndarray]) -> int:
 def _check_shard(path: Path, needed: int) -> None:
     size = path.stat().st_size if path.is_file() else 0
     if size < needed:
-        raise InputError(f"{path}: truncated. Found {size} bytes of {needed} in the index. {_AGAIN}")
+        raise InputError(f"{path}: truncated. Found {size} bytes of {needed} in the index. {AGAIN}")
 
 
 def _shard(folder: Path, number: int, half: bool) -> Path:
     return folder / f"values-{number:03d}.{'f16' if half else 'f32'}"
-
-
-def _source(row: list | None) -> Source | None:
-    return None if row is None else Source(row[4], row[5])
 
 
 def _pair(source: Source | None) -> tuple[str, str]:

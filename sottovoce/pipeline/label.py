@@ -307,11 +307,11 @@ def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Pat
     ids = [u.id for u in part.utterances]
     with TrackWriter(home / name, head) as writer, Bar(len(ids), f"states of {part.corpus.name}", quiet=quiet) as bar:
         # A batch half of which is there is computed whole: rounding depends on who is batched with whom.
-        todo = [rows for rows in _batches(part.steps) if any(ids[i] not in writer.rows for i in rows)]
+        todo = [rows for rows in _batches(part.steps) if any(ids[i] not in writer for i in rows)]
         bar.advance(len(ids) - sum(map(len, todo)))
         for rows, (states, lengths) in network.in_batches(part.steps, todo, network.states_of(backbone, layer), device):
             for i, found, length in zip(rows, states.float().cpu().numpy(), lengths.tolist(), strict=True):
-                if ids[i] not in writer.rows:
+                if ids[i] not in writer:
                     writer.add(ids[i], found[:length])
             bar.advance(len(rows))
     part.states = TrackStore.open(home / name)

@@ -5,12 +5,15 @@ import json
 import os
 import pickle
 import time
+import tracemalloc
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from sottovoce.data import store
+from sottovoce.data import index, store
+from sottovoce.data.names import Names
 from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.errors import InputError
 
@@ -287,6 +290,52 @@ def test_opening_many_utterances_is_fast(tmp_path):
             )
     best = min(_seconds(lambda: TrackStore.open(tmp_path)) for _ in range(3))
     assert best < 0.3
+
+
+def test_the_index_says_what_its_lines_say_one_after_another(tmp_path, monkeypatch):
+    """Against a dictionary, with ids that come again, are skipped and come back, in blocks of a few lines."""
+    monkeypatch.setattr(index, "AT_ONCE", 500)
+    rng = np.random.default_rng(0)
+    ids = [f'Zo\u00eb {k} "\u4e16" \\' for k in range(150)] + ["", "x" * 2000]
+    lines = []
+    for k in range(600):
+        id, row = ids[rng.integers(len(ids))], int(rng.integers(1, 1000))
+        left = [id, -1, 0, 0, f"k{k}", f"s{k}", f"why {k}"]
+        lines.append(left if rng.random() < 0.2 else [id, k % 3, row, k + 1, f"k{k}", f"s{k}", "", k][: 7 + k % 2])
+    text = "".join(json.dumps(line, ensure_ascii=k % 2 > 0) + "\n" for k, line in enumerate(lines))
+    (tmp_path / "index.jsonl").write_text(text, encoding="utf-8")
+    last = {line[0]: line for line in lines}
+    found = index.Index(tmp_path / "index.jsonl")
+    assert dict(found) == {id: line[3] for id, line in last.items() if line[1] >= 0}
+    assert list(found) == [id for id in last if last[id][1] >= 0]
+    assert found.skipped == {id: line[6] for id, line in last.items() if line[1] < 0}
+    assert all(found.source(id) == Source(*line[4:6]) for id, line in last.items())
+    assert all(found.line(id) == line for id, line in last.items())
+    assert found.source("nobody") is None
+    assert "nobody" not in found
+    kept = [line for line in lines if line[1] >= 0]
+    assert found.ends == {s: max(line[2] + line[3] for line in kept if line[1] == s) for s in range(3)}
+
+
+def test_names_with_one_checksum_are_told_apart():
+    """crc32("plumless") == crc32("buckeroo"), a well-known pair."""
+    them = Names([["plumless", "a"], ["buckeroo", "plumless"]])
+    assert zlib.crc32(b"plumless") == zlib.crc32(b"buckeroo")
+    assert [them.find(name) for name in ("plumless", "a", "buckeroo", "b", 7, "\ud800")] == [0, 1, 2, -1, -1, -1]
+    assert them.first.tolist() == [0, 1, 2, 0]
+    assert list(them) == ["plumless", "a", "buckeroo", "plumless"]
+
+
+def test_a_listed_utterance_takes_little_memory(tmp_path):
+    with TrackWriter(tmp_path, HEAD) as writer:
+        for k in range(20_000):
+            writer.skip(f"speaker_{k}/utterance_{k:09d}", "", Source("0123456789abcdef" * 2, "v.wav:123456:1700000000"))
+    tracemalloc.start()
+    found = index.Index(tmp_path / "index.jsonl")
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(found.names) == 20_000
+    assert held / 20_000 < 130  # bytes
 
 
 def test_rows_beyond_two_to_the_31_bytes_are_reached(tmp_path, monkeypatch):
