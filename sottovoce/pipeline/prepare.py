@@ -119,10 +119,7 @@ def prepare(
         "options": files.plain({key: str(v) if isinstance(v, Path) else v for key, v in given.items()}),
         "folds": {"n": len(split), "asked": folds, "group": group or (split[0].group if split else "")},
         **{"left_out": list(leave_out), "scanned": decode and not reader.TRACKS},
-        "audio_digest": print_of_audio,
-        "download": fetched,
-        "warnings": warnings,
-        "sottovoce": __version__,
+        **{"audio_digest": print_of_audio, "download": fetched, "warnings": warnings, "sottovoce": __version__},
     }
     corpus = Corpus(Path(out), kept[0].corpus, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info)
     report = data_report(corpus, reader, looks, problems)
