@@ -151,11 +151,13 @@ def transfer(result: Mapping[str, Any]) -> None:
 
 def sensitivity(result: Mapping[str, Any]) -> None:
     """How far a result moves, the ends of every kind of change."""
+    from sottovoce.evaluation.sensitivity import KINDS
+
     what = " - ".join(reversed(result["systems"]))
     out = Table(title=f"{what}: {result['metric'].upper()} {result['value']:.3f} (n = {result['n']})")
     for head in ("", "lowest", "", "highest", "", "of"):
         out.add_column(head, justify="left" if not head else "right")
-    for kind in ("seeds", "folds", "without a fold", "without a speaker"):
+    for kind in KINDS:
         rows = sorted((row for row in result[kind] if row["value"] == row["value"]), key=lambda row: row["value"])
         if rows:
             low, high = rows[0], rows[-1]

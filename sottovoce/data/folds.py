@@ -48,6 +48,7 @@ def group_folds(
     dev_groups: int = 1,
     names: Iterable[str] | None = None,
     even: bool = False,
+    seed: int = 0,
 ) -> list[Fold]:
     """Cross-validation folds that keep every speaker (or session) on one side, balanced by gender.
 
@@ -61,6 +62,7 @@ def group_folds(
         group: attribute that may not be shared, "speaker" or "session".
         dev_groups: groups a gender to keep for model selection.
         names: fold names; default fold1, fold2, ...
+        seed: of another dealing; 0 deals in sorted order.
         even: where some groups are more than twice as large as others, the largest are dealt first, each to the part
             that is smallest so far, and dev takes groups until it is a tenth of what is not tested.
 
@@ -80,6 +82,9 @@ def group_folds(
     lanes: dict[str, list[str]] = {}
     for name in sorted(genders):
         lanes.setdefault(genders[name], []).append(name)
+    rng = np.random.default_rng(seed)
+    for lane in lanes.values() if seed else ():
+        lane[:] = rng.permutation(lane).tolist()
     sizes = Counter(getattr(u, group) for u in utterances)
     even = even and max(sizes.values()) > 2 * min(sizes.values())
     dealt = [name for lane in lanes.values() for name in lane]

@@ -1,11 +1,12 @@
-"""`sottovoce sensitivity`: does a result hold by other seeds, by fold, and without each speaker?
+"""`sottovoce sensitivity`: does a result hold by other seeds, other folds, by fold, and without each speaker?
 
 One system's score, or its difference from another's on the same utterances. Folds and speakers are left out of
-the answers that are there; other seeds are other trainings, made here where they are wanted.
+the answers that are there; other seeds and folds dealt anew are other trainings, made here where they are wanted.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 from sottovoce import files
 from sottovoce.config import recipe
 from sottovoce.data import runs
-from sottovoce.data.corpus import Corpus
+from sottovoce.data.corpus import Corpus, Fold
+from sottovoce.data.folds import group_folds
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.evaluation import compare
@@ -23,6 +25,8 @@ from sottovoce.metrics import scores
 from sottovoce.modeling.loop import Keep
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import Given, finetune, weights_for
+
+KINDS = ("seeds", "folds dealt anew", "folds", "without a fold", "without a speaker")
 
 
 def more_seeds(run: Path, seeds: int, output: Path, *, quiet: bool = True) -> list[Path]:
@@ -36,23 +40,80 @@ def more_seeds(run: Path, seeds: int, output: Path, *, quiet: bool = True) -> li
         seed = found[0].config["seed"] + step
         made.append(output / f"seed{seed}")
         for part in found:
-            config, where = part.config, part.folder / "config.json"
-            corpus, task = Corpus.load(config["corpus"]), Task.from_dict(config["task"], where)
-            plan, fold = recipe.seeded(recipe.from_dict(config["settings"], where), seed), corpus.fold(config["fold"])
-            init = weights_for(config["init"], corpus, fold, transductive=config.get("transductive", False))
-            store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=quiet)
-            given = Given(init, str(config["labels"]), seed, config.get("transductive", False))
-            finetune(plan, corpus, store, fold, task, given, Keep(made[-1] / fold.name, quiet=quiet))
+            corpus = Corpus.load(part.config["corpus"])
+            _again(part, corpus, corpus.fold(part.config["fold"]), seed, made[-1], quiet)
         report_on(made[-1], made[-1], opensmile=False)
     return made
 
 
-def sensitivity(systems: Sequence[compare.System], metric: str = "") -> dict[str, Any]:
+def other_folds(run: Path, deals: int, output: Path, *, quiet: bool = True) -> list[Path]:
+    """The same run on the corpus's speakers (or sessions) dealt to as many folds anew, `deals` times, a folder each.
+
+    Raises InputError: the run is not of all folds, its folds are not the corpus's to deal, or its weights were
+    pre-trained for its own folds.
+    """
+    found = runs.parts(run, "finetune")
+    corpus = Corpus.load(found[0].config["corpus"])
+    group, count = corpus.folds[0].group, len(corpus.folds)
+    if len(found) < count:
+        raise InputError(f"{run}: other folds test every speaker. Found {len(found)} of {count} folds. Run them all.")
+    if group not in ("speaker", "session"):
+        raise InputError(f"{corpus.folder}: folds of {group}s cannot be dealt anew. Leave out --folds.")
+    made = []
+    for deal, folds in enumerate(_dealt(corpus, deals), 1):
+        home = output / f"folds{deal}"
+        dealt = replace(corpus, folder=home / "corpus", folds=folds)
+        dealt.save()
+        with suppress(FileExistsError):  # its recordings are the same
+            (dealt.folder / "tracks").symlink_to((corpus.folder / "tracks").resolve(), target_is_directory=True)
+        made.append(home / "run")
+        for fold in folds:
+            _again(found[0], dealt, fold, found[0].config["seed"], made[-1], quiet)
+        report_on(made[-1], made[-1], opensmile=False)
+    return made
+
+
+def _dealt(corpus: Corpus, deals: int) -> Iterator[tuple[Fold, ...]]:
+    """So many other folds of the corpus's own kind and number, no two of which test the same groups together."""
+    first = corpus.folds[0]
+    those, seen, seed = [corpus.by_id[id] for id in (*first.train, *first.dev, *first.test)], {_tested(corpus.folds)}, 0
+    while deals:
+        seed += 1
+        folds = tuple(group_folds(those, len(corpus.folds), group=first.group, seed=seed))
+        if (tested := _tested(folds)) not in seen:
+            seen.add(tested)
+            deals -= 1
+            yield folds
+        elif seed > 1000:
+            raise InputError(f"{corpus.folder}: too few {first.group}s to deal anew. Ask for fewer --folds.")
+
+
+def _tested(folds: Sequence[Fold]) -> frozenset[frozenset[str]]:
+    return frozenset(frozenset(fold.test) for fold in folds)
+
+
+def _again(part: runs.Run, corpus: Corpus, fold: Fold, seed: int, output: Path, quiet: bool) -> None:
+    """A fine-tuning by the settings of an earlier one."""
+    config, where = part.config, part.folder / "config.json"
+    task, may_have_seen = Task.from_dict(config["task"], where), config.get("transductive", False)
+    plan = recipe.seeded(recipe.from_dict(config["settings"], where), seed)
+    store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=quiet)
+    init = weights_for(config["init"], corpus, fold, transductive=may_have_seen)
+    given = Given(init, str(config["labels"]), seed, may_have_seen)
+    finetune(plan, corpus, store, fold, task, given, Keep(output / fold.name, quiet=quiet))
+
+
+def sensitivity(
+    systems: Sequence[compare.System], metric: str = "", dealt: Sequence[Sequence[compare.System]] = ()
+) -> dict[str, Any]:
     """What is left of a score, or of the second system's difference from the first, under every change.
 
+    Args:
+        dealt: the same systems on folds dealt anew, once or oftener.
+
     Returns:
-        "value"; "seeds", "folds" and "speakers", each a list of {name, value, n} (of a seed or fold alone; without a
-        speaker or fold); "lowest" and "highest" of all of them.
+        "value"; "seeds", "folds", "folds dealt anew", "without a fold" and "without a speaker", each a list of {name,
+        value, n}; "lowest" and "highest" of all of them.
 
     Raises InputError: more than two systems, other utterances, an unknown score.
     """
@@ -83,6 +144,10 @@ def sensitivity(systems: Sequence[compare.System], metric: str = "") -> dict[str
         "value": score(every),
         "n": len(ids),
         "seeds": [{"name": str(systems[-1].seeds[s]), "value": score(every, s), "n": len(ids)} for s in range(count)],
+        "folds dealt anew": [
+            {"name": f"deal {k}", "value": again["value"], "n": again["n"]}
+            for k, again in enumerate((sensitivity(some, metric) for some in dealt), 1)
+        ],
         "folds": _each(rows, "fold", score, without=False),
         "without a fold": _each(rows, "fold", score, without=True),
         "without a speaker": _each(rows, "speaker", score, without=True),
@@ -107,5 +172,5 @@ def _each(
 def save(output: Path, found: dict[str, Any]) -> None:
     """sensitivity.json and sensitivity.csv."""
     files.write_json(output / "sensitivity.json", found)
-    kinds = {kind: rows for kind, rows in found.items() if kind in ("seeds", "folds") or kind.startswith("without")}
+    kinds = {kind: rows for kind, rows in found.items() if kind in KINDS}
     write_table(output / "sensitivity.csv", [{"kind": kind} | row for kind, rows in kinds.items() for row in rows])

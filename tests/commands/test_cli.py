@@ -1,5 +1,7 @@
 """The command line: help without torch, names, versions, settings that round-trip, exit codes."""
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -298,3 +300,17 @@ def test_a_demo_has_a_folder_a_corpus(tmp_path):
     (tmp_path / "demo/folder/data/corpus.json").write_text(json.dumps({"root": str(first)}))
     assert demo.own_folder(tmp_path / "demo", "folder", first) == tmp_path / "demo/folder"
     assert demo.own_folder(tmp_path / "demo", "folder", second) == tmp_path / "demo/folder-2"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_option_is_out_of_range_by_default(verb):
+    """A range that all verbs share has to hold the default of each."""
+    for key, one in inspect.signature(importlib.import_module(cli.module_of(verb)).main).parameters.items():
+        if key in cli.WHOLE and isinstance(one.default, int):
+            low, high = cli.WHOLE[key]
+            assert low <= one.default <= high, f"{verb} --{key} {one.default}"
+
+
+def test_sensitivity_needs_no_option(evaluated, sottovoce, tmp_path):
+    assert sottovoce("sensitivity", evaluated, "-o", tmp_path).code == 0
+    assert (tmp_path / "sensitivity.csv").is_file()

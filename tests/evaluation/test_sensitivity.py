@@ -8,6 +8,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from sottovoce.commands import compare as compare_command
+from sottovoce.commands import evaluate as evaluate_command
+from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import sensitivity as sensitivity_command
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
@@ -52,6 +54,39 @@ def test_other_seeds_are_trained_and_two_systems_are_a_difference(evaluated, tmp
     sensitivity_command.main([str(one), str(tmp_path / "s/system0/seed1")], tmp_path / "d", quiet=True)
     gap = json.loads((tmp_path / "d/sensitivity.json").read_text())
     assert gap["value"] == pytest.approx(found["seeds"][1]["value"] - found["seeds"][0]["value"])
+
+
+@pytest.mark.slow
+def test_speakers_are_dealt_to_other_folds(corpus, tmp_path):
+    """Every speaker is tested once again, by weights that have not heard them, beside other speakers than before."""
+    finetune_command.main(corpus, tmp_path / "run", init="default", fold="all", quiet=True)
+    evaluate_command.main(tmp_path / "run", opensmile=False, quiet=True)
+    sensitivity_command.main([str(tmp_path / "run")], tmp_path / "s", folds=1, quiet=True)
+    found = json.loads((tmp_path / "s/sensitivity.json").read_text())
+    before = {frozenset(people(Corpus.load(corpus), fold.test)) for fold in Corpus.load(corpus).folds}
+    for deal, row in zip((1,), found["folds dealt anew"], strict=True):
+        home = tmp_path / f"s/system0/folds{deal}"
+        with open(home / "run/predictions.csv", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert (row["n"], row["value"]) == (found["n"], pytest.approx(ua(rows)))
+        dealt = Corpus.load(home / "corpus")
+        assert {frozenset(people(dealt, fold.test)) for fold in dealt.folds} != before
+        for fold in dealt.folds:
+            assert not people(dealt, fold.test) & (people(dealt, fold.train) | people(dealt, fold.dev))
+            assert {r["speaker"] for r in rows if r["fold"] == fold.name} == people(dealt, fold.test)
+    assert found["lowest"] <= min(row["value"] for row in found["folds dealt anew"])
+
+
+def test_other_folds_need_all_folds_and_weights_that_heard_nobody(evaluated, pretrained, sottovoce, tmp_path):
+    shutil.copytree(evaluated / "fold1", tmp_path / "run/fold1")
+    said = sottovoce("sensitivity", tmp_path / "run", "--folds", 1, "-o", tmp_path / "s").complaint
+    assert "Found 1 of 4 folds" in said
+    said = sottovoce("sensitivity", evaluated, "--folds", 1, "-o", tmp_path / "s").complaint
+    assert "test" in said
+
+
+def people(corpus, ids):
+    return {corpus.by_id[id].speaker for id in ids}
 
 
 def test_a_card_lies_beside_every_result(evaluated, corpus, tmp_path):
