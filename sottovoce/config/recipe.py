@@ -303,7 +303,7 @@ def frames_as_seconds(config: Any, assignments: Sequence[str]) -> list[str]:
         for name in filter(None, above.split(".")):
             holder = getattr(holder, getattr(holder, "renamed", {}).get(name, name), None)
             plan = holder if isinstance(holder, Recipe) else plan
-        if plan is None or not value.strip().isdigit():
+        if plan is None or not value.strip().isdecimal():
             raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")
         seconds = int(value) / plan.frontend_rate_hz()
         settings.notes.warning("--set %s: is %s.%s=%g now, in seconds.", text, above, IN_FRAMES[leaf], seconds)

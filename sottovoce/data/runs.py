@@ -238,7 +238,7 @@ def _difference(found: dict, now: dict) -> str:
 def natural(name: str) -> tuple:
     """Sorts fold2 before fold10."""
 
-    return tuple(int(t) if t.isdigit() else t for t in re.split(r"(\d+)", name))
+    return tuple(int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", name))
 
 
 def provenance() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sottovoce import __version__, report
 from sottovoce.serving import refusals
 from sottovoce.serving.desk import Desk
 from sottovoce.serving.ear import Asked, Ear, as_json, as_page
-from sottovoce.serving.gate import Gate, brings_key
+from sottovoce.serving.gate import Gate, brings_key, is_stranger
 from sottovoce.serving.limits import Bounded
 from sottovoce.serving.numbers import Numbers
 from sottovoce.serving.refusals import Refusal
@@ -120,12 +120,12 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        if not brings_key(socket.headers, settings.api_key, socket.query_params.get("key", "")):
-            await socket.accept()
-            await socket.send_json(refusals.body(401, "An API key is needed."))
-            await socket.close(1008)
-            return
-        await streams.serve(socket)
+        if is_stranger(socket.headers, settings.cors):
+            await _turn_away(socket, 403, "Pages of other origins may not ask. Name theirs with --cors.")
+        elif not brings_key(socket.headers, settings.api_key, socket.query_params.get("key", "")):
+            await _turn_away(socket, 401, "An API key is needed.")
+        else:
+            await streams.serve(socket)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -137,12 +137,19 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
         """Prometheus text."""
         return PlainTextResponse(numbers.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    if settings.cors:
+    app.add_middleware(Gate, api_key=settings.api_key, numbers=numbers)
+    if settings.cors:  # around the gate: browsers ask without a key what they may ask, and read why they may not
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"],
                            allow_headers=["authorization", "content-type", "x-api-key"])  # fmt: skip
-    app.add_middleware(Gate, api_key=settings.api_key, numbers=numbers)
     app.add_middleware(Bounded, most=round(settings.upload_mb * 1e6), seconds=settings.upload_s)
     return app
+
+
+async def _turn_away(socket: WebSocket, status: int, message: str) -> None:
+    """Accepted first, so that it hears why."""
+    await socket.accept()
+    await socket.send_json(refusals.body(status, message))
+    await socket.close(1008)
 
 
 def warmed(recogniser: Any) -> Any:

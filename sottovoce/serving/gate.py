@@ -2,6 +2,7 @@
 
 import hmac
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -42,7 +43,15 @@ class Gate:
             self.numbers.seconds.labels(known).observe(time.perf_counter() - start)
 
 
+def is_stranger(headers: Any, cors: Sequence[str]) -> bool:
+    """Whether a page of another origin asks, which may not: browsers leave it to the server who opens a WebSocket."""
+    origin = headers.get("origin", "")
+    at_home = origin.partition("://")[2] == headers.get("host", "")
+    return bool(origin) and not at_home and origin not in cors and "*" not in cors
+
+
 def brings_key(headers: Any, api_key: str, asked: str = "") -> bool:
     """Compared in constant time. `asked`: of an address, as browsers cannot give a WebSocket a header."""
-    key = asked or headers.get("x-api-key", "") or headers.get("authorization", "").removeprefix("Bearer ")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = asked or headers.get("x-api-key", "") or (token.strip() if scheme.lower() == "bearer" else scheme)
     return not api_key or hmac.compare_digest(key.encode(), api_key.encode())

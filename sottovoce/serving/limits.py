@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any
 
+from starlette.datastructures import Headers
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sottovoce.serving import refusals
+from sottovoce.serving.refusals import Refusal
 
 HEAD_S = 20.0  # until the head of a request has to be there
 GRACE_BYTES = 64 << 10  # of the other fields of a form
@@ -18,51 +19,89 @@ class Bounded:
         self.app, self.most, self.seconds = app, most + GRACE_BYTES, seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
-            await self.app(scope, receive, send)
-            return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        too_large = f"More than {self.most / 1e6:.0f} MB. Send less, or start the server with a larger --upload-mb."
-        if announced.isdigit() and int(announced) > self.most:
-            await refusals.response(413, too_large, {"connection": "close"})(scope, receive, send)
-            return
-        heard, deadline = 0, asyncio.get_running_loop().time() + self.seconds
-        whole = refused = False
+        if scope["type"] == "http":
+            body = _Body(Headers(scope=scope), receive, send, self.most, self.seconds)
+            receive, send = body.receive, body.send
+        await self.app(scope, receive, send)
 
-        async def bounded() -> Any:
-            nonlocal heard, whole, refused
-            if whole:  # only waits for the client to leave
-                return await receive()
-            if refused:
-                return {"type": "http.disconnect"}
+
+class _Body:
+    """The body of one request. Whoever is answered before it is there may send the rest first, which is thrown away:
+    most clients read no answer before they have sent all, and find the line broken where nobody takes it."""
+
+    def __init__(self, headers: Headers, receive: Any, send: Any, most: int, seconds: float):
+        self._receive, self._send, self.most, self.seconds = receive, send, most, seconds
+        announced = headers.get("content-length", "")
+        self.announced = int(announced) if announced.isdecimal() else 0
+        self.asks = headers.get("expect", "").lower() == "100-continue"  # sends nothing before it may
+        self.deadline = asyncio.get_running_loop().time() + seconds
+        self.heard, self.whole = 0, False
+
+    async def receive(self) -> Any:
+        """Raises Refusal: too large (413), or too slow (408)."""
+        if self.whole:  # only waits for the client to leave
+            return await self._receive()
+        message = await self._next() if self.announced <= self.most else {}
+        if max(self.heard, self.announced) > self.most:
+            most = f"More than {self.most / 1e6:.0f} MB"
+            raise Refusal(413, f"{most}. Send less, or start the server with a larger --upload-mb.")
+        return message
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and not self.asks:
             try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                refused = True
-                slow = f"The body was not there after {self.seconds:g} s. Send it faster."
-                raise refusals.Refusal(408, slow, connection="close") from None
-            heard += len(message.get("body", b""))
-            if heard > self.most:
-                refused = True
-                raise refusals.Refusal(413, too_large, connection="close")
-            whole = message["type"] != "http.request" or not message.get("more_body", False)
-            return message
+                while not self.whole:
+                    await self._next()
+            except Refusal:
+                message = message | {"headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await self._send(message)
 
-        await self.app(scope, bounded, send)
+    async def _next(self) -> Any:
+        self.asks = False
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refusal(408, f"The body was not there after {self.seconds:g} s. Send it faster.") from None
+        self.heard += len(message.get("body", b""))
+        self.whole = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
 
 
 class Patient(H11Protocol):
-    """HTTP whose connections are closed when the head of a request takes longer than `HEAD_S`."""
+    """HTTP whose connections are closed when the head of a request, the first or a later one, takes longer than
+    `HEAD_S`; those that became a WebSocket are not HTTP any more."""
+
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._late = self.loop.call_later(HEAD_S, self._close)
+        self._watch()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        super().handle_websocket_upgrade(event)
+        self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._late.cancel()
+        self._rest()
         super().connection_lost(exc)
 
-    def _close(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def _watch(self) -> None:
+        """Time runs while no request is being answered."""
+        if (self.cycle is not None and not self.cycle.response_complete) or self.transport.is_closing():
+            self._rest()
+        elif self._late is None and self.transport.get_protocol() is self:
+            self._late = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _rest(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None

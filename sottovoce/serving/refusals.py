@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 CODES = {  # HTTP status -> a word for programs
-    400: "bad_request", 401: "unauthorised", 404: "not_found", 405: "method_not_allowed", 408: "too_slow",
-    413: "too_large", 415: "wrong_content_type", 422: "cannot_be_heard", 429: "busy", 500: "our_fault", 504: "timeout",
+    400: "bad_request", 401: "unauthorised", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
+    408: "too_slow", 413: "too_large", 415: "wrong_content_type", 422: "cannot_be_heard", 429: "busy",
+    500: "our_fault", 504: "timeout",
 }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ async def _tell(socket: WebSocket, out: asyncio.Queue[Any]) -> None:
 def _options(socket: WebSocket) -> tuple[int, np.dtype]:
     asked = socket.query_params
     rate, kind = asked.get("rate", "16000"), asked.get("format", "f32")
-    if not (rate.isdigit() and RATES_HZ[0] <= int(rate) <= RATES_HZ[1] and int(rate) <= 192_000):
+    if not (rate.isdecimal() and len(rate) < 9 and RATES_HZ[0] <= int(rate) <= RATES_HZ[1] and int(rate) <= 192_000):
         raise Refusal(422, f"rate={rate[:20]!r}: samples a second, {RATES_HZ[0]} to 192000.")
     if kind not in FORMATS:
         raise Refusal(422, f"format={kind[:20]!r}: one of {', '.join(FORMATS)}.")
