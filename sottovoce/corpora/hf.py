@@ -171,7 +171,7 @@ def _of_shard(root: Path, path: Path, into: Path | None) -> Iterator[dict[str, s
     """Rows of a file as text, batch by batch; recordings are written as they come."""
     if files.is_pointer(path):
         raise files.pointer_error(path)
-    schema, batches = _open(path)
+    schema, records = _open(path)
     features = _features(schema.metadata, path)
     audio = next((f.name for f in schema if features.get(f.name, {}).get("_type") == "Audio" or _holds_audio(f)), "")
     if not audio:
@@ -179,18 +179,16 @@ def _of_shard(root: Path, path: Path, into: Path | None) -> Iterator[dict[str, s
             f"{path}: no column of audio. Found: {', '.join(schema.names)}. One of them holds bytes and path."
         )
     names = {key: value["names"] for key, value in features.items() if isinstance(value.get("names"), list)}
-    side, number = _side(root, path), 0
-    for batch in batches:
-        for record in batch.to_pylist():
-            sound = record.pop(audio)
-            row = {key: _word(value, names.get(key)) for key, value in record.items()}
-            place = _recording(root, path, sound, number, side, into)
-            yield ({"split": side} if side else {}) | row | {PLACE: place}
-            number += 1
+    side = _side(root, path)
+    for number, record in enumerate(records):
+        sound = record.pop(audio)
+        row = {key: _word(value, names.get(key)) for key, value in record.items()}
+        place = _recording(root, path, sound, number, side, into)
+        yield ({"split": side} if side else {}) | row | {PLACE: place}
 
 
-def _open(path: Path) -> tuple[Any, Iterator[Any]]:
-    """(schema, record batches) of a file."""
+def _open(path: Path) -> tuple[Any, Iterator[dict[str, Any]]]:
+    """(schema, rows) of a file."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -199,23 +197,24 @@ def _open(path: Path) -> tuple[Any, Iterator[Any]]:
     try:
         if path.suffix == ".parquet":
             file = pyarrow.parquet.ParquetFile(path)
-            return file.schema_arrow, _guarded(file.iter_batches(64), path, pyarrow.ArrowInvalid)
+            return file.schema_arrow, _records(file.iter_batches(64), path)
         source = pyarrow.memory_map(str(path))
         try:
             reader = pyarrow.ipc.open_stream(source)
-            return reader.schema, _guarded(iter(reader), path, pyarrow.ArrowInvalid)
+            return reader.schema, _records(iter(reader), path)
         except pyarrow.ArrowInvalid:
             whole = pyarrow.ipc.open_file(source)
             batches = (whole.get_batch(k) for k in range(whole.num_record_batches))
-            return whole.schema, _guarded(batches, path, pyarrow.ArrowInvalid)
-    except (pyarrow.ArrowInvalid, OSError) as error:
+            return whole.schema, _records(batches, path)
+    except (ValueError, OSError) as error:  # an ArrowInvalid, or names that are no text
         raise _damaged(path, error) from None
 
 
-def _guarded(batches: Iterator[Any], path: Path, invalid: type[Exception]) -> Iterator[Any]:
+def _records(batches: Iterator[Any], path: Path) -> Iterator[dict[str, Any]]:
     try:
-        yield from batches
-    except (invalid, OSError) as error:
+        for batch in batches:
+            yield from batch.to_pylist()
+    except (ValueError, OSError) as error:
         raise _damaged(path, error) from None
 
 

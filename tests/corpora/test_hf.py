@@ -168,6 +168,12 @@ def test_what_is_no_dataset_is_refused_and_nothing_is_left_behind(tmp_path):
     refused("unknown label 'hapy'", [r | {"label": ("hapy", "sad", "angry")[r["label"]]} for r in good])
     refused("no column emotion", [{k: v for k, v in r.items() if k != "label"} for r in good])
     refused("not a readable Parquet file", content=b"PAR1" + b"x" * 100)
+    raw = pa.table({"label": ["happy"], "audio": [{"bytes": b"", "path": "a.wav"}]})
+    bad = pa.array([b"\xf3\x28"], pa.binary()).view(pa.string())  # a text that is none, as a damaged disk leaves it
+    broken = raw.append_column("text", bad)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(broken, sink)
+    refused("not a readable Parquet file", content=sink.getvalue().to_pybytes())
     refused("a git-lfs", content=b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     escaped = [r | {"audio": r["audio"] | {"path": "../../../../x.wav"}} for r in good]
     parquet.write_table(pa.Table.from_pylist(escaped), root / "train-00000-of-00001.parquet")
