@@ -10,13 +10,18 @@ data/ravdess/
   tracks/        cached features, see `sottovoce.data.store`
 """
 
+import gc
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from sottovoce import files
 from sottovoce.data import contents, own
@@ -55,11 +60,12 @@ class Utterance:
     speaker: str = ""  # "" = unknown
     session: str = ""  # recording session or video
     gender: str = ""  # "female", "male" or "" = unknown
-    labels: dict[str, Label] = field(default_factory=dict)  # {"emotion": "happy", "valence": 3.5, ...}
+    labels: Mapping[str, Label] = field(default_factory=dict)  # {"emotion": "happy", "valence": 3.5, ...}
 
     def __post_init__(self):
-        for key, name in (("speaker", self.speaker), ("session", self.session)):  # one who looks the same is the same
-            object.__setattr__(self, key, spelt(name))
+        if not (self.speaker.isascii() and self.session.isascii()):  # one who looks the same is the same
+            object.__setattr__(self, "speaker", spelt(self.speaker))
+            object.__setattr__(self, "session", spelt(self.session))
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,18 @@ class Fold:
     train: tuple[str, ...]
     dev: tuple[str, ...]
     test: tuple[str, ...]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Rows hold no circles: nothing is gained when the collector walks through a million of them ever again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -110,13 +128,14 @@ class Corpus:
         for u in self.utterances:
             end = "" if u.end is None else repr(float(u.end))
             cells = (u.id, u.corpus, u.path, repr(float(u.start)), end, u.speaker, u.session, u.gender)
-            rows.append(u.labels | dict(zip(COLUMNS, cells, strict=True)))
+            rows.append({**u.labels, **dict(zip(COLUMNS, cells, strict=True))})
         files.write_csv(self.folder / "manifest.csv", rows, [*COLUMNS, *self.kinds])
         files.write_json(self.folder / "folds.json", [asdict(f) for f in self.folds])
         head = {"name": self.name, "root": str(self.root), "kinds": self.kinds, "classes": self.classes}
         files.write_json(self.folder / "corpus.json", head | self.info)
 
     @classmethod
+    @_uncollected()
     def load(cls, folder: Path | str) -> "Corpus":
         """Raises InputError when the folder was not written by `prepare` or was damaged since."""
         folder = Path(folder)
@@ -129,12 +148,13 @@ class Corpus:
         head = own.read_json(folder / "corpus.json", dict[str, Any], AGAIN)
         known = own.shaped(head, _Head, folder / "corpus.json", AGAIN)
         info = {key: value for key, value in head.items() if key not in HEAD}
-        found = own.read_rows(folder / "manifest.csv", (*COLUMNS, *known.kinds), AGAIN)
+        columns = own.read_columns(folder / "manifest.csv", (*COLUMNS, *known.kinds), AGAIN)
         try:
-            utterances = tuple(_from_row(k, row, known) for k, row in enumerate(found, start=1))
+            utterances = tuple(_from_columns(columns, known))
         except ValueError as error:
             raise InputError(f"{folder / 'manifest.csv'}: damaged in {error}. {AGAIN}") from None
-        folds = tuple(own.read_json(folder / "folds.json", list[Fold], AGAIN))
+        del columns
+        folds = _of_these(own.read_json(folder / "folds.json", list[Fold], AGAIN), utterances)
         it = cls(folder, known.name, Path(known.root), utterances, folds, known.kinds, known.classes, info)
         if why := it._folds_problem():
             raise InputError(f"{folder / 'folds.json'}: {why} {AGAIN}")
@@ -185,23 +205,52 @@ class _Head:
             raise ValueError(f"Found a range of {wrong[0]!r} that ends before it begins")
 
 
-def _from_row(k: int, row: Mapping[str, str], head: _Head) -> Utterance:
+def _of_these(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> tuple[Fold, ...]:
+    """The same folds, which name utterances by the objects these have: one text a name, however many the folds."""
+    ids = {u.id: u.id for u in utterances}
+
+    def same(side: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(ids.get(id, id) for id in side)
+
+    return tuple(replace(f, train=same(f.train), dev=same(f.dev), test=same(f.test)) for f in folds)
+
+
+def _from_columns(columns: Mapping[str, list[str]], head: _Head) -> Iterator[Utterance]:
     """Raises ValueError, which begins with the row, for words where numbers or other words belong."""
-    try:
-        labels: dict[str, Label] = {
-            key: own.number(row[key]) if kind == "number" else row[key]
-            for key, kind in head.kinds.items()
-            if row[key] != ""
-        }
-        start, end = own.number(row["start"]), own.number(row["end"]) if row["end"] else None
-    except ValueError as error:
-        raise ValueError(f"row {k}. {error}") from None
-    if not (row["id"] and row["path"]):
-        raise ValueError(f"row {k}. Found no {'path' if row['id'] else 'id'}")
-    if start < 0 or (end is not None and end <= start):
-        raise ValueError(f"row {k}. Found {row['start']} to {row['end']} s")
-    for key, value in labels.items():
-        if head.kinds[key] == "class" and value not in head.classes[key]:
-            raise ValueError(f"row {k}. Found {value!r}, no {key} of corpus.json")
-    cells = {key: row[key] for key in ("id", "corpus", "path", "speaker", "session", "gender")}
-    return Utterance(start=start, end=end, labels=labels, **cells)
+    for key in ("id", "path"):
+        if "" in columns[key]:
+            raise ValueError(f"row {columns[key].index('') + 1}. Found no {key}")
+    start, end = _numbers(columns["start"]), _numbers(columns["end"])
+    span = np.array([start, end], float)  # None is NaN
+    if (wrong := np.isnan(span[0]) | (span[0] < 0) | (span[1] <= span[0])).any():
+        k = int(wrong.argmax())
+        raise ValueError(f"row {k + 1}. Found {columns['start'][k]} to {columns['end'][k]} s")
+    for key, kind in head.kinds.items():
+        for word in dict.fromkeys(columns[key]) if kind == "class" else ():
+            if word and word not in head.classes[key]:
+                raise ValueError(f"row {columns[key].index(word) + 1}. Found {word!r}, no {key} of corpus.json")
+    values = [_numbers(columns[key]) if kind == "number" else columns[key] for key, kind in head.kinds.items()]
+    shared: dict[tuple, dict[str, Label]] = {}
+    rows = zip(*values, strict=True) if values else repeat((), len(start))
+    for k, row in enumerate(rows):
+        labels = shared.get(row)
+        if labels is None:
+            labels = {key: value for key, value in zip(head.kinds, row, strict=True) if value not in (None, "")}
+            if len(shared) < own.DISTINCT:
+                shared[row] = labels
+        yield Utterance(
+            columns["id"][k], columns["corpus"][k], columns["path"][k], start[k], end[k],
+            columns["speaker"][k], columns["session"][k], columns["gender"][k], labels,
+        )  # fmt: skip
+
+
+def _numbers(column: Sequence[str]) -> list[Any]:
+    """Cells as numbers, None where they are empty. Raises ValueError as `_from_columns`."""
+    known: dict[str, float | None] = {"": None}
+    for k, text in enumerate(column):
+        if text not in known:
+            try:
+                known[text] = own.number(text)
+            except ValueError as error:
+                raise ValueError(f"row {k + 1}. {error}") from None
+    return list(map(known.__getitem__, column))

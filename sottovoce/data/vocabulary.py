@@ -199,7 +199,7 @@ def apply(utterances: Iterable[Utterance], relabel: Mapping[str, str], label: st
         word = words[str(u.labels[label])] if label in u.labels else None
         if word == DROP:
             continue
-        found.append(u if word is None else replace(u, labels=u.labels | {label: word}))
+        found.append(u if word is None else replace(u, labels={**u.labels, label: word}))
     return found
 
 
