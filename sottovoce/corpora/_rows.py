@@ -248,7 +248,7 @@ def _plain_ids(read: Rows, names: Mapping[str, str]) -> list[str]:
     paths = [Path(row[names["path"]]) for row in read.rows]
     several = len({str(p) for p in paths}) < len(paths)
     files = {str(p): p for p in paths}
-    for form in (lambda p: p.stem, lambda p: p.with_suffix("").as_posix(), lambda p: p.as_posix()):
+    for form in (lambda p: p.stem, lambda p: (p.parent / p.stem).as_posix(), lambda p: p.as_posix()):
         if len({form(p) for p in files.values()}) == len(files):
             break
     if not (several and names["start"]):

@@ -119,7 +119,7 @@ def _utterances(root: Path, into: Path | None, *, votes: Any, **options: Any) ->
             "`prepare folder`, other tables by `prepare table`."
         )
     names = list(dict.fromkeys(key for row in records for key in row))
-    sides = {row["split"] for row in records} - {""} if "split" in names else set()
+    sides = {row.get("split", "") for row in records} - {""}
     if len(sides) < 2:  # all of it is called train
         names = [key for key in names if key != "split"]
     rows = [{key: row.get(key, "") for key in names} for row in records]

@@ -273,13 +273,15 @@ def _parts(path: Path, file: Any) -> tuple[str, Any, dict[str, Any]]:
     try:
         name = next((key for key in file if hasattr(file[key], "keys")), None)
         if name is None:
-            found = ", ".join(file) or "nothing"
+            found = ", ".join(map(str, file)) or "nothing"
             raise InputError(f"{path}: no root group. Found {found}. Is it a computational sequence? {DAMAGED}")
         root = file[name]
         missing = [part for part in ("data", "metadata") if not hasattr(root.get(part), "keys")]
         if missing:
-            found = ", ".join(list(root)[:5]) or "nothing"
+            found = ", ".join(map(str, list(root)[:5])) or "nothing"
             raise InputError(f"{path}: no group {' or '.join(missing)} in {name!r}. Found {found}. {DAMAGED}")
+        if odd := [key for key in (name, *root["metadata"], *root["data"]) if isinstance(key, bytes)]:
+            raise InputError(f"{path}: a damaged HDF5 file. Found the name {odd[0]!r}, which is no text. {DAMAGED}")
         metadata = {key: _decode(value) for key, value in root["metadata"].items()}
     except (OSError, RuntimeError, KeyError) as error:
         raise InputError(f"{path}: a damaged HDF5 file. {_line(error)}. {DAMAGED}") from None

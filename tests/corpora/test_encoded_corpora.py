@@ -673,3 +673,15 @@ def test_the_real_segment_list_gives_the_standard_folds(real):
     with open(real / "mosei_segments/segments.csv") as lines:
         rows = [sides[row["file"]] for row in csv.DictReader(lines)]
     assert [rows.count(side) for side in ("train", "dev", "test", "")] == [16327, 1871, 4662, 399]
+
+
+@pytest.mark.parametrize("name", [b"dimension names", b"v1"])
+def test_a_name_that_is_no_text_is_damage(tmp_path, name):
+    """HDF5 keeps names as bytes; a disk may have changed one."""
+    rows = np.zeros((3, 2), np.float32)
+    csd.write_csd(tmp_path / "x.csd", "COVAREP", [("v1", rows, rows)], {"dimension names": ["a", "b"]})
+    data = (tmp_path / "x.csd").read_bytes()
+    assert name in data
+    (tmp_path / "y.csd").write_bytes(data.replace(name, b"\xff" + name[1:]))
+    with pytest.raises(InputError, match="a damaged HDF5 file"), csd.CsdFile(tmp_path / "y.csd"):
+        pass

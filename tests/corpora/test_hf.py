@@ -1,5 +1,6 @@
 """`prepare hf`: datasets in a local folder, as the hub, `save_to_disk` and audiofolder lay them out."""
 
+import contextlib
 import json
 from collections import Counter
 
@@ -125,6 +126,27 @@ def test_audiofolders_with_metadata_are_read(tmp_path, suffix, sides):
     assert Counter(u.labels["emotion"] for u in corpus.utterances) == {"sad": 6, "happy": 6}
     assert {u.speaker for u in corpus.utterances} == {f"p{k}" for k in range(6)}
     assert [f.name for f in corpus.folds] == (["split"] if sides else [f"fold{k}" for k in range(1, 6)])
+
+
+def test_an_audiofolder_whose_rows_lost_their_names_or_sides_is_read_or_refused(tmp_path):
+    """A row that names no file beside others of one stem; a split that only some rows have."""
+    rows = [
+        {"file_name": f"{k % 2}/{layouts.noise(tmp_path / 'in' / str(k % 2) / f'{k // 2}.wav').name}",
+         "emotion": ("sad", "happy")[k // 2 % 2], "speaker": f"p{k // 4}"}
+        for k in range(16)
+    ]  # fmt: skip
+    layouts.write_table(tmp_path / "in/metadata.csv", rows)
+    prepare("hf", tmp_path / "in", tmp_path / "whole")
+    layouts.write_table(tmp_path / "in/metadata.csv", [*rows, rows[0] | {"file_name": "."}])
+    with contextlib.suppress(InputError):
+        prepare("hf", tmp_path / "in", tmp_path / "out")
+        assert len(Corpus.load(tmp_path / "out").utterances) == 16
+    layouts.write_table(tmp_path / "in/metadata.csv", rows[:8])
+    (tmp_path / "in/more").mkdir()
+    told = [row | {"file_name": f"../{row['file_name']}", "split": "test"} for row in rows[8:]]
+    layouts.write_table(tmp_path / "in/more/metadata.csv", told)
+    prepare("hf", tmp_path / "in", tmp_path / "some")
+    assert len(Corpus.load(tmp_path / "some").utterances) == 16
 
 
 def test_bytes_tell_their_format_where_no_name_does(tmp_path):
