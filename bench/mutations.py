@@ -118,7 +118,7 @@ def _value(rng: random.Random, old: Any) -> Any:
     elif isinstance(old, str):
         near = [old[:-1], old + "x", [old], list(old), old.upper()]
     elif isinstance(old, (int, float)) and not isinstance(old, bool):
-        near = [-old, old * 1000, old + 0.5, str(old), [old], old == 0]
+        near = [-old, old * 1000, old + 0.5 if abs(old) < 1e15 else 0.5, str(old), [old], old == 0]
     deep: Any = []
     for _ in range(rng.choice((3, 60, 400))):
         deep = rng.choice(([deep], {"a": deep}))
