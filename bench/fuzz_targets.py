@@ -8,6 +8,7 @@ A `use` goes on until nothing is left that a command would rely on: what a reade
 import itertools
 import json
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,6 +264,11 @@ def _tables(home: Path) -> None:
     files.write_json(home / "t.json", rows)
     files.write_csv(home / "split.csv", [r | {"split": "test" if r["speaker"] > "s3" else "train"} for r in rows])
     _parquet(home / "hf/data/train-00000-of-00001.parquet", rows, home)
+    with tarfile.open(home / "x.tar", "w") as shard:
+        for r in rows[:: len(WORDS) - 1]:
+            (home / "said.json").write_text(json.dumps({k: r[k] for k in ("emotion", "speaker")}))
+            shard.add(home / r["path"], r["path"])
+            shard.add(home / "said.json", Path(r["path"]).with_suffix(".json"))
     files.write_csv(home / "wav/metadata.csv", [{"file_name": Path(r["path"]).name} | r for r in rows])
     files.write_json(home / "folds.json", {"v1": "train", "v2": "test", "v3": "valid"})
     files.write_csv(home / "folds.csv", [{"video": f"v{k}", "split": k % 3} for k in range(9)])
@@ -342,6 +348,7 @@ def _of_tables(home: Path) -> Iterator[Target]:
     for name in ("t.csv", "split.csv", "t.tsv", "t.jsonl", "t.json"):
         yield Target(f"table {name}", home, (name,), _prepared("table", name))
     yield Target("parquet", home, ("hf/data/train-00000-of-00001.parquet",), _prepared("hf", "hf"))
+    yield Target("tar", home, ("x.tar",), _prepared("tar", "x.tar"))
     yield Target("audiofolder", home, ("wav/metadata.csv",), _prepared("hf", "wav"))
     for reader, folder in (("table", "audformat"), ("table", "emobox"), ("iemocap", "iemocap")):
         told = [path for path in (home / folder).rglob("*.*") if path.suffix in (".yaml", ".csv", ".jsonl", ".txt")]

@@ -10,11 +10,14 @@ Prints the seconds of every command; exit code 1 when one fails.
 """
 
 import argparse
+import io
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -100,12 +103,20 @@ def stage(folder: Path) -> dict[str, str]:
     (given / "hf").mkdir(parents=True)
     (given / "hf/train").symlink_to(mine)
     (mine / "metadata.csv").write_text("\n".join(["file_name,emotion,speaker", *rows]) + "\n")
+    (given / "tar").mkdir()
+    with tarfile.open(given / "tar/000.tar", "w") as shard:
+        for p in sorted(mine.rglob("*.wav")):
+            shard.add(p, p.name)
+            said = json.dumps({"emotion": p.parent.name, "speaker": p.name.split("_")[0]}).encode()
+            beside = tarfile.TarInfo(f"{p.stem}.json")
+            beside.size = len(said)
+            shard.addfile(beside, io.BytesIO(said))
     (folder / "MY_RECORDINGS").symlink_to("my_recordings")
     (folder / "folder").mkdir()
     talk = np.concatenate(voices[:6])
     for name in ("clip.wav", "folder/a.wav", "talk.mp3"):
         soundfile.write(folder / name, talk, 16000)
-    return {"ravdess": "given/ravdess", "librispeech": "given/librispeech", "hf": "given/hf"}
+    return {name: f"given/{name}" for name in ("ravdess", "librispeech", "hf", "tar")}
 
 
 def _link(recordings: list[Path], home: Path) -> None:

@@ -211,7 +211,12 @@ def digest(value: Any) -> str:
 def file_digest(path: Path | str) -> str:
     """Hash of a file's bytes."""
     with open(path, "rb") as data:
-        return hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return digest_of(data)
+
+
+def digest_of(data: Any) -> str:
+    """The same of an open file."""
+    return hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def plain(value: Any) -> Any:

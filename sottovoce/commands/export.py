@@ -54,6 +54,7 @@ def main(
 
 def _own(run: Any) -> list[Path]:
     """A few recordings of the corpus that a model was trained on, where they are still there."""
+    from sottovoce.data import archives
     from sottovoce.data.corpus import Corpus
 
     try:
@@ -61,7 +62,7 @@ def _own(run: Any) -> list[Path]:
     except InputError:
         return []
     paths = [corpus.root / u.path for u in corpus.utterances[:: max(len(corpus.utterances) // MANY, 1)] if u.path]
-    return [path for path in paths if path.is_file()]
+    return [path for path in paths if archives.is_file(path)]
 
 
 def _voices() -> list[Any]:

@@ -21,7 +21,7 @@ from sottovoce.errors import InputError
 
 def main(
     name: Annotated[
-        str, typer.Argument(help="a corpus reader: `sottovoce list corpora`; folder, table and hf for your own")
+        str, typer.Argument(help="a corpus reader: `sottovoce list corpora`; folder, table, hf and tar for your own")
     ],
     source: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="the corpus; a file for `table`; not needed with --download")

@@ -3,7 +3,6 @@
 Readers whose labels are in a table of any kind give `Rows`; see `table` for the names of columns that are understood.
 """
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Annotated
 
 from sottovoce.corpora import _cells, _layout, _split
 from sottovoce.corpora._options import Each
-from sottovoce.data import vocabulary
+from sottovoce.data import archives, vocabulary
 from sottovoce.data.corpus import Utterance, spelt
 from sottovoce.errors import InputError, unknown_name
 
@@ -111,7 +110,7 @@ def utterances(
     if speaker_pattern and not any(u.speaker for u in found):
         raise InputError(f"{read.where}: --speaker-pattern {speaker_pattern} matches no path, e.g. {found[0].path}.")
     start = audio_root or read.base
-    if not any(os.path.isfile(read.base / u.path) for u in found):
+    if not any(archives.is_file(read.base / u.path) for u in found):
         raise InputError(
             f"{read.where}: no recording where the table says. Looked for {found[0].path} below {start}, and "
             f"{len(found) - 1} more. Name the folder that relative paths start from with --audio-root."

@@ -10,6 +10,7 @@ A test set is never trained on, nor is anything tested that a side called train 
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +49,12 @@ def side(word: str) -> str:
         return ""
     sides = {_WORDS[token] for token in tokens if token in _WORDS}
     return sides.pop() if len(sides) == 1 else ""
+
+
+def side_of(root: Path, path: Path) -> str:
+    """The word of a split in a file's name or folders: `train-00000-of-00002`, `default/test/0000`; "" without."""
+    words = [re.sub(r"-\d+(-of-\d+)?$", "", path.stem), *reversed(path.relative_to(root).parts[:-1])]
+    return next((word for word in words if side(word)), "")
 
 
 def _tokens(word: str) -> list[str]:

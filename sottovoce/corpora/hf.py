@@ -139,12 +139,6 @@ def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
     return _split.notes(utterances)
 
 
-def _side(root: Path, path: Path) -> str:
-    """The split that a file's name or folders tell: `train-00000-of-00002`, `default/test/0000`."""
-    words = [re.sub(r"-\d+(-of-\d+)?$", "", path.stem), *reversed(path.relative_to(root).parts[:-1])]
-    return next((word for word in words if _split.side(word)), "")
-
-
 # -- audiofolder --------------------------------------------------------------------------------------------
 
 
@@ -156,7 +150,7 @@ def _of_metadata(root: Path, path: Path) -> Iterator[dict[str, str]]:
     for row in read.rows:
         named = row.pop(column)
         place = path.parent / named
-        side = _side(root, path) or (_side(root, place) if place.is_relative_to(root) else "")
+        side = _split.side_of(root, path) or (_split.side_of(root, place) if place.is_relative_to(root) else "")
         yield ({"split": side} if side else {}) | row | {PLACE: _within(root, place) if named else ""}
 
 
@@ -179,7 +173,7 @@ def _of_shard(root: Path, path: Path, into: Path | None) -> Iterator[dict[str, s
             f"{path}: no column of audio. Found: {', '.join(schema.names)}. One of them holds bytes and path."
         )
     names = {key: value["names"] for key, value in features.items() if isinstance(value.get("names"), list)}
-    side = _side(root, path)
+    side = _split.side_of(root, path)
     for number, record in enumerate(records):
         sound = record.pop(audio)
         row = {key: _word(value, names.get(key)) for key, value in record.items()}

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import decoders, resampling
+from sottovoce.data import archives, decoders, resampling
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
@@ -68,19 +68,20 @@ def probe(path: Path | str) -> AudioInfo:
 
 
 def _facts(path: Path) -> _Facts:
-    if not os.path.exists(path):  # False too for a name that no disk could hold
+    there = archives.is_file(path)
+    if not there and not os.path.exists(path):  # False too for a name that no disk could hold
         raise InputError(f"{path}: no such file. Check the path, or run `sottovoce prepare` again if the corpus moved.")
-    if not path.is_file():
+    if not there:
         raise InputError(f"{path}: not an audio file. Found a folder. Name the files in it.")
-    if path.stat().st_size == 0:
+    if archives.stat(path)[0] == 0:
         raise InputError(f"{path}: empty file. Found 0 bytes. Copy it again or leave it out.")
     return _scan(*_key(path))
 
 
 def _key(path: Path) -> tuple[str, int, int]:
     """A file by name, time and size: another content is another file."""
-    stat = path.stat()
-    return str(path), stat.st_mtime_ns, stat.st_size
+    size, time_ns = archives.stat(path)
+    return str(path), time_ns, size
 
 
 _remembered: dict[tuple[str, int, int], np.ndarray] = {}  # the mono samples of the last short file

@@ -16,6 +16,8 @@ import re
 import struct
 from pathlib import Path
 
+from sottovoce.data import archives
+
 UNKNOWN = 0x7FFF0000  # sizes from here on come from programs that did not know them
 TRAIL = 4096  # bytes behind the data of a WAV that are no chunks, from which on they are taken for samples
 SEARCH = 1 << 16  # bytes in which the first frame of an MP3 is looked for
@@ -26,9 +28,9 @@ class View(io.RawIOBase):
     """Bytes [start, stop) of a file behind a `head` of our own."""
 
     def __init__(self, path: Path, start: int = 0, stop: int | None = None, head: bytes = b""):
-        self._file = open(path, "rb")  # noqa: SIM115, closed with the view
+        self._file = archives.opened(path)
         self._head, self._start = head, start
-        self._size = len(head) + (path.stat().st_size if stop is None else stop) - start
+        self._size = len(head) + (archives.stat(path)[0] if stop is None else stop) - start
         self._at = 0
 
     def readable(self) -> bool:
@@ -62,7 +64,7 @@ class View(io.RawIOBase):
 
 def stranger(path: Path) -> str:
     """What a file is instead of audio, and what to do, as two sentences; "" when nothing is known against it."""
-    with open(path, "rb") as file:
+    with archives.opened(path) as file:
         head = file.read(256).lstrip(b"\xef\xbb\xbf \r\n\t")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "Found a text (UTF-16). Name the recording"
@@ -73,8 +75,8 @@ def stranger(path: Path) -> str:
 
 def whole(path: Path) -> View | None:
     """A view of a file whose header is made true, None when the header can stay as it is."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
+    size = archives.stat(path)[0]
+    with archives.opened(path) as file:
         head = file.read(24)
         if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
             return _whole_wav(path, file, head, size)
@@ -162,9 +164,9 @@ def _are_zeros(file, at: int) -> bool:
 
 def links(path: Path) -> list[tuple[int, int]]:
     """[start, stop) in bytes of the streams of a file: one, or more where files were joined end to end."""
-    with open(path, "rb") as file:
+    with archives.opened(path) as file:
         head = file.read(12)
-        size = path.stat().st_size
+        size = archives.stat(path)[0]
         if head[:4] == b"OggS":
             return _pages(file, size)[0]
         if head[:4] == b"fLaC":
@@ -220,7 +222,7 @@ def mpeg_start(path: Path) -> tuple[int, int]:
 
     The table ("Xing" in files of variable rate, "Info" in others) lies in the first frame, which is silent.
     """
-    with open(path, "rb") as file:
+    with archives.opened(path) as file:
         head = file.read(10)
         tag = 0
         if head[:3] == b"ID3":  # ID3v2: seven bits a byte
@@ -239,8 +241,8 @@ def mpeg_start(path: Path) -> tuple[int, int]:
 
 def announced(path: Path) -> int:
     """The size in bytes that a file must have by its own account, 0 when it gives none."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
+    size = archives.stat(path)[0]
+    with archives.opened(path) as file:
         head = file.read(4096)
         if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
             return _boxes(file, size)
@@ -258,7 +260,7 @@ def announced(path: Path) -> int:
         known = start.isdigit() and b"shorten" not in head
         return int(start) + samples * int(fields.get(b"sample_n_bytes", 1)) if known else 0
     if head[:4] == b"OggS":
-        with open(path, "rb") as file:
+        with archives.opened(path) as file:
             return _pages(file, size)[1]
     if ASF_FILE in head:
         at = head.index(ASF_FILE) + 40
@@ -283,7 +285,7 @@ def _boxes(file, size: int) -> int:
 def _caf(path: Path, size: int) -> int:
     """Core Audio Format: where the last chunk ends; a recording that was not finished has a length of -1 or 0."""
     at = 8
-    with open(path, "rb") as file:
+    with archives.opened(path) as file:
         while at + 12 <= size:
             chunk = _at(file, at, 12)
             length = int.from_bytes(chunk[4:], "big")

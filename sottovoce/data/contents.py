@@ -8,7 +8,6 @@ decode to the same samples at the same rate, as the WAV and the FLAC of one take
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import audio, own
+from sottovoce.data import archives, audio, own
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
 
@@ -52,13 +51,13 @@ def of_samples(samples: np.ndarray, rate_hz: int) -> str:
 
 def of_file(path: Path | str) -> str:
     """Hash of a file's bytes; a file that is read in many segments is hashed once."""
-    stat = Path(path).stat()
-    return _of_file(str(path), stat.st_size, stat.st_mtime_ns)
+    return _of_file(str(path), *archives.stat(path))
 
 
 @lru_cache(maxsize=16)
 def _of_file(path: str, size: int, time_ns: int) -> str:
-    return files.file_digest(path)
+    with archives.opened(path) as data:
+        return files.digest_of(data)
 
 
 def save(folder: Path, rows: Iterable[tuple[str, str, str]]) -> None:
@@ -77,7 +76,7 @@ def of_corpus(folder: Path, root: Path, utterances: Sequence[Segment], quiet: bo
     What contents.csv lacks (corpora prepared before there was one, or without decoding) is decoded now, and kept.
     """
     known = _load(folder / FILE)
-    todo = [u for u in utterances if u.id not in known and os.path.isfile(root / u.path)]
+    todo = [u for u in utterances if u.id not in known and archives.is_file(root / u.path)]
     if todo:
         with Bar(len(todo), "recordings compared by content", quiet=quiet) as bar:
             for u in todo:

@@ -54,7 +54,7 @@ class Utterance:
 
     id: str
     corpus: str
-    path: str  # relative to the corpus root; `file.h5#12` names an entry inside a feature file
+    path: str  # relative to the corpus root; `x.tar#a.wav` and `file.h5#12` are entries inside a file
     start: float = 0.0
     end: float | None = None
     speaker: str = ""  # "" = unknown

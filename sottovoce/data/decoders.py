@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from sottovoce import files
-from sottovoce.data import containers, resampling
+from sottovoce.data import archives, containers, resampling
 from sottovoce.errors import InputError
 
 CHUNK = 1 << 17  # frames decoded at a time
@@ -72,22 +72,24 @@ def truncated(path: Path, found: str) -> InputError:
 
 
 def _check_size(path: Path, announced: int) -> None:
-    size = path.stat().st_size
+    size = archives.stat(path)[0]
     if announced > size:
         raise truncated(path, f"{size} bytes where the file says {announced}")
 
 
 def _is_mpeg(path: Path) -> bool:
     """An MP3 or raw AAC by its first bytes."""
-    with open(path, "rb") as file:
+    with archives.opened(path) as file:
         head = file.read(3)
     return head == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
 
 
 def _handle(path: Path, view: containers.View | None = None) -> Any:
-    """What the libraries are given: a name, or an open file where there is a view or no name they can spell."""
+    """What the libraries are given: a name, or an open file where there is none, or none that they can spell."""
     if view is not None:
         return view
+    if archives.split(path)[1]:
+        return archives.opened(path)
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
@@ -244,7 +246,7 @@ def _open_av(path: Path) -> Any:
         container = av.open(_handle(path, view), metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(
-            f"{path}: not an audio file, or a damaged one. Found {path.stat().st_size} bytes neither libsndfile nor "
+            f"{path}: not an audio file, or a damaged one. Found {archives.stat(path)[0]} bytes neither libsndfile nor "
             f"FFmpeg can read ({_short(error)}). Leave it out or export it again."
         ) from None
     if not container.streams.audio or container.format.name in PLAYLISTS:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from sottovoce.data import archives
 from sottovoce.errors import InputError
 
 SUFFIXES = frozenset(
@@ -48,6 +49,26 @@ def recordings_below(root: Path) -> list[str]:
     return sorted(name for name in files_below(root) if is_recording(name))
 
 
+def tars_below(root: Path) -> list[str]:
+    """Every tar archive below a folder, as `files_below`."""
+    return sorted(name for name in files_below(root) if name.endswith(archives.SUFFIX))
+
+
+def _in_tar(path: Path) -> Iterator[Path]:
+    for entry in archives.entries(path):
+        if is_recording(entry.name) and not is_hidden(entry.name):
+            yield Path(f"{path}#{spelt(entry.name, path)}")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder above it is none of the user's own.
+
+    >>> is_hidden("a/._b.wav"), is_hidden("__MACOSX/a.wav"), is_hidden("a/b.wav")
+    (True, True, False)
+    """
+    return any(part.startswith(".") or part in SYSTEM for part in name.split("/"))
+
+
 def spelt(name: str, root: Path | str = "") -> str:
     """A name, when it can be written. Raises InputError for bytes that are not UTF-8, as old archives hold them."""
     try:
@@ -63,7 +84,7 @@ def spelt(name: str, root: Path | str = "") -> str:
 
 
 def audio_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are, folders as the recordings below them in name order.
+    """Files as they are, folders as the recordings below them in name order, tar archives as those in them.
 
     Raises InputError for a path that does not exist, for a folder without audio and for names that are not UTF-8.
     """
@@ -71,13 +92,16 @@ def audio_files(paths: Iterable[Path]) -> Iterator[Path]:
         spelt(str(path))
         if path.is_dir():
             found = sorted(path / name for name in recordings_below(path))
+            found += [entry for name in tars_below(path) for entry in _in_tar(path / name)]
             if not found:
                 raise InputError(
                     f"{path}: no audio files. Looked for {', '.join(sorted(SUFFIXES))}. "
                     "Name another folder, or the files themselves."
                 )
             yield from found
-        elif path.exists():
+        elif path.suffix == archives.SUFFIX and path.is_file():
+            yield from _in_tar(path)
+        elif path.exists() or archives.is_file(path):
             yield path
         else:
             raise InputError(f"{path}: no such file or folder.")

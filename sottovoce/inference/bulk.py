@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sottovoce import files
-from sottovoce.data import audio, own
+from sottovoce.data import archives, audio, own
 from sottovoce.errors import InputError
 from sottovoce.inference import formats
 from sottovoce.inference.hearing import Hearing
@@ -82,10 +82,9 @@ class _Stamp:
 def _stamp(path: Path) -> tuple[int, int]:
     """Size and time of change."""
     try:
-        stat = path.stat()
+        return archives.stat(path)
     except OSError:
         return -1, -1
-    return stat.st_size, stat.st_mtime_ns
 
 
 class Journal:
@@ -177,7 +176,10 @@ def _found(
 ) -> Iterator[Sequence[Done]]:
     """What comes of each item. Processes that share the work keep it in a folder of the journal's name; the journal
     itself none of them writes."""
-    work, needs = partial(_one, plan, skip_broken), {path.parent for item in items for path in item.paths}
+    work, needs = (
+        partial(_one, plan, skip_broken),
+        {Path(archives.split(path)[0]).parent for item in items for path in item.paths},
+    )
     with _folder(plan.folder) if plan.folder else contextlib.nullcontext():
         if plan.folder:
             needs.add(Path(plan.folder))
@@ -244,7 +246,10 @@ def _results(recogniser: Hearing, plan: Plan, paths: Sequence[Path]) -> list[Res
     if not plan.turns:
         return recogniser.predict(paths, **how)
     place = Path(plan.turns)
-    return [recogniser(p, turns=place / f"{p.stem}.rttm" if place.is_dir() else place, **how) for p in paths]
+    return [
+        recogniser(p, turns=place / f"{archives.inside(p).stem}.rttm" if place.is_dir() else place, **how)
+        for p in paths
+    ]
 
 
 def _readable(paths: Sequence[Path], why: str) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -271,10 +276,11 @@ def own_names(paths: Sequence[Path], taken: Sequence[str] = ()) -> list[str]:
     names: list[str] = []
     used = {name.casefold() for name in taken} | {"predictions", "journal", "broken"}
     for path in paths:
-        name, k = path.stem, 1
+        stem = archives.inside(path).stem
+        name, k = stem, 1
         while name.casefold() in used:
             k += 1
-            name = f"{path.stem}-{k}"
+            name = f"{stem}-{k}"
         used.add(name.casefold())
         names.append(name)
     return names

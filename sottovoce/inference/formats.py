@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files, report
+from sottovoce.data import archives
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.inference import page
 from sottovoce.inference.result import Result
@@ -83,7 +84,7 @@ def _audacity(result: Result, path: Path) -> None:
 
 
 def _rttm(result: Result, path: Path) -> None:
-    recording = _word(Path(result.path).stem or "samples")
+    recording = _word(archives.inside(result.path).stem or "samples")
     lines = [
         f"SPEAKER {recording} 1 {s['start']:.3f} {s['end'] - s['start']:.3f} <NA> <NA> {_word(_named(s, '/'))} "
         f"{s['confidence']:.3f} <NA>\n"

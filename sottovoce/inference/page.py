@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from sottovoce import report
-from sottovoce.data import audio, own
+from sottovoce.data import archives, audio, own
 from sottovoce.errors import InputError
 from sottovoce.inference.result import Result
 
@@ -20,8 +20,8 @@ PLAYABLE = {".mp3", ".wav", ".m4a", ".mp4", ".ogg", ".opus", ".flac", ".webm"}
 def of(result: Result, place: Path) -> str:
     """The page of a result, to be written at `place`. A recording that is gone leaves it without a player."""
     sounds, link, path = b"", "", Path(result.path)
-    if result.path and path.is_file():
-        if result.duration_s > HELD_S and path.suffix.lower() in PLAYABLE:
+    if result.path and archives.is_file(path):
+        if result.duration_s > HELD_S and path.is_file() and path.suffix.lower() in PLAYABLE:
             link = os.path.relpath(path.resolve(), place.resolve().parent).replace(os.sep, "/")
         else:
             sounds = mp3(path)
@@ -56,6 +56,6 @@ def read(path: Path) -> Result:
             f"{path}: no result. {error}. Name a recording, or a NAME.json of `sottovoce predict --timeline`."
         ) from None
     beside = path.parent / Path(found.path).name
-    if found.path and not Path(found.path).is_file() and beside.is_file():
+    if found.path and not archives.is_file(found.path) and beside.is_file():
         found.path = str(beside)
     return found

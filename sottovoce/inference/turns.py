@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sottovoce.data import archives
 from sottovoce.errors import InputError
 
 
@@ -45,8 +46,8 @@ def read(path: Path | str, recording: Path) -> list[Turn]:
             raise InputError(f"{path}: line {number} has no times. Found {line[:60]!r}. Expected seconds.")
         found.setdefault(fields[1], []).append(Turn(start, start + length, name))
     own = (
-        found.get(recording.name)
-        or found.get(recording.stem)
+        found.get(archives.inside(recording).name)
+        or found.get(archives.inside(recording).stem)
         or (next(iter(found.values())) if len(found) == 1 else [])
     )
     if not own:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import audio, own
+from sottovoce.data import archives, audio, contents, own
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
@@ -219,7 +219,7 @@ def functionals(
             "Run `pip install 'sottovoce[egemaps]'` (research licence, not for products)."
         )
     for u in utterances:
-        if "#" in u.path:
+        if "#" in u.path and not archives.is_file(corpus.root / u.path):
             raise InputError(f"{u.path}: not audio. Found encoded features. Leave this baseline out.")
     path = (cache or corpus.folder / "functionals") / f"{feature_set}.npz"
     keys = _keys(corpus, utterances)
@@ -249,7 +249,7 @@ def _keys(corpus: Corpus, utterances: Sequence[Utterance]) -> list[str]:
     for u in utterances:
         if u.path not in content:
             try:
-                content[u.path] = files.file_digest(corpus.root / u.path)
+                content[u.path] = contents.of_file(corpus.root / u.path)
             except OSError as error:
                 raise InputError(
                     f"{corpus.root / u.path}: cannot be read. {error.strerror or error}. "

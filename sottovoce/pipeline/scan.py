@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data import audio, contents, own
+from sottovoce.data import archives, audio, contents, own
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
@@ -160,8 +160,8 @@ def _stamps(folder: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
     found = {}
     for path in {u.path for u in utterances}:
         try:
-            stat = (folder / path).stat()
-            found[path] = f"{FORMAT} {folder.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+            size, time_ns = archives.stat(folder / path)
+            found[path] = f"{FORMAT} {folder.resolve()} {size} {time_ns}"
         except (OSError, ValueError):  # not there, or no name that a file can have
             found[path] = ""
     return found
