@@ -409,7 +409,7 @@ def start(corpus: Corpus, *argv: str, **options) -> subprocess.Popen:
 
 
 def wait_for_lines(folder: Path, lines: int) -> None:
-    index, limit = folder / "index.jsonl", time.monotonic() + 20
+    index, limit = folder / "index.jsonl", time.monotonic() + 120
     while not (index.exists() and index.read_bytes().count(b"\n") >= lines):
         assert time.monotonic() < limit
         time.sleep(0.005)
