@@ -72,6 +72,10 @@ def _facts(path: Path) -> _Facts:
     if not there and not os.path.exists(path):  # False too for a name that no disk could hold
         raise InputError(f"{path}: no such file. Check the path, or run `sottovoce prepare` again if the corpus moved.")
     if not there:
+        if not path.is_dir():
+            raise InputError(
+                f"{path}: not a file. Found a pipe or a device. Write what comes out of it into a file first."
+            )
         raise InputError(f"{path}: not an audio file. Found a folder. Name the files in it.")
     if archives.stat(path)[0] == 0:
         raise InputError(f"{path}: empty file. Found 0 bytes. Copy it again or leave it out.")

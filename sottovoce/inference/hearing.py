@@ -63,7 +63,7 @@ class Hearing:
     ):
         self.voters, self.task, self.vad, self.whole = list(voters), task, vad, whole
         every = task.classes or task.target
-        labels = labels.split(",") if isinstance(labels, str) else labels
+        labels = [name.strip() for name in (labels.split(",") if isinstance(labels, str) else labels) if name.strip()]
         if unknown := [name for name in labels if name not in every]:
             raise InputError(f"labels: no {unknown[0]!r} in this model. Found {', '.join(every)}.")
         self.chosen = [k for k, name in enumerate(every) if not labels or name in labels]
@@ -94,10 +94,10 @@ class Hearing:
         self,
         source: Path | str | bytes | Samples | Track | Mapping[str, Any] | BinaryIO,
         *,
-        channel: str = "mix",
+        channel: str | int = "mix",
         turns: Path | str | Sequence[Turn] = (),
         timing: Timing | None = None,
-        abstain: float | None = 0.0,
+        abstain: float | str | None = 0.0,
     ) -> Result:
         """One recording: its answer and its course.
 
@@ -107,34 +107,40 @@ class Hearing:
             channel: "mix", "left", "right", a number from 1, or "each": every channel is a speaker of its own.
             turns: who speaks when, an RTTM file or `Turn`s; a cell then hears its speaker alone.
             timing: windows, cells, smoothing.
-            abstain: the confidence below which the label is "unsure"; None = 0.5, of a calibrated model.
+            abstain: the confidence below which the label is "unsure"; "auto" (or None) = 0.5, of a calibrated model.
 
         Raises:
-            InputError: what cannot be read; None where the model is not calibrated.
+            InputError: what cannot be read; "auto" where the model is not calibrated.
         """
         least = self._least(abstain)
         with sources.as_file(source) as path:
             speaker = self.speaker([path])
-            found = self._hear(path, speaker, channel, turns, timing or Timing())
+            found = self._hear(path, speaker, str(channel), turns, timing or Timing())
         return _abstained(found if isinstance(source, (str, Path)) else replace(found, path=""), least)
 
-    def predict(self, paths: Path | str | Sequence[Path | str], **how: Any) -> list[Result]:
-        """Several recordings; of a model that standardises per speaker, all of one speaker. `how` as in a call."""
+    def predict(
+        self,
+        paths: Path | str | Iterable[Path | str],
+        *,
+        channel: str | int = "mix",
+        turns: Path | str | Sequence[Turn] = (),
+        timing: Timing | None = None,
+        abstain: float | str | None = 0.0,
+    ) -> list[Result]:
+        """Several recordings; of a model that standardises per speaker, all of one speaker. The rest as in a call."""
         given = [paths] if isinstance(paths, (str, Path)) else list(paths)
         if other := [type(p).__name__ for p in given if not isinstance(p, (str, Path))]:
             raise InputError(
                 f"predict: paths of recordings. Found {other[0]}. For samples call the model: model((x, hz))"
             )
-        found = [Path(p) for p in given]
-        speaker, timing = self.speaker(found), how.pop("timing", None) or Timing()
-        channel, turns = how.pop("channel", "mix"), how.pop("turns", ())
-        least = self._least(how.pop("abstain", 0.0))
-        return [_abstained(self._hear(path, speaker, channel, turns, timing), least) for path in found]
+        least, found = self._least(abstain), [Path(p) for p in given]
+        speaker, how = self.speaker(found), (str(channel), turns, timing or Timing())
+        return [_abstained(self._hear(path, speaker, *how), least) for path in found]
 
     def stream(
         self,
         chunks: Iterable[np.ndarray],
-        rate_hz: int = RATE_HZ,
+        rate_hz: float = RATE_HZ,
         *,
         timing: Timing | None = None,
         pieces: Pieces = LIVE,
@@ -207,11 +213,13 @@ class Hearing:
     def calibration(self) -> Calibration:
         return _calibration(self.voters)
 
-    def _least(self, abstain: float | None) -> float:
+    def _least(self, abstain: float | str | None) -> float:
         if abstain != 0 and self.task.kind != "class":
             raise InputError("--abstain: needs classes. Found a model of numbers. Leave it out.")
-        if abstain is not None:
-            return abstain
+        if abstain not in (None, "auto"):
+            if not (isinstance(abstain, (int, float, np.number)) and 0 <= abstain <= 1):
+                raise InputError(f"abstain: no confidence. Found {abstain!r}. Give a number from 0 to 1, or 'auto'.")
+            return float(abstain)
         if not self.calibration.rows:
             raise InputError(
                 "--abstain auto: needs a calibrated model. Found none, or of an earlier version. Fine-tune "

@@ -9,7 +9,7 @@ The folder is a run, so every verb that takes a run takes it. Nothing of a downl
 are read, and a folder with a pickle in it is refused.
 """
 
-import re
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from sottovoce import files
 from sottovoce.data import own, runs
 from sottovoce.errors import InputError
 from sottovoce.inference import model_card
+from sottovoce.modeling import hub, public_files
 from sottovoce.modeling import network as models
-from sottovoce.modeling import public_files
 from sottovoce.modeling.network import Recognised
+from sottovoce.modeling.whisper_weights import DEFAULT
 
 PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill"}
 NAMES = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
@@ -78,8 +79,8 @@ def push(it: Recognised, folder: Path | str, name: str, told: Provenance, *, pri
     Raises InputError: no such name can be, nobody is logged in (`hf auth login`), the hub does not answer or refuses.
     """
     check_name(name)
-    hub = public_files.library()
-    if hub.get_token() is None:
+    library = public_files.library()
+    if library.get_token() is None:
         raise InputError(
             f"{name}: uploading needs a login. Found no token of the hub here. Log in (hf auth login, or HF_TOKEN), or "
             "write the folder alone: --dry-run -o FOLDER."
@@ -87,7 +88,7 @@ def push(it: Recognised, folder: Path | str, name: str, told: Provenance, *, pri
     save(it, folder, told, name)
     try:
         with public_files.silence():
-            client = hub.HfApi()
+            client = library.HfApi()
             client.create_repo(name, private=private, exist_ok=True)
             done = client.upload_folder(
                 repo_id=name, folder_path=str(folder), allow_patterns=list(NAMES), commit_message="Model of Sottovoce"
@@ -101,7 +102,7 @@ def push(it: Recognised, folder: Path | str, name: str, told: Provenance, *, pri
 
 
 def check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII):
+    if not public_files.is_name(name):
         raise InputError(f"{name}: not the name of a model on the hub. Give it as user/name.")
 
 
@@ -111,7 +112,13 @@ def found(name: str) -> Path:
     Raises InputError: neither, no weights in safetensors, or a pickle beside them.
     """
     folder = Path(name)
-    if not folder.is_dir():
+    if not os.path.isdir(name):  # False too for a name that no disk could hold
+        if not hub.is_public(name) or name == DEFAULT:
+            there = "a file" if os.path.isfile(name) else "no such folder"
+            raise InputError(
+                f"{name}: no model. Found {there}. Name a folder that `sottovoce finetune` or `push` has written, "
+                "user/name of the hub, or an exported model.onnx."
+            )
         for wanted in NAMES[:2]:
             path = public_files.find(name, wanted)
             if path is None:

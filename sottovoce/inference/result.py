@@ -15,7 +15,7 @@ from sottovoce.errors import InputError
 FORMAT = "sottovoce-result/1"
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Result:
     """One recording as a model hears it. K classes (or numbers) `names`, C cells of `hop_s` seconds that tile it.
 
@@ -196,8 +196,11 @@ class Result:
         """The course as a matplotlib figure; with a path (.png, .svg or .pdf) as a file."""
         figure = _library("sottovoce.report").timeline_drawing(self.picture())  # drawing is not needed to hear
         if path is not None:
+            kind = Path(path).suffix.lstrip(".").lower() or "png"
+            if kind not in (known := figure.canvas.get_supported_filetypes()):
+                raise InputError(f"{path}: no kind of picture. Found .{kind}. Name one of {', '.join(sorted(known))}.")
             with files.atomic(path) as temporary:
-                figure.savefig(temporary, format=Path(path).suffix.lstrip(".").lower() or "png")
+                figure.savefig(temporary, format=kind)
         return figure
 
 

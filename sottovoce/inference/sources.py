@@ -1,21 +1,27 @@
 """What can be heard: a file, the bytes of one, samples in memory, a stream."""
 
-import io
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
 
-from sottovoce.data import resampling
+from sottovoce.data import audio, resampling
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference.timeline import RATE_HZ
 
 Samples = tuple[Any, float]  # (N,) or (N, C), samples a second
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open file, of whatever class: temporary ones are of one of their own."""
+
+    def read(self) -> bytes: ...
 
 
 @contextmanager
@@ -30,8 +36,12 @@ def as_file(source: Any) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder:
         path = Path(folder) / "samples"
-        if isinstance(source, (io.BufferedIOBase, io.RawIOBase)):  # an open file
+        if isinstance(source, Readable):
             source = source.read()
+            if not isinstance(source, bytes):
+                raise InputError(f"samples: no bytes of a file. Found {type(source).__name__}. Open it with 'rb'.")
+            if not source:
+                raise InputError("samples: an open file with nothing left to read. Rewind it: seek(0).")
         if isinstance(source, (bytes, bytearray, memoryview)):
             path.write_bytes(source)
         else:
@@ -62,7 +72,7 @@ def _write(path: Path, samples: Any, rate_hz: float) -> None:
         values = np.asarray(samples)
     except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, a tensor with a gradient
         raise InputError(f"samples: no array. {error}. Give (samples, rate).") from None
-    if values.ndim not in (1, 2) or not values.size or values.dtype.kind not in "fiu" or values.dtype == np.uint8:
+    if values.ndim not in (1, 2) or not values.size or values.dtype.kind not in "fi":
         raise InputError(
             f"samples: (N,) or (N, C) floats, or signed integers. Found {values.shape} of {values.dtype}. "
             "Give (samples, rate)."
@@ -71,17 +81,35 @@ def _write(path: Path, samples: Any, rate_hz: float) -> None:
         if values.shape[0] > 16:
             raise InputError(f"samples: (N, C), a column a channel. Found {values.shape}. Transpose them.")
         values = values.T  # (C, N), as PyTorch has it: nobody has so many channels
-    if values.dtype.kind in "iu":
-        values = values / float(np.iinfo(values.dtype).max)
+    peak = np.abs(values).max() if values.dtype.itemsize == 4 and values.dtype.kind == "i" else 1 << 31
+    values = scaled(values.astype(np.int64) if 0 < peak <= 1 << 16 else values, "samples")  # 16 bits in 32: silence
     if not isinstance(rate_hz, (int, float, np.number)) or not 1 <= rate_hz < 1e9 or rate_hz % 1:
         raise InputError(f"samples: the rate is samples a second. Found {rate_hz!r}.")
-    with np.errstate(over="ignore"):  # infinite then, and named as such
-        values = values.astype(np.float32)
     soundfile.write(path, values, int(rate_hz), format="WAV", subtype="FLOAT")
 
 
-def resampled(chunks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """A stream of samples (n,) at 16 kHz, float32. Raises InputError for chunks of another shape, and NaN."""
+def scaled(values: np.ndarray, where: str) -> np.ndarray:
+    """Floats as they are, integers by their full scale, as float32.
+
+    Raises InputError for integers wider than their samples, which would all be silence: what NumPy makes of a list.
+    """
+    if values.dtype.kind == "i":
+        if values.dtype.itemsize > 4:
+            raise InputError(
+                f"{where}: integers whose full scale nothing tells. Found sizes up to {np.abs(values).max(initial=0)}. "
+                "Give them as np.int16 or np.int32, as they were recorded, or as floats from -1 to 1."
+            )
+        return (values / float(np.iinfo(values.dtype).max)).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite then, and named as such
+        return values.astype(np.float32)
+
+
+def resampled(chunks: Iterable[np.ndarray], rate_hz: float) -> Iterator[np.ndarray]:
+    """A stream of samples (n,) at 16 kHz, float32. Raises InputError for chunks of another shape, NaN, and a rate that
+    no stream has."""
+    low, high = audio.RATES_HZ
+    if not isinstance(rate_hz, (int, float, np.number)) or not low <= rate_hz <= high or rate_hz % 1:
+        raise InputError(f"stream: the rate is whole samples a second, from {low} to {high}. Found {rate_hz!r}.")
     resampler = None
     if rate_hz != RATE_HZ:
         resampler = resampling.stream(rate_hz, RATE_HZ)
@@ -89,8 +117,7 @@ def resampled(chunks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray
         values = np.asarray(chunk)
         if values.dtype.kind not in "fi":
             raise InputError(f"stream: chunks are samples (n,), floats or signed integers. Found {values.dtype}.")
-        scale = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
-        samples = (values / scale).astype(np.float32) if scale != 1 else values.astype(np.float32)
+        samples = scaled(values, "stream")
         if samples.ndim == 2 and samples.shape[1] == 1:  # as sound cards give them
             samples = samples[:, 0]
         if samples.ndim != 1 or not np.isfinite(samples).all():

@@ -4,6 +4,7 @@
 seen nobody we know of: whose voices are in a public checkpoint, its model card says.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,10 @@ def is_public(init: str) -> bool:
     folder = Path(init)
     if init == DEFAULT:
         return True
-    if folder.is_dir():
+    if os.path.isdir(init):
         found = files.read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
         return isinstance(found, dict) and "model_type" in found
-    owner, slash, name = init.partition("/")
-    return bool(slash and owner and name) and "/" not in name and not Path(owner).exists()
+    return public_files.is_name(init) and not Path(init).parent.exists()
 
 
 def _public(init: str) -> Run:

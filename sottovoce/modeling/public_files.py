@@ -4,6 +4,7 @@ What is cached is not looked up again, so that a result does not change with the
 said so within seconds: it is asked once, where its own client asks six times.
 """
 
+import re
 import sys
 import threading
 from contextlib import contextmanager
@@ -15,6 +16,16 @@ from sottovoce import errors
 from sottovoce.errors import InputError
 
 PATIENCE_S = 4.0  # for the first sign of the hub
+
+
+def is_name(text: str) -> bool:
+    """Whether the hub could have a model of this name, "user/name".
+
+    >>> [is_name(text) for text in ("openai/whisper-base", "runs", "a/b/c", "a b/c", "../x", "a--b/c", "/x", "~/x")]
+    [True, False, False, False, False, False, False, False]
+    """
+    part = r"[A-Za-z0-9_]([\w.-]*[A-Za-z0-9_])?"
+    return len(text) <= 96 and bool(re.fullmatch(f"{part}/{part}", text, re.ASCII)) and not re.search(r"--|\.\.", text)
 
 
 def find(init: str, name: str) -> Path | None:
