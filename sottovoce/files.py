@@ -28,7 +28,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     Raises InputError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # two machines may have one process id
+    short = path.name.encode(errors="ignore")[:200].decode(errors="ignore")  # a name that fits has to fit here too
+    temporary = path.with_name(f".{short}.{secrets.token_hex(4)}.part")  # two machines may have one process id
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -1,5 +1,6 @@
 """`sottovoce predict`: recordings of any length -> emotion, and emotion over time."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,7 +105,8 @@ def main(
         typer.echo(f"{journal_at}: {earlier} of {different} are there, going on.", err=True)
     written = bulk.Table(table, paths, journal) if table else None
     broken = []
-    with Bar(different, "predict", quiet=quiet or different < 2, done=earlier) as bar:
+    bar = Bar(different, "predict", quiet=quiet or different < 2, done=earlier)
+    with written or contextlib.nullcontext(), bar:
         for done in bulk.hear(recogniser, plan, paths, journal, jobs, skip_broken):
             bar.advance()
             broken += [done.broken] if done.broken else []
@@ -115,12 +117,12 @@ def main(
     results = [found for path in paths if (found := journal.find(path)) is not None and not found.broken]
     if not results:
         raise InputError(f"{words[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}")
-    if written:
-        written.write()
     if not quiet:
         _tables.predictions([r.row for r in results], recogniser.names, recogniser.task.kind, MOST)
         for place in filter(None, [table, folder if timeline else None]):
             typer.echo(f"{'Timelines' if place == folder else 'Table'}: {place}")
+        if others := len(journal.done.keys() - set(map(str, paths))):
+            typer.echo(f"The table holds what is named now; {others} heard before stay in {journal_at}.")
     bulk.write_broken(journal_at, broken)
     for line in broken:
         typer.echo(f"skipped {line}", err=True)

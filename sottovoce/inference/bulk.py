@@ -1,14 +1,15 @@
 """Many recordings: results appear as they are made, and a finished recording is never heard again.
 
 A journal beside the output keeps one line of JSON a recording, written when its files are. The table is made from it,
-every few seconds and at the end. A killed run goes on where the journal ends; a recording that was changed since, by
-size or time, is heard again. Other settings need another output.
+every few seconds and at the end. A killed run goes on where the journal ends; a recording that was changed since, or
+whose turns were, by size or time, is heard again, under its name. Other settings need another output, and so do files
+of anybody else: what is there without a journal is not overwritten.
 """
 
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from sottovoce.pipeline import workers
 
 FORMAT = "sottovoce-predictions/1"
 EVERY_S = 10.0  # the table is written anew so often
+LONGEST = 190  # bytes of a file's name without its suffix
 
 
 @dataclass(frozen=True)
@@ -68,23 +70,21 @@ class _Head:
 
     format: Literal["sottovoce-predictions/1"]
     settings: dict[str, Any]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Stamp:
-    """What the recording of a line was when it was heard, see `_stamp`; the rest is `Done`."""
+    """What the recording of a line was when it was heard, see `Journal.stamp`; the rest is `Done`."""
 
     path: str
     size: int
     time_ns: int
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change."""
-    try:
-        return archives.stat(path)
-    except OSError:
-        return -1, -1
+def _turns_of(turns: str, recording: Path) -> Path:
+    """The RTTM file of a recording."""
+    return Path(turns) / f"{archives.inside(recording).stem}.rttm" if Path(turns).is_dir() else Path(turns)
 
 
 class Journal:
@@ -96,7 +96,9 @@ class Journal:
     def __init__(self, path: Path | None, settings: dict[str, Any]):
         self.path, self.settings = path, files.plain(settings)
         self.done: dict[str, tuple[tuple[int, int], Done]] = {}
-        if path is not None and path.is_file():
+        self.names: set[str] = set()  # of files that were made, or were to be
+        self.new = path is None or not path.is_file()
+        if path is not None and not self.new:
             self._read(path)
 
     def _read(self, path: Path) -> None:
@@ -114,24 +116,62 @@ class Journal:
         if was != now:
             differs = "; ".join(f"{k} {was.get(k)} there, {v} now" for k, v in now.items() if was.get(k) != v)
             raise InputError(f"{path}: results of other settings. {differs}. Choose another -o, or delete it.")
-        files.write_text(path, "".join(f"{line}\n" for line in lines))
+        self.names = {*head.names, *(done.name for _, done in self.done.values() if done.name)}
+        self._write(lines[1:])
+
+    def stamp(self, recording: Path) -> tuple[int, int]:
+        """Size and time of change of all that an answer is made from."""
+        turns = self.settings.get("turns")
+        try:
+            stats = [archives.stat(path) for path in (recording, *([_turns_of(turns, recording)] if turns else ()))]
+        except OSError:
+            return -1, -1
+        return sum(size for size, _ in stats), sum(time_ns for _, time_ns in stats)
 
     def find(self, path: Path) -> Done | None:
         """The result of a recording that is still the same."""
         stamp, done = self.done.get(str(path), ((0, 0), None))
-        return done if done is not None and stamp == _stamp(path) else None
+        return done if done is not None and stamp == self.stamp(path) else None
+
+    @contextlib.contextmanager
+    def begun(self, names: Iterable[str], outputs: Callable[[list[str]], list[Path]]) -> Iterator[None]:
+        """It says which files are to be made before any is, so that what a killed run leaves is known as its own; that
+        of a run that made nothing is gone again.
+
+        Raises InputError when a file is there that it has never named: it is somebody else's.
+        """
+        new = sorted(set(names) - self.names)
+        if self.path is None or not new or workers.shared():
+            yield
+            return
+        if strangers := [path for path in outputs(new) if path.exists()]:
+            raise InputError(
+                f"{strangers[0]}: is there, and {self.path.name} beside it does not say that predict made it. Choose "
+                "another -o, or move it."
+            )
+        self.names.update(new)
+        lines = [] if self.new else self.path.read_text(encoding="utf-8").split("\n")[1:-1]
+        self._write(lines)
+        try:
+            yield
+        finally:
+            if self.new and all(done.broken for _, done in self.done.values()):
+                self.path.unlink(missing_ok=True)
+
+    def _write(self, lines: Sequence[str]) -> None:
+        assert self.path is not None
+        head = {"format": FORMAT, "settings": self.settings, "names": sorted(self.names)}
+        files.write_text(self.path, "".join(f"{line}\n" for line in (json.dumps(head, ensure_ascii=False), *lines)))
 
     def add(self, done: Done) -> None:
-        stamp = _stamp(Path(done.path))
+        stamp = self.stamp(Path(done.path))
         self.done[done.path] = stamp, done
         if self.path is None or done.broken or workers.shared():
             return
         line = json.dumps(files.plain(asdict(done)) | {"size": stamp[0], "time_ns": stamp[1]}, ensure_ascii=False)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
-                head = {"format": FORMAT, "settings": self.settings}
-                files.write_text(self.path, json.dumps(head, ensure_ascii=False) + "\n")
+                self._write([])
             with open(self.path, "a", encoding="utf-8") as out:
                 out.write(line + "\n")
         except OSError as error:
@@ -159,16 +199,23 @@ def hear(
     Raises InputError for a recording that cannot be read, unless `skip_broken`.
     """
     missing = [path for path in dict.fromkeys(paths) if journal.find(path) is None]
-    taken = [done.name for _, done in journal.done.values()]
-    named = dict(zip(missing, own_names(missing, taken), strict=True))
+    kept = {path: done.name for path, (_, done) in journal.done.items() if files.is_folder_name(done.name)}
+    new = [path for path in missing if str(path) not in kept]
+    named = {path: kept.get(str(path), "") for path in missing}
+    named |= dict(zip(new, own_names(new, list(kept.values())), strict=True))
     items = [_Item(tuple(group), tuple(named[p] for p in group)) for group in recogniser.groups(missing)]
     jobs = jobs or workers.many()
     if jobs < 2 or len(items) < 2 or workers.shared():
         _remember(plan, recogniser)
-    for found in _found(plan, skip_broken, items, jobs, journal):
-        for done in found:
-            journal.add(done)
-            yield done
+
+    def places(names: list[str]) -> list[Path]:
+        return formats.places([Path(plan.folder) / name for name in names], plan.formats)
+
+    with journal.begun(named.values() if plan.folder else (), places):
+        for found in _found(plan, skip_broken, items, jobs, journal):
+            for done in found:
+                journal.add(done)
+                yield done
 
 
 def _found(
@@ -189,7 +236,7 @@ def _found(
         if journal.path is None:
             raise InputError("--workers folder: needs one to share. Found no -o. Name a folder that all see.")
         home = journal.path.with_suffix("")
-        known = [[journal.settings, skip_broken, item, [_stamp(path) for path in item.paths]] for item in items]
+        known = [[journal.settings, skip_broken, item, [journal.stamp(path) for path in item.paths]] for item in items]
         parts = [(item, home / f"{files.digest(key)}.json") for item, key in zip(items, known, strict=True)]
         for path in workers.make(partial(_keep, work), [(part, part[1]) for part in parts], jobs, home=home):
             yield own.read_json(path, list[Done], "Delete it and run the same command again.")
@@ -230,7 +277,7 @@ def _one(plan: Plan, skip_broken: bool, item: _Item) -> list[Done]:
         results = _results(recogniser, plan, item.paths)
     except InputError as error:
         if not skip_broken:
-            raise
+            raise InputError(f"{error} To go on without what cannot be read: --skip-broken.") from None
         whole, broken = _readable(item.paths, str(error))
         results = _results(recogniser, plan, whole) if whole else []
     for result in results:
@@ -245,11 +292,7 @@ def _results(recogniser: Hearing, plan: Plan, paths: Sequence[Path]) -> list[Res
     how: dict[str, Any] = {"channel": plan.channel, "timing": plan.timing, "abstain": plan.abstain}
     if not plan.turns:
         return recogniser.predict(paths, **how)
-    place = Path(plan.turns)
-    return [
-        recogniser(p, turns=place / f"{archives.inside(p).stem}.rttm" if place.is_dir() else place, **how)
-        for p in paths
-    ]
+    return [recogniser(p, turns=_turns_of(plan.turns, p), **how) for p in paths]
 
 
 def _readable(paths: Sequence[Path], why: str) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -268,7 +311,8 @@ def _readable(paths: Sequence[Path], why: str) -> tuple[list[Path], list[tuple[P
 
 
 def own_names(paths: Sequence[Path], taken: Sequence[str] = ()) -> list[str]:
-    """A file name for each recording: its stem, numbered where another one has it; on some disks `A` is `a`.
+    """A file name for each recording: its stem, numbered where another one has it; on some disks `A` is `a`. Cut where
+    no disk holds it with a suffix.
 
     >>> own_names([Path("x-2.wav"), Path("x.wav"), Path("y/X.wav")])
     ['x-2', 'x', 'X-3']
@@ -276,7 +320,7 @@ def own_names(paths: Sequence[Path], taken: Sequence[str] = ()) -> list[str]:
     names: list[str] = []
     used = {name.casefold() for name in taken} | {"predictions", "journal", "broken"}
     for path in paths:
-        stem = archives.inside(path).stem
+        stem = archives.inside(path).stem.encode()[:LONGEST].decode(errors="ignore")
         name, k = stem, 1
         while name.casefold() in used:
             k += 1
@@ -298,10 +342,26 @@ def write_broken(journal: Path | None, broken: Sequence[str]) -> None:
 
 
 class Table:
-    """out.csv or out.json of the results so far, in the order of the recordings."""
+    """out.csv or out.json of the results so far, in the order of the recordings; as a context, also of those that an
+    error or Ctrl-C leaves.
+
+    Raises InputError when it is there and the journal is not: it is somebody else's.
+    """
 
     def __init__(self, path: Path, paths: Sequence[Path], journal: Journal):
         self.path, self.paths, self.journal, self._last = path, paths, journal, time.monotonic()
+
+    def __enter__(self) -> "Table":
+        if self.journal.new and self.path.exists() and not workers.shared():
+            raise InputError(
+                f"{self.path}: is there, and no journal beside it says that predict made it. Choose another -o, or "
+                "move it."
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if any(self.journal.find(path) for path in self.paths):
+            self.write()
 
     def now_and_then(self) -> None:
         if time.monotonic() - self._last > EVERY_S:

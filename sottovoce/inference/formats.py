@@ -37,16 +37,19 @@ def names(wanted: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def places(bases: Sequence[Path], formats: Sequence[str]) -> list[Path]:
+    """The files that `write` makes of these."""
+    return [base.with_name(base.name + FORMATS[name][0]) for base in bases for name in formats]
+
+
 def write(result: Result, base: Path, formats: Sequence[str]) -> list[Path]:
     """Files `base` + suffix, each whole or not at all. Raises InputError where a format needs segments and a model of
     numbers has none."""
     made = []
-    for name in formats:
-        suffix, write_one = FORMATS[name]
-        path = base.with_name(base.name + suffix)  # with_suffix would cut names at their dots
+    for name, path in zip(formats, places([base], formats), strict=True):  # with_suffix would cut names at their dots
         if name in SEGMENTS and result.kind != "class":
             raise InputError(f"--format {name}: holds segments of a label. Found a model of numbers. Use csv or json.")
-        write_one(result, path)
+        FORMATS[name][1](result, path)
         made.append(path)
     return made
 

@@ -255,7 +255,12 @@ class Hearing:
         self, path: Path, speaker: Any, channel: str, spoken: Path | str | Sequence[Turn], timing: Timing
     ) -> Result:
         info, voices = audio.probe(path), audio.channels(path, channel)
-        listed = turns.read(spoken, path) if isinstance(spoken, (str, Path)) else list(spoken)
+        listed, whose = turns.read(spoken, path) if isinstance(spoken, (str, Path)) else (list(spoken), "")
+        if listed and min(turn.start for turn in listed) >= info.duration_s:
+            raise InputError(
+                f"turns: none begins within {info.duration_s:.3f} s of {path.name}. Found {listed[0].start:g} s. Name "
+                "this recording's, in seconds."
+            )
         if listed and len(voices) > 1:
             raise InputError("turns: tell who speaks in one signal. Found channel 'each'. Choose one of both.")
         answering, remark = self.unheard(path)
@@ -269,7 +274,7 @@ class Hearing:
         notes = [note for note in info.note.split("; ") if note and (channel == "mix" or "cancel" not in note)]
         if speaker and speaker.alone:
             notes.append("the only recording of its speaker: less certain for this model")
-        notes += filter(None, [remark])
+        notes += filter(None, [remark, whose])
         joined = found[0] if len(found) == 1 else _side_by_side(found, list(voices))
         return replace(joined, warnings=[*notes, *joined.warnings], model=self.about())
 

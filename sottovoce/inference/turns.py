@@ -21,8 +21,9 @@ class Turn:
     speaker: str
 
 
-def read(path: Path | str, recording: Path) -> list[Turn]:
-    """The turns of a recording in order of time: of a file about several, those with its name (or its stem).
+def read(path: Path | str, recording: Path) -> tuple[list[Turn], str]:
+    """The turns of a recording in order of time: of a file about several, those with its name (or its stem). And what
+    is to be said of them: those of a file about one are taken whatever its name.
 
     Raises InputError for lines that are none, and when no turn is this recording's.
     """
@@ -45,17 +46,16 @@ def read(path: Path | str, recording: Path) -> list[Turn]:
         if not (math.isfinite(start) and math.isfinite(length) and start >= 0 and length >= 0):
             raise InputError(f"{path}: line {number} has no times. Found {line[:60]!r}. Expected seconds.")
         found.setdefault(fields[1], []).append(Turn(start, start + length, name))
-    own = (
-        found.get(archives.inside(recording).name)
-        or found.get(archives.inside(recording).stem)
-        or (next(iter(found.values())) if len(found) == 1 else [])
-    )
+    inner = archives.inside(recording)
+    named = found.get(inner.name) or found.get(inner.stem)
+    own = named or (next(iter(found.values())) if len(found) == 1 else [])
     if not own:
         raise InputError(
             f"{path}: no turns of {recording.name}. Found {', '.join(list(found)[:5]) or 'no SPEAKER line'}. "
             "The second field names the recording."
         )
-    return sorted(own, key=lambda turn: (turn.start, turn.end))
+    remark = "" if named else f"turns are those of {next(iter(found))!r}, which {Path(path).name} names alone"
+    return sorted(own, key=lambda turn: (turn.start, turn.end)), remark
 
 
 def who(turns: Sequence[Turn], people: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:

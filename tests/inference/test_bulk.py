@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.inference import bulk
-from sottovoce.inference.recogniser import Recogniser
+from sottovoce.inference.recogniser import Recogniser, load
 
 RATE = 16000
 
@@ -76,8 +77,6 @@ def test_a_killed_run_goes_on_where_its_journal_ends(sottovoce, finetuned, calls
 
 
 def test_results_are_there_before_all_are(finetuned, calls, tmp_path):
-    from sottovoce.inference.recogniser import load
-
     recogniser, plan = load(finetuned / "fold1"), bulk.Plan(str(finetuned / "fold1"))
     paths = sorted(calls.rglob("*.wav"))
     journal = bulk.Journal(tmp_path / "j.jsonl", bulk.settings(plan, recogniser))
@@ -146,3 +145,139 @@ def test_a_damaged_journal_is_named_and_one_of_odd_names_is_read(calls, tmp_path
     path.write_bytes(spoil(path.read_text(encoding="utf-8")).encode())
     with pytest.raises(InputError, match="not a journal of predictions"):
         bulk.Journal(path, {"a": 1})
+
+
+# ---------------------------------------------------------------------------------------------- other people's files
+
+
+@pytest.mark.parametrize("suffix", ["TextGrid", "eaf", "txt", "rttm", "csv"])
+def test_what_somebody_else_wrote_is_not_overwritten(sottovoce, finetuned, calls, tmp_path, suffix):
+    """Annotations by hand lie beside recordings under just the names that timelines have."""
+    words = [
+        "predict",
+        finetuned / "fold1",
+        "-q",
+        "--timeline",
+        "--format",
+        "csv,textgrid,elan,audacity,rttm",
+        "-o",
+        calls,
+    ]
+    by_hand = calls / f"1.{suffix}"
+    by_hand.write_text("weeks of work")
+    line = sottovoce(*words, calls).complaint
+    assert line.startswith(f"{by_hand}: is there")
+    assert sorted(p for p in calls.rglob("*") if p.suffix != ".wav" and p.is_file()) == [by_hand]
+    assert sottovoce(*words, calls / "x/0.wav").code == 0  # nothing of this name is there
+    assert sottovoce(*words, calls).complaint.startswith(f"{by_hand}: is there")  # later recordings neither
+    assert by_hand.read_text() == "weeks of work"
+    by_hand.unlink()
+    assert sottovoce(*words, calls).code == 0
+    assert sottovoce(*words, calls).code == 0  # these files are its own
+    assert len(rows_of(calls / "predictions.csv")) == 4
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.json", "out/predictions.csv"])
+def test_somebody_elses_table_is_not_overwritten(sottovoce, finetuned, calls, tmp_path, name):
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("mine")
+    output = place.parent if place.parent.name == "out" else place
+    line = sottovoce("predict", finetuned / "fold1", calls, "-o", output).complaint
+    assert line.startswith(f"{place}: is there")
+    assert place.read_text() == "mine"
+
+
+def test_what_a_killed_run_left_is_its_own(finetuned, calls, tmp_path):
+    """Files are written before their line in the journal is."""
+    recogniser, paths = load(finetuned / "fold1"), sorted(calls.rglob("*.wav"))
+    plan = bulk.Plan(str(finetuned / "fold1"), folder=str(tmp_path / "out"), formats=("csv",))
+    journal = bulk.Journal(tmp_path / "out/journal.jsonl", bulk.settings(plan, recogniser))
+    hearing = bulk.hear(recogniser, plan, paths, journal)
+    next(hearing)
+    (tmp_path / "out/1.csv").write_text("half of what was to come")
+    del hearing
+    again = bulk.Journal(tmp_path / "out/journal.jsonl", bulk.settings(plan, recogniser))
+    assert len(list(bulk.hear(recogniser, plan, paths, again))) == 3
+    assert (tmp_path / "out/1.csv").read_text().startswith("time_s")
+
+
+# ---------------------------------------------------------------------------------------------- goes on
+
+
+def test_a_changed_recording_keeps_the_name_of_its_files(sottovoce, finetuned, calls, tmp_path):
+    words = ["predict", finetuned / "fold1", calls / "x", "-o", tmp_path / "out", "--timeline", "--format", "json"]
+    assert sottovoce(*words).code == 0
+    soundfile.write(calls / "x/0.wav", np.zeros(2 * RATE), RATE)
+    assert sottovoce(*words).code == 0
+    assert {p.name for p in (tmp_path / "out").glob("*.json")} == {"0.json", "1.json"}
+    assert json.loads((tmp_path / "out/0.json").read_text())["duration_s"] == 2.0
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_other_turns_are_heard_anew(sottovoce, finetuned, calls, heard, tmp_path, folder):
+    place = tmp_path / "turns" / "0.rttm"
+    place.parent.mkdir()
+    turn = "SPEAKER 0 1 {} 0.4 <NA> <NA> {} <NA> <NA>\n"
+    place.write_text(turn.format(0.0, "anna"))
+    words = [
+        "predict",
+        finetuned / "fold1",
+        calls / "x/0.wav",
+        "-o",
+        tmp_path / "out",
+        "--timeline",
+        "--format",
+        "json",
+    ]
+    words += ["--turns", place.parent if folder else place]
+    for who in ("anna", "anna", "bert"):
+        place.write_text(turn.format(0.0, who)) if who != "anna" else None
+        assert sottovoce(*words).code == 0
+        segments = json.loads((tmp_path / "out/0.json").read_text())["segments"]
+        assert {s["speaker"] for s in segments} <= {who}
+    assert len(heard) == 2
+
+
+def test_turns_of_another_recording_are_said_or_refused(finetuned, calls, tmp_path):
+    recogniser, place = load(finetuned / "fold1"), tmp_path / "t.rttm"
+    place.write_text("SPEAKER other 1 0.0 0.5 <NA> <NA> anna <NA> <NA>\n")
+    assert any("'other'" in line for line in recogniser(calls / "x/0.wav", turns=place).warnings)
+    place.write_text("SPEAKER 0 1 0.0 0.5 <NA> <NA> anna <NA> <NA>\n")
+    assert not any("turns" in line for line in recogniser(calls / "x/0.wav", turns=place).warnings)
+    place.write_text("SPEAKER 0 1 300 500 <NA> <NA> anna <NA> <NA>\n")  # milliseconds
+    with pytest.raises(InputError, match="none begins within 1"):
+        recogniser(calls / "x/0.wav", turns=place)
+
+
+def test_an_error_leaves_a_table_of_what_was_heard_and_says_how_to_go_on(sottovoce, finetuned, calls, tmp_path):
+    (calls / "y/9.wav").write_text("no sound")
+    words = ["predict", finetuned / "fold1", calls, "-o", tmp_path / "out.csv"]
+    done = sottovoce(*words)
+    assert done.code == 2
+    assert "--skip-broken" in done.err
+    assert len(rows_of(tmp_path / "out.csv")) == 4
+
+
+def test_a_table_of_fewer_recordings_says_where_the_others_are(sottovoce, finetuned, calls, tmp_path):
+    words = ["predict", finetuned / "fold1", "-o", tmp_path / "out.csv"]
+    assert "heard before" not in sottovoce(*words, calls).out
+    assert "3 heard before stay in" in sottovoce(*words, calls / "x/0.wav").out
+
+
+@pytest.mark.parametrize("stem", ["x" * 250, "\u00e9" * 125, "\U0001f600" * 62])
+def test_names_as_long_as_a_disk_holds_have_timelines(sottovoce, finetuned, calls, tmp_path, stem):
+    for folder in ("x", "y"):
+        (calls / folder / "0.wav").rename(calls / folder / f"{stem}.wav")
+    words = ["predict", finetuned / "fold1", calls, "-o", tmp_path / "out", "--timeline", "--format", "textgrid,json"]
+    assert sottovoce(*words).code == 0
+    assert len(list((tmp_path / "out").glob("*.TextGrid"))) == 4
+    names = [p.stem for p in (tmp_path / "out").glob("*.json")]
+    assert sum(name.startswith(stem[:40]) for name in names) == 2
+
+
+def test_a_file_as_long_as_a_disk_holds_is_written(tmp_path):
+    for name in ("x" * 255, "\u00e9" * 127):
+        files.write_text(tmp_path / name, "whole")
+        assert [p.read_text() for p in tmp_path.iterdir()] == ["whole"]
+        (tmp_path / name).unlink()
