@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated
 
 from sottovoce.corpora import _cells, _folders, _layout, _split
-from sottovoce.data import vocabulary
+from sottovoce.data import recordings, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.errors import InputError
 
@@ -59,9 +59,8 @@ def utterances(
     name = name or root.resolve().name
     paths = _layout.audio(root)
     if not paths:
-        raise InputError(
-            f"{root}: no recordings. Found no file ending in .wav, .flac, .mp3 or the like. Check the path."
-        )
+        known = "Read tar archives by `prepare tar`" if recordings.tars_below(root) else "Check the path"
+        raise InputError(f"{root}: no recordings. Found no file ending in .wav, .flac, .mp3 or the like. {known}.")
     roles = [] if unlabelled else _folders.layout(paths, layout, str(root))
     depth = 0 if unlabelled else roles.index("class") + 1
     placed = [path for path in paths if path.count("/") >= depth]

@@ -52,7 +52,7 @@ def entries(archive: Path | str) -> Iterator[Entry]:
             if packed := next((name for magic, name in PACKED.items() if head.startswith(magic)), ""):
                 raise InputError(
                     f"{archive}: compressed ({packed}). Recordings are read from where they lie in a plain tar. Unpack "
-                    f"it, or pack its files anew: tar -cf {Path(archive).stem}{SUFFIX} FOLDER"
+                    f"it, or pack its files anew: tar -cf NAME{SUFFIX} FOLDER"
                 )
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:

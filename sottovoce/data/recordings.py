@@ -1,6 +1,7 @@
 """Which files are recordings, for every verb alike: by their suffix; what they hold is found by their content."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -50,8 +51,10 @@ def recordings_below(root: Path) -> list[str]:
 
 
 def tars_below(root: Path) -> list[str]:
-    """Every tar archive below a folder, as `files_below`."""
-    return sorted(name for name in files_below(root) if name.endswith(archives.SUFFIX))
+    """Every tar archive below a folder, as `files_below`; compressed ones too, which `archives` refuses by name."""
+    return sorted(
+        name for name in files_below(root) if re.search(r"\.(tar(\.(gz|bz2|xz|zst|lz4))?|tgz|tbz2|txz)$", name)
+    )
 
 
 def _in_tar(path: Path) -> Iterator[Path]:
@@ -84,7 +87,8 @@ def spelt(name: str, root: Path | str = "") -> str:
 
 
 def audio_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are, folders as the recordings below them in name order, tar archives as those in them.
+    """Files as they are, folders as the recordings below them in name order, tar archives as those in them; of a folder
+    without recordings of its own, those in its archives.
 
     Raises InputError for a path that does not exist, for a folder without audio and for names that are not UTF-8.
     """
@@ -92,7 +96,7 @@ def audio_files(paths: Iterable[Path]) -> Iterator[Path]:
         spelt(str(path))
         if path.is_dir():
             found = sorted(path / name for name in recordings_below(path))
-            found += [entry for name in tars_below(path) for entry in _in_tar(path / name)]
+            found = found or [entry for name in tars_below(path) for entry in _in_tar(path / name)]
             if not found:
                 raise InputError(
                     f"{path}: no audio files. Looked for {', '.join(sorted(SUFFIXES))}. "

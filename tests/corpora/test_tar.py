@@ -12,7 +12,7 @@ import pytest
 
 from sottovoce import load
 from sottovoce.commands import finetune as finetune_command
-from sottovoce.corpora import tar
+from sottovoce.corpora import folder, tar
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.pipeline.extract import track_store
@@ -190,6 +190,13 @@ def test_a_name_twice_a_folder_without_archives_and_a_compressed_one(tmp_path):
         archive.addfile(tarfile.TarInfo("1.wav"))
     with pytest.raises(InputError, match=r"y.tar: compressed \(gzip\)"):
         tar.utterances(tmp_path / "y.tar")
+    pack(tmp_path / "in/a.tar", {"1.wav": sound(tmp_path), "1.cls": "sad"})
+    assert len(tar.utterances(tmp_path / "in")) == 1
+    (tmp_path / "y.tar").rename(tmp_path / "in/b.tar.gz")  # it is not passed over
+    with pytest.raises(InputError, match=r"b.tar.gz: compressed \(gzip\)"):
+        tar.utterances(tmp_path / "in")
+    with pytest.raises(InputError, match=r"no recordings.*prepare tar"):
+        folder.utterances(tmp_path / "in")
 
 
 def test_broken_recordings_are_left_out_and_named(tmp_path):
