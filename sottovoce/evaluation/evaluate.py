@@ -166,7 +166,7 @@ def evaluate(
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
     }
-    said = [report["protocol"]["first_line"], *untaught]
+    said = [report["protocol"]["first_line"], *untaught, lines_of.untested(task, truth)]
     said += [f"Tested on {len(asked)} speakers alone: {', '.join(sorted(asked)[:4])}, ..."] * bool(speakers)
     said += [lines_of.constant(task, flat)] if (flat := metrics.flat(task, truth, predicted)) else []
     report["protocol"]["first_line"] = " ".join(filter(None, said)) or None

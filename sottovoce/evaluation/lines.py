@@ -7,6 +7,8 @@ as in `folds.person`. A line says which it was: an interval over single utteranc
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.folds import person
 from sottovoce.data.task import Task
@@ -50,6 +52,12 @@ def floors(differences: Sequence[Mapping[str, Any]]) -> list[str]:
         f"show no p below {max(stuck):.3g}; corrected for {len(differences)} it is above 0.05, "
         "however large the difference."
     ]
+
+
+def untested(task: Task, truth: np.ndarray) -> str:
+    """What to know where classes of the task are in no test part: a mean over the classes knows nothing of them."""
+    missing = [name for k, name in enumerate(task.classes) if not (truth == k).any()]
+    return f"Not tested: no utterance of {', '.join(missing)}; UA is the mean over the others." if missing else ""
 
 
 def constant(task: Task, names: Sequence[str], who: str = "") -> str:

@@ -7,7 +7,7 @@ exposure   whose audio the weights have seen, test speakers by name
 seeds, weights, versions
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sottovoce import files
 from sottovoce.config.finetuning import FineTuning
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus, Fold
-from sottovoce.data.folds import seen_by
+from sottovoce.data.folds import person, seen_by
 from sottovoce.data.task import Task
 
 FILE = "protocol.json"
@@ -54,14 +54,19 @@ def card(
         "choices": [*choices, {"what": "the figures", "by": "every score", "on": "test, read once"}],
         "budget": budget,
         "exposure": {
-            "people": len({p for s in seen for p in s.people}),
-            "recordings": len({m for s in seen for m in s.contents}),
+            "people": people_of({p for s in seen for p in s.people}, corpus),
+            "recordings": len({m for s in seen for m in s.contents if m.startswith("f")}),  # one mark each: of its file
             "test people": sorted(tested),
         },
         "seeds": sorted(set(seeds)),
         "weights": sorted({run.identity for run in stands_on}),
         "made": runs.provenance(),
     }
+
+
+def people_of(names: Collection[str], corpus: Corpus) -> int:
+    """How many people are among these; recordings and sessions whose speaker is unknown are none."""
+    return len(set(names) - {person(u) for u in corpus.utterances if not u.speaker})
 
 
 def folds_of(run: runs.Run, folds: Sequence[Fold]) -> list[Fold]:

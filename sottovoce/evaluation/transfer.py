@@ -187,6 +187,12 @@ def _row(
     copied = {k: _copies(places[k], [places[j] for j in others]) for k in row}
     parts = [[[u for u in part if u.id not in copied[k]] for part in places[k].split()] for k in row]
     train, dev = ([u for part in parts for u in part[side]] for side in (0, 1))
+    if len({u.labels[task.target[0]] for u in train}) < 2 or not dev:
+        names, gone = ", ".join(places[k].name for k in row), sum(map(len, copied.values()))
+        raise InputError(
+            f"transfer: too little to learn from in {names}, without {gone} copies of what is tested. Found "
+            f"{len(train)} utterances to train and {len(dev)} to choose by. Leave out corpora that hold the same."
+        )
     owners: dict[int, Place] = {id(s): place for place in places for s in (place.store, *place.copies)}
 
     def states(steps: Steps, copy: int | None = None) -> np.ndarray:

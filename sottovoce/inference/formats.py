@@ -163,7 +163,8 @@ USUAL = "csv,json,png,svg,html"
 
 def _tiers(result: Result) -> Iterator[tuple[str, list[tuple[float, float, str]]]]:
     """(name, [(start, end, text)]) of every speaker's label, confidence and intensity."""
-    people = list(dict.fromkeys(s.get("speaker", "") for s in result.segments)) or [""]
+    speaking = [s.get("speaker", "") for s in result.segments]
+    people = [who for who in dict.fromkeys([*result.speakers, *speaking]) if who in speaking] or [""]
     for person in people:
         own = [s for s in result.segments if s.get("speaker", "") == person]
         for key in ("label", "confidence", "intensity"):

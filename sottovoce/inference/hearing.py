@@ -390,8 +390,9 @@ def _cells(frames: np.ndarray, rate_hz: float, cells: int, hop_s: float) -> np.n
 def _side_by_side(found: Sequence[Result], names: Sequence[str]) -> Result:
     """The channels of a recording as one result, each as a speaker."""
     first, cells = found[0], np.concatenate([r.posteriors for r in found])
-    heard = np.isfinite(cells).all(axis=1)
-    answer = cells[heard].mean(0) if heard.any() else np.full(len(first.names), np.nan)
+    answer, speaking = np.full(len(first.names), np.nan), [r for r in found if not r.silent]
+    if speaking:  # as each alone; who says more counts for more
+        answer = np.average([r.answer for r in speaking], axis=0, weights=[r.speech.sum() for r in speaking])
     segments = [s | {"speaker": name} for r, name in zip(found, names, strict=True) for s in r.segments]
     strengths = [r.intensities for r in found if r.intensities is not None]
     said = [(name, line) for r, name in zip(found, names, strict=True) for line in r.warnings]
@@ -403,7 +404,7 @@ def _side_by_side(found: Sequence[Result], names: Sequence[str]) -> Result:
         posteriors=cells,
         intensities=np.concatenate(strengths) if strengths else None,
         speakers=[name for r, name in zip(found, names, strict=True) for _ in r.times_s],
-        segments=sorted(segments, key=lambda s: (s["start"], s["speaker"])),
+        segments=sorted(segments, key=lambda s: s["start"]),
         envelope=first.envelope | {k: edge([r.envelope[k] for r in found], axis=0) for k, edge in edges.items()},
         warnings=[f"{name}: {line}" for name, line in said if "pauses" not in line],
     )

@@ -100,12 +100,17 @@ class Spread:
         return np.sqrt(t**2 * speakers + np.where(several, u**2 * beyond, 0))
 
     def bounds(self, level: float = LEVEL, link: str = "") -> tuple[float, float] | tuple[None, None]:
-        """(low, high), on the scale of one of `LINKS` where it is named; None where nothing is known."""
+        """(low, high), on the scale of one of `LINKS` where it is named; None where nothing is known.
+
+        A share that is 0 or 1 for every speaker has no spread, which does not make it certain: its interval is that of
+        as many speakers without an exception (Clopper & Pearson 1934, Biometrika 26:404-413).
+        """
         if not self.known():
             return None, None
         value, half = float(self.value), float(self.half_width(level))
         if self.constant():
-            return value, value
+            edge = 1 - ((1 - level) / 2) ** (1 / self.clusters) if link == "share" else 0.0
+            return value - edge * (value > 1 - TINY), value + edge * (value < TINY)
         if not link:
             return value - half, value + half
         there, back, slope = LINKS[link]

@@ -12,10 +12,12 @@ from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.config import recipe
 from sottovoce.corpora import mosei
+from sottovoce.data import folds
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.csd import write_csd
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
+from sottovoce.evaluation import lines, protocol
 from sottovoce.pipeline.finetune import labelled
 from sottovoce.plugins import load as plugin
 
@@ -51,6 +53,22 @@ def test_a_range_that_no_corpus_states_knows_no_tested_label(corpus):
     stated = replace(data, info=data.info | {"ranges": {"valence": [-1, 1], "arousal": [0, 1]}})
     whole = Task.of(stated, ["valence", "arousal"])
     assert whole.taught(stated, rows[5:-5]) == whole
+
+
+def test_a_class_that_no_test_part_has_is_said():
+    task = Task("class", ("emotion",), ("sad", "angry", "happy"))
+    assert lines.untested(task, np.array([0, 1, 2])) == ""
+    assert "no utterance of angry, happy" in lines.untested(task, np.array([0, 0]))
+    assert lines.untested(Task("number", ("valence",), (), ((1.0, 5.0),)), np.zeros((2, 1))) == ""
+
+
+def test_the_unknown_are_no_people_of_a_card(corpus):
+    data = Corpus.load(corpus)
+    nameless = replace(data, utterances=tuple(replace(u, speaker="", session="") for u in data.utterances))
+    assert protocol.people_of({folds.person(u) for u in nameless.utterances}, nameless) == 0
+    assert protocol.people_of({folds.person(u) for u in data.utterances}, data) == len(
+        {u.speaker for u in data.utterances}
+    )
 
 
 def test_gmp_tl_tunes_what_it_has_trained_and_hides_a_fifth_of_a_second():

@@ -97,7 +97,8 @@ def test_a_card_lies_beside_every_result(evaluated, corpus, tmp_path):
     assert card["choices"][0] == {"what": "l2 of the probe, epoch", "by": "ua", "on": "dev speakers of the fold"}
     assert card["choices"][-1]["on"] == "test, read once"
     assert card["exposure"]["test people"] == []
-    assert card["exposure"]["people"] > 0
+    assert card["exposure"]["people"] == len({u.speaker for u in data.utterances})
+    assert card["exposure"]["recordings"] == len(data.utterances)
     assert card["seeds"] == [0]
     assert card["made"]["versions"]["torch"]
     assert card["split"]["hash"] in (evaluated / "report.html").read_text()

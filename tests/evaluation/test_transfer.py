@@ -91,6 +91,14 @@ def test_recordings_of_a_tested_corpus_are_not_learned_from(three, tmp_path):
     assert (back["copies_left_out"], back["labels"], back["n"]) == (20, 54, 54)
 
 
+def test_a_corpus_that_is_all_copies_is_refused(three, tmp_path):
+    first = Corpus.load(three[0])
+    twin = [replace(u, path=str(first.root / u.path)) for u in first.utterances]
+    replace(first, name="twin", folder=tmp_path / "twin", utterances=tuple(twin)).save()
+    with pytest.raises(InputError, match=r"too little to learn from .* copies of what is tested. Found 0 utterances"):
+        transfer.transfer([first, Corpus.load(tmp_path / "twin")], settings=PLAIN, jobs=1, quiet=True)
+
+
 def test_a_copy_of_every_recording_is_learned_from_as_well(three):
     corpora = [Corpus.load(f) for f in three[:2]]
     found = transfer.transfer(corpora, settings=["finetune.copies=1", "finetune.l2=0.3"], jobs=1, quiet=True)

@@ -13,8 +13,8 @@ from sottovoce.data import audio
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
+from sottovoce.inference import formats, sound, timeline
 from sottovoce.inference import recogniser as recognisers
-from sottovoce.inference import sound, timeline
 from sottovoce.inference.listening import Listening
 from sottovoce.inference.recogniser import load
 from sottovoce.inference.timeline import LIVE, LONG, Pieces, Timing
@@ -262,6 +262,30 @@ def test_every_channel_is_a_speaker_and_is_heard_alone(recogniser, clips, tmp_pa
     assert list(both.plot().axes[0].get_xlim())
     with pytest.raises(InputError, match="no channel '3'"):
         recogniser(path, channel="3")
+
+
+def test_a_channel_that_alone_has_speech_is_the_answer(recogniser, clips, tmp_path):
+    wave = said(clips, "sad", "angry", seconds=4.0)
+    for silent in (0, 1):
+        voices = [wave, np.zeros_like(wave)]
+        soundfile.write(tmp_path / "call.wav", np.stack(voices[::-1] if silent == 0 else voices, axis=1), RATE)
+        both, alone = (
+            recogniser(tmp_path / "call.wav", channel="each"),
+            recogniser(tmp_path / "call.wav", channel=2 - silent),
+        )
+        np.testing.assert_array_equal(both.answer, alone.answer)
+        assert both.label == alone.label
+
+
+def test_channels_are_shown_in_their_order_whoever_begins(recogniser, clips, tmp_path):
+    wave = said(clips, "sad", seconds=4.0)
+    late = np.concatenate([np.zeros(RATE), wave[:-RATE]])
+    soundfile.write(tmp_path / "call.wav", np.stack([late, late, wave], axis=1), RATE)
+    found = recogniser(tmp_path / "call.wav", channel="each")
+    assert found.segments[0]["speaker"] == "channel 3"
+    formats.write(found, tmp_path / "call", ["textgrid"])
+    tiers = [line.split('"')[1] for line in (tmp_path / "call.TextGrid").read_text().splitlines() if "name = " in line]
+    assert [name for name in tiers if "emotion" in name] == ["left emotion", "right emotion", "channel 3 emotion"]
 
 
 def test_channels_that_cancel_are_heard_one_by_one(recogniser, clips, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from scipy.special import expit, logit
-from scipy.stats import t, ttest_1samp
+from scipy.stats import binomtest, t, ttest_1samp
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import balanced_accuracy_score
 
@@ -289,6 +289,17 @@ def test_speakers_who_all_show_the_same_are_left_to_sign_flips():
         assert gap["p"] == gap["p_floor"] == 2.0 ** (1 - count)
         assert (gap["low"] is not None) == known == (gap["p"] < 0.05)
         assert differences(EMOTION, target, a, b, clusters)["wa"].detectable() is None
+
+
+@pytest.mark.parametrize("count", [4, 8, 24])
+def test_what_all_speakers_get_right_is_not_certain(count):
+    """The exact interval of as many trials without an exception."""
+    target, clusters = np.arange(16 * count) % 3, np.repeat(np.arange(count), 16)
+    exact = binomtest(count, count).proportion_ci(0.95)
+    found = intervals(EMOTION, target, target, clusters)
+    assert {k: (v["low"], v["high"]) for k, v in found.items()}["ua"] == pytest.approx((exact.low, 1.0))
+    found = intervals(EMOTION, target, (target + 1) % 3, clusters)
+    assert (found["wa"]["low"], found["wa"]["high"]) == pytest.approx((0.0, 1 - exact.low))
 
 
 def test_one_training_says_nothing_of_luck_and_several_do():

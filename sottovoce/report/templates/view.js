@@ -21,7 +21,8 @@ function clock(t, digits = 1) {
 function layout() { // what is drawn where, from top to bottom
   const small = width < 560, tall = data.numbers ? 120 : small ? 110 : 150;
   rows = [["ruler", 22], ["wave", small ? 46 : 64]];
-  const people = [...new Set(data.segments.map(s => s.speaker))];
+  const place = lanes.map(lane => lane.name), people = [...new Set(data.segments.map(s => s.speaker))];
+  people.sort((a, b) => place.indexOf(a) - place.indexOf(b)); // as the channels below
   for (const who of people) rows.push(["segments", 26, who, who]);
   for (const lane of lanes) {
     const whose = many ? lane.name + ": " : "";
