@@ -6,6 +6,7 @@ bytes, but for dates, seconds and the logged loss of the epoch that was killed. 
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib
 import json
@@ -152,7 +153,9 @@ def _kill(work: Path, words: list[str], after: float) -> bool:
     early, _ = os.waitpid(child, os.WNOHANG)
     if early:
         return False
-    os.killpg(child, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it has no group of its own yet
+        os.killpg(child, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return True
 
