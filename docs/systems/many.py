@@ -143,33 +143,37 @@ def logistic(
 
     Mean cross-entropy + penalty / 2 |W|^2, as `sottovoce.pipeline.finetune.solve`. The curvature is at most half of the
     features' second moments (Boehning 1992), which makes steps that need no search; Nesterov's momentum hurries them.
-    With fewer recordings than features the weights are sums of recordings, W = X^T A, and A is what is sought.
+    Everything is turned to the axes of those moments, where a step divides; there are no more of them than recordings.
     """
-    many, count, width = x.shape
+    count, width = x.shape[1:]
     centre = x.mean(1, keepdim=True)
     x = x - centre
-    dual = count < width
-    moments = x @ x.mT if dual else x.mT @ x  # (M, R, R)
-    l2 = torch.tensor(list(penalties), device=x.device)[:, None, None]  # (L, 1, 1)
-    eye = torch.eye(moments.shape[1], device=x.device)
-    bound = torch.linalg.cholesky(0.52 / count * moments[:, None] + (l2 + 0.002) * eye)  # (M, L, R, R)
-    step = torch.cholesky_inverse(bound)
-    read = (moments if dual else x)[:, None]  # what makes scores of the weights
-    target = nn.functional.one_hot(y, classes).float()[:, None]  # (M, 1, N, K)
-    w = x.new_zeros(many, len(l2), moments.shape[1], classes)
-    b = x.new_zeros(many, len(l2), 1, classes)
+    if count < width:
+        power, own = torch.linalg.eigh(x @ x.mT)
+        kept = power > 1e-6 * power[:, -1:]  # the others are rounding
+        axes = x.mT @ (own * torch.where(kept, power.clamp_min(1e-30).rsqrt(), 0)[:, None])  # (M, P, R)
+    else:
+        power, axes = torch.linalg.eigh(x.mT @ x)
+    seen = x @ axes  # (M, N, R)
+    l2 = torch.tensor(list(penalties), device=x.device)[:, None]  # (L, 1)
+    step = 1 / (0.52 / count * power.clamp_min(0)[..., None, None] + l2 + 0.002)  # (M, R, L, 1)
+    target = nn.functional.one_hot(y, classes).float()[:, :, None]  # (M, N, 1, K)
+    w = x.new_zeros(len(x), seen.shape[2], len(l2), classes)
+    b = x.new_zeros(len(x), 1, len(l2), classes)
     ahead, ahead_b, t = w, b, 1.0
     for _ in range(iterations):
-        error = ((read @ ahead + ahead_b).softmax(-1) - target) / count
-        slope = (error if dual else x.mT[:, None] @ error) + l2 * ahead
-        new, new_b = ahead - step @ slope, ahead_b - 2 * error.sum(2, keepdim=True)
+        scores = (seen @ ahead.flatten(2)).view(len(x), count, len(l2), classes) + ahead_b
+        error = (scores.softmax(-1) - target) / count
+        slope = (seen.mT @ error.flatten(2)).view_as(ahead) + l2 * ahead
+        new, new_b = ahead - step * slope, ahead_b - 2 * error.sum(1, keepdim=True)
         following = (1 + math.sqrt(1 + 4 * t * t)) / 2
         ahead, ahead_b = new + (t - 1) / following * (new - w), new_b + (t - 1) / following * (new_b - b)
         w, b, t = new, new_b, following
-    weight = ((x.mT[:, None] @ w) if dual else w).mT  # (M, L, K, P)
-    return weight, b[:, :, 0] - torch.einsum("mlkp,mp->mlk", weight, centre[:, 0])
+    weight = (axes @ w.flatten(2)).view(len(x), width, len(l2), classes).permute(0, 2, 3, 1)  # (M, L, K, P)
+    return weight, b[:, 0] - torch.einsum("mlkp,mp->mlk", weight, centre[:, 0])
 
 
+@torch.no_grad()
 def dev_score(scores: Tensor, y: Tensor, valid: Tensor) -> Tensor:
     """(..., M, N, K), (M, N), (M, N) -> (..., M) UA on dev and a hundredth of the mean log-likelihood."""
     classes = scores.shape[-1]

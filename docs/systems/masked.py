@@ -10,8 +10,8 @@
 2. EMS (arXiv:2406.06646): the same pre-training, on states and on log-mel, with spans where the voice is loud or where
    a ranking of emotional over neutral frames says that the emotion is strong, as many of them; frozen linear probe.
 
-With `--abroad` a pre-training hears nothing of the tested corpus, so that all folds share it: a sixth of the work, for
-machines without a GPU. Strength is then ranked by the other corpus.
+With `--abroad` a pre-training hears neither of the tested corpora, so that all folds of both share it: an eighth of the
+work, for machines without a GPU. Strength is then ranked by the other corpus.
 
 All models of all folds and seeds are trained side by side (`many.py`). `--pretrain` and `--mel` bound the seconds of
 both pre-trainings; results are written as they come, answers for every recording by the fold that tests its speaker.
@@ -45,7 +45,8 @@ PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 IN_DOMAIN = 3.0  # how much oftener the tested corpus's own training part is heard
 SEEDS, RULE_SEEDS = 5, 3
 RULES = ("random", "energy", "strength")
-ABROAD = -1  # in the place of a fold: taught without the tested corpus
+ABROAD = -1  # in the place of a fold: taught without the tested corpora
+BOTH = "both"  # in the place of a corpus: abroad, where rules ask for no label
 ARMS = ("pretrained", "scratch")
 
 
@@ -98,8 +99,10 @@ class Models:
     def where(self, corpus: Corpus, rule: str, seeds: int) -> list[int]:
         """Those of a corpus and rule, fold by fold, seeds within."""
         at = {key: m for m, key in enumerate(zip(self.corpus, self.fold, self.rule, self.seed, strict=True))}
-        folds = [ABROAD] * len(corpus.folds) if ABROAD in self.fold else range(len(corpus.folds))
-        return [at[corpus.name, f, rule, s] for f in folds for s in range(seeds)]
+        if ABROAD in self.fold:
+            name = corpus.name if rule == "strength" else BOTH
+            return [at[name, ABROAD, rule, s] for _ in corpus.folds for s in range(seeds)]
+        return [at[corpus.name, f, rule, s] for f in range(len(corpus.folds)) for s in range(seeds)]
 
 
 class Bed:
@@ -154,9 +157,11 @@ class Bed:
 
     def heard(self, corpus: str, fold: int) -> np.ndarray:
         """(N,) how often a recording is heard in pre-training, against the others."""
-        c, corpora = self.corpora[corpus], self.speech.column("corpus")
-        weight = self.speech.frames.astype(np.float64) * (corpora != corpus)
+        corpora = self.speech.column("corpus")
+        other = ~np.isin(corpora, list(self.corpora)) if fold == ABROAD else corpora != corpus
+        weight = self.speech.frames.astype(np.float64) * other
         if fold != ABROAD:
+            c = self.corpora[corpus]
             train = c.rows[c.folds[fold][0]]
             weight[train] = self.speech.frames[train] * IN_DOMAIN
         return weight
@@ -450,13 +455,13 @@ class Study:
         taught, untaught = (few_of(models, own, self.pool, self.bed.device, n) for n in (net, None))
         self.nets = [many.of_each(n, range(len(own))) for n in (taught, untaught)]
         self.features = of_feature(self.pool, self.rows)
-        beside, all_rows = self.features.expand(len(own), -1, -1), self.rows.expand(len(own), -1)
+        beside = self.features.expand(len(own), -1, -1)
         x, _, _ = self.standardised(beside)
         for k in range(len(SHARES)):
             self.probe("features", x, k)
         self.heads: dict = {}
-        for arm, made in zip(ARMS, (taught, untaught), strict=True):
-            states = answers(made, self.pool, all_rows, self.stats)
+        for arm, weights in zip(ARMS, (net, None), strict=True):
+            states = states_of(models, own, self.pool, self.rows, stats, weights)
             for name, raw in ((arm, states), (f"features+{arm}", torch.cat([beside, states], -1))):
                 x, mean, std = self.standardised(raw)
                 for k in range(len(SHARES)):
@@ -481,6 +486,16 @@ def gathered(x: Tensor, rows: Tensor) -> Tensor:
     return x.gather(1, rows[..., None].expand(-1, -1, x.shape[2]))
 
 
+def states_of(
+    models: Models, own: list[int], pool: Pool, rows: Tensor, stats: tuple, net: many.Transformer | None
+) -> Tensor:
+    """Pooled states (M, N, P) of rows (N,) by some of the models; one that stands there often is asked once."""
+    once, place = np.unique(own, return_inverse=True)
+    made = few_of(models, once.tolist(), pool, str(rows.device), net)
+    found = answers(made, pool, rows.expand(len(once), -1), tuple(s[once] for s in stats))
+    return found[torch.from_numpy(place).to(found.device)]
+
+
 def few_of(models: Models, own: list[int], pool: Pool, device: str, net: many.Transformer | None) -> many.Transformer:
     """Some of the models' networks, as `net` has them; without it as they began."""
     columns = ([getattr(models, name)[m] for m in own] for name in ("corpus", "fold", "seed", "rule"))
@@ -500,8 +515,7 @@ def rules(bed: Bed, pool: Pool, models: Models, net: many.Transformer, stats: tu
         study.probe("features", x, last)
         for rule in (*RULES, "random weights"):
             own = models.where(corpus, rule if rule in RULES else "random", RULE_SEEDS)
-            taught = few_of(models, own, pool, bed.device, net if rule in RULES else None)
-            states = answers(taught, pool, study.rows.expand(len(own), -1), tuple(s[own] for s in stats))
+            states = states_of(models, own, pool, study.rows, stats, net if rule in RULES else None)
             x, _, _ = study.standardised(states)
             study.probe(rule, x, last)
             x, _, _ = study.standardised(torch.cat([features.expand(len(own), -1, -1), states], -1))
@@ -510,12 +524,16 @@ def rules(bed: Bed, pool: Pool, models: Models, net: many.Transformer, stats: tu
 
 
 def every(bed: Bed, seeds: dict[str, int], abroad: bool) -> Models:
-    """One model for every corpus, fold (or none of them), rule and seed."""
+    """One model for every corpus, fold, rule and seed; abroad for every rule and seed, of strength for every corpus."""
+    if abroad:
+        shared = [(BOTH, ABROAD, s, rule) for rule, count in seeds.items() for s in range(count) if rule != "strength"]
+        own = [(name, ABROAD, s, "strength") for name in bed.corpora for s in range(seeds["strength"])]
+        return Models(*map(list, zip(*shared, *own, strict=True)))
     rows = [
         (name, f, s, rule)
         for name, corpus in bed.corpora.items()
         for rule, count in seeds.items()
-        for f in ([ABROAD] if abroad else range(len(corpus.folds)))
+        for f in range(len(corpus.folds))
         for s in range(count)
     ]
     return Models(*map(list, zip(*rows, strict=True)))
