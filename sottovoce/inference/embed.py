@@ -147,6 +147,8 @@ def embed(
         raise InputError(f"level {level!r}: not a level. There are utterance and frame.")
     use = load(model, layer)
     paths = [recordings] if isinstance(recordings, str | Path) else list(recordings)
+    if not paths or not all(isinstance(path, str | Path) for path in paths):
+        raise InputError(f"embed: paths of recordings. Found {paths[:1] or 'none'}. Name files.")
     if level == "frame":
         return [use(path) for path in paths]
     return np.stack([use.mean(path) for path in paths])

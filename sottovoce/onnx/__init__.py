@@ -80,8 +80,17 @@ class Graph:
 
     def run(self, waves: Sequence[np.ndarray], outputs: Sequence[str], *, trim: bool = True) -> list[np.ndarray]:
         """Recordings (N,) of up to `longest_s`, together -> answer (B, K), states (B, S, M), counts (B,), begins (B,),
-        whichever are asked for. Padding and neighbours change nothing.
+        whichever are asked for. Padding and neighbours change nothing: where the encoder is in 8 bits, whose scale is
+        one for all that is multiplied together, each recording goes through it alone.
+
+        Raises InputError for recordings that are none.
         """
+        if not len(waves) or any(np.ndim(wave) != 1 or not len(wave) or not np.isfinite(wave).all() for wave in waves):
+            found = ", ".join(str(np.shape(wave)) for wave in waves[:3]) or "none"
+            raise InputError(f"samples: recordings (N,) of numbers, one or more. Found {found}.")
+        if self.about.get("numbers") == "int8" and len(waves) > 1:
+            alone = [self.run([wave], outputs, trim=trim) for wave in waves]
+            return [_together([found[k] for found in alone]) for k in range(len(outputs))]
         lengths = np.array([len(wave) for wave in waves], np.int64)
         samples = np.zeros((len(waves), int(lengths.max())), np.float32)
         for row, wave in zip(samples, waves, strict=True):
@@ -149,6 +158,14 @@ class Recogniser(Hearing):
     def about(self) -> dict[str, Any]:
         told = {key: self.graph.about.get(key, "") for key in ("name", "identity", "track", "numbers", "licence")}
         return told | {"labels": list(self.names), "voters": 1}
+
+
+def _together(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows (1, ...) of several lengths as one array, padded with 0."""
+    if rows[0].ndim < 2:
+        return np.concatenate(rows)
+    longest, rest = max(row.shape[1] for row in rows), [(0, 0)] * (rows[0].ndim - 2)
+    return np.concatenate([np.pad(row, [(0, 0), (0, longest - row.shape[1]), *rest]) for row in rows])
 
 
 def pool(x: np.ndarray, counts: np.ndarray, first: np.ndarray, last: np.ndarray, pooling: str) -> np.ndarray:

@@ -98,3 +98,9 @@ def test_broken_files_are_listed_or_end_it(sottovoce, pretrained, clips, tmp_pat
     assert done.code == 0
     assert "skipped" in done.err
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("bad", [[], [(np.zeros(1600), 16000)], [None]])
+def test_only_paths_are_embedded(bad):
+    with pytest.raises(InputError, match="paths of recordings"):
+        package.embed("default", bad)

@@ -89,6 +89,25 @@ def test_eight_bits_are_smaller_and_agree(exported, tuned, waves, tmp_path):
     assert (one.argmax(1) == other.argmax(1)).mean() >= 7 / 8
 
 
+def test_in_eight_bits_too_neighbours_and_padding_change_nothing(tuned, waves, tmp_path):
+    recogniser = sottovoce.load(tuned, vad="loudness")
+    export.export(recogniser.models[0], tmp_path / "int8.onnx", waves[:2], int8=True, tolerance=0.5)
+    graph = Graph(tmp_path / "int8.onnx")
+    some = [waves[0], waves[1][:16000], 8 * waves[2][:400], waves[3][:1]]
+    names = ["answer", "states", "counts", "begins"]
+    together, alone = graph.run(some, names), [graph.run([wave], names) for wave in some]
+    for k, (answer, states, counts, begins) in enumerate(alone):
+        np.testing.assert_array_equal(together[0][k], answer[0])
+        np.testing.assert_array_equal(together[1][k, : states.shape[1]], states[0])
+        assert (together[2][k], together[3][k]) == (counts[0], begins[0])
+
+
+@pytest.mark.parametrize("bad", [[], [np.zeros(0)], [np.zeros((2, 3))], [np.full(1600, np.nan)], [np.ones(9), np.inf]])
+def test_a_graph_answers_to_recordings_alone(exported, bad):
+    with pytest.raises(InputError, match="recordings"):
+        Graph(exported).answers(bad)
+
+
 def test_the_runner_needs_no_torch(exported, waves, tmp_path):
     soundfile.write(tmp_path / "talk.wav", waves[0], RATE)
     code = (
