@@ -116,7 +116,8 @@ class Journal:
         if was != now:
             differs = "; ".join(f"{k} {was.get(k)} there, {v} now" for k, v in now.items() if was.get(k) != v)
             raise InputError(f"{path}: results of other settings. {differs}. Choose another -o, or delete it.")
-        self.names = {*head.names, *(done.name for _, done in self.done.values() if done.name)}
+        made = [done.name for _, done in self.done.values() if done.name] if now.get("formats") else []
+        self.names = {*head.names, *made}
         self._write(lines[1:])
 
     def stamp(self, recording: Path) -> tuple[int, int]:

@@ -74,6 +74,7 @@ def test_a_killed_run_goes_on_where_its_journal_ends(sottovoce, finetuned, calls
         assert done.code == 0
         assert len(heard) == 5 - max(kept, 1)
         assert (tmp_path / "out.csv").read_bytes() == whole
+        assert journal.read_text() == "".join(lines)
 
 
 def test_results_are_there_before_all_are(finetuned, calls, tmp_path):
