@@ -81,8 +81,9 @@ def _all(place: Path, rng: random.Random, only: list[str], kills: int) -> tuple[
             again = _fresh(place, work)
             _finish(again, words)
             varies = {name for name, held in _files(work).items() if held != whole.get(name)}
-            if verb == "pretrain":  # its picture has the loss of the killed epoch; report.json is compared without
-                varies |= {name for name in whole if name.startswith("pre/") and name.endswith("report.html")}
+            # Pictures of pre-trainings have the loss of the killed epoch; report.json is compared without it.
+            varies |= {name for name in whole if name.startswith(("pre/", "system/steps")) and name.endswith(".html")}
+            varies |= {"ft/test_readings.json"}  # a killed evaluation has read the test part too
             count = 0
             for _ in range(each):
                 work = _fresh(place, work)
@@ -179,7 +180,9 @@ def _json(data: bytes) -> bytes:
 
 def _without(value: Any) -> Any:
     if isinstance(value, dict):
-        logged = {"loss", "coverage"} if "heldout_loss" in value else set()  # of training: a killed epoch has less
+        logged = (
+            {"step", "loss", "coverage"} if "heldout_loss" in value else set()
+        )  # of training: a killed epoch has less
         return {k: _without(v) for k, v in value.items() if not VARIES.fullmatch(k) and k not in logged}
     return list(map(_without, value)) if isinstance(value, list) else value
 
