@@ -130,7 +130,7 @@ def opened(path: Path | str) -> Any:
     if not name:
         return open(path, "rb")
     start, size = _place(archive, name)
-    return io.BufferedReader(_Part(archive, start, size))
+    return io.BufferedReader(Window(open(archive, "rb", buffering=0), start, size))
 
 
 def stat(path: Path | str) -> tuple[int, int]:
@@ -166,12 +166,12 @@ def _listed(archive: str, size: int, time_ns: int) -> tuple[Names, np.ndarray]:
     return Names([[entry.name for entry in found]]), np.array([(e.start, e.size) for e in found], np.int64)
 
 
-class _Part(io.RawIOBase):
-    """The bytes of an entry."""
+class Window(io.RawIOBase):
+    """`size` bytes of an open file from `start` on, behind a `head` of our own; the file is closed with it."""
 
-    def __init__(self, archive: str, start: int, size: int):
-        self._file = open(archive, "rb", buffering=0)  # noqa: SIM115, closed with the part
-        self._start, self._size, self._at = start, size, 0
+    def __init__(self, file: Any, start: int, size: int, head: bytes = b""):
+        self._file, self._head, self._start = file, head, start
+        self._size, self._at = len(head) + size, 0
 
     def readable(self) -> bool:
         return True
@@ -183,12 +183,19 @@ class _Part(io.RawIOBase):
         self._at = max(0, offset + (0, self._at, self._size)[whence])
         return self._at
 
+    def tell(self) -> int:
+        return self._at
+
     def readinto(self, buffer) -> int:
-        into = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
-        self._file.seek(self._start + self._at)
-        done = self._file.readinto(into)
-        self._at += done
-        return done
+        into = memoryview(buffer).cast("B")
+        wanted = max(0, min(len(into), self._size - self._at))
+        ours = self._head[self._at : self._at + wanted]
+        into[: len(ours)] = ours
+        if wanted > len(ours):
+            self._file.seek(self._start + self._at + len(ours) - len(self._head))
+            wanted = len(ours) + (self._file.readinto(into[len(ours) : wanted]) or 0)
+        self._at += wanted
+        return wanted
 
     def close(self) -> None:
         self._file.close()

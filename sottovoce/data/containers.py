@@ -5,13 +5,12 @@ stop, streams are joined with `cat`. Here a header is compared with the bytes th
 written is replaced by what is there; a file that holds less than it announces is named; nothing is ever cut because
 of a number in a header.
 
-    whole(path)       a file as decoders should see it: itself, or a `View` of it with a header that is true
+    whole(path)       a file as decoders should see it: itself, or a `view` of it with a header that is true
     links(path)       the streams of a file, more than one where files were joined
     announced(path)   bytes that a container says it has; more than there are means that the end is missing
     stranger(path)    what a file is that is no audio at all: text, a web page
 """
 
-import io
 import re
 import struct
 from pathlib import Path
@@ -24,42 +23,10 @@ SEARCH = 1 << 16  # bytes in which the first frame of an MP3 is looked for
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the object of a .wma that holds the file's size
 
 
-class View(io.RawIOBase):
+def view(path: Path, start: int = 0, stop: int | None = None, head: bytes = b"") -> archives.Window:
     """Bytes [start, stop) of a file behind a `head` of our own."""
-
-    def __init__(self, path: Path, start: int = 0, stop: int | None = None, head: bytes = b""):
-        self._file = archives.opened(path)
-        self._head, self._start = head, start
-        self._size = len(head) + (archives.stat(path)[0] if stop is None else stop) - start
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer) -> int:
-        into = memoryview(buffer).cast("B")
-        wanted = max(0, min(len(into), self._size - self._at))
-        ours = self._head[self._at : self._at + wanted]
-        into[: len(ours)] = ours
-        if wanted > len(ours):
-            self._file.seek(self._start + self._at + len(ours) - len(self._head))
-            wanted = len(ours) + (self._file.readinto(into[len(ours) : wanted]) or 0)
-        self._at += wanted
-        return wanted
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    size = (archives.stat(path)[0] if stop is None else stop) - start
+    return archives.Window(archives.opened(path), start, size, head)
 
 
 def stranger(path: Path) -> str:
@@ -73,7 +40,7 @@ def stranger(path: Path) -> str:
     return ""
 
 
-def whole(path: Path) -> View | None:
+def whole(path: Path) -> archives.Window | None:
     """A view of a file whose header is made true, None when the header can stay as it is."""
     size = archives.stat(path)[0]
     with archives.opened(path) as file:
@@ -83,11 +50,11 @@ def whole(path: Path) -> View | None:
     if head[:4] == b".snd":
         start, length = struct.unpack(">2I", head[4:12])
         if start >= 24 and (length == 0 < size - start or size - start - length > TRAIL):
-            return View(path, 12, head=head[:8] + b"\xff" * 4)  # all there is
+            return view(path, 12, head=head[:8] + b"\xff" * 4)  # all there is
     return None
 
 
-def _whole_wav(path: Path, file, head: bytes, size: int) -> View | None:
+def _whole_wav(path: Path, file, head: bytes, size: int) -> archives.Window | None:
     """A WAV is made new from its format and its samples where the size of the samples cannot be meant."""
     order = ">" if head[:4] == b"RIFX" else "<"
     kept, at, claimed, crooked = b"", 12, 0, False  # chunks a decoder needs; position; size by the ds64 chunk
@@ -125,7 +92,7 @@ def _whole_wav(path: Path, file, head: bytes, size: int) -> View | None:
     riff = min(12 + len(kept) + announced, 0xFFFFFFFF)
     start_of = head[:4] if head[:4] == b"RIFX" else b"RIFF"
     made = start_of + struct.pack(order + "I", riff) + b"WAVE" + kept + b"data" + struct.pack(order + "I", announced)
-    return View(path, start, stop, made)
+    return view(path, start, stop, made)
 
 
 def _at(file, at: int, n: int) -> bytes:

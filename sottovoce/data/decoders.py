@@ -84,7 +84,7 @@ def _is_mpeg(path: Path) -> bool:
     return head == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
 
 
-def _handle(path: Path, view: containers.View | None = None) -> Any:
+def _handle(path: Path, view: archives.Window | None = None) -> Any:
     """What the libraries are given: a name, or an open file where there is none, or none that they can spell."""
     if view is not None:
         return view
@@ -93,7 +93,7 @@ def _handle(path: Path, view: containers.View | None = None) -> Any:
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
-        return containers.View(path)
+        return containers.view(path)
     return str(path)
 
 
@@ -154,7 +154,7 @@ class _Forward(soundfile.SoundFile):
         return False
 
 
-def _open_soundfile(path: Path, view: containers.View | None = None) -> _Forward:
+def _open_soundfile(path: Path, view: archives.Window | None = None) -> _Forward:
     return _Forward(_handle(path, view))
 
 
@@ -162,7 +162,7 @@ def _soundfile(path: Path) -> Source | None:
     """None when libsndfile does not know the format."""
     parts = containers.links(path)
     try:
-        with _open_soundfile(path, containers.View(path, *parts[0]) if parts[1:] else containers.whole(path)) as file:
+        with _open_soundfile(path, containers.view(path, *parts[0]) if parts[1:] else containers.whole(path)) as file:
             frames, log = file.frames, file.extra_info
             rate, channels, kind, subtype = file.samplerate, file.channels, file.format, file.subtype
     except TypeError:  # soundfile takes names in .raw for headerless audio
@@ -221,7 +221,7 @@ def _soundfile_chunks(path: Path, rate: int, first: int, frames: int | None) -> 
 def _linked(path: Path, parts: list[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
     for start, stop in parts:
         try:
-            with _open_soundfile(path, containers.View(path, start, stop) if len(parts) > 1 else None) as file:
+            with _open_soundfile(path, containers.view(path, start, stop) if len(parts) > 1 else None) as file:
                 while len(chunk := file.read(CHUNK, dtype="float32", always_2d=True)):
                     yield file.samplerate, chunk
         except soundfile.LibsndfileError as error:
@@ -241,7 +241,7 @@ def _open_av(path: Path) -> Any:
         ) from None
     view = containers.whole(path)
     if view is None and (start := containers.mpeg_start(path)[0]) and not _is_mpeg(path):
-        view = containers.View(path, start)  # an MP3 behind bytes that are none of its own
+        view = containers.view(path, start)  # an MP3 behind bytes that are none of its own
     try:
         container = av.open(_handle(path, view), metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -458,7 +458,7 @@ def test_a_name_that_is_not_utf8_is_a_sentence(tmp_path, sottovoce, name):
 
 def test_a_view_is_what_it_shows(tmp_path):
     (tmp_path / "a").write_bytes(bytes(range(100)))
-    view = containers.View(tmp_path / "a", 10, 50, b"head")
+    view = containers.view(tmp_path / "a", 10, 50, b"head")
     assert view.read() == b"head" + bytes(range(10, 50))
     assert view.seek(-3, 2) == 41
     assert view.read(10) == bytes([47, 48, 49])
