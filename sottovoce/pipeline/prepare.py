@@ -125,7 +125,7 @@ def prepare(
     report = data_report(corpus, reader, looks, problems)
     _write(corpus, report, [] if reader.TRACKS else [looks[u.id] for u in kept])
     if decode and not reader.TRACKS:
-        scan.save(corpus.folder / scan.FILE, folder, utterances, looks)
+        scan.save(corpus.folder / scan.FILE, utterances, looks)
     return report
 
 

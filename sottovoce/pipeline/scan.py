@@ -6,6 +6,7 @@ What was seen is kept with the corpus in scan.csv, and taken from there while a 
 `prepare` with other classes or folds does not decode ten thousand files again.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -43,6 +44,7 @@ class Look:
     digest: str = ""  # of the decoded samples and their rate
     file: str = ""  # hash of its bytes
     note: str = ""  # how it is read, where that is out of the ordinary
+    stamp: str = ""  # of its file before it was decoded, see `_stamp`
 
 
 def look_at(
@@ -73,6 +75,7 @@ def look_at(
 
 def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
     path, name, start, end, decode = task
+    stamp = _stamp(path)
     try:
         info = audio.probe(path)
         seconds = (info.duration_s if end is None else min(end, info.duration_s)) - start
@@ -93,6 +96,7 @@ def _look(task: tuple[str, str, float, float | None, bool]) -> Look:
         digest=contents.of_samples(samples, info.rate_hz),
         file=contents.of_file(path),
         note=info.note,
+        stamp=stamp,
     )
 
 
@@ -121,16 +125,15 @@ def find_problems(utterances: Sequence[Utterance], looks: Mapping[str, Look]) ->
     return found
 
 
-COLUMNS = ("path", "start", "end", "stamp", *(f.name for f in fields(Look)))
+COLUMNS = ("path", "start", "end", *(f.name for f in fields(Look)))
 
 
-def save(path: Path, folder: Path, utterances: Sequence[Utterance], looks: Mapping[str, Look]) -> None:
+def save(path: Path, utterances: Sequence[Utterance], looks: Mapping[str, Look]) -> None:
     """Keep what was decoded in scan.csv; what cannot be used is looked at again next time."""
-    stamps = _stamps(folder, utterances)
     rows = []
     for u in utterances:
-        if (look := looks[u.id]).peak is not None and not look.why and stamps[u.path]:
-            place = {"path": u.path, "start": repr(u.start), "end": repr(u.end), "stamp": stamps[u.path]}
+        if (look := looks[u.id]).peak is not None and not look.why and look.stamp:
+            place = {"path": u.path, "start": repr(u.start), "end": repr(u.end)}
             rows.append(place | {key: repr(v) if isinstance(v, float) else v for key, v in asdict(look).items()})
     files.write_csv(path, rows, COLUMNS)
 
@@ -146,22 +149,20 @@ def load(path: Path, folder: Path, utterances: Sequence[Utterance]) -> dict[str,
             look = Look(
                 id=row["id"], seconds=seconds, rate_hz=int(row["rate_hz"]), channels=int(row["channels"]), peak=peak,
                 clipped=int(row["clipped"]), digest=row["digest"], file=row["file"], note=row["note"],
+                stamp=row["stamp"],
             )  # fmt: skip
             found[row["path"], row["start"], row["end"], row["stamp"]] = look
     if not found:
         return {}
-    stamps = _stamps(folder, utterances)
+    stamps = {path: _stamp(str(folder / path)) for path in {u.path for u in utterances}}
     keys = {u.id: (u.path, repr(u.start), repr(u.end), stamps[u.path]) for u in utterances}
     return {id: replace(found[key], id=id) for id, key in keys.items() if key in found}
 
 
-def _stamps(folder: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
-    """Of every path where the file is, how large, and when it was written; "" where nobody can say."""
-    found = {}
-    for path in {u.path for u in utterances}:
-        try:
-            size, time_ns = archives.stat(folder / path)
-            found[path] = f"{FORMAT} {folder.resolve()} {size} {time_ns}"
-        except (OSError, ValueError):  # not there, or no name that a file can have
-            found[path] = ""
-    return found
+def _stamp(path: str) -> str:
+    """Where a file is, how large, and when it was written; "" where nobody can say."""
+    try:
+        size, time_ns = archives.stat(path)
+    except (OSError, ValueError):  # not there, or no name that a file can have
+        return ""
+    return f"{FORMAT} {os.path.abspath(path)} {size} {time_ns}"

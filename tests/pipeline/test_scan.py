@@ -68,6 +68,21 @@ def test_a_file_that_changed_is_decoded_again(home, seen):
     assert second["corpus.json"] != first["corpus.json"]  # its audio digest
 
 
+def test_a_file_that_changes_behind_the_scan_is_decoded_again(home, seen, monkeypatch):
+    """What is kept goes with the file as it was before it was decoded."""
+    save = scan.save
+
+    def late(*given):
+        os.utime(home / "in" / "happy" / "s0" / "c0.wav", ns=(1, 2))
+        save(*given)
+
+    monkeypatch.setattr(scan, "save", late)
+    run(home)
+    seen.clear()
+    run(home)
+    assert seen == ["c0.wav"]
+
+
 def test_what_is_kept_is_what_was_seen(home, tmp_path):
     soundfile.write(home / "in" / "sad" / "s1" / "loud.flac", np.clip(tone(300, 3.0), -1, 1), RATE)
     (home / "in" / "sad" / "s1" / "broken.wav").write_bytes(b"RIFF")
