@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from sottovoce.corpora import _cells, _layout, _split
 from sottovoce.corpora._options import Each
@@ -71,6 +71,15 @@ class Rows:
     lines: list[int] = field(default_factory=list)  # where a row stands in the file, for messages
     splits: dict[str, str] = field(default_factory=dict)  # {path as written: split}, where other files tell
     separator: str = ","  # between its columns
+
+    @classmethod
+    def of_records(cls, where: Path, base: Path, records: Sequence[Mapping[str, str]]) -> Self:
+        """Records of one recording each, every one with the columns of all; a split that all share is none."""
+        names = list(dict.fromkeys(key for row in records for key in row))
+        if len({row.get("split", "") for row in records} - {""}) < 2:  # all of it is called train
+            names = [key for key in names if key != "split"]
+        rows = [{key: row.get(key, "") for key in names} for row in records]
+        return cls(str(where), base, names, rows, list(range(1, len(rows) + 1)))
 
 
 def utterances(

@@ -118,12 +118,7 @@ def _utterances(root: Path, into: Path | None, *, votes: Any, **options: Any) ->
             f"{root}: not a dataset. Looked for .parquet, .arrow or metadata.csv. Class folders are read by "
             "`prepare folder`, other tables by `prepare table`."
         )
-    names = list(dict.fromkeys(key for row in records for key in row))
-    sides = {row.get("split", "") for row in records} - {""}
-    if len(sides) < 2:  # all of it is called train
-        names = [key for key in names if key != "split"]
-    rows = [{key: row.get(key, "") for key in names} for row in records]
-    read = _rows.Rows(str(root), root, names, rows, list(range(1, len(rows) + 1)))
+    read = _rows.Rows.of_records(root, root, records)
     own, named = options["own_classes"], options["columns"].get("emotion", "")
     read, shares, options["relabel"] = _votes.spread(read, votes, options["relabel"], own, named)
     options["label_columns"] = [*shares, *options["label_columns"]]

@@ -64,13 +64,9 @@ def utterances(
         raise InputError(f"{root}: no recordings. Found {len(shards)} archives, e.g. {shards[0].name}. Check the path.")
     if len({row[KEY] for row in records}) < len(records):
         records = [row | {KEY: f"{row[PLACE].partition(f'{archives.SUFFIX}#')[0]}/{row[KEY]}"} for row in records]
-    names = list(dict.fromkeys(key for row in records for key in row))
-    if len({row.get("split", "") for row in records} - {""}) < 2:  # all of it is called train
-        names = [key for key in names if key != "split"]
-    rows = [{key: row.get(key, "") for key in names} for row in records]
-    read = _rows.Rows(str(root), folder, names, rows, list(range(1, len(rows) + 1)))
+    read = _rows.Rows.of_records(root, folder, records)
     known = {"path": PLACE, "id": KEY, **(columns or {})}
-    if not _rows.column_of(read, "emotion", known.get("emotion", "")) and _are_words(rows):
+    if not _rows.column_of(read, "emotion", known.get("emotion", "")) and _are_words(read.rows):
         known["emotion"] = "txt"
     return _rows.utterances(
         read, name=name or (root.stem if root.is_file() else root.resolve().name), relabel=relabel, columns=known,
