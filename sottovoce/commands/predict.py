@@ -1,6 +1,8 @@
 """`sottovoce predict`: recordings of any length -> emotion, and emotion over time."""
 
 import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,13 +11,15 @@ import typer
 from sottovoce.commands import _options, _tables
 from sottovoce.errors import InputError
 
+PIPE = Path("-")  # standard input
 BROKEN = 3  # exit code: some recordings could not be read and were left out
 MOST = 50  # recordings that are shown one by one
 
 
 def main(
     recordings: Annotated[
-        list[Path] | None, typer.Argument(help="audio files, or folders of them; the folder of a model may come first")
+        list[Path] | None,
+        typer.Argument(help="audio files, folders of them, - for standard input; the folder of a model may come first"),
     ] = None,
     model: _options.Model = "",
     timeline: Annotated[
@@ -69,10 +73,8 @@ def main(
     heard is not heard again. Example: sottovoce predict interview.wav calls/ --timeline -o out/
     """
     from sottovoce.data import runs
-    from sottovoce.data.progress import Bar
-    from sottovoce.data.recordings import audio_files
     from sottovoce.inference import bulk, formats, microphone
-    from sottovoce.inference.load import DEFAULT_CARD, load
+    from sottovoce.inference.load import load
     from sottovoce.inference.timeline import Timing
 
     words = list(recordings or [])
@@ -88,13 +90,41 @@ def main(
         return
     if not words:
         raise InputError("predict: no recording. Name audio files or folders of them, or --mic.")
-    paths = list(audio_files(words))
-    table, folder, journal_at = _places(output, timeline)
-    plan = bulk.Plan(
-        model or None, named(labels), vad, channel,
-        str(turns or ""), confidence_of(abstain), Timing(window, hop, smooth, shortest), str(folder or ""),
-        tuple(formats.names(format_)) if timeline else (),
-    )  # fmt: skip
+    with _recordings(words) as (paths, piped):
+        table, folder, journal_at = _places(output, timeline)
+        plan = bulk.Plan(
+            model or None, named(labels), vad, channel,
+            str(turns or ""), confidence_of(abstain), Timing(window, hop, smooth, shortest), str(folder or ""),
+            tuple(formats.names(format_)) if timeline else (),
+        )  # fmt: skip
+        broken = _hear(paths, piped, plan, table, journal_at, jobs, skip_broken, quiet)
+    if broken:
+        raise typer.Exit(BROKEN)
+
+
+@contextlib.contextmanager
+def _recordings(words: Sequence[Path]) -> Iterator[tuple[list[Path], Path | None]]:
+    """Every recording that is named, and which of them is standard input, for as long as they are heard."""
+    from sottovoce.data.recordings import audio_files
+    from sottovoce.inference import sources
+    from sottovoce.serving.settings import Serving
+
+    if PIPE not in words:
+        yield list(audio_files(words)), None
+        return
+    with sources.piped(sys.stdin.buffer if sys.stdin else None, Serving().upload_mb * 1e6) as piped:
+        yield list(audio_files(piped if word == PIPE else word for word in words)), piped
+
+
+def _hear(
+    paths: Sequence[Path], piped: Path | None, plan: Any, table: Path | None, journal_at: Path | None,
+    jobs: int | None, skip_broken: bool, quiet: bool,
+) -> list[str]:  # fmt: skip
+    """What is wrong with those that were left out; the others' answers are written and shown."""
+    from sottovoce.data.progress import Bar
+    from sottovoce.inference import bulk
+    from sottovoce.inference.load import DEFAULT_CARD, load
+
     recogniser = load(plan.model, plan.labels, plan.vad)
     if plan.model is None and not quiet:
         typer.echo(f"Model of this package, {recogniser.about()['licence']}: see its card, {DEFAULT_CARD}.", err=True)
@@ -109,25 +139,27 @@ def main(
     with written or contextlib.nullcontext(), bar:
         for done in bulk.hear(recogniser, plan, paths, journal, jobs, skip_broken):
             bar.advance()
-            broken += [done.broken] if done.broken else []
+            wrong = done.broken
+            if piped is not None and done.path == str(piped):  # its folder means nothing to anybody
+                done.row["path"], wrong = piped.name, wrong.replace(str(piped), piped.name)
+            broken += [wrong] if wrong else []
             if written and not done.broken:
                 written.now_and_then()
     if recogniser.per_speaker and not quiet:
         typer.echo("Standardised per speaker: the recordings of one folder count as one speaker's.")
     results = [found for path in paths if (found := journal.find(path)) is not None and not found.broken]
     if not results:
-        raise InputError(f"{words[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}")
+        raise InputError(f"{paths[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}")
     if not quiet:
         _tables.predictions([r.row for r in results], recogniser.names, recogniser.task.kind, MOST)
-        for place in filter(None, [table, folder if timeline else None]):
-            typer.echo(f"{'Timelines' if place == folder else 'Table'}: {place}")
+        for place in filter(None, [table, Path(plan.folder) if plan.folder else None]):
+            typer.echo(f"{'Timelines' if place != table else 'Table'}: {place}")
         if others := len(journal.done.keys() - set(map(str, paths))):
             typer.echo(f"The table holds what is named now; {others} heard before stay in {journal_at}.")
     bulk.write_broken(journal_at, broken)
     for line in broken:
         typer.echo(f"skipped {line}", err=True)
-    if broken:
-        raise typer.Exit(BROKEN)
+    return broken
 
 
 def _places(output: Path | None, timeline: bool) -> tuple[Path | None, Path | None, Path | None]:

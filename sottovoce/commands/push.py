@@ -13,7 +13,9 @@ from sottovoce.errors import InputError
 def main(
     model: _options.OneRun,
     name: Annotated[str, typer.Argument(help="user/name on the hub")],
-    licence: Annotated[str, typer.Option(help="of the weights, e.g. CC-BY-NC-4.0; needed")] = "",
+    licence: Annotated[
+        str, typer.Option(help="of the weights, e.g. CC-BY-NC-4.0; needed, unless the model has one")
+    ] = "",
     data: Annotated[
         list[str] | None,
         typer.Option(help="a training corpus with its licence; several times (default: where the run knows them)"),
@@ -42,8 +44,10 @@ def main(
         raise InputError("--dry-run: writes the folder and uploads nothing. Found no -o. Name the folder.")
     licences = {corpus: plugins.load("corpora", corpus).LICENCE for corpus in plugins.names("corpora")}
     licences = {corpus: said for corpus, said in licences.items() if not said.startswith(("unknown", "see "))}
-    known = publish.lines(data) or publish.data_of(found[0].config, licences)
-    told = publish.Provenance(licence.strip(), known, publish.lines(language))
+    config = found[0].config  # of one that was published: with what was told then
+    known = publish.lines(data) or tuple(config.get("training_data", ())) or publish.data_of(config, licences)
+    spoken = publish.lines(language) or tuple(config.get("languages", ()))
+    told = publish.Provenance(licence.strip() or config.get("licence", ""), known, spoken)
     it = models.load_recognised(found[0])
     if dry_run and folder is not None:
         publish.save(it, folder, told, name)

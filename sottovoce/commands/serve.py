@@ -21,6 +21,10 @@ def main(
     ] = 0,
     queue: Annotated[int, typer.Option(help="recordings that may wait; one more gets 429", min=1)] = 32,
     upload_mb: Annotated[float, typer.Option(help="largest upload, in MB")] = 100.0,
+    uploads: Annotated[
+        int,
+        typer.Option(help="largest uploads that there is room for at a time; more bytes than theirs get 429", min=1),
+    ] = 10,
     upload_s: Annotated[float, typer.Option(help="seconds until an upload has to be there")] = 60.0,
     answer_s: Annotated[float, typer.Option(help="seconds until a request that waits gets 504")] = 300.0,
     longest_s: Annotated[float, typer.Option(help="longest recording or stream, in seconds")] = 3600.0,
@@ -52,8 +56,8 @@ def main(
     from sottovoce.serving.settings import Serving
 
     settings = Serving(
-        jobs=jobs, queue=queue, streams=streams, upload_mb=upload_mb, upload_s=upload_s, answer_s=answer_s,
-        longest_s=longest_s, channels=channels, rate_hz=rate,
+        jobs=jobs, queue=queue, streams=streams, upload_mb=upload_mb, uploads=uploads, upload_s=upload_s,
+        answer_s=answer_s, longest_s=longest_s, channels=channels, rate_hz=rate,
         api_key=os.environ.get("SOTTOVOCE_API_KEY", ""), cors=tuple(cors or ()),
     )  # fmt: skip
     door = _door(host, port)

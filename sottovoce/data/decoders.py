@@ -237,7 +237,7 @@ def _open_av(path: Path) -> Any:
     except ImportError:
         raise InputError(
             f"{path}: not a format libsndfile reads. Found {path.suffix or 'no suffix'}, and PyAV is not installed. "
-            "For mp3, m4a, mp4, webm and others: pip install 'sottovoce[audio]'."
+            "For mp3, m4a, mp4, webm and others: pip install av"
         ) from None
     view = containers.whole(path)
     if view is None and (start := containers.mpeg_start(path)[0]) and not _is_mpeg(path):

@@ -1,10 +1,10 @@
-"""What can be heard: a file, the bytes of one, samples in memory, a stream."""
+"""What can be heard: a file, the bytes of one, standard input, samples in memory, a stream."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
@@ -50,6 +50,32 @@ def as_file(source: Any) -> Iterator[Path]:
             yield path
         except InputError as error:  # the name means nothing to anybody
             raise InputError(str(error).replace(str(path), "samples")) from None
+
+
+@contextmanager
+def piped(stream: BinaryIO | None, most: float) -> Iterator[Path]:
+    """The recording in a stream of bytes, as a file for as long as it is heard.
+
+    Raises InputError for a terminal, for nothing, and for more than `most` bytes.
+    """
+    if stream is None or stream.isatty():
+        raise InputError(
+            "stdin: nothing is piped in. Found a terminal. Pipe a recording: sottovoce predict - < talk.mp3"
+        )
+    with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder:
+        path, size = Path(folder) / "stdin", 0
+        with open(path, "wb") as out:
+            while block := stream.read(1 << 20):
+                size += len(block)
+                if size > most:
+                    raise InputError(f"stdin: more than {most / 1e6:g} MB. Found no end of it. Name a file instead.")
+                out.write(block)
+        if not size:
+            raise InputError("stdin: nothing in it. Found 0 bytes. Look at what writes into the pipe.")
+        try:
+            yield path
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), path.name)) from None
 
 
 def _samples(source: Any) -> Samples:

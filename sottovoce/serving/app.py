@@ -141,7 +141,8 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
     if settings.cors:  # around the gate: browsers ask without a key what they may ask, and read why they may not
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"],
                            allow_headers=["authorization", "content-type", "x-api-key"])  # fmt: skip
-    app.add_middleware(Bounded, most=round(settings.upload_mb * 1e6), seconds=settings.upload_s)
+    app.add_middleware(Bounded, most=round(settings.upload_mb * 1e6), seconds=settings.upload_s,
+                       uploads=settings.uploads)  # fmt: skip
     return app
 
 

@@ -1,4 +1,4 @@
-"""Bounds on what a client sends: bytes and seconds of a body, seconds of a head, before anything is kept of it."""
+"""Bounds on what clients send: bytes and seconds of a body, bytes of all bodies together, seconds of a head."""
 
 import asyncio
 from typing import Any
@@ -10,41 +10,60 @@ from sottovoce.serving.refusals import Refusal
 
 HEAD_S = 20.0  # until the head of a request has to be there
 GRACE_BYTES = 64 << 10  # of the other fields of a form
+AGAIN_S = 5  # until somebody who found no room may ask again
 
 
 class Bounded:
-    """ASGI: a request whose body is larger, or slower, than allowed is refused while it arrives."""
+    """ASGI: a request whose body is larger, or slower, than allowed, or finds no room beside the others, is refused
+    while it arrives.
 
-    def __init__(self, app: Any, most: int, seconds: float):
+    Args:
+        most, seconds: of one body.
+        uploads: so many of the largest are there at a time, from their first byte until they are answered.
+    """
+
+    def __init__(self, app: Any, most: int, seconds: float, uploads: int):
         self.app, self.most, self.seconds = app, most + GRACE_BYTES, seconds
+        self.room = uploads * self.most  # bytes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            body = _Body(Headers(scope=scope), receive, send, self.most, self.seconds)
-            receive, send = body.receive, body.send
-        await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = _Body(self, Headers(scope=scope), receive, send)
+        try:
+            await self.app(scope, body.receive, body.send)
+        finally:
+            self.room += body.kept
 
 
 class _Body:
     """The body of one request. Whoever is answered before it is there may send the rest first, which is thrown away:
     most clients read no answer before they have sent all, and find the line broken where nobody takes it."""
 
-    def __init__(self, headers: Headers, receive: Any, send: Any, most: int, seconds: float):
-        self._receive, self._send, self.most, self.seconds = receive, send, most, seconds
+    def __init__(self, bounds: Bounded, headers: Headers, receive: Any, send: Any):
+        self.bounds, self._receive, self._send = bounds, receive, send
+        self.most, self.seconds = bounds.most, bounds.seconds
         announced = headers.get("content-length", "")
         self.announced = int(announced) if announced.isdecimal() else 0
         self.asks = headers.get("expect", "").lower() == "100-continue"  # sends nothing before it may
-        self.deadline = asyncio.get_running_loop().time() + seconds
-        self.heard, self.whole = 0, False
+        self.deadline = asyncio.get_running_loop().time() + self.seconds
+        self.heard, self.kept, self.whole = 0, 0, False  # bytes, those that were handed on, whether it is all there
 
     async def receive(self) -> Any:
-        """Raises Refusal: too large (413), or too slow (408)."""
+        """Raises Refusal: too large (413), too slow (408), or no room (429)."""
         if self.whole:  # only waits for the client to leave
             return await self._receive()
-        message = await self._next() if self.announced <= self.most else {}
+        fits = self.kept > 0 or self.announced <= self.bounds.room
+        message = await self._next() if fits and self.announced <= self.most else {}
         if max(self.heard, self.announced) > self.most:
             most = f"More than {self.most / 1e6:.0f} MB"
             raise Refusal(413, f"{most}. Send less, or start the server with a larger --upload-mb.")
+        arrived = self.heard - self.kept
+        if not fits or arrived > self.bounds.room:
+            raise Refusal(429, "Too much is being sent. Try again later.", **{"retry-after": str(AGAIN_S)})
+        self.kept += arrived
+        self.bounds.room -= arrived
         return message
 
     async def send(self, message: Any) -> None:

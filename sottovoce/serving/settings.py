@@ -14,6 +14,7 @@ class Serving(Settings, group="serving"):
     queue: Count = 32  # that wait; one more is refused with 429
     streams: Count = 8  # WebSockets at a time
     upload_mb: Positive = 100.0  # of a request's body
+    uploads: Count = 10  # times upload_mb: of all bodies at a time; more is refused with 429
     upload_s: Positive = 60.0  # until it has to be there
     answer_s: Positive = 300.0  # until a request that waits is answered with 504
     longest_s: Positive = 3600.0  # of a recording or a stream

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ import soundfile
 
 from sottovoce import files
 from sottovoce.errors import InputError
-from sottovoce.inference import bulk
+from sottovoce.inference import bulk, sources
 from sottovoce.inference.recogniser import Recogniser, load
 
 RATE = 16000
@@ -204,6 +208,49 @@ def test_what_a_killed_run_left_is_its_own(finetuned, calls, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- goes on
+
+
+@pytest.fixture
+def piped(finetuned, tmp_path):
+    """`sottovoce predict MODEL ...` with something on standard input."""
+
+    def run(sent, *words):
+        command = [sys.executable, "-m", "sottovoce", "predict", finetuned / "fold1", *words]
+        how = {"input": sent} if isinstance(sent, bytes) else {"stdin": sent}
+        env = os.environ | {"TMPDIR": str(tmp_path)}
+        return subprocess.run([str(w) for w in command], env=env, capture_output=True, timeout=100, **how)
+
+    return run
+
+
+def test_a_recording_from_standard_input_is_heard_as_its_file(piped, sottovoce, finetuned, calls, tmp_path):
+    """Of a WAV whose writer could not go back to its head, too; nothing of it stays on the disk."""
+    path = calls / "x/0.wav"
+    data = bytearray(path.read_bytes())
+    data[4:8] = data[data.index(b"data") + 4 : data.index(b"data") + 8] = b"\xff" * 4
+    out = tmp_path / "out"
+    done = piped(bytes(data), "-", calls / "y", "--vad=loudness", "--timeline", "--format", "json,rttm", "-o", out)
+    assert done.returncode == 0, done.stderr.decode()
+    assert sottovoce("predict", finetuned / "fold1", path, "--vad=loudness", "-o", tmp_path / "file.csv").code == 0
+    rows, (alone,) = rows_of(out / "predictions.csv"), rows_of(tmp_path / "file.csv")
+    assert [row["path"] for row in rows] == ["stdin", *(str(calls / f"y/{k}.wav") for k in (0, 1))]
+    assert rows[0] | {"path": ""} == alone | {"path": ""}
+    assert json.loads((out / "stdin.json").read_text())["duration_s"] == 1
+    assert not list(tmp_path.glob("sottovoce-*"))
+
+
+def test_what_is_piped_and_no_recording_is_one_line(piped, tmp_path):
+    for sent, said in ((b"", "stdin: nothing in it"), (b"dear all", "stdin: not an audio file")):
+        done = piped(sent, "-")
+        assert done.returncode == 2
+        assert said in done.stderr.decode()
+        assert str(tmp_path) not in done.stderr.decode()
+    ours, theirs = pty.openpty()
+    assert b"stdin: nothing is piped in" in piped(theirs, "-").stderr
+    os.close(ours)
+    os.close(theirs)
+    with open("/dev/zero", "rb") as endless, pytest.raises(InputError, match="stdin: more than 2 MB"):
+        sources.piped(endless, 2e6).__enter__()
 
 
 def test_a_changed_recording_keeps_the_name_of_its_files(sottovoce, finetuned, calls, tmp_path):

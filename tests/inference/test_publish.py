@@ -39,6 +39,11 @@ def test_a_published_model_says_the_same(published, finetuned, corpus):
     np.testing.assert_array_equal(one.answer, other.answer)
 
 
+def test_a_published_model_is_published_again_with_what_was_told_of_it(published, tmp_path):
+    push_command.main(published, "bob/calm-voices", folder=tmp_path / "again", dry_run=True)
+    assert (tmp_path / "again/config.json").read_text() == (published / "config.json").read_text()
+
+
 def test_methods_publish_what_the_command_does(published, finetuned, tmp_path):
     model = sottovoce.from_pretrained(finetuned / "fold1")
     model.save_pretrained(tmp_path / "calm-voices", licence=LICENCE, data=DATA, languages=["en"])

@@ -25,7 +25,7 @@ def port():
     """A server that asks for a key and lets a friend's pages ask."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "HEAD_S", HEAD_S)
-        settings = Serving(api_key=KEY, cors=(FRIEND,), upload_s=BODY_S, upload_mb=UPLOAD_MB)
+        settings = Serving(api_key=KEY, cors=(FRIEND,), upload_s=BODY_S, upload_mb=UPLOAD_MB, uploads=2)
         application = app.make(sottovoce.load(vad="loudness"), settings)
         config = uvicorn.Config(application, http=limits.Patient, log_level="critical", timeout_keep_alive=1)
         with socket.create_server(("127.0.0.1", 0)) as door:
@@ -74,6 +74,33 @@ def test_who_is_refused_early_hears_why_after_a_large_upload(port, line, kind, s
     found, _, text = asked(port, line, bytes(9_000_000), f"Content-Type: {kind}", f"X-Api-Key: {KEY}")
     assert found == status
     assert json.loads(text)["error"]["message"]
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 900000", "Transfer-Encoding: chunked"])
+def test_bodies_that_are_here_at_a_time_have_a_bound(port, length):
+    """Two large uploads that do not end leave no room for a third, until they have left."""
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\nContent-Type: audio/wav\r\n"
+    third = f"{head}{length}\r\nConnection: close\r\n\r\n".encode()
+    body = b"dbba0\r\n" + bytes(900_000) + b"\r\n0\r\n\r\n" if "chunked" in length else bytes(900_000)
+
+    def answer(sent):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+            link.sendall(sent)
+            return link.makefile("rb").read()
+
+    links = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(2)]
+    for link in links:
+        link.sendall(f"{head}Content-Length: 1000000\r\n\r\n".encode() + bytes(990_000))
+    end = time.monotonic() + BODY_S
+    while b" 429 " not in (refused := answer(third + body)).splitlines()[0]:
+        assert time.monotonic() < end, refused
+    assert b"retry-after: " in refused
+    assert json.loads(refused.rsplit(b"\r\n", 1)[-1])["error"]["code"] == "busy"
+    for link in links:
+        link.close()
+    end = time.monotonic() + BODY_S
+    while b" 422 " not in (heard := answer(third + body)).splitlines()[0]:
+        assert time.monotonic() < end, heard
 
 
 def test_who_asks_before_sending_is_refused_at_once(port):
