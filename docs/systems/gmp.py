@@ -1,13 +1,13 @@
 """GMP-TL (arXiv:2405.02151) on the default encoder, all folds and seeds side by side.
 
-    python docs/systems/gmp.py bands --prepared ravdess=data/ravdess --corpus ravdess -o out [--device cuda]
+    python docs/systems/gmp.py bands --prepared ravdess=data/ravdess -o out [--device cuda] [--encoder FOLDER]
 
 The steps of `sottovoce run gmp_tl`, for M = folds x seeds models at once (`many.py`): emotion and gender of whole
 utterances; k-means of the tuned states at several scales; masked spans say which clusters they belong to; emotion
 again, with AM-Softmax. Every variant has as many updates; every last step begins with the linear probe's solution, and
-dev chooses its learning rate and moment. Pooled: mean and deviation of blocks 2 to 4, as in `finetune`'s default. The
-convolutions in front of the blocks stay as they are. Answers for every recording by the fold that tests its speaker
-are written after every variant; `tables.py` shows them.
+dev chooses its learning rate and moment. Pooled: mean and deviation of blocks 2 to 4, as in `finetune`'s default; of
+six blocks 2 to 6. The convolutions in front of the blocks stay as they are. Answers for every recording by the fold
+that tests its speaker are written after every variant; `tables.py` shows them.
 """
 
 import argparse
@@ -21,13 +21,14 @@ import torch
 from speech import Speech, encoder, folds
 from torch import Tensor, nn
 
-BLOCKS, WIDTH, HEADS, FEEDFORWARD = 4, 512, 8, 2048
-LAYERS = (2, 3, 4)  # that are pooled
+WIDTH, HEADS, FEEDFORWARD = 512, 8, 2048
+LOWEST = 2  # block that is pooled, with all above it
 CROP, LONG, ROWS = 128, 224, 32  # states of 20 ms; recordings in an update
 SPAN, HIDDEN = 10, 0.57  # states of a span, share that is masked
 SEEDS, RATES, EARLY_RATE = 3, (3e-5, 1e-4), 5e-5
 PENALTIES = (0.03, 0.1, 0.3, 1.0)
-SCALE, MARGIN, SMOOTHING, GENDER = 30.0, 0.2, 0.1, 0.3
+SMOOTHING, GENDER = 0.1, 0.3
+HEARD = 200_000  # states that decide the centres of clusters, at most
 
 
 @dataclass(frozen=True)
@@ -38,31 +39,40 @@ class Variant:
     gender: bool = True
     layers: tuple[int, ...] = (2,)  # whose states are clustered, 1 = first block; () = no pseudo-labels
     clusters: tuple[int, ...] = (64, 512, 2048)
-    margin: bool = True  # AM-Softmax, or cross-entropy
+    margin: float = 0.2  # of AM-Softmax; 0 = cross-entropy
+    scale: float = 30.0
+    unlabelled: bool = False  # half of the speech that guesses clusters is of no labelled corpus
+    lowest: int = 1  # block that is trained in the last step, with all above it
 
 
 FULL = Variant()
 VARIANTS = {
     "gmp_tl": FULL,
-    "plain": Variant(attributes=False, layers=(), margin=False),
+    "plain": Variant(attributes=False, layers=(), margin=0.0),
     "no-gmp": replace(FULL, layers=()),
-    "no-amsoftmax": replace(FULL, margin=False),
+    "no-amsoftmax": replace(FULL, margin=0.0),
     "no-gender": replace(FULL, gender=False),
     "several-layers": replace(FULL, layers=(2, 3, 4), clusters=(64, 512)),
     "last-layer": replace(FULL, layers=(4,)),
     "single-scale": replace(FULL, clusters=(512,)),
     "amsoftmax-only": Variant(attributes=False, layers=()),
+    "unlabelled": replace(FULL, unlabelled=True),
+    "unlabelled-clusters-only": Variant(attributes=False, unlabelled=True, margin=0.0),
+    "upper-blocks": replace(FULL, lowest=3),
+    "mild-margin": replace(FULL, margin=0.05, scale=15.0),
 }
 
 
 class Bed:
-    """Local features of the labelled recordings on the device, and who is in which part."""
+    """Local features of the recordings on the device, the labelled ones first, and who is in which part."""
 
-    def __init__(self, bands: Path, prepared: Path, corpus: str, device: str):
+    def __init__(self, bands: Path, prepared: Path, corpus: str, net: nn.Module, device: str, unlabelled: bool):
         self.device = device
         speech = Speech.load(bands, device)
-        rows = np.flatnonzero(speech.column("corpus") == corpus)
-        ids, labels = speech.column("id")[rows], speech.column("emotion")[rows]
+        corpora, labels = speech.column("corpus"), speech.column("emotion")
+        rows = np.flatnonzero(corpora == corpus)
+        self.labelled = len(rows)
+        ids, labels = speech.column("id")[rows], labels[rows]
         self.names = np.unique(labels)
         self.y = torch.from_numpy(np.searchsorted(self.names, labels)).to(device)
         self.gender = torch.from_numpy((speech.column("gender")[rows] == "male").astype(np.int64)).to(device)
@@ -72,9 +82,11 @@ class Bed:
             tuple(np.array([place[i] for i in f[part] if i in place]) for part in ("train", "dev", "test"))
             for f in folds(prepared)
         ]
+        if unlabelled:
+            rows = np.concatenate([rows, np.flatnonzero(corpora != corpus)])
         self.lengths = torch.from_numpy(speech.frames[rows] // 2).to(device)
         self.begins = self.lengths.cumsum(0) - self.lengths
-        self.net = encoder(device)
+        self.net = net
         self.positions = self.net.positions
         self.local = torch.empty(int(self.lengths.sum()), WIDTH, dtype=torch.half, device=device)
         where = {int(row): k for k, row in enumerate(rows)}
@@ -100,7 +112,7 @@ class Bed:
 
 def blocks(net: nn.Module, models: int) -> many.Transformer:
     """M copies of the encoder's blocks."""
-    found = many.Transformer(models, WIDTH, BLOCKS, HEADS, FEEDFORWARD)
+    found = many.Transformer(models, WIDTH, len(net.blocks), HEADS, FEEDFORWARD)
     own, weights = net.state_dict(), {}
     for name, value in found.state_dict().items():
         theirs = name.replace("norm1", "self_attn_layer_norm").replace("norm2", "final_layer_norm")
@@ -117,6 +129,7 @@ class System:
         self.keys = [(f, s) for f in range(len(bed.folds)) for s in range(SEEDS)]
         self.total, self.classes = len(self.keys), len(bed.names)
         self.train, self.dev, self.test = (self.padded(k) for k in range(3))
+        self.layers = range(LOWEST, len(bed.net.blocks) + 1)
         self.updates = limit or epochs * (self.train[0].shape[1] // ROWS)
         self.found: dict[str, np.ndarray] = {}
         self.devs: dict[str, np.ndarray] = {}
@@ -147,15 +160,19 @@ class System:
             longest = -(-min(int(self.bed.lengths[part].max()), LONG) // 8) * 8
             x, lengths, _ = self.bed.take(part, longest)
             states = self.states(net, x, lengths)
-            found.append(many.pooled([states[k - 1] for k in LAYERS], lengths))
+            found.append(many.pooled([states[k - 1] for k in self.layers], lengths))
         return torch.cat(found, 1)
 
-    def draw(self, rng: torch.Generator) -> Tensor:
-        """Rows (M, ROWS) of the training parts."""
+    def draw(self, rng: torch.Generator, unlabelled: bool = False) -> Tensor:
+        """Rows (M, ROWS) of the training parts; half of them of no labelled corpus if asked for."""
         index, valid = self.train
         size = valid.sum(1, keepdim=True)
-        draw = (torch.rand(self.total, ROWS, generator=rng, device=index.device) * size).long()
-        return index.gather(1, draw)
+        luck = torch.rand(self.total, ROWS, generator=rng, device=index.device)
+        rows = index.gather(1, (luck * size).long())
+        if unlabelled:
+            others = len(self.bed.lengths) - self.bed.labelled
+            rows[:, ::2] = self.bed.labelled + (luck[:, ::2] * others).long()
+        return rows
 
     def begun(self, net: many.Transformer, target: Tensor, classes: int, dev: bool = True) -> tuple:
         """Mean and deviation of pooled states of the training parts, and the linear probe's weight and bias."""
@@ -191,7 +208,7 @@ class System:
             rows = self.draw(rng)
             x, lengths, _ = self.bed.take(rows, CROP, rng)
             states = self.states(net, x, lengths)
-            z = (many.pooled([states[k - 1] for k in LAYERS], lengths) - emotion[0]) / emotion[1]
+            z = (many.pooled([states[k - 1] for k in self.layers], lengths) - emotion[0]) / emotion[1]
             loss = entropy(heads[0](z), self.bed.y[rows])
             if gender:
                 loss = loss + GENDER * entropy(heads[1](z), self.bed.gender[rows])
@@ -199,18 +216,17 @@ class System:
         self.kept["attributes", gender] = many.of_each(net, range(self.total))
         return self.kept["attributes", gender]
 
-    def clusters(self, net: many.Transformer, layers: tuple[int, ...], sizes: tuple[int, ...]) -> list[Tensor]:
-        """Units of every state of the corpus for every model, (M, F) each; one a layer and scale. Training parts
-        decide the centres."""
-        bed = self.bed
+    def clusters(self, net: many.Transformer, variant: Variant) -> list[Tensor]:
+        """Units of every state for every model, (M, F) each; one a layer and scale. Training parts decide the centres,
+        with the speech of no labelled corpus where that is heard too."""
+        bed, layers, sizes = self.bed, variant.layers, variant.clusters
         states = {k: torch.empty(len(bed.local), WIDTH, dtype=torch.half, device=bed.device) for k in layers}
-        everybody = torch.arange(len(bed.lengths), device=bed.device)
-        order = everybody[bed.lengths.argsort()]
+        order = bed.lengths[: None if variant.unlabelled else bed.labelled].argsort()
         units = [
             torch.zeros(self.total, len(bed.local), dtype=torch.int16, device=bed.device) for _ in layers for _ in sizes
         ]
         for m in range(self.total):
-            one = many.Transformer(1, WIDTH, BLOCKS, HEADS, FEEDFORWARD).to(bed.device)
+            one = many.Transformer(1, WIDTH, len(bed.net.blocks), HEADS, FEEDFORWARD).to(bed.device)
             one.load_state_dict({name: value[m : m + 1] for name, value in net.state_dict().items()})
             with torch.no_grad():
                 for rows in order.split(200):
@@ -222,7 +238,9 @@ class System:
                         states[k][at[valid]] = some[k - 1][valid].half()
             train = torch.zeros(len(bed.lengths), dtype=torch.bool, device=bed.device)
             train[torch.from_numpy(bed.folds[self.keys[m][0]][0]).to(bed.device)] = True
-            inside = torch.repeat_interleave(train, bed.lengths)
+            train[bed.labelled :] = variant.unlabelled
+            inside = torch.repeat_interleave(train, bed.lengths).nonzero()[:, 0]
+            inside = inside[:: -(-len(inside) // HEARD)]
             for n, (k, size) in enumerate((k, size) for k in layers for size in sizes):
                 units[n][m] = nearest(states[k], kmeans(states[k][inside], size, self.keys[m][1])).short()
         return units
@@ -232,11 +250,11 @@ class System:
         start = self.attributes(variant.gender) if variant.attributes else None
         if not variant.layers:
             return start
-        key = ("units", variant.gender, variant.layers, variant.clusters)
+        key = ("units", variant.attributes, variant.gender, variant.layers, variant.clusters, variant.unlabelled)
         if key in self.kept:
             return self.kept[key]
         net, rng = self.network(start), torch.Generator(self.bed.device).manual_seed(4)
-        units = self.clusters(net, variant.layers, variant.clusters)
+        units = self.clusters(net, variant)
         sizes = [size for _ in variant.layers for size in variant.clusters]
         torch.manual_seed(5)
         heads = nn.ModuleList(many.Linear(self.total, WIDTH, size) for size in sizes).to(self.bed.device)
@@ -245,7 +263,7 @@ class System:
         at_model = torch.arange(self.total, device=self.bed.device)[:, None]
         right = []
         for update in range(self.updates):
-            x, lengths, at = self.bed.take(self.draw(rng), CROP, rng)
+            x, lengths, at = self.bed.take(self.draw(rng, variant.unlabelled), CROP, rng)
             mask = masked(lengths, CROP, rng)
             states = self.states(net, torch.where(mask[..., None], hidden.to(x), x), lengths)[-1]
             flat = mask.flatten(1)
@@ -275,6 +293,7 @@ class System:
         mean, std = begun[:2]
         for rate in RATES:
             net, rng = self.network(start), torch.Generator(bed.device).manual_seed(6)
+            net.blocks[: variant.lowest - 1].requires_grad_(False)
             head = self.head(begun)
 
             def scores(pooled: Tensor, head: many.Linear = head) -> Tensor:
@@ -282,7 +301,7 @@ class System:
                 if not variant.margin:
                     return head(z)
                 unit = nn.functional.normalize
-                return SCALE * torch.einsum("mnp,mkp->mnk", unit(z, dim=-1), unit(head.weight, dim=-1))
+                return variant.scale * torch.einsum("mnp,mkp->mnk", unit(z, dim=-1), unit(head.weight, dim=-1))
 
             updates = steps * self.updates
             optimiser = many.AdamW([(net, rate), (head, rate * 10)], updates)
@@ -302,9 +321,9 @@ class System:
                 rows = self.draw(rng)
                 x, lengths, _ = bed.take(rows, CROP, rng)
                 states = self.states(net, x, lengths)
-                out = scores(many.pooled([states[k - 1] for k in LAYERS], lengths))
+                out = scores(many.pooled([states[k - 1] for k in self.layers], lengths))
                 if variant.margin:
-                    out = out - SCALE * MARGIN * nn.functional.one_hot(bed.y[rows], self.classes)
+                    out = out - variant.scale * variant.margin * nn.functional.one_hot(bed.y[rows], self.classes)
                 optimiser.step(entropy(out, bed.y[rows], 0.0 if variant.margin else SMOOTHING).sum())
         self.keep(name, kept, best)
 
@@ -366,17 +385,21 @@ def main() -> None:
     ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     ask.add_argument("--epochs", type=int, default=6, help="of every step")
     ask.add_argument("--updates", type=int, default=0, help="of every step, instead")
+    ask.add_argument("--encoder", default="default", help="a folder of weights instead, all its blocks")
     ask.add_argument("--variants", default=",".join(VARIANTS))
     ask.add_argument("--until", type=float, default=float("inf"), help="seconds since 1970 at which to stop")
     ask.add_argument("-o", "--out", type=Path, required=True)
     given, began = ask.parse_args(), time.monotonic()
     name, folder = given.prepared.split("=", 1)
+    chosen = given.variants.split(",")
     given.out.mkdir(parents=True, exist_ok=True)
-    system = System(
-        Bed(given.bands, Path(folder), name, given.device), given.out / f"gmp_{name}.npz", given.epochs, given.updates
-    )
+    net = encoder(given.device, given.encoder)
+    unlabelled = any(VARIANTS[variant].unlabelled for variant in chosen)
+    bed = Bed(given.bands, Path(folder), name, net, given.device, unlabelled)
+    out = given.out / f"gmp_{name}{'' if given.encoder == 'default' else f'_{len(net.blocks)}'}.npz"
+    system = System(bed, out, given.epochs, given.updates)
     print(f"{time.monotonic() - began:6.1f} s  {system.total} models, {system.updates} updates a step", flush=True)
-    for variant in given.variants.split(","):
+    for variant in chosen:
         if time.time() > given.until:
             print(f"no time for {variant}")
             continue

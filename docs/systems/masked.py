@@ -11,7 +11,8 @@
    a ranking of emotional over neutral frames says that the emotion is strong, as many of them; frozen linear probe.
 
 With `--abroad` a pre-training hears neither of the tested corpora, so that all folds of both share it: an eighth of the
-work, for machines without a GPU. Strength is then ranked by the other corpus.
+work, for machines without a GPU. Strength is then ranked by the other corpus. `--ways` asks what else might help, three
+seeds each, abroad: how much is hidden, in which spans, what is guessed, how deep the network is.
 
 All models of all folds and seeds are trained side by side (`many.py`). `--pretrain` and `--mel` bound the seconds of
 both pre-trainings; results are written as they come, answers for every recording by the fold that tests its speaker.
@@ -36,7 +37,7 @@ from sottovoce.metrics.statistics import nested_subsets
 from sottovoce.modeling import checkpoint
 
 WIDTH, LAYERS, HEADS, FEEDFORWARD = 256, 2, 4, 1024
-CROP, LONG, SPAN, SHARE = 80, 128, 5, 0.4  # steps of 40 ms; the share that is hidden
+CROP, LONG = 80, 128  # steps of 40 ms
 ROWS = 32  # recordings in an update
 SHARES = (0.01, 0.05, 0.10, 0.25, 0.50, 1.0)  # of the labels
 UPDATES = (20, 60, 80, 120, 200, 300)  # of fine-tuning, at each share
@@ -45,9 +46,30 @@ PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 IN_DOMAIN = 3.0  # how much oftener the tested corpus's own training part is heard
 SEEDS, RULE_SEEDS = 5, 3
 RULES = ("random", "energy", "strength")
+WAY_SHARES = (0.01, 0.05, 0.10, 1.0)  # of the labels, where ways are compared
+DEPTHS = (1, 4)  # blocks, beside `LAYERS`
 ABROAD = -1  # in the place of a fold: taught without the tested corpora
 BOTH = "both"  # in the place of a corpus: abroad, where rules ask for no label
 ARMS = ("pretrained", "scratch")
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a pre-training hides, and what it has to guess there."""
+
+    share: float = 0.4  # of the steps that is hidden
+    span: int = 5  # steps
+    above: bool = False  # guesses the fourth block instead of what it hears, the second
+
+
+USUAL = Way()
+WAYS = {
+    "a fifth hidden": Way(share=0.2),
+    "three fifths hidden": Way(share=0.6),
+    "spans of 80 ms": Way(span=2),
+    "spans of 400 ms": Way(span=10),
+    "fourth block guessed": Way(above=True),
+}
 
 
 @dataclass
@@ -96,10 +118,17 @@ class Models:
     def __len__(self) -> int:
         return len(self.fold)
 
-    def where(self, corpus: Corpus, rule: str, seeds: int) -> list[int]:
-        """Those of a corpus and rule, fold by fold, seeds within."""
+    def __add__(self, other: "Models") -> "Models":
+        return Models(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    @property
+    def ways(self) -> list[Way]:
+        return [WAYS.get(rule, USUAL) for rule in self.rule]
+
+    def where(self, corpus: Corpus, rule: str, seeds: int, abroad: bool = False) -> list[int]:
+        """Those of a corpus and rule, fold by fold, seeds within; those abroad if asked for, or if it has no others."""
         at = {key: m for m, key in enumerate(zip(self.corpus, self.fold, self.rule, self.seed, strict=True))}
-        if ABROAD in self.fold:
+        if abroad or (corpus.name, 0, rule, 0) not in at:
             name = corpus.name if rule == "strength" else BOTH
             return [at[name, ABROAD, rule, s] for _ in corpus.folds for s in range(seeds)]
         return [at[corpus.name, f, rule, s] for f in range(len(corpus.folds)) for s in range(seeds)]
@@ -137,9 +166,9 @@ class Bed:
 
     @torch.no_grad()
     def encode(self, begins: Tensor) -> tuple[Pool, np.ndarray]:
-        """States of blocks 1 and 2 at 25 Hz, and mean and deviation of all four at 50 Hz (N, 4, 1024)."""
+        """States of blocks 2, 1 and 4 at 25 Hz, and mean and deviation of all four at 50 Hz (N, 4, 1024)."""
         s, net = self.speech, encoder(self.device)
-        kept = {k: torch.empty(self.total, 512, dtype=torch.half, device=self.device) for k in (1, 2)}
+        kept = {k: torch.empty(self.total, 512, dtype=torch.half, device=self.device) for k in (1, 2, 4)}
         pooled = np.zeros((len(s.rows), 4, 1024), np.float16)
         lengths25 = torch.from_numpy(s.frames // 4).to(self.device)
         for some, x, lengths in s.batches(np.arange(len(s.rows))):
@@ -153,7 +182,7 @@ class Bed:
             valid = torch.arange(at.shape[1], device=self.device) < (lengths // 4)[:, None]
             for k, values in kept.items():
                 values[at[valid]] = ((layers[k - 1][:, 0::2] + layers[k - 1][:, 1::2]) / 2)[valid].half()
-        return Pool(kept[2], begins, lengths25, {"first": kept[1]}), pooled
+        return Pool(kept[2], begins, lengths25, {"first": kept[1], "fourth": kept[4]}), pooled
 
     def heard(self, corpus: str, fold: int) -> np.ndarray:
         """(N,) how often a recording is heard in pre-training, against the others."""
@@ -198,29 +227,31 @@ class Bed:
         return {key: found[name, len(train), int(train.sum())] for key, (name, train) in wanted.items()}
 
 
-def spans(lengths: Tensor, score: Tensor, chance: Tensor, rng: torch.Generator) -> Tensor:
-    """(M, B, S) bool: spans of `SPAN` steps on a grid of random phase that cover `SHARE`; where `chance` (M,) is False
-    those of the highest mean score (M, B, S)."""
+def spans(lengths: Tensor, score: Tensor, chance: Tensor, ways: Sequence[Way], rng: torch.Generator) -> Tensor:
+    """(M, B, S) bool: spans on a grid of random phase that cover each model's share; where `chance` (M,) is False those
+    of the highest mean score (M, B, S)."""
     many_, rows, steps = score.shape
     at = torch.arange(steps, device=score.device)
-    phase = torch.randint(SPAN, (many_, rows, 1), generator=rng, device=score.device)
-    block = (at + phase) // SPAN
-    blocks = steps // SPAN + 1
+    span = torch.tensor([way.span for way in ways], device=score.device)[:, None, None]
+    share = torch.tensor([way.share for way in ways], device=score.device)[:, None]
+    phase = (torch.rand(many_, rows, 1, generator=rng, device=score.device) * span).long()
+    block = (at + phase) // span
+    blocks = steps // min(way.span for way in ways) + 1
     valid = (at < lengths[..., None]).float()
     size = torch.zeros(many_, rows, blocks, device=score.device).scatter_add_(2, block, valid)
     mean = torch.zeros_like(size).scatter_add_(2, block, score * valid) / size.clamp_min(1)
     luck = torch.rand(size.shape, generator=rng, device=score.device)
-    key = torch.where(chance[:, None, None], luck, mean).masked_fill(size < SPAN / 2, -torch.inf)
+    key = torch.where(chance[:, None, None], luck, mean).masked_fill(size < span / 2, -torch.inf)
     rank = key.argsort(2, descending=True).argsort(2)
-    wanted = (SHARE * lengths / SPAN).round().clamp_min(1)[..., None]
+    wanted = (share * lengths / span[..., 0]).round().clamp_min(1)[..., None]
     return (rank < wanted).gather(2, block) & (valid > 0)
 
 
-def network(models: Models, features: int, seed: int = 0) -> many.Transformer:
+def network(models: Models, features: int, layers: int = LAYERS) -> many.Transformer:
     """The models' networks; those of a seed begin alike."""
-    torch.manual_seed(seed)
-    seeds = many.Transformer(max(models.seed) + 1, WIDTH, LAYERS, HEADS, FEEDFORWARD, features)
-    net = many.Transformer(len(models), WIDTH, LAYERS, HEADS, FEEDFORWARD, features)
+    torch.manual_seed(0)
+    seeds = many.Transformer(max(models.seed) + 1, WIDTH, layers, HEADS, FEEDFORWARD, features)
+    net = many.Transformer(len(models), WIDTH, layers, HEADS, FEEDFORWARD, features)
     net.load_state_dict(many.of_each(seeds, models.seed))
     return net
 
@@ -249,11 +280,18 @@ def normalised(x: Tensor, lengths: Tensor, stats: tuple[Tensor, Tensor]) -> Tens
 
 
 def pretrain(
-    bed: Bed, pool: Pool, models: Models, stats: tuple[Tensor, Tensor], strength: dict, seconds: float, most: int
+    bed: Bed,
+    pool: Pool,
+    models: Models,
+    stats: tuple[Tensor, Tensor],
+    strength: dict,
+    seconds: float,
+    most: int,
+    layers: int = LAYERS,
 ) -> tuple[many.Transformer, dict]:
     """As many updates as fit into the seconds, `most` at most; the network and what is to be said of it."""
     features, device, total = pool.values.shape[1], bed.device, len(models)
-    net = network(models, features).to(device)
+    net = network(models, features, layers).to(device)
     predict = many.Linear(total, WIDTH, features).to(device)
     place = sinusoids(LONG, WIDTH).to(device)
     rng = torch.Generator(device).manual_seed(1)
@@ -263,7 +301,12 @@ def pretrain(
     places = {key: 1 + n for n, key in enumerate(strength)}
     which = torch.tensor([places[key] if r == "strength" else 0 for key, r in zip(keys, models.rule, strict=True)])
     which = which.to(device)[:, None, None]
-    chance = torch.tensor([rule == "random" for rule in models.rule], device=device)
+    chance = torch.tensor([rule not in ("energy", "strength") for rule in models.rule], device=device)
+    above = torch.tensor([m for m, way in enumerate(models.ways) if way.above], device=device, dtype=torch.long)
+    if len(above):
+        some = Models(*([getattr(models, name)[m] for m in above] for name in ("corpus", "fold", "seed", "rule")))
+        higher = Pool(pool.extra["fourth"], pool.begins, pool.lengths)
+        above_stats = statistics(bed, higher, some)
     said: dict = {"loss": [], "coverage": None}
     optimiser, began, k = many.AdamW([(net, 1e-3), (predict, 1e-3)], most), time.monotonic(), 0
     while k < most:
@@ -273,22 +316,26 @@ def pretrain(
         if k == 60:
             synchronise(device)
             each = (time.monotonic() - steady) / 30
-            most = optimiser.updates = min(most, k + int((seconds - (time.monotonic() - began)) / each))
+            fit = (seconds - (time.monotonic() - began)) / each
+            most = optimiser.updates = int(min(most, k + fit))
             print(f"{total} models, {each * 1e3:.1f} ms an update, {most} updates", flush=True)
         drawn = {key: torch.multinomial(w, ROWS * keys.count(key), True, generator=rng) for key, w in weights.items()}
         rows = spread(drawn, keys)
         x, lengths, at = pool.take(rows, CROP, rng)
         x = normalised(x, lengths, stats)
         at = at.clamp_max(bed.total - 1)
-        mask = spans(lengths, scales[which, at], chance, rng)
+        mask = spans(lengths, scales[which, at], chance, models.ways, rng)
+        target = x.float()
+        if len(above):
+            target[above] = normalised(higher.values[at[above]], lengths[above], above_stats).float()
         with torch.autocast(device, torch.bfloat16):
             h = net(x.masked_fill(mask[..., None], 0), lengths, place)[-1]
             guess = predict(h)
-        error = (guess.float() - x.float()).abs().mean(-1) * mask
+        error = (guess.float() - target).abs().mean(-1) * mask
         loss = error.sum((1, 2)) / mask.sum((1, 2))
         optimiser.step(loss.sum())
         if k % 50 == 0 or k == most - 1:
-            naught = (x.float().abs().mean(-1) * mask).sum((1, 2)) / mask.sum((1, 2))
+            naught = (target.abs().mean(-1) * mask).sum((1, 2)) / mask.sum((1, 2))
             said["loss"].append((loss / naught).detach())
             said["coverage"] = mask.sum((1, 2)) / lengths.sum(1)
         k += 1
@@ -499,7 +546,7 @@ def states_of(
 def few_of(models: Models, own: list[int], pool: Pool, device: str, net: many.Transformer | None) -> many.Transformer:
     """Some of the models' networks, as `net` has them; without it as they began."""
     columns = ([getattr(models, name)[m] for m in own] for name in ("corpus", "fold", "seed", "rule"))
-    found = network(Models(*columns), pool.values.shape[1])
+    found = network(Models(*columns), pool.values.shape[1], LAYERS if net is None else len(net.blocks))
     if net is not None:
         found.load_state_dict(many.of_each(net, own))
     return found.to(device)
@@ -523,11 +570,42 @@ def rules(bed: Bed, pool: Pool, models: Models, net: many.Transformer, stats: tu
         study.save()
 
 
+def ways(
+    bed: Bed, pool: Pool, models: Models, net: many.Transformer, stats: tuple, deep: dict[int, tuple], out: Path
+) -> None:
+    """Frozen linear probes on what every way has taught, alone and (few labels) beside the features."""
+    for corpus in bed.corpora.values():
+        study = Study(bed, pool, corpus, RULE_SEEDS, out.with_name(f"{out.name}_{corpus.name}.npz"))
+        features = of_feature(pool, study.rows)
+        beside = features.expand(len(study.keys), -1, -1)
+        abroad = [(rule, models, net, stats, True) for rule in ("random", *WAYS)]
+        arms = [("random weights", models, None, stats, True), *abroad]
+        arms += [(f"{layers} blocks", *found, True) for layers, found in deep.items()]
+        if ABROAD in models.fold and len(set(models.fold)) > 1:
+            arms.append(("in domain", models, net, stats, False))
+        every_share = [k for k, share in enumerate(SHARES) if share in WAY_SHARES]
+        x, _, _ = study.standardised(beside)
+        for k in every_share:
+            study.probe("features", x, k)
+        for name, own_models, own_net, own_stats, away in arms:
+            rule = name if name in WAYS else "random"
+            own = own_models.where(corpus, rule, RULE_SEEDS, away)
+            states = states_of(own_models, own, pool, study.rows, own_stats, own_net)
+            for prefix, raw, shares in (
+                ("", states, every_share),
+                ("features+", torch.cat([beside, states], -1), every_share[:-1]),
+            ):
+                x, _, _ = study.standardised(raw)
+                for k in shares:
+                    study.probe(prefix + name, x, k)
+            study.save()
+
+
 def every(bed: Bed, seeds: dict[str, int], abroad: bool) -> Models:
     """One model for every corpus, fold, rule and seed; abroad for every rule and seed, of strength for every corpus."""
     if abroad:
         shared = [(BOTH, ABROAD, s, rule) for rule, count in seeds.items() for s in range(count) if rule != "strength"]
-        own = [(name, ABROAD, s, "strength") for name in bed.corpora for s in range(seeds["strength"])]
+        own = [(name, ABROAD, s, "strength") for name in bed.corpora for s in range(seeds.get("strength", 0))]
         return Models(*map(list, zip(*shared, *own, strict=True)))
     rows = [
         (name, f, s, rule)
@@ -544,6 +622,8 @@ def main() -> None:
     ask.add_argument("bands", type=Path)
     ask.add_argument("--prepared", nargs="+", required=True, help="NAME=FOLDER of prepared corpora")
     ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ask.add_argument("--rules", default=",".join(RULES), help="which steps are hidden")
+    ask.add_argument("--ways", action="store_true", help="what else might help pre-training")
     ask.add_argument("--abroad", action="store_true", help="one pre-training for all folds, without the tested corpus")
     ask.add_argument("--pretrain", type=float, default=70.0, help="seconds on states")
     ask.add_argument("--mel", type=float, default=40.0, help="seconds on log-mel")
@@ -564,9 +644,11 @@ def main() -> None:
                           zip(bed.speech.begins[c.rows], bed.speech.frames[c.rows], strict=True)])  # fmt: skip
         columns = {key: bed.speech.column(key)[c.rows] for key in ("id", "speaker", "emotion", "intensity")}
         np.savez(given.out / f"pooled_{name}.npz", pooled=bed.pooled[c.rows][:, layers], level=level, **columns)
-    strength = bed.strength(given.abroad)
-    say("strength")
-    models = every(bed, {"random": SEEDS, "energy": RULE_SEEDS, "strength": RULE_SEEDS}, given.abroad)
+    asked = given.rules.split(",")
+    strength = bed.strength(given.abroad) if "strength" in asked else {}
+    models = every(bed, {rule: SEEDS if rule == "random" else RULE_SEEDS for rule in asked}, given.abroad)
+    if given.ways:
+        models = models + every(bed, dict.fromkeys(("random", *WAYS)[given.abroad :], RULE_SEEDS), True)
     stats = statistics(bed, bed.states, models)
     kept = given.out / "states.safetensors"
     if kept.exists():
@@ -578,14 +660,26 @@ def main() -> None:
         note(given.out / "pretrain_states.npz", models, said)
         checkpoint.save_tensors(kept, net.state_dict())
         say(f"pre-trained on states, {said['updates']} updates")
-    rules(bed, bed.states, models, net, stats, given.out / "rules_states")
-    say("rules on states")
+    if len(asked) > 1:
+        rules(bed, bed.states, models, net, stats, given.out / "rules_states")
+        say("rules on states")
     studies = [
         Study(bed, bed.states, corpus, SEEDS, given.out / f"curves_{name}.npz") for name, corpus in bed.corpora.items()
     ]
     for study in studies:
         study.begin(models, net, stats)
         say(f"probes of {study.corpus.name}")
+    if given.ways and time.time() < given.until:
+        deep, few = {}, every(bed, {"random": RULE_SEEDS}, True)
+        own = statistics(bed, bed.states, few)
+        updates = int(np.load(given.out / "pretrain_states.npz")["updates"])
+        for layers in DEPTHS:
+            deeper, said = pretrain(bed, bed.states, few, own, {}, float("inf"), updates, layers)
+            deep[layers] = few, deeper, own
+            note(given.out / f"pretrain_{layers}.npz", few, said)
+        say("other depths")
+        ways(bed, bed.states, models, net, stats, deep, given.out / "ways")
+        say("ways")
     del net
     for study in studies:
         study.finetune_all("", given.until)

@@ -115,9 +115,9 @@ class Speech:
             yield some, x * (torch.arange(x.shape[1], device=lengths.device) < lengths[:, None])[..., None], lengths
 
 
-def encoder(device: str) -> torch.nn.Module:
-    """The default encoder, all its blocks."""
-    return hub.backbone(hub.load("default")).eval().to(device)
+def encoder(device: str, name: str = "default") -> torch.nn.Module:
+    """An encoder, all its blocks."""
+    return hub.backbone(hub.load(name)).eval().to(device)
 
 
 def folds(folder: Path) -> list[dict]:
