@@ -127,6 +127,7 @@ def test_a_result_is_found_beside_its_recording(sottovoce, tmp_path, monkeypatch
     done = sottovoce("view", "x.json")
     assert done.code == 0
     assert 'id="sounds"' in (tmp_path / "x.html").read_text()
+    assert [sottovoce("view", "x.json", "-o", "page.html").code for _ in range(2)] == [0, 0]
     (tmp_path / "y.json").write_text("{}")
     assert "no result" in sottovoce("view", "y.json").complaint
 

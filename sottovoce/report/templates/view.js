@@ -151,13 +151,15 @@ function follow() { // the head, and the values under the pointer or the head
   if (over !== null) { g.fillStyle = colour("soft"); g.globalAlpha = .6; g.fillRect(x(over), 0, 1, total); g.globalAlpha = 1; }
   g.fillStyle = colour("c6"); g.fillRect(x(at) - 1, 0, 2, total);
   $("now").value = clock(t) + " / " + clock(end);
-  const lane = lanes[0], cell = lane ? clamp(Math.floor(t / data.hop), 0, lane.times.length - 1) : 0;
-  for (const node of document.querySelectorAll("[data-class]")) {
-    const v = lane && lane.values[node.dataset.class][cell];
-    node.textContent = v === null || v === undefined ? "–" : data.numbers ? v.toFixed(2) : Math.round(100 * v) + " %";
+  for (const node of document.querySelectorAll("[data-class]")) { // of everybody who speaks
+    const said = lanes.map(lane => lane.values[node.dataset.class][clamp(Math.floor(t / data.hop), 0, lane.times.length - 1)]);
+    const words = said.filter(v => v !== null && v !== undefined).map(v => data.numbers ? v.toFixed(2) : Math.round(100 * v) + " %");
+    node.textContent = words.join(" · ") || "–";
   }
-  const here = data.segments.findIndex(s => s.start <= at && at < s.end);
-  for (const line of document.querySelectorAll("[data-segment]")) line.classList.toggle("on", +line.dataset.segment === here);
+  for (const line of document.querySelectorAll("[data-segment]")) {
+    const s = data.segments[line.dataset.segment];
+    line.classList.toggle("on", s.start <= at && at < s.end);
+  }
 }
 
 function go(t, play = false) {
