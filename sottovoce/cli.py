@@ -54,7 +54,10 @@ VERBS = {
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
 
 WHOLE = {"seed": (0, 2**31 - 1), "seeds": (0, 10_000), "jobs": (0, 1024), "layer": (0, 1000)}  # options of any verb
-WRITES_FILE = dict.fromkeys(("features", "export-csd", "embed", "export", "view"), True) | {"predict": None, "push": None}
+WRITES_FILE = dict.fromkeys(("features", "export-csd", "embed", "export", "view"), True) | {
+    "predict": None,
+    "push": None,
+}
 
 
 class Verb(TyperCommand):
