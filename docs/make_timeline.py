@@ -1,8 +1,8 @@
 """The picture that README opens with: lines of a dialogue, one after another, as `sottovoce view` shows them.
 
 Run:     python docs/make_timeline.py audio/12/12000*.ogg -o docs/timeline.png
-Needs:   Chromium; the speech of the game Flight of the Amazon Queen (Debian: flight-of-the-amazon-queen, resources *.SB of
-         queen.1c, which are MP3), whose names are in the order of the lines; any other recordings do, too
+Needs:   Chromium; the speech of the game Flight of the Amazon Queen (Debian: flight-of-the-amazon-queen, resources *.SB
+         of queen.1c, which are MP3), whose names are in the order of the lines; any other recordings do, too
 """
 
 import argparse

@@ -52,12 +52,17 @@ def test_the_page_holds_the_result(kind):
     assert Result.from_dict(data["result"] | {"waveform": {}}).segments == found.segments
 
 
-def test_channels_have_lanes_of_their_own():
+def channels(speaking=("left",)):
+    """The same in both channels, segments in some."""
     one = result()
-    both = Result(
+    return Result(
         "", 20.0, one.names, one.answer, "class", 0.25, 3.0, np.tile(one.times_s, 2), np.tile(one.posteriors, (2, 1)),
-        None, "", ["left"] * 80 + ["right"] * 80, [s | {"speaker": "left"} for s in one.segments],
+        None, "", ["left"] * 80 + ["right"] * 80, [s | {"speaker": who} for who in speaking for s in one.segments],
     )  # fmt: skip
+
+
+def test_channels_have_lanes_of_their_own():
+    both = channels()
     data = held(report.view_page(both.to_dict()))
     assert [lane["name"] for lane in data["lanes"]] == ["left", "right"]
     assert [s["speaker"] for s in data["segments"]] == ["left", "left"]
@@ -130,6 +135,23 @@ def test_a_result_is_found_beside_its_recording(sottovoce, tmp_path, monkeypatch
     assert [sottovoce("view", "x.json", "-o", "page.html").code for _ in range(2)] == [0, 0]
     (tmp_path / "y.json").write_text("{}")
     assert "no result" in sottovoce("view", "y.json").complaint
+
+
+@pytest.mark.slow
+@chromium.needed
+def test_the_moment_is_that_of_every_channel(tmp_path):
+    (tmp_path / "x.html").write_text(report.view_page(channels(("left", "right")).to_dict()))
+    browser = chromium.Browser((tmp_path / "x.html").as_uri(), tmp_path / "profile")
+    try:
+        browser.wait(lambda: browser.js("document.readyState === 'complete'"))
+        browser.js("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'n', bubbles: true}))")
+        assert browser.js("[...document.querySelectorAll('tr.on')].map(line => line.lastElementChild.textContent)") == [
+            "left",
+            "right",
+        ]
+        assert browser.js("document.querySelector('[data-class=\"1\"]').textContent") in ("20 % · 20 %", "70 % · 70 %")
+    finally:
+        browser.close()
 
 
 @pytest.mark.slow
