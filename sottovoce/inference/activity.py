@@ -27,13 +27,20 @@ class Activity(Protocol):
         ...
 
 
+def check(how: str) -> None:
+    """Raises InputError for an unknown way, or when silero-vad is asked for and not there."""
+    if how not in CHOICES:
+        raise InputError(f"vad: one of {', '.join(CHOICES)}. Found {how!r}.")
+    if how == "silero" and silero_file() is None:
+        raise InputError("vad: silero-vad is not installed. Found none. Install it: pip install 'sottovoce[vad]'.")
+
+
 def activity(how: str, heard: Sound, last_s: float = math.inf) -> Activity:
     """Of a voice whose loudness is gathered in `heard`; `last_s`: of a stream so much is compared.
 
-    Raises InputError for an unknown way, or when silero-vad is asked for and not there.
+    Raises as `check`.
     """
-    if how not in CHOICES:
-        raise InputError(f"vad: one of {', '.join(CHOICES)}. Found {how!r}.")
+    check(how)
     if how == "loudness" or (how == "auto" and silero_file() is None):
         return Loudness(heard, last_s)
     return Silero()
@@ -100,11 +107,8 @@ def silero_file() -> Path | None:
 
 @cache
 def _session() -> Any:
-    path = silero_file()
-    if path is None:
-        raise InputError("vad: silero-vad is not installed. Found none. Install it: pip install 'sottovoce[vad]'.")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(silero_file()), options, providers=["CPUExecutionProvider"])

@@ -18,7 +18,7 @@ from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference import sound, sources, timeline, turns
-from sottovoce.inference.activity import Activity, activity
+from sottovoce.inference.activity import Activity, activity, check
 from sottovoce.inference.listening import Listening, Voter, Who, nobody
 from sottovoce.inference.result import Result
 from sottovoce.inference.sources import Samples
@@ -61,6 +61,7 @@ class Hearing:
     def __init__(
         self, voters: Sequence[Voter], task: Task, labels: Sequence[str] = (), vad: str = "auto", whole: bool = False
     ):
+        check(vad)
         self.voters, self.task, self.vad, self.whole = list(voters), task, vad, whole
         every = task.classes or task.target
         labels = [name.strip() for name in (labels.split(",") if isinstance(labels, str) else labels) if name.strip()]

@@ -147,7 +147,8 @@ def resampled(chunks: Iterable[np.ndarray], rate_hz: float) -> Iterator[np.ndarr
         if samples.ndim == 2 and samples.shape[1] == 1:  # as sound cards give them
             samples = samples[:, 0]
         if samples.ndim != 1 or not np.isfinite(samples).all():
-            raise InputError(f"stream: chunks are samples (n,) that are numbers. Found shape {samples.shape}.")
+            found = f"shape {samples.shape}" if samples.ndim != 1 else "NaN or infinite ones"
+            raise InputError(f"stream: chunks are samples (n,) that are numbers. Found {found}.")
         yield samples if resampler is None else resampler.resample_chunk(samples)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

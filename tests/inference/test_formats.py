@@ -78,6 +78,15 @@ def test_players_read_the_subtitles(tmp_path):
     assert "&lt;agent&gt;" in found[0].raw_text
 
 
+@pytest.mark.parametrize(("speakers", "before"), [(("",), ""), (("ann lee",), "ann_lee/")])
+def test_diarisers_read_the_turns(tmp_path, speakers, before):
+    from pyannote.database.util import load_rttm
+
+    found = load_rttm(str(written(result(speakers), tmp_path, "rttm")))["a_b"]
+    turns = [(turn.start, turn.end, said) for turn, _, said in found.itertracks(yield_label=True)]
+    assert turns == [(start, end, before + said) for start, end, said in SPANS]
+
+
 def test_rttm_has_ten_fields(tmp_path):
     text = written(result(("ann lee",)), tmp_path, "rttm").read_text()
     table = pd.read_csv(io.StringIO(text), sep=" ", header=None)
@@ -91,6 +100,10 @@ def test_rttm_has_ten_fields(tmp_path):
 
 
 def test_audacity_reads_three_columns(tmp_path):
+    from crowsetta.formats.seq import AudSeq
+
+    found = AudSeq.from_file(written(result(), tmp_path, "audacity")).to_seq()
+    assert list(zip(found.onsets_s, found.offsets_s, found.labels, strict=True)) == SPANS
     table = pd.read_csv(written(result(("bob",)), tmp_path, "audacity"), sep="\t", header=None)
     assert table.to_numpy().tolist() == [[a, b, f"bob: {said}"] for a, b, said in SPANS]
 

@@ -170,8 +170,8 @@ def test_silero_hears_speech_and_no_noise(monkeypatch):
     assert len(one.so_far()) == -(-len(noise) // 512)
 
 
-def test_silero_that_is_missing_is_named():
+def test_silero_that_is_missing_is_named_before_a_recording_is_read(finetuned):
     with pytest.raises(InputError, match=r"sottovoce\[vad\]"):
-        activity._session.__wrapped__()
+        load(finetuned / "fold1", vad="silero")
     with pytest.raises(InputError, match="one of auto, silero, loudness"):
-        activity.activity("ear", Sound())
+        load(finetuned / "fold1", vad="ear")
