@@ -188,6 +188,7 @@ class Result:
             "answer": self.probabilities,
             "warnings": self.warnings,
             "segments": self.segments,
+            "speakers": list(dict.fromkeys(self.speakers)),
             "waveform": self.envelope,
             "model": self.model,
         }

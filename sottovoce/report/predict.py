@@ -22,8 +22,8 @@ EMOTION_COLOURS = {
 def timeline_figure(prediction: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
     """Waveform, segments, probabilities and intensity over time, as files.
 
-    Keys: duration_s, classes, times_s, probabilities (T, K), segments [{start, end, label}], waveform {times_s, low,
-    high}, intensity (T,).
+    Keys: duration_s, classes, times_s, probabilities (T, K), segments [{start, end, label, speaker}], waveform
+    {times_s, low, high}, intensity (T,), speakers in their order.
     """
     charts.save(lambda: _timeline(prediction, WIDE), path_svg, path_png)
 
@@ -86,7 +86,10 @@ def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
     end = float(prediction.get("duration_s") or max(ends))
     tint = {c: LIGHT[role] for c, role in roles([*classes, *(text(s["label"]) for s in segments)]).items()}
 
-    heights: dict[Any, int] = {"wave": 64 if wave else 0, "strip": 34 if segments else 0}
+    said: dict[str, list[Any]] = {str(who): [] for who in prediction.get("speakers") or ()}  # by whom
+    for segment in segments:
+        said.setdefault(str(segment.get("speaker") or ""), []).append(segment)
+    heights: dict[Any, int] = {"wave": 64 if wave else 0} | {("strip", who): 34 for who, own in said.items() if own}
     heights |= dict.fromkeys(range(len(classes)), 36) | {"intensity": 52 if len(intensity) else 0}
     heights = {key: h for key, h in heights.items() if h} or {"wave": 64}
     drawn = charts.sheet(width, sum(heights.values()) + 7 * len(heights) + 46)
@@ -102,15 +105,15 @@ def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
             edges = pooled(low, width, np.min), pooled(high, width, np.max)
             axes.fill_between(pooled(clock_s, width), *edges, color=SOFT, linewidth=0)
             row_name(axes, "waveform")
-        elif key == "strip":
-            for start, stop, label in strip(segments, end, width // 4):
+        elif isinstance(key, tuple):
+            for start, stop, label in strip(said[key[1]], end, width // 4):
                 axes.axvspan(start, stop, color=tint[label], alpha=0.3, linewidth=0)
                 axes.plot([start, stop], [1, 1], color=tint[label], linewidth=6, solid_capstyle="butt")
                 if (stop - start) / end * (width - 110) > 7.5 * len(label) + 4:
                     axes.text((start + stop) / 2, 0.42, label, ha="center", va="center")
             axes.set_ylim(0, 1)
             axes.grid(visible=False)
-            row_name(axes, "segments")
+            row_name(axes, text(key[1]) or "segments")
         elif key == "intensity":
             axes.plot(*alike(times, intensity, most=600), color=INK, linewidth=1.4)
             axes.margins(y=0.1)

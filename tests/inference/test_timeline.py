@@ -286,6 +286,7 @@ def test_channels_are_shown_in_their_order_whoever_begins(recogniser, clips, tmp
     formats.write(found, tmp_path / "call", ["textgrid"])
     tiers = [line.split('"')[1] for line in (tmp_path / "call.TextGrid").read_text().splitlines() if "name = " in line]
     assert [name for name in tiers if "emotion" in name] == ["left emotion", "right emotion", "channel 3 emotion"]
+    assert [rows.get_ylabel() for rows in found.plot().axes][1:4] == ["left", "right", "channel 3"]
 
 
 def test_channels_that_cancel_are_heard_one_by_one(recogniser, clips, tmp_path):

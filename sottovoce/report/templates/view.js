@@ -71,7 +71,8 @@ function ruler(g, row, {soft, line}) {
   for (let t = Math.ceil(from / step) * step; t <= to; t += step) {
     const px = x(t);
     g.beginPath(); g.moveTo(px, row.height - 5); g.lineTo(px, row.height); g.stroke();
-    g.fillText(clock(t, step < 1 ? 1 : 0), px + 3, row.height / 2);
+    const label = clock(t, step < 1 ? 1 : 0);
+    if (px + 3 + g.measureText(label).width < width) g.fillText(label, px + 3, row.height / 2);
   }
 }
 
