@@ -79,7 +79,16 @@ def main(
     from sottovoce.modeling import hub
     from sottovoce.modeling.loop import Keep
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import Given, check_speakers, default_init, finetune, select, weights_for
+    from sottovoce.pipeline.finetune import (
+        Given,
+        check_classes,
+        check_speakers,
+        default_init,
+        finetune,
+        learned,
+        select,
+        weights_for,
+    )
 
     data = Corpus.load(corpus)
     tree = explain.read(config) if config else {}
@@ -116,20 +125,21 @@ def main(
         typer.echo(recipes.show(plan))
         return
     folds = choose(data, fold)
+    task = learned(task, plan)
     check_speakers(data, plan)
+    parts = [with_dev(data, f, plan.finetune.dev) for f in folds]
+    known = {f.name: select(data, f.train, task, labels, seed) for f in parts}
+    check_classes(data, task, known)
     weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
     if dry_run:
-        for f in folds:
-            split = with_dev(data, f, plan.finetune.dev)
-            n = len(select(data, split.train, task, labels, seed))
-            sizes = f"{n} labels, {len(split.dev)} dev, {len(split.test)} test utterances"
+        for f in parts:
+            sizes = f"{len(known[f.name])} labels, {len(f.dev)} dev, {len(f.test)} test utterances"
             typer.echo(f"{output / f.name}: {sizes}, init {init}.")
         return
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
     plan = recipes.at_frame_rate(plan, store.rate_hz)
     for f in folds:
-        known = select(data, with_dev(data, f, plan.finetune.dev).train, task, labels, seed)
-        if said := lines.untaught(task, known, f.name):
+        if said := lines.untaught(task, known[f.name], f.name):
             typer.echo(said, err=True)
         finetune(
             plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),

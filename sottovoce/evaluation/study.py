@@ -38,7 +38,7 @@ from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import judged_by, parts_of, train_recogniser, weights_for
+from sottovoce.pipeline.finetune import check_classes, judged_by, parts_of, train_recogniser, weights_for
 from sottovoce.pipeline.tuning import NOTHING, Choices, tuned
 
 ARMS = ("pretrained", "probe", "scratch")
@@ -106,7 +106,8 @@ def plan_cells(
 ) -> list[Cell]:
     """All cells, small ones first, so that a first picture is there early.
 
-    Raises InputError when an arm's weights have seen a test speaker (unless `transductive`).
+    Raises InputError when an arm's weights have seen a test speaker (unless `transductive`), and where the training
+    part of a fold holds one class only.
     """
 
     if grid.fold is None:
@@ -116,7 +117,9 @@ def plan_cells(
     else:
         folds = choose(corpus, grid.fold)
     folds = [with_dev(corpus, f, plan.finetune.dev) for f in folds]
-    totals = [sum(task.teaches(corpus.by_id[k]) for k in f.train) for f in folds]
+    taught = {f.name: [u for k in f.train if task.teaches(u := corpus.by_id[k])] for f in folds}
+    check_classes(corpus, task, taught)
+    totals = [len(taught[f.name]) for f in folds]
     wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in grid.labels.split(",")]
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
     cells = []

@@ -10,7 +10,7 @@ A protocol (`--recipe frozen_probe`) replaces all of it by a published head on f
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -164,8 +164,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     parts = parts_of(plan, corpus, store, fold, task, given.labels, given.seed)
     train, dev, rest = list(parts.train), list(parts.dev), list(parts.unlabelled)
     task = task.taught(corpus, train)
-    if task.kind == "class":
-        check_classes(corpus, fold, task, train)
+    check_classes(corpus, task, {fold.name: train})
     taught = train + rest + (dev if plan.finetune.dev != "test" else [])  # what only chooses is not seen
     earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
     if earlier:
@@ -220,13 +219,19 @@ def check_speakers(corpus: Corpus, plan: Recipe) -> None:
         )
 
 
-def check_classes(corpus: Corpus, fold: Fold, task: Task, train: Sequence[Utterance]) -> None:
-    """Raises InputError when the chosen training utterances hold one class only."""
-    found = {task.classes[k] for k in task.values(train)}
-    if len(found) < 2:
+def check_classes(corpus: Corpus, task: Task, train: Mapping[str, Sequence[Utterance]]) -> None:
+    """Raises InputError where a fold would be taught one class only. `train`: what each fold that is asked for is
+    taught, so that the message names all such folds before the first is trained."""
+    if task.kind != "class":
+        return
+    found = {fold: {task.classes[k] for k in task.values(known)} for fold, known in train.items()}
+    alike = {fold: f"{len(train[fold])} x {', '.join(names)}" for fold, names in found.items() if len(names) < 2}
+    if alike:
+        rest = ",".join(fold for fold in train if fold not in alike)
         raise InputError(
-            f"{corpus.folder}: the training part of {fold.name} has one class only. Found {', '.join(map(str, found))} "
-            f"in {len(train)} utterances. Use more labels or other folds."
+            f"{corpus.folder}: one class only in the training part of {', '.join(alike)}, of {len(train)} folds asked "
+            f"for. Found {'; '.join(alike.values())}. Use more labels or other folds"
+            f"{f', or leave these out: --fold {rest}' if rest else ''}."
         )
 
 

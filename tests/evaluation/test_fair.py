@@ -50,7 +50,10 @@ def test_by_default_dev_labels_are_in_n_and_every_arm_chooses(corpus, pretrained
         assert set(found) - {"arm", "n", "seed", "fold"} == wanted
     for row in result["labels_saved"]:  # the labels that choose are counted already
         assert row["with_dev"]["factor"] == row["factor"]
+    assert result["trainings_counted"] is False
+    assert result["warnings"][0].startswith("Trainings: one: nothing is known of the luck of a training")
     page = (tmp_path / "s/report.html").read_text()
+    assert result["warnings"][0] in page
     assert "4 trainings" in page
     assert "What dev chose" in page
 

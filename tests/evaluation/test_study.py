@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sottovoce import cli
+from sottovoce.commands import _tables
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.commands import study as study_command
@@ -27,6 +28,7 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import study
 from sottovoce.metrics import scores
+from sottovoce.metrics.statistics import differences
 from sottovoce.modeling import network
 from sottovoce.pipeline import cluster, finetune, prepare
 from sottovoce.pipeline.extract import track_store
@@ -107,6 +109,31 @@ def test_curves_can_be_computed_again_from_the_cells(studied, corpus):
                     truth.append(task.values([data.by_id[k] for k in data.fold(fold).test]))
                 found.append(scores.scores(task, np.concatenate(truth), np.concatenate(answers).argmax(1))["ua"])
             assert point["value"] == pytest.approx(np.mean(found))
+
+
+def test_the_detectable_difference_is_corrected_for_all_counts(studied, corpus):
+    """As the p beside it: two counts, so 2.5 % each."""
+    data, result = Corpus.load(corpus), result_of(studied)
+    task, tested = Task.of(data), [data.by_id[k] for f in ("fold1", "fold2") for k in data.fold(f).test]
+    answers = [
+        [[np.load(path)["answer"].argmax(1) for path in sorted((studied / "cells").glob(f"{arm}-40-*-s{seed}-*"))]
+         for seed in (0, 1)] for arm in ("pretrained", "scratch")
+    ]  # fmt: skip
+    a, b = (np.stack([np.concatenate(of_seed) for of_seed in arm]) for arm in answers)
+    gap = differences(task, task.values(tested), a, b, [u.speaker for u in tested])["ua"]
+    assert result["paired"][1]["detectable"] == pytest.approx(gap.detectable(1 - 0.05 / 2))
+    assert gap.detectable(1 - 0.05 / 2) > 1.1 * gap.detectable()
+
+
+@pytest.mark.parametrize(("censored", "at_most", "said"), [(0, 0, " 0.9x"), (1, 0, ">= 0.9x"), (0, 1, "<= 0.9x")])
+def test_factors_that_are_bounds_are_called_so_in_the_terminal(studied, capsys, censored, at_most, said):
+    result = result_of(studied)
+    for row in result["labels_saved"]:
+        row |= {"factor": 0.9, "with_dev": {"factor": 0.9}, "censored": bool(censored), "at_most": bool(at_most)}
+    _tables.curve(result)
+    out = capsys.readouterr().out
+    assert out.count(said) == 4
+    assert out.count("=") == 4 * bool(censored or at_most)
 
 
 def test_a_cell_is_what_finetune_would_make(studied, corpus, pretrained, tmp_path):
@@ -414,6 +441,25 @@ def test_wrong_questions_are_one_line_and_start_nothing(corpus, pretrained, tmp_
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "s").exists()
+
+
+def test_every_fold_that_teaches_one_class_is_named_before_anything_is_trained(corpus, pretrained, tmp_path):
+    """All are sad but those whom fold2 and fold4 test; so their own training parts are, and the others' are not."""
+    data = Corpus.load(corpus)
+    others = {k for name in ("fold2", "fold4") for k in data.fold(name).test}
+    sad = [u if u.id in others else replace(u, labels=u.labels | {"emotion": "sad"}) for u in data.utterances]
+    sides = {f.name: replace(f, train=tuple(k for k in f.train if (k in others) == (f.name in ("fold1", "fold3"))))
+             for f in data.folds}  # fmt: skip
+    home = replace(data, folder=tmp_path / "data", utterances=tuple(sad), folds=tuple(sides.values()))
+    home.save()
+    said = r"one class only in the training part of fold2, fold4, of 4 folds .* leave these out: --fold fold1,fold3\.$"
+    with pytest.raises(InputError, match=said):
+        go(home.folder, tmp_path / "s", pretrained, fold="all")
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=said):
+            finetune_command.main(home.folder, tmp_path / "ft", init="none", fold="all", dry_run=dry_run, quiet=True)
+    assert not (tmp_path / "s").exists()
+    assert not (tmp_path / "ft").exists()
 
 
 def spread(corpus, output, pretrained, workers):
