@@ -8,7 +8,7 @@ Run:     sottovoce extract data/librispeech --track intensity --model runs/stren
          sottovoce pretrain ems_npc data/librispeech -o runs/ems_npc
 Needs:   the intensity track; or `--set objective.intensity=energy` (loudness, the baseline), `random`
 Time:    as recipe `npc`; the rules themselves cost less than 2 % of a step (`python -m bench.masking`)
-Expect:  RAVDESS, 24 unseen actors, frozen probe, one epoch of 1.9 h: UA 0.343 [0.313, 0.373], random spans 0.338,
+Expect:  RAVDESS, 24 unseen actors, frozen probe, one epoch of 1.9 h: UA 0.343, random spans 0.338,
          random weights 0.329 (2026-11-26, docs/make_ems_results.sh); the paper's tables could not be read
 Release: `--set objective.mask=false objective.rule=random objective.score=true` (three --set): the intensity is added
          to the input and a second head predicts the sum; mask 7 needs `--set backbone.layers=3` or `backbone.kernel=17`

@@ -8,8 +8,8 @@ Run:     sottovoce finetune data/CORPUS --init runs/PRE --recipe frozen_probe --
 Needs:   a pre-trained run
 Time:    20 to 30 CPU seconds a fold of RAVDESS: 3 for the states, the rest for three learning rates (2026-11-21,
          AMD EPYC, a shared core)
-Expect:  RAVDESS, 8 emotions, fold1 (4 unseen actors, one seed): UA 0.441 [0.422, 0.469] after masked_timesteps on 3 h
-         of speech, 0.402 [0.359, 0.422] with --scratch (2026-11-21); chance is 0.125
+Expect:  RAVDESS, 8 emotions, fold1 (4 unseen actors, one seed): UA 0.441 after masked_timesteps on 3 h of speech,
+         0.402 with --scratch (2026-11-21, points without intervals); chance is 0.125
 Departs: of three learning rates dev chooses one; training ends when five readings of the dev score bring nothing
          better; dev speakers are not in training (unless --dev superb). `--set finetune.patience=0` and
          `--set finetune.lrs=1e-4` undo the first two. The heads of EmoBox and emotion2vec:
