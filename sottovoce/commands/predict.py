@@ -123,11 +123,9 @@ def _hear(
     """What is wrong with those that were left out; the others' answers are written and shown."""
     from sottovoce.data.progress import Bar
     from sottovoce.inference import bulk
-    from sottovoce.inference.load import DEFAULT_CARD, load
+    from sottovoce.inference.load import load, opened
 
-    recogniser = load(plan.model, plan.labels, plan.vad)
-    if plan.model is None and not quiet:
-        typer.echo(f"Model of this package, {recogniser.about()['licence']}: see its card, {DEFAULT_CARD}.", err=True)
+    recogniser = (opened if quiet else load)(plan.model, plan.labels, plan.vad)
     journal = bulk.Journal(journal_at, bulk.settings(plan, recogniser))
     different = len(set(paths))  # a recording may be named twice
     earlier = sum(journal.find(path) is not None for path in set(paths))

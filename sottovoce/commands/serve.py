@@ -50,7 +50,7 @@ def main(
 
     jobs = jobs or cores()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // jobs, 1)))  # read when torch, or onnxruntime, is loaded
-    from sottovoce.inference.load import DEFAULT_CARD, load
+    from sottovoce.inference.load import load
     from sottovoce.serving import app
     from sottovoce.serving.limits import Patient
     from sottovoce.serving.settings import Serving
@@ -62,8 +62,6 @@ def main(
     )  # fmt: skip
     door = _door(host, port)
     recogniser = load(model)
-    if model is None:
-        typer.echo(f"Model of this package, {recogniser.about()['licence']}: see its card, {DEFAULT_CARD}.", err=True)
     config = uvicorn.Config(
         app.make(app.warmed(recogniser), settings), http=Patient, ws_max_size=1 << 20, timeout_keep_alive=10,
         timeout_graceful_shutdown=30, log_level="warning",

@@ -20,7 +20,7 @@ from sottovoce.data import archives, audio, own
 from sottovoce.errors import InputError
 from sottovoce.inference import formats
 from sottovoce.inference.hearing import Hearing
-from sottovoce.inference.load import load
+from sottovoce.inference.load import opened
 from sottovoce.inference.result import Result
 from sottovoce.inference.timeline import Timing
 from sottovoce.pipeline import workers
@@ -270,7 +270,7 @@ def _remember(plan: Plan, recogniser: Hearing) -> None:
 
 def _one(plan: Plan, skip_broken: bool, item: _Item) -> list[Done]:
     if plan not in _loaded:
-        _remember(plan, load(plan.model, plan.labels, plan.vad))
+        _remember(plan, opened(plan.model, plan.labels, plan.vad))
     recogniser, found = _loaded[plan], []
     names = dict(zip(item.paths, item.names, strict=True))
     broken: list[tuple[Path, str]] = []

@@ -31,6 +31,12 @@ def test_a_recording_is_heard_without_a_model_or_a_corpus(tmp_path):
     np.testing.assert_allclose(list(louder.probabilities.values()), list(result.probabilities.values()), atol=1e-3)
 
 
+def test_it_says_its_licence_when_it_is_loaded(caplog):
+    sottovoce.load()
+    (told,) = caplog.messages
+    assert "CC BY-NC-SA 4.0" in told
+
+
 def test_its_card_and_licence_are_beside_it():
     config = json.loads((DEFAULT_MODEL / "config.json").read_text())
     assert config["licence"] == "CC BY-NC-SA 4.0"
