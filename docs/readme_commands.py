@@ -32,12 +32,12 @@ SMALL: dict[str, tuple[str, ...]] = {
     "pretrain hubert": tuple(
         w for s in (*EPOCH, "backbone.size=toy", "objective.targets=mfcc:16") for w in ("--set", s)
     ),
-    "run masked_timesteps": ("--fold", "fold1", "--no-opensmile", "--set", "pretrain.training.epochs=1"),
+    "run masked_timesteps": ("--fold", "fold1", "--no-opensmile", "--small", "--set", "pretrain.training.epochs=1"),
     "run ems": (
         *("--fold", "fold1", "--no-opensmile", "--set", "intensity.training.epochs=1"),
         *(w for s in (EPOCH[0], *TINY) for w in ("--set", f"pretrain.{s}")),
     ),
-    "run gmp_tl": ("--fold", "fold1", "--no-opensmile", "--set", "clusters=8,16", "--ablate", "plain"),
+    "run gmp_tl": ("--fold", "fold1", "--no-opensmile", "--small", "--set", "clusters=8,16", "--ablate", "plain"),
     "study": ("--labels", "20,100%", "--seeds", "1", "--fold", "fold1"),
     "evaluate": ("--no-opensmile",),
     "label": ("--clusters", "8,16"),

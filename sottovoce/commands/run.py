@@ -20,8 +20,19 @@ def main(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again goes on")],
     encoder: Annotated[
-        str, typer.Option(help="gmp_tl: run folder of `pretrain`, folder in transformers' layout, or id of the hub")
+        str,
+        typer.Option(
+            help="gmp_tl: run folder of `pretrain`, folder in transformers' layout, or id of the hub; default: the "
+            "package's"
+        ),
     ] = "",
+    track: Annotated[
+        str,
+        typer.Option(help="masked_timesteps and ems: what is masked, e.g. encoder or covarep; default: the system's"),
+    ] = "",
+    small: Annotated[
+        bool, typer.Option("--small", help="sizes for two cores: minutes a fold, not the paper's; --set comes after it")
+    ] = False,
     fold: _options.Fold = None,
     ablate: Annotated[
         str,
@@ -63,7 +74,7 @@ def main(
 ) -> None:
     """All steps of a system on one corpus, and any ablation of it.
 
-    Example: sottovoce run gmp_tl data/ravdess --encoder runs/hubert-small --fold all -o runs/gmp
+    Example: sottovoce run gmp_tl data/ravdess --fold all -o runs/gmp
     """
     from sottovoce import plugins
     from sottovoce.config import explain
@@ -80,18 +91,19 @@ def main(
     loaded = [Corpus.load(folder) for folder in corpora]
     data = loaded[0]
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
-    if bool(encoder) != module.ENCODER:
-        raise InputError(
-            f"{system}: begins {'with' if module.ENCODER else 'without'} an encoder. Found {encoder or 'none'}. "
-            + ("Name a run of `sottovoce pretrain`: --encoder runs/x." if module.ENCODER else "Leave --encoder out.")
-        )
+    if encoder and not module.ENCODER:
+        raise InputError(f"{system}: begins without an encoder. Found {encoder}. Leave --encoder out.")
+    if track and module.ENCODER:
+        raise InputError(f"{system}: reads what its encoder reads. Found --track {track}. Leave it out.")
+    encoder = encoder or ("default" if module.ENCODER else "")
     if module.ENCODER and len(loaded) > 1:
         raise InputError(f"{system}: learns from one corpus. Found {len(loaded)}. Pre-train the encoder on the others.")
     plan = None
     if encoder:
         first = hub.parts(encoder)[0]
         plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
-    whole = module.system(plan, loaded)
+    whole = module.system(plan, loaded, track)
+    whole = changed(whole, module.small(whole) if small else (), "--small")
     whole = recipes.configured(whole, explain.read(config_file), config_file) if config_file else whole
     whole = changed(whole, settings or [], "--set")
     if print_config:

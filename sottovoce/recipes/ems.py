@@ -42,8 +42,26 @@ STEPS = {
 }
 
 
-def system(encoder: None, corpora: Sequence[Corpus]) -> Config:
-    plan = resolve("ems_mockingjay", corpora)
+SMALL = (  # a quarter of StrengthNet's channels, on crops of a second; 3 x 128 that learn in minutes
+    *("intensity.backbone.channels=4,8,16,32", "intensity.objective.lstm=32", "intensity.objective.dense=32"),
+    *("intensity.frontend.normalise=corpus", "intensity.training.crop_s=1", "intensity.training.lr=1e-3"),
+    *("intensity.training.accumulate=1", "intensity.training.epochs=8"),
+    *("pretrain.frontend.trim_db=30", "pretrain.frontend.normalise=corpus", "pretrain.backbone.width=128"),
+    *("pretrain.backbone.heads=4", "pretrain.backbone.feedforward=256", "pretrain.backbone.norm=pre"),
+    *("pretrain.backbone.positions=conv", "pretrain.backbone.init_std=0", "pretrain.backbone.dropout=0"),
+    *("pretrain.training.lr=2e-3", "pretrain.training.crop_s=6", "pretrain.training.batch_s=32"),
+    *("pretrain.training.epochs=6", "pretrain.training.validate_every=3", "probe.epochs=60", "probe.lrs=1e-3,1e-2"),
+)
+SMALL_FBANK = ("pretrain.track.deltas=0", "pretrain.frontend.subsampling=4", "pretrain.objective.span=2")  # 25 Hz
+
+
+def small(config: Config) -> tuple[str, ...]:
+    """Settings for two cores."""
+    return SMALL + SMALL_FBANK * (config.pretrain.track == "fbank")
+
+
+def system(encoder: None, corpora: Sequence[Corpus], track: str = "") -> Config:
+    plan = resolve("ems_mockingjay", corpora, track=track)
     return Config(resolve("strengthnet", corpora), plan, judged(plan, "frozen_probe").finetune)
 
 

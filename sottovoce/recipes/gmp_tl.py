@@ -5,10 +5,10 @@ Recognition" (SLT 2024). A system of several steps, each an ordinary run:
 
     encoder -> attributes (emotion + gender) -> label (k-means of a layer) -> units (masked) -> finetune (AM-Softmax)
 
-Run:     sottovoce run gmp_tl data/CORPUS --encoder runs/hubert --fold all -o runs/gmp; the ablation table: the same
-         with --ablate no-gender,no-gmp,no-amsoftmax,last-layer,single-scale
-Needs:   recordings with emotion labels and genders, and an encoder: any run of `sottovoce pretrain`, or a checkpoint
-         of the HuBERT family (extra `hf`)
+Run:     sottovoce run gmp_tl data/CORPUS --fold all -o runs/gmp; the ablation table: the same with --ablate
+         no-gender,no-gmp,no-amsoftmax,last-layer,single-scale; sizes for two cores: --small
+Needs:   recordings with emotion labels and genders; begins with the default encoder, --encoder names another: any run
+         of `sottovoce pretrain`, or a checkpoint of the HuBERT family (extra `hf`)
 Time:    3 to 4 CPU minutes a fold of RAVDESS, 3 x 128 on log-mel, six epochs a step (2026-11-26, AMD EPYC)
 Expect:  the same steps on the default encoder, all folds and seeds side by side (docs/systems/gmp.py; 6 minutes of an
          H200): RAVDESS, 24 unseen actors, UA 0.737 [0.689, 0.780], plain fine-tuning with as many updates 0.756; the
@@ -70,7 +70,12 @@ class Config(Settings):
             raise InputError(f"clusters: different counts of 2 or more. Found {self.clusters}.")
 
 
-def system(encoder: Recipe, corpora: Sequence[Corpus] = ()) -> Config:
+def small(config: Config) -> tuple[str, ...]:
+    """Settings for two cores."""
+    return ("attributes.epochs=2", "clusters=64,512", "masked.epochs=2", "finetune.training.epochs=2")
+
+
+def system(encoder: Recipe, corpora: Sequence[Corpus] = (), track: str = "") -> Config:
     """The settings for an encoder, from the settings it was made with."""
     before, tuned = encoder.training, in_mode(encoder.finetune, "full")
     assert isinstance(tuned, Full)

@@ -70,8 +70,13 @@ ENCODER = False
 STEPS = {"masked_timesteps": "pre-training without labels"}
 
 
-def system(encoder: None, corpora: Sequence[Corpus]) -> Config:
-    plan = resolve("masked_timesteps", corpora)
+def small(config: Config) -> tuple[str, ...]:
+    """Settings for two cores."""
+    return ("pretrain.training.epochs=10",)
+
+
+def system(encoder: None, corpora: Sequence[Corpus], track: str = "") -> Config:
+    plan = resolve("masked_timesteps", corpora, track=track)
     return Config(plan, plan.finetune)
 
 

@@ -375,10 +375,27 @@ def test_npc_keeps_what_is_set_of_the_whole_system_and_what_another_ablation_cha
 
 
 def test_an_encoder_belongs_to_the_system_that_begins_with_one(corpus, pretrained, tmp_path):
-    with pytest.raises(InputError, match=r"gmp_tl: begins with an encoder. Found none.*--encoder"):
-        run_command.main("gmp_tl", [corpus], output=tmp_path, **HOW)
+    with pytest.raises(InputError, match=r"gmp_tl: reads what its encoder reads. Found --track fbank"):
+        run_command.main("gmp_tl", [corpus], output=tmp_path, track="fbank", **HOW)
     with pytest.raises(InputError, match=r"ems: begins without an encoder"):
         run_command.main("ems", [corpus], output=tmp_path, encoder=str(pretrained), **HOW)
+
+
+@pytest.mark.parametrize(
+    ("system", "track", "said"),
+    [
+        ("gmp_tl", "", "attributes.epochs = 2"),  # on the default encoder
+        ("ems", "", "pretrain.backbone.width = 128"),
+        ("ems", "encoder", 'pretrain.track.name = "encoder"'),
+        ("masked_timesteps", "encoder", 'pretrain.track.name = "encoder"'),
+    ],
+)
+def test_every_system_has_small_sizes_and_the_tracks_it_may_stand_on(corpus, tmp_path, capsys, system, track, said):
+    run_command.main(system, [corpus], output=tmp_path, track=track, small=True, print_config=True)
+    small = capsys.readouterr().out
+    assert said in small.splitlines()
+    run_command.main(system, [corpus], output=tmp_path, track=track, print_config=True)
+    assert capsys.readouterr().out != small
 
 
 def test_strength_is_not_learned_where_nobody_is_neutral(corpus, tmp_path):
