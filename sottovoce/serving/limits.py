@@ -19,7 +19,7 @@ class Bounded:
 
     Args:
         most, seconds: of one body.
-        uploads: so many of the largest are there at a time, from their first byte until they are answered.
+        uploads: so many of the largest are there at a time, from their first byte until they are being answered.
     """
 
     def __init__(self, app: Any, most: int, seconds: float, uploads: int):
@@ -34,7 +34,7 @@ class Bounded:
         try:
             await self.app(scope, body.receive, body.send)
         finally:
-            self.room += body.kept
+            body.release()
 
 
 class _Body:
@@ -48,25 +48,30 @@ class _Body:
         self.announced = int(announced) if announced.isdecimal() else 0
         self.asks = headers.get("expect", "").lower() == "100-continue"  # sends nothing before it may
         self.deadline = asyncio.get_running_loop().time() + self.seconds
-        self.heard, self.kept, self.whole = 0, 0, False  # bytes, those that were handed on, whether it is all there
+        self.heard, self.kept, self.whole = 0, 0, False  # bytes, those that take room, whether it is all there
 
     async def receive(self) -> Any:
         """Raises Refusal: too large (413), too slow (408), or no room (429)."""
         if self.whole:  # only waits for the client to leave
             return await self._receive()
-        fits = self.kept > 0 or self.announced <= self.bounds.room
+        fits = self.heard > 0 or self.announced <= self.bounds.room
         message = await self._next() if fits and self.announced <= self.most else {}
         if max(self.heard, self.announced) > self.most:
             most = f"More than {self.most / 1e6:.0f} MB"
             raise Refusal(413, f"{most}. Send less, or start the server with a larger --upload-mb.")
-        arrived = self.heard - self.kept
+        arrived = len(message.get("body", b""))
         if not fits or arrived > self.bounds.room:
             raise Refusal(429, "Too much is being sent. Try again later.", **{"retry-after": str(AGAIN_S)})
         self.kept += arrived
         self.bounds.room -= arrived
         return message
 
+    def release(self) -> None:
+        self.bounds.room += self.kept
+        self.kept = 0
+
     async def send(self, message: Any) -> None:
+        self.release()  # what is answered lies nowhere any more
         if message["type"] == "http.response.start" and not self.asks:
             try:
                 while not self.whole:

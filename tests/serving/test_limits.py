@@ -103,6 +103,25 @@ def test_bodies_that_are_here_at_a_time_have_a_bound(port, length):
         assert time.monotonic() < end, heard
 
 
+def test_of_those_who_send_at_a_time_some_get_through(port):
+    """Who is refused half-way leaves room at once, however long the rest of the body takes."""
+    head = (
+        f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\nContent-Type: audio/wav\r\nConnection: close\r\n"
+    )
+    links = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(4)]
+    for link in links:
+        link.sendall(f"{head}Content-Length: 900000\r\n\r\n".encode())
+    for _ in range(9):
+        for link in links:
+            link.sendall(bytes(100_000))
+        time.sleep(0.02)
+    found = [link.makefile("rb").readline().split()[1] for link in links]
+    for link in links:
+        link.close()
+    assert b"422" in found
+    assert set(found) <= {b"422", b"429"}
+
+
 def test_who_asks_before_sending_is_refused_at_once(port):
     with socket.create_connection(("127.0.0.1", port), timeout=BODY_S / 2) as link:
         link.sendall(
