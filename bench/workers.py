@@ -174,24 +174,40 @@ def drive(home: Path, items: int) -> None:
         list(workers.make(partial(item, home, 0.1), listed(home, items), 2, home=home))
 
 
-def killed_driver(home: Path, kills: int) -> bool:
-    """The program that uses Ray is killed after a random number of items, and begins again."""
-    kills, items, rng = min(kills, 3), 200, random.Random(0)
+def killed_driver(home: Path, kills: int, part: str = "killed_driver") -> bool:
+    """The program that uses Ray is killed at a random moment, and begins again; so many times, once while Ray starts."""
+    items, rng, early = 20 * kills, random.Random(0), 0
     program = f"from bench import workers; workers.drive(workers.Path({str(home)!r}), {items})"
     for k in range(kills + 1):
         driver = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-        wanted = items * (k + rng.random()) / (kills + 1) if k < kills else items
-        while driver.poll() is None and len(os.listdir(home / "results")) < wanted:
+        before, wanted = len(os.listdir(home / "results")), items * (k + rng.random()) / (kills + 1)
+        while k and driver.poll() is None and (k == kills or len(os.listdir(home / "results")) < wanted):
             time.sleep(0.01)
         if k < kills:
+            time.sleep(rng.uniform(0, 0.2 if k else 3.0))
+            assert driver.poll() is None, "all was done before the last kill"
             driver.kill()
+            early += len(os.listdir(home / "results")) == before
         driver.wait()
     said, right = verdict(home, items)
-    print(f"| killed_driver | {items} items of 0.1 s, 2 workers of Ray, {kills} kills of the program | {said} |")
-    return right
+    what = f"{items} items of 0.1 s, 2 workers of Ray, {kills} kills of the program, {early} before its first result"
+    print(f"| {part} | {what} | {said} |")
+    return right and driver.returncode == 0
 
 
-PARTS = {f.__name__: f for f in (overhead, folder, many, ray, killed, killed_all, killed_ray, killed_driver)}
+def killed_guest(home: Path, kills: int) -> bool:
+    """The same, where RAY_ADDRESS names a Ray that outlives the program."""
+    cluster.cores_here = lambda: 2
+    with workers.engine("ray"):
+        os.environ["RAY_ADDRESS"] = cluster.connected().get_runtime_context().gcs_address
+        try:
+            return killed_driver(home, kills, "killed_guest")
+        finally:
+            del os.environ["RAY_ADDRESS"]
+
+
+KILLS = (killed, killed_all, killed_ray, killed_driver, killed_guest)
+PARTS = {f.__name__: f for f in (overhead, folder, many, ray, *KILLS)}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import pickle
 import time
@@ -154,6 +155,33 @@ def test_full_disk_is_one_line_and_leaves_a_valid_store(tmp_path, monkeypatch, w
     assert len(TrackStore.open(tmp_path)) == 4
     fill(tmp_path, 2, first=4)
     assert len(TrackStore.open(tmp_path)) == 6
+
+
+def fill_slowly(folder, first: int) -> None:
+    """Every row is committed at once, and files are small."""
+    store.COMMIT_S, store.SHARD_BYTES = -1.0, 4000
+    fill(folder, 100, first=first)
+
+
+def test_of_two_writers_at_once_none_is_lost_and_readers_see_whole_rows(tmp_path):
+    process = multiprocessing.get_context("spawn").Process
+    crew = [process(target=fill_slowly, args=(tmp_path, first)) for first in (0, 100)]
+    for one in crew:
+        one.start()
+    seen = set()
+    while any(one.is_alive() for one in crew):
+        if (tmp_path / "track.json").exists():
+            them = TrackStore.open(tmp_path)
+            for id in them.ids[-3:]:
+                k = int(id[1:])
+                np.testing.assert_array_equal(them[id], rows(k, 1 + k % 7))
+            assert seen <= set(them.ids)
+            seen = set(them.ids)
+    assert [one.exitcode for one in crew] == [0, 0]
+    ids = TrackStore.open(tmp_path).ids
+    assert sorted(ids) == sorted(f"u{k}" for k in range(200))
+    assert [id for id in ids if int(id[1:]) < 100] == [f"u{k}" for k in range(100)]  # one after the other
+    assert len(list(tmp_path.glob("values-*"))) > 2
 
 
 def test_error_in_the_middle_keeps_what_was_added(tmp_path):
