@@ -8,8 +8,9 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 """
 
 import contextlib
+import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -106,8 +107,8 @@ def find_model_store(
     if not found:
         raise InputError(f"{corpus.folder}: no {track} extracted. A trained model makes it. Run {again}`.")
     stores = [TrackStore.open(path.parent) for path in found]
-    stamps = _stamps(corpus)
-    whole = [s for s in stores if not _missing(corpus, s, stamps)]
+    stamp = _stamps(corpus)
+    whole = [s for s in stores if not _missing(corpus, s, stamp)]
     if not whole:
         raise InputError(
             f"{stores[0].folder}: not whole. Found {len(stores[0])} of {len(corpus.utterances)} utterances as they are "
@@ -214,10 +215,10 @@ def make_store(
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
             f"Use --track {reader.TRACKS[0]}."
         )
-    stamps = _stamps(corpus, per_speaker=plan.maker.PER_SPEAKER)
+    stamp = _stamps(corpus, per_speaker=plan.maker.PER_SPEAKER)
     todo = list(corpus.utterances)
     if not overwrite and (plan.folder / "track.json").is_file():
-        todo = _missing(corpus, TrackStore.open(plan.folder), stamps, again)
+        todo = _missing(corpus, TrackStore.open(plan.folder), stamp, again)
     if todo:
         origin = _origin(corpus, plan, run, jobs, quiet, skip_broken)
         if reader is not None:
@@ -227,10 +228,10 @@ def make_store(
         else:
             head = _rehearse(plan, track)
         broken: dict[str, str] = {}
-        parts = _shared(corpus, plan, todo, stamps, jobs, quiet) if reader is None and origin is None else []
+        parts = _shared(corpus, plan, todo, stamp, jobs, quiet) if reader is None and origin is None else []
         with TrackWriter(plan.folder, head, overwrite=overwrite) as writer:
             if not overwrite:
-                todo = _missing(corpus, writer, stamps, again)  # another process may have done it while this one waited
+                todo = _missing(corpus, writer, stamp, again)  # another process may have done it while this one waited
             if reader is not None:
                 work = _from_features(reader, corpus, track, head, todo)
             elif origin is not None:
@@ -242,7 +243,7 @@ def make_store(
             by_id = {u.id: u for u in todo}
             with Bar(len(todo), f"extract {track}", quiet=quiet) as bar, contextlib.closing(work):
                 for made in work:
-                    source = Source(made.key, stamps[made.id])
+                    source = Source(made.key, stamp(made.id))
                     if made.values is not None:
                         try:
                             writer.add(made.id, made.values, source)
@@ -266,12 +267,15 @@ def make_store(
 
 
 def _missing(
-    corpus: Corpus, store: TrackStore | TrackWriter, stamps: Mapping[str, str], again: bool = False
+    corpus: Corpus, store: TrackStore | TrackWriter, stamp: Callable[[str], str], again: bool = False
 ) -> list[Utterance]:
     """What is not there, or was made from something else than is there now."""
-    skipped = set(store.skipped) if again else set()
-    known = {u.id: source.stamp for u in corpus.utterances if (source := store.source(u.id))}
-    return [u for u in corpus.utterances if u.id in skipped or known.get(u.id) != stamps[u.id]]
+    skipped = store.skipped if again else {}
+
+    def kept(id: str) -> bool:
+        return id not in skipped and (source := store.source(id)) is not None and source.stamp == stamp(id)
+
+    return [u for u in corpus.utterances if not kept(u.id)]
 
 
 def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: bool, quiet: bool) -> None:
@@ -292,26 +296,31 @@ def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: boo
     )
 
 
-def _stamps(corpus: Corpus, *, per_speaker: bool = False) -> dict[str, str]:
-    """Of every id a cheap sign that its source may have changed; "" when the file is not there.
+def _stamps(corpus: Corpus, *, per_speaker: bool = False) -> Callable[[str], str]:
+    """Of an id a cheap sign that its source has changed since this call; "" when the file is not there.
 
     With `per_speaker` the sources are all recordings of its speaker.
 
     `features.h5#12` is an entry of features.h5, unless there is a file of that very name.
     """
-    status: dict[str, str] = {}
-
-    def of(path: str) -> str:
-        if path not in status:
+    status: dict[str, str] = {}  # of files, not of entries: of a corpus in shards few
+    for u in corpus.utterances:
+        path = u.path
+        while path and path not in status:
             try:
-                found = (corpus.root / path).stat()
+                found = os.stat(os.path.join(corpus.root, path))
                 status[path] = f"{found.st_size}:{found.st_mtime_ns}"
             except OSError:
-                status[path] = of(path.rpartition("#")[0]) if "#" in path else ""
-        return status[path]
+                path = path.rpartition("#")[0]
 
-    own = {u.id: f"{u.path}:{of(u.path)}:{u.start}:{u.end}" if of(u.path) else "" for u in corpus.utterances}
-    return _by_speaker(corpus, own) if per_speaker else own
+    def stamp(id: str) -> str:
+        u = corpus.by_id[id]
+        path = u.path
+        while path and path not in status:
+            path = path.rpartition("#")[0]
+        return f"{u.path}:{status[path]}:{u.start}:{u.end}" if path else ""
+
+    return _by_speaker(corpus, {u.id: stamp(u.id) for u in corpus.utterances}).__getitem__ if per_speaker else stamp
 
 
 def _by_speaker(corpus: Corpus, of: Mapping[str, str]) -> dict[str, str]:
@@ -379,21 +388,23 @@ def _from_audio(
         few = len(batches) <= FEW_WHOLE or (len(todo) <= FEW and not _whole_first(track))
         jobs = 1 if few else workers.cores()
     if jobs < 2:  # one at a time: what is there when it is interrupted is kept
-        pairs = [(b, pair) for b in batches for pair in zip(b.utterances, b.known, strict=True)]
-        batches = [replace(b, utterances=(u,), known=(k,)) for b, (u, k) in pairs]
-    for made in workers.map(_make_batch, batches, jobs, where=corpus.folder, needs=[corpus.root]):
+        pairs = ((b, pair) for b in batches for pair in zip(b.utterances, b.known, strict=True))
+        pieces: Iterable[_Job] = (replace(b, utterances=(u,), known=(k,)) for b, (u, k) in pairs)
+    else:
+        pieces = batches
+    for made in workers.map(_make_batch, pieces, jobs, where=corpus.folder, needs=[corpus.root]):
         yield from made
 
 
 def _shared(
-    corpus: Corpus, plan: _Plan, todo: Sequence[Utterance], stamps: Mapping[str, str], jobs: int | None, quiet: bool
+    corpus: Corpus, plan: _Plan, todo: Sequence[Utterance], stamp: Callable[[str], str], jobs: int | None, quiet: bool
 ) -> list[tuple[_Job, Path]]:
     """What processes that share the work have made, each a part at a time, before one of them writes the store."""
     if not workers.shared():
         return []
     there = TrackStore.open(plan.folder) if (plan.folder / "track.json").is_file() else None
     batches = _jobs(corpus.root, plan.maker.name, plan.config, todo, there, PART)
-    keys = [[[u.id, stamps[u.id]] for u in job.utterances] + [job.known] for job in batches]
+    keys = [[[u.id, stamp(u.id)] for u in job.utterances] + [job.known] for job in batches]
     parts = [(job, plan.folder / f"parts/{files.digest(key)}.npz") for job, key in zip(batches, keys, strict=True)]
     with Bar(len(parts), f"extract {plan.maker.name}, parts", quiet=quiet) as bar:
         for _ in workers.make(_keep_part, [(part, part[1]) for part in parts], jobs or 1, home=plan.folder):
