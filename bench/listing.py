@@ -39,8 +39,8 @@ def write(home: Path, rows: int) -> None:
     Corpus(home, "many", home, them, (), kinds, classes, {}).save()  # type: ignore[arg-type]
     for shard in {u.path.partition("#")[0] for u in them}:
         (home / shard).touch()
-    hashes = ((u.id, *(files.digest([u.id, of]).ljust(contents.SHORT, "0") for of in ("file", "samples"))) for u in them)
-    contents.save(home, hashes)
+    pairs = ((u.id, *(files.digest([u.id, of]).ljust(contents.SHORT, "0") for of in ("file", "samples"))) for u in them)
+    contents.save(home, pairs)
     (home / "store").mkdir()
     head = {"track": "fbank", "config": {}, "rate_hz": 100.0, "offset_s": 0.0125, "dim": 1, "half": False}
     files.write_json(home / "store/track.json", head)

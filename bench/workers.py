@@ -175,7 +175,7 @@ def drive(home: Path, items: int) -> None:
 
 
 def killed_driver(home: Path, kills: int, part: str = "killed_driver") -> bool:
-    """The program that uses Ray is killed at a random moment, and begins again; so many times, once while Ray starts."""
+    """The program that uses Ray is killed at a random moment, once while Ray starts, and begins again."""
     items, rng, early = 20 * kills, random.Random(0), 0
     program = f"from bench import workers; workers.drive(workers.Path({str(home)!r}), {items})"
     for k in range(kills + 1):
