@@ -174,7 +174,9 @@ def difference(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray
     """The spread of a - b on the same speakers; each is (scores, influence) as in `components`.
 
     `same_seeds`: training s of a belongs to training s of b. Otherwise what the trainings of each add is summed, with
-    Welch's degrees of freedom; an arm with one training adds nothing, because nothing is known.
+    Welch's degrees of freedom; an arm with one training adds nothing, because nothing is known. Of two variances that a
+    few trainings have estimated one comes out large by chance, so that Welch's degrees are too few; where both arms
+    have as many trainings they are set right by E[V^2] = (1 + 2 / f) (E V)^2, up to those of all trainings.
     """
     if same_seeds:
         return components(a[0] - b[0], a[1] - b[1])
@@ -185,7 +187,10 @@ def difference(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray
         return apart
     trainings = sum(np.asarray(arm.trainings) for arm in luck)
     terms = sum(np.asarray(arm.trainings) ** 2 / (arm.seeds - 1) for arm in luck)
-    freedom = np.where(terms > 0, trainings**2 / np.where(terms > 0, terms, 1), sum(arm.seeds - 1 for arm in luck))
+    every = sum(arm.seeds - 1 for arm in luck)
+    freedom = np.where(terms > 0, trainings**2 / np.where(terms > 0, terms, 1), every)
+    if len(luck) == 2 and luck[0].seeds == luck[1].seeds:
+        freedom = np.minimum(freedom * (1 + 4 / every) - 2, every)  # every / 2 = f of either arm, which is the least
     interaction = sum(np.asarray(arm.interaction) for arm in luck)
     return Spread(apart.value, apart.speakers, apart.clusters, trainings, interaction, 1 + freedom)
 
