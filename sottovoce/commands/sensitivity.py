@@ -39,8 +39,9 @@ def main(
     pairs = zip(systems, homes, strict=True) if folds else ()
     dealt = [other_folds(Path(text), folds, home, quiet=quiet) for text, home in pairs]
     again = [[load(str(run), quiet=quiet) for run in runs] for runs in zip(*dealt, strict=True)]
-    result = sensitivity([load(text, quiet=quiet) for text in named], metric, again)
-    save(output, result)
+    own = [load(text, quiet=quiet) for text in named]
+    result = sensitivity(own, metric, again)
+    save(output, result, own)
     if not quiet:
         _tables.sensitivity(result)
         typer.echo(f"Tables: {output / 'sensitivity.csv'}")

@@ -202,7 +202,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
             "p": f"two-sided, below 0.05 where the interval leaves 0 out; corrected by Holm ({len(tested)} tests)",
             "detectable": "smallest true difference found with probability 0.8, corrected as p is",
         },
-        "card": {s.name: _card(s) for s in systems},
+        "card": cards(systems),
         "made": runs.provenance(),
     }
 
@@ -215,6 +215,11 @@ def _gaps(
     same = sorted(mine) == sorted(theirs) and len(set(theirs)) == len(theirs)
     a, b = (of[np.argsort(system.seeds, kind="stable")] if same else of for system, of in (one, other))
     return statistics.differences(task, target, a, b, who, same_seeds=same), same
+
+
+def cards(systems: Sequence[System]) -> dict[str, Any]:
+    """The protocol card of every system, by its name."""
+    return {system.name: _card(system) for system in systems}
 
 
 def _card(system: System) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.folds import group_folds
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
-from sottovoce.evaluation import compare
+from sottovoce.evaluation import compare, protocol
 from sottovoce.evaluation.evaluate import report_on, write_table
 from sottovoce.metrics import scores
 from sottovoce.modeling.loop import Keep
@@ -169,8 +169,9 @@ def _each(
     return [{"name": name, "value": score(keep), "n": int(keep.sum())} for name, keep in parts.items()]
 
 
-def save(output: Path, found: dict[str, Any]) -> None:
-    """sensitivity.json and sensitivity.csv."""
+def save(output: Path, found: dict[str, Any], systems: Sequence[compare.System]) -> None:
+    """sensitivity.json, sensitivity.csv and the systems' protocol cards."""
     files.write_json(output / "sensitivity.json", found)
+    files.write_json(output / protocol.FILE, compare.cards(systems))
     kinds = {kind: rows for kind, rows in found.items() if kind in KINDS}
     write_table(output / "sensitivity.csv", [{"kind": kind} | row for kind, rows in kinds.items() for row in rows])

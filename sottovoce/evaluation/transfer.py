@@ -126,7 +126,8 @@ def transfer(
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
     }
-    return result | {"summary": summary(cells, len(places)), "protocol": protocol(places, run)}
+    card = {"card": _card(places, task, cells, run, seed)}
+    return result | card | {"summary": summary(cells, len(places)), "protocol": protocol(places, run)}
 
 
 def common_task(corpora: Sequence[Corpus], target: str, relabel: Mapping[str, str]) -> tuple[Task, list[list]]:
@@ -267,6 +268,37 @@ def protocol(places: Sequence[Place], run: runs.Run) -> dict[str, Any]:
         "test": "whole corpora; copies of their recordings are left out of training, by content",
         "intervals": lines.intervals(people) + ", of the tested corpus; how far corpora differ is not in them",
         "trainings": lines.trainings(1),
+    }
+
+
+def _card(
+    places: Sequence[Place], task: Task, cells: Sequence[Mapping[str, Any]], run: runs.Run, seed: int
+) -> dict[str, Any]:
+    """The protocol card of a matrix, as of a result on one corpus."""
+    seen, rows = folds.seen_by(run), {tuple(c["train"]) for c in cells}
+    return {
+        "corpora": [place.name for place in places],
+        "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
+        "split": {
+            place.name: {
+                "hash": files.digest([sorted(u.id for u in part) for part in place.split()]),
+                "audio": place.corpus.info.get("audio_digest", ""),
+                "recordings tested": len(place.utterances),
+            }
+            for place in places
+        },
+        "choices": [
+            {"what": "the penalty", "by": "UA", "on": "dev people of the corpora trained on"},
+            {"what": "the figures", "by": "every score", "on": "corpora not trained on, whole, read once a row"},
+        ],
+        "budget": {
+            "labels": sorted({c["labels"] for c in cells}),
+            "trainings": len(rows),
+        },
+        "exposure": {"people": len(seen.people), "test people": []},  # weights that have seen any are refused
+        "seeds": [seed],
+        "weights": [run.identity],
+        "made": runs.provenance(),
     }
 
 

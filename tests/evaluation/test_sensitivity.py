@@ -105,6 +105,9 @@ def test_a_card_lies_beside_every_result(evaluated, corpus, tmp_path):
     compare_command.main([f"a={evaluated}", f"b={evaluated}"], tmp_path, quiet=True)
     beside = json.loads((tmp_path / "protocol.json").read_text())
     assert beside["a"]["split"] == card["split"]
+    sensitivity_command.main([str(evaluated)], tmp_path / "s", quiet=True)
+    (own,) = json.loads((tmp_path / "s/protocol.json").read_text()).values()
+    assert own["split"] == card["split"]
 
 
 def test_another_split_has_another_hash(evaluated, corpus, tmp_path):

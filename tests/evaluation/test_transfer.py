@@ -74,7 +74,12 @@ def test_it_is_written_as_a_table_a_picture_and_a_page(three, sottovoce, tmp_pat
     assert float(rows[0]["ua"]) == found["cells"][0]["metrics"]["ua"]["value"]
     page = (tmp_path / "transfer.html").read_text()
     assert "Trained here, tested there" in page
-    assert {p.name for p in tmp_path.iterdir()} == {f"transfer.{k}" for k in ("csv", "json", "svg", "png", "html")}
+    files = {f"transfer.{k}" for k in ("csv", "json", "svg", "png", "html")}
+    assert {p.name for p in tmp_path.iterdir()} == files | {"protocol.json"}
+    card = json.loads((tmp_path / "protocol.json").read_text())
+    assert (card["seeds"], card["budget"]["trainings"], card["exposure"]["test people"]) == ([0], 2, [])
+    assert set(card["split"]) == {"first", "second"}
+    assert all(split["hash"] in page for split in card["split"].values())
 
 
 def test_recordings_of_a_tested_corpus_are_not_learned_from(three, tmp_path):
