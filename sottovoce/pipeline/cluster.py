@@ -22,6 +22,7 @@ from sottovoce.errors import InputError
 from sottovoce.pipeline.claims import TRIES
 
 ANSWER_S = 5.0  # for a cluster to answer
+SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # an empty frame of them, RFC 9113, sec. 4.1 and 6.5
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(TRIES - 1)}  # Ray's own: for ever
 
 Done = tuple[list, Exception | None]  # results of a chunk, and what stopped it
@@ -132,8 +133,8 @@ def connected() -> Any:
         return ray
     address = os.environ.get("RAY_ADDRESS") or "local"
     if place := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address):
-        try:  # Ray itself waits for more than a minute
-            socket.create_connection((place[1], int(place[2])), ANSWER_S).close()
+        try:
+            _greet(place[1], int(place[2]))
         except (OSError, OverflowError) as error:
             raise _no_cluster(address, error) from None
     here: dict[str, Any] = {"include_dashboard": False, "num_cpus": cores_here()} if address == "local" else {}
@@ -143,6 +144,16 @@ def connected() -> Any:
         raise _no_cluster(address, error) from None
     _began.append(ray)
     return ray
+
+
+def _greet(host: str, port: int) -> None:
+    """Raises OSError where no Ray answers, for which Ray itself waits a minute, or a quarter of an hour where something
+    else does, such as its own dashboard. A server of gRPC answers the greeting of HTTP/2 with its settings."""
+    with socket.create_connection((host, port), ANSWER_S) as line:
+        if os.environ.get("RAY_USE_TLS", "0") == "0":
+            line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+            if line.recv(len(SETTINGS))[3:4] != SETTINGS[3:4]:
+                raise OSError("something else than Ray at this port")
 
 
 def _no_cluster(address: str, error: BaseException) -> InputError:

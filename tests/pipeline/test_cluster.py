@@ -8,6 +8,8 @@ import re
 import signal
 import socket
 import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -59,6 +61,24 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch):
         taken.bind(("127.0.0.1", 0))  # and does not listen
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{taken.getsockname()[1]}")
         with workers.engine("ray"), pytest.raises(InputError, match=r"^RAY_ADDRESS=127\S+: no cluster .*refused"):
+            list(workers.map(square, range(4), 2))
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_another_server_at_the_address_is_one_line(monkeypatch, said):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(cluster, "ANSWER_S", 0.5)
+
+    def answer():
+        with server.accept()[0] as line:
+            line.recv(100)
+            line.sendall(said)
+            time.sleep(1)  # the silent one does not hang up
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        with workers.engine("ray"), pytest.raises(InputError, match=r"no cluster .* Found (something else|timed out)"):
             list(workers.map(square, range(4), 2))
 
 
