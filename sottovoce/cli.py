@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sottovoce import plugins
-from sottovoce.errors import InputError, one_line, unknown_name
+from sottovoce.errors import InputError, say, unknown_name
 
 # One line a verb, in the order of the data's way; the rest of its help is in `commands/<verb>.py`.
 VERBS = {
@@ -188,7 +188,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"sottovoce {version('sottovoce')}")
+        say(f"sottovoce {version('sottovoce')}")
         raise typer.Exit
 
 
@@ -212,26 +212,24 @@ def run() -> None:
     try:
         app()
     except InputError as error:
-        print(f"sottovoce: {error}", file=sys.stderr)
+        say(f"sottovoce: {error}", err=True)
         sys.exit(2)
     except UnicodeEncodeError as error:
         if "surrogates" not in error.reason:
             raise
         name = os.fsencode(error.object).decode("utf-8", "backslashreplace")  # bytes of a file name, or a text with it
-        print(
-            f"sottovoce: {name[:200]}: a file name that is not UTF-8. It cannot be written into a table. Rename it.",
-            file=sys.stderr,
-        )
+        said = "a file name that is not UTF-8. It cannot be written into a table. Rename it."
+        say(f"sottovoce: {name[:200]}: {said}", err=True)
         sys.exit(2)
     except OSError as error:
         if error.filename is None or error.errno not in NOT_OURS:
             raise
-        print(one_line(f"sottovoce: {error.filename}: cannot be used. {error.strerror}."), file=sys.stderr)
+        say(f"sottovoce: {error.filename}: cannot be used. {error.strerror}.", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:  # typer makes Ctrl-C an exit with 130
         if isinstance(end, SystemExit) and end.code != 130:
             raise
-        print("sottovoce: interrupted; the same command goes on from here.", file=sys.stderr)
+        say("sottovoce: interrupted; the same command goes on from here.", err=True)
         sys.exit(130)
 
 

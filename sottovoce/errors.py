@@ -6,6 +6,7 @@ prints it and exits with 2; every other exception is a defect of ours and keeps 
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 
 LONGEST = 1000  # characters of a word
@@ -29,6 +30,11 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """One line for people, on standard output or standard error: no name in it tells a terminal to do anything."""
+    print(one_line(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -5,11 +5,13 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
-import typer
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from sottovoce.commands._tables import Terminal
+from sottovoce.errors import one_line, say
 
 COLOURS = {"neutral": "white", "calm": "green", "happy": "yellow", "sad": "blue", "angry": "red", "fear": "magenta",
            "disgust": "dark_orange3", "surprise": "cyan"}  # fmt: skip
@@ -21,10 +23,10 @@ def show(events: Iterable[Any], names: tuple[str, ...], latency_s: float) -> Non
     """Until the events end, or Ctrl-C; then how long each emotion was heard."""
     heard: Counter[str] = Counter()
     past: deque[Any] = deque(maxlen=PAST)
-    typer.echo(f"Listening; answers come {latency_s:.1f} s after the voice. Ctrl-C ends it.", err=True)
+    say(f"Listening; answers come {latency_s:.1f} s after the voice. Ctrl-C ends it.", err=True)
     try:
         if sys.stdout.isatty():
-            with Live(refresh_per_second=8) as live:
+            with Live(console=Terminal(), refresh_per_second=8) as live:
                 for event in events:
                     past.append(event)
                     heard[event.label] += 1
@@ -33,13 +35,13 @@ def show(events: Iterable[Any], names: tuple[str, ...], latency_s: float) -> Non
             for event in events:
                 heard[event.label] += 1
                 if event.label != (past[-1].label if past else None):
-                    typer.echo(f"{event.start:8.2f} s  {event.label or '-'}")
+                    say(f"{event.start:8.2f} s  {event.label or '-'}")
                 past.append(event)
     except KeyboardInterrupt:
         pass
     step = past[-1].end - past[-1].start if past else 0.0
     for label, count in heard.most_common():
-        typer.echo(f"{label or 'nobody':>12} {count * step:7.1f} s")
+        say(f"{label or 'nobody':>12} {count * step:7.1f} s")
 
 
 def picture(past: "deque[Any]", names: tuple[str, ...]) -> Group:
@@ -49,7 +51,7 @@ def picture(past: "deque[Any]", names: tuple[str, ...]) -> Group:
         share = now.probabilities[name] if now.speech else 0.0
         bar = Text("█" * round(WIDTH * min(max(share, 0), 1)), style=COLOURS.get(name, "white"))
         said = f"{share:.2f}" if now.speech else "–"
-        table.add_row(Text(name, style="bold" if name == now.label else "dim"), bar, said)
+        table.add_row(Text(one_line(name), style="bold" if name == now.label else "dim"), bar, said)
     if now.intensity is not None and now.speech:
         table.add_row("intensity", Text("▒" * round(WIDTH * min(max(now.intensity, 0), 1))), f"{now.intensity:.2f}")
     strip = Text(f"{now.end:7.1f} s ")

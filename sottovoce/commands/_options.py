@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sottovoce.errors import say
+
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")]
 JobsOfAll = Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")]
 ConfigFile = Annotated[
@@ -47,7 +49,7 @@ def spread(main: Callable[..., Any], words: Mapping[str, Any]) -> Any:
 
     if words["workers"] == "slurm":
         job = array_job(words.get("output"), words["jobs"] or workers.cores(), words["partition"])
-        typer.echo(f"Submit it: sbatch {shlex.quote(str(job))}")
+        say(f"Submit it: sbatch {shlex.quote(str(job))}")
         return None
     with workers.engine(words["workers"]):
         return main(**words)

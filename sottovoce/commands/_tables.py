@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sottovoce.errors import one_line
+from sottovoce.errors import one_line, say
 
 
 class Terminal(Console):
@@ -83,12 +82,12 @@ def scores(report: Mapping[str, Any]) -> None:
     for name, values in report["baselines"].items():
         row(name, values["metrics"])
     if report["protocol"]["first_line"]:
-        typer.echo(one_line(report["protocol"]["first_line"]))
+        say(report["protocol"]["first_line"])
     Terminal(120).print(out)
     if found := report.get("raters"):
         rows = ((name, found[name]["kl"]["value"], found[name]["js"]["value"]) for name in ("model", "training shares"))
         said = "; ".join(f"{name}: KL {kl:.3f}, JS {js:.3f}" for name, kl, js in rows)
-        typer.echo(f"From the shares of the raters (nats, 0 = the same): {said}")
+        say(f"From the shares of the raters (nats, 0 = the same): {said}")
 
 
 def comparison(result: Mapping[str, Any]) -> None:
@@ -109,7 +108,7 @@ def comparison(result: Mapping[str, Any]) -> None:
         cells = (interval_text(entry["metrics"][metric]), interval_text(gap, "+.3f"), p, least)
         out.add_row(entry["name"], str(len(entry["seeds"])), *cells)
     for line in filter(None, [result["protocol"]["first_line"], *result["warnings"]]):
-        typer.echo(one_line(line))
+        say(line)
     console.print(out)
     stem = "recall" if result["task"]["kind"] == "class" else "ccc"
     names = [c for c in result["task"]["classes"] if f"{stem}_{c}" in result["systems"][0]["metrics"]]
@@ -163,7 +162,7 @@ def sensitivity(result: Mapping[str, Any]) -> None:
             low, high = rows[0], rows[-1]
             ends = (f"{low['value']:.3f}", low["name"], f"{high['value']:.3f}", high["name"])
             out.add_row(kind, *ends, str(len(rows)))
-    Console(width=None if Console().is_terminal else 120).print(out)
+    Terminal(120).print(out)
 
 
 def curve(result: Mapping[str, Any]) -> None:
@@ -196,7 +195,7 @@ def curve(result: Mapping[str, Any]) -> None:
         row = [cell(of[k]) for of in result["arms"].values()] + [cell(paired), factor]
         out.add_row(str(n), *row, *[counted] * bool(result["dev_labels"]))
     for line in result["warnings"]:
-        typer.echo(one_line(line))
+        say(line)
     Terminal(160).print(out)
 
 
@@ -210,7 +209,7 @@ def predictions(rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: s
 
     for row in rows:
         if row["note"]:
-            typer.echo(one_line(f"{row['path']}: {row['note']}"), err=True)
+            say(f"{row['path']}: {row['note']}", err=True)
     out = Table()
     if len(rows) > most and kind == "class":
         out.add_column("emotion")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options, _tables
+from sottovoce.errors import say
 
 
 def main(
@@ -26,6 +27,6 @@ def main(
     save(output, result)
     if not quiet:
         _tables.audit(result)
-        typer.echo(f"Report: {output / 'audit.html'}")
+        say(f"Report: {output / 'audit.html'}")
     if result["leaks"]:
         raise typer.Exit(3)

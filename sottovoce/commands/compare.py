@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options, _tables
+from sottovoce.errors import say
 
 
 def main(
@@ -32,4 +33,4 @@ def main(
     save(output, result)
     if not quiet:
         _tables.comparison(result)
-        typer.echo(f"Report: {output / 'compare.html'}")
+        say(f"Report: {output / 'compare.html'}")

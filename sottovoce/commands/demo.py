@@ -17,7 +17,7 @@ from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import predict as predict_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.commands import study as study_command
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 ENOUGH = 8  # test speakers, to compare methods
 # Readers that know their corpus by its file names, surest first; `folder` takes any class-per-folder tree.
@@ -45,10 +45,11 @@ def main(
     prepared, tuned, few = home / "data", home / "runs/ft", home / "runs/few"
     pre, curve = home / f"runs/pre{epochs}", home / f"runs/study{epochs}"  # other epochs are other runs
 
-    def say(text: str) -> None:
-        typer.echo(f"\n[{time.monotonic() - started:4.0f} s] {text}")
+    def step(text: str) -> None:
+        print()
+        say(f"[{time.monotonic() - started:4.0f} s] {text}")
 
-    say("prepare: manifest, speaker-disjoint folds, data report")
+    step("prepare: manifest, speaker-disjoint folds, data report")
     if data is None:
         data = home / "audio"
         options = {"speakers": 16, "per_speaker": 25, "unlabelled_speakers": 16}
@@ -58,7 +59,7 @@ def main(
     loaded = Corpus.load(prepared)
     pages = []
     if not loaded.info.get("tracks"):
-        say("few labels: how good is a classifier on the default encoder with 5 %, 20 %, all of them?")
+        step("few labels: how good is a classifier on the default encoder with 5 %, 20 %, all of them?")
         study_command.main(prepared, few, init="default", labels="5%,20%,100%", arms="probe", seeds=2, quiet=quiet)
         curve_ = files.read_json(few / "study.json")["arms"]["probe"]
         said = ", ".join(f"{point['value']:.2f} with {point['n']}" for point in curve_)
@@ -66,10 +67,10 @@ def main(
             page("Few labels", "runs/few/report.html", "score on unseen speakers as labels grow")
             | {"result": f"UA {said} labels", "figure": "runs/few/study.svg"}
         )
-    say("finetune: a classifier on the default encoder, all labels")
+    step("finetune: a classifier on the default encoder, all labels")
     finetune_command.main(prepared, tuned, quiet=quiet)
     if not loaded.info.get("tracks"):
-        say("predict: emotion over time in a test recording, to listen to")
+        step("predict: emotion over time in a test recording, to listen to")
         clip = loaded.by_id[loaded.folds[0].test[0]]
         predict_command.main(
             [loaded.root / clip.path], str(tuned), timeline=True, window=1.0, output=home / "prediction.csv"
@@ -80,17 +81,17 @@ def main(
             page("Emotion over time", f"prediction/{stem}.html", f"{stem}, a test recording: {loaded.root / clip.path}")
             | {"result": said, "figure": f"prediction/{stem}.svg"}
         )
-    say("evaluate: test speakers, intervals, baselines")
+    step("evaluate: test speakers, intervals, baselines")
     evaluate_command.main(tuned, quiet=quiet)
     found = files.read_json(tuned / "report.json")
     pages.append(
         page("Evaluation", "runs/ft/report.html", "scores on unseen speakers and of baselines")
         | {"result": headline(found["metrics"]), "figure": ""}
     )
-    say(f"pretrain: a small network of its own on {name}, without labels, without the test speakers")
+    step(f"pretrain: a small network of its own on {name}, without labels, without the test speakers")
     settings = [f"training.epochs={epochs}"]
     pretrain_command.main("masked_timesteps", [prepared], pre, settings=settings, quiet=quiet)
-    say("study: what that bought, against the identical network from scratch")
+    step("study: what that bought, against the identical network from scratch")
     study_command.main(prepared, curve, init=str(pre), labels="5%,20%,100%", seeds=2, tune="none", quiet=quiet)
     first = loaded.folds[0]
     pages += [
@@ -100,7 +101,7 @@ def main(
     ]
     if (people := len({loaded.by_id[k].speaker for k in first.test})) < ENOUGH:
         said = "enough to see that it works, not which of two methods is better"
-        typer.echo(f"{people} test speaker{'s' * (people > 1)}: {said}.")
+        say(f"{people} test speaker{'s' * (people > 1)}: {said}.")
     files.write_json(home / "pages.json", pages)
     every = []
     for made in sorted(output.glob("*/pages.json"), key=lambda path: (path.parent != home, path)):
@@ -113,7 +114,7 @@ def main(
         ]
     files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", every))
     report.link_pages(output / "index.html", every)
-    say(f"done on {runs.hardware()}. Open {output / 'index.html'}")
+    step(f"done on {runs.hardware()}. Open {output / 'index.html'}")
 
 
 def page(title: str, href: str, summary: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -59,6 +59,6 @@ def main(
 
         embed.write(output, found(), use, level)
     for line in broken:
-        typer.echo(f"skipped {line}", err=True)
+        say(f"skipped {line}", err=True)
     if not quiet:
-        typer.echo(f"{output}: {len(paths) - len(broken)} recordings, layer {use.layer} of {use.model}")
+        say(f"{output}: {len(paths) - len(broken)} recordings, layer {use.layer} of {use.model}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options, _tables
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -57,4 +57,4 @@ def main(
     )
     if not quiet:
         _tables.scores(report)
-        typer.echo(f"Report: {output / 'report.html'}")
+        say(f"Report: {output / 'report.html'}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 MANY = 16  # recordings to compare
 
@@ -49,7 +49,7 @@ def main(
     if not quiet:
         rows = [[c.name, str(c.many), f"{c.difference:.1e}", f"{c.agree:.0%}"] for c in compared]
         _tables.plain(["beside PyTorch", "inputs", "largest difference", "same label"], rows)
-        typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(found[0].task.classes)}")
+        say(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(found[0].task.classes)}")
 
 
 def _own(run: Any) -> list[Path]:

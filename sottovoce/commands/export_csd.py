@@ -8,7 +8,7 @@ import typer
 
 from sottovoce import plugins
 from sottovoce.commands import _options
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -35,4 +35,4 @@ def main(
     store = track_store(prepared, track, asdict(config), jobs=jobs or None, quiet=quiet)
     recordings = export(prepared, store, output)
     if not quiet:
-        print(f"{output}: {recordings} recordings, {store.frames} frames x {store.dim} at {store.rate_hz:g} Hz")
+        say(f"{output}: {recordings} recordings, {store.frames} frames x {store.dim} at {store.rate_hz:g} Hz")

@@ -1,6 +1,5 @@
 """`sottovoce extract`: a track of every utterance, computed once and kept."""
 
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
+from sottovoce.errors import say
 
 
 def main(
@@ -42,7 +42,7 @@ def main(
 
     prepared = Corpus.load(corpus)
     if (name := plugins.current("tracks", track)) != track:
-        print(f"--track {track}: is called {name} now.", file=sys.stderr)
+        say(f"--track {track}: is called {name} now.", err=True)
         track = name
     own = recipe == "none" or maker(track).run_kind  # what a run makes has the run's settings
     config = parse_settings(maker(track).Config if own else recipes.resolve(recipe, track=track).track_config, set_)
@@ -56,7 +56,7 @@ def main(
         )  # fmt: skip
         if not quiet:
             hours = store.frames / store.rate_hz / 3600
-            print(
+            say(
                 f"{store.folder}: {len(store)} utterances, {store.frames} frames x {store.dim} at {store.rate_hz:g} Hz "
                 f"({hours:.2f} h), {time.monotonic() - start:.1f} s"
             )

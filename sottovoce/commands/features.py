@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -29,4 +29,4 @@ def main(
     table = features(recording, track, set_)
     write(output, table, recording.stem, track)
     if not quiet:
-        print(f"{output}: {len(table.values)} frames x {len(table.names)} at {table.rate_hz:g} Hz")
+        say(f"{output}: {len(table.values)} frames x {len(table.names)} at {table.rate_hz:g} Hz")

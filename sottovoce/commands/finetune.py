@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -134,17 +134,17 @@ def main(
     if dry_run:
         for f in parts:
             sizes = f"{len(known[f.name])} labels, {len(f.dev)} dev, {len(f.test)} test utterances"
-            typer.echo(f"{output / f.name}: {sizes}, init {init}.")
+            say(f"{output / f.name}: {sizes}, init {init}.")
         return
     store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
     plan = recipes.at_frame_rate(plan, store.rate_hz)
     for f in folds:
         if said := lines.untaught(task, known[f.name], f.name):
-            typer.echo(said, err=True)
+            say(said, err=True)
         finetune(
             plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),
             Keep(output / f.name, tracker=tracker, quiet=quiet),
         )  # fmt: skip
-    typer.echo(f"{output}: done. Next: sottovoce evaluate {output}")
+    say(f"{output}: done. Next: sottovoce evaluate {output}")
     if len(folds) < len(data.folds):
-        typer.echo(f"{len(folds)} of {len(data.folds)} folds; --fold all makes the whole cross-validation.")
+        say(f"{len(folds)} of {len(data.folds)} folds; --fold all makes the whole cross-validation.")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from sottovoce.errors import say
+
 
 def main(
     run: Annotated[Path, typer.Argument(help="folder written by `sottovoce pretrain` or `sottovoce finetune`")],
@@ -80,4 +82,4 @@ def main(
         home = one.folder / f"units-layer{layer}" if output is None else output / name if len(names) > 1 else output
         label(one, loaded, name, home, wanted, jobs=jobs, dry_run=dry_run, quiet=quiet)
         if not dry_run:
-            typer.echo(f"{home}: done. Report: {home / 'report.html'}")
+            say(f"{home}: done. Report: {home / 'report.html'}")

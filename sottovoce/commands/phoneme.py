@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options, _tables
+from sottovoce.errors import say
 
 
 def main(
@@ -47,4 +48,4 @@ def main(
     if not quiet:
         if report:
             _tables.scores(report)
-        typer.echo(f"Report: {output / 'report.html'}")
+        say(f"Report: {output / 'report.html'}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sottovoce.commands import _options, _tables
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 PIPE = Path("-")  # standard input
 BROKEN = 3  # exit code: some recordings could not be read and were left out
@@ -130,7 +130,7 @@ def _hear(
     different = len(set(paths))  # a recording may be named twice
     earlier = sum(journal.find(path) is not None for path in set(paths))
     if earlier and not quiet:
-        typer.echo(f"{journal_at}: {earlier} of {different} are there, going on.", err=True)
+        say(f"{journal_at}: {earlier} of {different} are there, going on.", err=True)
     written = bulk.Table(table, paths, journal) if table else None
     broken = []
     bar = Bar(different, "predict", quiet=quiet or different < 2, done=earlier)
@@ -144,19 +144,19 @@ def _hear(
             if written and not done.broken:
                 written.now_and_then()
     if recogniser.per_speaker and not quiet:
-        typer.echo("Standardised per speaker: the recordings of one folder count as one speaker's.")
+        say("Standardised per speaker: the recordings of one folder count as one speaker's.")
     results = [found for path in paths if (found := journal.find(path)) is not None and not found.broken]
     if not results:
         raise InputError(f"{paths[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}")
     if not quiet:
         _tables.predictions([r.row for r in results], recogniser.names, recogniser.task.kind, MOST)
         for place in filter(None, [table, Path(plan.folder) if plan.folder else None]):
-            typer.echo(f"{'Timelines' if place != table else 'Table'}: {place}")
+            say(f"{'Timelines' if place != table else 'Table'}: {place}")
         if others := len(journal.done.keys() - set(map(str, paths))):
-            typer.echo(f"The table holds what is named now; {others} heard before stay in {journal_at}.")
+            say(f"The table holds what is named now; {others} heard before stay in {journal_at}.")
     bulk.write_broken(journal_at, broken)
     for line in broken:
-        typer.echo(f"skipped {line}", err=True)
+        say(f"skipped {line}", err=True)
     return broken
 
 

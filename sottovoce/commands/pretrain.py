@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
+from sottovoce.errors import say
 
 
 def main(
@@ -87,9 +88,9 @@ def main(
         pretrain(plan, loaded, name, folder, start, dry_run=dry_run)
         if dry_run:
             if len(names) > 1:
-                typer.echo(f"{len(names)} folds ({', '.join(names)}): about {len(names)} times as long in all.")
+                say(f"{len(names)} folds ({', '.join(names)}): about {len(names)} times as long in all.")
             return
-        typer.echo(f"{folder}: done. Report: {folder / 'report.html'}")
+        say(f"{folder}: done. Report: {folder / 'report.html'}")
     if plan.objective == "strength" and len(names) > 1:
         page = strength.over_folds(plan.name, output, names)
-        typer.echo(f"{output}: agreement over all folds. Report: {page}")
+        say(f"{output}: agreement over all folds. Report: {page}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -51,7 +51,7 @@ def main(
     it = models.load_recognised(found[0])
     if dry_run and folder is not None:
         publish.save(it, folder, told, name)
-        typer.echo(f"{folder}: what would be uploaded as {name}")
+        say(f"{folder}: what would be uploaded as {name}")
         return
     with tempfile.TemporaryDirectory(prefix="sottovoce-") as place:
-        typer.echo(publish.push(it, folder or Path(place) / "model", name, told, private=private))
+        say(publish.push(it, folder or Path(place) / "model", name, told, private=private))

@@ -10,7 +10,7 @@ import typer
 
 from sottovoce import files
 from sottovoce.commands import _options, _tables
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -121,8 +121,8 @@ def main(
         context.weights()  # refused where it has seen test speakers
     if dry_run:
         for name, config in wanted.items():
-            typer.echo(f"{name}: {module.describe(config, plan)}; {len(folds)} folds x {seeds} seeds")
-        typer.echo("The first step of a fold; what variants share is made once:")
+            say(f"{name}: {module.describe(config, plan)}; {len(folds)} folds x {seeds} seeds")
+        say("The first step of a fold; what variants share is made once:")
         try:
             module.run_stages(whole, plan, replace(contexts[0], dry_run=True), output)
         except DryRunDone:
@@ -187,4 +187,4 @@ def summary(
     )  # fmt: skip
     files.write_text(output / "index.html", pages.index_page(f"{system}", items))
     pages.link_pages(output / "index.html", items)
-    typer.echo(f"Report: {output / 'index.html'}")
+    say(f"Report: {output / 'index.html'}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options, _tables
+from sottovoce.errors import say
 
 
 def main(
@@ -44,4 +45,4 @@ def main(
     save(output, result, own)
     if not quiet:
         _tables.sensitivity(result)
-        typer.echo(f"Tables: {output / 'sensitivity.csv'}")
+        say(f"Tables: {output / 'sensitivity.csv'}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -67,7 +67,7 @@ def main(
         timeout_graceful_shutdown=30, log_level="warning",
     )  # fmt: skip
     name = f"[{host}]" if ":" in host else host
-    typer.echo(f"http://{name}:{door.getsockname()[1]}: drop a recording on this page. Ctrl-C ends it.", err=True)
+    say(f"http://{name}:{door.getsockname()[1]}: drop a recording on this page. Ctrl-C ends it.", err=True)
     uvicorn.Server(config).run([door])
 
 

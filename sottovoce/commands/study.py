@@ -10,7 +10,7 @@ import typer
 
 from sottovoce.commands import _options, _tables
 from sottovoce.commands._options import Partition, Workers
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 if TYPE_CHECKING:
     from sottovoce.config.recipe import Recipe
@@ -118,8 +118,8 @@ def main(
     choices = Choices.of(tune, plan)
     cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold, choices), inits, transductive=transductive)
     counts, folds = len({c.share for c in cells}), len({c.fold for c in cells})
-    typer.echo(f"{len(cells)} cells: {len(chosen)} arms x {counts} label counts x {seeds} seeds x {folds} folds. "
-               f"Budget of a cell: {choices}.")  # fmt: skip
+    grid = f"{len(chosen)} arms x {counts} label counts x {seeds} seeds x {folds} folds"
+    say(f"{len(cells)} cells: {grid}. Budget of a cell: {choices}.")
     jobs = jobs or cores()
     if dry_run:
         estimate(cells, plan, data, task, jobs, choices)
@@ -129,7 +129,7 @@ def main(
     result = collect(cells, plan, data, task, output / "cells", metric, choices)
     save(output, result)
     _tables.curve(result)
-    typer.echo(f"Report: {output / 'report.html'}")
+    say(f"Report: {output / 'report.html'}")
 
 
 def estimate(
@@ -147,5 +147,5 @@ def estimate(
         train_and_test(largest, plan, corpus, task, choices)
         seconds = time.monotonic() - started
         total += sum(seconds * max(c.n / largest.n, 0.1) for c in own)
-        typer.echo(f"{arm}: {seconds:.0f} s with {largest.n} labels")
-    typer.echo(f"about {total / jobs / 60:.0f} min with {jobs} jobs on {runs.hardware()}. No result was written.")
+        say(f"{arm}: {seconds:.0f} s with {largest.n} labels")
+    say(f"about {total / jobs / 60:.0f} min with {jobs} jobs on {runs.hardware()}. No result was written.")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options, _tables
+from sottovoce.errors import say
 
 
 def main(
@@ -43,4 +44,4 @@ def main(
     save(output, result)
     if not quiet:
         _tables.transfer(result)
-        typer.echo(f"Report: {output / 'transfer.html'}")
+        say(f"Report: {output / 'transfer.html'}")

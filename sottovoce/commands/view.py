@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
+from sottovoce.errors import say
 
 
 def main(
@@ -32,6 +33,6 @@ def main(
         audio.channels(what, channel)  # raises before a model is loaded
         found = load(model or None)(what, channel=channel)
     files.write_text(place, page.of(found, place))
-    typer.echo(f"{place}: {found!r}")
+    say(f"{place}: {found!r}")
     if show:
         webbrowser.open(place.resolve().as_uri())

@@ -5,7 +5,7 @@ import sys
 import time
 from collections import deque
 
-from sottovoce.errors import one_line
+from sottovoce.errors import one_line, say
 
 RECENT_S = 60.0  # what an estimate is measured over
 
@@ -14,13 +14,13 @@ class Bar:
     """Counts to `total`; `advance` and `show` also take figures to print beside the bar."""
 
     def __init__(self, total: int, label: str, *, quiet: bool = False, done: int = 0):
-        self.total, self.label, self.done, self.figures = total, label, done, {}  # type: ignore[var-annotated]
+        self.total, self.label, self.done, self.figures = total, one_line(label), done, {}  # type: ignore[var-annotated]
         self.started, self.spoke = time.monotonic(), time.monotonic()
         self.recent: deque[tuple[float, int]] = deque([(self.started, done)])
         self.rich = None
         self.quiet = quiet or total <= 0
         if done and not self.quiet:
-            print(one_line(f"{label}: goes on from {done} of {total}"), file=sys.stderr, flush=True)
+            say(f"{label}: goes on from {done} of {total}", err=True)
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,7 +35,7 @@ class Bar:
             )
             self.rich.start()
             atexit.register(self.close)  # an error or Ctrl-C must not leave the cursor hidden
-            self.task = self.rich.add_task(label, total=total, completed=done, figures="")
+            self.task = self.rich.add_task(self.label, total=total, completed=done, figures="")
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         self.done += steps
@@ -54,7 +54,7 @@ class Bar:
         elif time.monotonic() - self.spoke > 15:  # a line every 15 s in a log file
             self.spoke = time.monotonic()
             left = self.left_s()
-            print(f"{self.label}: {self.done}/{self.total}, {left:.0f} s left  {text}", file=sys.stderr, flush=True)
+            say(f"{self.label}: {self.done}/{self.total}, {left:.0f} s left  {text}", err=True)
 
     def left_s(self) -> float:
         """Seconds to the end, at the pace of the last minute: the first items are no measure of the rest."""

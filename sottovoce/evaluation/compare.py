@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.data import own, runs
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, say, unknown_name
 from sottovoce.evaluation import lines, protocol
 from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
 from sottovoce.metrics import scores as metrics
@@ -96,7 +95,7 @@ def predictions(
         if parts[0].config["kind"] != "finetune":
             raise InputError(f"{path}: not the predictions of this run. Make the run again.")
         if not quiet:
-            typer.echo(f"{folder}: no predictions of {', '.join(sorted(wanted))} yet, evaluating.", err=True)
+            say(f"{folder}: no predictions of {', '.join(sorted(wanted))} yet, evaluating.", err=True)
         rows = [{k: str(v) for k, v in row.items()} for row in evaluate(parts)[1]]
     table = {row["id"]: row for row in rows}
     if len(table) < len(rows):

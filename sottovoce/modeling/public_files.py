@@ -5,15 +5,13 @@ said so within seconds: it is asked once, where its own client asks six times.
 """
 
 import re
-import sys
 import threading
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sottovoce import errors
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 
 PATIENCE_S = 4.0  # for the first sign of the hub
 
@@ -57,11 +55,7 @@ def find(init: str, name: str) -> Path | None:
 
 @cache
 def _say(init: str) -> None:
-    print(
-        errors.one_line(f"{init}: no such folder here; asking the Hugging Face hub for it."),
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"{init}: no such folder here; asking the Hugging Face hub for it.", err=True)
 
 
 def unreachable(init: str) -> str:

@@ -6,7 +6,6 @@ standardised, a linear SVM. It needs the extra `egemaps`; openSMILE's licence is
 """
 
 import importlib.util
-import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from sottovoce.data import archives, audio, contents, own
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.progress import Bar
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, say, unknown_name
 from sottovoce.metrics import scores
 from sottovoce.pipeline import workers
 from sottovoce.tracks import egemaps
@@ -270,10 +269,10 @@ def _compute(
     work = partial(_vector, feature_set)
     segments = [(str(corpus.root / u.path), u.start, u.end) for _, u in todo]
     if len(todo) >= MANY and not quiet:
-        print(
+        say(
             f"openSMILE measures {len(todo)} recordings, an hour of speech in about {2 / jobs:.0f} min, once for all "
             "folders prepared of them. --no-opensmile leaves it out.",
-            file=sys.stderr,
+            err=True,
         )
     with Bar(len(todo), f"{feature_set} functionals", quiet=quiet) as bar:
         rows = workers.map(

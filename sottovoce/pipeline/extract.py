@@ -9,7 +9,6 @@ made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or w
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -31,7 +30,7 @@ from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, say, unknown_name
 from sottovoce.modeling import network as models
 from sottovoce.pipeline import workers
 from sottovoce.tracks import base as tracks
@@ -284,7 +283,7 @@ def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: boo
     if skip_broken:
         if not quiet:
             for id, why in broken.items():
-                print(f"skipped {id}: {why}", file=sys.stderr)
+                say(f"skipped {id}: {why}", err=True)
         return
     reasons = list(broken.values())
     if len(reasons) == 1:

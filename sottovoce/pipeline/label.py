@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import typer
 
 from sottovoce import files
 from sottovoce import report as pages
@@ -32,7 +31,7 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.store import Head, TrackStore, TrackWriter
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 from sottovoce.metrics import cluster_quality
 from sottovoce.metrics import kmeans as clustering
 from sottovoce.metrics.kmeans import Config as KMeans
@@ -462,7 +461,7 @@ def _estimate(backbone: Any, parts: Sequence[_Part], layer: int, clusters: Seque
     steps = sum(int(part.steps.lengths.sum()) for part in parts)
     spans = {side: sum(part.frames[u.id] for part in parts for u in part.sides[side]) for side in SIDES}
     size = sum(spans.values()) * backbone.dim * (2 if half else 4) / 2**30
-    typer.echo(
+    say(
         f"{sum(len(part.utterances) for part in parts)} utterances: {spans['train']} frames to fit "
         f"{', '.join(map(str, clusters))} clusters on, {spans['heldout']} of dev; {size:.2f} GiB of states "
         f"while working, about {seconds / max(done, 1) * steps / 60:.1f} min to make them on {runs.hardware()}. "

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import typer
 
 from sottovoce import plugins
 from sottovoce.backbones.base import hop_and_field
@@ -26,7 +25,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.memory import Memory
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 from sottovoce.modeling import network, training
 from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.masking import RowRandom
@@ -185,7 +184,7 @@ def estimate(objective: Objective, data: PretrainData, target: np.ndarray | None
     epochs = max(t.epochs, -(-t.min_updates * t.accumulate // len(batches)))
     seconds = (time.monotonic() - started) / max(len(few) - 1, 1) * len(batches) * epochs
     parameters = sum(p.numel() for p in objective.backbone.parameters())
-    typer.echo(
+    say(
         f"{data.plan.name} {data.fold}: {len(steps)} utterances, {steps.lengths.sum() / steps.rate_hz / 3600:.2f} h; "
         f"{parameters / 1e6:.2f} M parameters; {len(batches)} batches x {epochs} epochs: "
         f"about {seconds / 60:.0f} min on {runs.hardware()}. No weights were written."

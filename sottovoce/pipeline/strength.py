@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import typer
 
 from sottovoce import files
 from sottovoce import report as pages
@@ -23,7 +22,7 @@ from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 from sottovoce.metrics import agreement
 from sottovoce.metrics.relative_attributes import Ranking, Scale
 from sottovoce.modeling import network
@@ -273,8 +272,8 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
     if not quiet:
         for asked in ("intensity", "neutral"):
             for score, entry in ((report["agreement"][asked] or {}).get("scores") or {}).items():
-                typer.echo(f"{asked} by {score}: AUC {entry['auc']['value']:.3f}")
-    typer.echo(f"Report: {output / f'{name}.html'}")
+                say(f"{asked} by {score}: AUC {entry['auc']['value']:.3f}")
+    say(f"Report: {output / f'{name}.html'}")
 
 
 @dataclass(frozen=True)

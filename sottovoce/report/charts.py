@@ -28,6 +28,7 @@ PAPER, INK, SOFT, LINE, PANEL = (LIGHT[role] for role in ("paper", "ink", "soft"
 SERIES = [LIGHT[f"c{k}"] for k in range(10)]
 ACCENT, PLAIN = SERIES[0], SOFT
 MARKERS = "osD^vPX*<>"
+EN = 7.6  # pixels of an "n"
 DASHED, DOTTED = (0, (4, 3)), (0, (1, 2))
 STYLE = {
     **{"svg.fonttype": "none", "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 12},
@@ -127,8 +128,31 @@ def series(values: Any) -> np.ndarray:
 
 
 def short(value: Any, width: int = 24) -> str:
-    line = text(value)
-    return line if len(line) <= width else line[: width - 1] + "…"
+    """A name on a picture, cut where it would take more room than `width` usual letters.
+
+    >>> short("neutral"), short("a name of more letters than there is room for"), short("W" * 80, 14)
+    ('neutral', 'a name of more letters than…', 'WWWWWWWW…')
+    """
+    line = text(value)[: 8 * width]
+    if _drawn(line) <= width:
+        return line
+    return line[: max(k for k in range(len(line)) if _drawn(line[:k]) <= width - 1.5)] + "…"
+
+
+def letters(width: int) -> int:
+    """Letters that a name beside the axes of a picture of so many pixels may have."""
+    return min(24, width // 24)
+
+
+def _drawn(line: str) -> float:
+    """Width of a line in usual letters ("n")."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=12)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        return text_to_path.get_text_width_height_descent(line, font, False)[0] / EN
 
 
 def pooled(values: np.ndarray, most: int, how: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
@@ -295,11 +319,11 @@ def dots(
         room = (max(seen) - min(seen) or 1.0) * 0.04
         axes.set_xlim(min(seen) - (room if min(seen) < 0 else room / 2), max(seen) + room)
         axes.set_title(title[:1].upper() + title[1:], fontweight="bold")
-        axes.set_yticks(range(len(rows)), [short(name) for name, _, _ in rows], color=INK)
+        axes.set_yticks(range(len(rows)), [short(name, letters(width)) for name, _, _ in rows], color=INK)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-        axes.locator_params(axis="x", nbins=4 if width / across < 300 else 6)
+        axes.locator_params(axis="x", nbins=4 if width / across < 360 else 6)
     for axes in grid[len(metrics) :]:
         axes.set_visible(False)
     return drawn

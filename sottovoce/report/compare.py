@@ -82,7 +82,7 @@ def _comparison(found: Mapping[str, Any], width: int) -> Any:
         gap = (s.get("difference") or {}).get(metric)
         rows.append((text(s.get("name")), {metric: s["metrics"].get(metric), "gap": gap}, ACCENT if gap else PLAIN))
         least.append({"gap": (-1 if number_of(gap) < 0 else 1) * number_of(s.get("detectable"))})
-    gap_title = f"{metric_name(metric)} − {charts.short(found.get('reference') or 'reference')}"
+    gap_title = f"{metric_name(metric)} − {charts.short(found.get('reference') or 'reference', charts.letters(width))}"
     titles = [(metric, words.panel_title(metric)), ("gap", gap_title)]
     return charts.dots(rows, titles, marks={"gap": 0.0}, rivals=least, width=width)
 
@@ -119,8 +119,16 @@ def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[
         for y, part in enumerate(parts):
             ends = [number_of(scores.get(f"{stem}_{part}"), end) for end in ("value", "low", "high")]
             charts.dot(axes, y + step * (k - (len(systems) - 1) / 2), ends, colour, marker, 6, across=True)
-        axes.plot([], [], marker=marker, markersize=6, color=colour, linestyle="none", label=charts.short(name, 40))
-    axes.set_yticks(range(len(parts)), [charts.short(part) for part in parts], color=charts.INK)
+        axes.plot(
+            [],
+            [],
+            marker=marker,
+            markersize=6,
+            color=colour,
+            linestyle="none",
+            label=charts.short(name, 40 if width > 500 else 32),
+        )
+    axes.set_yticks(range(len(parts)), [charts.short(part, charts.letters(width)) for part in parts], color=charts.INK)
     axes.set_ylim(len(parts) - 0.5, -0.5)
     axes.set_xlim(left=min(axes.get_xlim()[0], 0.0))
     axes.grid(axis="y", visible=False)

@@ -365,7 +365,7 @@ def _per_class(study: Mapping[str, Any], width: int) -> Any:
     grid = drawn.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (name, arms) in zip(grid, classes.items(), strict=False):
         _curves(axes, {arm: points for arm, points in arms.items() if arm in looks}, looks, size=4)
-        axes.set_title(charts.short(name, 20))
+        axes.set_title(charts.short(name, 20 if width > 500 else 16))
         _labels_axis(axes, study, few=True, percent=False)
     for k, axes in enumerate(grid):
         if k >= len(classes):

@@ -55,8 +55,12 @@ def _matrix(found: Mapping[str, Any], width: int) -> Any:
             said = f"{number(ua['low'], 2, fixed=True)} to {number(ua['high'], 2, fixed=True)}"
             axes.text(x, y + 0.2, said, ha="center", va="center", fontsize=10, color=charts.INK)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-    axes.set_xticks(range(len(columns)), [charts.short(c, 14) for c in columns], color=charts.INK)
-    axes.set_yticks(range(len(rows)), [charts.short(r, 22) for r in rows], color=charts.INK)
+    axes.set_xticks(
+        range(len(columns)),
+        [charts.short(c, min(14, width // 9 // max(len(columns), 3))) for c in columns],
+        color=charts.INK,
+    )
+    axes.set_yticks(range(len(rows)), [charts.short(r, charts.letters(width)) for r in rows], color=charts.INK)
     axes.xaxis.tick_top()
     axes.grid(visible=False)
     for side in ("left", "bottom"):

@@ -1,14 +1,21 @@
 """What holds for every verb: where it writes is looked at first, numbers are in their range, names are shown as they
 are, and no network is asked behind one's back."""
 
+import ast
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import sottovoce as package
 from sottovoce import files
+from sottovoce.commands import _live, _tables
 from sottovoce.commands._tables import Terminal
 from sottovoce.config import recipe
-from sottovoce.errors import InputError
+from sottovoce.data import progress
+from sottovoce.errors import InputError, say
+from sottovoce.evaluation.sensitivity import KINDS
 
 HOSTILE = "clip [final].wav [/b] :smile: \x1b[31mred"
 
@@ -70,6 +77,61 @@ def test_a_setting_outside_its_range_is_refused(text):
 def test_names_are_shown_as_they_are(capsys):
     Terminal(200).print(HOSTILE, style="bold")
     assert capsys.readouterr().out == "clip [final].wav [/b] :smile: \\x1b[31mred\n"
+
+
+def test_what_is_said_is_one_line_that_no_terminal_obeys(capsys):
+    say(HOSTILE + "\n\x1b]0;title\x07")
+    say("a\nb", err=True)
+    said = capsys.readouterr()
+    assert said.out == "clip [final].wav [/b] :smile: \\x1b[31mred \\x1b]0;title\\x07\n"
+    assert said.err == "a b\n"
+
+
+WRITERS = {  # file -> what it writes by itself: whole texts of ours, and what all others go through
+    "errors.py": {"print(one_line(str(text)), file=sys.stderr if err else sys.stdout, flush=True)"},
+    "commands/demo.py": {"print()"},
+    "commands/finetune.py": {"typer.echo(recipes.show(plan))"},
+    "commands/pretrain.py": {"typer.echo(recipes.show(plan))"},
+    "commands/run.py": {"typer.echo(recipes.show(whole))"},
+    "data/progress.py": {"Console(stderr=True, markup=False, emoji=False)"},
+}
+
+
+def test_no_name_reaches_a_terminal_but_through_say_or_terminal():
+    home = Path(package.__file__).parent
+    found = {}
+    for path in sorted(home.rglob("*.py")):
+        calls = (n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call))
+        raw = {ast.unparse(n) for n in calls if ast.unparse(n.func) in ("print", "typer.echo", "Console", "Live")}
+        found[path.relative_to(home).as_posix()] = raw
+    assert {name for name in found.pop("commands/_live.py") if "Terminal()" not in name} == set()
+    del found["commands/list.py"]  # names of files of the package, and what they say of themselves
+    assert {name: raw for name, raw in found.items() if raw} == WRITERS
+
+
+def test_a_table_of_hostile_names_is_as_wide_as_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "W" * 80
+    rows = [{"name": HOSTILE, "value": 0.1}, {"name": long, "value": 0.9}]
+    result = {"systems": [long, HOSTILE], "metric": "ua", "value": 0.5, "n": 9}
+    _tables.sensitivity(result | dict.fromkeys(KINDS, rows))
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "\\x1b[31mred" in said
+    assert "[final]" in said
+    assert len({len(line) for line in said.splitlines() if line[:1] in "┃│┏└"}) == 1
+
+
+def test_a_bar_and_a_live_picture_show_names_as_they_are(capsys):
+    assert progress.Bar(3, HOSTILE, quiet=True).label.endswith("\\x1b[31mred")
+    event = SimpleNamespace(
+        probabilities={HOSTILE: 1.0}, speech=True, label=HOSTILE, intensity=None, start=0.0, end=0.5
+    )
+    _live.show([event], (HOSTILE,), 1.0)
+    Terminal(120).print(_live.picture(_live.deque([event]), (HOSTILE,)))
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert said.count("\\x1b[31mred") == 3
 
 
 def test_an_error_is_one_line_whatever_the_name():
