@@ -5,7 +5,8 @@ The steps are recipes of their own: strengthnet, ems_mockingjay or ems_npc, froz
 
 Run:     sottovoce run ems data/ravdess data/librispeech --fold all -o runs/ems --ablate random,energy,untrained,npc
 Needs:   a labelled corpus with neutral speech; more corpora to pre-train on, labelled or not
-Time:    that of its steps; the sizes of the paper want a GPU, docs/make_ems_results.sh has sizes for two cores
+Time:    that of its steps; the sizes of the paper want a GPU; a fold of RAVDESS with --small, on log-mel or (--track
+         encoder) on states that are there, 2 CPU minutes (2026-11-27, AMD EPYC)
 Expect:  docs/results.md and docs/lab.md; the paper claims up to 7.1 points on IEMOCAP, its tables could not be read
 Departs: as its steps do, see docs/cards/ems.md. The intensity model learns from the training part of the fold that is
          probed, so that no test speaker is seen anywhere
