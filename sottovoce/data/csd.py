@@ -20,6 +20,7 @@ import numpy as np
 from sottovoce import __version__, files
 from sottovoce.errors import InputError
 
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py says of damage
 DAMAGED = "Download the file again, or name another one."
 # What the SDK asks for (`integrity_check.py` with `configurations/metadataconfigs.py`). Its list lacks a comma, so
 # that it really looks for the third of these: a file that pleases it has all three.
@@ -136,13 +137,7 @@ class CsdFile:
 
     def _shape(self, entry: str) -> tuple[int, int]:
         """(n, D) of one entry; features and intervals are compared here."""
-        shapes = []
-        for name in ("features", "intervals"):
-            part = self._data[entry].get(name) if hasattr(self._data[entry], "get") else None
-            if part is None or not hasattr(part, "shape"):
-                raise InputError(f"{self.path}: entry {entry!r} has no {name}. {DAMAGED}")
-            shapes.append(part.shape)
-        features, intervals = shapes
+        features, intervals = (self._part(entry, name).shape for name in ("features", "intervals"))
         if len(features) == 1:
             features = (features[0], 1)
         if len(features) != 2 or len(intervals) != 2 or intervals[1] != 2 or features[0] != intervals[0]:
@@ -152,14 +147,25 @@ class CsdFile:
             )
         return features
 
+    def _part(self, entry: str, name: str) -> Any:
+        """Features or intervals of an entry, unread."""
+        try:
+            group = self._data[entry]
+            part = group.get(name) if hasattr(group, "get") else None
+        except UNREADABLE as error:
+            raise InputError(f"{self.path}: entry {entry!r} cannot be opened. {_line(error)}. {DAMAGED}") from None
+        if part is None or not hasattr(part, "shape"):
+            raise InputError(f"{self.path}: entry {entry!r} has no {name}. {DAMAGED}")
+        return part
+
     def _intervals(self, entry: str) -> np.ndarray:
         self._shape(entry)
         return np.asarray(self._read(entry, "intervals"), dtype=np.float64)
 
     def _read(self, entry: str, name: str) -> np.ndarray:
         try:
-            return self._data[entry][name][()]
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+            return self._part(entry, name)[()]
+        except (*UNREADABLE, MemoryError) as error:
             raise InputError(
                 f"{self.path}: entry {entry!r}: {name} cannot be read. {_line(error)}. {DAMAGED}"
             ) from None

@@ -17,6 +17,7 @@ from typing import Any
 
 from sottovoce import files
 from sottovoce.data import own, runs
+from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.inference import model_card
 from sottovoce.modeling import hub, public_files
@@ -145,10 +146,11 @@ def check_folder(folder: Path) -> None:
 
 def check_labels(config: Mapping[str, Any], where: Path) -> None:
     """Raises InputError where the label map is another one than the task's classes, which the weights belong to."""
-    named, classes = config.get("id2label"), config.get("task", {}).get("classes", [])
+    named, where = config.get("id2label"), where / "config.json"
+    classes = Task.from_dict(config["task"], where).classes if "task" in config else ()
     if named is not None and named != {str(k): name for k, name in enumerate(classes)}:
         raise InputError(
-            f"{where / 'config.json'}: the label map does not fit. Found {named} and classes {list(classes)}. "
+            f"{where}: the label map does not fit. Found {named} and classes {list(classes)}. "
             "Take the model from its source again."
         )
 

@@ -160,7 +160,7 @@ class Result:
             column("intensity") if measured else None, str(found["intensity_is"]),
             [str(row["speaker"]) for row in rows] if spoken else [],
             [_segment(s) for s in found["segments"]],
-            {k: np.array(v, dtype=float) for k, v in dict(found["waveform"]).items()},
+            _drawn(found["waveform"]),
             list(map(str, found["warnings"])), float(found["abstain"]), dict(found["model"]),
         )  # fmt: skip
 
@@ -214,6 +214,14 @@ def _library(name: str) -> Any:
             f"result: tables and pictures need {error.name}. Found none. Install it: pip install {error.name}; or take "
             "`cells()`, `row()` and `to_json()`."
         ) from None
+
+
+def _drawn(waveform: Mapping[str, Any]) -> dict[str, Any]:
+    """The waveform to draw. Raises ValueError where its rows are no rows, or of different length."""
+    found = {key: np.array(row, dtype=float) for key, row in dict(waveform).items()}
+    if any(row.shape != (len(found.get("low", ())),) for row in found.values()):
+        raise ValueError("the waveform's rows are of different length")
+    return found
 
 
 def _segment(found: Mapping[str, Any]) -> dict[str, Any]:

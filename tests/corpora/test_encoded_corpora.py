@@ -1,6 +1,7 @@
 """Corpora that come as encoded features: `.csd` (MOSEI, MOSI) and the .h5 layout of MFN."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -685,3 +686,18 @@ def test_a_name_that_is_no_text_is_damage(tmp_path, name):
     (tmp_path / "y.csd").write_bytes(data.replace(name, b"\xff" + name[1:]))
     with pytest.raises(InputError, match="a damaged HDF5 file"), csd.CsdFile(tmp_path / "y.csd"):
         pass
+
+
+def test_an_entry_that_cannot_be_found_is_damage(tmp_path):
+    """A group finds its members by the places of their names; each group's are said to be far behind its end."""
+    rows = np.zeros((3, 2), np.float32)
+    csd.write_csd(tmp_path / "x.csd", "COVAREP", [("v1", rows, rows)], {"dimension names": ["a", "b"]})
+    data, said = (tmp_path / "x.csd").read_bytes(), []
+    for tree in [m.start() for m in re.finditer(b"TREE", data)]:
+        (tmp_path / "y.csd").write_bytes(data[: tree + 40] + b"\xff" * 4 + data[tree + 44 :])
+        try:
+            with csd.CsdFile(tmp_path / "y.csd") as found:
+                found.video("v1")
+        except InputError as error:
+            said.append(str(error))
+    assert any("entry 'v1' cannot be opened" in text for text in said), said

@@ -106,6 +106,15 @@ def test_a_pickle_called_safetensors_is_not_opened(copied, tmp_path):
     assert not (tmp_path / "opened").exists()
 
 
+@pytest.mark.parametrize("classes", [None, 1.5, True])
+def test_a_task_that_is_none_is_refused(copied, classes):
+    config = json.loads((copied / "config.json").read_text())
+    config["task"]["classes"] = classes
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config\.json: damaged"):
+        sottovoce.load(copied)
+
+
 def test_a_label_map_that_does_not_fit_is_refused(copied):
     config = json.loads((copied / "config.json").read_text())
     for change in (

@@ -94,7 +94,10 @@ def test_anything_may_be_missing(missing):
 def test_a_damaged_result_is_no_result(tmp_path, wrong):
     """Everything in it and in a segment of it, one after another; what still is a result makes a page."""
     whole = json.loads(result().to_json())
-    for holder, keys in (((), list(whole)), (("segments", 0), list(whole["segments"][0]))):
+    for holder in ((), ("segments", 0), ("timeline", 0), ("waveform",)):
+        keys = whole
+        for step in holder:
+            keys = keys[step]
         for key in keys:
             found = json.loads(json.dumps(whole))
             part = found
@@ -143,12 +146,10 @@ def test_the_moment_is_that_of_every_channel(tmp_path):
     (tmp_path / "x.html").write_text(report.view_page(channels(("left", "right")).to_dict()))
     browser = chromium.Browser((tmp_path / "x.html").as_uri(), tmp_path / "profile")
     try:
-        browser.wait(lambda: browser.js("document.readyState === 'complete'"))
+        browser.wait(lambda: browser.js("document.readyState === 'complete' && !!document.querySelector('tr')"))
         browser.js("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'n', bubbles: true}))")
-        assert browser.js("[...document.querySelectorAll('tr.on')].map(line => line.lastElementChild.textContent)") == [
-            "left",
-            "right",
-        ]
+        said = "[...document.querySelectorAll('tr.on')].map(line => line.lastElementChild.textContent).join()"
+        browser.wait(lambda: browser.js(said) == "left,right")
         assert browser.js("document.querySelector('[data-class=\"1\"]').textContent") in ("20 % · 20 %", "70 % · 70 %")
     finally:
         browser.close()
