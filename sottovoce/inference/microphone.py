@@ -1,19 +1,22 @@
 """The microphone as a stream of samples, through PortAudio (`sounddevice`, an extra)."""
 
+import contextlib
 import queue
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, say
 from sottovoce.inference.timeline import RATE_HZ
 
 BLOCK_S = 0.08  # that the device hands over at a time
+HELD = 375  # blocks that may wait, 30 s: a model that is so far behind goes on with what is said now
 
 
 def chunks(device: int | str | None = None) -> Iterator[np.ndarray]:
-    """Samples (n,) at 16 kHz as they are spoken, until the reader stops or the device does.
+    """Samples (n,) at 16 kHz as they are spoken, until the reader stops or the device does. Where `HELD` blocks wait,
+    they are dropped, and said to be.
 
     Args:
         device: its number or a part of its name; None is the system's default.
@@ -25,6 +28,8 @@ def chunks(device: int | str | None = None) -> Iterator[np.ndarray]:
     waiting: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
 
     def hear(samples: np.ndarray, frames: int, when: Any, status: Any) -> None:
+        if waiting.qsize() >= HELD:
+            say(f"microphone: the model is slower than the voice, {_dropped(waiting):.0f} s were not heard.", err=True)
         waiting.put(samples[:, 0].copy())
 
     try:
@@ -44,6 +49,15 @@ def _spoken(microphone: Any, waiting: queue.SimpleQueue[np.ndarray | None]) -> I
     with microphone:
         while (samples := waiting.get()) is not None:
             yield samples
+
+
+def _dropped(waiting: queue.SimpleQueue[np.ndarray | None]) -> float:
+    """Seconds that waited."""
+    lost = 0.0
+    while not waiting.empty():
+        with contextlib.suppress(queue.Empty):  # the reader was faster
+            lost += BLOCK_S * (waiting.get_nowait() is not None)
+    return lost
 
 
 def _library() -> Any:

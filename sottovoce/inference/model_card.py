@@ -1,7 +1,10 @@
 """The card of a published model, as the hub shows it: data, licence, figures, limits, use and misuse."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from sottovoce.report.words import metric_name, text
 
 USE = """## Use
 
@@ -31,18 +34,18 @@ who do not know of it; in the European Union emotion recognition at work and in 
 
 def card(name: str, config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     """Markdown with the hub's front matter."""
-    names = config["task"]["classes"] or config["task"]["target"]
-    settings = config["settings"]
-    data = "\n".join(f"- {line}" for line in config["training_data"])
+    names = ", ".join(map(_words, config["task"]["classes"] or config["task"]["target"]))
+    settings, licence = config["settings"], _words(config["licence"])
+    data = "\n".join(f"- {_words(line)}" for line in config["training_data"])
     return "\n".join(
         [
             _front(config),
             f"# {name}\n",
-            f"Emotion in speech: {', '.join(names)}. Made with Sottovoce: backbone `{settings['backbone']}` on "
+            f"Emotion in speech: {names}. Made with Sottovoce: backbone `{settings['backbone']}` on "
             f"`{settings['track']}`, {settings['finetune']['mode']} ({config.get('labels') or 'unknown'} labels).\n",
             USE.format(name=name),
             f"## Training data\n\n{data}\n",
-            f"## Licence\n\n{config['licence']}. It holds for the weights; whoever passes them on passes it on.\n",
+            f"## Licence\n\n{licence}. It holds for the weights; whoever passes them on passes it on.\n",
             _figures(scores),
             LIMITS,
         ]
@@ -61,16 +64,25 @@ def _front(config: Mapping[str, Any]) -> str:
     return "\n".join(["---", *lines, "---", ""])
 
 
-def _quoted(text: str) -> str:
+def _quoted(words: str) -> str:
     """As one YAML string, whatever is in it."""
-    return "'" + " ".join(text.split()).replace("'", "''") + "'"
+    return "'" + " ".join(words.split()).replace("'", "''") + "'"
+
+
+def _words(given: str) -> str:
+    r"""Names of others as they are, not as Markdown, HTML or a further column.
+
+    >>> print(_words("<b>no_speech|[x]"))
+    \<b\>no\_speech\|\[x\]
+    """
+    return re.sub(r"([\\`*_\[\]<>#|~&$])", r"\\\1", text(given))
 
 
 def _figures(scores: Mapping[str, Any]) -> str:
     metrics = scores.get("metrics") or {}
     if not metrics:
         return "## Figures\n\nNot evaluated: judge it on recordings of your own first (`sottovoce evaluate`).\n"
-    rows = [f"| {key.upper()} | {_figure(value)} |" for key, value in metrics.items()]
+    rows = [f"| {_words(metric_name(key))} | {_figure(value)} |" for key, value in metrics.items()]
     head = f"On {scores.get('n', '?')} recordings of {scores.get('speakers') or 'unknown'} speakers it has not heard:"
     return "\n".join(["## Figures\n", head, "", "| score | value, 95 % |", "|---|---|", *rows, ""])
 

@@ -103,7 +103,7 @@ def test_portions_are_of_one_size():
     assert np.concatenate(parts).tolist() == list(range(100))
 
 
-def device(wave, error=None):
+def device(wave, error=None, each=0):
     """A module that plays a recording as a microphone."""
 
     class InputStream:
@@ -111,7 +111,8 @@ def device(wave, error=None):
             assert (rate, channels, dtype) == (RATE, 1, "float32")
             if error:
                 raise ValueError(error)
-            self.play = lambda: [callback(part[:, None], size, None, None) for part in np.split(wave, [size, 3 * size])]
+            cuts = range(each, len(wave), each) if each else (size, 3 * size)
+            self.play = lambda: [callback(part[:, None], size, None, None) for part in np.split(wave, list(cuts))]
             self.done = finished_callback
 
         def __enter__(self):
@@ -137,6 +138,14 @@ def test_the_microphone_is_a_stream(sottovoce, finetuned, wave, events, monkeypa
     assert "takes no recordings" in sottovoce("predict", "--mic", __file__).complaint
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert "sottovoce[live]" in sottovoce("predict", "--model", finetuned / "fold1", "--mic").complaint
+
+
+def test_a_microphone_faster_than_its_reader_is_not_kept_without_end(wave, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sounddevice", device(np.arange(40, dtype=np.float32), each=4))
+    monkeypatch.setattr(microphone, "HELD", 4)
+    heard = np.concatenate(list(microphone.chunks()))  # all is played before the first block is read
+    assert heard.tolist() == list(range(32, 40))
+    assert capsys.readouterr().err.count("the model is slower than the voice") == 2
 
 
 def test_the_terminal_shows_the_classes(events):
