@@ -139,7 +139,7 @@ def _hear(
             bar.advance()
             wrong = done.broken
             if piped is not None and done.path == str(piped):  # its folder means nothing to anybody
-                done.row["path"], wrong = piped.name, wrong.replace(str(piped), piped.name)
+                wrong = wrong.replace(str(piped), piped.name)
             broken += [wrong] if wrong else []
             if written and not done.broken:
                 written.now_and_then()

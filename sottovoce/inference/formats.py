@@ -23,6 +23,7 @@ from sottovoce.data import archives
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.inference import page
 from sottovoce.inference.result import Result
+from sottovoce.inference.sources import called
 from sottovoce.report.words import text as one_line
 
 Segment = dict[str, Any]
@@ -113,7 +114,7 @@ def _elan(result: Result, path: Path) -> None:
         "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
     })  # fmt: skip
     head = xml.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    if result.path:
+    if result.path and called(result.path) == result.path:
         place = Path(result.path).absolute()
         kind = {".wav": "audio/x-wav", ".mp3": "audio/mpeg", ".mp4": "video/mp4"}.get(place.suffix.lower(), "audio/*")
         xml.SubElement(head, "MEDIA_DESCRIPTOR", {"MEDIA_URL": place.as_uri(), "MIME_TYPE": kind})

@@ -11,6 +11,7 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce.errors import InputError
+from sottovoce.inference.sources import called
 
 FORMAT = "sottovoce-result/1"
 
@@ -104,7 +105,7 @@ class Result:
 
     def row(self) -> dict[str, Any]:
         """The answer as one row of a table."""
-        head: dict[str, Any] = {"path": self.path, "duration_s": round(self.duration_s, 3)}
+        head: dict[str, Any] = {"path": called(self.path), "duration_s": round(self.duration_s, 3)}
         if self.kind == "class":
             head |= {"label": self.label, "confidence": round(self.confidence, 6)}
         prefix = "p_" if self.kind == "class" else ""
@@ -177,7 +178,7 @@ class Result:
         cells = self.posteriors.reshape(-1, len(times), len(self.names)) if len(times) else self.posteriors[None]
         strengths = None if self.intensities is None else _mean_there(self.intensities.reshape(-1, len(times)))
         return {
-            "path": self.path,
+            "path": called(self.path),
             "duration_s": self.duration_s,
             "classes": self.names,
             "times_s": self.times_s[np.sort(first)],

@@ -14,6 +14,7 @@ from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference.timeline import RATE_HZ
 
+PIPED = "sottovoce-stdin-"  # how the folders of what was piped in begin
 Samples = tuple[Any, float]  # (N,) or (N, C), samples a second
 
 
@@ -62,7 +63,7 @@ def piped(stream: BinaryIO | None, most: float) -> Iterator[Path]:
         raise InputError(
             "stdin: nothing is piped in. Found a terminal. Pipe a recording: sottovoce predict - < talk.mp3"
         )
-    with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PIPED) as folder:
         path, size = Path(folder) / "stdin", 0
         with open(path, "wb") as out:
             while block := stream.read(1 << 20):
@@ -76,6 +77,16 @@ def piped(stream: BinaryIO | None, most: float) -> Iterator[Path]:
             yield path
         except InputError as error:
             raise InputError(str(error).replace(str(path), path.name)) from None
+
+
+def called(path: str) -> str:
+    """A recording as people know it: the folder of what was piped in means nothing to anybody.
+
+    >>> called("/tmp/sottovoce-stdin-x1/stdin"), called("calls/a.wav")
+    ('stdin', 'calls/a.wav')
+    """
+    place = Path(path)
+    return place.name if place.parent.name.startswith(PIPED) else path
 
 
 def _samples(source: Any) -> Samples:

@@ -229,13 +229,18 @@ def test_a_recording_from_standard_input_is_heard_as_its_file(piped, sottovoce, 
     data = bytearray(path.read_bytes())
     data[4:8] = data[data.index(b"data") + 4 : data.index(b"data") + 8] = b"\xff" * 4
     out = tmp_path / "out"
-    done = piped(bytes(data), "-", calls / "y", "--vad=loudness", "--timeline", "--format", "json,rttm", "-o", out)
+    how = ("--vad=loudness", "--timeline", "--format", "json,rttm,elan,html,textgrid")
+    done = piped(bytes(data), "-", calls / "y", *how, "-o", out)
     assert done.returncode == 0, done.stderr.decode()
     assert sottovoce("predict", finetuned / "fold1", path, "--vad=loudness", "-o", tmp_path / "file.csv").code == 0
     rows, (alone,) = rows_of(out / "predictions.csv"), rows_of(tmp_path / "file.csv")
     assert [row["path"] for row in rows] == ["stdin", *(str(calls / f"y/{k}.wav") for k in (0, 1))]
     assert rows[0] | {"path": ""} == alone | {"path": ""}
     assert json.loads((out / "stdin.json").read_text())["duration_s"] == 1
+    assert json.loads((out / "stdin.json").read_text())["path"] == "stdin"
+    for made in out.glob("stdin.*"):
+        assert "sottovoce-stdin" not in made.read_text(encoding="utf-8")
+    assert "<audio" in (out / "stdin.html").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("sottovoce-*"))
 
 
