@@ -79,7 +79,7 @@ def test_gmp_tl_tunes_what_it_has_trained_and_hides_a_fifth_of_a_second():
     assert config.units.span / gmp_tl.states_hz(encoder) == pytest.approx(0.2)
     wave = recipe.resolve("hubert")
     assert gmp_tl.states_hz(wave) == 50
-    assert gmp_tl.system(wave).units.span == 10
+    assert (gmp_tl.system(wave).units.span, gmp_tl.system(wave).units.penalty) == (10, 0)
 
 
 def test_a_segment_with_few_of_its_frames_is_counted(tmp_path):
