@@ -174,9 +174,16 @@ def summary(
             main = {key: known[key] for key in SCORES if key in known}
             scores[f"{name}/{home.name}"] = main
             title = f"{name}, {home.name}" if len(homes) > 1 else name
-            said = ", ".join(f"{key} {score.value:.3f}" for key, score in main.items())
+            said = ", ".join(f"{pages.metric_name(key)} {score.value:.3f}" for key, score in main.items())
             items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": "", "result": said})
-    for page in sorted(output.glob("steps/*/*/report.html"), key=lambda p: runs.natural(str(p))):
+    order = list(module.STEPS)
+
+    def place(page: Path) -> tuple:
+        """In the order in which they are made."""
+        kind = page.parent.parent.name.rpartition("-")[0]
+        return order.index(kind) if kind in order else len(order), runs.natural(str(page))
+
+    for page in sorted(output.glob("steps/*/*/report.html"), key=place):
         step, fold = page.parent.parent.name, page.parent.name
         said = f"step: {module.STEPS.get(step.rpartition('-')[0], '')}"
         items.append({"title": f"{step}, {fold}", "href": str(page.relative_to(output)), "summary": said})

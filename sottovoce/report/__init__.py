@@ -25,10 +25,10 @@ from sottovoce.report.strength import strength_page
 from sottovoce.report.study import study_figure, study_page
 from sottovoce.report.transfer import transfer_figure, transfer_page
 from sottovoce.report.view import view_page
-from sottovoce.report.words import score
+from sottovoce.report.words import metric_name, score
 
 __all__ = [
     "POLICY", "audit_page", "compare_figure", "compare_page", "data_page", "embedded", "evaluate_page", "index_page",
-    "label_page", "link_pages", "pretrain_page", "score", "serve_page", "spans_figure", "strength_page", "study_figure",
-    "study_page", "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page", "view_page",
+    "label_page", "link_pages", "metric_name", "pretrain_page", "score", "serve_page", "spans_figure", "strength_page",
+    "study_figure", "study_page", "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page", "view_page",
 ]  # fmt: skip

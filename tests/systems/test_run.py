@@ -329,7 +329,7 @@ def test_masked_timesteps_of_six_intensities(tiny, tmp_path):
     found = files.read_json(tmp_path / "out" / "run.json")["scores"]
     assert set(found) == {"masked_timesteps/seed0", "scratch/seed0"}
     assert set(found["scratch/seed0"]) == {"mae", "acc4", "ccc"}
-    assert "mae 0." in (tmp_path / "out" / "index.html").read_text()
+    assert "MAE 0." in (tmp_path / "out" / "index.html").read_text()
 
 
 @pytest.mark.slow
