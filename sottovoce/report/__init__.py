@@ -30,5 +30,6 @@ from sottovoce.report.words import metric_name, score
 __all__ = [
     "POLICY", "audit_page", "compare_figure", "compare_page", "data_page", "embedded", "evaluate_page", "index_page",
     "label_page", "link_pages", "metric_name", "pretrain_page", "score", "serve_page", "spans_figure", "strength_page",
-    "study_figure", "study_page", "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page", "view_page",
+    "study_figure", "study_page", "timeline_drawing", "timeline_figure", "transfer_figure", "transfer_page",
+    "view_page",
 ]  # fmt: skip
