@@ -47,7 +47,7 @@ def whole(path: Path) -> archives.Window | None:
         head = file.read(24)
         if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
             return _whole_wav(path, file, head, size)
-    if head[:4] == b".snd":
+    if head[:4] == b".snd" and len(head) == 24:
         start, length = struct.unpack(">2I", head[4:12])
         if start >= 24 and (length == 0 < size - start or size - start - length > TRAIL):
             return view(path, 12, head=head[:8] + b"\xff" * 4)  # all there is

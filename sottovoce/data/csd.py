@@ -10,6 +10,7 @@ CMU-MultiComp-Lab/CMU-MultimodalSDK (`computational_sequence/file_ops.py`); h5py
 
 import ast
 import json
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from sottovoce import __version__, files
 from sottovoce.errors import InputError
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py says of damage
+LARGEST_HEAP = 1 << 26  # bytes that are looked through
 DAMAGED = "Download the file again, or name another one."
 # What the SDK asks for (`integrity_check.py` with `configurations/metadataconfigs.py`). Its list lacks a comma, so
 # that it really looks for the third of these: a file that pleases it has all three.
@@ -164,7 +166,9 @@ class CsdFile:
 
     def _read(self, entry: str, name: str) -> np.ndarray:
         try:
-            return self._part(entry, name)[()]
+            part = self._part(entry, name)
+            _check_heaps(self.path, part)
+            return part[()]
         except (*UNREADABLE, MemoryError) as error:
             raise InputError(
                 f"{self.path}: entry {entry!r}: {name} cannot be read. {_line(error)}. {DAMAGED}"
@@ -288,16 +292,39 @@ def _parts(path: Path, file: Any) -> tuple[str, Any, dict[str, Any]]:
             raise InputError(f"{path}: no group {' or '.join(missing)} in {name!r}. Found {found}. {DAMAGED}")
         if odd := [key for key in (name, *root["metadata"], *root["data"]) if isinstance(key, bytes)]:
             raise InputError(f"{path}: a damaged HDF5 file. Found the name {odd[0]!r}, which is no text. {DAMAGED}")
-        metadata = {key: _decode(value) for key, value in root["metadata"].items()}
+        metadata = {key: _decode(path, value) for key, value in root["metadata"].items()}
     except (OSError, RuntimeError, KeyError) as error:
         raise InputError(f"{path}: a damaged HDF5 file. {_line(error)}. {DAMAGED}") from None
     return name, root["data"], metadata
 
 
-def _decode(stored: Any) -> Any:
+def _check_heaps(path: Path, stored: Any) -> None:
+    """Raises InputError where strings of any length lie in a heap with an object of no size: libhdf5 would look for its
+    end for ever. Layout: HDF5 File Format Specification 3.0, III.E."""
+    place = stored.id.get_offset() if stored.dtype.kind == "O" else None
+    if place is None:  # other strings lie in the dataset itself
+        return
+    with open(path, "rb") as raw:
+        raw.seek(place)
+        references = raw.read(16 * stored.size)  # length, heap, which object of it
+        for heap in {heap for _, heap, _ in struct.iter_unpack("<IQI", references[: len(references) // 16 * 16])}:
+            raw.seek(min(heap, 2**62))
+            block = raw.read(16)
+            size = int.from_bytes(block[8:], "little")
+            block += raw.read(min(size, LARGEST_HEAP)) if block[:4] == b"GCOL" else b""
+            at = 16
+            while at + 16 <= min(size, len(block)):
+                index, length = struct.unpack_from("<H6xQ", block, at)
+                at += length if index == 0 else 16 + -(-length // 8) * 8
+                if index == 0 and length < 16:
+                    raise InputError(f"{path}: a damaged HDF5 file. Found an object of no size in it. {DAMAGED}")
+
+
+def _decode(path: Path, stored: Any) -> Any:
     """A metadata entry: JSON where it is JSON, else the bare text (both are in circulation)."""
     if not hasattr(stored, "shape"):
         return None
+    _check_heaps(path, stored)
     value = np.asarray(stored[()]).ravel()
     if value.dtype.kind not in "OSU":
         return value.tolist()

@@ -701,3 +701,19 @@ def test_an_entry_that_cannot_be_found_is_damage(tmp_path):
         except InputError as error:
             said.append(str(error))
     assert any("entry 'v1' cannot be opened" in text for text in said), said
+
+
+def test_a_heap_without_an_end_is_damage(tmp_path):
+    """Every object of the heaps in which texts lie loses its number and size, one after another; none may hang."""
+    rows = np.zeros((3, 2), np.float32)
+    csd.write_csd(tmp_path / "x.csd", "COVAREP", [("v1", rows, rows)], {"dimension names": ["a", "b"]})
+    data = (tmp_path / "x.csd").read_bytes()
+    heap = data.index(b"GCOL")
+    at, said = heap + 16, []
+    while index := int.from_bytes(data[at : at + 2], "little"):
+        (tmp_path / "y.csd").write_bytes(data[:at] + bytes(16) + data[at + 16 :])
+        with pytest.raises(InputError) as error, csd.CsdFile(tmp_path / "y.csd"):
+            pass
+        said.append((index, "an object of no size" in str(error.value)))
+        at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
+    assert said == [(1, True), (2, True)]  # the root's name, the columns'

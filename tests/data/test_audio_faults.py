@@ -481,3 +481,14 @@ def test_a_rate_that_nothing_has_is_refused(tmp_path, rate_hz):
     sf.write(tmp_path / "a.wav", np.zeros(1000), 16000)
     with pytest.raises(InputError, match="rate_hz is samples a second"):
         audio.read(tmp_path / "a.wav", rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "AU", "AIFF", "CAF", "W64", "FLAC", "OGG"])
+def test_the_first_bytes_of_a_file_are_no_recording(tmp_path, kind):
+    """A download that has just begun, at every length of its header."""
+    sf.write(tmp_path / "x", np.zeros(800), 16_000, format=kind)
+    data = (tmp_path / "x").read_bytes()
+    for length in range(40):
+        (tmp_path / "a.wav").write_bytes(data[:length])
+        with pytest.raises(InputError, match=r"a\.wav: "):
+            audio.read(tmp_path / "a.wav")
