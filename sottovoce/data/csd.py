@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class CsdFile:
             self.entries: tuple[str, ...] = tuple(self._data)
             if not self.entries:
                 raise InputError(f"{self.path}: no entries. Group {self.name}/data is empty. {DAMAGED}")
-        except (OSError, RuntimeError, KeyError) as error:
+        except UNREADABLE as error:
             self._file.close()
             raise InputError(f"{self.path}: a damaged HDF5 file. {_line(error)}. {DAMAGED}") from None
         except BaseException:
@@ -293,31 +293,43 @@ def _parts(path: Path, file: Any) -> tuple[str, Any, dict[str, Any]]:
         if odd := [key for key in (name, *root["metadata"], *root["data"]) if isinstance(key, bytes)]:
             raise InputError(f"{path}: a damaged HDF5 file. Found the name {odd[0]!r}, which is no text. {DAMAGED}")
         metadata = {key: _decode(path, value) for key, value in root["metadata"].items()}
-    except (OSError, RuntimeError, KeyError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: a damaged HDF5 file. {_line(error)}. {DAMAGED}") from None
     return name, root["data"], metadata
 
 
 def _check_heaps(path: Path, stored: Any) -> None:
-    """Raises InputError where strings of any length lie in a heap with an object of no size: libhdf5 would look for its
-    end for ever. Layout: HDF5 File Format Specification 3.0, III.E."""
+    """Raises InputError where texts are said to lie in a heap that does not hold them, or that has an object of no
+    size: libhdf5 would read what is not there, or look for the heap's end for ever. Layout: HDF5 File Format
+    Specification 3.0, III.E."""
     place = stored.id.get_offset() if stored.dtype.kind == "O" else None
-    if place is None:  # other strings lie in the dataset itself
+    if place is None:  # other texts lie in the dataset itself
         return
+    if (stored.dtype.metadata or {}).get("vlen") not in (str, bytes):
+        raise InputError(f"{path}: a damaged HDF5 file. Found {stored.name}, which is no text. {DAMAGED}")
     with open(path, "rb") as raw:
         raw.seek(place)
-        references = raw.read(16 * stored.size)  # length, heap, which object of it
-        for heap in {heap for _, heap, _ in struct.iter_unpack("<IQI", references[: len(references) // 16 * 16])}:
-            raw.seek(min(heap, 2**62))
-            block = raw.read(16)
-            size = int.from_bytes(block[8:], "little")
-            block += raw.read(min(size, LARGEST_HEAP)) if block[:4] == b"GCOL" else b""
-            at = 16
-            while at + 16 <= min(size, len(block)):
-                index, length = struct.unpack_from("<H6xQ", block, at)
-                at += length if index == 0 else 16 + -(-length // 8) * 8
-                if index == 0 and length < 16:
-                    raise InputError(f"{path}: a damaged HDF5 file. Found an object of no size in it. {DAMAGED}")
+        references = list(struct.iter_unpack("<IQI", raw.read(16 * stored.size)))  # bytes, heap, which object of it
+        heaps = {heap: _heap(raw, heap) for _, heap, _ in references}
+    for length, heap, index in references:
+        objects = heaps[heap]
+        if objects is None or (length and objects.get(index, -1) < length):
+            raise InputError(f"{path}: a damaged HDF5 file. Found a text that leads nowhere. {DAMAGED}")
+
+
+def _heap(raw: BinaryIO, place: int) -> dict[int, int] | None:
+    """Bytes of every object of a heap; None where it has no end, {} where there is none."""
+    raw.seek(min(place, 2**62))
+    block, found, at = raw.read(16), {}, 16
+    size = int.from_bytes(block[8:], "little")
+    block += raw.read(min(size, LARGEST_HEAP)) if block[:4] == b"GCOL" else b""
+    while at + 16 <= min(size, len(block)):
+        index, length = struct.unpack_from("<H6xQ", block, at)
+        if index == 0 and length < 16:
+            return None
+        found[index] = length
+        at += length if index == 0 else 16 + -(-length // 8) * 8
+    return found
 
 
 def _decode(path: Path, stored: Any) -> Any:

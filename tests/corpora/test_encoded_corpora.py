@@ -714,6 +714,17 @@ def test_a_heap_without_an_end_is_damage(tmp_path):
         (tmp_path / "y.csd").write_bytes(data[:at] + bytes(16) + data[at + 16 :])
         with pytest.raises(InputError) as error, csd.CsdFile(tmp_path / "y.csd"):
             pass
-        said.append((index, "an object of no size" in str(error.value)))
+        said.append((index, "a text that leads nowhere" in str(error.value)))
         at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
     assert said == [(1, True), (2, True)]  # the root's name, the columns'
+
+
+def test_metadata_of_numbers_of_any_length_is_damage(tmp_path):
+    """One bit makes it of a text's type, and libhdf5 reads where nothing is."""
+    rows = np.zeros((3, 2), np.float32)
+    csd.write_csd(tmp_path / "x.csd", "COVAREP", [("v1", rows, rows)], {"dimension names": ["a", "b"]})
+    with h5py.File(tmp_path / "x.csd", "a") as file:
+        odd = file["COVAREP/metadata"].create_dataset("odd", (1,), h5py.vlen_dtype(np.uint8))
+        odd[0] = np.arange(3, dtype=np.uint8)
+    with pytest.raises(InputError, match="which is no text"), csd.CsdFile(tmp_path / "x.csd"):
+        pass
