@@ -9,8 +9,8 @@ Run:     sottovoce run gmp_tl data/CORPUS --fold all -o runs/gmp; the ablation t
          no-gender,no-gmp,no-amsoftmax,last-layer,single-scale; sizes for two cores: --small
 Needs:   recordings with emotion labels and genders; begins with the default encoder, --encoder names another: any run
          of `sottovoce pretrain`, or a checkpoint of the HuBERT family (extra `hf`)
-Time:    14 CPU minutes a fold of RAVDESS on the default encoder with --small (2026-11-27, AMD EPYC); 3 to 4 on an
-         encoder of 3 x 128 on log-mel, six epochs a step (2026-11-26)
+Time:    a fold of RAVDESS on the default encoder with --small 7.5 minutes of two cores (2026-11-27, AMD EPYC); 3 to 4
+         CPU minutes on an encoder of 3 x 128 on log-mel, six epochs a step (2026-11-26)
 Expect:  the same steps on the default encoder, all folds and seeds side by side (docs/systems/gmp.py; 6 minutes of an
          H200): RAVDESS, 24 unseen actors, UA 0.737 [0.689, 0.780], plain fine-tuning with as many updates 0.756; the
          difference -0.019 [-0.039, 0.001], on all six blocks of Whisper base 0.002 [-0.022, 0.026] (2026-11-27,
