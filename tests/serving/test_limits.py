@@ -21,7 +21,7 @@ HEAD_S, BODY_S, UPLOAD_MB = 0.6, 1.5, 1.0
 
 
 @pytest.fixture(scope="module")
-def port():
+def served():
     """A server that asks for a key and lets a friend's pages ask."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "HEAD_S", HEAD_S)
@@ -34,9 +34,22 @@ def port():
             thread.start()
             while not server.started:
                 time.sleep(0.01)
-            yield door.getsockname()[1]
+            yield door.getsockname()[1], application
             server.should_exit = True
             thread.join()
+
+
+@pytest.fixture(scope="module")
+def port(served):
+    return served[0]
+
+
+def room(application):
+    """Bytes that there is room for."""
+    part = application.middleware_stack
+    while not isinstance(part, limits.Bounded):
+        part = part.app
+    return part.room
 
 
 def asked(port, line, body=b"", *headers):
@@ -74,6 +87,36 @@ def test_who_is_refused_early_hears_why_after_a_large_upload(port, line, kind, s
     found, _, text = asked(port, line, bytes(9_000_000), f"Content-Type: {kind}", f"X-Api-Key: {KEY}")
     assert found == status
     assert json.loads(text)["error"]["message"]
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 900000", "Transfer-Encoding: chunked"])
+def test_bodies_that_are_here_at_a_time_have_a_bound(served, length):
+    """Two large uploads that do not end leave no room for a third, until they have left."""
+    port, application = served
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\nContent-Type: audio/wav\r\n"
+    third = f"{head}{length}\r\nConnection: close\r\n\r\n".encode()
+    body = b"dbba0\r\n" + bytes(900_000) + b"\r\n0\r\n\r\n" if "chunked" in length else bytes(900_000)
+
+    def answer(sent):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+            link.sendall(sent)
+            return link.makefile("rb").read()
+
+    links = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(2)]
+    for link in links:
+        link.sendall(f"{head}Content-Length: 1000000\r\n\r\n".encode() + bytes(990_000))
+    end = time.monotonic() + BODY_S
+    while application.middleware_stack is None or room(application) > 200_000:  # else one of the two may be refused
+        assert time.monotonic() < end
+    while b" 429 " not in (refused := answer(third + body)).splitlines()[0]:
+        assert time.monotonic() < end, refused
+    assert b"retry-after: " in refused
+    assert json.loads(refused.rsplit(b"\r\n", 1)[-1])["error"]["code"] == "busy"
+    for link in links:
+        link.close()
+    end = time.monotonic() + BODY_S
+    while b" 422 " not in (heard := answer(third + body)).splitlines()[0]:
+        assert time.monotonic() < end, heard
 
 
 def test_of_those_who_send_at_a_time_some_get_through(port):
