@@ -1,8 +1,7 @@
 """Options that several verbs share, and what they do for all of them."""
 
-import os
 import shlex
-import sys
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +36,8 @@ Workers = Annotated[
     typer.Option(
         help="'processes' of this machine; 'folder': the same command on any machine that sees the folders takes what "
         "no other is at; 'ray': this machine or the cluster that RAY_ADDRESS names, 'ray:0.5' with half a GPU each; "
-        "'slurm': write a job script with --jobs tasks"
+        "'slurm': write a job script with --jobs tasks; 'command': write a script that anything else may start; "
+        "'command:ssh node{k} {}': have --jobs of it started so, and wait"
     ),
 ]
 Partition = Annotated[str, typer.Option(help="of the cluster, for --workers slurm")]
@@ -45,24 +45,31 @@ Partition = Annotated[str, typer.Option(help="of the cluster, for --workers slur
 
 def spread(main: Callable[..., Any], words: Mapping[str, Any]) -> Any:
     """A verb with its options, worked off where --workers says."""
-    from sottovoce.pipeline import workers
+    from sottovoce.pipeline import launch, workers
 
-    if words["workers"] == "slurm":
-        job = array_job(words.get("output"), words["jobs"] or workers.cores(), words["partition"])
+    way, colon, template = words["workers"].partition(":")
+    if way == "slurm" and not colon:
+        tasks = words["jobs"] or workers.cores()
+        options = [f"--array=0-{tasks - 1}", "--cpus-per-task=1", "--output=sottovoce-%A-%a.log"]
+        options += [f"--partition={words['partition']}"] * bool(words["partition"])
+        job = launch.script(_home(words) / "sottovoce.sbatch", [f"#SBATCH {o}" for o in options])
         say(f"Submit it: sbatch {shlex.quote(str(job))}")
         return None
+    if way == "command":
+        job = launch.script(_home(words) / "sottovoce.sh")
+        if not colon:
+            say(f"Start it as often as there are cores, wherever these folders are: {shlex.quote(str(job))}")
+            return None
+        for failure in launch.run(template, job, words["jobs"] or workers.cores()):
+            say(f"Others did the work of one that failed: {failure}.", err=True)
+        words = {**words, "workers": "folder", "jobs": 1}  # shows what they made
+    if words["workers"] == "folder":  # a queue's word to end is as good as Ctrl-C: what it is at, others take at once
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     with workers.engine(words["workers"]):
         return main(**words)
 
 
-def array_job(output: Path | None, tasks: int, partition: str) -> Path:
-    """The job script whose tasks each run this command with `--workers folder`."""
-    from sottovoce import files
-
-    again = [sys.executable, "-m", "sottovoce", *sys.argv[1:], "--workers", "folder", "--jobs", "1"]  # the last counts
-    options = [f"--array=0-{tasks - 1}", "--cpus-per-task=1", "--output=sottovoce-%A-%a.log"]
-    options += [f"--partition={partition}"] * bool(partition)
-    lines = ["#!/bin/sh", *(f"#SBATCH {o}" for o in options), f"cd {shlex.quote(os.getcwd())}", shlex.join(again)]
-    job = (output if output and not output.suffix else Path()) / "sottovoce.sbatch"
-    files.write_text(job, "\n".join(lines) + "\n")
-    return job
+def _home(words: Mapping[str, Any]) -> Path:
+    """Where a job script goes: the folder that the verb writes into."""
+    output = words.get("output", words.get("corpus"))
+    return output if output and not output.suffix else Path()

@@ -116,6 +116,9 @@ def _attempt(function: Callable[[Item], object], item: Item, claim: Path) -> str
             function(item)
         except Exception as error:  # whatever it is, the other items go on
             return f"{type(error).__name__}: {error}"
+        except BaseException:  # ended from outside, which is no fault of the item's: anybody may take it at once
+            claim.unlink(missing_ok=True)
+            raise
     return ""
 
 

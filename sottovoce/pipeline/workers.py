@@ -1,4 +1,4 @@
-"""The only place that starts processes.
+"""The only place that starts processes of ours (`launch` has others start them).
 
     for result in workers.map(function, items, jobs):
         ...
@@ -60,7 +60,7 @@ def engine(name: str) -> Iterator[None]:
     except ValueError:
         raise InputError(
             f"--workers {name}{colon}{share}: there is no such way. There are: {', '.join(ENGINES)}, ray:0.5 for half "
-            "a GPU each, and slurm for a job script."
+            "a GPU each, slurm or command for a job script, and 'command:srun -n1 {}' to have it started."
         ) from None
     _engine, _gpus = name, gpus
     try:

@@ -119,3 +119,17 @@ def test_slurm_gets_a_script_and_nothing_runs(sottovoce, corpus, tmp_path):
     lines = (tmp_path / "my run/sottovoce.sbatch").read_text().splitlines()
     assert {"#SBATCH --array=0-2", "#SBATCH --partition=gpu"} <= set(lines)
     assert lines[-1].endswith("--workers slurm --partition gpu --workers folder --jobs 1")
+
+
+def test_a_script_for_any_queue_runs_the_same_command_and_carries_no_secret(sottovoce, corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOTTOVOCE_API_KEY", "hidden")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # what --offline sets
+    done = sottovoce("study", corpus, "-o", tmp_path / "s", "--init", "default", "--workers", "command")
+    script = tmp_path / "s/sottovoce.sh"
+    assert str(script) in done.out
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert lines[-1].endswith("--workers command --workers folder --jobs 1")
+    assert "export HF_HUB_OFFLINE=1" in lines
+    assert "hidden" not in script.read_text()
+    assert not list(tmp_path.glob("s/cells*"))

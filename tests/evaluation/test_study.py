@@ -503,3 +503,40 @@ def test_a_slurm_script_makes_the_study(corpus, pretrained, tmp_path):
     assert [task.wait(120) for task in tasks] == [0, 0]
     go(corpus, tmp_path / "here", pretrained, labels="10", fold="fold1", arms="scratch", dev="share")
     assert (output / "study.csv").read_bytes() == (tmp_path / "here/study.csv").read_bytes()
+
+
+def command(corpus, output, pretrained, workers):
+    """`go` by --workers command, as a process."""
+    words = ["study", corpus, "-o", output, "--init", pretrained, "--labels", "10,100%", "--seeds", "2", "-q"]
+    words += ["--fold", "fold1,fold2", "--dev", "fold", "--tune", "none", "-j", "3", "--workers", workers]
+    return subprocess.Popen([sys.executable, "-m", "sottovoce", *map(str, words)], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_workers_that_a_command_starts_give_the_same_bytes_and_one_may_fail(studied, corpus, pretrained, tmp_path):
+    output = tmp_path / "my study"
+    one = command(corpus, output, pretrained, 'command:test {k} != 1 || exit 7; sh -c "{}"')
+    _, said = one.communicate(timeout=240)
+    assert one.returncode == 0, said
+    assert said.startswith("Others did the work of one that failed: exit code 7 of `test 1 != 1 ")
+    assert (output / "study.csv").read_bytes() == (studied / "study.csv").read_bytes()
+    logs = {f"sottovoce.{k}.log" for k in range(3)}
+    assert {p.name for p in output.iterdir()} == {p.name for p in studied.iterdir()} | logs | {"sottovoce.sh"}
+
+
+@pytest.mark.slow
+def test_a_command_that_is_interrupted_goes_on_at_once(studied, corpus, pretrained, tmp_path):
+    """Its workers give back what they are at: nobody waits for a lease to run out."""
+    one = command(corpus, tmp_path / "s", pretrained, "command:{}")
+    limit = time.monotonic() + 120
+    while len(list(tmp_path.glob("s/cells/*.npz"))) < 2:
+        assert one.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    one.send_signal(signal.SIGINT)
+    assert "interrupted" in one.communicate(timeout=30)[1]
+    assert len(list(tmp_path.glob("s/cells/*.npz"))) < 24
+    held = [claim.name.removesuffix(".0").split("+") for claim in tmp_path.glob("s/claims/*")]
+    assert all(tmp_path.joinpath("s", *parts).exists() for parts in held)
+    go(corpus, tmp_path / "s", pretrained)
+    assert (tmp_path / "s/study.csv").read_bytes() == (studied / "study.csv").read_bytes()
