@@ -26,7 +26,7 @@ def test_networks_and_losses_ask_nobody_what_he_has():
 
 def test_functions_stay_short_and_narrow():
     assert structure.long_functions() == []
-    assert len(structure.wide_functions()) <= 5
+    assert len(structure.wide_functions()) <= 2
     assert len(structure.wide_functions(13)) == 0
 
 

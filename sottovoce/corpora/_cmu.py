@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -36,11 +37,28 @@ SAME_WORD = {"happiness": "happy", "sadness": "sad", "angry": "anger", "surprise
 
 @dataclass(frozen=True)
 class Layout:
-    """How one corpus differs from the other, and what a reader offers beside `utterances` and `folds`."""
+    """How one corpus differs from the other, and what a reader offers."""
 
     corpus: str
     columns: dict[int, tuple[str, ...]]  # label order, by width of the label file; the first is preferred
     ranges: Mapping[str, tuple[float, float]]  # every label is clamped to its own
+
+    def utterances(
+        self,
+        root: Path,
+        *,
+        features: Annotated[Path | None, "the COVAREP .csd file"] = None,
+        labels: Annotated[Path | None, "the label .csd file"] = None,
+        folds_file: Annotated[Path | None, "which video is on which side"] = None,
+    ) -> list[Utterance]:
+        """Every labelled segment that has frames. Raises InputError as `segments`.
+
+        Args:
+            root: folder with the `.csd` files, at any depth.
+            features, labels: where root name and width do not tell which they are.
+            folds_file: see `read_folds`.
+        """
+        return segments(Path(root), self, features, labels, folds_file).utterances
 
     def problems(
         self,
@@ -225,7 +243,9 @@ def on_grid(values: np.ndarray, centres: np.ndarray, start_s: float) -> np.ndarr
     return grid
 
 
-def folds(utterances: Sequence[Utterance], *, seed: int = 0) -> list[Fold]:
+def folds(
+    utterances: Sequence[Utterance], *, seed: Annotated[int, "of the split, where there is no official one"] = 0
+) -> list[Fold]:
     """The standard fold where the utterances carry a split, else 70/10/20 % of the videos drawn with `seed`.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What a reader asks: its options on the command line, read from its file without importing it.
+"""What a reader asks: its options on the command line.
 
 They are the keyword arguments of `utterances`, `folds` and `download`, or, where there are many, the fields of a
-dataclass `Options`; the annotation says the type and, in `Annotated`, the help text:
+dataclass `Options` that takes keywords alone; the annotation says the type and, in `Annotated`, the help text:
 
     protocol: Annotated[str, "4class or all"] = "4class"                            --protocol TEXT
     own_classes: Annotated[bool, "keep unknown words"] = False                      --own-classes
@@ -9,19 +9,19 @@ dataclass `Options`; the annotation says the type and, in `Annotated`, the help 
     columns: Annotated[Mapping[str, str], Each("{}-column", {"path": "..."})]       --path-column TEXT
 """
 
-import ast
+import inspect
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from sottovoce import plugins
 from sottovoce.config import settings
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 
 FUNCTIONS = ("utterances", "folds", "download")
 GIVEN = ("relabel", "into", "base_url", "progress")  # by `prepare`, from options of its own
+Chosen = TypeVar("Chosen")
 
 
 class Each(NamedTuple):
@@ -48,47 +48,25 @@ class Option:
         return f"--no-{name}" if self.default is True else f"--{name}"
 
 
-_NAMES = {
-    **{kind.__name__: kind for kind in (str, int, float, bool, tuple, list, dict, Path)},
-    **{"Annotated": Annotated, "Any": Any, "Literal": Literal, "Mapping": Mapping, "Sequence": Sequence, "Each": Each},
-}
-
-
 def of(name: str) -> list[Option]:
     """The options of a reader. Raises InputError when there is no such reader."""
-    path = plugins.path("corpora", name)
     found: dict[str, Option] = {}
-    for key, note, default in _declared(ast.parse(path.read_text(encoding="utf-8"))):
-        for option in _options(key, _hint(note, name), default):
+    for key, hint, default in _asked(vars(plugins.load("corpora", name))):
+        for option in _options(key, hint, default):
             found.setdefault(option.flag, option)
     return list(found.values())
 
 
-def _declared(tree: ast.Module) -> Iterable[tuple[str, ast.expr | None, ast.expr | None]]:
-    """(name, annotation, default) of every keyword argument and field."""
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name in FUNCTIONS:
-            for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-                if argument.arg not in GIVEN:
-                    yield argument.arg, argument.annotation, default
-        if isinstance(node, ast.ClassDef) and node.name == "Options":
-            for field in node.body:
-                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                    yield field.target.id, field.annotation, field.value
+def _asked(module: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(name, type, default) of every keyword argument and field; None where there is no default."""
+    for source in (module[name] for name in ("Options", *FUNCTIONS) if name in module):
+        hints = get_type_hints(source, include_extras=True)
+        for key, p in inspect.signature(source).parameters.items():
+            if p.kind is p.KEYWORD_ONLY and key not in GIVEN:
+                yield key, hints.get(key, Any), None if p.default is p.empty else p.default
 
 
-def _hint(note: ast.expr | None, name: str) -> Any:
-    """An annotation as Python has it; the file is imported only where it uses a name of its own."""
-    if note is None:
-        return Any
-    source = compile(ast.Expression(note), name, "eval")
-    try:
-        return eval(source, dict(_NAMES))
-    except NameError:
-        return eval(source, dict(vars(plugins.load("corpora", name))))
-
-
-def _options(key: str, hint: Any, default: ast.expr | None) -> list[Option]:
+def _options(key: str, hint: Any, default: Any) -> list[Option]:
     hint, *notes = (hint.__origin__, *hint.__metadata__) if get_origin(hint) is Annotated else (hint,)
     each = next((note for note in notes if isinstance(note, Each)), None)
     if each:
@@ -96,11 +74,16 @@ def _options(key: str, hint: Any, default: ast.expr | None) -> list[Option]:
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     if type(None) in get_args(hint) and len(kinds) == 1:  # what is given is not None
         hint = kinds[0]
-    try:
-        value = None if default is None else ast.literal_eval(default)
-    except ValueError:  # a name: not ours to know
-        value = None
-    return [Option(key, hint, next((note for note in notes if isinstance(note, str)), ""), value)]
+    return [Option(key, hint, next((note for note in notes if isinstance(note, str)), ""), default)]
+
+
+def chosen(kind: type[Chosen], options: Mapping[str, Any], reader: str) -> Chosen:
+    """A reader's `Options` with these values. Raises InputError for one that there is not."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option of {reader}", name, known)
+    return kind(**options)
 
 
 def values(options: Sequence[Option], given: Mapping[str, str | bool | None], texts: Iterable[str]) -> dict[str, Any]:

@@ -38,26 +38,29 @@ NUMBERS = (  # labels that are taken without being asked for, when they are numb
 )
 
 
-# What `table` and `hf` ask.
-Columns = Annotated[
-    Mapping[str, str] | None,
-    Each(
-        "{}-column",
-        {
-            **{"path": "of the recording", "id": "of the utterance", "emotion": "of the class"},
-            **dict.fromkeys(("speaker", "gender", "session"), "where it is called otherwise"),
-            **{"start": "seconds or timedeltas", "end": "seconds or timedeltas"},
-            "duration": "with start, where there is no end",
-            "split": "train/dev/test (also test1, test2), or one value a fold",
-        },
-    ),
-]
-LabelColumns = Annotated[Sequence[str], "further labels to keep"]
-SpeakerPattern = Annotated[str, "regular expression that reads the speaker from the path"]
-Unlabelled = Annotated[bool, "recordings without labels, for pre-training"]
-OwnClasses = Annotated[bool, "keep class names that are no words of emotion"]
-AllowSharedSpeakers = Annotated[bool, "accept a split with a speaker on both sides (leaky)"]
-Name = Annotated[str, "of the corpus; default: of DIR"]
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What every reader of rows asks, see `_options`."""
+
+    columns: Annotated[
+        Mapping[str, str] | None,
+        Each(
+            "{}-column",
+            {
+                **{"path": "of the recording", "id": "of the utterance", "emotion": "of the class"},
+                **dict.fromkeys(("speaker", "gender", "session"), "where it is called otherwise"),
+                **{"start": "seconds or timedeltas", "end": "seconds or timedeltas"},
+                "duration": "with start, where there is no end",
+                "split": "train/dev/test (also test1, test2), or one value a fold",
+            },
+        ),
+    ] = None
+    label_columns: Annotated[Sequence[str], "further labels to keep"] = ()
+    speaker_pattern: Annotated[str, "regular expression that reads the speaker from the path"] = ""
+    unlabelled: Annotated[bool, "recordings without labels, for pre-training"] = False
+    own_classes: Annotated[bool, "keep class names that are no words of emotion"] = False
+    allow_shared_speakers: Annotated[bool, "accept a split with a speaker on both sides (leaky)"] = False
+    name: Annotated[str, "of the corpus; default: of DIR"] = ""
 
 
 @dataclass
@@ -83,41 +86,32 @@ class Rows:
 
 
 def utterances(
-    read: Rows,
-    *,
-    name: str,
-    relabel: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    label_columns: Sequence[str] = (),
-    audio_root: Path | None = None,
-    speaker_pattern: str = "",
-    unlabelled: bool = False,
-    own_classes: bool = False,
-    allow_shared_speakers: bool = False,
+    read: Rows, asked: Asked, *, relabel: Mapping[str, str] | None = None, audio_root: Path | None = None
 ) -> list[Utterance]:
-    """One utterance a row; `name` is the corpus's. Arguments and errors as of `table.utterances`."""
-    for key in columns or {}:
+    """One utterance a row. Errors as of `table.utterances`."""
+    for key in asked.columns or {}:
         if key not in SYNONYMS:
             raise unknown_name("column", key, SYNONYMS)
     if not read.rows:
         raise InputError(f"{read.where}: empty table. Found {len(read.columns)} columns and no rows. Add rows.")
-    names = _names(read, columns or {})
+    names = _names(read, asked.columns or {})
     if not names["path"]:
         raise _missing(read, "path")
-    numbers = [] if unlabelled else _further(read, names, label_columns)
-    if unlabelled:
+    numbers = [] if asked.unlabelled else _further(read, names, asked.label_columns)
+    if asked.unlabelled:
         names["emotion"] = names["split"] = ""
         read.splits = {}
     elif names["emotion"] and _fractions(read, names["emotion"]):  # a column `label` that holds intensities
         numbers.append(names["emotion"])
         names["emotion"] = ""
-    if not (unlabelled or names["emotion"] or numbers):
+    if not (asked.unlabelled or names["emotion"] or numbers):
         raise _missing(read, "emotion")
     _check_ends(read, names)
-    found = _utterances(read, names, numbers, name, relabel, audio_root, speaker_pattern, own_classes)
+    found = _utterances(read, names, numbers, asked, relabel, audio_root)
     _check_ids(read, found, bool(names["id"]))
-    if speaker_pattern and not any(u.speaker for u in found):
-        raise InputError(f"{read.where}: --speaker-pattern {speaker_pattern} matches no path, e.g. {found[0].path}.")
+    pattern = asked.speaker_pattern
+    if pattern and not any(u.speaker for u in found):
+        raise InputError(f"{read.where}: --speaker-pattern {pattern} matches no path, e.g. {found[0].path}.")
     start = audio_root or read.base
     if not any(archives.is_file(read.base / u.path) for u in found):
         raise InputError(
@@ -125,7 +119,7 @@ def utterances(
             f"{len(found) - 1} more. Name the folder that relative paths start from with --audio-root."
         )
     shared = _split.shared(found)
-    if shared and not allow_shared_speakers:
+    if shared and not asked.allow_shared_speakers:
         some = ", ".join(f"{s} ({' and '.join(sorted(sides))})" for s, sides in list(shared.items())[:5])
         raise InputError(
             f"{read.where}: {len(shared)} speakers on both sides of the split: {some}. Correct column "
@@ -168,11 +162,9 @@ def _utterances(
     read: Rows,
     names: Mapping[str, str],
     numbers: Sequence[str],
-    corpus: str,
+    asked: Asked,
     relabel: Mapping[str, str] | None,
     audio_root: Path | None,
-    speaker_pattern: str,
-    own_classes: bool,
 ) -> list[Utterance]:
     def value(row: Mapping[str, str], key: str) -> str:
         return held(row, names[key]) if names[key] else ""
@@ -189,12 +181,12 @@ def _utterances(
     for row in read.rows:
         word = value(row, "emotion")
         none = _cells.is_unknown(word) and not _cells.is_numeric(word) and word.casefold() not in mapped
-        emotions.append("" if none and not own_classes else word)
+        emotions.append("" if none and not asked.own_classes else word)
     seen: dict[str, str] = {}
     for line, word in zip(read.lines, emotions, strict=True):
         if word:
             seen.setdefault(word, f"row {line}")
-    words = vocabulary.own_words(seen, relabel, read.where, own=own_classes) if seen else {}
+    words = vocabulary.own_words(seen, relabel, read.where, own=asked.own_classes) if seen else {}
     if names["emotion"] and not seen:
         raise InputError(f"{read.where}: column {names['emotion']} is empty. Fill it, or use --unlabelled.")
     parts = [read.splits.get(row[names["path"]]) or value(row, "split") for row in read.rows]
@@ -203,7 +195,7 @@ def _utterances(
     sides = _split.labels(filter(None, parts), read.where)
     kept_as = {c: "number" if _is_number(read, c) else "class" for c in numbers}
     signs = _decimal_signs(read, [*numbers, *(names[key] for key in TIMES if names[key])])
-    speaker_of = _layout.speaker_of(speaker_pattern)
+    speaker_of = _layout.speaker_of(asked.speaker_pattern)
     plain, found = _plain_ids(read, names), []
     for line, row, own_id, emotion in zip(read.lines, read.rows, plain, emotions, strict=True):
         where = f"{read.where}, row {line}"
@@ -228,7 +220,7 @@ def _utterances(
         place, person = _place(written, read.base, audio_root), known(row, "speaker") or speaker_of(written)
         found.append(
             Utterance(
-                own_id, corpus, place, start, end,
+                own_id, asked.name, place, start, end,
                 speaker="" if _cells.is_nobody(person) else person,
                 session=known(row, "session"), gender=_layout.gender(value(row, "gender")), labels=labels,
             )

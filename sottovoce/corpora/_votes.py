@@ -14,15 +14,16 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from sottovoce.corpora import _cells
 from sottovoce.corpora._options import Each
-from sottovoce.corpora._rows import Rows, column_of, held
+from sottovoce.corpora._rows import Asked, Rows, column_of, held
 from sottovoce.data import vocabulary
 from sottovoce.errors import InputError
 
 RATERS = "emotion:raters"
+A = TypeVar("A", bound=Asked)
 Votes = Annotated[
     Mapping[str, str] | None,
     Each(
@@ -36,14 +37,15 @@ Votes = Annotated[
 
 
 def spread(
-    read: Rows, votes: Mapping[str, str] | None, relabel: Mapping[str, str] | None, own: bool, emotion: str = ""
-) -> tuple[Rows, list[str], Mapping[str, str] | None]:
-    """A table with the shares as columns; these columns; and what is still to be renamed in its column `emotion`.
+    read: Rows, asked: A, votes: Mapping[str, str] | None, relabel: Mapping[str, str] | None
+) -> tuple[Rows, A, Mapping[str, str] | None]:
+    """A table with the shares as columns; what is asked, these columns as labels too; and what is still to be renamed
+    in its column of the emotion.
 
     Raises InputError: a column that is not there, a number of votes below 0, or both ways at once.
     """
     if not votes:
-        return read, [], relabel
+        return read, asked, relabel
     if len(votes) > 1:
         raise InputError(f"{read.where}: --rater-columns and --distribution-columns. Name one of them.")
     if taken := [c for c in read.columns if c.startswith("emotion:")]:
@@ -52,7 +54,7 @@ def spread(
     first = {word: f"row {line}" for line, row in reversed(list(zip(read.lines, found, strict=True))) for word in row}
     if not first:
         raise InputError(f"{read.where}: nobody voted. Columns {next(iter(votes.values()))} are empty. Correct them.")
-    ours = vocabulary.own_words(first, relabel, read.where, own=own)
+    ours = vocabulary.own_words(first, relabel, read.where, own=asked.own_classes)
     counts: list[dict[str, float]] = []
     for row in found:
         counts.append(defaultdict(float))
@@ -61,7 +63,7 @@ def spread(
                 counts[-1][ours[word]] += n
     classes = sorted({word for count in counts for word, n in count.items() if n > 0})
     names = [f"emotion:{word}" for word in classes]
-    told = column_of(read, "emotion", emotion)
+    told = column_of(read, "emotion", (asked.columns or {}).get("emotion", ""))
     if told in _names(votes):
         told = ""
     rows = []
@@ -71,7 +73,8 @@ def spread(
         more = shares | {RATERS: f"{total:g}" if total else ""}
         rows.append(cells | more | ({} if told else {"emotion": _most(count)}))
     columns = [*read.columns, *names, RATERS] + ([] if told else ["emotion"])
-    return replace(read, columns=columns, rows=rows), [*names, RATERS], relabel if told else None
+    asked = replace(asked, label_columns=[*names, RATERS, *asked.label_columns])
+    return replace(read, columns=columns, rows=rows), asked, relabel if told else None
 
 
 def used(votes: Mapping[str, str] | None) -> set[str]:

@@ -21,7 +21,7 @@ from typing import Annotated
 
 from sottovoce.corpora import _cells, _folders, _layout, _split
 from sottovoce.data import recordings, vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "unknown (your own files)"
@@ -104,11 +104,6 @@ def utterances(
             "The pattern is searched in the path below the folder; try it on this one."
         )
     return found
-
-
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """The folders' split, else 5 by speaker (as many as there are, at most), or 5 by file where none is known."""
-    return _split.folds(utterances)
 
 
 def problems(root: Path, utterances: Sequence[Utterance], *, layout: str = "", unlabelled: bool = False) -> list[str]:

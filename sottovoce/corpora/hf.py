@@ -19,13 +19,14 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sottovoce import files
-from sottovoce.corpora import _layout, _row_files, _rows, _split, _votes
+from sottovoce.corpora import _layout, _options, _row_files, _rows, _split, _votes
 from sottovoce.data import recordings
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "see the dataset's card"
@@ -56,21 +57,15 @@ def locate(name: str) -> Path | None:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(_rows.Asked):
+    votes: _votes.Votes = None
+
+
 def utterances(
-    root: Path,
-    *,
-    relabel: Mapping[str, str] | None = None,
-    columns: _rows.Columns = None,
-    label_columns: _rows.LabelColumns = (),
-    speaker_pattern: _rows.SpeakerPattern = "",
-    unlabelled: _rows.Unlabelled = False,
-    own_classes: _rows.OwnClasses = False,
-    allow_shared_speakers: _rows.AllowSharedSpeakers = False,
-    name: _rows.Name = "",
-    votes: _votes.Votes = None,
-    into: Path | None = None,
+    root: Path, *, relabel: Mapping[str, str] | None = None, into: Path | None = None, **options: Any
 ) -> list[Utterance]:
-    """One utterance a row; arguments as of `table.utterances`.
+    """One utterance a row; `options` are fields of `Options`.
 
     Args:
         into: folder for recordings that the dataset holds as bytes.
@@ -78,15 +73,13 @@ def utterances(
     Raises:
         InputError: no dataset in the folder, no column of audio, and as `table.utterances`.
     """
-    root = Path(root)
+    asked, root = _options.chosen(Options, options, "hf"), Path(root)
     root = root if root.is_file() else _layout.folder(root)
+    asked = replace(asked, columns={"path": PLACE, **(asked.columns or {})}, name=asked.name or _name(root))
     fresh = into is not None and not into.exists()
     try:
-        return _utterances(
-            root, into, name=name or _name(root), relabel=relabel, columns={"path": PLACE, **(columns or {})},
-            label_columns=label_columns, speaker_pattern=speaker_pattern, unlabelled=unlabelled,
-            own_classes=own_classes, allow_shared_speakers=allow_shared_speakers, votes=votes,
-        )  # fmt: skip
+        read, asked, relabel = _votes.spread(_read(root, into), asked, asked.votes, relabel)
+        return _rows.utterances(read, asked, relabel=relabel)
     except InputError:
         if fresh and into is not None:
             shutil.rmtree(into, ignore_errors=True)
@@ -102,7 +95,7 @@ def _name(root: Path) -> str:
     return home.parent.parent.name.rpartition("--")[2] if home.parent.name == "snapshots" else home.name
 
 
-def _utterances(root: Path, into: Path | None, *, votes: Any, **options: Any) -> list[Utterance]:
+def _read(root: Path, into: Path | None) -> _rows.Rows:
     if root.is_file():  # one shard alone
         shards, metadata, root = [root] if root.suffix in (".parquet", ".arrow") else [], [], root.parent
     else:
@@ -118,16 +111,7 @@ def _utterances(root: Path, into: Path | None, *, votes: Any, **options: Any) ->
             f"{root}: not a dataset. Looked for .parquet, .arrow or metadata.csv. Class folders are read by "
             "`prepare folder`, other tables by `prepare table`."
         )
-    read = _rows.Rows.of_records(root, root, records)
-    own, named = options["own_classes"], options["columns"].get("emotion", "")
-    read, shares, options["relabel"] = _votes.spread(read, votes, options["relabel"], own, named)
-    options["label_columns"] = [*shares, *options["label_columns"]]
-    return _rows.utterances(read, **options)
-
-
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """The dataset's splits, else folds by speaker, else random folds by file; see `_split.folds`."""
-    return _split.folds(utterances)
+    return _rows.Rows.of_records(root, root, records)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:

@@ -10,12 +10,11 @@ Cite:     Panayotov, Chen, Povey & Khudanpur, "Librispeech: an ASR corpus based 
           ICASSP 2015, pp. 5206-5210.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from sottovoce.corpora import _layout
-from sottovoce.data.corpus import Fold, Kind, Utterance
+from sottovoce.data.corpus import Kind, Utterance
 from sottovoce.data.download import Archive, Progress, get
 from sottovoce.errors import unknown_name
 
@@ -48,11 +47,6 @@ def utterances(root: Path) -> list[Utterance]:
         gender = genders.get(reader, "")
         found.append(Utterance(Path(path).stem, "librispeech", path, speaker=reader, session=chapter, gender=gender))
     return found
-
-
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """None: there is nothing to predict."""
-    return []
 
 
 def download(

@@ -16,12 +16,8 @@ Cite:     Zadeh, Liang, Poria, Cambria & Morency, "Multimodal Language Analysis 
           Interpretable Dynamic Fusion Graph", ACL 2018.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
-
 from sottovoce.corpora import _cmu
-from sottovoce.data.corpus import Fold, Kind, Utterance
+from sottovoce.data.corpus import Kind
 
 LICENCE = "research only (CMU-MOSEI, features and labels as released by its authors)"
 SOURCE = "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK"
@@ -33,33 +29,5 @@ RANGES = {"sentiment": (-3.0, 3.0), **dict.fromkeys(EMOTIONS, (0.0, 3.0))}
 TRACKS = ("covarep",)
 LAYOUT = _cmu.Layout("mosei", {7: ("sentiment", *EMOTIONS), 6: EMOTIONS}, RANGES)
 
-
-def utterances(
-    root: Path,
-    *,
-    features: Annotated[Path | None, "the COVAREP .csd file"] = None,
-    labels: Annotated[Path | None, "the label .csd file"] = None,
-    folds_file: Annotated[Path | None, "which video is on which side"] = None,
-) -> list[Utterance]:
-    """Every labelled segment that has frames.
-
-    Args:
-        root: folder with the `.csd` files, at any depth.
-        features: the COVAREP file, where root name and width do not tell.
-        labels: the label file, likewise.
-        folds_file: which video is train, valid or test (see `_cmu.read_folds`).
-
-    Raises:
-        InputError: see `_cmu.segments`.
-    """
-    return _cmu.segments(Path(root), LAYOUT, features, labels, folds_file).utterances
-
-
-def folds(
-    utterances: Sequence[Utterance], *, seed: Annotated[int, "of the split, where there is no official one"] = 0
-) -> list[Fold]:
-    """The standard fold, or one split by video drawn with `seed`."""
-    return _cmu.folds(utterances, seed=seed)
-
-
+utterances, folds = LAYOUT.utterances, _cmu.folds
 problems, read_track = LAYOUT.problems, LAYOUT.read_track

@@ -10,12 +10,8 @@ Cite:     Zadeh, Zellers, Pincus & Morency, "Multimodal Sentiment Intensity Anal
           Verbal Messages", IEEE Intelligent Systems 31(6), 2016.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
-
 from sottovoce.corpora import _cmu
-from sottovoce.data.corpus import Fold, Kind, Utterance
+from sottovoce.data.corpus import Kind
 
 LICENCE = "research only (CMU-MOSI, features and labels as released by its authors)"
 SOURCE = "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK"
@@ -26,23 +22,5 @@ RANGES = {"sentiment": (-3.0, 3.0)}
 TRACKS = ("covarep",)
 LAYOUT = _cmu.Layout("mosi", {1: TARGET}, RANGES)
 
-
-def utterances(
-    root: Path,
-    *,
-    features: Annotated[Path | None, "the COVAREP .csd file"] = None,
-    labels: Annotated[Path | None, "the label .csd file"] = None,
-    folds_file: Annotated[Path | None, "which video is on which side"] = None,
-) -> list[Utterance]:
-    """Every labelled segment that has frames. Options and errors as in `corpora/mosei.py`."""
-    return _cmu.segments(Path(root), LAYOUT, features, labels, folds_file).utterances
-
-
-def folds(
-    utterances: Sequence[Utterance], *, seed: Annotated[int, "of the split, where there is no official one"] = 0
-) -> list[Fold]:
-    """The standard fold, or one split by video drawn with `seed`."""
-    return _cmu.folds(utterances, seed=seed)
-
-
+utterances, folds = LAYOUT.utterances, _cmu.folds
 problems, read_track = LAYOUT.problems, LAYOUT.read_track

@@ -16,78 +16,48 @@ Folds are by speaker where there is no split; where no speaker is known they are
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 
-from sottovoce.corpora import _layout, _row_files, _rows, _split, _votes
+from sottovoce.corpora import _layout, _options, _row_files, _rows, _split, _votes
 from sottovoce.data import own
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "unknown (your own files)"
 SOURCE = "a table"
 TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
-CLASSES = {"emotion": EMOTIONS, "split": ("train", "dev", "test")}
+CLASSES = {"emotion": EMOTIONS, "split": _split.SIDES}
 
 
-def utterances(
-    root: Path,
-    *,
-    relabel: Mapping[str, str] | None = None,
-    columns: _rows.Columns = None,
-    label_columns: _rows.LabelColumns = (),
-    audio_root: Annotated[Path | None, "where relative paths start"] = None,
-    speaker_pattern: _rows.SpeakerPattern = "",
-    table: Annotated[str, "of an audformat database, several with commas"] = "",
-    unlabelled: _rows.Unlabelled = False,
-    own_classes: _rows.OwnClasses = False,
-    allow_shared_speakers: _rows.AllowSharedSpeakers = False,
-    name: _rows.Name = "",
-    votes: _votes.Votes = None,
-) -> list[Utterance]:
+@dataclass(frozen=True, kw_only=True)
+class Options(_rows.Asked):
+    audio_root: Annotated[Path | None, "where relative paths start"] = None
+    table: Annotated[str, "of an audformat database, several with commas"] = ""
+    votes: _votes.Votes = None
+
+
+def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **options: Any) -> list[Utterance]:
     """One utterance a row.
 
     Args:
         root: a table, or a folder with one (see above).
         relabel: see `vocabulary`.
-        columns: {our name: column} where a column is called otherwise.
-        label_columns: further columns to keep as labels.
-        audio_root: where relative paths start; default the table's folder.
-        speaker_pattern: regular expression searched in the path, where there is no speaker column.
-        table: which tables of an audformat database to use, with commas.
-        unlabelled: ignore labels and splits.
-        own_classes: keep emotion words that are not ours.
-        allow_shared_speakers: accept a split that shares speakers; the report calls it leaky.
-        name: of the corpus; default the table's.
-        votes: {"rater" or "distribution": columns}, see `_votes`.
+        options: fields of `Options`.
 
     Raises:
         InputError: no or several tables, a missing column, an empty table, duplicate ids, a time or number that is
             none, an unknown label, a speaker on both sides of the split, no recording where the table says.
     """
-    named = (columns or {}).get("emotion", "")
-    read, shares, relabel = _votes.spread(_read(Path(root), table), votes, relabel, own_classes, named)
-    return _rows.utterances(
-        read,
-        name=name or _name(Path(root).resolve()),
-        relabel=relabel,
-        columns=columns,
-        label_columns=[*shares, *label_columns],
-        audio_root=audio_root,
-        speaker_pattern=speaker_pattern,
-        unlabelled=unlabelled,
-        own_classes=own_classes,
-        allow_shared_speakers=allow_shared_speakers,
-    )
-
-
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """The table's split, else folds by speaker, else random folds by file; see `_split.folds`."""
-    return _split.folds(utterances)
+    asked = _options.chosen(Options, options, "table")
+    read = _read(Path(root), asked.table)
+    read, asked, relabel = _votes.spread(read, asked, asked.votes, relabel)
+    asked = replace(asked, name=asked.name or _name(Path(root).resolve()))
+    return _rows.utterances(read, asked, relabel=relabel, audio_root=asked.audio_root)
 
 
 def problems(

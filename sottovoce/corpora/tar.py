@@ -19,12 +19,14 @@ import json
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from sottovoce.corpora import _layout, _row_files, _rows, _split
+from sottovoce.corpora import _layout, _options, _row_files, _rows, _split
 from sottovoce.data import archives, recordings
 from sottovoce.data.archives import Entry
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "unknown (your own files)"
@@ -37,23 +39,17 @@ SHORT = 1 << 16  # bytes of a text that is a cell
 NAMES = {"cls": "class"}  # of columns, by suffix
 
 
-def utterances(
-    root: Path,
-    *,
-    relabel: Mapping[str, str] | None = None,
-    columns: _rows.Columns = None,
-    speaker_pattern: _rows.SpeakerPattern = "",
-    unlabelled: _rows.Unlabelled = False,
-    own_classes: _rows.OwnClasses = False,
-    allow_shared_speakers: _rows.AllowSharedSpeakers = False,
-    name: _rows.Name = "",
-) -> list[Utterance]:
-    """One utterance a recording; arguments as of `table.utterances`.
+Options = _rows.Asked
+
+
+def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **options: Any) -> list[Utterance]:
+    """One utterance a recording; `options` are fields of `Options`.
 
     Raises:
         InputError: no archives, or none with recordings; a compressed or damaged one, or one with names that lead
             elsewhere; a name or key that comes twice; JSON that is no object; and as `table.utterances`.
     """
+    asked = _options.chosen(Options, options, "tar")
     root = Path(root)
     folder = root.parent if root.is_file() else _layout.folder(root)
     shards = [root] if root.is_file() else [root / path for path in recordings.tars_below(root)]
@@ -65,19 +61,11 @@ def utterances(
     if len({row[KEY] for row in records}) < len(records):
         records = [row | {KEY: f"{row[PLACE].partition(f'{archives.SUFFIX}#')[0]}/{row[KEY]}"} for row in records]
     read = _rows.Rows.of_records(root, folder, records)
-    known = {"path": PLACE, "id": KEY, **(columns or {})}
+    known = {"path": PLACE, "id": KEY, **(asked.columns or {})}
     if not _rows.column_of(read, "emotion", known.get("emotion", "")) and _are_words(read.rows):
         known["emotion"] = "txt"
-    return _rows.utterances(
-        read, name=name or (root.stem if root.is_file() else root.resolve().name), relabel=relabel, columns=known,
-        speaker_pattern=speaker_pattern, unlabelled=unlabelled, own_classes=own_classes,
-        allow_shared_speakers=allow_shared_speakers,
-    )  # fmt: skip
-
-
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """The split of the archives, else folds by speaker, else random folds by file; see `_split.folds`."""
-    return _split.folds(utterances)
+    name = asked.name or (root.stem if root.is_file() else root.resolve().name)
+    return _rows.utterances(read, replace(asked, columns=known, name=name), relabel=relabel)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sottovoce import plugins
-from sottovoce.corpora import _layout, iemocap, table
+from sottovoce.corpora import _layout, _split, base, iemocap, table
 from sottovoce.data import download, vocabulary
 from sottovoce.data.corpus import EMOTIONS
 from sottovoce.errors import InputError
@@ -61,7 +61,7 @@ def test_no_test_speaker_is_heard_in_training_and_everybody_is_tested_once(name,
     found = read(name, corpora(name))
     by_id = {u.id: u for u in found}
     tested = Counter()
-    for fold in plugins.load("corpora", name).folds(found):
+    for fold in base.reader(name).folds(found):
         speakers = {side: {by_id[i].speaker for i in getattr(fold, side)} for side in ("train", "dev", "test")}
         assert all(speakers.values())
         assert not speakers["test"] & (speakers["train"] | speakers["dev"])
@@ -222,7 +222,7 @@ def test_librispeech_has_readers_and_genders_but_no_labels(corpora):
     assert {u.speaker: u.gender for u in found} == {"14": "female", "16": "male", "19": "female"}
     assert {u.session for u in found} == {"208", "212"}
     assert not any(u.labels for u in found)
-    assert plugins.load("corpora", "librispeech").folds(found) == []
+    assert base.reader("librispeech").folds(found) == []
 
 
 # -- IEMOCAP ------------------------------------------------------------------------------------------------
@@ -373,13 +373,13 @@ def test_folder_class_is_the_sub_folder_and_speaker_comes_from_the_pattern(tmp_p
     assert {u.labels["emotion"] for u in found} == {"angry", "happy"}
     assert {u.speaker for u in found} == {f"s{k:02}" for k in range(1, 7)}
     assert {u.corpus for u in found} == {"mine"}
-    assert {f.group for f in plugins.load("corpora", "folder").folds(found)} == {"speaker"}
+    assert {f.group for f in base.reader("folder").folds(found)} == {"speaker"}
 
 
 def test_folder_without_speakers_is_split_by_file_evenly_and_says_so(tmp_path):
     found = read("folder", layouts.folder(tmp_path))
     by_id = {u.id: u for u in found}
-    folds = plugins.load("corpora", "folder").folds(found)
+    folds = base.reader("folder").folds(found)
     assert [f.group for f in folds] == ["none"] * 5
     assert sorted(i for f in folds for i in f.test) == sorted(by_id)
     for fold in folds:
@@ -403,7 +403,7 @@ def test_folder_layouts_with_speakers(tmp_path):
 def test_folder_of_two_speakers_cannot_be_split_by_speaker(tmp_path):
     found = read("folder", layouts.folder(tmp_path, speakers=2), speaker_pattern=r"s\d\d")
     with pytest.raises(InputError, match=r"fewer speakers .*Found 2 \(s01, s02\).*--group none"):
-        plugins.load("corpora", "folder").folds(found)
+        base.reader("folder").folds(found)
 
 
 def test_folder_without_classes_or_with_a_useless_pattern_is_refused(tmp_path):
@@ -507,7 +507,7 @@ def test_class_codes_are_classes(tmp_path):
 
 def test_users_split_is_kept_and_dev_is_cut_from_train_by_speaker_where_it_lacks(tmp_path):
     found = read("table", layouts.table(tmp_path, split=True))
-    [fold] = table.folds(found)
+    [fold] = _split.folds(found)
     by_id = {u.id: u for u in found}
     assert fold.group == "speaker"
     assert {by_id[i].speaker for i in fold.test} == {"s1"}
@@ -515,7 +515,7 @@ def test_users_split_is_kept_and_dev_is_cut_from_train_by_speaker_where_it_lacks
     path = layouts.table(tmp_path / "b", split=True)
     path.write_text(path.read_text().replace("valid", "train"))
     found = read("table", path)
-    [fold] = table.folds(found)
+    [fold] = _split.folds(found)
     by_id = {u.id: u for u in found}
     assert len({by_id[i].speaker for i in fold.dev}) == 1
     assert not {by_id[i].speaker for i in fold.dev} & {by_id[i].speaker for i in fold.train}
@@ -530,7 +530,7 @@ def test_speaker_on_both_sides_of_a_split_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"1 speakers on both sides of the split: s6 \(test and train\)"):
         read("table", path)
     found = read("table", path, allow_shared_speakers=True)
-    assert [f.group for f in table.folds(found)] == ["none"]
+    assert [f.group for f in _split.folds(found)] == ["none"]
     assert "SHARES 1 speakers" in table.problems(path, found)[0]
 
 
@@ -540,7 +540,7 @@ def test_fold_numbers_are_tested_in_turn(tmp_path):
         path = layouts.noise(tmp_path / f"{k}.wav")
         rows.append({"file": path.name, "emotion": ["sad", "happy"][k % 2], "speaker": k // 2, "fold": 1 + k // 4})
     found = read("table", layouts.write_table(tmp_path / "t.csv", rows))
-    folds = table.folds(found)
+    folds = _split.folds(found)
     assert (folds[0].name, folds[0].group, folds[0].test) == ("fold1", "speaker", ("0", "1", "2", "3"))
     assert [len(f.test) for f in folds] == [4, 4, 4]
 
@@ -596,7 +596,7 @@ def test_table_without_labels_serves_pre_training(tmp_path):
     path = layouts.write_table(tmp_path / "t.csv", rows)
     found = read("table", path, unlabelled=True, speaker_pattern=r"^(\d)")
     assert [(u.id, u.speaker, u.labels) for u in found] == [("0", "0", {}), ("1", "1", {}), ("2", "2", {})]
-    assert table.folds(found) == []
+    assert _split.folds(found) == []
 
 
 def test_emobox_lists_and_their_folds(tmp_path):
@@ -617,11 +617,11 @@ def test_emobox_lists_and_their_folds(tmp_path):
     found = read("table", root, audio_root=tmp_path / "audio", speaker_pattern=r"wav/(\d\d)")
     assert {u.labels["emotion"] for u in found} == {"angry", "boredom"}
     assert found[0].id == "emodb-01anger"
-    folds = table.folds(found)
+    folds = _split.folds(found)
     assert [(f.name, f.group, f.test) for f in folds][1] == ("fold_2", "speaker", ("emodb-02anger", "emodb-02boredem"))
     for k in (2, 3):
         shutil.rmtree(root / f"fold_{k}")
-    [fold] = table.folds(read("table", root, audio_root=tmp_path / "audio", speaker_pattern=r"wav/(\d\d)"))
+    [fold] = _split.folds(read("table", root, audio_root=tmp_path / "audio", speaker_pattern=r"wav/(\d\d)"))
     assert fold.test == ("emodb-01anger", "emodb-01boredem")
     assert fold.dev
 
@@ -650,7 +650,7 @@ def test_audformat_database_gives_stretches_speakers_gender_and_split(tmp_path, 
         ("c.wav", 0.1, 0.25, "3", "female"),
     ]
     assert found[2].labels == {"emotion": "angry", "split": "test"}
-    [fold] = table.folds(found)
+    [fold] = _split.folds(found)
     assert len(fold.train) == len(fold.dev) == len(fold.test) == 1
     with pytest.raises(InputError, match="unknown table"):
         read("table", tmp_path, table="votes")

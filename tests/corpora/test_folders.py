@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from sottovoce import plugins
-from sottovoce.corpora import folder
+from sottovoce.corpora import _split
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.pipeline.prepare import prepare
@@ -47,7 +47,7 @@ def laid_out(root, form, *, speakers=6, words=("angry", "happy"), sides=("train"
 def test_folders_that_are_a_split_are_no_classes(tmp_path, form, sides):
     found = read(laid_out(tmp_path, form, sides=sides))
     assert Counter(u.labels["emotion"] for u in found) == {"angry": 6, "happy": 6}
-    [fold] = folder.folds(found)
+    [fold] = _split.folds(found)
     number = {u.id: int(u.id.rpartition("/")[2][:2]) for u in found}
     each = 6 // len(sides)
     assert {number[i] for i in fold.test} == set(range(7 - each, 7))
@@ -59,7 +59,7 @@ def test_folders_that_are_a_split_are_no_classes(tmp_path, form, sides):
 
 def test_several_test_folders_are_a_fold_each(tmp_path):
     found = read(laid_out(tmp_path, "{side}/{word}", sides=("train", "test_clean", "test_other")))
-    assert [(f.name, len(f.train) + len(f.dev), len(f.test)) for f in folder.folds(found)] == [
+    assert [(f.name, len(f.train) + len(f.dev), len(f.test)) for f in _split.folds(found)] == [
         *(("test-clean", 4, 4), ("test-other", 4, 4)),
     ]
 
@@ -69,7 +69,7 @@ def test_speakers_above_or_below_the_class_are_found(tmp_path, form):
     found = read(laid_out(tmp_path, form))
     assert Counter(u.labels["emotion"] for u in found) == {"angry": 6, "happy": 6}
     assert len({u.speaker for u in found}) == 6
-    assert {f.group for f in folder.folds(found)} == {"speaker"}
+    assert {f.group for f in _split.folds(found)} == {"speaker"}
 
 
 def test_folders_that_are_no_split_are_read_as_before(tmp_path):
@@ -82,7 +82,7 @@ def test_folders_that_are_no_split_are_read_as_before(tmp_path):
     assert Counter((u.labels["emotion"], u.gender) for u in women)["angry", "male"] == 3
     alone = read(laid_out(tmp_path / "e", "{side}/{word}", sides=("train",)))
     assert Counter(u.labels["emotion"] for u in alone) == {"angry": 6, "happy": 6}
-    assert {f.name for f in folder.folds(alone)} == {f"fold{k}" for k in range(1, 6)}
+    assert {f.name for f in _split.folds(alone)} == {f"fold{k}" for k in range(1, 6)}
 
 
 def test_a_given_layout_is_kept_to(tmp_path):
@@ -91,7 +91,7 @@ def test_a_given_layout_is_kept_to(tmp_path):
         found = read(root, layout=layout)
         assert {u.speaker for u in found} == set("bcdefg")
         assert {u.labels["emotion"] for u in found} == {"angry", "happy"}
-        assert len(folder.folds(found)) == 1
+        assert len(_split.folds(found)) == 1
     assert {u.labels["emotion"] for u in read(root, layout="*/*/class")} == {"angry", "happy"}
     assert not any("split" in u.labels for u in read(root, layout="*/*/class"))
     assert {u.labels["emotion"] for u in read(root, layout="class", own_classes=True)} == set("bcdefg")
@@ -213,7 +213,7 @@ def test_numbered_folds_are_parts_and_two_splits_above_one_another_are_refused(t
                 layouts.noise(tmp_path / "b" / f"fold_{number}" / side / word / f"{number}.wav")
     found = read(tmp_path / "a")
     assert {u.labels["split"] for u in found} == {"fold1", "fold2", "fold3"}
-    assert {(f.name, f.group) for f in folder.folds(found)} == {(f"fold{k}", "none") for k in (1, 2, 3)}
+    assert {(f.name, f.group) for f in _split.folds(found)} == {(f"fold{k}", "none") for k in (1, 2, 3)}
     with pytest.raises(InputError, match=r"two levels of folders are splits \(fold_1, fold_2, fold_3; test, train\)"):
         read(tmp_path / "b")
 

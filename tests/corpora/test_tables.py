@@ -57,7 +57,7 @@ def test_a_table_a_side_is_a_split_too(tmp_path):
     head = ("Filename", "Emotion", "Speaker")
     for name, part in (("train_sent_emo", rows[:24]), ("dev_sent_emo", rows[24:32]), ("test_sent_emo", rows[32:])):
         written(tmp_path / f"{name}.csv", head, part)
-    [fold] = table.folds(read(tmp_path))
+    [fold] = _split.folds(read(tmp_path))
     assert [len(side) for side in (fold.train, fold.dev, fold.test)] == [24, 8, 16]
     written(tmp_path / "notes.csv", ("a", "b"), [])
     with pytest.raises(InputError, match="several tables"):
@@ -79,7 +79,7 @@ def test_a_table_a_side_is_a_split_too(tmp_path):
 def test_several_test_sets_are_a_fold_each_and_none_is_trained_on(tmp_path, parts, names):
     found = read(with_split(tmp_path, dealt(*parts)))
     by_id = {u.id: u for u in found}
-    folds = table.folds(found)
+    folds = _split.folds(found)
     assert sorted(f.name for f in folds) == names
     trained = {u.id for u in found if int(u.speaker[1:]) <= 6}
     for fold in folds:
@@ -106,7 +106,7 @@ def test_several_test_sets_are_a_fold_each_and_none_is_trained_on(tmp_path, part
 )
 def test_a_split_of_three_sides_is_one_fold_however_they_are_called(tmp_path, parts):
     found = read(with_split(tmp_path, lambda k: parts[0] if k <= 6 else parts[1] if k <= 9 else parts[2]))
-    [fold] = table.folds(found)
+    [fold] = _split.folds(found)
     sides = {u.id: int(u.speaker[1:]) for u in found}
     assert fold.name == "split"
     assert [{min(2, (sides[i] - 1) // 3) for i in side} for side in (fold.train,)] == [{0, 1}]
@@ -116,7 +116,7 @@ def test_a_split_of_three_sides_is_one_fold_however_they_are_called(tmp_path, pa
 
 def test_train_and_validation_alone_test_the_validation_part_and_say_so(tmp_path):
     found = read(with_split(tmp_path, lambda k: "train" if k <= 8 else "validation"))
-    [fold] = table.folds(found)
+    [fold] = _split.folds(found)
     person = {u.id: int(u.speaker[1:]) for u in found}
     assert {person[i] for i in fold.test} == {9, 10, 11, 12}
     assert {person[i] for i in fold.train + fold.dev} == set(range(1, 9))
@@ -136,7 +136,7 @@ def test_train_and_validation_alone_test_the_validation_part_and_say_so(tmp_path
 )
 def test_numbers_and_names_of_parts_stay_folds_of_a_cross_validation(tmp_path, name_of, names):
     found = read(with_split(tmp_path, name_of))
-    folds = table.folds(found)
+    folds = _split.folds(found)
     assert [f.name for f in folds] == names
     assert Counter(i for f in folds for i in f.test) == Counter(u.id for u in found)
     assert {f.group for f in folds} == {"speaker"}
@@ -148,18 +148,18 @@ def test_sides_beside_other_words_are_refused_and_unused_ones_are_in_no_fold(tmp
     with pytest.raises(InputError, match=r"split '2' next to test"):
         read(with_split(tmp_path / "b", lambda k: "test" if k > 9 else 1 + k % 3))
     found = read(with_split(tmp_path / "c", lambda k: "train" if k < 7 else "test" if k > 7 else "unused"))
-    [fold] = table.folds(found)
+    [fold] = _split.folds(found)
     assert len(fold.train) + len(fold.dev) + len(fold.test) == len(found) - 4
     assert "4 rows have no split and are in no fold" in table.problems(tmp_path, found)
     with pytest.raises(InputError, match="a split without train"):
-        table.folds(read(with_split(tmp_path / "d", lambda k: f"Test{k % 3}")))
+        _split.folds(read(with_split(tmp_path / "d", lambda k: f"Test{k % 3}")))
 
 
 def test_speakers_of_two_test_sets_may_meet_but_not_those_of_training(tmp_path):
     rows = [(*row, "Train" if k < 32 else f"Test{1 + k % 2}") for k, row in enumerate(clips(tmp_path))]
     head = ("file", "emotion", "speaker", "split")
     found = read(written(tmp_path / "t.csv", head, rows))
-    assert {f.group for f in table.folds(found)} == {"speaker"}
+    assert {f.group for f in _split.folds(found)} == {"speaker"}
     rows[0] = (*rows[0][:3], "Test1")
     with pytest.raises(InputError, match=r"1 speakers on both sides of the split: s01 \(test and train\)"):
         read(written(tmp_path / "t.csv", head, rows))
@@ -428,7 +428,7 @@ def test_a_speaker_whom_nobody_knows_is_neither_a_person_nor_lost(tmp_path):
         assert any("8 rows without a speaker are in no fold" in note for note in table.problems(tmp_path, found))
         parted = [(*row, "train" if k < 32 else "test") for k, row in enumerate(rows)]
         found = read(written(tmp_path / "t.csv", (*head, "split"), parted))
-        [fold] = table.folds(found)
+        [fold] = _split.folds(found)
         assert len(fold.train) + len(fold.dev) + len(fold.test) == len(rows)
         assert fold.group == "none"
     report = prepare("table", tmp_path / "t.csv", tmp_path / "out")
@@ -506,7 +506,7 @@ def test_any_table_is_refused_in_one_line_or_read_and_written_as_it_is(tmp_path,
         path = written(tmp_path / "t.csv", heads, rows, delimiter=rng.choice([",", ";", "\t", "|"]))
         try:
             found = read(path, own_classes=bool(rng.random() < 0.5), allow_shared_speakers=True)
-            folds = table.folds(found)
+            folds = _split.folds(found)
         except InputError as error:
             complaints.append(str(error))
             continue
@@ -583,7 +583,7 @@ def test_segments_without_an_end_are_refused_and_one_beginning_a_file_is_noted(t
 
 @pytest.mark.parametrize(("words", "sizes"), [(("tr", "dv", "te"), [24, 12, 12]), (("TR", "va", "TS"), [24, 12, 12])])
 def test_two_letters_are_sides_where_train_and_test_are_among_them(tmp_path, words, sizes):
-    [fold] = table.folds(read(with_split(tmp_path, dealt(*words))))
+    [fold] = _split.folds(read(with_split(tmp_path, dealt(*words))))
     assert [len(side) for side in (fold.train, fold.dev, fold.test)] == sizes
     three = _split.labels(["te", "hi", "ta"], "")  # languages
     assert three == {"te": "te", "hi": "hi", "ta": "ta"}
@@ -595,7 +595,7 @@ def test_of_two_columns_called_like_a_split_the_one_with_sides_counts(tmp_path):
         (*row, "clean", "train" if k < 9 else "test", k % 3) for k, row in zip(number, clips(tmp_path), strict=True)
     ]
     path = written(tmp_path / "t.csv", ("file", "emotion", "speaker", "subset", "set", "fold"), rows)
-    [fold] = table.folds(read(path))
+    [fold] = _split.folds(read(path))
     assert len(fold.test) == 16
 
 

@@ -31,8 +31,8 @@ def table(rows, columns):
 
 
 def spread(rows, columns, votes, relabel=None):
-    read, names, _ = _votes.spread(table(rows, columns), votes, relabel, False)
-    return [{name: row[name] for name in ["emotion", *names]} for row in read.rows]
+    read, asked, _ = _votes.spread(table(rows, columns), _rows.Asked(), votes, relabel)
+    return [{name: row[name] for name in ["emotion", *asked.label_columns]} for row in read.rows]
 
 
 def test_a_column_a_rater_becomes_shares_and_the_word_of_most():
