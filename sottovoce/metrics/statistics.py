@@ -4,8 +4,8 @@ Utterances of one speaker (or one video) resemble each other, so it is speakers 
 there are several: `sottovoce.metrics.spread` says how both are estimated, without replicates.
 
     intervals            score with its confidence interval
-    paired               a - b on the same speakers, with a p value
-    differences          the same, each as a `Spread`: what else follows from it
+    differences          a - b on the same speakers, each as a `Spread`
+    difference_entry     it with its interval and p value, as results hold it
     curve_replicates     a learning curve and its bootstrap replicates, speakers and seeds shared by all cells
     labels_saved         how many labels the arm "scratch" needs for the same score, over how many we used
     meeting_point        the label count from which the two cannot be told apart
@@ -44,20 +44,6 @@ class Curve:
 
 
 # ---------------------------------------------------------------------------------------------- resampling
-
-
-def cluster_weights(clusters: Sequence | np.ndarray, n: int = REPLICATES, seed: int = 0) -> np.ndarray:
-    """(n, N) how often each row counts when whole clusters are drawn with replacement.
-
-    `clusters` (N,) names the speaker or video of each row.
-
-    >>> cluster_weights(["a", "a", "b"], n=3, seed=1)
-    array([[1., 1., 1.],
-           [2., 2., 0.],
-           [0., 0., 2.]])
-    """
-    index, count = _numbered(clusters)
-    return _cluster_counts(count, n, seed)[:, index]
 
 
 def _numbered(clusters: Sequence | np.ndarray) -> tuple[np.ndarray, int]:
@@ -184,7 +170,6 @@ def intervals(
     clusters: Sequence | np.ndarray,
     *,
     units: Sequence[int] | None = None,
-    level: float = LEVEL,
 ) -> dict[str, dict[str, float | None]]:
     """Every score with its interval for new speakers, and new trainings where there are several.
 
@@ -201,36 +186,16 @@ def intervals(
     """
     found: dict[str, dict[str, float | None]] = {}
     for name, (value, influence, rests) in _sums(task, target, predicted, clusters, units).influences().items():
-        low, high = components(value, influence[rests]).bounds(level, _link(name))
+        low, high = components(value, influence[rests]).bounds(link=_link(name))
         found[name] = {"value": float(value.mean()), "low": low, "high": high}
     return found
 
 
-def paired(
-    task: Task,
-    target: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
-    clusters: Sequence | np.ndarray,
-    *,
-    same_seeds: bool = True,
-    level: float = LEVEL,
-) -> dict[str, dict[str, float | None]]:
-    """Differences of scores, a - b, on the same rows; arguments as in `differences`.
-
-    Returns:
-        name -> {"value", "low", "high", "p"}; p is two-sided and below 1 - level exactly where the interval leaves 0
-        out. Bounds and p are None as in `intervals`. "p_floor" as in `difference_entry`.
-    """
-    return {
-        name: difference_entry(found, level)
-        for name, found in differences(task, target, a, b, clusters, same_seeds=same_seeds).items()
-    }
-
-
 def difference_entry(found: Spread, level: float = LEVEL) -> dict[str, float | None]:
-    """A difference as results hold it. One without spread has bounds only where sign flips tell it from 0, and says
-    as "p_floor" that p could not be smaller."""
+    """{"value", "low", "high", "p"}: p is two-sided and below 1 - level exactly where the interval leaves 0 out; bounds
+    and p are None as in `intervals`. A difference without spread has bounds only where sign flips tell it from 0, and
+    says as "p_floor" that p could not be smaller.
+    """
     p = found.p_value()
     low, high = found.bounds(level)
     entry = {"value": float(found.value), "low": low, "high": high, "p": p}
@@ -280,25 +245,12 @@ def _link(name: str) -> str:
     return "correlation" if name.split("_")[0] in ("ccc", "pcc") else "share"
 
 
-def bounds(replicates: np.ndarray, *, level: float = LEVEL, clusters: int | None = None) -> tuple[np.ndarray, ...]:
-    """(low, high) of replicates (R, ...) over their first axis, undefined replicates left out.
-
-    `clusters` expands the tails for that many resampled units; None leaves them at the plain percentiles.
-    """
-    tail = _tail(level, clusters)
-    low, high = np.nanquantile(replicates, [tail, 1 - tail], axis=0)
-    return low, high
-
-
-def _tail(level: float, clusters: int | None) -> float:
-    """The share to cut at each end."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is a share, 0 < level < 1; got {level}")
+def _tail(clusters: int | None) -> float:
+    """The share of replicates to cut at each end: expanded for so many resampled units, None for none."""
+    plain = (1 - LEVEL) / 2
     if clusters is None:
-        return (1 - level) / 2
-    if clusters < 2:
-        raise ValueError("an interval needs two clusters or more")
-    return float(ndtr(math.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 - level) / 2)))
+        return plain
+    return float(ndtr(math.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, plain)))
 
 
 def correct(differences: Sequence[dict[str, Any]]) -> None:
@@ -366,7 +318,6 @@ def labels_saved(
     *,
     values: tuple[np.ndarray, np.ndarray] | None = None,
     higher_is_better: bool = True,
-    level: float = LEVEL,
     clusters: int | None = None,
 ) -> list[dict[str, float | bool | None]]:
     """How many labels the other arm `b` needs to reach the score that `a` has at n[i], over n[i].
@@ -377,7 +328,7 @@ def labels_saved(
         n: (M,) label counts, rising.
         a, b: (R, M) paired replicates of the scores.
         values: the two curves themselves, (M,) each; default the means of the replicates.
-        clusters: as in `bounds`.
+        clusters: how many are resampled, for which the tails are expanded; None leaves plain percentiles.
 
     Returns:
         For every n[i] a dict with
@@ -396,7 +347,7 @@ def labels_saved(
     point_a, point_b = (x.mean(0) for x in (a, b)) if values is None else (np.asarray(v) for v in values)
     factor = _needed(count, sign * point_a[None], sign * point_b[None])[0] / count  # 0 and inf: outside the grid
     replicates = _needed(count, sign * a, sign * b) / count  # (R, M)
-    tail = _tail(level, clusters) if len(a) else 0.5
+    tail = _tail(clusters) if len(a) else 0.5
     found: list[dict[str, float | bool | None]] = []
     for i, f in enumerate(factor):
         least, most = count[0] / count[i], count[-1] / count[i]

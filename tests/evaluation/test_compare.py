@@ -183,7 +183,7 @@ def test_seeds_of_a_system_are_averaged_and_drawn_too(tmp_path):
     assert first["by_seed"] == pytest.approx(each)
     assert first["metrics"]["ua"]["value"] == pytest.approx(np.mean(each))
     assert second["difference"]["ua"] == pytest.approx(
-        statistics.paired(TASK, target, b, a, [f"s{c}" for c in clusters])["ua"]
+        statistics.difference_entry(statistics.differences(TASK, target, b, a, [f"s{c}" for c in clusters])["ua"])
         | {"p_holm": second["difference"]["ua"]["p"]}
     )
     assert second["seeds_paired"]
@@ -198,7 +198,7 @@ def test_seeds_belong_together_only_where_they_are_the_same(tmp_path):
         write(tmp_path / f"turned/{k}", target, b[k], clusters, seed=2 - k)
         write(tmp_path / f"other/{k}", target, b[k], clusters, seed=7 + k)
     turned = result_of(tmp_path / "a", tmp_path / "turned")["systems"][1]
-    expected = statistics.paired(TASK, target, b[::-1], a, names)["ua"]
+    expected = statistics.difference_entry(statistics.differences(TASK, target, b[::-1], a, names)["ua"])
     assert turned["seeds_paired"]
     assert turned["difference"]["ua"]["low"] == pytest.approx(expected["low"])
     other = result_of(tmp_path / "a", tmp_path / "other")["systems"][1]
