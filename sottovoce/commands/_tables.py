@@ -1,7 +1,7 @@
 """Results as tables of the terminal. What is shown here is in files too; nothing is computed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,18 @@ class Terminal(Console):
         return super().render_str(one_line(text), **how)
 
 
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str] = ("",)) -> Table:
+    """Columns to the right, but those named `left`."""
+    out = Table(title=title)
+    for head in heads:
+        out.add_column(head, justify="left" if head in left else "right")
+    for row in rows:
+        out.add_row(*row)
+    return out
+
+
 def corpus(report: Mapping[str, Any], out: Path) -> None:
     """The report on the terminal."""
-
     from sottovoce.pipeline.prepare import FEW, SIDES
     from sottovoce.report.words import genders
 
@@ -63,64 +72,46 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
 
 def scores(report: Mapping[str, Any]) -> None:
     """The main scores next to the baselines, as a terminal table."""
+    from sottovoce.evaluation import lines
 
     names = [n for n in ("ua", "wa", "macro_f1", "ccc", "mae", "acc4", "wacc", "per") if n in report["metrics"]]
-    out = Table(title=f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)")
-    out.add_column("")
-    for name in names:
-        out.add_column(name.upper().replace("MACRO_F1", "macro-F1"), justify="right")
-
-    def row(label: str, scores: Mapping[str, Any]) -> None:
-        cells = []
-        for name in names:
-            s = scores[name]
-            between = "" if s.get("low") is None else f" [{s['low']:.3f}, {s['high']:.3f}]"
-            cells.append(f"{s['value']:.3f}{between}")
-        out.add_row(label, *cells)
-
-    row("this run", report["metrics"])
-    for name, values in report["baselines"].items():
-        row(name, values["metrics"])
+    known = {"this run": report["metrics"]} | {name: of["metrics"] for name, of in report["baselines"].items()}
+    heads = ["", *(name.upper().replace("MACRO_F1", "macro-F1") for name in names)]
+    title = f"{report['title']} (n = {report['n']}, {report['speakers'] or 'unknown'} speakers)"
     if report["protocol"]["first_line"]:
         say(report["protocol"]["first_line"])
-    Terminal(120).print(out)
+    rows = [[label, *(lines.score(of[name]) for name in names)] for label, of in known.items()]
+    Terminal(120).print(_table(title, heads, rows))
     if found := report.get("raters"):
-        rows = ((name, found[name]["kl"]["value"], found[name]["js"]["value"]) for name in ("model", "training shares"))
-        said = "; ".join(f"{name}: KL {kl:.3f}, JS {js:.3f}" for name, kl, js in rows)
+        both = {name: (found[name]["kl"]["value"], found[name]["js"]["value"]) for name in ("model", "training shares")}
+        said = "; ".join(f"{name}: KL {kl:.3f}, JS {js:.3f}" for name, (kl, js) in both.items())
         say(f"From the shares of the raters (nats, 0 = the same): {said}")
 
 
 def comparison(result: Mapping[str, Any]) -> None:
     """The comparison as terminal tables."""
+    from sottovoce.evaluation import lines
 
-    from sottovoce.evaluation.compare import interval_text
-
-    console = Terminal(140)
-    metric, people = result["metric"], result["speakers"] or "unknown"
-    out = Table(title=f"{result['title']} (n = {result['n']}, {people} speakers)")
-    for head in ("", "seeds", metric.upper(), f"- {result['reference']}", "p (Holm)", "detectable"):
-        out.add_column(head, justify="left" if not head else "right")
+    console, metric, rows = Terminal(140), result["metric"], []
     for entry in result["systems"]:
         gap = entry.get("difference", {}).get(metric)
         p = "" if gap is None or gap.get("p_holm") is None else f"{gap['p_holm']:.3f}"
         detectable = entry.get("detectable")
         least = "" if detectable is None else f"{detectable:.3f}"
-        cells = (interval_text(entry["metrics"][metric]), interval_text(gap, "+.3f"), p, least)
-        out.add_row(entry["name"], str(len(entry["seeds"])), *cells)
+        cells = (lines.score(entry["metrics"][metric]), lines.score(gap, "+.3f"), p, least)
+        rows.append((entry["name"], str(len(entry["seeds"])), *cells))
     for line in filter(None, [result["protocol"]["first_line"], *result["warnings"]]):
         say(line)
-    console.print(out)
+    heads = ("", "seeds", metric.upper(), f"- {result['reference']}", "p (Holm)", "detectable")
+    title = f"{result['title']} (n = {result['n']}, {result['speakers'] or 'unknown'} speakers)"
+    console.print(_table(title, heads, rows))
     stem = "recall" if result["task"]["kind"] == "class" else "ccc"
     names = [c for c in result["task"]["classes"] if f"{stem}_{c}" in result["systems"][0]["metrics"]]
     if not names:
         return
-    each = Table(title=f"{stem} of each {'class' if stem == 'recall' else 'number'}")
-    each.add_column("")
-    for entry in result["systems"]:
-        each.add_column(entry["name"], justify="right")
-    for c in names:
-        each.add_row(c, *(interval_text(entry["metrics"][f"{stem}_{c}"]) for entry in result["systems"]))
-    console.print(each)
+    heads = ("", *(entry["name"] for entry in result["systems"]))
+    rows = [(c, *(lines.score(entry["metrics"][f"{stem}_{c}"]) for entry in result["systems"])) for c in names]
+    console.print(_table(f"{stem} of each {'class' if stem == 'recall' else 'number'}", heads, rows))
 
 
 def audit(result: Mapping[str, Any]) -> None:
@@ -135,68 +126,52 @@ def audit(result: Mapping[str, Any]) -> None:
 
 def transfer(result: Mapping[str, Any]) -> None:
     """UA of every corpus tested, a row for what was trained on."""
+    from sottovoce.evaluation import lines
 
-    from sottovoce.evaluation.compare import interval_text
-
-    names = [c["name"] for c in result["corpora"]]
-    out = Table(title=f"{result['title']}, UA of {len(result['task']['classes'])} classes")
-    for head in ("trained on", *names):
-        out.add_column(head, justify="left" if head == "trained on" else "right")
+    names, rows = [c["name"] for c in result["corpora"]], []
     for train in dict.fromkeys(tuple(c["train"]) for c in result["cells"]):
         own = {c["test"]: c["metrics"]["ua"] for c in result["cells"] if tuple(c["train"]) == train}
-        out.add_row(" + ".join(train), *(interval_text(own.get(name)) for name in names))
-    Terminal(140).print(out)
+        rows.append((" + ".join(train), *(lines.score(own.get(name)) for name in names)))
+    title, head = f"{result['title']}, UA of {len(result['task']['classes'])} classes", "trained on"
+    Terminal(140).print(_table(title, (head, *names), rows, left=(head,)))
 
 
 def sensitivity(result: Mapping[str, Any]) -> None:
     """How far a result moves, the ends of every kind of change."""
     from sottovoce.evaluation.sensitivity import KINDS
 
-    what = " - ".join(reversed(result["systems"]))
-    out = Table(title=f"{what}: {result['metric'].upper()} {result['value']:.3f} (n = {result['n']})")
-    for head in ("", "lowest", "", "highest", "", "of"):
-        out.add_column(head, justify="left" if not head else "right")
+    what, ends = " - ".join(reversed(result["systems"])), []
     for kind in KINDS:
         rows = sorted((row for row in result[kind] if row["value"] == row["value"]), key=lambda row: row["value"])
         if rows:
             low, high = rows[0], rows[-1]
-            ends = (f"{low['value']:.3f}", low["name"], f"{high['value']:.3f}", high["name"])
-            out.add_row(kind, *ends, str(len(rows)))
-    Terminal(120).print(out)
+            ends.append(
+                (kind, f"{low['value']:.3f}", low["name"], f"{high['value']:.3f}", high["name"], str(len(rows)))
+            )
+    title = f"{what}: {result['metric'].upper()} {result['value']:.3f} (n = {result['n']})"
+    Terminal(120).print(_table(title, ("", "lowest", "", "highest", "", "of"), ends))
 
 
 def curve(result: Mapping[str, Any]) -> None:
     """The curve as a terminal table."""
-
+    from sottovoce.evaluation import lines
     from sottovoce.evaluation.curves import compared_with_scratch
 
-    out = Table(
-        title=f"{result['title']} ({result['metric'].upper()}, {result['seeds']} seeds, {result['folds']} folds)"
-    )
-    out.add_column("labels", justify="right")
-    for arm in result["arms"]:
-        out.add_column(arm, justify="right")
     arm, prefix = compared_with_scratch(result)
-    out.add_column(f"{arm} - scratch", justify="right")
-    out.add_column("labels saved", justify="right")
-    if result["dev_labels"]:  # else they are counted already
-        out.add_column(f"with {result['dev_labels']} of dev", justify="right")
-
-    def cell(p: Mapping[str, Any] | None) -> str:
-        if p is None:
-            return ""
-        return f"{p['value']:.3f}" + ("" if p["low"] is None else f" [{p['low']:.3f}, {p['high']:.3f}]")
-
+    heads = ["labels", *result["arms"], f"{arm} - scratch", "labels saved"]
+    heads += [f"with {result['dev_labels']} of dev"] * bool(result["dev_labels"])  # else they are counted already
+    rows = []
     for k, n in enumerate(result["ns"]):
         saved = (result.get(f"{prefix}labels_saved") or [None] * len(result["ns"]))[k]
         factor = "" if saved is None else _factor(saved, saved["factor"])
         counted = "" if saved is None else _factor(saved, saved["with_dev"]["factor"])
         paired = (result.get(f"{prefix}paired") or [None] * len(result["ns"]))[k]
-        row = [cell(of[k]) for of in result["arms"].values()] + [cell(paired), factor]
-        out.add_row(str(n), *row, *[counted] * bool(result["dev_labels"]))
+        row = [lines.score(found) for found in (*(of[k] for of in result["arms"].values()), paired)]
+        rows.append([str(n), *row, factor, *[counted] * bool(result["dev_labels"])])
     for line in result["warnings"]:
         say(line)
-    Terminal(160).print(out)
+    title = f"{result['title']} ({result['metric'].upper()}, {result['seeds']} seeds, {result['folds']} folds)"
+    Terminal(160).print(_table(title, heads, rows))
 
 
 def _factor(saved: Mapping[str, Any], factor: float) -> str:

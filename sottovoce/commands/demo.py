@@ -123,10 +123,10 @@ def page(title: str, href: str, summary: str) -> dict[str, Any]:
 
 def headline(scores: Mapping[str, Any]) -> str:
     """ "UA 0.775 [0.732, 0.814]", of the first main score there is."""
+    from sottovoce.evaluation import lines
+
     name = next(key for key in ("ua", "ccc", "mae") if key in scores)
-    found = scores[name]
-    between = "" if found["low"] is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
-    return f"{name.upper()} {found['value']:.3f}{between}"
+    return f"{name.upper()} {lines.score(scores[name])}"
 
 
 def own_folder(output: Path, name: str, data: Path | None) -> Path:

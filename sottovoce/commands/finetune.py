@@ -110,8 +110,7 @@ def main(
         own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
         plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)
     else:
-        first = hub.parts(init)[0]
-        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+        plan = hub.parts(init)[0].plan
         for option, wanted, has in (("recipe", recipe, protocol or plan.name), ("track", track, plan.track),
                                     ("backbone", backbone, plan.backbone)):  # fmt: skip
             if wanted not in ("", has):

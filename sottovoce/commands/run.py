@@ -98,10 +98,7 @@ def main(
     encoder = encoder or ("default" if module.ENCODER else "")
     if module.ENCODER and len(loaded) > 1:
         raise InputError(f"{system}: learns from one corpus. Found {len(loaded)}. Pre-train the encoder on the others.")
-    plan = None
-    if encoder:
-        first = hub.parts(encoder)[0]
-        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+    plan = hub.parts(encoder)[0].plan if encoder else None
     whole = module.system(plan, loaded, track)
     whole = changed(whole, module.small(whole) if small else (), "--small")
     whole = recipes.configured(whole, explain.read(config_file), config_file) if config_file else whole

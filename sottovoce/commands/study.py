@@ -96,11 +96,10 @@ def main(
     task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
     inits = pretrainings(init, seeds or 0)
     seeds = seeds or (5 if len(inits) == 1 else len(inits))
-    found = hub.parts(inits[0])
     extra = [f"finetune.dev={dev or 'share'}"] + [f"finetune.select={metric}"] * bool(metric) + list(settings or [])
     if speaker_norm:
         extra.append("finetune.embedding_norm=speaker")
-    plan = recipes.from_dict(found[0].config["settings"], found[0].folder / "config.json")
+    plan = hub.parts(inits[0])[0].plan
     if recipes.is_protocol(recipe):
         plan = recipes.judged(plan, recipe)
     elif recipe not in ("", plan.name):

@@ -108,6 +108,11 @@ class Run:
     def identity(self) -> str:
         return self.config["identity"]
 
+    @property
+    def plan(self) -> Recipe:
+        """Its settings. Raises InputError where they are damaged."""
+        return recipe.from_dict(self.config["settings"], self.folder / "config.json")
+
     def finish(self) -> None:
         """Remove what only going on needed; the weights, written last, have made it a finished one."""
         for name in ("last.safetensors", "best.safetensors"):

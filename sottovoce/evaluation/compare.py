@@ -21,7 +21,7 @@ from sottovoce.data import own, runs
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, say, unknown_name
 from sottovoce.evaluation import lines, protocol
-from sottovoce.evaluation.evaluate import cautions, evaluate, write_table
+from sottovoce.evaluation.evaluate import cautions, evaluate
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.metrics.spread import Spread
@@ -281,16 +281,9 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
             rows.append(
                 {"system": entry["name"], "seeds": len(entry["seeds"]), "metric": name}
                 | {k: score[k] for k in ("value", "low", "high")}
-                | {f"difference{'_' * bool(k)}{k}": difference.get(k or "value") for k in ("", "low", "high")}
+                | lines.columns("difference", difference)
                 | {"p": difference.get("p"), "p_holm": difference.get("p_holm")}
                 | {"detectable": entry.get("detectable") if main else None}
             )
-    write_table(output / "compare.csv", rows)
+    files.write_csv(output / "compare.csv", rows)
     protocol.save(output, "compare", result, pages.compare_page, pages.compare_figure)
-
-
-def interval_text(score: Mapping[str, Any] | None, form: str = ".3f") -> str:
-    if score is None:
-        return ""
-    between = "" if score.get("low") is None else f" [{score['low']:{form}}, {score['high']:{form}}]"
-    return f"{score['value']:{form}}{between}"

@@ -16,7 +16,7 @@ from sottovoce.data.folds import person, seen_by, with_dev
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import lines, protocol
-from sottovoce.evaluation.evaluate import CHOSEN, write_table
+from sottovoce.evaluation.evaluate import CHOSEN
 from sottovoce.evaluation.study import ARMS, Cell, read_cell
 from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
@@ -295,7 +295,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
         | {k: p[k] for k in ("value", "low", "high")}
         for p in result.get(f"{prefix}paired", ())
     ]
-    write_table(output / "study.csv", rows)
+    files.write_csv(output / "study.csv", rows)
     protocol.save(output, "study", result, pages.study_page, pages.study_figure, named="report")
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Full, Probe
 from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
@@ -65,7 +64,7 @@ def report_on(
     report, table = evaluate(
         found, opensmile=feature_set if opensmile else "", speakers=speakers, groups=groups, jobs=jobs
     )
-    write_table(output / "predictions.csv", table)
+    files.write_csv(output / "predictions.csv", table)
     calibration.write(output, report.get("calibration"))
     groups_of.write(output, report["subgroups"])
     files.write_json(output / cards.FILE, report["card"])
@@ -264,7 +263,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     """How the figures came about, in words; `first_line` when a reader must know it before anything else."""
     first = found[0].config
     groups = sorted({corpus.fold(run.config["fold"]).group for run in found})
-    plan = recipe.from_dict(first["settings"], found[0].folder / "config.json")
+    plan = found[0].plan
     lines = cautions([run.config for run in found])
     if "none" in groups:
         share = (
@@ -353,11 +352,6 @@ def table(
             row |= {f"predicted_{n}": round(float(v), 6) for n, v in zip(task.target, a, strict=True)}
         rows.append(row)
     return rows
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """CSV, whole or not at all; safe to open in a spreadsheet, see `files.csv_cell`."""
-    files.write_csv(path, rows)
 
 
 def _svm_on(

@@ -15,6 +15,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.task import Task
+from sottovoce.evaluation import lines
 from sottovoce.metrics import calibration, statistics
 from sottovoce.metrics import scores as formulas
 from sottovoce.metrics.spread import Spread, apart, jackknife
@@ -175,7 +176,7 @@ def write(folder: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
         for name, entry in told["groups"].items():
             row = {"column": column, "group": name, "n": entry["n"], "speakers": entry["speakers"]}
             for score, value in entry["metrics"].items():
-                row |= {f"{score}{'_' * bool(k)}{k}": value[k or "value"] for k in ("", "low", "high")}
+                row |= lines.columns(score, value)
             rows.append(row)
         if not told["measured"]:
             rows.append({"column": column, "group": told["why"]})

@@ -30,6 +30,23 @@ def intervals(rows: Iterable[tuple[str, str]], seeds: int = 1) -> str:
     return f"95 %, over {over}{' and seeds' if seeds > 1 else ''}{warning}"
 
 
+def score(found: Mapping[str, Any] | None, form: str = ".3f") -> str:
+    """A score with its interval where there is one; "" where there is none.
+
+    >>> score({"value": 0.5, "low": 0.25, "high": 0.75}), score({"value": -0.5, "low": None}, "+.1f"), score(None)
+    ('0.500 [0.250, 0.750]', '-0.5', '')
+    """
+    if found is None:
+        return ""
+    between = "" if found.get("low") is None else f" [{found['low']:{form}}, {found['high']:{form}}]"
+    return f"{found['value']:{form}}{between}"
+
+
+def columns(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A score and its interval as cells of a table: NAME, NAME_low, NAME_high."""
+    return {f"{name}{'_' * bool(k)}{k}": found.get(k or "value") for k in ("", "low", "high")}
+
+
 def trainings(*seeds: int) -> str:
     """What a result with that many seeds (of one system, or of each of two) knows of other trainings."""
     if min(seeds) > 1:

@@ -34,7 +34,6 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import lines, phones
-from sottovoce.evaluation.evaluate import write_table
 from sottovoce.metrics import statistics
 from sottovoce.modeling import checkpoint, heads, network
 from sottovoce.modeling import linear_probe as probe
@@ -52,8 +51,7 @@ def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], s
             raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
         plan = recipes.resolve("masked_timesteps", [corpus])
     else:
-        first = runs.parts(init, "pretrain")[0]
-        plan = recipes.from_dict(first.config["settings"], first.folder / "config.json")
+        plan = runs.parts(init, "pretrain")[0].plan
     # batches of 16, accumulated twice; 1e-2 is s3prl's learning rate, the smaller one and `patience` are ours
     head = Probe(lrs=(1e-3, 1e-2), updates=100_000, epochs=1000, batch=32, readings=100)
     plan = replace(plan, finetune=head)
@@ -164,7 +162,7 @@ def phoneme(
     report["probes"] = [{"fold": fold.name, "layers": layers, "chosen": chosen, "probe": readings}]
     report["protocol"]["too short to be spelled"] = _too_short(steps["train"], sides["train"], reading)
     report["seconds"] = time.monotonic() - started
-    write_table(output / "predictions.csv", rows)
+    files.write_csv(output / "predictions.csv", rows)
     files.write_json(output / "report.json", report)
     files.write_text(output / "report.html", pages.evaluate_page(files.plain(report)))
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}

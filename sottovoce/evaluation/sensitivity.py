@@ -20,7 +20,7 @@ from sottovoce.data.folds import group_folds
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.evaluation import compare, protocol
-from sottovoce.evaluation.evaluate import report_on, write_table
+from sottovoce.evaluation.evaluate import report_on
 from sottovoce.metrics import scores
 from sottovoce.modeling.loop import Keep
 from sottovoce.pipeline.extract import track_store
@@ -94,9 +94,8 @@ def _tested(folds: Sequence[Fold]) -> frozenset[frozenset[str]]:
 
 def _again(part: runs.Run, corpus: Corpus, fold: Fold, seed: int, output: Path, quiet: bool) -> None:
     """A fine-tuning by the settings of an earlier one."""
-    config, where = part.config, part.folder / "config.json"
-    task, may_have_seen = Task.from_dict(config["task"], where), config.get("transductive", False)
-    plan = recipe.seeded(recipe.from_dict(config["settings"], where), seed)
+    config, plan = part.config, recipe.seeded(part.plan, seed)
+    task, may_have_seen = Task.from_dict(config["task"], part.folder / "config.json"), config.get("transductive", False)
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=quiet)
     init = weights_for(config["init"], corpus, fold, transductive=may_have_seen)
     given = Given(init, str(config["labels"]), seed, may_have_seen)
@@ -174,4 +173,4 @@ def save(output: Path, found: dict[str, Any], systems: Sequence[compare.System])
     files.write_json(output / "sensitivity.json", found)
     files.write_json(output / protocol.FILE, compare.cards(systems))
     kinds = {kind: rows for kind, rows in found.items() if kind in KINDS}
-    write_table(output / "sensitivity.csv", [{"kind": kind} | row for kind, rows in kinds.items() for row in rows])
+    files.write_csv(output / "sensitivity.csv", [{"kind": kind} | row for kind, rows in kinds.items() for row in rows])

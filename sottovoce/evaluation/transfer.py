@@ -90,8 +90,7 @@ def transfer(
     for corpus in corpora:
         if seen := folds.seen_by(run).people_in(corpus, {folds.person(u) for u in corpus.utterances}):
             raise InputError(f"{init}: has seen {len(seen)} people of {corpus.folder}. Use weights that have not.")
-    plan = recipes.from_dict(run.config["settings"], run.folder / "config.json")
-    plan = recipes.seeded(recipes.override(plan, settings), seed)
+    plan = recipes.seeded(recipes.override(run.plan, settings), seed)
     plan = replace(plan, finetune=in_mode(plan.finetune, "frozen"))
     earlier = models.load_pretrained(run, plan.finetune.depth or None)
     places = []
@@ -308,7 +307,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
     for cell in result["cells"]:
         row = {"train": "+".join(cell["train"])} | {k: cell[k] for k in ("test", "n", "speakers", "labels")}
         for name in METRICS:
-            row |= {f"{name}{'_' * bool(k)}{k}": cell["metrics"][name][k or "value"] for k in ("", "low", "high")}
+            row |= lines.columns(name, cell["metrics"][name])
         rows.append(row)
     files.write_csv(output / "transfer.csv", rows)
     cards.save(output, "transfer", result, pages.transfer_page, pages.transfer_figure)

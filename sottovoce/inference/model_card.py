@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sottovoce.evaluation import lines
 from sottovoce.report.words import metric_name, text
 
 USE = """## Use
@@ -82,12 +83,6 @@ def _figures(scores: Mapping[str, Any]) -> str:
     metrics = scores.get("metrics") or {}
     if not metrics:
         return "## Figures\n\nNot evaluated: judge it on recordings of your own first (`sottovoce evaluate`).\n"
-    rows = [f"| {_words(metric_name(key))} | {_figure(value)} |" for key, value in metrics.items()]
+    rows = [f"| {_words(metric_name(key))} | {lines.score(value)} |" for key, value in metrics.items()]
     head = f"On {scores.get('n', '?')} recordings of {scores.get('speakers') or 'unknown'} speakers it has not heard:"
     return "\n".join(["## Figures\n", head, "", "| score | value, 95 % |", "|---|---|", *rows, ""])
-
-
-def _figure(value: Mapping[str, Any]) -> str:
-    if value.get("low") is None:
-        return f"{value['value']:.3f}"
-    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from sottovoce import plugins
 from sottovoce.backbones.base import Backbone, Hidden, hop_and_field
-from sottovoce.config import recipe
 from sottovoce.config.finetuning import FineTuning, Frozen, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data.ahead import ahead
@@ -64,7 +63,7 @@ def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
 
     Raises InputError when weights and config.json do not fit together.
     """
-    plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
+    plan = run.plan
     if "encoder" in run.config:
         return Pretrained(hub.backbone(run, upto).eval(), Statistics.unit(run.config["features"]), plan, run)
     tensors = checkpoint.load_tensors(run.weights)
@@ -299,8 +298,7 @@ def save_recognised(folder: Path, it: Recognised, *, shipped: bool = False) -> N
 
 def load_recognised(run: Run) -> Recognised:
     """Raises InputError when weights and config.json do not fit together."""
-    where = run.folder / "config.json"
-    plan, task = recipe.from_dict(run.config["settings"], where), Task.from_dict(run.config["task"], where)
+    plan, task = run.plan, Task.from_dict(run.config["task"], run.folder / "config.json")
     tensors = checkpoint.load_tensors(run.weights)
     backbone = build_backbone(plan, plan.frontend.dim(run.config["features"]))
     network = Network(backbone, plan.finetune, task.outputs)

@@ -22,7 +22,6 @@ import torch
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.backbones.base import hop_and_field
-from sottovoce.config import recipe
 from sottovoce.config.finetuning import Probe
 from sottovoce.data import folds, own, runs
 from sottovoce.data.batching import sequential
@@ -67,8 +66,7 @@ def cluster_sizes(text: str, given: Codebook | None) -> tuple[int, ...]:
 
 def default_layer(run: Run) -> int:
     """The third from the top, as in GMP-TL; of a shallow model the first block, of one without blocks its input."""
-    plan = recipe.from_dict(run.config["settings"], run.folder / "config.json")
-    blocks, tuning = plan.backbone_config.layers, plan.finetune
+    blocks, tuning = run.plan.backbone_config.layers, run.plan.finetune
     if run.config["kind"] == "finetune":  # keeps no block above those it reads
         pooled = () if isinstance(tuning, Probe) else tuning.layers
         blocks = min(blocks, tuning.depth or max(pooled, default=blocks))

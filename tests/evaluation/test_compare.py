@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_1samp
 
+from sottovoce import files
 from sottovoce.commands import compare as compare_command
 from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.evaluation import compare, evaluate
+from sottovoce.evaluation import compare
 from sottovoce.metrics import scores, statistics
 
 EMOTIONS = ("neutral", "happy", "sad")
@@ -57,7 +58,7 @@ def write(folder, target, predicted, clusters, *, task=TASK, seed=0, names=None,
         else:
             row |= {"phones": y, "edits": p}
         rows.append(row)
-    evaluate.write_table(folder / "predictions.csv", rows if names is None else [rows[k] for k in names])
+    files.write_csv(folder / "predictions.csv", rows if names is None else [rows[k] for k in names])
     return folder
 
 
@@ -137,7 +138,7 @@ def test_rows_may_come_in_any_order(two, tmp_path):
     shutil.copytree(two[1], mixed)
     rows = read(mixed / "predictions.csv")
     order = np.random.default_rng(1).permutation(len(rows))
-    evaluate.write_table(mixed / "predictions.csv", [rows[k] for k in order])
+    files.write_csv(mixed / "predictions.csv", [rows[k] for k in order])
     straight, shuffled = (result_of(two[0], b)["systems"][1] for b in (two[1], mixed))
     assert straight["difference"] == shuffled["difference"]
 
@@ -334,7 +335,7 @@ def test_what_stands_for_a_speaker_is_said(tmp_path):
         for folder in folders:
             rows = [row | {"speaker": "", "session": f"v{k % 9}" * session}
                     for k, row in enumerate(read(folder / "predictions.csv"))]  # fmt: skip
-            evaluate.write_table(folder / "predictions.csv", rows)
+            files.write_csv(folder / "predictions.csv", rows)
         result = result_of(*folders)
         assert (result["protocol"]["intervals"], result["speakers"]) == (said, None)
         compare.save(tmp_path / "out", result)
@@ -380,7 +381,7 @@ def test_runs_on_other_utterances_are_refused_or_cut_to_what_they_share(sottovoc
     compare.save(tmp_path / "out", result)
     assert "260 utterances left out" in (tmp_path / "out/compare.html").read_text()
     rows = read(tmp_path / "b/predictions.csv")
-    evaluate.write_table(tmp_path / "b/predictions.csv", [row | {"id": f"other{k}"} for k, row in enumerate(rows)])
+    files.write_csv(tmp_path / "b/predictions.csv", [row | {"id": f"other{k}"} for k, row in enumerate(rows)])
     with pytest.raises(InputError, match="no utterance in common"):
         result_of(tmp_path / "a", tmp_path / "b", common=True)
 
