@@ -181,7 +181,6 @@ def _factor(saved: Mapping[str, Any], factor: float) -> str:
 
 def predictions(rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: str, most: int) -> None:
     """Rows of results in the terminal, strongest classes first; of more than `most`, how many of each label."""
-
     for row in rows:
         if row["note"]:
             say(f"{row['path']}: {row['note']}", err=True)

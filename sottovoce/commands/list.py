@@ -44,16 +44,6 @@ def main(
 
 def _hanging(head: str, text: str) -> str:
     """`head` and the text beside it, in lines of 118 characters; where the text has a new line, so has this."""
-    indent = " " * len(head)
-    lines = [
-        textwrap.fill(
-            part,
-            118,
-            initial_indent=head if not k else indent,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for k, part in enumerate(text.split("\n"))
-    ]
-    return "\n".join(lines)
+    wrap = textwrap.TextWrapper(118 - len(head), break_long_words=False, break_on_hyphens=False)
+    lines = [line for part in text.split("\n") for line in wrap.wrap(part)]
+    return head + ("\n" + " " * len(head)).join(lines)

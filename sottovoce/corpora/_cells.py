@@ -13,28 +13,8 @@ from collections.abc import Iterable
 from sottovoce.errors import InputError
 
 NOTHING = frozenset(
-    {
-        "",
-        "nan",
-        "nat",
-        "none",
-        "null",
-        "nil",
-        "na",
-        "n/a",
-        "n.a.",
-        "n.a",
-        "#n/a",
-        "#na",
-        "<na>",
-        "-nan",
-        "undefined",
-        "-",
-        "--",
-        "–",
-        "—",
-        "?",
-    }
+    {"", "nan", "-nan", "nat", "none", "null", "nil", "undefined", "-", "--", "–", "—", "?"}
+    | {"na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>"}
 )
 # Written for what nobody knows: no word of a label, of a split, or of a name.
 UNKNOWN = NOTHING | frozenset(

@@ -89,7 +89,6 @@ def _listed(root: Path, names: Sequence[str]) -> str:
 
 def read_table(path: Path, separator: str) -> Iterator[dict[str, str]]:
     """Rows of a small table that comes with a corpus; column names in lower case."""
-
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
         rows = csv.DictReader(lines, delimiter=separator)
         for row in rows:

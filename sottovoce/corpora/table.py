@@ -163,7 +163,6 @@ class _Header:
 
 def _audformat(root: Path, wanted: str) -> _rows.Rows:
     """Tables with an emotion column, completed from the others by file; speakers and gender from the schemes."""
-
     try:
         read_header = yaml.safe_load((root / "db.yaml").read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

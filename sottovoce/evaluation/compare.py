@@ -112,7 +112,6 @@ def _columns(task: Task, what: str) -> list[str]:
 
 def values(task: Task, table: Mapping[str, Mapping[str, str]], ids: Sequence[str], what: str) -> np.ndarray:
     """(N,) class indices or counts, or (N, D) regression targets. Raises InputError for what is neither."""
-
     columns = _columns(task, what)
     try:
         if task.kind == "class":
@@ -272,7 +271,6 @@ def differing(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
 
 def save(output: Path, result: Mapping[str, Any]) -> None:
     """compare.csv, compare.json, compare.svg, compare.png and the page."""
-
     rows = []
     for entry in result["systems"]:
         for name, score in entry["metrics"].items():

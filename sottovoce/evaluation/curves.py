@@ -126,7 +126,6 @@ def collect(
     choices: Choices = NOTHING,
 ) -> dict[str, Any]:
     """Curves, paired differences and labels saved, from finished cells: what study.json holds."""
-
     metric = metric or metrics.MAIN[task.kind]
     got = Answers(cells, plan, corpus, task, folder)
     parts = [with_dev(corpus, corpus.fold(f), plan.finetune.dev) for f in got.folds]
@@ -239,7 +238,6 @@ def study_protocol(
     dev_labels: int,
 ) -> dict[str, Any]:
     """How the study was made, in words, with what a reader must know first as `first_line`."""
-
     seeds = len({c.seed for c in cells})
     most = max(len({c.init for c in cells if c.fold == f and c.init != "none"}) for f in folds)
     seen: set[str] = set()
@@ -274,7 +272,6 @@ def study_protocol(
 
 def save(output: Path, result: Mapping[str, Any]) -> None:
     """study.json, study.csv, study.svg, study.png and the page."""
-
     rows = [
         {"arm": arm, "labels": p["n"], "metric": metric, "value": p["value"], "low": p["low"], "high": p["high"]}
         for arm, of in result["all_metrics"].items()

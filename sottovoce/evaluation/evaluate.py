@@ -325,7 +325,6 @@ def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
     """Of every fold's published head: what dev chose, the readings it chose from, and what each layer weighs."""
-
     rows = []
     for run in found:
         if run.config["settings"]["finetune"]["mode"] != "probe":
@@ -357,7 +356,6 @@ def table(
 def _svm_on(
     corpus: Corpus, fold: Fold, task: Task, feature_set: str, norm: bool, test: Sequence[Utterance], jobs: int | None
 ) -> np.ndarray:
-
     labelled = [k for k in fold.test if task.has(corpus.by_id[k])]
     predicted = baselines.functionals_svm(corpus, fold, task, feature_set, speaker_norm=norm, jobs=jobs)
     index = {key: k for k, key in enumerate(labelled)}

@@ -45,7 +45,6 @@ SHOWN = 10  # words, or examples, that a report names
 
 def plan_of(corpus: Corpus, init: str, scratch: bool, settings: Sequence[str], seed: int) -> Recipe:
     """The system of a run (or the default one) with the head of this task."""
-
     if init == "none":
         if scratch:
             raise InputError("--scratch: whose settings? Found --init none. Name the run that it is compared with.")
@@ -108,7 +107,6 @@ def phoneme(
 
     Raises InputError: a part without a usable transcript, another run in `output`.
     """
-
     from accelerate import Accelerator
 
     started, p, folder = time.monotonic(), plan.finetune, output / fold.name
@@ -202,7 +200,6 @@ def usable(corpus: Corpus, store: Any, fold: Fold, side: str, reading: Reading) 
 
 def predict(head: Any, states: Any, steps: Steps, symbols: Sequence[str]) -> list[tuple[str, ...]]:
     """Greedy predictions of every utterance, in order."""
-
     found: list[tuple[str, ...]] = [()] * len(steps)
     for rows in sequential(steps.lengths, batch_steps=steps.budget):
         scores = head(states(rows)).cpu().numpy()  # (B, S, 1 + V)
@@ -255,7 +252,6 @@ def report_of(
     config: dict[str, Any],
 ) -> dict[str, Any]:
     """The report of the test part, as `evaluate` writes it for emotions."""
-
     said, wrong = (np.array([row[k] for row in rows]) for k in ("phones", "edits"))
     clusters = [folds.person(u) for u in sides["test"]]
     asked = sum(len(getattr(fold, side)) for side in SIDES)

@@ -62,7 +62,6 @@ def read_transcripts(root: Path) -> dict[str, tuple[str, ...]]:
 
 def without_entry(transcripts: Iterable[Sequence[str]], lexicon: Mapping[str, object]) -> dict[str, int]:
     """{word: how often it is said} of words the lexicon has not, the most frequent first."""
-
     counts = Counter(word for words in transcripts for word in words if word not in lexicon)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 

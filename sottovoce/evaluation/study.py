@@ -109,7 +109,6 @@ def plan_cells(
     Raises InputError when an arm's weights have seen a test speaker (unless `transductive`), and where the training
     part of a fold holds one class only.
     """
-
     if grid.fold is None:
         named = [run.config["fold"] for run in hub.parts(inits[0])]
         known = [f for f in corpus.folds if f.name in named]
@@ -167,7 +166,6 @@ def run_cells(
     quiet: bool = False,
 ) -> None:
     """Every cell that has no result yet, `jobs` at a time, by workers of one thread each."""
-
     folder.mkdir(parents=True, exist_ok=True)
     items = {c.file: (c, folder / c.file) for c in cells}
     left = [(c, path) for c, path in items.values() if not path.exists()]
@@ -210,7 +208,6 @@ def train_and_test(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Train one cell on its label subset; predictions (N_test, K or D) for the fold's labelled test utterances, and
     what dev chose."""
-
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
     plan = recipe.seeded(plan, cell.seed)

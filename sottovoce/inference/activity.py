@@ -55,7 +55,6 @@ class Loudness:
         self._sound, self._last = heard, last_s * self.rate_hz
 
     def feed(self, samples: np.ndarray) -> None: ...
-
     def finish(self) -> None: ...
 
     def so_far(self) -> np.ndarray:

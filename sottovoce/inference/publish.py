@@ -161,16 +161,8 @@ def _config(it: Recognised, told: Provenance) -> dict[str, Any]:
     classes = it.task.classes
     return files.plain(
         {
-            **{
-                "kind": "finetune",
-                "format": runs.FORMAT,
-                "identity": "",
-                "fold": "",
-                "seed": 0,
-                "labels": 0,
-                "seen_speakers": [],
-            },
-            **kept,
+            **{"kind": "finetune", "format": runs.FORMAT, "identity": "", "fold": "", "seed": 0, "labels": 0},
+            **{"seen_speakers": []} | kept,
             "settings": it.plan,
             "task": it.task,
             "corpus": Path(str(run.get("corpus", ""))).name,
@@ -186,17 +178,9 @@ def _config(it: Recognised, told: Provenance) -> dict[str, Any]:
 
 def _preparation(it: Recognised) -> dict[str, Any]:
     config = it.plan.track_config
-    return files.plain(
-        {
-            "feature_extractor_type": "sottovoce",
-            "sampling_rate": 16_000,
-            "track": it.plan.track,
-            "feature_size": it.statistics.mean.shape[0],
-            "frame_rate_hz": config.rate_hz,
-            "track_config": config,
-            "frontend": it.plan.frontend,
-        }
-    )
+    read = {"track": it.plan.track, "feature_size": len(it.statistics.mean), "frame_rate_hz": config.rate_hz}
+    made = {"track_config": config, "frontend": it.plan.frontend}
+    return files.plain({"feature_extractor_type": "sottovoce", "sampling_rate": 16_000} | read | made)
 
 
 def _scores(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sottovoce.data import audio, contents
-from sottovoce.data.corpus import Corpus
+from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.folds import Seen, person, seen_by
 from sottovoce.data.runs import Run
 from sottovoce.errors import InputError
@@ -47,7 +47,7 @@ class Heard:
 
     def _marks(self, path: Path) -> contents.Marks:
         """Of the file, and of its samples where it is short; none where it cannot be read (it is refused later)."""
-        segment = _Whole(str(path))
+        segment = Utterance("", "recording", str(path))
         try:
             short = audio.probe(path).duration_s <= DECODED_S
             return contents.marks(segment, *(contents.look(path, 0.0, None) if short else (contents.of_file(path), "")))
@@ -80,12 +80,3 @@ class Heard:
                     of_mark.setdefault(mark.partition("@")[0], set()).add(person(u))
             found.append((paths, of_mark))
         return found
-
-
-class _Whole:
-    """A whole file as `contents` asks for it."""
-
-    id, start, end = "", 0.0, None
-
-    def __init__(self, path: str):
-        self.path = path

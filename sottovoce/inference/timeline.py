@@ -117,15 +117,10 @@ def segments(
 
 def _islands(there: np.ndarray, who: Sequence[str]) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of the cells between two pauses or changes of speaker."""
-    begin = None
-    for k, inside in enumerate(there.tolist()):
-        if begin is not None and (not inside or who[k] != who[begin]):
-            yield begin, k
-            begin = None
-        if inside and begin is None:
-            begin = k
-    if begin is not None:
-        yield begin, len(there)
+    for (inside, _), cells in itertools.groupby(range(len(there)), key=lambda k: (bool(there[k]), who[k])):
+        island = list(cells)
+        if inside:
+            yield island[0], island[-1] + 1
 
 
 def _merged(course: np.ndarray, least: float) -> list[tuple[int, int, int]]:

@@ -336,5 +336,4 @@ def _one_blas_thread() -> Any:
 @cache
 def _threads() -> Any:
     """What knows the BLAS of this process; looking for it takes milliseconds."""
-
     return ThreadpoolController()

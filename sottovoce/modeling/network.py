@@ -73,6 +73,15 @@ def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
     return Pretrained(backbone.eval(), statistics, plan, run)
 
 
+def load_backbone(run: Run) -> "tuple[Backbone, Pretrained | Recognised]":
+    """The backbone of a run of either kind, and the whole that it is part of."""
+    if run.config["kind"] == "finetune":
+        it = load_recognised(Run.load(run.folder, "finetune"))
+        return it.network.backbone, it
+    before = load_pretrained(Run.load(run.folder, "pretrain"))
+    return before.backbone, before
+
+
 def load_objective(run: Run) -> tuple[nn.Module, Pretrained]:
     """The objective a run was trained by, with all its weights, around the run's backbone.
 
@@ -198,25 +207,12 @@ class Network(nn.Module):
                 f"finetune.layers: no layer {missing[0]} in this backbone. Found {layers - 1} blocks"
                 f"{f' (finetune.depth={settings.depth})' if settings.depth else ''}. Name 0 to {layers - 1}."
             )
-        aggregation = settings.layer_aggregation
+        how: dict[str, Any] = {"layer_aggregation": settings.layer_aggregation}
         if isinstance(settings, Probe):
-            project, activation = settings.project, settings.activation
-            self.pooling = heads.Pooling(
-                layers,
-                backbone.dim,
-                layer_aggregation=aggregation,
-                temporal_pooling="mean",
-                project=project,
-                activation=activation,
-            )
+            how |= {"temporal_pooling": "mean", "project": settings.project, "activation": settings.activation}
         else:
-            self.pooling = heads.Pooling(
-                layers,
-                backbone.dim,
-                layer_aggregation=aggregation,
-                temporal_pooling=settings.temporal_pooling,
-                only=chosen,
-            )
+            how |= {"temporal_pooling": settings.temporal_pooling, "only": chosen}
+        self.pooling = heads.Pooling(layers, backbone.dim, **how)
         self.standardise = heads.Standardise(self.pooling.dim)
         self.out: nn.Linear | AMSoftmax
         if settings.loss == "amsoftmax":

@@ -39,7 +39,6 @@ def find(
         InputError: an unknown track, none extracted, or one whose model has seen test people of the fold (unless
             `transductive`).
     """
-
     found: AuxTracks = {}
     for name, (track, align) in config.needs.items():
         maker, stores = tracks.maker(track.partition("-")[0]), []

@@ -284,14 +284,12 @@ def _compute(
 
 
 def _vector(feature_set: str, segment: tuple[str, float, float | None]) -> np.ndarray:
-
     _, vector = egemaps.functionals(audio.read(*segment), feature_set)
     return np.asarray(vector, dtype=np.float32)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """key -> (F,); empty when there is no cache or it is damaged: it can be made again."""
-
     try:
         stored = own.read_arrays(path)
         return dict(zip(stored["keys"].tolist(), stored["values"], strict=True))

@@ -54,7 +54,6 @@ def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = F
 
 def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
     """The labelled utterances of a training part, or a stratified share of them."""
-
     pool = [corpus.by_id[k] for k in ids if task.teaches(corpus.by_id[k])]
     if not pool:
         raise InputError(f"{corpus.folder}: no training utterance has label {', '.join(task.target)}.")
@@ -157,7 +156,6 @@ class Given:
 
 def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, given: Given, keep: Keep) -> None:
     """One fold into the folder of `keep`; nothing is done when the same one is finished there."""
-
     fold, init, folder = folds.with_dev(corpus, fold, plan.finetune.dev), given.init, keep.folder
     assert folder is not None
     task = learned(task, plan)
@@ -169,9 +167,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     earlier = models.load_pretrained(init, plan.finetune.depth or None) if init else None
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
-    supervised_loss(
-        task, plan.finetune, targets(task, train)
-    )  # refuses a loss that does not fit before anything is written
+    supervised_loss(task, plan.finetune, targets(task, train))  # refuses one that does not fit, before it writes
     run = Run.open(
         folder,
         "finetune",
@@ -267,7 +263,6 @@ def train_recogniser(
         The recogniser and its history: scores of the probe by l2 (or learning rate and update), rows of the
         training log.
     """
-
     settings, store, task = plan.finetune, parts.store, learned(task, plan)
     torch.manual_seed(settings.seed)
     seen = [*parts.train, *parts.unlabelled]
@@ -275,8 +270,7 @@ def train_recogniser(
         models.check_same_input(init, plan, store.dim)
         statistics, backbone = init.statistics, init.backbone
     else:
-        unit = Statistics(_zeros(store.dim), _zeros(store.dim) + 1)
-        statistics = Steps([(store, seen)], plan.frontend, unit).fit_statistics()
+        statistics = Steps([(store, seen)], plan.frontend, Statistics.unit(store.dim)).fit_statistics()
         backbone = models.build_backbone(plan, plan.frontend.dim(store.dim))
     network = models.Network(backbone, settings, task.outputs)
     lesson = Lesson(
@@ -309,7 +303,6 @@ def train_all(it: Recognised, lesson: Lesson, keep: Keep, key: str | None = None
 
     `key` names the weights as they are, for frozen blocks whose states are kept with the corpus.
     """
-
     settings, network = it.plan.finetune, it.network
     assert isinstance(settings, Full)
     if count := prefix.frozen(network, settings):
@@ -371,7 +364,6 @@ def score(
     To that of classes a hundredth of the mean log-likelihood is added, which tells apart models that a small dev part
     cannot. A score that dev does not define chooses nothing.
     """
-
     by = by or scores.MAIN[task.kind]
     found = scores.scores(task, truth, predictions.argmax(1) if task.kind == "class" else predictions)
     select = float(found[by]) * (1 if scores.higher_is_better(by) else -1)
@@ -384,7 +376,6 @@ def score(
 
 def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: bool = True) -> dict[str, Any]:
     """Train a published head on frozen states; the history of its learning rates, and what dev chose."""
-
     network, task, p = it.network, it.task, it.plan.finetune
     assert isinstance(p, Probe)
     steps, dev, y = lesson.steps, lesson.dev, torch.from_numpy(lesson.target)
@@ -505,7 +496,6 @@ def solve(
 ) -> tuple[Any, Any]:
     """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
     regression the penalised loss of fine-tuning, by L-BFGS."""
-
     outputs = task.outputs
     y = torch.as_tensor(target)
     weight = (torch.zeros(outputs, x.shape[1]) if start is None else start.clone()).requires_grad_()
@@ -555,8 +545,3 @@ def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
         return 0.0 if level < frozen + bool(frozen) else settings.layer_decay ** (depth - level)
 
     return rate
-
-
-def _zeros(n: int) -> np.ndarray:
-
-    return np.zeros(n, np.float32)

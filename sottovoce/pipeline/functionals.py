@@ -9,7 +9,6 @@ from sottovoce.pipeline.extract import track_store
 
 def kind_of(wanted: str) -> str:
     """ "auto" is openSMILE's set where openSMILE is installed, else our own."""
-
     return wanted if wanted != "auto" else "eGeMAPSv02" if baselines.has_opensmile() else "fbank"
 
 
@@ -23,7 +22,6 @@ def of_corpus(
             20th and 80th percentile and mean change of 26 log-mel bands, 130 in all.
         speaker_norm: standardised within each speaker.
     """
-
     if kind == "fbank":
         store = track_store(corpus, "fbank", {"bins": 26}, jobs=jobs, quiet=quiet)
         missing = np.full(5 * store.dim, np.nan, np.float32)
@@ -37,6 +35,5 @@ def of_corpus(
 
 def spread_of(frames: np.ndarray) -> np.ndarray:
     """(T, D) -> (5 D,) mean, deviation, 20th and 80th percentile, mean absolute change."""
-
     change = np.abs(np.diff(frames, axis=0)).mean(0) if len(frames) > 1 else np.zeros(frames.shape[1])
     return np.concatenate([frames.mean(0), frames.std(0), *np.percentile(frames, [20, 80], axis=0), change])

@@ -248,14 +248,7 @@ def _parts(
     run: Run, corpora: Sequence[Corpus], fold: str, layer: int, jobs: int | None, quiet: bool
 ) -> tuple[Any, list[_Part]]:
     """The run's backbone, and of every corpus the utterances to label and the rate and offset of their states."""
-
-    it: Any
-    if run.config["kind"] == "finetune":
-        it = network.load_recognised(Run.load(run.folder, "finetune"))
-        backbone = it.network.backbone
-    else:
-        it = network.load_pretrained(Run.load(run.folder, "pretrain"))
-        backbone = it.backbone
+    backbone, it = network.load_backbone(run)
     if not 0 <= layer <= len(backbone.blocks):
         raise InputError(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
@@ -288,13 +281,11 @@ def _parts(
 
 def _batches(steps: Steps) -> list[np.ndarray]:
     """Utterances of like length together: 16,000 steps at a time, or half a minute of samples."""
-
     return list(sequential(steps.lengths, batch_steps=16000 if steps.rate_hz < 1000 else round(30 * steps.rate_hz)))
 
 
 def _keep_states(backbone: Any, part: _Part, layer: int, weights: str, home: Path, half: bool, quiet: bool) -> None:
     """Fill `part.states`: the layer's states of every utterance, batch by batch to the disk; those there are kept."""
-
     made_by = {"model": weights, "layer": layer, "of": part.steps.stores[0].folder.name if part.utterances else ""}  # type: ignore[attr-defined]
     audio = part.corpus.info.get("audio_digest", "")
     name = f"{files.folder_name(part.corpus.name)}-{files.digest(made_by | {'half': half, 'audio': audio})}"
@@ -449,7 +440,6 @@ def _warnings(corpora: Sequence[Corpus], fold: str, seen: Sequence[str]) -> list
 
 def _estimate(backbone: Any, parts: Sequence[_Part], layer: int, clusters: Sequence[int], half: bool) -> None:
     """Time a few batches and say what the states will take."""
-
     done, begun = 0, time.monotonic()
     for part in parts:
         some = _batches(part.steps)[-3:]

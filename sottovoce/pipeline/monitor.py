@@ -98,7 +98,6 @@ def health(objective: Objective, dev: Steps, seed: int, target: np.ndarray | Non
 
     The same masks every time, so that the curve moves only when the model does.
     """
-
     device, stride = next(objective.parameters()).device, objective.backbone.traits.hop
     sums: dict[str, float] = {}
     means, weight = [], 0.0
@@ -124,7 +123,6 @@ def effective_rank(x: Tensor) -> float:
     Args:
         x: (N, H), one vector an utterance.
     """
-
     values = torch.linalg.svdvals((x - x.mean(0)).float())
     share = values / values.sum().clamp(min=1e-12)
     return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))
@@ -212,7 +210,6 @@ def panels(objective: Objective, dev: Steps, seed: int) -> list[dict]:
 
 def rule_masks(config: Any, batch: Batch) -> dict[str, Tensor]:
     """What every rule masks (B, S) with the ratio, span and intensity of an objective; {} where it has no intensity."""
-
     if not config.masks or not isinstance(config, Policy) or not config.intensity:
         return {}
     own = {f.name: getattr(config, f.name) for f in fields(Policy)}

@@ -121,7 +121,6 @@ def judge(
     it: Lesson, objective: Any, plan: Recipe, statistics: Any, store: TrackStore, energy: TrackStore
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows for `agreement.agree` of all utterances not trained on, and pictures of a few."""
-
     labels = intensities(it.corpus)
     parts = {"test": [*it.test, *it.neutral["test"]], "heldout": [*it.dev, *it.neutral["dev"]]}  # as tables call them
     sides = {u.id: name for name, part in parts.items() for u in part}
@@ -180,7 +179,6 @@ def intensities(corpus: Corpus) -> dict[str, float]:
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's; NaN where one of them does not move."""
-
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0 else float("nan")
 
 
@@ -233,7 +231,6 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
     Raises:
         InputError: no intensity model, a corpus without emotions the model knows, or one it has seen as a whole.
     """
-
     found = runs.parts(run, "pretrain")[0]
     if "functionals" not in found.config:
         raise InputError(
@@ -314,7 +311,6 @@ def taught_elsewhere(
 
     Raises InputError when ranking.json is missing or damaged.
     """
-
     stored = read_ranking(run.folder / "ranking.json")
     rankings = {emotion: Ranking(np.array(r.weight), r.low, r.high) for emotion, r in stored.emotions.items()}
     scale = Scale(np.array(stored.mean), np.array(stored.std))

@@ -196,7 +196,6 @@ def make(
 
 
 def save(path: Path, units: Units, identity: str) -> None:
-
     names = sorted(units.labels)
     tensors = {f"codebook.{s}": torch.from_numpy(book) for s, book in enumerate(units.codebooks)}
     tensors["labels"] = torch.from_numpy(np.concatenate([units.labels[name] for name in names]).astype(np.int32))
@@ -207,7 +206,6 @@ def save(path: Path, units: Units, identity: str) -> None:
 
 def load(path: Path, identity: str) -> Units:
     """What `save` wrote. Raises InputError when it was for another run."""
-
     tensors, metadata = checkpoint.read_tensors(path)
     if metadata.get("identity") != identity:
         raise InputError(f"{path}: labels of another run. Found {metadata.get('identity')}. Delete it.")

@@ -43,7 +43,6 @@ from sottovoce.pipeline.pretrain_data import Start
 
 def changed(config: Any, items: Sequence[str], option: str) -> Any:
     """A system's settings with `KEY=VALUE` applied, in the short words of recipes: pretrain.objective.ratio=0.3."""
-
     full = recipes.frames_as_seconds(config, [lengthened(item) for item in items])
     return parse_settings(config, full, option=option)
 
@@ -53,7 +52,6 @@ def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> A
 
     Raises InputError for a word that is neither.
     """
-
     for word in words.split("+"):
         if "=" in word:
             config = changed(config, [word], option)
@@ -95,7 +93,6 @@ class FoldContext:
 
     def weights(self) -> Run:
         """The encoder's run that has not seen this fold's test speakers."""
-
         found = weights_for(self.encoder, self.corpus, self.fold, transductive=self.transductive)
         assert found is not None
         return found
@@ -104,7 +101,6 @@ class FoldContext:
         self, plan: Recipe, before: Run | None = None, *, units: Path | None = None, include_test: bool = False
     ) -> Run:
         """One step of training, from the weights of the step before or random ones; leaky with `include_test`."""
-
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan, before, units and units.parent.name, include_test)
         init = where(before) if before else ""
@@ -118,7 +114,6 @@ class FoldContext:
         self, before: Run, layer: int, clusters: Sequence[int], *, per_gender: bool = False, include_test: bool = False
     ) -> Path:
         """The folder of the clusters of a layer's states; leaky with `include_test`."""
-
         home = self.step("label", [layer, clusters, per_gender, self.seed, include_test], before)
         wanted = label.Clustering(
             layer, clusters, per_gender, seed=self.seed, stability=0, transductive=self.transductive or include_test
@@ -130,7 +125,6 @@ class FoldContext:
     def intensity_track(self, plan: Recipe) -> str:
         """The intensity of all recordings by a model of its own, taught on the labelled corpus: the name of
         the track."""
-
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan)
         start = Start(jobs=self.jobs, quiet=self.quiet)
@@ -144,7 +138,6 @@ class FoldContext:
 
     def finetune(self, plan: Recipe, before: Run | None, home: Path, *, transductive: bool = False) -> None:
         """The last step, an ordinary fine-tuned run."""
-
         store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
         finetune(
             recipes.at_frame_rate(recipes.seeded(plan, self.seed), store.rate_hz),
@@ -214,7 +207,6 @@ class Report:
 
 def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, jobs: int | None) -> None:
     """Evaluate a variant's folds, unless this was done since the last of them was made."""
-
     made = [home / name for name in ("predictions.csv", "report.html", "report.json")]
     newest = max((home / f.name / "model.safetensors").stat().st_mtime for f in folds)
     if all(path.exists() and path.stat().st_mtime > newest for path in made):
