@@ -122,6 +122,21 @@ def folder_name(text: str) -> str:
     return f"_{safe}" if re.match(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", safe, re.IGNORECASE) else safe
 
 
+def unused_name(name: str, taken: set[str]) -> str:
+    """The name, numbered where another has it (on some disks `A` is `a`), which is taken from now on.
+
+    >>> taken = {"a"}
+    >>> unused_name("A", taken), unused_name("a", taken), unused_name("b", taken)
+    ('A-2', 'a-3', 'b')
+    """
+    found, number = name, 1
+    while found.casefold() in taken:
+        number += 1
+        found = f"{name}-{number}"
+    taken.add(found.casefold())
+    return found
+
+
 def is_folder_name(text: object) -> bool:
     """Whether a name, as a file of ours gives it, stays inside the folder it is put into.
 

@@ -40,6 +40,7 @@ def main(
 
     Example: sottovoce evaluate runs/ft
     """
+    from sottovoce.config.settings import words
     from sottovoce.data.corpus import Corpus
     from sottovoce.evaluation.evaluate import report_on
 
@@ -51,9 +52,8 @@ def main(
 
         strength.evaluate(run, Corpus.load(on), output, jobs=jobs, quiet=quiet)
         return
-    columns = [name.strip() for name in groups.split(",") if name.strip()]
     report = report_on(
-        run, output, opensmile=opensmile, feature_set=feature_set, speakers=speakers, groups=columns, jobs=jobs
+        run, output, opensmile=opensmile, feature_set=feature_set, speakers=speakers, groups=words(groups), jobs=jobs
     )
     if not quiet:
         _tables.scores(report)

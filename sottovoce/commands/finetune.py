@@ -72,6 +72,7 @@ def main(
     """
     from sottovoce.config import explain
     from sottovoce.config import recipe as recipes
+    from sottovoce.config.settings import words
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.folds import choose, with_dev
     from sottovoce.data.task import Task
@@ -92,7 +93,7 @@ def main(
 
     data = Corpus.load(corpus)
     tree = explain.read(config) if config else {}
-    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    task = Task.of(data, words(target))
     extra = list(settings or [])
     extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
     if speaker_norm:

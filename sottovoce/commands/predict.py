@@ -72,12 +72,13 @@ def main(
     With -o every result is kept as soon as it is there, and the same command goes on after an interruption; what was
     heard is not heard again. Example: sottovoce predict interview.wav calls/ --timeline -o out/
     """
+    from sottovoce.config import settings
     from sottovoce.data import runs
     from sottovoce.inference import bulk, formats, microphone
     from sottovoce.inference.load import load
     from sottovoce.inference.timeline import Timing
 
-    words = list(recordings or [])
+    words, possible = list(recordings or []), tuple(settings.words(labels))
     if not model and len(words) > 1 and runs.is_model(words[0]):
         model = str(words.pop(0))
     if mic:
@@ -86,14 +87,14 @@ def main(
         if words:
             raise InputError(f"predict --mic: takes no recordings. Found {words[0]}. Leave one of both out.")
         chunks = microphone.chunks(int(device) if device.isdecimal() else device or None)
-        _listen(load(model or None, named(labels), vad), Timing(window, hop, smooth, shortest), chunks)
+        _listen(load(model or None, possible, vad), Timing(window, hop, smooth, shortest), chunks)
         return
     if not words:
         raise InputError("predict: no recording. Name audio files or folders of them, or --mic.")
     with _recordings(words) as (paths, piped):
         table, folder, journal_at = _places(output, timeline)
         plan = bulk.Plan(
-            model or None, named(labels), vad, channel,
+            model or None, possible, vad, channel,
             str(turns or ""), confidence_of(abstain), Timing(window, hop, smooth, shortest), str(folder or ""),
             tuple(formats.names(format_)) if timeline else (),
         )  # fmt: skip
@@ -178,10 +179,6 @@ def _listen(recogniser: Any, timing: Any, chunks: Any) -> None:
     from sottovoce.commands import _live
 
     _live.show(recogniser.stream(chunks, timing=timing), recogniser.names, recogniser.latency_s(timing))
-
-
-def named(labels: str) -> tuple[str, ...]:
-    return tuple(label.strip() for label in labels.split(",") if label.strip())
 
 
 def confidence_of(text: str) -> float | None:

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from sottovoce import files, plugins
 from sottovoce.commands import _tables
+from sottovoce.config.settings import words
 from sottovoce.corpora import _options
 from sottovoce.corpora._options import Option
 from sottovoce.errors import InputError
@@ -77,7 +78,7 @@ def main(
         group=group,
         download=Fetch(download, base_url) if download else None,
         options=_options.values(options, {o.flag: own.get(_keyword(o)) for o in options}, set_ or ()),
-        leave_out=[p.strip() for p in leave_out.split(",") if p.strip()],
+        leave_out=words(leave_out),
         decode=not no_scan,
         jobs=jobs,
         quiet=quiet,

@@ -79,6 +79,7 @@ def main(
     from sottovoce import plugins
     from sottovoce.config import explain
     from sottovoce.config import recipe as recipes
+    from sottovoce.config.settings import words
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.folds import choose
     from sottovoce.data.task import Task
@@ -90,7 +91,7 @@ def main(
         raise InputError(f"{system}: not a system of several steps. Found one step: `sottovoce pretrain {system}`.")
     loaded = [Corpus.load(folder) for folder in corpora]
     data = loaded[0]
-    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    task = Task.of(data, words(target))
     if encoder and not module.ENCODER:
         raise InputError(f"{system}: begins without an encoder. Found {encoder}. Leave --encoder out.")
     if track and module.ENCODER:
@@ -108,8 +109,8 @@ def main(
         return
     wanted = {system: whole}
     for option, text, known in (("--ablate", ablate, module.ABLATIONS), ("--leak", leak, module.LEAKS)):
-        for words in [w.strip() for w in text.split(",") if w.strip()]:
-            wanted[words.replace("=", "-")] = variant(whole, words, known, option)
+        for changes in words(text):
+            wanted[changes.replace("=", "-")] = variant(whole, changes, known, option)
     folds = choose(data, fold)
     for name, config in wanted.items():
         module.check(config, plan, name, data, task, folds)

@@ -82,6 +82,7 @@ def main(
     Example: sottovoce study data/ravdess --init runs/pre --fold all -o runs/study
     """
     from sottovoce.config import recipe as recipes
+    from sottovoce.config.settings import words
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
     from sottovoce.evaluation.curves import collect, save
@@ -93,7 +94,7 @@ def main(
     from sottovoce.pipeline.workers import cores
 
     data = Corpus.load(corpus)
-    task = Task.of(data, [t.strip() for t in target.split(",") if t.strip()])
+    task = Task.of(data, words(target))
     inits = pretrainings(init, seeds or 0)
     seeds = seeds or (5 if len(inits) == 1 else len(inits))
     extra = [f"finetune.dev={dev or 'share'}"] + [f"finetune.select={metric}"] * bool(metric) + list(settings or [])

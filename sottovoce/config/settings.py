@@ -257,13 +257,22 @@ def _whole(value: float) -> int:
     return int(value)
 
 
+def words(text: str) -> list[str]:
+    """What stands between the commas of a text.
+
+    >>> words("happy, sad,"), words("")
+    (['happy', 'sad'], [])
+    """
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _parts(value: Any) -> list:
     if isinstance(value, (list, tuple)):
         return list(value)
     if not isinstance(value, str):
         raise ValueError
     text = value.strip().removeprefix("(").removeprefix("[").removesuffix(")").removesuffix("]")
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return words(text)
 
 
 def _wanted(hint: Any) -> str:

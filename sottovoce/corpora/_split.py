@@ -17,7 +17,7 @@ import numpy as np
 from sottovoce.corpora import _cells, _layout
 from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.errors import InputError
-from sottovoce.files import folder_name
+from sottovoce.files import folder_name, unused_name
 
 SIDES = ("train", "dev", "test")
 DEV_SHARE = 0.1  # of the training part, where a split has no dev
@@ -243,12 +243,5 @@ def folder_names(names: Sequence[str]) -> list[str]:
     >>> folder_names(["Ses01", "../../x", "/etc", "a/b", "A:b", ".."])
     ['Ses01', 'x', 'etc', 'a_b', 'A_b-2', '_']
     """
-    found: dict[str, str] = {}  # folders of some systems know no case
-    for name in names:
-        safe = free = folder_name(name)
-        number = 1
-        while free.casefold() in found:
-            number += 1
-            free = f"{safe}-{number}"
-        found[free.casefold()] = free
-    return list(found.values())
+    taken: set[str] = set()
+    return [unused_name(folder_name(name), taken) for name in names]

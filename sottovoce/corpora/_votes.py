@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
+from sottovoce.config.settings import words
 from sottovoce.corpora import _cells
 from sottovoce.corpora._options import Each
 from sottovoce.corpora._rows import Asked, Rows, column_of, held
@@ -83,11 +84,7 @@ def used(votes: Mapping[str, str] | None) -> set[str]:
 
 
 def _names(votes: Mapping[str, str]) -> set[str]:
-    return {part.partition("=")[2] or part for text in votes.values() for part in _parts(text)}
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return {part.partition("=")[2] or part for text in votes.values() for part in words(text)}
 
 
 def _most(count: Mapping[str, float]) -> str:
@@ -104,21 +101,21 @@ def _check(read: Rows, columns: Sequence[str], option: str) -> None:
 
 
 def _of_raters(read: Rows, text: str) -> list[dict[str, float]]:
-    columns = _parts(text)
+    columns = words(text)
     _check(read, columns, "--rater-columns")
     found = []
     for row in read.rows:
         count: dict[str, float] = defaultdict(float)
         for cell in (held(row, column) for column in columns):
-            words = [w for word in re.split(r"[;,|]", cell) if (w := word.strip()) and not _cells.is_unknown(w)]
-            for word in words:
-                count[word] += 1 / len(words)
+            said = [w for word in re.split(r"[;,|]", cell) if (w := word.strip()) and not _cells.is_unknown(w)]
+            for word in said:
+                count[word] += 1 / len(said)
         found.append(count)
     return found
 
 
 def _of_distributions(read: Rows, text: str) -> list[dict[str, float]]:
-    named = {part.partition("=")[0]: part.partition("=")[2] or part for part in _parts(text)}
+    named = {part.partition("=")[0]: part.partition("=")[2] or part for part in words(text)}
     _check(read, list(named.values()), "--distribution-columns")
     found = []
     for line, row in zip(read.lines, read.rows, strict=True):

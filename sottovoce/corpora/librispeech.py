@@ -13,6 +13,7 @@ Cite:     Panayotov, Chen, Povey & Khudanpur, "Librispeech: an ASR corpus based 
 from pathlib import Path
 from typing import Annotated
 
+from sottovoce.config.settings import words
 from sottovoce.corpora import _layout
 from sottovoce.data.corpus import Kind, Utterance
 from sottovoce.data.download import Archive, Progress, get
@@ -57,7 +58,7 @@ def download(
     part: Annotated[str, "what to download, e.g. dev-clean,train-clean-360"] = "train-clean-100",
 ) -> list[dict]:
     """The parts named, into `root`. Raises InputError."""
-    names = [name.strip() for name in part.split(",") if name.strip()]
+    names = words(part)
     for name in names:
         if name not in PARTS:
             raise unknown_name("part of librispeech", name, PARTS)

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 import yaml
 
+from sottovoce.config.settings import words
 from sottovoce.corpora import _layout, _options, _row_files, _rows, _split, _votes
 from sottovoce.data import own
 from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
@@ -170,7 +171,7 @@ def _audformat(root: Path, wanted: str) -> _rows.Rows:
     header = own.shaped(read_header, _Header, root / "db.yaml", "Export the database again.")
     tables, schemes = header.tables or {}, header.schemes or {}
     emotion = _rows.SYNONYMS["emotion"].split()
-    chosen = [n.strip() for n in wanted.split(",") if n.strip()]
+    chosen = words(wanted)
     for name in chosen:
         if name not in tables:
             raise unknown_name(f"table of {root}", name, tables)

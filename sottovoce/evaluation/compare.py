@@ -17,6 +17,7 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce import report as pages
+from sottovoce.config.settings import words
 from sottovoce.data import own, runs
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, say, unknown_name
@@ -48,7 +49,7 @@ def load(text: str, *, quiet: bool = True) -> System:
     """
     name, equals, rest = text.partition("=")
     name, rest = (name, rest) if equals and not Path(text).exists() else ("", text)
-    named = [Path(part.strip()) for part in rest.split(",") if part.strip()]
+    named = list(map(Path, words(rest)))
     folders = [folder for path in named for folder in _runs_in(path)]
     if not folders:
         raise InputError(f"{text or 'compare'}: names no run. Give folders written by `sottovoce finetune`.")

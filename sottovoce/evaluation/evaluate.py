@@ -17,6 +17,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.config.finetuning import FineTuning, Full, Probe
+from sottovoce.config.settings import words
 from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
@@ -84,7 +85,7 @@ def named(corpus: Corpus, text: str) -> set[str]:
     Raises InputError for one that the corpus has not.
     """
     known, found = {u.speaker for u in corpus.utterances} - {""}, set()
-    for part in filter(None, (p.strip() for p in text.split(","))):
+    for part in words(text):
         numbers = re.fullmatch(r"(\d+)-(\d+)", part)
         ends = {s: int(n[0]) for s in known if (n := re.search(r"\d+$", s))}
         own = {s for s, n in ends.items() if numbers and int(numbers[1]) <= n <= int(numbers[2])} | ({part} & known)

@@ -318,17 +318,9 @@ def own_names(paths: Sequence[Path], taken: Sequence[str] = ()) -> list[str]:
     >>> own_names([Path("x-2.wav"), Path("x.wav"), Path("y/X.wav")])
     ['x-2', 'x', 'X-3']
     """
-    names: list[str] = []
     used = {name.casefold() for name in taken} | {"predictions", "journal", "broken"}
-    for path in paths:
-        stem = archives.inside(path).stem.encode()[:LONGEST].decode(errors="ignore")
-        name, k = stem, 1
-        while name.casefold() in used:
-            k += 1
-            name = f"{stem}-{k}"
-        used.add(name.casefold())
-        names.append(name)
-    return names
+    stems = [archives.inside(path).stem.encode()[:LONGEST].decode(errors="ignore") for path in paths]
+    return [files.unused_name(stem, used) for stem in stems]
 
 
 def write_broken(journal: Path | None, broken: Sequence[str]) -> None:

@@ -77,14 +77,9 @@ def load(model: Path | str, layer: int | None = None) -> Embedder:
 
         return Embedder(name, config.layer, states)
     run = runs.parts(name)[0]  # folds are neighbours, not one model: the first
-    it: Any
-    if run.config["kind"] == "finetune":
-        it = models.load_recognised(run)
-        backbone, settings = it.network.backbone, it.plan.finetune
-        pooled = () if isinstance(settings, Probe) else sorted(settings.layers)
-    else:
-        it = models.load_pretrained(run)
-        backbone, pooled = it.backbone, ()
+    backbone, it = models.load_backbone(run)
+    settings = it.plan.finetune
+    pooled = () if run.config["kind"] != "finetune" or isinstance(settings, Probe) else sorted(settings.layers)
     chosen = layer if layer is not None else pooled[len(pooled) // 2] if pooled else len(backbone.blocks)
     if not 0 <= chosen <= len(backbone.blocks):
         raise InputError(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files, report
+from sottovoce.config.settings import words
 from sottovoce.data import archives
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.inference import page
@@ -31,7 +32,7 @@ Segment = dict[str, Any]
 
 def names(wanted: str) -> list[str]:
     """The formats of a list like "csv,json". Raises InputError for an unknown one."""
-    found = [word.strip().lower() for word in wanted.split(",") if word.strip()]
+    found = words(wanted.lower())
     for name in found:
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)

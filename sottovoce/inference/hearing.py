@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from sottovoce.config.settings import words
 from sottovoce.data import audio
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
@@ -64,7 +65,7 @@ class Hearing:
         check(vad)
         self.voters, self.task, self.vad, self.whole = list(voters), task, vad, whole
         every = task.classes or task.target
-        labels = [name.strip() for name in (labels.split(",") if isinstance(labels, str) else labels) if name.strip()]
+        labels = words(labels) if isinstance(labels, str) else [name.strip() for name in labels if name.strip()]
         if unknown := [name for name in labels if name not in every]:
             raise InputError(f"labels: no {unknown[0]!r} in this model. Found {', '.join(every)}.")
         self.chosen = [k for k, name in enumerate(every) if not labels or name in labels]

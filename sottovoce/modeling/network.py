@@ -74,11 +74,11 @@ def load_pretrained(run: Run, upto: int | None = None) -> Pretrained:
 
 
 def load_backbone(run: Run) -> "tuple[Backbone, Pretrained | Recognised]":
-    """The backbone of a run of either kind, and the whole that it is part of."""
+    """The backbone of a run, fine-tuned or not, and the whole that it is part of."""
     if run.config["kind"] == "finetune":
-        it = load_recognised(Run.load(run.folder, "finetune"))
+        it = load_recognised(run)
         return it.network.backbone, it
-    before = load_pretrained(Run.load(run.folder, "pretrain"))
+    before = load_pretrained(run)
     return before.backbone, before
 
 

@@ -248,7 +248,8 @@ def _parts(
     run: Run, corpora: Sequence[Corpus], fold: str, layer: int, jobs: int | None, quiet: bool
 ) -> tuple[Any, list[_Part]]:
     """The run's backbone, and of every corpus the utterances to label and the rate and offset of their states."""
-    backbone, it = network.load_backbone(run)
+    kind = "finetune" if run.config["kind"] == "finetune" else "pretrain"
+    backbone, it = network.load_backbone(Run.load(run.folder, kind))
     if not 0 <= layer <= len(backbone.blocks):
         raise InputError(
             f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
