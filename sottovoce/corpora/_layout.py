@@ -140,7 +140,7 @@ def speaker_of(pattern: str) -> Callable[[str], str]:
     return speaker
 
 
-def any_folds(utterances: Sequence[Utterance], n: int | None = None) -> list[Fold]:
+def any_folds(utterances: Sequence[Utterance]) -> list[Fold]:
     """Speaker-disjoint folds where speakers are known, else a random split by file that says "none".
 
     Utterances without labels are in no fold, nor are those without a speaker where others have one.
@@ -152,17 +152,17 @@ def any_folds(utterances: Sequence[Utterance], n: int | None = None) -> list[Fol
         return []
     known = [u for u in labelled if u.speaker]
     if not known:
-        return file_folds(labelled, n or FOLDS)
+        return file_folds(labelled, FOLDS)
     speakers = sorted({u.speaker for u in known})
     if len(speakers) < 3:
         raise InputError(
             f"{labelled[0].corpus}: fewer speakers than folds need. Found {len(speakers)} ({', '.join(speakers)}), at "
             "least 3 are needed. Add speakers, or split by file with --group none (scores will be too good)."
         )
-    return group_folds(known, n or min(FOLDS, len(speakers)), even=True)
+    return group_folds(known, min(FOLDS, len(speakers)), even=True)
 
 
-def file_folds(utterances: Sequence[Utterance], n: int, *, seed: int = 0) -> list[Fold]:
+def file_folds(utterances: Sequence[Utterance], n: int) -> list[Fold]:
     """Random folds by file, every class dealt evenly: the leaky split one makes when speakers are unknown.
 
     Raises InputError: fewer files than folds, or fewer than three folds.
@@ -172,7 +172,7 @@ def file_folds(utterances: Sequence[Utterance], n: int, *, seed: int = 0) -> lis
             f"{utterances[0].corpus}: too few files for {n} folds. Found {len(utterances)}; folds need 3 parts "
             "(train, dev, test) of one file or more. Add files or change --folds."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     label = next((k for k in ("emotion", *utterances[0].labels) if isinstance(utterances[0].labels.get(k), str)), None)
     order = sorted(rng.permutation(len(utterances)), key=lambda k: str(utterances[k].labels.get(label or "", "")))
     part = np.empty(len(utterances), int)

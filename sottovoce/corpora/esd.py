@@ -38,15 +38,9 @@ def utterances(
     relabel: Mapping[str, str] | None = None,
     language: Annotated[str, "english or mandarin; default both"] = "",
 ) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
+    """Every recording named as above, anywhere below `root`: the release, or one language or speaker.
 
-    Args:
-        root: folder of the release, or of one language or speaker.
-        relabel: see `label_maps`.
-        language: "english" or "mandarin"; both when empty.
-
-    Raises:
-        InputError: none found, a number that does not exist, or another language.
+    Raises InputError: none found, a number that does not exist, or another language.
     """
     if language and language not in LANGUAGES:
         raise unknown_name("language of esd", language, LANGUAGES)

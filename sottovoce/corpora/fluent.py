@@ -32,13 +32,9 @@ COLUMNS = ("path", "speakerid", *SLOTS)  # `_layout.read_table` makes names smal
 
 
 def utterances(root: Path) -> list[Utterance]:
-    """Every clip of the three tables.
+    """Every clip of the three tables; `root` is the folder with `data` and `wavs`, or one above it.
 
-    Args:
-        root: the folder with `data` and `wavs`, or one above it.
-
-    Raises:
-        InputError: a table or a column that is missing, a clip that is listed twice, a speaker of two parts.
+    Raises InputError: a table or a column that is missing, a clip that is listed twice, a speaker of two parts.
     """
     found: dict[str, Utterance] = {}
     part_of: dict[str, str] = {}

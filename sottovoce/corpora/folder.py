@@ -43,17 +43,7 @@ def utterances(
 ) -> list[Utterance]:
     """Every recording in a class folder.
 
-    Args:
-        root: the folder.
-        relabel: see `vocabulary`.
-        layout: what the levels of folders mean, e.g. "speaker/class"; "" finds it out.
-        speaker_pattern: regular expression searched in the path, relative to `root`.
-        unlabelled: take everything, without labels.
-        own_classes: keep class names that are no words of emotion.
-        name: of the corpus; default the folder's.
-
-    Raises:
-        InputError: no folder, no recordings, no class folders, an unknown label, a pattern that never matches.
+    Raises InputError: no folder, no recordings, no class folders, an unknown label, a pattern that never matches.
     """
     root, speaker_of = _layout.folder(root), _layout.speaker_of(speaker_pattern)
     name = name or root.resolve().name

@@ -84,15 +84,9 @@ def utterances(
     relabel: Mapping[str, str] | None = None,
     protocol: Annotated[str, "4class (5,531 utterances) or all"] = "4class",
 ) -> list[Utterance]:
-    """The turns that have both a label and a recording.
+    """The turns that have both a label and a recording; a copy with some of the sessions will do.
 
-    Args:
-        root: the release, or a folder above it; a copy with some of the sessions will do.
-        relabel: see `label_maps`; goes before the protocol.
-        protocol: "4class" or "all".
-
-    Raises:
-        InputError: no evaluation files, no recordings, or a word that does not exist.
+    Raises InputError: no evaluation files, no recordings, or a word that does not exist.
     """
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol of iemocap", protocol, PROTOCOLS)

@@ -43,14 +43,9 @@ RESTORE = "Restore the published file."
 
 
 def utterances(root: Path, *, part: Annotated[str, "mmmo or youtube, where DIR holds both"] = "") -> list[Utterance]:
-    """Every example that holds something.
+    """Every example that holds something; `root` is a folder with `audio_train.h5` and its five siblings, or above it.
 
-    Args:
-        root: a folder with `audio_train.h5` and its five siblings, or the folder above.
-        part: "mmmo" or "youtube", where `root` holds both.
-
-    Raises:
-        InputError: missing or unreadable files, a wrong width, examples and labels of different number.
+    Raises InputError: missing or unreadable files, a wrong width, examples and labels of different number.
     """
     return _scan(Path(root), part)[0]
 

@@ -43,12 +43,7 @@ class Options(_rows.Asked):
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **options: Any) -> list[Utterance]:
-    """One utterance a row.
-
-    Args:
-        root: a table, or a folder with one (see above).
-        relabel: see `vocabulary`.
-        options: fields of `Options`.
+    """One utterance a row of a table, or of a folder with one (see above); `options` are fields of `Options`.
 
     Raises:
         InputError: no or several tables, a missing column, an empty table, duplicate ids, a time or number that is

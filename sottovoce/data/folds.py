@@ -45,7 +45,6 @@ def group_folds(
     n: int,
     *,
     group: str = "speaker",
-    dev_groups: int = 1,
     names: Iterable[str] | None = None,
     even: bool = False,
     seed: int = 0,
@@ -53,14 +52,13 @@ def group_folds(
     """Cross-validation folds that keep every speaker (or session) on one side, balanced by gender.
 
     Groups are dealt in sorted order, each gender on its own round, so that 24 actors in 6 folds give
-    2 women and 2 men a fold. Dev is taken from the groups that follow the test groups in that order
-    (one a gender and `dev_groups`), never from test.
+    2 women and 2 men a fold. Dev is taken from the groups that follow the test groups in that order (one a gender),
+    never from test.
 
     Args:
         utterances: all of one corpus.
         n: number of folds; every group is tested exactly once.
         group: attribute that may not be shared, "speaker" or "session".
-        dev_groups: groups a gender to keep for model selection.
         names: fold names; default fold1, fold2, ...
         seed: of another dealing; 0 deals in sorted order.
         even: where some groups are more than twice as large as others, the largest are dealt first, each to the part
@@ -94,8 +92,7 @@ def group_folds(
     for k in range(n):
         dev: set[str] = set()
         for lane in lanes.values():
-            order = [name for step in range(1, n) for name in lane if part[name] == (k + step) % n]
-            dev.update(order[:dev_groups])
+            dev.update([name for step in range(1, n) for name in lane if part[name] == (k + step) % n][:1])
         if len(dev) + sum(p == k for p in part.values()) >= len(part):  # too few groups for one dev group a gender
             dev = {min(name for name in part if part[name] == (k + 1) % n)}
         if even:

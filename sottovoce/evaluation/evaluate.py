@@ -343,7 +343,7 @@ def table(
     """One row an utterance; probabilities of every class, or truth and prediction of every target."""
     rows = []
     for u, fold, y, a in zip(tested, folds, truth, prediction, strict=True):
-        row: dict[str, Any] = {"id": u.id, "fold": fold, "speaker": u.speaker, "session": u.session, "gender": u.gender}
+        row = lines_of.row(u, fold)
         if task.kind == "class":
             row |= {"target": task.classes[int(y)], "predicted": task.classes[int(a.argmax())]}
             row |= {f"p_{name}": round(float(p), 6) for name, p in zip(task.classes, a, strict=True)}

@@ -42,6 +42,11 @@ def score(found: Mapping[str, Any] | None, form: str = ".3f") -> str:
     return f"{found['value']:{form}}{between}"
 
 
+def row(u: Utterance, fold: str) -> dict[str, Any]:
+    """How a row of predictions.csv begins."""
+    return {"id": u.id, "fold": fold, "speaker": u.speaker, "session": u.session, "gender": u.gender}
+
+
 def columns(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """A score and its interval as cells of a table: NAME, NAME_low, NAME_high."""
     return {f"{name}{'_' * bool(k)}{k}": found.get(k or "value") for k in ("", "low", "high")}

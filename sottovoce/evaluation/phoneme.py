@@ -230,15 +230,8 @@ def table(
     rows = []
     for u, found in zip(tested, predicted, strict=True):
         said = reading.phones[u.id]
-        row: dict[str, Any] = {
-            "id": u.id,
-            "fold": fold.name,
-            "speaker": u.speaker,
-            "session": u.session,
-            "gender": u.gender,
-        }
-        row |= {"phones": len(said), "edits": phones.edits(found, said)}
-        rows.append(row | {"reference": " ".join(said), "heard": " ".join(found)})
+        counts = {"phones": len(said), "edits": phones.edits(found, said)}
+        rows.append(lines.row(u, fold.name) | counts | {"reference": " ".join(said), "heard": " ".join(found)})
     return rows
 
 

@@ -26,16 +26,7 @@ FAMILY = 200  # recordings of a speaker that make their statistics
 
 
 def load(model: Path | str | None = None, labels: Sequence[str] = (), vad: str = "auto") -> "Recogniser":
-    """A model that is ready to listen.
-
-    Args:
-        model: folder of a fine-tuned run, or of one fold of it; None is the model of this package.
-        labels: the classes that are possible; the others' probability goes to these.
-        vad: how speech is found, see `Recogniser`.
-
-    Raises:
-        InputError: no such model, a corrupt one, or a label it does not know.
-    """
+    """A fine-tuned run, or one fold of it; None is the model of this package. The rest as in `load.load`."""
     if model is None and not DEFAULT_MODEL.is_dir():
         raise InputError(
             "default model: this version has none. Found no model in its folder weights/. Name a folder written by "

@@ -455,7 +455,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     x = torch.cat([standardised(ours, steps.family)[: len(steps)]]
                   + [standardised(values, copy) for values, copy in zip(others, copies, strict=True)])  # fmt: skip
     y = np.concatenate([lesson.target] * (1 + len(copies)))
-    dev_pooled = pooled(dev) if dev else None
+    dev_pooled = pooled(dev) if dev else np.zeros((0, 0))
     rows: list[dict[str, float]] = []
     best: tuple[float, float, Any, Any] | None = None
     weight, mixed = None, mixture(task, x, y, settings)
@@ -463,7 +463,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
         weight, bias = solve(task, x, y, l2, settings, weight)
         network.begin(*mixed(weight, bias))
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
-        if dev is not None and dev_pooled is not None:
+        if dev is not None:
             answers = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
             row |= score(task, answers, lesson.truth, chooser(task, settings))
         rows.append(row)
@@ -472,11 +472,12 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     assert best is not None  # there is at least one penalty
     _, l2, weight, bias = best
     network.begin(*mixed(weight, bias))
-    if isinstance(settings, Frozen) and dev is not None and dev_pooled is not None and task.kind == "class":
+    if not isinstance(settings, Frozen) or dev is None:
+        return rows
+    if task.kind == "class":
         unseen = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
         it.calibration = Calibration.fit(unseen, lesson.truth)
-    again = isinstance(settings, Frozen) and settings.refit and settings.dev != "test"
-    if again and dev is not None and dev_pooled is not None:
+    if settings.refit and settings.dev != "test":
         x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
         network.begin(*mixture(task, x, y, settings)(*solve(task, x, y, l2, settings, weight)))
     return rows
