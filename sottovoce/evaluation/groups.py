@@ -127,19 +127,11 @@ def gaps(rows: np.ndarray, who: np.ndarray, inside: Mapping[str, np.ndarray], su
     best: dict[str, dict[str, Any]] = {}
     for one, other in pairs:
         for name, gap in difference(rows, who, inside[one], inside[other], sums).items():
-            size = abs(float(gap.value))
-            if not np.isfinite(size) or (name in best and size <= abs(best[name]["value"])):
+            if not np.isfinite(gap.value) or (name in best and abs(float(gap.value)) <= abs(best[name]["value"])):
                 continue
             low, high = gap.bounds(level)
-            best[name] = {
-                "score": name,
-                "groups": (one, other),
-                "value": float(gap.value),
-                "low": low,
-                "high": high,
-                "detectable": gap.detectable(level),
-                "pairs": len(pairs),
-            }
+            size = {"value": float(gap.value), "low": low, "high": high, "detectable": gap.detectable(level)}
+            best[name] = {"score": name, "groups": (one, other), **size, "pairs": len(pairs)}
     return list(best.values())
 
 

@@ -121,6 +121,8 @@ def plan_cells(
     totals = [len(taught[f.name]) for f in folds]
     wanted = [[parse_label_counts(part, total)[0] for total in totals] for part in grid.labels.split(",")]
     columns = sorted({tuple(column) for column in wanted})  # equal in one fold, 1 % and 2 % may differ in the next
+    shared = {"plan": plan, "task": task.plain(), "choices": grid.choices, **judged_by(task, plan.finetune)}
+    shared["audio"] = corpus.info.get("audio_digest", "")
     cells = []
     for k, f in enumerate(folds):
         given = [weights_for(init, corpus, f, transductive=transductive) for init in inits]
@@ -129,20 +131,9 @@ def plan_cells(
                 weights = given[seed % len(given)]
                 for arm in grid.arms:
                     pre = weights.config["identity"] if weights and arm != "scratch" else "none"
-                    made = {
-                        "plan": plan,
-                        "task": task.plain(),
-                        "arm": arm,
-                        "n": n,
-                        "seed": seed,
-                        "init": pre,
-                        "choices": grid.choices,
-                        **judged_by(task, plan.finetune),
-                        "parts": [f.train, f.dev, f.test],
-                        "audio": corpus.info.get("audio_digest", ""),
-                    }
                     where = str(weights.folder) if weights and arm != "scratch" else "none"
-                    cells.append(Cell(arm, share, n, seed, f.name, where, files.digest(made)))
+                    made = {"arm": arm, "n": n, "seed": seed, "init": pre, "parts": [f.train, f.dev, f.test]}
+                    cells.append(Cell(arm, share, n, seed, f.name, where, files.digest(shared | made)))
     return sorted(cells, key=lambda c: (c.seed, c.share, c.fold, c.arm))
 
 

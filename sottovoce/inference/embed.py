@@ -81,11 +81,7 @@ def load(model: Path | str, layer: int | None = None) -> Embedder:
     settings = it.plan.finetune
     pooled = () if run.config["kind"] != "finetune" or isinstance(settings, Probe) else sorted(settings.layers)
     chosen = layer if layer is not None else pooled[len(pooled) // 2] if pooled else len(backbone.blocks)
-    if not 0 <= chosen <= len(backbone.blocks):
-        raise InputError(
-            f"--layer {chosen}: not in {run.folder}. Found {len(backbone.blocks)} blocks. "
-            f"Name one of 0 to {len(backbone.blocks)}."
-        )
+    models.check_layer(backbone, chosen, "--layer", run.folder)
     maker = tracks.maker(it.plan.track)
     if maker.make is None or (it.plan.track == "covarep" and it.plan.frontend.subsampling == 1):
         raise InputError(f"{run.folder}: a model of track {it.plan.track}, which is not made of one recording alone.")

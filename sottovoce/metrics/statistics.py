@@ -358,15 +358,8 @@ def labels_saved(
             low, high = float(known[edge]), float(known[-1 - edge])
             low = None if low == 0 else min(low, most)
             high = None if high == math.inf else max(high, least)
-        found.append(
-            {
-                "factor": float(np.clip(f, least, most)),
-                "low": low,
-                "high": high,
-                "censored": bool(f == math.inf),
-                "at_most": bool(f == 0),
-            }
-        )
+        ends = {"low": low, "high": high, "censored": bool(f == math.inf), "at_most": bool(f == 0)}
+        found.append({"factor": float(np.clip(f, least, most)), **ends})
     return found
 
 

@@ -331,6 +331,16 @@ def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]
 
 
+def check_layer(backbone: Backbone, layer: int, option: str = "layer", of: object = "this model") -> None:
+    """Raises InputError when there is no such layer."""
+    blocks = len(backbone.blocks)
+    if not 0 <= layer <= blocks:
+        raise InputError(
+            f"{option} {layer}: not in {of}. Found {blocks} blocks. Name one of 0 to {blocks}: 1 is the first block, 0 "
+            "what goes into it."
+        )
+
+
 def states_of(backbone: Backbone, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """(x, lengths) -> hidden states (B, S, H) of a layer and their lengths; of an encoder, no block above it works."""
     return lambda x, lengths: backbone.layer(x, lengths, layer)
@@ -345,11 +355,7 @@ def states(backbone: Backbone, steps: Steps, layer: int) -> Iterator[tuple[int, 
     Raises:
         InputError: there is no such layer.
     """
-    blocks = len(backbone.blocks)
-    if not 0 <= layer <= blocks:
-        raise InputError(
-            f"layer {layer}: not in this model. Found {blocks} blocks. Name one of 1 to {blocks}, or 0 for their input."
-        )
+    check_layer(backbone, layer)
     backbone.eval()
     device = next(backbone.parameters()).device
     hop_field = hop_and_field(backbone)
@@ -397,9 +403,7 @@ def state_rate(it: Recognised, rate_hz: float, offset_s: float = 0.0) -> tuple[f
     return rate_hz / subsampling / hop, offset_s + (field * subsampling - 1) / 2 / rate_hz
 
 
-def frame_posteriors(
-    it: Recognised, steps: Steps, window_s: float = 0.0, own: tuple[np.ndarray, np.ndarray] | None = None
-) -> Iterator[tuple[int, Track]]:
+def frame_posteriors(it: Recognised, steps: Steps, window_s: float = 0.0) -> Iterator[tuple[int, Track]]:
     """(index, predictions (S, K or D) at every state as a track) of every utterance, shortest first.
 
     What the last layers say of the states around each one instead of the whole utterance. Each state has seen the
@@ -409,9 +413,8 @@ def frame_posteriors(
     Args:
         window_s: seconds of states that are pooled; 0 = one state where pooling is a mean, `AROUND_S` elsewhere, as
             deviations and attention need several.
-        own: mean and deviation (P,) of the pooled features of the one speaker there is, for embedding_norm "speaker".
     """
-    network, embedding_norm = it.network.eval(), it.plan.finetune.embedding_norm
+    network = it.network.eval()
     device, hop_field = next(network.parameters()).device, hop_and_field(network.backbone)
     if not window_s and network.pooling.temporal_pooling != "mean":
         window_s = AROUND_S
@@ -419,12 +422,7 @@ def frame_posteriors(
 
     def judge(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         hidden = network.backbone(x, lengths)
-        near = network.pooling.around(hidden, reach)
-        if embedding_norm == "speaker":
-            assert own is not None
-            mean, std = (torch.from_numpy(x).to(near) for x in own)
-            return network.out((near - mean) / std), hidden.lengths
-        return network.out(network.standardise(near)), hidden.lengths
+        return network.out(network.standardise(network.pooling.around(hidden, reach))), hidden.lengths
 
     batches = sequential(steps.lengths, batch_steps=steps.budget)
     for rows, (scores, lengths) in in_batches(steps, batches, judge, device):

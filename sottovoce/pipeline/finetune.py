@@ -168,33 +168,17 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     if earlier:
         models.check_same_input(earlier, plan, store.dim)
     supervised_loss(task, plan.finetune, targets(task, train))  # refuses one that does not fit, before it writes
+    ids = {name: [u.id for u in part] for name, part in (("train", train), ("dev", dev), ("unlabelled", rest))}
+    data = {"task": task.plain()} | ids | {"audio": corpus.info.get("audio_digest", ""), "seed": given.seed}
     run = Run.open(
-        folder,
-        "finetune",
-        plan,
-        fold=fold.name,
-        features=store.dim,
-        decides={
-            "task": task.plain(),
-            "train": [u.id for u in train],
-            "dev": [u.id for u in dev],
-            "unlabelled": [u.id for u in rest],
-            "audio": corpus.info.get("audio_digest", ""),
-            "seed": given.seed,
-            **judged_by(task, plan.finetune),
-        },
-        seen=folds.Seen.of([corpus], [taught]),
-        before=init,
-        shipped_encoder=init.identity if init and ships(plan, init) else "",
-        corpus=str(corpus.folder.resolve()),
-        task=task.plain(),
-        init=str(init.folder) if init else "none",
+        folder, "finetune", plan, fold=fold.name, features=store.dim, before=init,
+        decides=data | judged_by(task, plan.finetune), seen=folds.Seen.of([corpus], [taught]),
+        shipped_encoder=init.identity if init and ships(plan, init) else "", corpus=str(corpus.folder.resolve()),
+        task=task.plain(), init=str(init.folder) if init else "none",
         labels=len(train) + (len(dev) if plan.finetune.dev == "share" else 0),  # N counts what is chosen with
-        of_labels=sum(task.teaches(corpus.by_id[k]) for k in fold.train),
-        seed=given.seed,
-        seen_test_speakers=folds.seen_by(init).test_people([corpus], fold),
-        transductive=given.transductive,
-    )
+        of_labels=sum(task.teaches(corpus.by_id[k]) for k in fold.train), seed=given.seed,
+        seen_test_speakers=folds.seen_by(init).test_people([corpus], fold), transductive=given.transductive,
+    )  # fmt: skip
     if run.finished:
         return
     keep = replace(keep, identity=run.identity, label=f"fine-tuning {fold.name}")

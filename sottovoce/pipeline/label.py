@@ -250,11 +250,7 @@ def _parts(
     """The run's backbone, and of every corpus the utterances to label and the rate and offset of their states."""
     kind = "finetune" if run.config["kind"] == "finetune" else "pretrain"
     backbone, it = network.load_backbone(Run.load(run.folder, kind))
-    if not 0 <= layer <= len(backbone.blocks):
-        raise InputError(
-            f"--layer {layer}: not in {run.folder}. Found {len(backbone.blocks)} blocks. Choose 1 (the first) to "
-            f"{len(backbone.blocks)}, or 0 for what goes into it."
-        )
+    network.check_layer(backbone, layer, "--layer", run.folder)
     hop, receptive_field = hop_and_field(backbone)
     parts = []
     for corpus, train, dev in zip(corpora, *folds.parts(corpora, fold), strict=True):
