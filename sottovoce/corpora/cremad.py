@@ -16,16 +16,15 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
 
 LICENCE = "ODbL 1.0"
 SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"
-TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "intensity": "class", "sentence": "class"}
 LABELS = {"NEU": "neutral", "HAP": "happy", "SAD": "sad", "ANG": "angry", "FEA": "fear", "DIS": "disgust"}
 LEVELS = {"LO": "low", "MD": "medium", "HI": "high", "XX": "", "X": ""}
-CLASSES = {"emotion": EMOTIONS, "intensity": ("low", "medium", "high")}
+CLASSES = {"intensity": ("low", "medium", "high")}
 DEMOGRAPHICS = "VideoDemographics.csv"
 
 

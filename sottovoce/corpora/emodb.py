@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.download import Archive, Progress, get
 from sottovoce.data.folds import group_folds
 
@@ -22,9 +22,6 @@ LICENCE = "CC0-1.0 (as published in audb)"
 SOURCE = "http://emodb.bilderbar.info"
 OFFICIAL = "http://emodb.bilderbar.info/download/"
 ARCHIVES = (Archive("download.zip", None),)  # no published checksum
-TARGET = ("emotion",)
-KINDS: dict[str, Kind] = {"emotion": "class", "sentence": "class"}
-CLASSES = {"emotion": EMOTIONS}
 LABELS = {  # Ärger (Wut), Langeweile, Ekel, Angst, Freude, Trauer, neutral
     **{"W": "angry", "L": "boredom", "E": "disgust", "A": "fear", "F": "happy", "T": "sad", "N": "neutral"}
 }

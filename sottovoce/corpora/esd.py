@@ -17,18 +17,16 @@ from typing import Annotated
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.folds import group_folds
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "research only"
 SOURCE = "https://github.com/HLTSingapore/Emotional-Speech-Data"
-TARGET = ("emotion",)
-KINDS: dict[str, Kind] = {"emotion": "class", "language": "class"}
 LABELS = {"Neutral": "neutral", "Angry": "angry", "Happy": "happy", "Sad": "sad", "Surprise": "surprise"}
 PER_EMOTION = 350  # numbers of one emotion, in the order of LABELS
 LANGUAGES = ("mandarin", "english")
-CLASSES = {"emotion": EMOTIONS, "language": LANGUAGES}
+CLASSES = {"language": LANGUAGES}
 WOMEN = ("0001", "0002", "0003", "0007", "0009", "0015", "0016", "0017", "0018", "0019")  # the release's list
 
 

@@ -18,14 +18,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sottovoce.corpora import _layout
-from sottovoce.data.corpus import Fold, Kind, Label, Utterance
+from sottovoce.data.corpus import Fold, Label, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "Fluent Speech Commands Public License (research only)"
 SOURCE = "https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understanding-research"
 TARGET = ("intent",)
 SLOTS = ("action", "object", "location")
-KINDS: dict[str, Kind] = {"intent": "class", **dict.fromkeys(SLOTS, "class"), "split": "class"}
 SPLITS = ("train", "valid", "test")
 CLASSES: dict[str, tuple[str, ...]] = {"split": SPLITS}
 COLUMNS = ("path", "speakerid", *SLOTS)  # `_layout.read_table` makes names small
@@ -48,8 +47,8 @@ def utterances(root: Path) -> list[Utterance]:
                 "Restore the official tables."
             )
         path = Path(os.path.relpath(home / row["path"], root)).as_posix()
-        labels: dict[str, Label] = {slot: row[slot] for slot in SLOTS}
-        labels |= {"intent": "/".join(row[s] for s in SLOTS), "split": split}
+        slots = {slot: row[slot] for slot in SLOTS}
+        labels: dict[str, Label] = {"intent": "/".join(slots.values()), **slots, "split": split}
         found[name] = Utterance(name, "fluent", path, speaker=speaker, labels=labels)
     return list(found.values())
 

@@ -21,14 +21,13 @@ from typing import Annotated
 
 from sottovoce.corpora import _cells, _folders, _layout, _split
 from sottovoce.data import recordings, vocabulary
-from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
+from sottovoce.data.corpus import Kind, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "unknown (your own files)"
 SOURCE = "a folder"
-TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
-CLASSES = {"emotion": EMOTIONS, "split": _split.SIDES}
+CLASSES = {"split": _split.SIDES}
 
 
 def utterances(

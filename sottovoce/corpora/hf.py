@@ -26,14 +26,13 @@ from typing import Any
 from sottovoce import files
 from sottovoce.corpora import _layout, _options, _row_files, _rows, _split, _votes
 from sottovoce.data import recordings
-from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
+from sottovoce.data.corpus import Kind, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "see the dataset's card"
 SOURCE = "a Hugging Face dataset"
-TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
-CLASSES = {"emotion": EMOTIONS, "split": _split.SIDES}
+CLASSES = {"split": _split.SIDES}
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 PLACE = "recording"  # our column of paths
 MAGIC = (  # how a file begins

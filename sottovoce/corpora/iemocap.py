@@ -38,7 +38,6 @@ from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "research only, by agreement with USC SAIL"
 SOURCE = "https://sail.usc.edu/iemocap"
-TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {
     **{"emotion": "class", "category": "class", "style": "class"},
     **{"valence": "number", "activation": "number", "dominance": "number"},

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from sottovoce.config.settings import words
 from sottovoce.corpora import _layout
-from sottovoce.data.corpus import Kind, Utterance
+from sottovoce.data.corpus import Utterance
 from sottovoce.data.download import Archive, Progress, get
 from sottovoce.errors import unknown_name
 
@@ -23,7 +23,6 @@ LICENCE = "CC BY 4.0"
 SOURCE = "https://www.openslr.org/12"
 OFFICIAL = "https://www.openslr.org/resources/12/"
 TARGET: tuple[str, ...] = ()
-KINDS: dict[str, Kind] = {}
 PARTS = {  # MD5 as in https://www.openslr.org/resources/12/md5sum.txt
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
     "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",

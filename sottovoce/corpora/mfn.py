@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from sottovoce.data.corpus import Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.tracks import covarep
@@ -32,7 +32,6 @@ from sottovoce.tracks import covarep
 LICENCE = "research only (features from an MIT repository, opinion videos released for research)"
 SOURCE = "https://github.com/pliang279/MFN"
 TARGET = ("sentiment",)
-KINDS: dict[str, Kind] = {"sentiment": "number", "sentiment_class": "class"}
 CLASSES: dict[str, tuple[str, ...]] = {"sentiment_class": ("class0", "class1", "class2")}
 RANGES = {"sentiment": (1.0, 5.0)}
 TRACKS = ("covarep",)

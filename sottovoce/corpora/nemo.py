@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.download import Archive, Progress, get
 from sottovoce.data.folds import group_folds
 
@@ -22,9 +22,6 @@ LICENCE = "CC BY-NC-SA 4.0"
 SOURCE = "https://github.com/amu-cai/nEMO"
 OFFICIAL = "https://github.com/amu-cai/nEMO/archive/refs/heads/"
 ARCHIVES = (Archive("main.zip", None),)  # packed on request: no stable checksum
-TARGET = ("emotion",)
-KINDS: dict[str, Kind] = {"emotion": "class", "sentence": "class", "age": "number"}
-CLASSES = {"emotion": EMOTIONS}
 LABELS = {
     **{"neutral": "neutral", "happiness": "happy", "sadness": "sad"},
     **{"anger": "angry", "fear": "fear", "surprised": "surprise"},

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.download import Archive, Progress, get
 from sottovoce.data.folds import group_folds
 
@@ -26,12 +26,7 @@ LICENCE = "CC BY-NC-SA 4.0"
 SOURCE = "https://zenodo.org/records/1188976"
 OFFICIAL = "https://zenodo.org/records/1188976/files/"
 ARCHIVES = (Archive("Audio_Speech_Actors_01-24.zip", "md5:bc696df654c87fed845eb13823edef8a"),)  # as Zenodo lists it
-TARGET = ("emotion",)
 SIX = {"03": "happy", "04": "sad", "05": "anger", "08": "surprise", "07": "disgust", "06": "fear"}  # MOSEI's order
-KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("emotion", "intensity", "statement", "repetition"), "class"),
-    **dict.fromkeys(SIX.values(), "number"),
-}
 RANGES = dict.fromkeys(SIX.values(), (0.0, 3.0))
 LABELS = {
     **{"01": "neutral", "02": "calm", "03": "happy", "04": "sad"},
@@ -40,7 +35,7 @@ LABELS = {
 INTENSITIES = {"01": "normal", "02": "strong"}
 SCALE = {"01": 2.0, "02": 3.0}  # on MOSEI's scale
 STATEMENTS = {"01": "kids", "02": "dogs"}  # "Kids | Dogs are talking | sitting by the door"
-CLASSES = {"emotion": EMOTIONS, "intensity": tuple(INTENSITIES.values()), "statement": tuple(STATEMENTS.values())}
+CLASSES = {"intensity": tuple(INTENSITIES.values()), "statement": tuple(STATEMENTS.values())}
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:

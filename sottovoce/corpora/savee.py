@@ -14,14 +14,11 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.folds import group_folds
 
 LICENCE = "research only"
 SOURCE = "http://kahlan.eps.surrey.ac.uk/savee"
-TARGET = ("emotion",)
-KINDS: dict[str, Kind] = {"emotion": "class"}
-CLASSES = {"emotion": EMOTIONS}
 LABELS = {
     **{"n": "neutral", "h": "happy", "sa": "sad", "a": "angry"},
     **{"f": "fear", "d": "disgust", "su": "surprise"},

@@ -25,14 +25,13 @@ import yaml
 from sottovoce.config.settings import words
 from sottovoce.corpora import _layout, _options, _row_files, _rows, _split, _votes
 from sottovoce.data import own
-from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
+from sottovoce.data.corpus import Kind, Utterance
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "unknown (your own files)"
 SOURCE = "a table"
-TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
-CLASSES = {"emotion": EMOTIONS, "split": _split.SIDES}
+CLASSES = {"split": _split.SIDES}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,14 +26,13 @@ from typing import Any
 from sottovoce.corpora import _layout, _options, _row_files, _rows, _split
 from sottovoce.data import archives, recordings
 from sottovoce.data.archives import Entry
-from sottovoce.data.corpus import EMOTIONS, Kind, Utterance
+from sottovoce.data.corpus import Kind, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "unknown (your own files)"
 SOURCE = "tar archives"
-TARGET = ("emotion",)
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
-CLASSES = {"emotion": EMOTIONS, "split": _split.SIDES}
+CLASSES = {"split": _split.SIDES}
 KEY, PLACE = "__key__", "recording"  # our columns
 SHORT = 1 << 16  # bytes of a text that is a cell
 NAMES = {"cls": "class"}  # of columns, by suffix

@@ -18,14 +18,11 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
+from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.errors import InputError
 
 LICENCE = "CC BY-NC-ND 4.0 (as usually quoted; read the terms of the record)"
 SOURCE = "https://doi.org/10.5683/SP2/E8H2MF"
-TARGET = ("emotion",)
-KINDS: dict[str, Kind] = {"emotion": "class", "word": "class"}
-CLASSES = {"emotion": EMOTIONS}
 LABELS = {
     **{"neutral": "neutral", "happy": "happy", "sad": "sad", "angry": "angry"},
     **{"fear": "fear", "disgust": "disgust", "ps": "surprise"},

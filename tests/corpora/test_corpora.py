@@ -44,16 +44,16 @@ def corpora(tmp_path_factory):
 
 @pytest.mark.parametrize("name", layouts.NAMED)
 def test_labels_are_of_the_kinds_and_words_the_reader_declares(name, corpora):
-    module, found = plugins.load("corpora", name), read(name, corpora(name))
+    reader, found = base.reader(name), read(name, corpora(name))
     assert len({u.id for u in found}) == len(found) > 0
     for u in found:
         assert (corpora(name) / u.path).is_file()
         assert u.corpus == name
         assert u.speaker
         for label, value in u.labels.items():
-            assert isinstance(value, str if module.KINDS[label] == "class" else float)
+            assert isinstance(value, {"class": str, "number": float}.get(reader.KINDS.get(label), str | float))
         assert u.labels.get("emotion", "neutral") in EMOTIONS
-    assert set(module.TARGET) <= set(module.KINDS)
+    assert set(reader.TARGET) <= {label for u in found for label in u.labels}
 
 
 @pytest.mark.parametrize("name", [name for name in layouts.NAMED if name != "librispeech"])
@@ -123,7 +123,7 @@ def test_ravdess_has_the_six_intensities_of_mosei(corpora):
     ravdess, mosei = (plugins.load("corpora", name) for name in ("ravdess", "mosei"))
     words = {"happy": "happy", "sad": "sad", "angry": "anger", "fear": "fear"}
     words |= {"surprise": "surprise", "disgust": "disgust", "neutral": None, "calm": None}
-    assert tuple(name for name, kind in ravdess.KINDS.items() if kind == "number") == mosei.EMOTIONS
+    assert tuple(ravdess.SIX.values()) == mosei.EMOTIONS
     found = read("ravdess", corpora("ravdess"))
     assert len({(u.labels["emotion"], u.labels["intensity"]) for u in found}) == 15
     for u in found:
