@@ -140,6 +140,11 @@ def speaker_of(pattern: str) -> Callable[[str], str]:
     return speaker
 
 
+def by_speaker(most: int) -> Callable[[Sequence[Utterance]], list[Fold]]:
+    """So many folds, each of its own speakers; fewer in a partial copy."""
+    return lambda utterances: group_folds(utterances, min(most, max(3, len({u.speaker for u in utterances}))))
+
+
 def any_folds(utterances: Sequence[Utterance]) -> list[Fold]:
     """Speaker-disjoint folds where speakers are known, else a random split by file that says "none".
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import Fold, Kind, Utterance
-from sottovoce.data.folds import group_folds
+from sottovoce.data.corpus import Kind, Utterance
 
 LICENCE = "ODbL 1.0"
 SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"
@@ -50,9 +49,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
     return found
 
 
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """5 by speaker; fewer in a small copy."""
-    return group_folds(utterances, min(5, max(3, len({u.speaker for u in utterances}))))
+folds = _layout.by_speaker(5)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:

@@ -9,14 +9,13 @@ Folds:    5 x 2 speakers, one woman and one man each.
 Cite:     Burkhardt, Paeschke, Rolfes, Sendlmeier & Weiss, "A Database of German Emotional Speech", Interspeech 2005.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.data.corpus import Utterance
 from sottovoce.data.download import Archive, Progress, get
-from sottovoce.data.folds import group_folds
 
 LICENCE = "CC0-1.0 (as published in audb)"
 SOURCE = "http://emodb.bilderbar.info"
@@ -47,9 +46,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
     return found
 
 
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """5 x 2 speakers; fewer in a partial copy."""
-    return group_folds(utterances, min(5, max(3, len({u.speaker for u in utterances}))))
+folds = _layout.by_speaker(5)
 
 
 def download(root: Path, *, base_url: str = OFFICIAL, progress: Progress | None = None) -> list[dict]:

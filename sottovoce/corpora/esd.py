@@ -11,14 +11,13 @@ Cite:     Zhou, Sisman, Liu & Li, "Emotional Voice Conversion: Theory, Databases
           2022.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import Fold, Utterance
-from sottovoce.data.folds import group_folds
+from sottovoce.data.corpus import Utterance
 from sottovoce.errors import InputError, unknown_name
 
 LICENCE = "research only"
@@ -67,6 +66,4 @@ def utterances(
     return found
 
 
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """5 by speaker; fewer in a partial copy."""
-    return group_folds(utterances, min(5, max(3, len({u.speaker for u in utterances}))))
+folds = _layout.by_speaker(5)

@@ -9,14 +9,13 @@ Folds:    3 x 3 speakers.
 Cite:     Christop, "nEMO: Dataset of Emotional Speech in Polish", LREC-COLING 2024, pp. 12111-12116.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.data.corpus import Utterance
 from sottovoce.data.download import Archive, Progress, get
-from sottovoce.data.folds import group_folds
 
 LICENCE = "CC BY-NC-SA 4.0"
 SOURCE = "https://github.com/amu-cai/nEMO"
@@ -57,9 +56,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
     return found
 
 
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """3 x 3 speakers."""
-    return group_folds(utterances, 3)
+folds = _layout.by_speaker(3)
 
 
 def download(root: Path, *, base_url: str = OFFICIAL, progress: Progress | None = None) -> list[dict]:

@@ -13,14 +13,13 @@ Cite:     Livingstone & Russo, "The Ryerson Audio-Visual Database of Emotional S
           PLoS ONE 13(5): e0196391, 2018.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
-from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.data.corpus import Utterance
 from sottovoce.data.download import Archive, Progress, get
-from sottovoce.data.folds import group_folds
 
 LICENCE = "CC BY-NC-SA 4.0"
 SOURCE = "https://zenodo.org/records/1188976"
@@ -63,9 +62,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
     return found
 
 
-def folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """6 x 4 actors; fewer in a partial copy."""
-    return group_folds(utterances, min(6, max(3, len({u.speaker for u in utterances}))))
+folds = _layout.by_speaker(6)
 
 
 def download(root: Path, *, base_url: str = OFFICIAL, progress: Progress | None = None) -> list[dict]:

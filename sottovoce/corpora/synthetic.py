@@ -336,14 +336,10 @@ def utterances(root: Path | str, **options) -> list[Utterance]:
 
 
 def _head(root: Path) -> dict:
-    head = own.read_json(root / HEAD)
+    again, head = f"Remove {root} and generate it again.", own.read_json(root / HEAD)
     if not isinstance(head, dict) or head.get("format") != FORMAT or not {"options", "utterances"} <= set(head):
         found = head.get("format") if isinstance(head, dict) else type(head).__name__
-        raise InputError(
-            f"{root / HEAD}: not of this version. Found format {found}, expected {FORMAT}. "
-            f"Remove {root} and generate it again."
-        )
-    again = f"Remove {root} and generate it again."
+        raise InputError(f"{root / HEAD}: not of this version. Found format {found}, expected {FORMAT}. {again}")
     own.shaped(head["options"], dict[str, Any], root / HEAD, again)
     own.shaped(head["utterances"], list[dict[str, Any]], root / HEAD, again)
     return head
