@@ -27,6 +27,12 @@ Model = Annotated[str, typer.Option("--model", help="folder of a model; default:
 OneRun = Annotated[Path, typer.Argument(help="folder written by `sottovoce finetune` (one fold of it)")]
 Labelled = Annotated[Path, typer.Argument(help="prepared corpus with labels")]
 Prepared = Annotated[Path, typer.Argument(help="folder written by `sottovoce prepare`, e.g. data/ravdess")]
+Transductive = Annotated[
+    bool,
+    typer.Option("--transductive", help="allow weights that have seen a test speaker (first line of the report)"),
+]
+Target = Annotated[str, typer.Option(help="label(s) to learn, e.g. emotion or happy,sad; default: the corpus's own")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")]
 Track = Annotated[str, typer.Option(help="what to extract; `sottovoce list tracks` names them")]
 TrackSettings = Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration, e.g. bins=40")]
 RunOutput = Annotated[Path, typer.Option("-o", "--output", help="run folder; the same command again resumes it")]

@@ -17,7 +17,7 @@ def main(
     track: Annotated[str, typer.Option(help="what to export; extracted first where it is missing")] = "covarep",
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the track's configuration")] = [],  # noqa: B006
     jobs: _options.JobsOfAll = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Values are those of the track, single precision; times are seconds in the recording.
 

@@ -30,7 +30,7 @@ def main(
     partition: _options.Partition = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="extract everything again")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out and list what cannot be read")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no summary")] = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Writes CORPUS/tracks/TRACK-DIGEST/. Only what is missing, or whose audio changed, is computed."""
     from sottovoce import plugins

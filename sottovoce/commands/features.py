@@ -14,7 +14,7 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="table to write: .csv, .npz, .h5 or .csd")],
     track: _options.Track = "fbank",
     set_: _options.TrackSettings = [],  # noqa: B006
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no summary")] = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """The columns have names, the times are seconds of the frames' centres.
 

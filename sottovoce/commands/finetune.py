@@ -25,9 +25,7 @@ def main(
         str,
         typer.Option(help="a protocol, e.g. frozen_probe; or the system of --init none. Default: as --init was made"),
     ] = "",
-    target: Annotated[
-        str, typer.Option(help="label(s) to learn, e.g. emotion or happy,sad,anger; default: the corpus's own")
-    ] = "",
+    target: _options.Target = "",
     labels: Annotated[str, typer.Option(help="labelled training utterances to use: a count or a percentage")] = "100%",
     mode: Annotated[str, typer.Option(help="'full' or 'frozen' (probe only); default: the recipe's")] = "",
     dev: Annotated[
@@ -46,10 +44,7 @@ def main(
             help="standardise by each speaker's own recordings, test speakers' included (stated in the report)",
         ),
     ] = False,
-    transductive: Annotated[
-        bool,
-        typer.Option("--transductive", help="allow weights that have seen a test speaker (first line of the report)"),
-    ] = False,
+    transductive: _options.Transductive = False,
     track: Annotated[str, typer.Option(help="features for --init none; default: the recipe's")] = "",
     backbone: Annotated[str, typer.Option(help="backbone for --init none; default: the recipe's")] = "",
     settings: Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sottovoce.commands import _options
 from sottovoce.errors import say
 
 
@@ -50,9 +51,7 @@ def main(
     half: Annotated[
         bool, typer.Option("--half", help="keep states as float16 while working: half the disk, three digits")
     ] = False,
-    transductive: Annotated[
-        bool, typer.Option("--transductive", help="allow a run that has seen a test speaker (stated in the report)")
-    ] = False,
+    transductive: _options.Transductive = False,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="processes and threads; default: all cores")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything, time a few batches, estimate, stop")

@@ -19,10 +19,7 @@ def main(
     parts: Annotated[
         str, typer.Option(help="train, dev, test folder; where none is there, readers are dealt to ten parts")
     ] = "train-clean-100,dev-clean,test-clean",
-    transductive: Annotated[
-        bool,
-        typer.Option("--transductive", help="allow weights that have seen a test reader (first line of the report)"),
-    ] = False,
+    transductive: _options.Transductive = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. finetune.updates=2000; repeatable")
     ] = None,

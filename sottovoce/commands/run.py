@@ -50,11 +50,9 @@ def main(
             "test-selection (the test part chooses); gmp_tl also all-clusters (clusters are fitted on test speakers)"
         ),
     ] = "",
-    target: Annotated[str, typer.Option(help="label to learn; default: the corpus's own")] = "",
+    target: _options.Target = "",
     seeds: Annotated[int, typer.Option(help="seeds of every training; 0, 1, ...", min=1)] = 1,
-    transductive: Annotated[
-        bool, typer.Option("--transductive", help="allow an encoder that has seen test speakers (reported)")
-    ] = False,
+    transductive: _options.Transductive = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for all variants, e.g. layer=2; repeatable. See --print-config"),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sottovoce.commands import _options, _tables
-from sottovoce.commands._options import Partition, Workers
 from sottovoce.errors import InputError, say
 
 if TYPE_CHECKING:
@@ -58,22 +57,20 @@ def main(
     arms: Annotated[
         str, typer.Option(help="of pretrained, probe, scratch; default: all, or probe,scratch where nothing is tuned")
     ] = "",
-    target: Annotated[str, typer.Option(help="label(s) to learn; default: the corpus's own")] = "",
+    target: _options.Target = "",
     metric: Annotated[
         str, typer.Option(help="score of the curve, by which dev chooses too; default: ua for classes, ccc for numbers")
     ] = "",
     speaker_norm: Annotated[
         bool, typer.Option("--speaker-norm", help="standardise by each speaker's own recordings, in every arm")
     ] = False,
-    transductive: Annotated[
-        bool, typer.Option("--transductive", help="allow weights that have seen a test speaker")
-    ] = False,
+    transductive: _options.Transductive = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all arms; repeatable")] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="cells at a time, one core each; default: all cores")
     ] = None,
-    workers: Workers = "processes",
-    partition: Partition = "",
+    workers: _options.Workers = "processes",
+    partition: _options.Partition = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the cells, time one, estimate, stop")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
 ) -> None:
