@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from sottovoce.report import charts, words
-from sottovoce.report.words import percent, score
+from sottovoce.report import charts
 
 
-def section(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Two pictures, a sentence, and a table.
+def section(found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Two pictures beside what was found.
 
     Keys: metrics and before {ece, brier, nll: {value, low, high}}, perfect_ece, temperatures, fitted_on, reliability
     and reliability_before [{confidence, accuracy, n}], risk_coverage [{coverage, risk}], aurc, operating_point
@@ -17,38 +17,7 @@ def section(found: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not found:
         return {}
-    point, now, before = found["operating_point"], found["metrics"], found["before"]
-    coverage, answered = point["coverage"]["value"], point["answered"]
-    heats = ", ".join(words.number(t, 2) for t in found["temperatures"])
-    said = (
-        f"With confidence {point['threshold']} or more, {percent(coverage)} of the utterances are answered, "
-        f"{percent((answered.get('wa') or {}).get('value'))} of them right; the others are “unsure”."
-    )
-    fitted = f"Temperature {heats}, fitted on dev." if found["fitted_on"] else "Not calibrated: a fold has no dev part."
-    rows = [
-        ["calibration error (ECE)", score(before["ece"]), score(now["ece"])],
-        ["Brier score", score(before["brier"]), score(now["brier"])],
-        ["negative log likelihood", score(before["nll"]), score(now["nll"])],
-    ]
-    more = {
-        "ECE of a perfect model": words.number(found["perfect_ece"]),
-        "answered": score(point["coverage"]),
-        "UA of what is answered": score(answered.get("ua")),
-        "AURC": words.number(found["aurc"]),
-    }
-    return {
-        "said": said, "fitted": fitted, "rows": rows, "more": more,
-        "reliability": charts.figure(
-            lambda width: _reliability(found, width), "reliability",
-            "Share of right answers by confidence, size by number of utterances; hollow: before calibration. On the "
-            "dashed line confidence is what it says.", "Accuracy over confidence", width=charts.HALF,
-        ),
-        "coverage": charts.figure(
-            lambda width: _coverage(found, width), "coverage",
-            "Share of wrong answers when only the surest share is answered. The dot: “unsure” below it.",
-            "Risk over coverage", width=charts.HALF,
-        ),
-    }  # fmt: skip
+    return {**found, "drawn": {"reliability": partial(_reliability, found), "coverage": partial(_coverage, found)}}
 
 
 def _reliability(found: Mapping[str, Any], width: int) -> Any:

@@ -1,6 +1,6 @@
 """Figures: plain dicts and arrays in, matplotlib figures out; `inline` makes SVG for a page, `save` writes files.
 
-A figure is drawn in the colours of `page.LIGHT`; `inline` replaces them by the page's variables and `save` adds a
+A figure is drawn in the colours of `LIGHT`; `inline` replaces them by the page's variables and `save` adds a
 stylesheet, which is how one drawing is light and dark. It is drawn for a width in CSS pixels (`WIDE` for a page,
 `NARROW` for a phone), so text stays readable on both. No colour stands alone: curves carry names or markers, segments
 and rows their label. What only one page shows is drawn in the file of that page.
@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,30 @@ import numpy as np
 from markupsafe import Markup
 
 from sottovoce import files
-from sottovoce.report.page import DARK, LIGHT
 from sottovoce.report.words import clock, glue, number, number_of, text
 
+# Roles of colour. c0..c9 are for data, at least 3:1 on `paper`, text roles at least 4.5:1. A figure is drawn once, with
+# the light values, which its SVG text then swaps for variables of the same name (see `inline`).
+LIGHT = {
+    **{"paper": "#fcfbf8", "ink": "#1d1e24", "soft": "#5c5e68"},
+    **{"line": "#dfdcd3", "panel": "#f2f0e9", "warn": "#8a4a00"},
+    **{"c0": "#2b62b5", "c1": "#c2501c", "c2": "#0e7c60", "c3": "#8b3d91", "c4": "#957000"},
+    **{"c5": "#1783a6", "c6": "#c13a60", "c7": "#74757c", "c8": "#7b4b2c", "c9": "#4c409f"},
+}
+DARK = {
+    **{"paper": "#16181d", "ink": "#ecebe6", "soft": "#a8aab3"},
+    **{"line": "#353842", "panel": "#20232a", "warn": "#f0b35e"},
+    **{"c0": "#7fb0f5", "c1": "#f58c55", "c2": "#4fc9a4", "c3": "#d08ad6", "c4": "#d9b13b"},
+    **{"c5": "#5cc3e4", "c6": "#f08aa5", "c7": "#a0a2ab", "c8": "#c79873", "c9": "#a59bf2"},
+}
 WIDE, HALF, NARROW = 880, 400, 340  # CSS pixels
 PAPER, INK, SOFT, LINE, PANEL = (LIGHT[role] for role in ("paper", "ink", "soft", "line", "panel"))
 SERIES = [LIGHT[f"c{k}"] for k in range(10)]
 ACCENT, PLAIN = SERIES[0], SOFT
 MARKERS = "osD^vPX*<>"
+Line = tuple[str, Any, Any]  # name, x (N,), y (N,)
+Level = tuple[str, float]  # name, value
+Row = tuple[str, Mapping[str, Any], str]  # name, {metric: {"value", "low", "high"}}, colour
 EN = 7.6  # pixels of an "n"
 DASHED, DOTTED = (0, (4, 3)), (0, (1, 2))
 STYLE = {
@@ -76,21 +93,21 @@ def inline(draw: Callable[[], Any], name: str, alt: str, look: str) -> Markup:
     return Markup(head).format(width, height, text(alt), look) + Markup(re.sub(r"\s*\n\s*", "\n", body) + "</svg>")
 
 
-def figure(draw: Callable[[int], Any], name: str, caption: Any, alt: str, *, width: int = WIDE) -> Markup:
-    """A captioned picture; one much wider than a phone is drawn twice, and the page shows the one that fits."""
-    if width <= HALF:
-        drawn = inline(lambda: draw(width), name, alt, "half")
-    else:
-        drawn = inline(lambda: draw(width), name, alt, "wide")
-        drawn += inline(lambda: draw(NARROW), f"{name}-s", alt, "narrow")
-    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(drawn, glue(text(caption)))
+def figure(draw: Callable[..., Any], name: str, caption: str, alt: str, width: int = WIDE) -> Markup:
+    """`draw(width=...)` as a captioned picture; one much wider than a phone is drawn twice, and the page shows the one
+    that fits."""
+    drawn = inline(lambda: draw(width=width), name, alt, "half" if width <= HALF else "wide")
+    if width > HALF:
+        drawn += inline(lambda: draw(width=NARROW), f"{name}-s", alt, "narrow")
+    said = type(caption)(text(caption))  # markup of a template stays what it is
+    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(drawn, glue(said))
 
 
-def save(draw: Callable[[], Any], svg: Path | str | None = None, png: Path | str | None = None) -> None:
-    """Write `draw()`'s figure: SVG that is dark where the reader's system is, PNG (2 pixels a CSS pixel) in light
-    colours; same input, same bytes."""
+def save(draw: Callable[..., Any], found: Any, svg: Path | str | None = None, png: Path | str | None = None) -> None:
+    """Write `draw(found, width=WIDE)` as SVG that is dark where the reader's system is, and as PNG in light colours, 2
+    pixels a CSS pixel; same input, same bytes."""
     with _style():
-        drawn, out = draw(), io.StringIO()
+        drawn, out = draw(found, width=WIDE), io.StringIO()
         if svg is not None:
             drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
             swaps = "".join(f'[style*="{part}: {LIGHT[role]}"]{{{part}:{colour}!important}}'
@@ -228,6 +245,11 @@ def row_name(axes: Any, name: str) -> None:
     axes.set_ylabel(short(name, 14), rotation=0, ha="right", va="center", color=INK)
 
 
+def named(axes: Any, name: str, colour: str, marker: str, size: float = 7) -> None:
+    """A marker and its name, for the legend alone."""
+    axes.plot([], [], marker=marker, markersize=size, color=colour, linestyle="none", label=name)
+
+
 def dot(
     axes: Any, x: float, y: Any, colour: str, marker: str = "o", size: float = 7, *, across: bool = False, **look: Any
 ) -> None:
@@ -255,15 +277,9 @@ def heatmap(axes: Any, values: Any, end_s: float, **look: Any) -> Any:
 
 
 def traces(
-    lines: Sequence[tuple[str, Any, Any]],
-    xlabel: str,
-    ylabel: str,
-    *,
-    width: int,
-    level: tuple[str, float] | None = None,
-    zero: bool = True,
+    lines: Sequence[Line], xlabel: str, ylabel: str, level: Level | None = None, *, zero: bool = True, width: int
 ) -> Any:
-    """Curves over training, [(name, x (N,), y (N,))]; `level` is a horizontal line to beat, `zero` keeps 0 in sight."""
+    """Curves over training; `level` is a horizontal line to beat, `zero` keeps 0 in sight."""
     drawn = sheet(width, 230 if width < 600 else 280)
     axes = drawn.subplots()
     for k, (name, x, y) in enumerate(lines):
@@ -276,23 +292,25 @@ def traces(
     if zero:
         axes.set_ylim(bottom=0)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    if len(lines) > 1 or level is not None:
+    if len(axes.lines) > 1:
         legend(drawn, axes, 1 if width < 400 else 3)
     return drawn
 
 
+def losses(curves: Mapping[str, Any], dev: str, ylabel: str, level: Level) -> Any:
+    """A drawing of the training's and the dev speakers' loss and a level to beat; nothing where neither was read."""
+    read = [("training", "step", "loss"), (dev, "heldout_step", "heldout_loss")]
+    lines = [(name, curves.get(x), curves.get(y)) for name, x, y in read if len(series(curves.get(y)))]
+    return lines and partial(traces, lines, "step", ylabel, level)
+
+
 def dots(
-    rows: Sequence[tuple[str, Mapping[str, Any], str]],
-    metrics: Sequence[tuple[str, str]],
-    *,
-    marks: Mapping[str, float] | None = None,
-    rivals: Sequence[Mapping[str, float]] = (),
-    width: int,
+    rows: Sequence[Row], metrics: Sequence[tuple[str, str]], marks: Any = None, rivals: Sequence = (), *, width: int
 ) -> Any:
     """A dot and its interval for every row, a panel for every metric, the number at the right.
 
     Args:
-        rows: (name, {metric: {"value", "low", "high"}}, colour), first row on top.
+        rows: the first on top.
         metrics: (key, title of its panel).
         marks: {metric: value} drawn as a dashed line, e.g. chance.
         rivals: {metric: value} for every row, drawn as a hollow diamond.
@@ -327,13 +345,3 @@ def dots(
     for axes in grid[len(metrics) :]:
         axes.set_visible(False)
     return drawn
-
-
-def dotted(*arguments: Any, name: str, caption: str, alt: str, **marks: Any) -> Markup:
-    """`dots` as a captioned picture."""
-    return figure(lambda width: dots(*arguments, width=width, **marks), name, caption, alt)
-
-
-def traced(*arguments: Any, name: str, caption: str, alt: str, width: int = WIDE, **more: Any) -> Markup:
-    """`traces` as a captioned picture."""
-    return figure(lambda wide: traces(*arguments, width=wide, **more), name, caption, alt, width=width)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from sottovoce.report import charts, page, words
@@ -20,23 +20,16 @@ def compare_page(found: Mapping[str, Any]) -> str:
     if left := found.get("left_out"):
         said = f"{number(left)} utterances left out: not every system answered them."
         found = {**found, "warnings": [*(found.get("warnings") or ()), said]}
-    get, facts = found.get, words.sample(found)
-    systems, metric = list(get("systems") or ()), get("metric") or "score"
-    reference = text(get("reference") or "reference")
+    get, metric = found.get, found.get("metric") or "score"
+    systems, reference = list(get("systems") or ()), text(get("reference") or "reference")
     name, others = metric_name(metric), [s for s in systems if s.get("difference")]
-    caption = (
-        f"{INTERVAL}. Right: {name} minus that of {reference} on the same utterances; hollow: the smallest difference "
-        f"that would have been found. {facts}."
-    )
-    alt = f"{name} of every system and its difference from {reference}"
     return page.render(
         "compare.html", found, glossary=words.glossary((systems or [{}])[0].get("metrics") or {}),
-        reference=reference, name=name,
+        reference=reference, name=name, facts=words.sample(found), interval=INTERVAL,
         tiles=[_gap_tile(s, metric, name, reference) for s in others[:4]],
         verdicts=[_gap_verdict(s, found) for s in others],
-        drawn=systems and charts.figure(lambda width: _comparison(found, width), "compare", caption, alt),
-        rows=[_row(s, metric) for s in systems], classes=_classes_beside(systems, others, found, facts),
-        names=[s.get("name") for s in systems],
+        draw=systems and partial(_comparison, found), rows=[_row(s, metric) for s in systems],
+        classes=_classes_beside(systems, others, found, reference), names=[s.get("name") for s in systems],
         differs=[(key, *(str(v.get(s.get("name"))) for s in systems)) for key, v in (get("differs") or {}).items()],
     )  # fmt: skip
 
@@ -74,7 +67,7 @@ def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return f"{name} is {'better' if better else 'worse'} than {reference}, p {words.chance(gap)}.{luck}"
 
 
-def _comparison(found: Mapping[str, Any], width: int) -> Any:
+def _comparison(found: Mapping[str, Any], *, width: int) -> Any:
     """Scores at the left, differences from the reference at the right, a row for every system."""
     metric = str(found.get("metric") or "score")
     rows, least = [], []
@@ -84,10 +77,10 @@ def _comparison(found: Mapping[str, Any], width: int) -> Any:
         least.append({"gap": (-1 if number_of(gap) < 0 else 1) * number_of(s.get("detectable"))})
     gap_title = f"{metric_name(metric)} − {charts.short(found.get('reference') or 'reference', charts.letters(width))}"
     titles = [(metric, words.panel_title(metric)), ("gap", gap_title)]
-    return charts.dots(rows, titles, marks={"gap": 0.0}, rivals=least, width=width)
+    return charts.dots(rows, titles, {"gap": 0.0}, least, width=width)
 
 
-def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Mapping[str, Any], facts: str) -> Any:
+def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Any, reference: str) -> dict[str, Any]:
     """The recall (or CCC) of every class, systems next to each other."""
     task = found.get("task") or {}
     stem = "recall" if task.get("kind") == "class" else "ccc"
@@ -95,8 +88,6 @@ def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Mappin
     if not parts:
         return {}
     named = [(text(s.get("name")), s["metrics"]) for s in systems]
-    caption = f"{words.title(metric_name(stem))} of every class with its 95 % interval. {facts}."
-    alt = f"{stem} by class and system"
     rows = [
         [part, *(score(s["metrics"].get(f"{stem}_{part}")) for s in systems),
          *(score(s["difference"].get(f"{stem}_{part}")) for s in others)]
@@ -104,13 +95,12 @@ def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Mappin
     ]  # fmt: skip
     return {
         "title": "Emotion by emotion" if list(task.get("target") or ()) == ["emotion"] else "One by one", "rows": rows,
-        "head": ["", *(name for name, _ in named),
-                 *(f"{text(s.get('name'))} − {text(found.get('reference') or 'reference')}" for s in others)],
-        "picture": charts.figure(lambda width: _by_class(named, parts, stem, width), "classes", caption, alt),
+        "head": ["", *(name for name, _ in named), *(f"{text(s.get('name'))} − {reference}" for s in others)],
+        "stem": stem, "score": words.title(metric_name(stem)), "draw": partial(_by_class, named, parts, stem),
     }  # fmt: skip
 
 
-def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[str], stem: str, width: int) -> Any:
+def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[str], stem: str, *, width: int) -> Any:
     """A score of every class, one mark and interval a system: [(name, {"<stem>_<class>": {"value", ...}})]."""
     drawn = charts.sheet(width, 70 + 22 * len(systems) + len(parts) * (14 + 11 * len(systems)))
     axes, step = drawn.subplots(), 0.7 / len(systems)
@@ -119,15 +109,7 @@ def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[
         for y, part in enumerate(parts):
             ends = [number_of(scores.get(f"{stem}_{part}"), end) for end in ("value", "low", "high")]
             charts.dot(axes, y + step * (k - (len(systems) - 1) / 2), ends, colour, marker, 6, across=True)
-        axes.plot(
-            [],
-            [],
-            marker=marker,
-            markersize=6,
-            color=colour,
-            linestyle="none",
-            label=charts.short(name, 40 if width > 500 else 32),
-        )
+        charts.named(axes, charts.short(name, 40 if width > 500 else 32), colour, marker, 6)
     axes.set_yticks(range(len(parts)), [charts.short(part, charts.letters(width)) for part in parts], color=charts.INK)
     axes.set_ylim(len(parts) - 0.5, -0.5)
     axes.set_xlim(left=min(axes.get_xlim()[0], 0.0))
@@ -137,6 +119,4 @@ def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[
     return drawn
 
 
-def compare_figure(found: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """The first picture of `compare_page`, as files."""
-    charts.save(lambda: _comparison(found, charts.WIDE), path_svg, path_png)
+compare_figure = partial(charts.save, _comparison)  # the first picture of the page, as files

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from sottovoce.report import calibration, charts, page, words
 from sottovoce.report.charts import ACCENT, PLAIN
 from sottovoce.report.words import MEANING, metric_name, number, number_of, panel_title, score, text, three
 
+RATERS = {"model": "this model", "training shares": "training shares for all"}
+
 
 def evaluate_page(report: Mapping[str, Any]) -> str:
     """How good a run is: main scores with intervals, baselines, confusion, classes, folds, groups, protocol.
@@ -21,61 +24,57 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     {name: {...}}}}, examples [{id, reference, heard}], probes [{fold, layers, chosen, probe}], calibration {...},
     config, n, speakers, hardware, seconds. Scores of one class are named `recall_<class>`, ...
     """
-    get, facts = report.get, words.sample(report)
-    task, scores, baselines, folds = get("task") or {}, get("metrics") or {}, get("baselines") or {}, get("folds") or ()
+    get, scores, baselines = report.get, report.get("metrics") or {}, report.get("baselines") or {}
+    task, folds, raters = get("task") or {}, get("folds") or (), get("raters") or {}
     kind = task.get("kind") or ("number" if "mae" in scores else "class")
     parts = list(task.get("classes") or ()) if kind == "class" else [str(t) for t in task.get("target") or ()]
     main = _main_scores(scores, parts, kind)
     shown, key = main[:3], main[0] if main else ""
     rivals = [(name.replace("_", " "), entry.get("metrics") or {}, PLAIN) for name, entry in baselines.items()]
     rows = [("this model", scores, ACCENT), *sorted(rivals, key=lambda row: _rank(row[1].get(key), key))]
+    titles = [(m, metric_name(m)) for m in shown]
     drawn: dict[str, Any] = {}
     if shown:
-        drawn["baselines"] = charts.dotted(
-            rows, [(m, panel_title(m)) for m in shown], name="baselines",
-            caption=f"{words.intervals(scores)}. {facts}.", alt="Scores of this model and of the baselines",
-        )  # fmt: skip
-    titles = [(m, metric_name(m)) for m in shown]
+        drawn["baselines"] = partial(charts.dots, rows, [(m, panel_title(m)) for m in shown])
     if len(folds) > 1 and shown:
-        each = [(f"{f.get('name', k + 1)}{_n(f.get('n'))}", f.get("metrics") or {}, PLAIN) for k, f in enumerate(folds)]
-        caption = f"One dot a fold, n test utterances in brackets; dashed: all folds pooled. {facts}."
-        pooled = {m: number_of(scores[m]) for m in shown}
-        drawn["folds"] = charts.dotted(each, titles, name="folds", caption=caption, alt="Scores by fold", marks=pooled)
-    groups = {}
-    for k, (group, values) in enumerate((get("groups") or {}).items()):
-        if values and shown:
-            each = [(name or "unknown", entry, ACCENT) for name, entry in values.items()]
-            said = words.intervals(next(iter(values.values())) or {})
-            look = {"name": f"group-{k}", "caption": f"{said}. {facts}.", "alt": f"Scores by {text(group)}"}
-            groups[group] = charts.dotted(each, titles, **look)
+        sizes = ["" if fold.get("n") is None else f" ({number(fold['n'])})" for fold in folds]
+        each = [(f"{f.get('name', k + 1)}{sizes[k]}", f.get("metrics") or {}, PLAIN) for k, f in enumerate(folds)]
+        drawn["folds"] = partial(charts.dots, each, titles, {m: number_of(scores[m]) for m in shown})
     many = f"{len(parts)} {'classes' if kind == 'class' else 'targets'}" if parts else ""
     return page.render(
-        "evaluate.html", report, glossary=words.glossary(scores), many=many, drawn=drawn, groups=groups,
+        "evaluate.html", report, glossary=words.glossary(scores), many=many, drawn=drawn,
+        groups=_groups(report, titles), facts=words.sample(report), intervals=words.intervals(scores), 
+        trust=calibration.section(get("calibration")),
         tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], MEANING.get(m, ""))) for m in main[:4]],
         verdict=_verdict(rows, key) if shown and baselines else "",
-        confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind, get("n")),
-        examples=[(e.get("id"), e.get("reference"), e.get("heard")) for e in get("examples") or ()],
-        trust=calibration.section(get("calibration") or {}), raters=_raters(get("raters") or {}),
-        subgroups=_subgroups(get("subgroups") or {}),
+        confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind),
+        raters=[[said, *(score(raters[who][m]) for m in ("kl", "js"))]
+                for who, said in RATERS.items() if who in raters],
         probe=_probe([p for p in get("probes") or () if p.get("chosen")]),
         every=[(name.replace("_", " "), score(value)) for name, value in scores.items()],
     )  # fmt: skip
 
 
-def _subgroups(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Of every column: a sentence a gap, and a table of the groups; or why it was not measured."""
-    told: dict[str, Any] = {}
-    for column, own in found.items():
+def _groups(report: Mapping[str, Any], titles: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """Of every column: a picture of its scores; a sentence a gap and a table of the groups, or why there are none."""
+    told: dict[str, dict[str, Any]] = {}
+    for column, values in (report.get("groups") or {}).items():
+        if values and titles:
+            each = [(name or "unknown", entry, ACCENT) for name, entry in values.items()]
+            said = words.intervals(next(iter(values.values())) or {})
+            told[column] = {"draw": partial(charts.dots, each, titles), "intervals": said}
+    for column, own in (report.get("subgroups") or {}).items():
+        mine = told.setdefault(column, {})
         if not own["measured"]:
-            told[column] = {"lines": [own["why"] + "."]}
+            mine["lines"] = [own["why"] + "."]
             continue
         names = [n for n in ("ua", "mae", "ece", "answered", "right_of_answered")
                  if any(n in e["metrics"] for e in own["groups"].values())]  # fmt: skip
-        rows = [[name, number(e["n"]), number(e["speakers"]), *(score(e["metrics"].get(n)) for n in names)]
-                for name, e in own["groups"].items()]  # fmt: skip
-        head = ["", "n", "speakers", *(metric_name(n) for n in names)]
+        mine["rows"] = [[name, number(e["n"]), number(e["speakers"]), *(score(e["metrics"].get(n)) for n in names)]
+                        for name, e in own["groups"].items()]  # fmt: skip
+        mine["head"] = ["", "n", "speakers", *(metric_name(n) for n in names)]
         more = [f"{number(own['unlabelled'])} utterances do not say."] if own.get("unlabelled") else []
-        told[column] = {"lines": [*map(_gap, own["gaps"]), *more], "head": head, "rows": rows}
+        mine["lines"] = [*map(_gap, own["gaps"]), *more]
     return told
 
 
@@ -89,10 +88,6 @@ def _gap(gap: Mapping[str, Any]) -> str:
     said += f" [{number(ends[0], fixed=True)}, {number(ends[1], fixed=True)}]"
     least = gap["detectable"]
     return said + (f"; a gap of {three(least)} or more would have been seen." if least else ".")
-
-
-def _n(n: Any) -> str:
-    return "" if n is None else f" ({number(n)})"
 
 
 def _main_scores(scores: Mapping[str, Any], parts: Sequence[str], kind: str) -> list[str]:
@@ -138,13 +133,7 @@ def _confusion(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"names": names, "rows": list(zip(names, counts.tolist(), strict=False)), "n": counts.sum(), "said": said}
 
 
-def _raters(found: Mapping[str, Any]) -> list[list[Any]]:
-    """Distances from what the raters said, of the model and of the shares of the training part."""
-    named = (("this model", "model"), ("training shares for all", "training shares"))
-    return [[name, *(score(found[key][m]) for m in ("kl", "js"))] for name, key in named if key in found]
-
-
-def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Sequence[str], kind: str, n: Any) -> Any:
+def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Sequence[str], kind: str) -> Any:
     """Recall and F1 of every class, or MAE and 4-class accuracy of every target, next to the best baseline of each."""
     known = ("recall", "f1") if kind == "class" else ("mae", "acc4", "ccc")
     stems = [s for s in known if any(f"{s}_{p}" in scores for p in parts)][:2]
@@ -153,19 +142,17 @@ def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Se
     marks = {"recall": 1 / len(parts)} if kind == "class" else {s: number_of(scores.get(s)) for s in stems}
     best = [{stem: _best(baselines, f"{stem}_{part}") for stem in stems} for part in parts]
     rivals = [{stem: value for stem, (value, _) in row.items()} for row in best]
-    line = "dashed: chance" if kind == "class" else "dashed: all together"
-    line += "; hollow: best baseline" if any(math.isfinite(v) for row in rivals for v in row.values()) else ""
-    picture = charts.dotted(
-        [(part, {s: scores.get(f"{s}_{part}") for s in stems}, ACCENT) for part in parts],
-        [(stem, panel_title(stem)) for stem in stems], name="classes", alt="Scores by class", marks=marks,
-        caption=f"{words.intervals(scores)}; {line}. n = {number(n)} utterances.", rivals=rivals,
-    )  # fmt: skip
+    ours = [(part, {s: scores.get(f"{s}_{part}") for s in stems}, ACCENT) for part in parts]
     rows = [
-        [part, *(cell for s in stems for cell in (score(scores.get(f"{s}_{part}")), _beside(*row[s])))]
-        for part, row in zip(parts, best, strict=True)
+        [part, *(cell for s in stems for cell in (score(own[s]), _beside(*row[s])))]
+        for (part, own, _), row in zip(ours, best, strict=True)
     ]
-    head = ["", *(h for s in stems for h in (metric_name(s), "best baseline"))]
-    return {"picture": picture, "head": head, "rows": rows}
+    return {
+        "draw": partial(charts.dots, ours, [(stem, panel_title(stem)) for stem in stems], marks, rivals),
+        "mark": "chance" if kind == "class" else "all together",
+        "rivals": any(math.isfinite(v) for row in rivals for v in row.values()),
+        "head": ["", *(h for s in stems for h in (metric_name(s), "best baseline"))], "rows": rows,
+    }  # fmt: skip
 
 
 def _best(baselines: Mapping[str, Any], key: str) -> tuple[float, str]:
@@ -186,21 +173,18 @@ def _probe(probes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     weights = np.array([p.get("layers") or () for p in probes], dtype=np.float64)
     names = [f"layer {k}" for k in range(weights.shape[-1])]  # 0 is what comes before the first block
     name = next((n for n in ("dev_wa", "dev_mae", "dev_per") if n in probes[0]["chosen"]), "")
-    label, readings, picture = metric_name(name.removeprefix("dev_")), probes[0].get("probe") or (), ""
+    label, readings, lines = metric_name(name.removeprefix("dev_")), probes[0].get("probe") or (), []
     if any(name in row for row in readings):
-        lines = []
         for rate in dict.fromkeys(row["lr"] for row in readings):
             own = [row for row in readings if row["lr"] == rate]
             lines.append((f"lr {rate:g}", [row["update"] for row in own], [row[name] for row in own]))
-        said = f"{label} on dev of {probes[0].get('fold')}, a line for every learning rate; the best reading is kept."
-        alt = f"{label} on dev over updates for every learning rate"
-        picture = charts.traced(lines, "update", f"{label} on dev", name="rates", caption=said, alt=alt)
     rows = [
         [p.get("fold"), f"{p['chosen'].get('lr'):g}", number(p["chosen"].get("update")), three(p["chosen"], name),
          *(number(w, 2, fixed=True) for w in p.get("layers") or ())]
         for p in probes
     ]  # fmt: skip
     return {
-        "weights": dict(zip(names, weights.mean(0).tolist(), strict=True)) if weights.size else {}, "picture": picture,
+        "weights": dict(zip(names, weights.mean(0).tolist(), strict=True)) if weights.size else {},
+        "rates": lines and partial(charts.traces, lines, "update", f"{label} on dev"), "label": label,
         "head": ["fold", "learning rate", "update", f"{label} on dev", *names], "rows": rows,
     }  # fmt: skip

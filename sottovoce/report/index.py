@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import escape
+
 from sottovoce import files
-from sottovoce.report import page
+from sottovoce.report import page, words
 
 NAV = '<nav aria-label="Pages of this run">'
 
@@ -39,7 +41,7 @@ def link_pages(index: Path | str, items: Sequence[Mapping[str, Any]]) -> None:
         path = home / str(item["href"])
         links = [f'<a href="{_way(index, path)}">All pages</a>']
         for other in there if len(there) <= MANY else []:
-            name = page.escaped(other.get("title") or other["href"])
+            name = escape(words.text(other.get("title") or other["href"]))
             way = _way(home / str(other["href"]), path)
             links.append(f'<b aria-current="page">{name}</b>' if other is item else f'<a href="{way}">{name}</a>')
         before, nav, after = path.read_text(encoding="utf-8").partition(NAV)

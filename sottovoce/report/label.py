@@ -1,6 +1,7 @@
 """Whether pseudo-labels are worth learning: clusters, what they tell apart, how long they last."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,11 @@ def label_page(report: Mapping[str, Any]) -> str:
     {distance, explained, used, empty, perplexity, mean_ms, median_ms, p95_ms, single, names {label: {purity, chance,
     nmi}}}, exposure, warnings, config, seconds, hardware.
     """
-    get, sets = report.get, report.get("sets") or ()
+    sets = report.get("sets") or ()
     read = [  # every label set on both sides
         (f"{number(entry['units'])} units, {said}", entry[side])
-        for entry in sets
-        for side, said in WHERE.items()
-        if entry.get(side)
-    ]
+        for entry in sets for side, said in WHERE.items() if entry.get(side)
+    ]  # fmt: skip
     use = [
         (name, number(found.get("used")), percent(found.get("explained"), 1),
          *(number(found.get(key), 0) for key in ("mean_ms", "median_ms", "p95_ms")), percent(found.get("single")))
@@ -40,30 +39,17 @@ def label_page(report: Mapping[str, Any]) -> str:
         (f"{number(e['units'])} units, seed {number(o.get('seed'))}", three(o.get("ari")), three(o.get("nmi")))
         for e in sets for o in e.get("seeds") or ()
     ]  # fmt: skip
-    facts = {
-        **{"Run": get("run"), "Layer": get("layer"), "Fold": get("fold")},
-        "Frames": {WHERE[side]: n for side, n in (get("frames") or {}).items()},
-        **{"Values a frame": get("width"), "Frames a second": get("rate_hz")},
-        **{"Kept apart": ", ".join(get("genders") or ()), "Codebook": get("codebook"), "Seed": get("seed")},
-        "People known": len(get("seen_speakers") or get("exposure") or ()),
-    }
-    units = [number(entry["units"]) for entry in sets]
-    return page.render(
-        "label.html", report, use=use, means=means, seeds=seeds, facts=facts, units=units, drawn=_evenly(sets),
-        tiles=[(f"{n} units", number((entry.get("train") or {}).get("perplexity"), 1),
-                "perplexity: as many equally frequent ones") for n, entry in zip(units, sets, strict=True)],
-        corpora=[(c.get("name"), c.get("train"), c.get("heldout")) for c in get("corpora") or ()],
-    )  # fmt: skip
-
-
-def _evenly(sets: Any) -> Any:
-    """Frequency of the units in falling order, one curve a label set."""
     falling = [np.sort(np.asarray(entry.get("counts", ())))[::-1] for entry in sets]
     lines = [
         (f"{number(len(n))} units", np.arange(1, len(n) + 1) / len(n), n * len(n) / n.sum()) for n in falling if n.sum()
     ]
-    return lines and charts.traced(
-        lines, "share of the units, most frequent first", "frequency, 1 = even", name="use",
-        caption="How often units occur, as a multiple of what an even spread would give each.",
-        alt="Frequency of the units in falling order, one curve a label set",
+    axis = "share of the units, most frequent first", "frequency, 1 = even"
+    units = [number(entry["units"]) for entry in sets]
+    return page.render(
+        "label.html", report, use=use, means=means, seeds=seeds, units=units,
+        draw=lines and partial(charts.traces, lines, *axis),
+        frames={WHERE[side]: n for side, n in (report.get("frames") or {}).items()},
+        people=len(report.get("seen_speakers") or report.get("exposure") or ()),
+        tiles=[(f"{n} units", number((entry.get("train") or {}).get("perplexity"), 1),
+                "perplexity: as many equally frequent ones") for n, entry in zip(units, sets, strict=True)],
     )  # fmt: skip

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sottovoce.report import charts
-from sottovoce.report.charts import INK, LINE, SOFT, WIDE, alike, pooled, row_name, series
-from sottovoce.report.page import LIGHT
+from sottovoce.report.charts import INK, LIGHT, LINE, SOFT, WIDE, alike, pooled, row_name, series
 from sottovoce.report.words import number, text
 
 # A fixed colour for every emotion of the canonical vocabulary, so that reports can be compared.
@@ -19,18 +18,9 @@ EMOTION_COLOURS = {
 }
 
 
-def timeline_figure(prediction: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """Waveform, segments, probabilities and intensity over time, as files.
-
-    Keys: duration_s, classes, times_s, probabilities (T, K), segments [{start, end, label, speaker}], waveform
-    {times_s, low, high}, intensity (T,), speakers in their order.
-    """
-    charts.save(lambda: _timeline(prediction, WIDE), path_svg, path_png)
-
-
 def timeline_drawing(prediction: Mapping[str, Any]) -> Any:
-    """The same picture as a matplotlib figure."""
-    return charts.drawing(lambda: _timeline(prediction, WIDE))
+    """The picture of `timeline_figure` as a matplotlib figure."""
+    return charts.drawing(partial(_timeline, prediction, width=WIDE))
 
 
 def roles(classes: Sequence[str]) -> dict[str, str]:
@@ -67,10 +57,12 @@ def strip(segments: Sequence[Mapping[str, Any]], duration_s: float, most: int = 
     return merged
 
 
-def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
+def _timeline(prediction: Mapping[str, Any], *, width: int) -> Any:
     """Waveform, labelled segments and a ridge of probabilities (or predicted values) on one time axis.
 
     Filled: by window. Thin dark line: by frame, where there is one.
+    Keys: duration_s, classes, times_s, probabilities (T, K), segments [{start, end, label, speaker}], waveform
+    {times_s, low, high}, intensity (T,), speakers in their order, frames {times_s, values (F, K)}.
     """
     classes = [text(c) for c in prediction.get("classes") or ()]
     times, found = series(prediction.get("times_s")), prediction.get("probabilities")
@@ -134,3 +126,6 @@ def _timeline(prediction: Mapping[str, Any], width: int) -> Any:
             row_name(axes, classes[key])
     charts.time_axis(grid[-1], end)
     return drawn
+
+
+timeline_figure = partial(charts.save, _timeline)  # as files

@@ -1,6 +1,7 @@
 """What `prepare` found in a corpus, and what is wrong with it."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,22 +28,17 @@ def data_page(report: Mapping[str, Any]) -> str:
     max, histogram {edges, counts}}, sample_rates, channels, problems {kind: [...]}, folds [{name, group, train, dev,
     test, classes}], warnings.
     """
-    get, spans, drawn = report.get, report.get("durations_s") or {}, ""
-    genders = words.genders(get("genders") or {})
+    get, spans = report.get, report.get("durations_s") or {}
     problems, cross = get("problems"), {}
     for name, rows in (get("cross") or {}).items():
         names = _names(rows)
         cross[name] = names, [(row, [counts.get(c, 0) for c in names]) for row, counts in rows.items()]
-    if len(series((spans.get("histogram") or {}).get("counts"))):
-        facts = ", ".join(f"{key} {number(spans.get(key), 2)} s" for key in ("min", "median", "mean", "max"))
-        caption = f"Length of the utterances: {facts}; n = {number(get('utterances'))}."
-        alt = f"Histogram of utterance durations: {facts}"
-        drawn = charts.figure(lambda width: _durations(spans, width), "durations", caption, alt)
     channels = {"1": "mono", "2": "stereo"}
     return page.render(
-        "prepare.html", report, drawn=drawn, kinds=PROBLEMS,
+        "prepare.html", report, kinds=PROBLEMS, genders=words.genders(get("genders") or {}),
+        draw=len(series((spans.get("histogram") or {}).get("counts"))) and partial(_durations, spans),
         hours="" if get("hours") is None else f"{number(get('hours'), 2)} h",
-        genders=genders,
+        lengths=", ".join(f"{key} {number(spans.get(key), 2)} s" for key in ("min", "median", "mean", "max")),
         rates={f"{rate} Hz": n for rate, n in (get("sample_rates") or {}).items()},
         channels={channels.get(str(k), f"{k} channels"): n for k, n in (get("channels") or {}).items()},
         troubles=None if problems is None else sum(len(found) for found in problems.values()), cross=cross,
@@ -58,7 +54,7 @@ def _names(rows: Mapping[Any, Any]) -> list[Any]:
     return list(dict.fromkeys(name for row in rows.values() for name in row))
 
 
-def _durations(spans: Mapping[str, Any], width: int) -> Any:
+def _durations(spans: Mapping[str, Any], *, width: int) -> Any:
     """Histogram of lengths in seconds; its median is dashed."""
     edges, counts = (series(spans["histogram"].get(part)) for part in ("edges", "counts"))
     drawn = charts.sheet(width, 210)

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from sottovoce.report import charts, page, words
-from sottovoce.report.charts import DASHED, HALF, INK, SERIES, SOFT, WIDE, row_name, runs, series
+from sottovoce.report.charts import DASHED, HALF, INK, SERIES, SOFT, row_name, runs, series
 from sottovoce.report.words import NOTHING, number, number_of, percent, text, three
 
 HEALTH = {  # curve: title, unit, what it means
@@ -39,11 +39,10 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     if len(right) or len(series(curves.get("emotion_accuracy"))):
         predictor, kind = "predicting by how frequent each class is", "nats"
     last = next(iter(dev[np.isfinite(dev)][-1:]), math.nan)
-    gain = 100 * (1 - last / baseline) if baseline else math.nan
     tiles = [
         ("Dev loss", three(last), "on speakers never trained on"),
         ("Baseline loss", three(baseline), predictor),
-        ("Learnt", f"{number(gain, 1)} %" if math.isfinite(gain) else NOTHING, "of the baseline loss is gone"),
+        ("Learnt", percent(1 - last / baseline if baseline else math.nan, 1), "of the baseline loss is gone"),
     ]
     if len(probe):
         tiles.append(("Probe UA", three(probe[-1]), "linear, frozen encoder, dev"))
@@ -51,16 +50,12 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
         tiles.append(("Units right", percent(right[-1], 1), f"the commonest is {percent(often, 1)}"))
     panels = [panel for panel in get("panels") or () if panel.get("original") is not None]
     return page.render(
-        "pretrain.html", report, tiles=tiles + _masking_tiles(masking),
-        loss=_loss(curves, dev, baseline, predictor, kind),
+        "pretrain.html", report, tiles=tiles + _masking_tiles(masking), predictor=predictor,
+        loss=charts.losses(curves, "dev speakers", f"loss, {kind}", ("baseline", baseline)),
+        readings=(len(series(curves.get("loss"))), len(dev)),
         health=_health(curves, often), panels=[_panel(k, panel) for k, panel in enumerate(panels)],
         spans=[_spans(k, panel | {"rule": masking.get("rule")}) for k, panel in enumerate(panels) if "rules" in panel],
     )  # fmt: skip
-
-
-def spans_figure(panel: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """What each rule masks of one utterance, as files: the first such picture of `pretrain_page`."""
-    charts.save(lambda: _hidden_spans(panel, WIDE), path_svg, path_png)
 
 
 def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
@@ -75,40 +70,23 @@ def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
     return tiles
 
 
-def _loss(curves: Mapping[str, Any], dev: np.ndarray, baseline: float, predictor: str, kind: str) -> Any:
-    lines = [("training", curves.get("step"), curves.get("loss")), ("dev speakers", curves.get("heldout_step"), dev)]
-    lines = [(name, x, y) for name, x, y in lines if len(series(y))]
-    caption = (
-        f"Loss; the dashed line is that of {predictor}. n = {len(series(curves.get('loss'))):,} training and "
-        f"{len(dev):,} dev readings."
-    )
-    level = ("baseline", baseline) if math.isfinite(baseline) else None
-    alt = "Training and dev loss over updates, with the loss of the baseline"
-    return (
-        charts.traced(lines, "step", f"loss, {kind}", name="loss", caption=caption, alt=alt, level=level)
-        if lines
-        else ""
-    )
-
-
 def _health(curves: Mapping[str, Any], often: float) -> list[tuple[str, Markup]]:
     """(title, picture) of every other curve of the run."""
     drawn = []
     for key, (title, unit, meaning) in HEALTH.items():
         if len(y := series(curves.get(key))):
+            draw = partial(charts.traces, [(unit, _steps(curves, key, len(y)), y)], "step", unit)
             said = f"{meaning.format(often=number(often))} n = {len(y):,} readings, last {number(y[-1])}."
-            alt, lines = f"{title} over steps, last {number(y[-1])}", [(unit, _steps(curves, key, len(y)), y)]
-            look: dict[str, Any] = {"name": key.replace("_", "-"), "caption": said, "alt": alt, "width": HALF}
-            drawn.append((title, charts.traced(lines, "step", unit, **look)))
+            alt = f"{title} over steps, last {number(y[-1])}"
+            drawn.append((title, charts.figure(draw, key.replace("_", "-"), said, alt, HALF)))
     strong, weak = (series(curves.get(f"{side}_intensity")) for side in ("hidden", "visible"))
     if len(strong):
         x = _steps(curves, "hidden", len(strong))
-        caption = f"Mean intensity of the frames masked in training and of the others. n = {len(strong):,} epochs."
-        picture = charts.traced(
-            [("masked", x, strong), ("visible", x, weak)], "step", "mean intensity", name="intensity", caption=caption,
-            alt="Mean intensity of masked and of visible frames over updates", width=HALF, zero=False,
-        )  # fmt: skip
-        drawn.append(("Intensity", picture))
+        lines = [("masked", x, strong), ("visible", x, weak)]
+        draw = partial(charts.traces, lines, "step", "mean intensity", zero=False)
+        said = f"Mean intensity of the frames masked in training and of the others. n = {len(strong):,} epochs."
+        alt = "Mean intensity of masked and of visible frames over updates"
+        drawn.append(("Intensity", charts.figure(draw, "intensity", said, alt, HALF)))
     return drawn
 
 
@@ -123,7 +101,7 @@ def _spans(k: int, panel: Mapping[str, Any]) -> Markup:
     shares = ", ".join(f"{name} {100 * np.mean(mask):.0f} %" for name, mask in panel["rules"].items())
     said = f"{text(panel.get('id', f'utterance {k + 1}'))}: intensity, its mean dashed, and what each rule masks."
     alt = f"Features, intensity and masked spans of {text(panel.get('id'))} by rule: {shares}"
-    return charts.figure(lambda width: _hidden_spans(panel, width), f"spans-{k}", said, alt)
+    return charts.figure(partial(_hidden_spans, panel), f"spans-{k}", said, alt)
 
 
 def _panel(k: int, panel: Mapping[str, Any]) -> Markup:
@@ -140,10 +118,10 @@ def _panel(k: int, panel: Mapping[str, Any]) -> Markup:
         found, plain = (number(np.abs(values - original).mean()) for values in (rebuilt, original.mean(0)))
         said += f", each predicted from its surroundings; mean absolute error {found}, of the mean {plain}"
     alt = f"Original, masked and reconstructed features. {said}"
-    return charts.figure(lambda width: triptych(panel, width), f"panel-{k}", said + ".", alt, width=HALF)
+    return charts.figure(partial(triptych, panel), f"panel-{k}", said + ".", alt, HALF)
 
 
-def triptych(panel: Mapping[str, Any], width: int) -> Any:
+def triptych(panel: Mapping[str, Any], *, width: int) -> Any:
     """Original, masked and reconstructed features (T, D) above each other on one time axis and one colour scale."""
     from matplotlib.ticker import MultipleLocator
 
@@ -177,7 +155,7 @@ def triptych(panel: Mapping[str, Any], width: int) -> Any:
     return drawn
 
 
-def _hidden_spans(panel: Mapping[str, Any], width: int) -> Any:
+def _hidden_spans(panel: Mapping[str, Any], *, width: int) -> Any:
     """Features (T, D), their intensity (T,) and, a row for every rule, the spans it masks: `rules` {name: (T,) bool}.
 
     Next to each row the share it masks and the mean intensity there; `rule` names the one that was trained with.
@@ -213,3 +191,6 @@ def _hidden_spans(panel: Mapping[str, Any], width: int) -> Any:
         axes.spines[["left", "bottom"]].set_visible(False)
     charts.time_axis(below, len(original) / rate)
     return drawn
+
+
+spans_figure = partial(charts.save, _hidden_spans)  # as files: what each rule masks of one utterance

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,29 +41,28 @@ def strength_page(report: Mapping[str, Any]) -> str:
         if math.isfinite(number_of(entry := found.get(name))):
             low, high = three(entry, "low"), three(entry, "high")
             tiles.append((title, three(entry), f"{meaning}; {low} to {high} in four of five"))
-    who = WHO.get(str(found.get("part")), "")
+    curves = get("curves") or {}
     return page.render(
-        "strength.html", report, tiles=tiles, loss=_loss(get("curves") or {}),
-        questions=[_question(name, title, f"{meaning}; {who}", found[name])
+        "strength.html", report, tiles=tiles, chosen=_chosen(curves), interval=INTERVAL,
+        loss=charts.losses(curves, "dev", "loss", ("constants", number_of(curves.get("trivial_loss")))),
+        questions=[(f"agreement-{name}", title, meaning, _question(found[name]))
                    for name, (title, meaning) in QUESTIONS.items() if found.get(name)],
+        who=WHO.get(str(found.get("part")), ""),
         panels=[_panel(k, panel) for k, panel in enumerate(get("panels") or ())],
     )  # fmt: skip
 
 
-def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def _question(found: Mapping[str, Any]) -> dict[str, Any]:
     """One question of `agreement.agree`: every score with its interval, and by emotion."""
     scores, key = found.get("scores") or {}, found.get("key", "auc")
     keys = [k for k in ("auc", "spearman") if any(math.isfinite(number_of(entry.get(k))) for entry in scores.values())]
     rows = [(SCORE_NAMES[s], entry, ACCENT if s == "strength" else PLAIN) for s, entry in scores.items()]
-    n = f"n = {number(found.get('n'))} utterances, {number(found.get('speakers'))} speakers"
+    marks = {"auc": 0.5, "spearman": 0.0}
     return {
-        "title": title, "score": METRICS[key], "head": [METRICS[key], *(SCORE_NAMES[s] for s in scores)],
-        "picture": keys and charts.dotted(
-            rows, [(k, METRICS[k]) for k in keys], name=f"agreement-{name}",
-            caption=f"Within each emotion, then averaged; {meaning}. {INTERVAL}; dashed: no better than chance. {n}.",
-            alt=f"{title}: " + ", ".join(f"{label} {number(number_of(entry.get(key)))}" for label, entry, _ in rows),
-            marks={"auc": 0.5, "spearman": 0.0},
-        ),
+        "draw": keys and partial(charts.dots, rows, [(k, METRICS[k]) for k in keys], marks), "score": METRICS[key],
+        "spoken": ", ".join(f"{label} {number(number_of(entry.get(key)))}" for label, entry, _ in rows),
+        "n": found.get("n"), "speakers": found.get("speakers"),
+        "head": [METRICS[key], *(SCORE_NAMES[s] for s in scores)],
         "rows": [(emotion, *(three(values.get(s)) for s in scores))
                  for emotion, values in (found.get("by_emotion") or {}).items()],
         "ahead": [(SCORE_NAMES[s], entry.get(key), words.chance(entry.get(key) or {}))
@@ -70,23 +70,16 @@ def _question(name: str, title: str, meaning: str, found: Mapping[str, Any]) -> 
     }  # fmt: skip
 
 
-def _loss(curves: Mapping[str, Any]) -> Any:
+def _chosen(curves: Mapping[str, Any]) -> str:
+    """The best dev reading in words."""
     dev, mae, ua = (series(curves.get(f"heldout_{name}")) for name in ("loss", "mae", "ua"))
-    trivial, chosen = number_of(curves.get("trivial_loss")), ""
-    lines = [("training", curves.get("step"), curves.get("loss")), ("dev", curves.get("heldout_step"), dev)]
-    lines = [(label, x, y) for label, x, y in lines if len(series(y))]
-    if len(dev):
-        best = int(np.nanargmin(dev)) if np.isfinite(dev).any() else -1
-        chosen = f"The best dev reading: loss {number(dev[best])}"
-        if len(mae) == len(ua) == len(dev):
-            chosen += (
-                f", mean absolute error of intensity {number(mae[best])}, UA of the emotion branch {number(ua[best])}"
-            )
-    return lines and charts.traced(
-        lines, "step", "loss", name="loss", alt="Training and dev loss over updates",
-        caption=f"Error of the utterance + error of its frames + cross-entropy of the emotion. {chosen}.",
-        level=("constants", trivial) if math.isfinite(trivial) else None,
-    )  # fmt: skip
+    if not len(dev):
+        return ""
+    best = int(np.nanargmin(dev)) if np.isfinite(dev).any() else -1
+    said = f"The best dev reading: loss {number(dev[best])}"
+    if len(mae) == len(ua) == len(dev):
+        said += f", mean absolute error of intensity {number(mae[best])}, UA of the emotion branch {number(ua[best])}"
+    return said
 
 
 def _panel(k: int, panel: Mapping[str, Any]) -> Any:
@@ -94,10 +87,10 @@ def _panel(k: int, panel: Mapping[str, Any]) -> Any:
     follows = f"correlation of intensity with energy {number(panel.get('follows_energy'), 2)}"
     alt = f"Spectrogram and intensity of {text(panel.get('id'))}"
     said = f"{text(panel.get('id'))}: {who}; {follows}."
-    return charts.figure(lambda width: _course(panel, width), f"strength-{k}", said, alt, width=HALF)
+    return charts.figure(partial(_course, panel), f"strength-{k}", said, alt, HALF)
 
 
-def _course(panel: Mapping[str, Any], width: int) -> Any:
+def _course(panel: Mapping[str, Any], *, width: int) -> Any:
     """Spectrogram, and below it intensity by frame with its mean, its target, and energy; on one time axis.
 
     Panel: features (T, D) magnitudes or logarithms, frames (T',) and energy_frames (T',) every 1 / rate_hz s, target.

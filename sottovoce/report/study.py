@@ -4,14 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from sottovoce.report import charts, page, words
-from sottovoce.report.charts import DOTTED, HALF, INK, MARKERS, PAPER, SERIES, SOFT, WIDE, dot, sheet
+from sottovoce.report.charts import DOTTED, HALF, INK, MARKERS, NARROW, PAPER, SERIES, SOFT, WIDE, dot, sheet
 from sottovoce.report.words import NOTHING, count, metric_name, number, number_of, score, size, text, three
 
 ARMS = {
@@ -32,53 +30,24 @@ def study_page(study: Mapping[str, Any]) -> str:
     utterances".
     """
     get = study.get
-    arms, name, against = get("arms") or {}, metric_name(get("metric") or "score"), contrasts(study)
+    name, against = metric_name(get("metric") or "score"), contrasts(study)
     runs = words.listed(count(size(get("seeds")), "seed"), count(size(get("folds")), "fold"), mark=" × ")
-    people = count(size(get("speakers")), "speaker")
-    base = words.listed(runs, people, f"n = {number(get('n_total'))} labels", mark=", ")
-
-    def drawn(chart: Callable[..., Any], key: str, caption: str, alt: str, *, width: int = WIDE) -> Markup:
-        return charts.figure(lambda wide: chart(study, wide), key, f"{caption} {base}.", alt, width=width)
-
-    pictures = {}
-    if arms:
-        caption = "Lines are means over seeds and folds, bands 95 % intervals; dotted: what needs no labels at all."
-        alt = f"{name} over the number of labelled utterances: {_spoken(arms)}"
-        pictures["curve"] = drawn(_learning_curve, "learning-curve", caption, alt)
-    if any(pairs for _, pairs, _ in against):
-        side = "Above" if get("higher_is_better", True) else "Below"
-        caption = (
-            "Same labels, seed and fold: pre-trained − scratch, with its 95 % interval. "
-            f"{side} zero pre-training helps; hollow: not clear of zero."
-        )
-        alt = f"Paired difference in {name} at every number of labels"
-        pictures["paired"] = drawn(partial(_alone, _draw_paired), "paired", caption, alt, width=HALF)
-    if any(saved for _, _, saved in against):
-        caption = (
-            "How many times as many labels the backbone from scratch needs for the same score, with its 95 % interval; "
-            "triangle up: at least, as it never got there; down: at most."
-        )
-        alt = "Labels saved at every number of labels"
-        pictures["saved"] = drawn(partial(_alone, _draw_saved), "labels-saved", caption, alt, width=HALF)
-    if get("per_class"):
-        own = "Recall" if get("metric") in ("ua", "wa") else name
-        caption = f"{own} of every class over the number of labels, bands 95 % intervals."
-        alt = f"{own} by class over the number of labelled utterances"
-        pictures["classes"] = drawn(_per_class, "per-class", caption, alt)
+    base = words.listed(
+        runs, count(size(get("speakers")), "speaker"), f"n = {number(get('n_total'))} labels", mark=", "
+    )
+    drawn = {
+        "curve": get("arms") and partial(_alone, _draw_curve, study),
+        "paired": any(pairs for _, pairs, _ in against) and partial(_alone, _draw_paired, study),
+        "saved": any(saved for _, _, saved in against) and partial(_alone, _draw_saved, study),
+        "classes": get("per_class") and partial(_per_class, study),
+    }
     head, rows = _table(study)
     return page.render(
-        "study.html", study, glossary=words.glossary([str(get("metric") or "")]),
-        drawn=pictures, tiles=_tiles(study, name), head=head, rows=rows,
-        beside=_beside(study), chosen=_chosen(study),
-        lede=words.listed(name, base),
-        holm=any("p_holm" in point for _, pairs, _ in against for point in pairs),
+        "study.html", study, glossary=words.glossary([str(get("metric") or "")]), name=name, base=base,
+        drawn=drawn, spoken=_spoken(get("arms") or {}), tiles=_tiles(study, name), head=head, rows=rows,
+        beside=_beside(study), chosen=_chosen(study), holm=any("p_holm" in p for _, pairs, _ in against for p in pairs),
         trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in (get("trivial") or {}).items()],
     )  # fmt: skip
-
-
-def study_figure(study: Mapping[str, Any], path_svg: Path | str | None, path_png: Path | str | None) -> None:
-    """Curve, paired difference and labels saved as one picture, as files."""
-    charts.save(lambda: _overview(study, WIDE), path_svg, path_png)
 
 
 def contrasts(study: Mapping[str, Any]) -> list[tuple[str, Sequence, Sequence]]:
@@ -222,13 +191,11 @@ def _unit(study: Mapping[str, Any]) -> str:
 
 def _labels_axis(axes: Any, study: Mapping[str, Any], *, few: bool = False, percent: bool = True) -> None:
     """Number of labels on a log scale, ticks at the N of the study, the share of all labels below."""
-    from matplotlib.ticker import NullLocator
-
     ns = sorted({int(n) for n in study.get("ns") or () if n and n > 0})
     if not ns:
         return
     axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.minorticks_off()
     edge = max(ns[-1] / ns[0], 2) ** (0.09 if few else 0.04)
     axes.set_xlim(ns[0] / edge, ns[-1] * edge)
     room = math.log(ns[-1] / ns[0] or 1) / (3 if few else 7) * 0.9  # smallest distance of two tick labels
@@ -271,7 +238,17 @@ def _trivial(axes: Any, trivial: Mapping[str, Any], size: float = 11) -> None:
         axes.text(0.99, place, said, transform=right, color=SOFT, fontsize=size, va="center", ha="right")
 
 
-def _draw_curve(axes: Any, study: Mapping[str, Any], width: int, *, direct: bool) -> None:
+def _alone(draw: Callable[[Any, Mapping[str, Any], int], bool], study: Mapping[str, Any], *, width: int) -> Any:
+    """One of the drawings below as a picture; each says whether its names want a legend."""
+    drawn = sheet(width, {WIDE: 400, HALF: 290, NARROW: 340}[width])
+    axes = drawn.subplots()
+    if draw(axes, study, width):
+        charts.legend(drawn, axes, 1)
+    return drawn
+
+
+def _draw_curve(axes: Any, study: Mapping[str, Any], width: int) -> bool:
+    """The metric over the number of labels, a line and a band for every arm; named at their right ends on a page."""
     arms = study.get("arms") or {}
     looks = _looks(list(arms))
     ends = _curves(axes, arms, looks)
@@ -279,19 +256,10 @@ def _draw_curve(axes: Any, study: Mapping[str, Any], width: int, *, direct: bool
     _labels_axis(axes, study, few=width < 400)
     axes.set(xlabel=f"{_unit(study)} (share of all)", ylabel=_metric(study))
     low, high = axes.get_ylim()
-    places = charts.spread([v for _, v in ends], 17 * (high - low) / axes.bbox.height) if direct else []
+    places = charts.spread([v for _, v in ends], 17 * (high - low) / axes.bbox.height) if width > 500 else []
     for (arm, _), place in zip(ends, places, strict=False):
         charts.beside(axes, _arm_name(arm), place, color=looks[arm][0])
-
-
-def _learning_curve(study: Mapping[str, Any], width: int) -> Any:
-    """The metric over the number of labels, a line and a band for every arm."""
-    drawn = sheet(width, 400 if width > 500 else 340)
-    axes = drawn.subplots()
-    _draw_curve(axes, study, width, direct=width > 500)
-    if width <= 500:
-        charts.legend(drawn, axes, 1)
-    return drawn
+    return width <= 500
 
 
 def _sides(study: Mapping[str, Any]) -> list[tuple[str, str, str, float, Sequence, Sequence]]:
@@ -305,7 +273,7 @@ def _sides(study: Mapping[str, Any]) -> list[tuple[str, str, str, float, Sequenc
     ]
 
 
-def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> None:
+def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> bool:
     """What pre-training added at every N: paired difference with its interval; filled where it is clear of zero."""
     axes.axhline(0, color=INK, linewidth=1.2)
     for name, colour, marker, place, pairs, _ in _sides(study):
@@ -313,16 +281,15 @@ def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> None:
             clear = ends[1] > 0 if study.get("higher_is_better", True) else ends[2] < 0
             fill: dict[str, Any] = {"markerfacecolor": colour if clear else PAPER, "markeredgewidth": 1.8}
             dot(axes, x * place, ends, colour, marker, **fill)
-        axes.plot([], [], marker=marker, markersize=7, color=colour, linestyle="none", label=name)
+        charts.named(axes, name, colour, marker)
     _labels_axis(axes, study, few=width < 500, percent=False)
     axes.margins(y=0.12)
     axes.set(xlabel=_unit(study), ylabel=f"difference in {_metric(study)}")
+    return len(contrasts(study)) > 1
 
 
-def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> None:
+def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> bool:
     """How many times as many labels the control needs; a triangle is a lower bound (never reached)."""
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
     top, most, sides = 2.0, max(study.get("ns") or (1,)), _sides(study)
     for name, colour, marker, place, _, saved in sides:
         for point in saved:
@@ -336,26 +303,18 @@ def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> None:
                 said, above = f"{bound[0]}{number(y, 1)}×", (x, max(y, *ends))
                 axes.annotate(said, above, xytext=(0, 8), textcoords="offset points", ha="center")
             top = max(top, *ends)
-        axes.plot([], [], marker=marker, markersize=7, color=colour, linestyle="none", label=name)
+        charts.named(axes, name, colour, marker)
     axes.axhline(1, color=INK, linewidth=1.2)
     axes.set_yscale("log", base=2)
     axes.set_ylim(min(axes.get_ylim()[0], 0.8), top * 1.4)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}×"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}×")
+    axes.minorticks_off()
     _labels_axis(axes, study, few=width < 500, percent=False)
     axes.set(xlabel=_unit(study), ylabel="labels scratch needs, factor")
+    return len(sides) > 1
 
 
-def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[str, Any], width: int) -> Any:
-    drawn = sheet(width, 290)
-    axes = drawn.subplots()
-    draw(axes, study, width)
-    if len(contrasts(study)) > 1:
-        charts.legend(drawn, axes, 1)
-    return drawn
-
-
-def _per_class(study: Mapping[str, Any], width: int) -> Any:
+def _per_class(study: Mapping[str, Any], *, width: int) -> Any:
     """The learning curve of every emotion, on one scale."""
     classes = study.get("per_class") or {}
     looks = _looks(list(study.get("arms") or {}) or sorted({a for arms in classes.values() for a in arms}))
@@ -380,20 +339,23 @@ def _per_class(study: Mapping[str, Any], width: int) -> Any:
     return drawn
 
 
-def _overview(study: Mapping[str, Any], width: int) -> Any:
+def _overview(study: Mapping[str, Any], *, width: int) -> Any:
     """Curve, paired difference and labels saved in one picture: the one for a paper or a README. Without anything to
     compare, the curve alone."""
     if not any(pairs for _, pairs, _ in contrasts(study)):
         drawn = sheet(width, 380)
-        _draw_curve(drawn.subplots(), study, width, direct=True)
+        _draw_curve(drawn.subplots(), study, width)
         return drawn
     drawn = sheet(width, 700)
     top, bottom = drawn.subfigures(2, 1, height_ratios=[1.3, 1], hspace=0.04)
     curve, (difference, saved) = top.subplots(), bottom.subplots(1, 2)
-    _draw_curve(curve, study, width, direct=True)
+    _draw_curve(curve, study, width)
     _draw_paired(difference, study, width // 2)
     _draw_saved(saved, study, width // 2)
     titles = {"What the labels buy": curve, "What pre-training adds": difference, "Labels saved": saved}
     for title, axes in titles.items():
         axes.set_title(title, fontweight="bold")
     return drawn
+
+
+study_figure = partial(charts.save, _overview)  # as files

@@ -204,10 +204,3 @@ def chance(point: Any) -> str:
     """p of a paired difference, the corrected one where there is one."""
     p = number_of(point, "p_holm" if (point or {}).get("p_holm") is not None else "p")
     return ("< 0.001" if p < 0.001 else number(p, fixed=True)) + (" (least possible)" if point.get("p_floor") else "")
-
-
-def protocol(report: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The first line of the protocol, which goes to the top of the page, and the rest."""
-    found = report.get("protocol")
-    rest = dict(found) if isinstance(found, Mapping) else {"protocol": found} if found else {}
-    return rest.pop("first_line", None), rest
