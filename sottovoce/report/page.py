@@ -70,7 +70,7 @@ ENVIRONMENT = jinja2.Environment(
 )  # fmt: skip
 ENVIRONMENT.filters |= {name: function for name, function in vars(words).items() if inspect.isfunction(function)}
 ENVIRONMENT.filters |= {"rows": rows, "flat": files.flatten}
-ENVIRONMENT.globals |= {"scheme": scheme(), "listed": words.listed, "figure": figure, "HALF": charts.HALF}
+ENVIRONMENT.globals |= {"scheme": scheme(), "listed": words.listed, "figure": figure, "WIDE": charts.WIDE, "HALF": charts.HALF}
 ENVIRONMENT.globals["m"] = ENVIRONMENT.get_template("parts.html").module
 
 
