@@ -7,7 +7,6 @@ and rows their label. What only one page shows is drawn in the file of that page
 """
 
 import io
-import itertools
 import math
 import re
 import warnings
@@ -119,10 +118,10 @@ def save(draw: Callable[..., Any], found: Any, svg: Path | str | None = None, pn
                 drawn.savefig(path, format="png", dpi=144, metadata={"Software": None})
 
 
-def drawing(draw: Callable[[], Any]) -> Any:
-    """`draw()`'s figure in our style, for whoever goes on with it."""
+def drawing(draw: Callable[..., Any], found: Any) -> Any:
+    """`draw(found, width=WIDE)` in our style, for whoever goes on with it."""
     with _style():
-        drawn = draw()
+        drawn = draw(found, width=WIDE)
         drawn.draw_without_rendering()
     return drawn
 
@@ -176,8 +175,8 @@ def pooled(values: np.ndarray, most: int, how: Callable[..., np.ndarray] = np.me
     """At most `most` rows of (T, ...), each summing up an equal span of time by `how`."""
     if len(values) <= most:
         return values
-    edges = np.linspace(0, len(values), most + 1).astype(int)
-    return np.stack([how(values[a:b], axis=0) for a, b in itertools.pairwise(edges)])
+    inner = np.linspace(0, len(values), most + 1)[1:-1].astype(int)
+    return np.stack([how(part, axis=0) for part in np.split(values, inner)])
 
 
 def alike(*arrays: Any, most: int | None = None) -> list[np.ndarray]:
@@ -192,8 +191,7 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
     >>> runs(np.array([0, 1, 1, 0, 1], dtype=bool))
     [(1, 3), (4, 5)]
     """
-    step = np.diff(np.r_[0, mask.astype(int), 0])
-    return [(int(a), int(b)) for a, b in zip(np.flatnonzero(step == 1), np.flatnonzero(step == -1), strict=True)]
+    return [(int(run.start), int(run.stop)) for run in np.ma.clump_masked(np.ma.array(mask, mask=mask))]
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

@@ -31,7 +31,9 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     main = _main_scores(scores, parts, kind)
     shown, key = main[:3], main[0] if main else ""
     rivals = [(name.replace("_", " "), entry.get("metrics") or {}, PLAIN) for name, entry in baselines.items()]
-    rows = [("this model", scores, ACCENT), *sorted(rivals, key=lambda row: _rank(row[1].get(key), key))]
+    sign = -1 if metrics.higher_is_better(key) else 1
+    rivals.sort(key=lambda row: np.nan_to_num(sign * number_of(row[1].get(key)), nan=np.inf))  # the best first
+    rows = [("this model", scores, ACCENT), *rivals]
     titles = [(m, metric_name(m)) for m in shown]
     drawn: dict[str, Any] = {}
     if shown:
@@ -43,7 +45,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     many = f"{len(parts)} {'classes' if kind == 'class' else 'targets'}" if parts else ""
     return page.render(
         "evaluate.html", report, glossary=words.glossary(scores), many=many, drawn=drawn,
-        groups=_groups(report, titles), facts=words.sample(report), intervals=words.intervals(scores), 
+        groups=_groups(report, titles), facts=words.sample(report), intervals=words.intervals(scores),
         trust=calibration.section(get("calibration")),
         tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], MEANING.get(m, ""))) for m in main[:4]],
         verdict=_verdict(rows, key) if shown and baselines else "",
@@ -95,12 +97,6 @@ def _main_scores(scores: Mapping[str, Any], parts: Sequence[str], kind: str) -> 
     own = [name for name in scores if not any(name.endswith(f"_{part}") for part in parts)]
     order = ["ua", "wa", "macro_f1"] if kind == "class" else ["ccc", "mae", "acc4", "wacc", "per"]
     return sorted(own, key=lambda name: order.index(name) if name in order else len(order))
-
-
-def _rank(entry: Any, name: str) -> float:
-    value = number_of(entry)
-    value = value if metrics.higher_is_better(name) else -value
-    return -value if math.isfinite(value) else math.inf
 
 
 def _verdict(rows: Sequence[tuple[str, Mapping[str, Any], str]], name: str) -> str:

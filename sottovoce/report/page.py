@@ -70,7 +70,9 @@ ENVIRONMENT = jinja2.Environment(
 )  # fmt: skip
 ENVIRONMENT.filters |= {name: function for name, function in vars(words).items() if inspect.isfunction(function)}
 ENVIRONMENT.filters |= {"rows": rows, "flat": files.flatten}
-ENVIRONMENT.globals |= {"scheme": scheme(), "listed": words.listed, "figure": figure, "WIDE": charts.WIDE, "HALF": charts.HALF}
+ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "default": str}
+ENVIRONMENT.globals |= {"scheme": scheme(), "figure": figure, "WIDE": charts.WIDE, "HALF": charts.HALF}
+ENVIRONMENT.globals["listed"] = words.listed
 ENVIRONMENT.globals["m"] = ENVIRONMENT.get_template("parts.html").module
 
 

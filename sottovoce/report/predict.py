@@ -1,6 +1,6 @@
 """One recording over time."""
 
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce.report import charts
-from sottovoce.report.charts import INK, LIGHT, LINE, SOFT, WIDE, alike, pooled, row_name, series
+from sottovoce.report.charts import INK, LIGHT, LINE, SOFT, alike, pooled, row_name, series
 from sottovoce.report.words import number, text
 
 # A fixed colour for every emotion of the canonical vocabulary, so that reports can be compared.
@@ -16,11 +16,6 @@ EMOTION_COLOURS = {
     **{"neutral": "c7", "calm": "c2", "happy": "c4", "sad": "c0", "angry": "c1", "fear": "c3"},
     **{"disgust": "c8", "surprise": "c5", "boredom": "c9", "contempt": "c6"},
 }
-
-
-def timeline_drawing(prediction: Mapping[str, Any]) -> Any:
-    """The picture of `timeline_figure` as a matplotlib figure."""
-    return charts.drawing(partial(_timeline, prediction, width=WIDE))
 
 
 def roles(classes: Sequence[str]) -> dict[str, str]:
@@ -41,20 +36,16 @@ def strip(segments: Sequence[Mapping[str, Any]], duration_s: float, most: int = 
     plain = [(float(s["start"]), float(s["end"]), text(s["label"])) for s in segments]
     if len(plain) <= most:
         return plain
-    shares: list[dict[str, float]] = [{} for _ in range(most)]
-    cell = duration_s / most
+    edges, shares = np.linspace(0, duration_s, most + 1), {"": np.full(most, 1e-9)}  # s of every label in every cell
     for start, end, label in plain:
-        for k in range(max(int(start / cell), 0), min(math.ceil(end / cell), most)):
-            inside = min(end, (k + 1) * cell) - max(start, k * cell)
-            shares[k][label] = shares[k].get(label, 0.0) + inside
-    merged: list[tuple[float, float, str]] = []
-    for k, share in enumerate(shares):
-        label = max(share, key=lambda name: share[name], default="")
-        if label and merged and merged[-1][2] == label and math.isclose(merged[-1][1], k * cell):
-            merged[-1] = (merged[-1][0], (k + 1) * cell, label)
-        elif label:
-            merged.append((k * cell, (k + 1) * cell, label))
-    return merged
+        inside = np.minimum(end, edges[1:]) - np.maximum(start, edges[:-1])
+        shares[label] = shares.get(label, 0.0) + np.maximum(inside, 0.0)
+    names, longest = list(shares), np.argmax(list(shares.values()), axis=0)
+    merged = []
+    for k, cells in itertools.groupby(range(most), key=lambda cell: longest[cell]):
+        own = list(cells)
+        merged.append((float(edges[own[0]]), float(edges[own[-1] + 1]), names[k]))
+    return [piece for piece in merged if piece[2]]
 
 
 def _timeline(prediction: Mapping[str, Any], *, width: int) -> Any:
@@ -129,3 +120,4 @@ def _timeline(prediction: Mapping[str, Any], *, width: int) -> Any:
 
 
 timeline_figure = partial(charts.save, _timeline)  # as files
+timeline_drawing = partial(charts.drawing, _timeline)  # as a matplotlib figure

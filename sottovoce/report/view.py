@@ -1,8 +1,8 @@
 """A recording to look at and to listen to: one page that works from a file, without a network."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,21 +43,15 @@ def view_page(found: Mapping[str, Any], audio: bytes = b"", link: str = "", agai
     script, trusted = page.script("view.js")
     return page.render(
         "view.html", found, title=title, lede=words.listed(path if path != title else "", duration(length)),
-        tiles=_tiles(found, names, length, segments), legend=[(name, colours[name]) for name in names],
-        data=_script(data), sounds=Markup(sounds), link=link, plays=bool(sounds or link),
-        script=script, trusted=Markup(trusted), again=again,
-        rows=[(k, _clock(s["start"], length), _clock(s["end"], length), text(s["label"]), colours[text(s["label"])],
-               three(s, "confidence"), three(s, "intensity"), text(s.get("speaker") or ""))
-              for k, s in enumerate(segments[:LISTED])],
-        more=max(len(segments) - LISTED, 0), spoken=any(s.get("speaker") for s in segments),
+        tiles=_tiles(found, names, length, len(segments)), legend=[(name, colours[name]) for name in names],
+        data=data, sounds=Markup(sounds), link=link, plays=bool(sounds or link),
+        script=script, trusted=Markup(trusted), again=again, most=LISTED, moment=partial(_moment, length_s=length),
+        spoken=any(s.get("speaker") for s in segments),
     )  # fmt: skip
 
 
-def _tiles(
-    found: Mapping[str, Any], names: Sequence[str], length: float, segments: Sequence[Any]
-) -> list[tuple[str, Any, str]]:
+def _tiles(found: Mapping[str, Any], names: Sequence[str], length: float, segments: int) -> list[tuple[str, Any, str]]:
     """Large figures: name, value, what it means."""
-    every = count(len(segments), "segment")
     if found.get("kind") == "number":
         means = [(name, number((found.get("probabilities") or {}).get(name), 2, fixed=True), "mean") for name in names]
         return [*means[:8], ("Length", duration(length), "")]
@@ -68,7 +62,7 @@ def _tiles(
     ]
     if found.get("intensity_is"):
         tiles.append(("Intensity", three(found, "intensity"), text(found["intensity_is"])))
-    return [*tiles, ("Length", duration(length), every)]
+    return [*tiles, ("Length", duration(length), count(segments, "segment"))]
 
 
 def _lanes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -101,11 +95,5 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _clock(seconds: float, length_s: float) -> str:
+def _moment(seconds: float, length_s: float) -> str:
     return f"{number(float(seconds), 2)} s" if length_s < 120 else words.clock(float(seconds), length_s >= 3600)
-
-
-def _script(data: Any) -> Markup:
-    """JSON inside a script element, which nothing in it can end."""
-    said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
-    return Markup(said.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))

@@ -106,9 +106,8 @@ def clock(seconds: float, hours: bool = False) -> str:
     >>> clock(75), clock(3675, True)
     ('1:15', '1:01:15')
     """
-    whole = round(seconds)
-    minutes = f"{whole // 60 % 60:02d}" if hours else f"{whole // 60}"
-    return (f"{whole // 3600}:" if hours else "") + f"{minutes}:{whole % 60:02d}"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def glue(line: Any) -> Any:
