@@ -160,6 +160,13 @@ def letters(width: int) -> int:
     return min(24, width // 24)
 
 
+def named_rows(axes: Any, names: Sequence[Any], width: int) -> None:
+    """A row for every name, from top to bottom."""
+    axes.set_yticks(range(len(names)), [short(name, letters(width)) for name in names], color=INK)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+
+
 def _drawn(line: str) -> float:
     """Width of a line in usual letters ("n")."""
     from matplotlib.font_manager import FontProperties
@@ -315,11 +322,11 @@ def dots(
         width: CSS pixels; panels are side by side on a page and below each other on a phone.
     """
     across = len(metrics) if width >= 200 + 150 * len(metrics) else 1
-    down = -(-len(metrics) // across)
+    down = len(metrics) // across
     drawn = sheet(width, down * (50 + 23 * len(rows)) + 6)
     drawn.get_layout_engine().set(hspace=0.06)
     grid = drawn.subplots(down, across, sharey=True, squeeze=False).ravel()
-    for axes, (key, title) in zip(grid, metrics, strict=False):
+    for axes, (key, title) in zip(grid, metrics, strict=True):
         found = [[number_of(entry.get(key), part) for part in ("value", "low", "high")] for _, entry, _ in rows]
         table = np.array(found, dtype=np.float64).reshape(-1, 3)
         for y, ((name, _, colour), ends) in enumerate(zip(rows, table, strict=True)):
@@ -335,11 +342,7 @@ def dots(
         room = (max(seen) - min(seen) or 1.0) * 0.04
         axes.set_xlim(min(seen) - (room if min(seen) < 0 else room / 2), max(seen) + room)
         axes.set_title(title[:1].upper() + title[1:], fontweight="bold")
-        axes.set_yticks(range(len(rows)), [short(name, letters(width)) for name, _, _ in rows], color=INK)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
+        named_rows(axes, [name for name, _, _ in rows], width)
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=4 if width / across < 360 else 6)
-    for axes in grid[len(metrics) :]:
-        axes.set_visible(False)
     return drawn

@@ -26,7 +26,8 @@ def compare_page(found: Mapping[str, Any]) -> str:
     return page.render(
         "compare.html", found, glossary=words.glossary((systems or [{}])[0].get("metrics") or {}),
         reference=reference, name=name, facts=words.sample(found), interval=INTERVAL,
-        tiles=[_gap_tile(s, metric, name, reference) for s in others[:4]],
+        tiles=[(s.get("name"), *words.gain(s["difference"].get(metric), f"{name} minus that of {reference}"))
+               for s in others[:4]],
         verdicts=[_gap_verdict(s, found) for s in others],
         draw=systems and partial(_comparison, found), rows=[_row(s, metric) for s in systems],
         classes=_classes_beside(systems, others, found, reference), names=[s.get("name") for s in systems],
@@ -40,13 +41,6 @@ def _row(system: Mapping[str, Any], metric: str) -> list[Any]:
     tested = [score(gap), words.chance(gap), three(system.get("detectable"))] if gap else ["", "", ""]
     value = score(system["metrics"].get(metric))
     return [system.get("name"), number(len(system.get("seeds") or ())), value, own, *tested]
-
-
-def _gap_tile(system: Mapping[str, Any], metric: str, name: str, reference: str) -> tuple[Any, Any, Any]:
-    gap = system["difference"].get(metric) or {}
-    sign = "+" if number_of(gap) > 0 else ""
-    between = f"{three(gap, 'low')} to {three(gap, 'high')} (95 %), {name} minus that of {reference}"
-    return system.get("name"), sign + three(gap), between
 
 
 def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -110,10 +104,8 @@ def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[
             ends = [number_of(scores.get(f"{stem}_{part}"), end) for end in ("value", "low", "high")]
             charts.dot(axes, y + step * (k - (len(systems) - 1) / 2), ends, colour, marker, 6, across=True)
         charts.named(axes, charts.short(name, 40 if width > 500 else 32), colour, marker, 6)
-    axes.set_yticks(range(len(parts)), [charts.short(part, charts.letters(width)) for part in parts], color=charts.INK)
-    axes.set_ylim(len(parts) - 0.5, -0.5)
+    charts.named_rows(axes, parts, width)
     axes.set_xlim(left=min(axes.get_xlim()[0], 0.0))
-    axes.grid(axis="y", visible=False)
     axes.set(xlabel=metric_name(stem))
     charts.legend(drawn, axes, 1 if width < 500 else min(len(systems), 3))
     return drawn

@@ -2,8 +2,12 @@
 
 A page holds its style and pictures and loads nothing; a script runs on a few of them, and only where their
 Content-Security-Policy names its hash. Light or dark follows the system; the switch at the top is a checkbox that CSS
-reads, so nothing is stored. Print is light. Templates say what is written, modules draw and count: a drawing becomes a
-picture where a template calls `figure`.
+reads, so nothing is stored. Print is light.
+
+Templates say what is written, modules count and draw. A new picture is a function `draw(found, *, width)` that makes a
+matplotlib figure, `partial(draw, found)` among the values of `render`, and in the template, whose parts are `m`:
+
+    {% call m.pictured("Title", drawn, "name", "what it shows, for who cannot see it") %}The caption.{% endcall %}
 """
 
 import base64

@@ -97,9 +97,8 @@ def _tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
         for n in dict.fromkeys([tenth, ns[-1]]):
             if point := _at(pairs, n):
                 share = f" ({number(100 * n / whole, 1)} %)" if whole else ""
-                sign = "+" if number_of(point) > 0 else ""
-                between = f"{three(point, 'low')} to {three(point, 'high')} (95 %), pre-trained − scratch in {name}"
-                found.append((f"{word} at {number(n)}{share}", sign + three(point), between))
+                gain = words.gain(point, f"pre-trained − scratch in {name}")
+                found.append((f"{word} at {number(n)}{share}", *gain))
         if point := _at(saved, tenth):
             low, high = number_of(point, "low"), number_of(point, "high")
             least = number(low) if low > 0 else "less"

@@ -49,10 +49,10 @@ def _matrix(found: Mapping[str, Any], *, width: int) -> Any:
         if ua.get("low") is not None:
             said = f"{number(ua['low'], 2, fixed=True)} to {number(ua['high'], 2, fixed=True)}"
             axes.text(x, y + 0.2, said, fontsize=10, **middle)
-    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    axes.set(xlim=(-0.5, len(columns) - 0.5))
     heads = [charts.short(c, min(14, width // 9 // max(len(columns), 3))) for c in columns]
     axes.set_xticks(range(len(columns)), heads, color=charts.INK)
-    axes.set_yticks(range(len(rows)), [charts.short(r, charts.letters(width)) for r in rows], color=charts.INK)
+    charts.named_rows(axes, rows, width)
     axes.xaxis.tick_top()
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)

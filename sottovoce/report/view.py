@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sottovoce.report import page, words
+from sottovoce.report.charts import pooled, series
 from sottovoce.report.predict import roles
 from sottovoce.report.words import NOTHING, count, duration, number, text, three
 
@@ -82,10 +83,7 @@ def _lanes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _wave(envelope: Mapping[str, Any]) -> dict[str, Any]:
     """Lowest and highest samples, in thousandths, of at most `POINTS` equal stretches."""
-    low, high = (np.array(envelope.get(key, []), dtype=float) for key in ("low", "high"))
-    together = max(-(-len(low) // POINTS), 1)
-    whole = len(low) // together * together
-    low, high = low[:whole].reshape(-1, together).min(1), high[:whole].reshape(-1, together).max(1)
+    low, high = (pooled(series(envelope.get(key)), POINTS, how) for key, how in (("low", np.min), ("high", np.max)))
     top = max(float(np.abs(np.concatenate([low, high, [0.05]])).max()), 1e-9)
     scaled = [np.round(1000 * side / top).astype(int).tolist() for side in (low, high)]
     return {"low": scaled[0], "high": scaled[1]}

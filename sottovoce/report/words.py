@@ -199,6 +199,12 @@ def between(entry: Any, meaning: str = "") -> str:
     return meaning if NOTHING in (low, high) else f"{low} to {high} (95 %)" + (f"; {meaning}" if meaning else "")
 
 
+def gain(gap: Any, meaning: str) -> tuple[str, str]:
+    """ "+0.080" and "0.050 to 0.110 (95 %), meaning" of a paired difference."""
+    sign = "+" if number_of(gap) > 0 else ""
+    return sign + three(gap), f"{three(gap, 'low')} to {three(gap, 'high')} (95 %), {meaning}"
+
+
 def chance(point: Any) -> str:
     """p of a paired difference, the corrected one where there is one."""
     p = number_of(point, "p_holm" if (point or {}).get("p_holm") is not None else "p")
