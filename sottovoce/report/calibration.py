@@ -21,8 +21,7 @@ def section(found: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _reliability(found: Mapping[str, Any], width: int) -> Any:
-    drawn = charts.sheet(width, 300)
-    axes = drawn.subplots()
+    axes = charts.sheet(width, 300).subplots()
     axes.plot([0, 1], [0, 1], color=charts.INK, linewidth=1.2, linestyle=charts.DASHED)
     for key, colour, face in (("reliability_before", charts.PLAIN, "none"), ("reliability", charts.ACCENT, None)):
         rows = found[key]
@@ -31,15 +30,14 @@ def _reliability(found: Mapping[str, Any], width: int) -> Any:
         places = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
         axes.scatter(*places, s=sizes, edgecolors=colour, facecolors=face or colour, linewidths=1.4, zorder=3)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.04, 1.04), xlabel="confidence", ylabel="accuracy")
-    return drawn
+    return axes.figure
 
 
 def _coverage(found: Mapping[str, Any], width: int) -> Any:
-    drawn = charts.sheet(width, 300)
-    axes, rows = drawn.subplots(), found["risk_coverage"]
+    axes, rows = charts.sheet(width, 300).subplots(), found["risk_coverage"]
     axes.plot([row["coverage"] for row in rows], [row["risk"] for row in rows], color=charts.ACCENT)
     if own := [row for row in rows if row["threshold"] >= found["operating_point"]["threshold"]]:
         charts.dot(axes, own[-1]["coverage"], (own[-1]["risk"], math.nan, math.nan), charts.ACCENT)
     axes.set(xlim=(-0.02, 1.02), xlabel="coverage", ylabel="risk")
     axes.set_ylim(bottom=0)
-    return drawn
+    return axes.figure

@@ -234,10 +234,11 @@ def time_axis(axes: Any, end_s: float) -> None:
     axes.set_xlabel("time, h:mm:ss" if hours else "time, m:ss")
 
 
-def legend(drawn: Any, axes: Any, columns: int) -> None:
+def legend(axes: Any, columns: int) -> None:
+    """Above the whole figure."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        drawn.legend(handles, labels, loc="outside upper left", ncols=columns)
+        axes.figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
 def beside(axes: Any, said: str, y: float, **look: Any) -> None:
@@ -285,8 +286,7 @@ def traces(
     lines: Sequence[Line], xlabel: str, ylabel: str, level: Level | None = None, *, zero: bool = True, width: int
 ) -> Any:
     """Curves over training; `level` is a horizontal line to beat, `zero` keeps 0 in sight."""
-    drawn = sheet(width, 230 if width < 600 else 280)
-    axes = drawn.subplots()
+    axes = sheet(width, 230 if width < 600 else 280).subplots()
     for k, (name, x, y) in enumerate(lines):
         x, y = alike(series(x), series(y), most=300)
         marker = MARKERS[k] if len(x) < 40 else None
@@ -298,8 +298,8 @@ def traces(
         axes.set_ylim(bottom=0)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(axes.lines) > 1:
-        legend(drawn, axes, 1 if width < 400 else 3)
-    return drawn
+        legend(axes, 1 if width < 400 else 3)
+    return axes.figure
 
 
 def losses(curves: Mapping[str, Any], dev: str, ylabel: str, level: Level) -> Any:

@@ -96,8 +96,8 @@ def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Any, r
 
 def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[str], stem: str, *, width: int) -> Any:
     """A score of every class, one mark and interval a system: [(name, {"<stem>_<class>": {"value", ...}})]."""
-    drawn = charts.sheet(width, 70 + 22 * len(systems) + len(parts) * (14 + 11 * len(systems)))
-    axes, step = drawn.subplots(), 0.7 / len(systems)
+    height, step = 70 + 22 * len(systems) + len(parts) * (14 + 11 * len(systems)), 0.7 / len(systems)
+    axes = charts.sheet(width, height).subplots()
     for k, (name, scores) in enumerate(systems):
         colour, marker = SERIES[k % len(SERIES)], MARKERS[k % len(MARKERS)]
         for y, part in enumerate(parts):
@@ -107,8 +107,8 @@ def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[
     charts.named_rows(axes, parts, width)
     axes.set_xlim(left=min(axes.get_xlim()[0], 0.0))
     axes.set(xlabel=metric_name(stem))
-    charts.legend(drawn, axes, 1 if width < 500 else min(len(systems), 3))
-    return drawn
+    charts.legend(axes, 1 if width < 500 else min(len(systems), 3))
+    return axes.figure
 
 
 compare_figure = partial(charts.save, _comparison)  # the first picture of the page, as files

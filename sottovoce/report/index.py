@@ -13,8 +13,6 @@ from sottovoce import files
 from sottovoce.report import page, words
 
 NAV = '<nav aria-label="Pages of this run">'
-
-
 MANY = 12  # pages that still fit into a line of links
 
 
@@ -45,8 +43,8 @@ def link_pages(index: Path | str, items: Sequence[Mapping[str, Any]]) -> None:
             way = _way(home / str(other["href"]), path)
             links.append(f'<b aria-current="page">{name}</b>' if other is item else f'<a href="{way}">{name}</a>')
         before, nav, after = path.read_text(encoding="utf-8").partition(NAV)
-        rest = after[after.find("</nav>") :]
-        files.write_text(path, f"{before}{nav}{''.join(links)}{rest}" if nav else before)
+        if nav:
+            files.write_text(path, before + nav + "".join(links) + after[after.find("</nav>") :])
 
 
 def _way(to: Path | str, page_: Path) -> str:

@@ -57,8 +57,7 @@ def _names(rows: Mapping[Any, Any]) -> list[Any]:
 def _durations(spans: Mapping[str, Any], *, width: int) -> Any:
     """Histogram of lengths in seconds; its median is dashed."""
     edges, counts = (series(spans["histogram"].get(part)) for part in ("edges", "counts"))
-    drawn = charts.sheet(width, 210)
-    axes = drawn.subplots()
+    axes = charts.sheet(width, 210).subplots()
     if len(edges) == len(counts) + 1:
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=charts.ACCENT, edgecolor=charts.PAPER)
     if np.isfinite(median := number_of(spans.get("median"))):
@@ -68,4 +67,4 @@ def _durations(spans: Mapping[str, Any], *, width: int) -> Any:
         axes.set_ylim(top=1.18 * max(counts, default=1))
     axes.grid(axis="x", visible=False)
     axes.set(xlabel="duration, s", ylabel="utterances")
-    return drawn
+    return axes.figure

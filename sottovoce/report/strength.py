@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sottovoce.report import charts, page, words
-from sottovoce.report.charts import ACCENT, DASHED, DOTTED, HALF, PLAIN, SERIES, SOFT, alike, pooled, series
-from sottovoce.report.words import INTERVAL, METRICS, number, number_of, text, three
+from sottovoce.report.charts import ACCENT, DASHED, DOTTED, PLAIN, SERIES, SOFT, alike, pooled, series
+from sottovoce.report.words import INTERVAL, METRICS, number, number_of, three
 
 SCORE_NAMES = {"rank": "relative attributes", "strength": "StrengthNet", "energy": "energy, dB by speaker"}
 QUESTIONS = {
@@ -48,7 +48,7 @@ def strength_page(report: Mapping[str, Any]) -> str:
         questions=[(f"agreement-{name}", title, meaning, _question(found[name]))
                    for name, (title, meaning) in QUESTIONS.items() if found.get(name)],
         who=WHO.get(str(found.get("part")), ""),
-        panels=[_panel(k, panel) for k, panel in enumerate(get("panels") or ())],
+        courses=[(panel, partial(_course, panel)) for panel in get("panels") or ()],
     )  # fmt: skip
 
 
@@ -80,14 +80,6 @@ def _chosen(curves: Mapping[str, Any]) -> str:
     if len(mae) == len(ua) == len(dev):
         said += f", mean absolute error of intensity {number(mae[best])}, UA of the emotion branch {number(ua[best])}"
     return said
-
-
-def _panel(k: int, panel: Mapping[str, Any]) -> Any:
-    who = words.listed(panel.get("emotion"), panel.get("said"), panel.get("person"))
-    follows = f"correlation of intensity with energy {number(panel.get('follows_energy'), 2)}"
-    alt = f"Spectrogram and intensity of {text(panel.get('id'))}"
-    said = f"{text(panel.get('id'))}: {who}; {follows}."
-    return charts.figure(partial(_course, panel), f"strength-{k}", said, alt, HALF)
 
 
 def _course(panel: Mapping[str, Any], *, width: int) -> Any:
@@ -122,5 +114,5 @@ def _course(panel: Mapping[str, Any], *, width: int) -> Any:
     below.set_ylim(low - 0.1 * (high - low) - 0.01, high + 0.1 * (high - low) + 0.01)
     below.set_ylabel("intensity")
     charts.time_axis(below, len(frames) / rate)
-    charts.legend(drawn, below, 2)
+    charts.legend(below, 2)
     return drawn

@@ -239,11 +239,10 @@ def _trivial(axes: Any, trivial: Mapping[str, Any], size: float = 11) -> None:
 
 def _alone(draw: Callable[[Any, Mapping[str, Any], int], bool], study: Mapping[str, Any], *, width: int) -> Any:
     """One of the drawings below as a picture; each says whether its names want a legend."""
-    drawn = sheet(width, {WIDE: 400, HALF: 290, NARROW: 340}[width])
-    axes = drawn.subplots()
+    axes = sheet(width, {WIDE: 400, HALF: 290, NARROW: 340}[width]).subplots()
     if draw(axes, study, width):
-        charts.legend(drawn, axes, 1)
-    return drawn
+        charts.legend(axes, 1)
+    return axes.figure
 
 
 def _draw_curve(axes: Any, study: Mapping[str, Any], width: int) -> bool:
@@ -331,7 +330,7 @@ def _per_class(study: Mapping[str, Any], *, width: int) -> Any:
         elif k + across >= len(classes):
             axes.tick_params(labelbottom=True)
     if classes:
-        charts.legend(drawn, grid[0], 1 if width <= 500 else 4)
+        charts.legend(grid[0], 1 if width <= 500 else 4)
     drawn.supxlabel(_unit(study), color=SOFT, fontsize=11)
     own = "recall" if study.get("metric") in ("ua", "wa") else _metric(study)
     drawn.supylabel(f"{own} of the class", color=SOFT, fontsize=11)

@@ -39,8 +39,8 @@ def _matrix(found: Mapping[str, Any], *, width: int) -> Any:
     corpora = found["corpora"]
     columns = [c["name"] for c in corpora]
     rows = list(dict.fromkeys(_name(c["train"], corpora) for c in found["cells"]))
-    drawn = charts.sheet(width, 60 + 46 * len(rows))
-    axes, middle = drawn.subplots(), {"ha": "center", "va": "center", "color": charts.INK}
+    axes = charts.sheet(width, 60 + 46 * len(rows)).subplots()
+    middle = {"ha": "center", "va": "center", "color": charts.INK}
     for cell in found["cells"]:
         x, y, ua = columns.index(cell["test"]), rows.index(_name(cell["train"], corpora)), cell["metrics"]["ua"]
         shade = max(0.0, min(1.0, number_of(ua)))
@@ -56,7 +56,7 @@ def _matrix(found: Mapping[str, Any], *, width: int) -> Any:
     axes.xaxis.tick_top()
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    return drawn
+    return axes.figure
 
 
 transfer_figure = partial(charts.save, _matrix)  # as files
