@@ -50,6 +50,7 @@ class Linear(Shared):
     temporal_pooling: Literal["statistics", "speech", "dynamics", "mean", "attentive"] = "dynamics"
     # Pooled features standardised by the training part, or by each "speaker"'s own recordings.
     embedding_norm: Literal["corpus", "speaker"] = "corpus"
+    speaker_prior: NotNegative = 2.0  # recordings of an average speaker beside each speaker's own, where few are there
     copies: Whole = 0  # of every training recording, changed by noise, rooms, lines and codecs, for the linear layer
     l2: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # penalties of the linear layer; dev chooses
 

@@ -213,7 +213,7 @@ def _row(
     for k in others:
         tested = places[k]
         test = Steps([(tested.store, tested.utterances)], plan.frontend, earlier.statistics)
-        answers = models.from_pooled(network, task, states(test), test, plan.finetune.embedding_norm)
+        answers = models.from_pooled(it, states(test), test)
         truth, people = task.values(tested.utterances), [folds.person(u) for u in tested.utterances]
         found = statistics.intervals(task, truth, answers.argmax(1), people)
         yield {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sottovoce.config.finetuning import Probe
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.memory import Memory
@@ -118,14 +119,11 @@ class Speaker:
         self._pooled: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def pooled(self, voter: Voter) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation (P,) of the pooled features of one network.
-
-        A recording minus its own mean says nothing: a single one is standardised by the training part.
-        """
-        network = voter.network
-        if self.alone:
-            return network.standardise.mean.numpy(), network.standardise.std.numpy()
+        """Mean and deviation (P,) of the pooled features of one network."""
         if id(voter) not in self._pooled:
-            rows = models.run_over(steps_of(voter.it, self.frames, self.statistics), network.pooled)
-            self._pooled[id(voter)] = rows.mean(0), np.maximum(rows.std(0), 1e-4)
+            rows = models.run_over(steps_of(voter.it, self.frames, self.statistics), voter.network.pooled)
+            settings = voter.it.plan.finetune
+            assert not isinstance(settings, Probe)
+            mean, std = voter.network.standardise.of_speakers(rows, [""] * len(rows), settings.speaker_prior)
+            self._pooled[id(voter)] = mean[0], std[0]
         return self._pooled[id(voter)]

@@ -7,6 +7,7 @@ B utterances, S steps, H width, L layers (input projection and every block), P p
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -200,16 +201,39 @@ class FrameHead(nn.Module):
 
 
 class Standardise(nn.Module):
-    """(x - mean) / std with both fitted once on the training part, so that no batch changes another's result."""
+    """(x - mean) / std with both fitted once on the training part, so that no batch changes another's result.
+
+    Fitted by speaker, `std` is that within a speaker, and both are what is known of a speaker before a recording of
+    theirs is heard, see `of_speakers`.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
 
-    def fit(self, x: Tensor) -> None:
+    def fit(self, x: Tensor, who: Sequence[str] = ()) -> None:
+        """`who`: the speaker of each row, to be fitted by speaker."""
         self.mean.copy_(x.mean(0))
+        if who:
+            names = np.array(who)
+            x = torch.cat([x[names == name] - x[names == name].mean(0) for name in np.unique(names)])
         self.std.copy_(x.std(0, unbiased=False).clamp(min=1e-4))
+
+    def of_speakers(self, x: np.ndarray, who: Sequence[str], prior: float) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each row's speaker, (N, P) both, from pooled features (N, P).
+
+        `prior` recordings of an average speaker stand beside each speaker's own in the mean, five times as many in the
+        variance, so that one or two are not taken for all that a speaker can be; 0: none, but beside a single one.
+        """
+        mean, std, names = np.empty_like(x), np.empty_like(x), np.array(who)
+        usual, spread = self.mean.cpu().numpy(), self.std.cpu().numpy()
+        for name in np.unique(names):
+            own, n = names == name, int((names == name).sum())
+            beside = prior or float(n == 1)  # a recording minus itself says nothing
+            mean[own] = (n * x[own].mean(0) + beside * usual) / (n + beside)
+            std[own] = np.sqrt((n * x[own].var(0) + 5 * beside * spread**2) / (n + 5 * beside))
+        return mean, np.maximum(std, 1e-4)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std

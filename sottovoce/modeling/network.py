@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sottovoce import plugins
 from sottovoce.backbones.base import Backbone, Hidden, hop_and_field
-from sottovoce.config.finetuning import FineTuning, Frozen, Probe
+from sottovoce.config.finetuning import FineTuning, Frozen, Linear, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data.ahead import ahead
 from sottovoce.data.batching import sequential
@@ -382,19 +382,20 @@ def predict(it: Recognised, steps: Steps) -> np.ndarray:
     it.network.eval()
     device = next(it.network.parameters()).device
     pooled = run_over(steps, it.network.pooled, device)
-    return from_pooled(it.network, it.task, pooled, steps, it.plan.finetune.embedding_norm)
+    return from_pooled(it, pooled, steps)
 
 
-def from_pooled(network: Network, task: Task, pooled: np.ndarray, steps: Steps, embedding_norm: str) -> np.ndarray:
+def from_pooled(it: Recognised, pooled: np.ndarray, steps: Steps) -> np.ndarray:
     """The last, linear part of a network, from pooled features (N, P) to predictions."""
-    if embedding_norm == "speaker":
-        mean, std = speaker_statistics(pooled, speakers(steps))
+    network, settings = it.network, it.plan.finetune
+    if isinstance(settings, Linear) and settings.embedding_norm == "speaker":
+        mean, std = network.standardise.of_speakers(pooled, speakers(steps), settings.speaker_prior)
         x = torch.from_numpy((pooled - mean) / std)
     else:
         x = network.standardise(torch.from_numpy(pooled).to(network.out.weight.device))
     with torch.inference_mode():
         out = network.out(x.to(network.out.weight.device))
-    return to_predictions(task, out.cpu().numpy())
+    return to_predictions(it.task, out.cpu().numpy())
 
 
 def state_rate(it: Recognised, rate_hz: float, offset_s: float = 0.0) -> tuple[float, float]:
@@ -434,17 +435,6 @@ def frame_posteriors(it: Recognised, steps: Steps, window_s: float = 0.0) -> Ite
 def speakers(steps: Steps) -> list[str]:
     """Whose recordings are standardised together; an unknown speaker counts as one of their own."""
     return [voice(u) for u in steps.utterances]
-
-
-def speaker_statistics(pooled: np.ndarray, who: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each row's speaker, (N, P) both. One recording alone has deviation 1."""
-    mean, std = np.empty_like(pooled), np.empty_like(pooled)
-    names = np.array(who)
-    for name in np.unique(names):
-        own = names == name
-        mean[own] = pooled[own].mean(0)
-        std[own] = pooled[own].std(0) if own.sum() > 1 else 1.0
-    return mean, np.maximum(std, 1e-4)
 
 
 def to_predictions(task: Task, out: np.ndarray) -> np.ndarray:

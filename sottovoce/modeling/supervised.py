@@ -55,7 +55,9 @@ class Supervised(nn.Module):
         """
         self.network.eval()
         pooled = models.run_over(self.family, self.network.pooled, self.speaker_mean.device)
-        mean, std = models.speaker_statistics(pooled, models.speakers(self.family))
+        who, norm = models.speakers(self.family), self.network.standardise
+        norm.fit(torch.from_numpy(pooled), who)
+        mean, std = norm.of_speakers(pooled, who, self.settings.speaker_prior)
         self.speaker_mean[self.people] = torch.from_numpy(mean).to(self.speaker_mean)
         self.speaker_std[self.people] = torch.from_numpy(std).to(self.speaker_std)
 

@@ -427,13 +427,14 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     network.eval()
     ours = pooled(steps.family)
     others = [pooled(copy, k) for k, copy in enumerate(copies)]
-    network.standardise.fit(torch.from_numpy(np.concatenate([ours, *others])))
     by_speaker = settings.embedding_norm == "speaker"
+    who = [name for part in (steps.family, *copies) for name in models.speakers(part)] if by_speaker else ()
+    network.standardise.fit(torch.from_numpy(np.concatenate([ours, *others])), who)
 
     def standardised(values: np.ndarray, of: Steps) -> torch.Tensor:
         if not by_speaker:
             return network.standardise(torch.from_numpy(values))
-        mean, std = models.speaker_statistics(values, models.speakers(of))
+        mean, std = network.standardise.of_speakers(values, models.speakers(of), settings.speaker_prior)
         return torch.from_numpy((values - mean) / std)
 
     x = torch.cat([standardised(ours, steps.family)[: len(steps)]]
@@ -448,7 +449,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
         network.begin(*mixed(weight, bias))
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
         if dev is not None:
-            answers = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
+            answers = models.from_pooled(it, dev_pooled, dev)
             row |= score(task, answers, lesson.truth, chooser(task, settings))
         rows.append(row)
         if best is None or row.get("select", 0.0) > best[0]:
@@ -459,7 +460,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     if not isinstance(settings, Frozen) or dev is None:
         return rows
     if task.kind == "class":
-        unseen = models.from_pooled(network, task, dev_pooled, dev, settings.embedding_norm)
+        unseen = models.from_pooled(it, dev_pooled, dev)
         it.calibration = Calibration.fit(unseen, lesson.truth)
     if settings.refit and settings.dev != "test":
         x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])

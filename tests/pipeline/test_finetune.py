@@ -26,6 +26,7 @@ from sottovoce.metrics import scores
 from sottovoce.modeling import checkpoint
 from sottovoce.modeling import network as models
 from sottovoce.modeling.checkpoint import load_tensors
+from sottovoce.modeling.heads import Standardise
 from sottovoce.modeling.supervised import supervised_loss
 from sottovoce.pipeline import finetune
 from sottovoce.pipeline.extract import track_store
@@ -419,23 +420,37 @@ def test_what_test_people_said_changes_no_weight_of_a_classifier(corpus, tiny, t
 
 def test_each_speaker_is_standardised_by_their_own_recordings(corpus, pretrained, tmp_path):
     """Another level and spread in one speaker's pooled features changes nobody's answers."""
-    folder = tune(corpus, tmp_path / "ft", "finetune.embedding_norm=speaker", init=pretrained, mode="frozen")
+    own = ["finetune.embedding_norm=speaker", "finetune.speaker_prior=0"]
+    folder = tune(corpus, tmp_path / "ft", *own, init=pretrained, mode="frozen")
     it, steps = scene(folder)
     pooled = models.run_over(steps, it.network.pooled)
-    answers = models.from_pooled(it.network, it.task, pooled, steps, "speaker")
+    answers = models.from_pooled(it, pooled, steps)
     np.testing.assert_allclose(models.predict(it, steps), answers, atol=1e-6)
     louder = pooled.copy()
     own = np.array([u.speaker == "spk01" for u in steps.utterances])
     louder[own] = 3 * louder[own] + 5
-    np.testing.assert_allclose(models.from_pooled(it.network, it.task, louder, steps, "speaker"), answers, atol=1e-4)
-    assert np.abs(models.from_pooled(it.network, it.task, louder, steps, "corpus") - answers).max() > 0.05
+    np.testing.assert_allclose(models.from_pooled(it, louder, steps), answers, atol=1e-4)
+    apart = replace(it, plan=replace(it.plan, finetune=replace(it.plan.finetune, embedding_norm="corpus")))
+    assert np.abs(models.from_pooled(apart, louder, steps) - answers).max() > 0.05
 
 
-def test_one_recording_alone_and_unknown_speakers_have_no_neighbours():
-    pooled = np.array([[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]], np.float32)
-    mean, std = models.speaker_statistics(pooled, ["c/a", "c/a", "c/b"])
-    np.testing.assert_allclose(mean, [[2, 4], [2, 4], [9, 9]])
-    np.testing.assert_allclose(std, [[1, 2], [1, 2], [1, 1]])
+def test_a_speaker_of_few_recordings_is_an_average_one_a_little():
+    """Beside n recordings stand two of an average speaker in the mean, ten in the variance; unknown ones are alone."""
+    norm = Standardise(2)
+    norm.fit(torch.tensor([[1.0, 2.0], [3.0, 6.0], [8.0, 4.0], [12.0, 4.0]]), ["a", "a", "b", "b"])
+    np.testing.assert_allclose(norm.mean, [6, 4])
+    np.testing.assert_allclose(norm.std, [2.5**0.5, 2**0.5], rtol=1e-6)  # within them: variances 1 and 4; 4 and 0
+    pooled = np.array([[1.0, 2.0], [3.0, 6.0], [9.0, 10.0]], np.float32)
+    mean, std = norm.of_speakers(pooled, ["c/a", "c/a", "c/b"], 0.0)
+    np.testing.assert_allclose(mean[:2], [[2, 4], [2, 4]])
+    np.testing.assert_allclose(std[:2], [[1, 2], [1, 2]])
+    mean, std = norm.of_speakers(pooled, ["c/a", "c/a", "c/b"], 2.0)
+    np.testing.assert_allclose(mean, [[4, 4], [4, 4], [7, 6]])
+    np.testing.assert_allclose(std[0] ** 2, [(2 * 1 + 10 * 2.5) / 12, (2 * 4 + 10 * 2) / 12], rtol=1e-6)
+    alone = norm.of_speakers(pooled[:1], ["c/a"], 0.0)[0]
+    assert (alone != pooled[:1]).all()  # minus itself it would say nothing
+    many = norm.of_speakers(np.tile(pooled[:2], (5000, 1)), ["c/a"] * 10_000, 2.0)
+    np.testing.assert_allclose(many, [np.full((10_000, 2), v) for v in ([2, 4], [1, 2])], rtol=2e-3)
     steps = SimpleNamespace(utterances=[SimpleNamespace(corpus="c", speaker="", id=k) for k in ("u1", "u2")])
     assert len(set(models.speakers(steps))) == 2
 
