@@ -295,20 +295,11 @@ def audit(paths: Sequence[Path], *, quiet: bool = True) -> dict[str, Any]:
             corpora[home.resolve()] = Corpus.load(home)
     loaded = list(corpora.values())
     twice = pairs(loaded, quiet=quiet)
-    findings: list[Finding] = []
-    for number, corpus in enumerate(loaded):
-        for fold in corpus.folds:
-            findings += of_fold(corpus, fold, twice, number)
-    findings += between(loaded, twice)
-    seen: list[dict[str, Any]] = []
-    for run in found:
-        own_corpus = run.config.get("corpus")
-        mine = [corpora[Path(own_corpus).resolve()]] if own_corpus else loaded
-        more, row = of_run(run, mine)
-        findings, seen = findings + more, [*seen, row]
-    for folder in clusters:
-        more, row = of_clusters(folder)
-        findings, seen = findings + more, [*seen, row]
+    own_corpus = [run.config.get("corpus") for run in found]
+    mine = [[corpora[Path(folder).resolve()]] if folder else loaded for folder in own_corpus]
+    made = [*map(of_run, found, mine), *map(of_clusters, clusters)]
+    findings = [f for k, c in enumerate(loaded) for fold in c.folds for f in of_fold(c, fold, twice, k)]
+    findings += between(loaded, twice) + [f for more, _ in made for f in more]
     leaks = sum(f.leak for f in findings)
     return {
         "title": ", ".join(path.name for path in paths),
@@ -317,7 +308,7 @@ def audit(paths: Sequence[Path], *, quiet: bool = True) -> dict[str, Any]:
         "kinds": [_told(kind, findings) for kind in LEAKS],
         "findings": [asdict(f) for f in findings],
         "parts": [part_of(corpus, fold) for corpus in loaded for fold in corpus.folds],
-        "seen": seen,
+        "seen": [row for _, row in made],
         "licences": licences(found, loaded),
         "hardware": runs.hardware(),
         "made": runs.provenance(),

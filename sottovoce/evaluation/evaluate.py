@@ -303,7 +303,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "intervals": lines_of.intervals((u.speaker, u.session) for u in tested if task.has(u)),
         "trainings": lines_of.trainings(1),
         "seed": ", ".join(map(str, seeds)),
-        "people seen in training": lines_of.people({p for run in found for p in run.seen_speakers}, [corpus]),
+        "people seen in training": lines_of.people({p for run in found for p in run.seen_speakers}, corpus),
         "compared with the people tested by": compared_by(found),
     }
 

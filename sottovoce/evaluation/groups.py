@@ -130,8 +130,8 @@ def gaps(rows: np.ndarray, who: np.ndarray, inside: Mapping[str, np.ndarray], su
             if not np.isfinite(gap.value) or (name in best and abs(float(gap.value)) <= abs(best[name]["value"])):
                 continue
             low, high = gap.bounds(level)
-            size = {"value": float(gap.value), "low": low, "high": high, "detectable": gap.detectable(level)}
-            best[name] = {"score": name, "groups": (one, other), **size, "pairs": len(pairs)}
+            known = {"value": float(gap.value), "low": low, "high": high, "detectable": gap.detectable(level)}
+            best[name] = {"score": name, "groups": (one, other), **known, "pairs": len(pairs)}
     return list(best.values())
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.folds import person
 from sottovoce.data.task import Task
+from sottovoce.evaluation.protocol import people_of
 from sottovoce.metrics.spread import MIN_CLUSTERS
 
 
@@ -111,10 +111,9 @@ def folds(found: Sequence, of: int, groups: Collection[str]) -> str:
     return f"{len(found)} of {of}, {apart}"
 
 
-def people(exposure: Collection[str], corpora: Iterable[Corpus]) -> str:
+def people(exposure: Collection[str], corpus: Corpus) -> str:
     """How many are in an exposure list; utterances of unknown speakers, which are in it too, are no people."""
-    nameless = {person(u) for corpus in corpora for u in corpus.utterances if not u.speaker}
-    rest = sum(person in nameless for person in exposure)
-    known = len(exposure) - rest
+    known = people_of(exposure, corpus)
+    rest = len(exposure) - known
     unknown = [f"{rest} recordings or sessions of unknown speakers"] if rest else []
     return " and ".join([str(known)] * bool(known or not rest) + unknown)

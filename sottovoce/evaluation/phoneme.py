@@ -29,13 +29,12 @@ from sottovoce.data import folds, runs
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
-from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import lines, phones
 from sottovoce.metrics import statistics
-from sottovoce.modeling import checkpoint, heads, network
+from sottovoce.modeling import heads, network
 from sottovoce.modeling import linear_probe as probe
 
 PARTS = "train-clean-100,dev-clean,test-clean"  # SUPERB's
@@ -130,11 +129,7 @@ def phoneme(
         return {}
 
     torch.manual_seed(seed)
-    if earlier:
-        statistics, backbone = earlier.statistics, earlier.backbone
-    else:
-        statistics = Steps([(store, sides["train"])], plan.frontend, Statistics.unit(store.dim)).fit_statistics()
-        backbone = network.build_backbone(plan, plan.frontend.dim(store.dim))
+    backbone, statistics = network.begun(plan, store, sides["train"], earlier)
     head: Any = heads.FrameHead(len(backbone.blocks) + 1, backbone.dim, p.project, 1 + len(symbols))
     device = Accelerator().device
     backbone.to(device), head.to(device)
@@ -163,10 +158,7 @@ def phoneme(
     files.write_csv(output / "predictions.csv", rows)
     files.write_json(output / "report.json", report)
     files.write_text(output / "report.html", pages.evaluate_page(files.plain(report)))
-    tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
-    tensors |= {f"head.{k}": v for k, v in head.state_dict().items()}
-    tensors |= {f"statistics.{k}": torch.from_numpy(getattr(statistics, k)) for k in ("mean", "std")}
-    checkpoint.save_tensors(folder / "model.safetensors", tensors)  # last: it is what makes the run a finished one
+    network.save_pretrained(folder, backbone, statistics, head, "head")  # last: it makes the run a finished one
     return report
 
 

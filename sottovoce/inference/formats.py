@@ -63,10 +63,6 @@ def _csv(result: Result, path: Path) -> None:
     files.write_csv(path, [{key: said(value) for key, value in row.items()} for row in result.cells()])
 
 
-def _json(result: Result, path: Path) -> None:
-    result.to_json(path)
-
-
 def _textgrid(result: Result, path: Path) -> None:
     """Long text format, UTF-8; the intervals of a tier cover the whole recording, pauses are empty."""
     end = result.duration_s
@@ -154,8 +150,8 @@ def _html(result: Result, path: Path) -> None:
     files.write_text(path, page.of(result, path))
 
 
-FORMATS: dict[str, tuple[str, Callable[[Result, Path], None]]] = {
-    **{"csv": (".csv", _csv), "json": (".json", _json), "textgrid": (".TextGrid", _textgrid)},
+FORMATS: dict[str, tuple[str, Callable[[Result, Path], object]]] = {
+    **{"csv": (".csv", _csv), "json": (".json", Result.to_json), "textgrid": (".TextGrid", _textgrid)},
     **{"audacity": (".txt", _audacity), "rttm": (".rttm", _rttm), "vtt": (".vtt", _vtt), "elan": (".eaf", _elan)},
     **{"svg": (".svg", _svg), "png": (".png", _png), "html": (".html", _html)},
 }

@@ -4,7 +4,7 @@ One factory builds every backbone, from the settings alone: the pre-trained arm 
 weights and in nothing else.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sottovoce.config.finetuning import FineTuning, Frozen, Linear, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data.ahead import ahead
 from sottovoce.data.batching import sequential
+from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import voice
 from sottovoce.data.frames import Statistics
@@ -48,13 +49,13 @@ class Pretrained:
 
 
 def save_pretrained(
-    folder: Path, backbone: Backbone, statistics: Statistics, objective: nn.Module | None = None
+    folder: Path, backbone: Backbone, statistics: Statistics, beside: nn.Module | None = None, name: str = "objective"
 ) -> None:
-    """`objective`: where its own layers are of use later, as those that judge frames are."""
+    """`beside`: a module whose own layers are of use later, as those that judge frames are; `name`: what it is."""
     tensors = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
-    if objective is not None:
-        own = {k: v for k, v in objective.state_dict().items() if not k.startswith("backbone.")}
-        tensors |= {f"objective.{k}": v for k, v in own.items()}
+    if beside is not None:
+        own = {k: v for k, v in beside.state_dict().items() if not k.startswith("backbone.")}
+        tensors |= {f"{name}.{k}": v for k, v in own.items()}
     checkpoint.save_tensors(folder / "model.safetensors", tensors | _statistics_tensors(statistics))
 
 
@@ -185,6 +186,16 @@ def check_same_input(earlier: Pretrained, plan: Recipe, features: int) -> None:
             f"found {features} of {plan.track}{f' ({other})' if other else ''}. Use the same track and "
             "settings, or pre-train again."
         )
+
+
+def begun(plan: Recipe, store: Any, seen: Sequence[Utterance], init: Pretrained | None) -> tuple[Backbone, Statistics]:
+    """What a training begins with: weights and their statistics, or random ones (from torch's global seed) and the
+    statistics of those who are `seen`. Raises InputError as `check_same_input`."""
+    if init:
+        check_same_input(init, plan, store.dim)
+        return init.backbone, init.statistics
+    statistics = Steps([(store, seen)], plan.frontend, Statistics.unit(store.dim)).fit_statistics()
+    return build_backbone(plan, plan.frontend.dim(store.dim)), statistics
 
 
 class Network(nn.Module):

@@ -25,7 +25,6 @@ from sottovoce.data.augmented import Augmented
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
-from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
 from sottovoce.data.task import Task
@@ -250,12 +249,7 @@ def train_recogniser(
     settings, store, task = plan.finetune, parts.store, learned(task, plan)
     torch.manual_seed(settings.seed)
     seen = [*parts.train, *parts.unlabelled]
-    if init:
-        models.check_same_input(init, plan, store.dim)
-        statistics, backbone = init.statistics, init.backbone
-    else:
-        statistics = Steps([(store, seen)], plan.frontend, Statistics.unit(store.dim)).fit_statistics()
-        backbone = models.build_backbone(plan, plan.frontend.dim(store.dim))
+    backbone, statistics = models.begun(plan, store, seen, init)
     network = models.Network(backbone, settings, task.outputs)
     lesson = Lesson(
         Steps([(store, seen)], plan.frontend, statistics).subset(range(len(parts.train))),
