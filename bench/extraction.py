@@ -18,7 +18,7 @@ import soundfile
 
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.track import Track
-from sottovoce.pipeline import extract
+from sottovoce.pipeline import extract, pieces
 from sottovoce.pipeline.prepare import prepare
 from sottovoce.tracks import fbank
 
@@ -68,7 +68,7 @@ def samples(k: int, seconds: float) -> np.ndarray:
 
 def features(k: int, seconds: float) -> np.ndarray:
     wave = Track(samples(k, seconds).astype(np.float32) / 32768, 16_000.0)
-    return extract.made_of(wave, "fbank", fbank.Config()).values
+    return pieces.made_of(wave, "fbank", fbank.Config()).values
 
 
 def pack(folder: Path, files: int, seconds: float) -> None:

@@ -17,8 +17,9 @@ from bench.extraction import A_SHARD, own_mib
 from sottovoce import files
 from sottovoce.data import contents
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.store import TrackStore
-from sottovoce.pipeline import extract
+from sottovoce.data.store import TrackStore, read_head
+from sottovoce.pipeline import pieces, sources
+from sottovoce.tracks.base import maker
 
 
 def path(k: int) -> str:
@@ -66,10 +67,11 @@ def store(home: Path, them: tuple[Utterance, ...]) -> object:
 
 def plan(home: Path, them: tuple[Utterance, ...]) -> object:
     corpus = Corpus(home, "many", home, them, (), {}, {}, {})
-    stamps = extract._stamps(corpus)
-    jobs = extract._jobs(home, "fbank", None, list(them), None, extract.BATCH)
-    assert sum(len(job.utterances) for job in jobs) == len(them)
-    return stamps, jobs
+    stamp = sources.stamps_of(corpus)
+    wanted = pieces.Wanted(corpus, maker("fbank"), None, home / "none", stamp, True, False, False, True)
+    plan = pieces.plan(wanted, read_head(home / "store"), 0, overwrite=True)
+    assert sum(len(piece.utterances) for piece in plan) == len(them)
+    return stamp, plan
 
 
 def marks(home: Path, them: tuple[Utterance, ...]) -> object:

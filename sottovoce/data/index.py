@@ -61,8 +61,10 @@ class Index(Mapping[str, int]):
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise InputError(f"{path}: damaged index. Found {str(error)[:200]}. {AGAIN}") from None
         kept = self.rows[self.rows["shard"] >= 0]
-        ends = kept["first"] + kept["length"]
-        self.ends = {s: int(ends[kept["shard"] == s].max()) for s in np.unique(kept["shard"]).tolist()}
+        shards, which = np.unique(kept["shard"], return_inverse=True)
+        ends = np.zeros(len(shards), np.int64)
+        np.maximum.at(ends, which, kept["first"] + kept["length"])
+        self.ends = dict(zip(shards.tolist(), ends.tolist(), strict=True))
         again = np.flatnonzero(~self.names.once)
         self.rows[self.names.first[again]] = self.rows[again]  # of equal places the last one counts
         self.there = np.flatnonzero(self.names.once & (self.rows["shard"] >= 0))
@@ -119,12 +121,17 @@ class Index(Mapping[str, int]):
 
     def line(self, id: str) -> list | None:
         """What the last line of an id says."""
-        k = self.names.find(id)
-        return None if k < 0 else self._line(k)
+        text = self.text(id)
+        return json.loads(text) if text else None
 
-    def _line(self, k: int) -> list:
+    def text(self, id: str) -> bytes:
+        """The last line of an id; nothing when there is none."""
+        k = self.names.find(id)
+        return self._text_at(k) if k >= 0 else b""
+
+    def _text_at(self, k: int) -> bytes:
         at = int(self.rows[k]["at"])
-        return json.loads(self._text[at : self._text.find(b"\n", at)])
+        return self._text[at : self._text.find(b"\n", at)]
 
     def source(self, id: str) -> Source | None:
         line = self.line(id)
@@ -133,9 +140,8 @@ class Index(Mapping[str, int]):
     @cached_property
     def skipped(self) -> dict[str, str]:
         """id -> why it has no rows."""
-        return {
-            self.names[k]: self._line(k)[6] for k in np.flatnonzero(self.names.once & (self.rows["shard"] < 0)).tolist()
-        }
+        without = np.flatnonzero(self.names.once & (self.rows["shard"] < 0)).tolist()
+        return {self.names[k]: json.loads(self._text_at(k))[6] for k in without}
 
 
 def _count(text: mmap.mmap | bytes, size: int) -> int:

@@ -3,13 +3,14 @@
     data/ravdess/tracks/fbank-0c6d.../
       track.json       track, config of its maker, rate_hz, offset_s, dim, half
       index.jsonl      one line an utterance: [id, shard, first row, rows, source key, source stamp, why skipped, sum]
-      values-000.f32   rows of `dim` little-endian floats, utterance after utterance (.f16 with "half")
+      values-000.f32   shard 0: rows of `dim` little-endian floats, utterance after utterance (.f16 with "half")
       values-001.f32   the next gigabyte
 
-Files only grow. A line enters the index after its rows are on the disk, so a process may be killed at any
-time: rows without a line and a torn last line are dropped when the store is next written. A later line
-of the same id replaces an earlier one. The sum is a checksum of the rows and of the id they belong to; it is compared
-when an utterance is first read. Stores of earlier versions have none.
+A line enters the index after its rows are on the disk, so a process may be killed at any time. What comes in one
+stream is appended by a `TrackWriter`: rows without a line and a torn last line are dropped when it next writes. What
+is made piece by piece has a shard a piece, whose numbers are large (`data.shards`). A later line of the same id
+replaces an earlier one. The sum is a checksum of the rows and of the id they belong to; it is compared when an
+utterance is first read. Stores of earlier versions have none.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ SHARD_BYTES = 1 << 30  # a new file is begun before one would grow beyond this
 COMMIT_S = 2.0  # seconds of work that a power cut may cost
 BLOCK = 1 << 15  # rows of an utterance that are checked or written at a time
 RESIDENT_BYTES = 1 << 28  # pages touched before they are handed back to the system
+MAPS = 64  # shards that are open at a time: of 1024 files that a process may have open, for several stores
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class TrackStore:
         index = Index(folder / "index.jsonl")
         width = head.dim * (2 if head.half else 4)
         for shard, end in index.ends.items():
-            _check_shard(_shard(folder, shard, head.half), end * width)
+            _check_shard(shard_path(folder, shard, head.half), end * width)
         return cls(folder, head, index)
 
     @property
@@ -137,7 +139,7 @@ class TrackStore:
         _, shard, first, length, known = self._index.rows[k].item()
         values = self._map(shard)[first : first + length]
         if not self._checked[k]:
-            if known != NO_SUM and known != _checksum(id, [values]):
+            if known != NO_SUM and known != checksum(id, [values]):
                 raise InputError(
                     f"{self.folder}: damaged. Found other values of utterance {id!r} than were written, or those of "
                     f"another. {AGAIN}"
@@ -156,6 +158,10 @@ class TrackStore:
         """What an id was made from or skipped for; None when it is neither here nor skipped."""
         return self._index.source(id)
 
+    def line(self, id: str) -> bytes:
+        """What the index says of an id; nothing when it is neither here nor skipped."""
+        return self._index.text(id)
+
     def release(self) -> None:
         """Give the pages that were read back to the system; existing views read them again when used."""
         self._touched = 0
@@ -166,7 +172,7 @@ class TrackStore:
     def _map(self, shard: int) -> np.ndarray:
         """(rows, D) of a whole file."""
         if shard not in self._maps:
-            path = _shard(self.folder, shard, self.head.half)
+            path = shard_path(self.folder, shard, self.head.half)
             try:
                 with open(path, "rb") as file:
                     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -175,6 +181,8 @@ class TrackStore:
             width = 2 if self.head.half else 4
             values = np.frombuffer(pages, f"<f{width}", count=len(pages) // width)
             rows = len(values) // self.dim  # somebody may be writing behind our last row
+            if len(self._maps) >= MAPS:
+                del self._maps[next(iter(self._maps))]  # views of it stay valid
             self._maps[shard] = pages, values[: rows * self.dim].reshape(rows, self.dim)
         return self._maps[shard][1]
 
@@ -198,33 +206,17 @@ class TrackWriter:
         self._values = self._index = self._lock = -1  # file descriptors
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.folder / ".lock")
+            self._lock = _lock(self.folder)
             self._start(overwrite)
         except OSError as error:
             self._release_files()
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.folder, error) from error
         except BaseException:
             self._release_files()
             raise
 
     def _start(self, overwrite: bool) -> None:
-        plain = json.loads(json.dumps(asdict(self.head)))
-        if overwrite:
-            # The index goes first: whatever happens now, no line points at missing rows. Unlinking keeps the
-            # maps of readers alive.
-            (self.folder / "index.jsonl").unlink(missing_ok=True)
-            for path in [self.folder / "track.json", *self.folder.glob("values-*.f*")]:
-                path.unlink(missing_ok=True)
-        if (self.folder / "track.json").exists():
-            found = asdict(read_head(self.folder))
-            other = [key for key in plain if plain[key] != found[key]]
-            if other:
-                raise InputError(
-                    f"{self.folder}: made with another configuration. Found {other[0]} {found[other[0]]!r}, "
-                    f"not {plain[other[0]]!r}. Use --overwrite, or another corpus folder."
-                )
-        else:
-            files.write_json(self.folder / "track.json", plain)
+        settle(self.folder, self.head, anew=overwrite)
         self._before = Index(self.folder / "index.jsonl")
         index_bytes, ends = self._before.size, self._before.ends
         self._width = self.head.dim * (2 if self.head.half else 4)
@@ -233,7 +225,7 @@ class TrackWriter:
             _check_shard(path, end)
             os.truncate(path, end)  # rows that never got their line
         for shard, end in ends.items():
-            _check_shard(_shard(self.folder, shard, self.head.half), end * self._width)
+            _check_shard(shard_path(self.folder, shard, self.head.half), end * self._width)
         self._shard = max(ends, default=0)
         self._row = ends.get(self._shard, 0)  # rows in the open file
         self._index = os.open(self.folder / "index.jsonl", os.O_WRONLY | os.O_CREAT, 0o644)
@@ -266,44 +258,24 @@ class TrackWriter:
     def add(self, id: str, values: np.ndarray, source: Source | None = None) -> None:
         """Append an utterance: values (T, D), or (T,) when D is 1.
 
-        Raises:
-            InputError: no frames, values that are not finite (or not in float16), or a full disk.
-            ValueError: another width than the store's.
+        Raises what `checked` does, and InputError when the disk is full.
         """
-        values = np.asarray(values)
-        values = values[:, None] if values.ndim == 1 else values
-        if values.ndim != 2 or values.shape[1] != self.head.dim:
-            raise ValueError(f"{self.folder} holds (T, {self.head.dim}), got {values.shape} for {id!r}")
-        if len(values) == 0:
-            raise InputError(f"{id}: no frames of {self.head.track}. Found an empty track. Leave the utterance out.")
-        if bad := sum(block.size - np.count_nonzero(np.isfinite(block)) for block in self._blocks(values)):
-            kept, remedy = ("float16", "Extract without --half") if self.head.half else ("values", "Check the file")
-            raise InputError(
-                f"{id}: {self.head.track} is not finite. Found {bad} of {values.size} {kept} NaN or infinite. {remedy} "
-                "or leave it out."
-            )
+        values = checked(id, values, self.head)
         if self._row and (self._row + len(values)) * self._width > SHARD_BYTES:
             self.commit()
             self._shard, self._row = self._shard + 1, 0
             with self._writing():
                 os.close(self._values)
                 self._open_values()
-        summed = _checksum(id, [])
+        summed = checksum(id, [])
         with self._writing():
-            for block in self._blocks(values):
+            for block in blocks(values, self.head.half):
                 summed = zlib.crc32(block.data.cast("B"), summed)
                 _write_all(self._values, block.data.cast("B"))
         self._pending.append([id, self._shard, self._row, len(values), *_pair(source), "", summed])
         self._row += len(values)
         if time.monotonic() - self._last_commit > COMMIT_S:
             self.commit()
-
-    def _blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
-        """Some rows at a time as they are kept: an hour of them is not copied at once."""
-        for k in range(0, len(values), BLOCK):
-            with np.errstate(over="ignore"):
-                yield np.ascontiguousarray(values[k : k + BLOCK], dtype="<f2" if self.head.half else "<f4")
-            files.let_go(values)
 
     def skip(self, id: str, why: str, source: Source | None = None) -> None:
         """Note that an utterance cannot be used, so that it is not tried again while its source is the same."""
@@ -343,7 +315,7 @@ class TrackWriter:
         self.close()
 
     def _open_values(self) -> None:
-        self._values = os.open(_shard(self.folder, self._shard, self.head.half), os.O_WRONLY | os.O_CREAT, 0o644)
+        self._values = os.open(shard_path(self.folder, self._shard, self.head.half), os.O_WRONLY | os.O_CREAT, 0o644)
         os.lseek(self._values, self._row * self._width, os.SEEK_SET)
 
     @contextlib.contextmanager
@@ -359,13 +331,7 @@ class TrackWriter:
                 if shard == self._shard:
                     os.ftruncate(self._values, row * self._width)
             self._release_files()
-            raise self._cannot_write(error) from error
-
-    def _cannot_write(self, error: OSError) -> InputError:
-        return InputError(
-            f"{self.folder}: cannot be written. {error.strerror or error}. "
-            "Free space or move the corpus folder, then run it again: what was extracted is kept."
-        )
+            raise cannot_write(self.folder, error) from error
 
     def _release_files(self) -> None:
         for descriptor in (self._values, self._index, self._lock):
@@ -383,7 +349,60 @@ def read_head(folder: Path) -> Head:
     return own.read_json(path, Head, AGAIN)
 
 
-def _checksum(id: str, blocks: Iterable[np.ndarray]) -> int:
+def settle(folder: Path, head: Head, *, anew: bool = False) -> None:
+    """The folder is of `head` afterwards; with `anew` what was there is gone.
+
+    Raises InputError when it is of another configuration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if anew:
+        # The index goes first: whatever happens now, no line points at missing rows. Unlinking keeps the maps of
+        # readers alive.
+        (folder / "index.jsonl").unlink(missing_ok=True)
+        for path in [folder / "track.json", *folder.glob("values-*.f*")]:
+            path.unlink(missing_ok=True)
+    plain = json.loads(json.dumps(asdict(head)))
+    if not (folder / "track.json").exists():
+        files.write_json(folder / "track.json", plain)
+    found = asdict(read_head(folder))
+    if other := [key for key in plain if plain[key] != found[key]]:
+        raise InputError(
+            f"{folder}: made with another configuration. Found {other[0]} {found[other[0]]!r}, "
+            f"not {plain[other[0]]!r}. Use --overwrite, or another corpus folder."
+        )
+
+
+def checked(name: str, values: np.ndarray, head: Head) -> np.ndarray:
+    """(T, D) as a store of `head` can keep it; from (T,) when D is 1.
+
+    Raises:
+        InputError: no frames, values that are not finite (or not in float16).
+        ValueError: another width than the store's.
+    """
+    values = np.asarray(values)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] != head.dim:
+        raise ValueError(f"a store of {head.track} holds (T, {head.dim}), got {values.shape} for {name!r}")
+    if len(values) == 0:
+        raise InputError(f"{name}: no frames of {head.track}. Found an empty track. Leave the utterance out.")
+    if bad := sum(block.size - np.count_nonzero(np.isfinite(block)) for block in blocks(values, head.half)):
+        kept, remedy = ("float16", "Extract without --half") if head.half else ("values", "Check the file")
+        raise InputError(
+            f"{name}: {head.track} is not finite. Found {bad} of {values.size} {kept} NaN or infinite. {remedy} "
+            "or leave it out."
+        )
+    return values
+
+
+def blocks(values: np.ndarray, half: bool) -> Iterator[np.ndarray]:
+    """Some rows at a time as they are kept: an hour of them is not copied at once."""
+    for k in range(0, len(values), BLOCK):
+        with np.errstate(over="ignore"):
+            yield np.ascontiguousarray(values[k : k + BLOCK], dtype="<f2" if half else "<f4")
+        files.let_go(values)
+
+
+def checksum(id: str, blocks: Iterable[np.ndarray]) -> int:
     """Of an utterance's name and its rows as they lie in the file."""
     found = zlib.crc32(id.encode())
     for block in blocks:
@@ -391,14 +410,21 @@ def _checksum(id: str, blocks: Iterable[np.ndarray]) -> int:
     return found
 
 
+def cannot_write(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{folder}: cannot be written. {error.strerror or error}. "
+        "Free space or move the corpus folder, then run it again: what was extracted is kept."
+    )
+
+
+def shard_path(folder: Path, number: int, half: bool) -> Path:
+    return folder / f"values-{number:03d}.{'f16' if half else 'f32'}"
+
+
 def _check_shard(path: Path, needed: int) -> None:
     size = path.stat().st_size if path.is_file() else 0
     if size < needed:
         raise InputError(f"{path}: truncated. Found {size} bytes of {needed} in the index. {AGAIN}")
-
-
-def _shard(folder: Path, number: int, half: bool) -> Path:
-    return folder / f"values-{number:03d}.{'f16' if half else 'f32'}"
 
 
 def _pair(source: Source | None) -> tuple[str, str]:
@@ -411,9 +437,19 @@ def _write_all(descriptor: int, data: memoryview | bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _lock(path: Path) -> int:
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Alone at a store; waits for whoever is at it."""
+    descriptor = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path) -> int:
     """An exclusive lock that the system drops when its holder dies. Waits for the current holder."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     if fcntl is None:  # Windows: two extractions at once are the user's care
         return descriptor
     with contextlib.suppress(OSError):  # network file systems without locks

@@ -5,13 +5,12 @@
 
 The folder carries the digest of the maker's configuration, and every utterance the hash of the audio it was
 made from: nothing is skipped because a file exists. Ended early, by Ctrl-C or worse, it goes on from there.
+What is made from recordings is made in pieces, each a shard of the store (`data.shards`), shown when all are there.
 """
 
 import contextlib
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,19 @@ from sottovoce.config import recipe
 from sottovoce.config.settings import from_mapping
 from sottovoce.corpora import base as corpora
 from sottovoce.corpora.base import Reader
-from sottovoce.data import audio, contents, folds, own, runs
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
-from sottovoce.data.store import Head, Source, TrackStore, TrackWriter
-from sottovoce.data.track import Track
+from sottovoce.data.shards import Made
+from sottovoce.data.store import Head, Source, TrackStore, TrackWriter, checked
 from sottovoce.errors import InputError, say, unknown_name
 from sottovoce.modeling import network as models
-from sottovoce.pipeline import workers
+from sottovoce.pipeline import pieces, sources
+from sottovoce.pipeline.pieces import Wanted
 from sottovoce.tracks import base as tracks
 from sottovoce.tracks.base import Maker
-
-BATCH = 16  # utterances a worker takes at a time
-PART = 256  # the same where a part is a file, which processes that share the work take
-FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before two workers have started
 
 
 def track_store(
@@ -106,8 +102,8 @@ def find_model_store(
     if not found:
         raise InputError(f"{corpus.folder}: no {track} extracted. A trained model makes it. Run {again}`.")
     stores = [TrackStore.open(path.parent) for path in found]
-    stamp = _stamps(corpus)
-    whole = [s for s in stores if not _missing(corpus, s, stamp)]
+    stamp = sources.stamps_of(corpus)
+    whole = [s for s in stores if not sources.missing(corpus, s, stamp)]
     if not whole:
         raise InputError(
             f"{stores[0].folder}: not whole. Found {len(stores[0])} of {len(corpus.utterances)} utterances as they are "
@@ -214,67 +210,55 @@ def make_store(
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
             f"Use --track {reader.TRACKS[0]}."
         )
-    stamp = _stamps(corpus, per_speaker=plan.maker.PER_SPEAKER)
+    stamp = sources.stamps_of(corpus, per_speaker=plan.maker.PER_SPEAKER)
     todo = list(corpus.utterances)
     if not overwrite and (plan.folder / "track.json").is_file():
-        todo = _missing(corpus, TrackStore.open(plan.folder), stamp, again)
+        todo = sources.missing(corpus, TrackStore.open(plan.folder), stamp, again)
     if todo:
         origin = _origin(corpus, plan, run, jobs, quiet, skip_broken)
+        wanted = Wanted(corpus, plan.maker, plan.config, plan.folder, stamp, overwrite, skip_broken, again, quiet)
         if reader is not None:
             head = _first(reader, corpus, todo[0], plan, track)
+            broken = _stream(wanted, head, lambda todo, _: _from_features(reader, corpus, head, todo))
         elif origin is not None:
             head = Head(track, asdict(plan.config), origin.rate_hz, origin.offset_s, plan.config.dim, plan.half)
+            broken = _stream(wanted, head, lambda todo, writer: _from_track(corpus, track, origin, todo, writer))
         else:
-            head = _rehearse(plan, track)
-        broken: dict[str, str] = {}
-        parts = _shared(corpus, plan, todo, stamp, jobs, quiet) if reader is None and origin is None else []
-        with TrackWriter(plan.folder, head, overwrite=overwrite) as writer:
-            if not overwrite:
-                todo = _missing(corpus, writer, stamp, again)  # another process may have done it while this one waited
-            if reader is not None:
-                work = _from_features(reader, corpus, track, head, todo)
-            elif origin is not None:
-                work = _from_track(corpus, track, origin, todo, writer)
-            elif parts:
-                work = _from_parts(parts, todo)
-            else:
-                work = _from_audio(corpus, track, plan.config, todo, writer, jobs)
-            by_id = {u.id: u for u in todo}
-            with Bar(len(todo), f"extract {track}", quiet=quiet) as bar, contextlib.closing(work):
-                for made in work:
-                    source = Source(made.key, stamp(made.id))
-                    if made.values is not None:
-                        try:
-                            writer.add(made.id, made.values, source)
-                        except InputError as error:  # does not fit in float16; a full disk closes the writer
-                            if writer.closed:
-                                raise
-                            made.why = f"{corpus.root / by_id[made.id].path}: {error}"
-                    elif not made.why:
-                        writer.restamp(made.id, source)
-                    if made.why:
-                        broken[made.id] = made.why
-                        if skip_broken:
-                            writer.skip(made.id, made.why, source)
-                    bar.advance()
-        for _, path in parts:
-            path.write_bytes(b"")  # stays, for those who still look whether it is there
+            broken = pieces.make(wanted, plan.half, jobs)
         _report(corpus, track, broken, skip_broken, quiet)
     if run is not None:
         folds.seen_by(run).keep(plan.folder)
     return TrackStore.open(plan.folder)
 
 
-def _missing(
-    corpus: Corpus, store: TrackStore | TrackWriter, stamp: Callable[[str], str], again: bool = False
-) -> list[Utterance]:
-    """What is not there, or was made from something else than is there now."""
-    skipped = store.skipped if again else {}
-
-    def kept(id: str) -> bool:
-        return id not in skipped and (source := store.source(id)) is not None and source.stamp == stamp(id)
-
-    return [u for u in corpus.utterances if not kept(u.id)]
+def _stream(
+    it: Wanted, head: Head, work: Callable[[list[Utterance], TrackWriter], Generator[Made, None, None]]
+) -> dict[str, str]:
+    """What comes one after another goes into the store; id -> why of what is broken."""
+    broken: dict[str, str] = {}
+    with TrackWriter(it.folder, head, overwrite=it.overwrite) as writer:
+        todo = it.missing(writer)  # another process may have done it while this one waited
+        with (
+            Bar(len(todo), f"extract {head.track}", quiet=it.quiet) as bar,
+            contextlib.closing(work(todo, writer)) as made,
+        ):
+            for one in made:
+                source = Source(one.key, it.stamp(one.id))
+                if one.values is not None:
+                    try:
+                        checked(str(it.corpus.root / it.corpus.by_id[one.id].path), one.values, head)
+                    except InputError as error:
+                        one.why = str(error)
+                    else:
+                        writer.add(one.id, one.values, source)
+                elif not one.why:
+                    writer.restamp(one.id, source)
+                if one.why:
+                    broken[one.id] = one.why
+                    if it.skip_broken:
+                        writer.skip(one.id, one.why, source)
+                bar.advance()
+    return broken
 
 
 def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: bool, quiet: bool) -> None:
@@ -293,224 +277,6 @@ def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: boo
         f"{corpus.folder}: no {track} of {len(broken)} of {len(corpus.utterances)} utterances. Found: {reasons[0]} "
         f"Also {others}. Leave them out with `sottovoce extract --skip-broken`, which lists them all."
     )
-
-
-def _stamps(corpus: Corpus, *, per_speaker: bool = False) -> Callable[[str], str]:
-    """Of an id a cheap sign that its source has changed since this call; "" when the file is not there.
-
-    With `per_speaker` the sources are all recordings of its speaker.
-
-    `features.h5#12` is an entry of features.h5, unless there is a file of that very name.
-    """
-    status: dict[str, str] = {}  # of files, not of entries: of a corpus in shards few
-    for u in corpus.utterances:
-        path = u.path
-        while path and path not in status:
-            try:
-                found = os.stat(os.path.join(corpus.root, path))
-                status[path] = f"{found.st_size}:{found.st_mtime_ns}"
-            except OSError:
-                path = path.rpartition("#")[0]
-
-    def stamp(id: str) -> str:
-        u = corpus.by_id[id]
-        path = u.path
-        while path and path not in status:
-            path = path.rpartition("#")[0]
-        return f"{u.path}:{status[path]}:{u.start}:{u.end}" if path else ""
-
-    return _by_speaker(corpus, {u.id: stamp(u.id) for u in corpus.utterances}).__getitem__ if per_speaker else stamp
-
-
-def _by_speaker(corpus: Corpus, of: Mapping[str, str]) -> dict[str, str]:
-    """Texts of utterances -> of every utterance a digest of those of its speaker; an unknown speaker stands alone."""
-    mates: dict[str, list[str]] = {}
-    for u in corpus.utterances:
-        mates.setdefault(folds.voice(u), []).append(of.get(u.id, ""))
-    digests = {name: files.digest(texts) for name, texts in mates.items()}
-    return {u.id: digests[folds.voice(u)] for u in corpus.utterances}
-
-
-@dataclass
-class _Made:
-    """One utterance on its way into the store: its rows, or None because they are still right, or why not."""
-
-    id: str
-    key: str
-    values: np.ndarray | None = None
-    why: str = ""
-
-
-# -- from audio ---------------------------------------------------------------------------------------------
-
-
-def _rehearse(plan: _Plan, track: str) -> Head:
-    """The head of the store; a second of silence finds out about missing packages before the work begins."""
-    silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
-    made = made_of(silence, track, plan.config)
-    width = 1 if made.values.ndim == 1 else made.values.shape[1]
-    if (made.rate_hz, width) != (plan.config.rate_hz, plan.config.dim):
-        raise ValueError(
-            f"{track} promises {plan.config.dim} values at {plan.config.rate_hz} Hz, made {width} at {made.rate_hz}"
-        )
-    return Head(track, asdict(plan.config), made.rate_hz, made.offset_s, width, plan.half)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a worker has to know."""
-
-    track: str
-    config: Any
-    root: Path
-    utterances: tuple[Utterance, ...]
-    known: tuple[str, ...]  # key of the rows that are there, "" where none are
-
-
-def _jobs(
-    root: Path, track: str, config: Any, todo: Sequence[Utterance], there: TrackStore | TrackWriter | None, most: int
-) -> list[_Job]:
-    """Each of at most so many utterances; of a track that is made of whole recordings (`WHOLE` in its module), of those
-    of one recording."""
-    skipped = there.skipped if there else {}
-    known = {u.id: source.key for u in todo if there and (source := there.source(u.id)) and u.id not in skipped}
-    parts = _by_recording(todo) if _whole_first(track) else [todo[at : at + most] for at in range(0, len(todo), most)]
-    return [_Job(track, config, root, tuple(p), tuple(known.get(u.id, "") for u in p)) for p in parts]
-
-
-def _from_audio(
-    corpus: Corpus, track: str, config: Any, todo: Sequence[Utterance], writer: TrackWriter, jobs: int | None
-) -> Generator[_Made, None, None]:
-    """In the order of `todo`, however many processes work: the files of a store do not depend on them."""
-    batches = _jobs(corpus.root, track, config, todo, writer, BATCH)
-    if jobs is None:
-        few = len(batches) <= FEW_WHOLE or (len(todo) <= FEW and not _whole_first(track))
-        jobs = 1 if few else workers.cores()
-    if jobs < 2:  # one at a time: what is there when it is interrupted is kept
-        pairs = ((b, pair) for b in batches for pair in zip(b.utterances, b.known, strict=True))
-        pieces: Iterable[_Job] = (replace(b, utterances=(u,), known=(k,)) for b, (u, k) in pairs)
-    else:
-        pieces = batches
-    for made in workers.map(_make_batch, pieces, jobs, where=corpus.folder, needs=[corpus.root]):
-        yield from made
-
-
-def _shared(
-    corpus: Corpus, plan: _Plan, todo: Sequence[Utterance], stamp: Callable[[str], str], jobs: int | None, quiet: bool
-) -> list[tuple[_Job, Path]]:
-    """What processes that share the work have made, each a part at a time, before one of them writes the store."""
-    if not workers.shared():
-        return []
-    there = TrackStore.open(plan.folder) if (plan.folder / "track.json").is_file() else None
-    batches = _jobs(corpus.root, plan.maker.name, plan.config, todo, there, PART)
-    keys = [[[u.id, stamp(u.id)] for u in job.utterances] + [job.known] for job in batches]
-    parts = [(job, plan.folder / f"parts/{files.digest(key)}.npz") for job, key in zip(batches, keys, strict=True)]
-    with Bar(len(parts), f"extract {plan.maker.name}, parts", quiet=quiet) as bar:
-        for _ in workers.make(_keep_part, [(part, part[1]) for part in parts], jobs or 1, home=plan.folder):
-            bar.advance()
-    return parts
-
-
-def _keep_part(part: tuple[_Job, Path]) -> None:
-    made = _make_batch(part[0])
-    values = {f"values{k}": m.values for k, m in enumerate(made) if m.values is not None}
-    with files.atomic(part[1]) as temporary, open(temporary, "wb") as out:
-        np.savez(out, keys=np.array([m.key for m in made]), why=np.array([m.why for m in made]), **values)  # type: ignore[arg-type]
-
-
-def _from_parts(parts: Sequence[tuple[_Job, Path]], todo: Sequence[Utterance]) -> Generator[_Made, None, None]:
-    """As `_from_audio`; a part that is no longer there, or is damaged, is made again."""
-    wanted = {u.id for u in todo}
-    for job, path in parts:
-        if not any(u.id in wanted for u in job.utterances):
-            continue
-        try:
-            kept = own.read_arrays(path)
-            found = zip(job.utterances, kept["keys"].tolist(), kept["why"].tolist(), strict=True)
-            made = [_Made(u.id, key, kept.get(f"values{k}"), why) for k, (u, key, why) in enumerate(found)]
-        except (InputError, KeyError, ValueError):
-            made = _make_batch(job)
-        yield from (m for m in made if m.id in wanted)
-
-
-def _whole_first(track: str) -> bool:
-    """Whether a track is made of whole recordings, which are cut into utterances afterwards."""
-    return tracks.maker(track).WHOLE
-
-
-def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
-    groups: dict[str, list[Utterance]] = {}
-    for u in todo:
-        groups.setdefault(u.path, []).append(u)
-    return list(groups.values())
-
-
-def _make_batch(job: _Job) -> list[_Made]:
-    return [_make_one(job, k) for k in range(len(job.utterances))]
-
-
-def _make_one(job: _Job, k: int) -> _Made:
-    u = job.utterances[k]
-    path = job.root / u.path
-    made = _Made(u.id, "")
-    try:
-        made.key = f"{_content(path)}:{u.start}:{u.end}"
-        if made.key == job.known[k]:
-            return made
-        if _whole_first(job.track):
-            values = _piece(_whole(path, made.key.split(":")[0], job.track, job.config), path, u).values
-        else:
-            wave = audio.read(path, u.start, u.end)
-            values = made_of(wave, job.track, job.config).values
-        made.why = _unusable(values, path, job.track)
-        if not made.why:
-            made.values = values
-    except InputError as error:
-        made.why = str(error)
-    except Exception as error:
-        error.add_note(f"while making {job.track} of {u.id} from {path}")
-        raise
-    return made
-
-
-@lru_cache(maxsize=1)  # the utterances of a recording come together
-def _whole(path: Path, content: str, track: str, config: Any) -> Track:
-    """The track of a recording; `content` is its hash."""
-    return made_of(audio.read(path), track, config)
-
-
-def made_of(wave: Track, track: str, config: Any) -> Track:
-    """The track of a recording, of a maker that reads recordings."""
-    make = tracks.maker(track).make
-    assert make is not None
-    return make(wave, config)
-
-
-def _piece(whole: Track, path: Path, utterance: Utterance) -> Track:
-    """The frames with their centres in the utterance, put at the frames of the track: up to half a frame of shift."""
-    audio.check_stretch(path, audio.probe(path), utterance.start, utterance.end)
-    return whole.slice(utterance.start, utterance.end)
-
-
-def _content(path: Path) -> str:
-    """Hash of a recording. Raises InputError when it cannot be read."""
-    try:
-        return contents.of_file(path)
-    except OSError as error:
-        audio.probe(path)  # says it better, if it is missing
-        raise InputError(f"{path}: cannot be read. {error.strerror or error}. Check its permissions.") from None
-
-
-def _unusable(values: np.ndarray, path: Path | str, track: str) -> str:
-    """Why rows cannot be kept, "" when they can."""
-    if len(values) == 0:
-        return f"{path}: no frames of {track}. Found an empty track. Leave the utterance out."
-    bad = values.size - np.count_nonzero(np.isfinite(values))
-    if bad:
-        return (
-            f"{path}: {track} is not finite. Found {bad} of {values.size} values NaN or infinite. Check the recording."
-        )
-    return ""
 
 
 # -- from encoded features ----------------------------------------------------------------------------------
@@ -539,25 +305,21 @@ def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan, tr
 
 
 def _from_features(
-    reader: Reader, corpus: Corpus, track: str, head: Head, todo: Sequence[Utterance]
-) -> Generator[_Made, None, None]:
+    reader: Reader, corpus: Corpus, head: Head, todo: Sequence[Utterance]
+) -> Generator[Made, None, None]:
     """As the reader streams them, which is the order of the files."""
     left = {u.id: u for u in todo}
-    for id, found in reader.read_track(corpus.root, todo, track):
+    for id, found in reader.read_track(corpus.root, todo, head.track):
         path = corpus.root / left.pop(id).path
-        made = _Made(id, "")
         width = 1 if found.values.ndim == 1 else found.values.shape[1]
         if (found.rate_hz, width) != (head.rate_hz, head.dim):
             raise InputError(
-                f"{path}: {track} unlike the rest of the corpus. Found {width} values at {found.rate_hz:g} Hz, "
+                f"{path}: {head.track} unlike the rest of the corpus. Found {width} values at {found.rate_hz:g} Hz, "
                 f"not {head.dim} at {head.rate_hz:g}. Prepare the two kinds as two corpora."
             )
-        made.why = _unusable(found.values, path, track)
-        if not made.why:
-            made.values = found.values
-        yield made
+        yield Made(id, values=found.values)
     for id, u in left.items():
-        yield _Made(id, "", why=f"{corpus.root / u.path}: no {track} of {id}. Found no frames.")
+        yield Made(id, why=f"{corpus.root / u.path}: no {head.track} of {id}. Found no frames.")
 
 
 # -- from another track -------------------------------------------------------------------------------------
@@ -596,8 +358,9 @@ def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_br
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         return derive(source, utterances, present, plan.config)
 
-    per_speaker = plan.maker.PER_SPEAKER
-    return _Origin(source, _by_speaker(corpus, keys) if per_speaker else keys, make, source.rate_hz, source.offset_s)
+    if plan.maker.PER_SPEAKER:
+        keys = sources.by_speaker(corpus, keys)
+    return _Origin(source, keys, make, source.rate_hz, source.offset_s)
 
 
 def _by_model(
@@ -644,16 +407,15 @@ def _by_model(
 
 def _from_track(
     corpus: Corpus, track: str, origin: _Origin, todo: Sequence[Utterance], writer: TrackWriter
-) -> Generator[_Made, None, None]:
+) -> Generator[Made, None, None]:
     """What has no source comes first, with the reason; then what has to be made, as its maker streams it."""
     skipped, fresh = writer.skipped, []
     for u in todo:
         if u.id not in origin.source:
-            yield _Made(u.id, "", why=origin.source.skipped.get(u.id, f"{u.path}: no {origin.source.head.track}."))
+            yield Made(u.id, why=origin.source.skipped.get(u.id, f"{u.path}: no {origin.source.head.track}."))
         elif (known := writer.source(u.id)) and u.id not in skipped and known.key == origin.keys[u.id]:
-            yield _Made(u.id, known.key)
+            yield Made(u.id, known.key)
         else:
             fresh.append(u)
     for id, values in origin.make(fresh):
-        why = _unusable(values, corpus.root / corpus.by_id[id].path, track)
-        yield _Made(id, origin.keys[id], None if why else values, why)
+        yield Made(id, origin.keys[id], values=values)

@@ -138,21 +138,22 @@ def make(
     Raises:
         InputError: what was tried in vain, when all others are done. Processes of one machine end at the first error.
     """
+    home.mkdir(parents=True, exist_ok=True)  # if a worker sees it, it is the same folder
+    if shared():
+        items = list(items)
+        work = partial(claims.work_off, function, items, home / "claims")
+        crew = Processes(partial(_alongside, work), jobs - 1, home)
+        with _ending(crew):
+            for k in range(min(jobs, len(items)) - 1):
+                crew.give(k, [k])
+            yield from work()
+        return
     left = []
     for item, path in items:
         if path.exists():
             yield path
         else:
             left.append((item, path))
-    home.mkdir(parents=True, exist_ok=True)  # if a worker sees it, it is the same folder
-    if shared():
-        work = partial(claims.work_off, function, left, home / "claims")
-        crew = Processes(partial(_alongside, work), jobs - 1, home)
-        with _ending(crew):
-            for k in range(min(jobs, len(left)) - 1):
-                crew.give(k, [k])
-            yield from work()
-        return
     failed: dict[Path, Exception] = {}
     tried = partial(_patiently, function) if _engine == "ray" else function
     parts = _parts(tried, [item for item, _ in left], jobs, 1, False, home, [*needs, home])

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import types
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,12 +21,12 @@ from processes import alive, children
 from sottovoce import plugins
 from sottovoce.commands import extract as extract_command
 from sottovoce.config import recipe
-from sottovoce.data import audio, store
+from sottovoce.data import audio, shards
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.store import TrackStore
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.pipeline import extract
+from sottovoce.pipeline import extract, pieces
 from sottovoce.pipeline.extract import store_folder, track_store
 from sottovoce.tracks import fbank
 
@@ -53,6 +55,11 @@ def with_utterances(corpus: Corpus, *utterances: Utterance) -> Corpus:
 
 def contents(store: TrackStore) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(store.folder.glob("[!.]*"))}
+
+
+def everything(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    kept = TrackStore.open(folder)
+    return ((id, kept[id]) for id in kept)
 
 
 @pytest.fixture
@@ -138,7 +145,7 @@ def test_changed_times_and_new_utterances_are_made(tmp_path, made):
 
 
 def test_processes_do_not_change_the_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "BATCH", 2)
+    monkeypatch.setattr(pieces, "PIECE", (2, 9))
     corpus = make_corpus(tmp_path, 9)
     alone = contents(track_store(corpus, "fbank", jobs=1, quiet=True))
     again = Corpus(tmp_path / "other", corpus.name, corpus.root, corpus.utterances, (), {}, {}, {})
@@ -183,10 +190,17 @@ def test_overwrite_makes_everything_again(tmp_path, made):
     extract_command.main(corpus.folder, recipe="none", quiet=True)
     extract_command.main(corpus.folder, recipe="none", quiet=True)
     assert len(made) == 3
-    before = contents(TrackStore.open(store_folder(corpus, "fbank")))
+    folder = store_folder(corpus, "fbank")
+    before = {id: it.copy() for id, it in everything(folder)}
+    (values,) = folder.glob("values-*")
+    values.write_bytes(b"")  # damaged
     extract_command.main(corpus.folder, recipe="none", overwrite=True, quiet=True)
     assert len(made) == 6
-    assert contents(TrackStore.open(store_folder(corpus, "fbank"))) == before
+    after = TrackStore.open(folder)
+    assert after.ids == tuple(before)
+    assert all(np.array_equal(after[id], before[id]) for id in before)
+    assert len(list(folder.glob("values-*"))) == 1  # what was there is gone
+    assert (folder / "index.jsonl").read_bytes().count(b"\n") == 3
 
 
 @pytest.mark.parametrize(("asked", "wants"), [("", "masked_timesteps"), ("npc", "npc"), ("mockingjay", "mockingjay")])
@@ -388,18 +402,19 @@ def test_what_its_source_left_out_a_derived_track_leaves_out_too(tmp_path):
 SLOW = """
 import sys, time
 from pathlib import Path
-from sottovoce.data import store
 from sottovoce.data.corpus import Corpus
-from sottovoce.pipeline import extract
+from sottovoce.pipeline import claims, extract, pieces, workers
 from sottovoce.tracks import fbank
 
-store.COMMIT_S = 0.0
+pieces.PIECE = 2, 2
+claims.BEAT_S, claims.LEASE_S, claims.LOOK_S = 0.1, 1.0, 0.05
 make = fbank.make
 def slow(wave, config):
-    time.sleep(0.03)
+    time.sleep(0.015)
     return make(wave, config)
 fbank.make = slow
-extract.track_store(Corpus.load(Path(sys.argv[1])), "fbank", jobs=int(sys.argv[2]), quiet=True)
+with workers.engine(sys.argv[2]):
+    extract.track_store(Corpus.load(Path(sys.argv[1])), "fbank", jobs=1, quiet=True)
 """
 
 
@@ -408,28 +423,81 @@ def start(corpus: Corpus, *argv: str, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *argv], env=environment, stderr=subprocess.PIPE, text=True, **options)
 
 
-def wait_for_lines(folder: Path, lines: int) -> None:
-    index, limit = folder / "index.jsonl", time.monotonic() + 120
-    while not (index.exists() and index.read_bytes().count(b"\n") >= lines):
+def wait_for_pieces(folder: Path, count: int) -> None:
+    limit = time.monotonic() + 120
+    while len(shards.waiting(folder)) < count:
         assert time.monotonic() < limit
-        time.sleep(0.005)
+        time.sleep(0.002)
 
 
-def test_a_killed_extraction_resumes_to_identical_files(tmp_path):
+def alone(corpus: Corpus, monkeypatch) -> dict[str, bytes]:
+    """The files of an extraction in peace."""
+    monkeypatch.setattr(pieces, "PIECE", (2, 2))
+    other = Corpus(corpus.folder.parent / "alone", corpus.name, corpus.root, corpus.utterances, (), {}, {}, {})
+    return contents(track_store(other, "fbank", jobs=1, quiet=True))
+
+
+def test_a_killed_extraction_goes_on_to_identical_files_and_readers_see_none_or_all(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path, 40, seconds=0.2)
-    whole = Corpus(tmp_path / "whole", corpus.name, corpus.root, corpus.utterances, (), {}, {}, {})
-    expected = contents(track_store(whole, "fbank", quiet=True))
-    folder = store_folder(corpus, "fbank")
-    for lines in (3, 15):
-        process = start(corpus, "-c", SLOW, str(corpus.folder), "1")
-        wait_for_lines(folder, lines)
+    expected, folder = alone(corpus, monkeypatch), store_folder(corpus, "fbank")
+    for count in (2, 8):
+        process = start(corpus, "-c", SLOW, str(corpus.folder), "processes")
+        wait_for_pieces(folder, count)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        kept = TrackStore.open(folder)
-        assert lines <= len(kept) < 40
-        reference = TrackStore.open(store_folder(whole, "fbank"))
-        assert all(np.array_equal(kept[id], reference[id]) for id in kept)
-    assert contents(track_store(corpus, "fbank", quiet=True)) == expected
+        assert count <= len(shards.waiting(folder)) < 20
+        assert len(TrackStore.open(folder)) == 0
+    seen: list[str] = []
+    read = audio.read
+    monkeypatch.setattr(audio, "read", lambda path, *rest: seen.append(path) or read(path, *rest))
+    assert contents(track_store(corpus, "fbank", jobs=1, quiet=True)) == expected
+    assert len(seen) <= 40 - 2 * 8
+
+
+def test_processes_that_share_a_folder_write_the_files_of_one_however_they_are_killed(tmp_path, monkeypatch):
+    """On a file system without locks."""
+    corpus = make_corpus(tmp_path, 60, seconds=0.2)
+    expected, folder = alone(corpus, monkeypatch), store_folder(corpus, "fbank")
+    program = SLOW.replace("\nmake =", "\nfrom sottovoce.data import store\nstore.fcntl = None\nmake =")
+    victim, other = (start(corpus, "-c", program, str(corpus.folder), "folder") for _ in range(2))
+    wait_for_pieces(folder, 3)
+    time.sleep(random.uniform(0, 0.2))
+    victim.kill()
+    victim.communicate()
+    crew = [other, start(corpus, "-c", program, str(corpus.folder), "folder")]
+    sizes = set()
+    while any(one.poll() is None for one in crew):
+        sizes.add(len(TrackStore.open(folder)))
+    assert sizes <= {0, 60}
+    for one in crew:
+        assert not one.communicate()[1]
+    assert contents(TrackStore.open(folder)) == expected
+    assert not list(folder.glob(".values*"))
+
+
+def test_what_was_made_before_the_corpus_changed_is_not_made_again(tmp_path, made, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE", (2, 2))
+    corpus = make_corpus(tmp_path, 12)
+    make, calls = fbank.make, []
+
+    def interrupted(wave, config):
+        calls.append(1)
+        if len(calls) > 8:  # the first is of silence
+            raise KeyboardInterrupt
+        return make(wave, config)
+
+    monkeypatch.setattr(fbank, "make", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        track_store(corpus, "fbank", jobs=1, quiet=True)
+    monkeypatch.setattr(fbank, "make", make)
+    made.clear()
+    record(corpus.root / "u1.wav", seed=99, seconds=0.5)
+    store = track_store(with_utterances(corpus, *corpus.utterances[1:]), "fbank", jobs=1, quiet=True)
+    assert sorted(made) == sorted(["u1.wav", *(f"u{k}.wav" for k in range(6, 12))])
+    assert len(store) == 12
+    assert store.lengths["u1"] == 48
+    np.testing.assert_array_equal(store["u7"], make(audio.read(corpus.root / "u7.wav"), fbank.Config()).values)
+    assert not (store.folder / "pieces").exists()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for worker processes in /proc")
@@ -460,44 +528,53 @@ def test_workers_do_not_outlive_their_parent(tmp_path, sent):
 def test_ctrl_c_keeps_what_was_made_and_exits_with_130(tmp_path):
     corpus = make_corpus(tmp_path, 40, seconds=0.2)
     program = SLOW.replace(
-        "extract.track_store(", "import sottovoce.cli, typer\nsottovoce.cli.app = lambda: extract.track_store("
+        "    extract.track_store(",
+        "    import sottovoce.cli, typer\n    sottovoce.cli.app = lambda: extract.track_store(",
     )
-    process = start(corpus, "-c", program + "\nsottovoce.cli.run()", str(corpus.folder), "1")
-    wait_for_lines(store_folder(corpus, "fbank"), 3)
+    folder = store_folder(corpus, "fbank")
+    process = start(corpus, "-c", program + "    sottovoce.cli.run()", str(corpus.folder), "processes")
+    wait_for_pieces(folder, 3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert 3 <= len(TrackStore.open(store_folder(corpus, "fbank"))) < 40
+    assert 3 <= len(shards.waiting(folder)) < 20
+    assert not list(folder.glob(".values*"))
 
 
-def test_a_second_extraction_waits_for_the_first_and_adds_nothing(tmp_path):
+def test_a_second_extraction_waits_for_the_first_and_adds_nothing(tmp_path, made):
     corpus = make_corpus(tmp_path, 20, seconds=0.2)
-    process = start(corpus, "-c", SLOW, str(corpus.folder), "1")
-    wait_for_lines(store_folder(corpus, "fbank"), 2)
+    process = start(corpus, "-c", SLOW, str(corpus.folder), "processes")
+    wait_for_pieces(store_folder(corpus, "fbank"), 2)
     store = track_store(corpus, "fbank", quiet=True)
     process.communicate()
     assert (store.folder / "index.jsonl").read_bytes().count(b"\n") == len(store) == 20
+    assert not made
 
 
-def test_a_full_disk_is_one_line_and_what_fits_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "COMMIT_S", 0.0)
+@pytest.mark.parametrize("call", [1, 4, 5, 7])  # values, a piece, values, the index
+def test_a_full_disk_is_one_line_and_what_fits_is_kept(tmp_path, monkeypatch, call, made):
+    monkeypatch.setattr(pieces, "PIECE", (2, 2))
     corpus = make_corpus(tmp_path)
-    write, calls = os.write, []
+    calls = []
 
-    def full(descriptor, data):
+    def full(descriptor):
         calls.append(descriptor)
-        if len(calls) > 7:
+        if len(calls) == call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(descriptor, data)
 
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(InputError, match="No space left") as error:
+    monkeypatch.setattr(os, "fsync", full)
+    folder = store_folder(corpus, "fbank")
+    with pytest.raises(InputError, match=r"No space left.*what was extracted is kept") as error:
         track_store(corpus, "fbank", jobs=1, quiet=True)
+    assert str(error.value).startswith(str(folder))
     assert "--skip-broken" not in str(error.value)
-    monkeypatch.undo()
-    assert len(TrackStore.open(store_folder(corpus, "fbank"))) == 3
+    assert len(shards.waiting(folder)) == (call - 1) // 2
+    assert len(TrackStore.open(folder)) == 0
+    assert not [path for path in folder.rglob("*.part")]
+    made.clear()
     assert len(track_store(corpus, "fbank", quiet=True)) == 6
+    assert len(made) == 6 - 2 * ((call - 1) // 2)
 
 
 @dataclass(frozen=True)
@@ -567,7 +644,7 @@ def test_an_utterance_beyond_its_recording_is_named_also_when_the_track_is_cut(c
 
 @pytest.mark.slow  # two interpreters have to start
 def test_processes_do_not_change_what_is_cut_from_whole_recordings(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "FEW_WHOLE", 0)
+    monkeypatch.setattr(pieces, "FEW_WHOLE", 0)
     corpus = make_corpus(tmp_path, 3, seconds=0.3)
     parts = [Utterance(f"{k}{n}", "tiny", f"u{k}.wav", 0.1 * n, 0.1 * n + 0.1) for n in range(3) for k in range(3)]
     alone = contents(track_store(with_utterances(corpus, *parts), "covarep", jobs=1, quiet=True))
