@@ -333,10 +333,14 @@ def _shipped_weights(run: Run, blocks: int) -> dict[str, Tensor]:
     return hub.backbone(encoder, upto=blocks).state_dict()
 
 
-def run_over(steps: Steps, function: Any, device: Any = "cpu") -> np.ndarray:
-    """`function(x, lengths) -> (B, ...)` over all utterances in order of their indices, as one array."""
+def run_over(steps: Steps, function: Any, device: Any = "cpu", *, alone: bool = False) -> np.ndarray:
+    """`function(x, lengths) -> (B, ...)` over all utterances in order of their indices, as one array.
+
+    `alone`: each is a batch of its own, as the last bits of sums depend on who else is in one (1e-5 of an encoder's).
+    """
     out: list[np.ndarray | None] = [None] * len(steps)
-    for rows, values in in_batches(steps, sequential(steps.lengths, batch_steps=steps.budget), function, device):
+    batches = np.arange(len(steps))[:, None] if alone else sequential(steps.lengths, batch_steps=steps.budget)
+    for rows, values in in_batches(steps, batches, function, device):
         for row, value in zip(rows, values.cpu().numpy(), strict=True):
             out[row] = value
     return np.stack(out) if out else np.zeros((0, 0), np.float32)  # type: ignore[arg-type]

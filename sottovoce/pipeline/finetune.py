@@ -405,7 +405,8 @@ class PooledStates:
 
     def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
         cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, copy]))
-        return cache(steps, lambda some: models.run_over(some, self.network.pooled))
+        alone = self.folder is not None  # what is kept must not depend on who asked for it first, and with whom
+        return cache(steps, lambda some: models.run_over(some, self.network.pooled, alone=alone))
 
 
 def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray]) -> list[dict[str, float]]:

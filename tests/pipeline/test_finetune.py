@@ -563,3 +563,18 @@ def test_random_weights_that_stay_frozen_hear_a_recording_once(corpus, tmp_path)
         tune(corpus, tmp_path / str(k), *words, seed=seed, mode="frozen")
         kept.append(len(set((corpus / "tracks").glob("pooled-*")) - there))
     assert kept == [1, 1, 2]
+
+
+def test_kept_states_do_not_depend_on_who_asked_for_them_first(corpus, tmp_path):
+    """Workers of a study ask in any order: each recording is heard alone, and the bits are the same."""
+    words = ["frontend.normalise=none", "finetune.temporal_pooling=statistics"]
+    found = []
+    for labels in (("5", "100%"), ("100%", "5")):
+        home = tmp_path / "data"
+        shutil.copytree(corpus, home, ignore=shutil.ignore_patterns("pooled-*"))
+        for many in labels:
+            tune(home, tmp_path / f"{many[:1]}{len(found)}", *words, mode="frozen", labels=many)
+        (kept,) = home.glob("tracks/pooled-*")
+        found.append(kept.read_bytes())
+        shutil.rmtree(home)
+    assert found[0] == found[1]
