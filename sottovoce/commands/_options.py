@@ -68,8 +68,8 @@ def spread(main: Callable[..., Any], words: Mapping[str, Any]) -> Any:
             return None
         for failure in launch.run(template, job, words["jobs"] or workers.cores()):
             say(f"Others did the work of one that failed: {failure}.", err=True)
-        words = {**words, "workers": "folder", "jobs": 1}  # shows what they made
-    if words["workers"] == "folder":  # a queue's word to end is as good as Ctrl-C: what it is at, others take at once
+        way, words = "folder", {**words, "workers": "folder", "jobs": 1}  # shows what they made
+    if way in ("folder", "ray"):  # a queue's word to end is as good as Ctrl-C: what it is at, others take at once
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     with workers.engine(words["workers"]):
         return main(**words)

@@ -10,7 +10,9 @@ import os
 import platform
 import re
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +29,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(TRIES - 1)}
 
 Done = tuple[list, Exception | None]  # results of a chunk, and what stopped it
 
-_began: list[Any] = []  # Ray, from `connected` to `leave`
+_start: "Start | None" = None
 
 
 @dataclass(frozen=True)
@@ -122,16 +124,56 @@ def _versions() -> dict[str, str]:
     return {"version": sottovoce.__version__, "python": ".".join(platform.python_version_tuple()[:2])}
 
 
-def connected() -> Any:
-    """Ray, started or connected to. Raises InputError when it is not installed or the cluster does not answer."""
+class Start(threading.Thread):
+    """Ray from its start to its end, both in one thread: the system ends what a thread has started when that ends."""
+
+    def __init__(self, ray: Any, address: str):
+        super().__init__(daemon=True)
+        self.ray, self.address = ray, address
+        self.begun: Future[None] = Future()
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        try:
+            _init(self.ray, self.address)
+            self.begun.set_result(None)
+        except Exception as error:
+            self.begun.set_exception(error)
+        self.over.wait()
+        self.ray.shutdown()
+
+
+def begin() -> None:
+    """Ray starts, or a cluster is connected to, while the caller goes on: eight programs take seconds to start.
+
+    Raises InputError when Ray is not installed.
+    """
+    global _start
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     try:
         import ray
     except ImportError:
         raise InputError("--workers ray: needs Ray. Found none. Install it: pip install 'sottovoce[ray]'.") from None
-    if ray.is_initialized():
-        return ray
-    address = os.environ.get("RAY_ADDRESS") or "local"
+    if _start and _start.over.is_set():
+        _start.join()
+        _start = None
+    if not (_start or ray.is_initialized()):
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it would warn that SIGTERM is left to us
+        _start = Start(ray, os.environ.get("RAY_ADDRESS") or "local")
+        _start.start()
+
+
+def connected() -> Any:
+    """Ray, once it has started. Raises InputError when it is not installed or the cluster does not answer."""
+    begin()
+    if _start:
+        _start.begun.result()
+    import ray
+
+    return ray
+
+
+def _init(ray: Any, address: str) -> None:
     if place := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address):
         try:
             _greet(place[1], int(place[2]))
@@ -142,8 +184,6 @@ def connected() -> Any:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **here)
     except (RuntimeError, OSError, ValueError, SystemExit) as error:  # it exits when what answers is no Ray
         raise _no_cluster(address, error) from None
-    _began.append(ray)
-    return ray
 
 
 def _greet(host: str, port: int) -> None:
@@ -170,10 +210,17 @@ def one_sentence(error: BaseException) -> str:
 
 def cores() -> int:
     """Of the whole cluster, as far as Ray may use them."""
+    if _start and _start.address == "local":
+        return cores_here()  # all that it is given, known before it is there
     return max(int(connected().cluster_resources().get("CPU", 1)), 1)
 
 
 def leave() -> None:
-    """Ray on this machine ends; a cluster goes on without us. What the calling program began itself stays."""
-    if _began:
-        _began.pop().shutdown()
+    """Ray on this machine ends; a cluster goes on without us. What the calling program began itself stays.
+
+    Where it has not even started, as the caller met an error, nobody waits: it ends by itself, or with this process.
+    """
+    if _start:
+        _start.over.set()
+        if _start.begun.done():
+            _start.join()

@@ -64,6 +64,8 @@ def engine(name: str) -> Iterator[None]:
         ) from None
     _engine, _gpus = name, gpus
     try:
+        if name == "ray":
+            cluster.begin()
         yield
     finally:
         _engine, _gpus = before

@@ -84,8 +84,8 @@ def test_another_server_at_the_address_is_one_line(monkeypatch, said):
 
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # as if not installed
-    with workers.engine("ray"), pytest.raises(InputError, match=re.escape("pip install 'sottovoce[ray]'")):
-        list(workers.map(square, range(4), 2))
+    with pytest.raises(InputError, match=re.escape("pip install 'sottovoce[ray]'")), workers.engine("ray"):
+        pytest.fail("said before any work")
 
 
 @pytest.mark.parametrize("name", ["dask", "ray:", "ray:-1", "ray:nan", "folder:1", ""])
