@@ -1,14 +1,11 @@
 """`sottovoce run`: a published system from corpora to its comparison table, one command."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sottovoce import files
 from sottovoce.commands import _options, _tables
 from sottovoce.errors import InputError, say
 
@@ -82,7 +79,7 @@ def main(
     from sottovoce.data.folds import choose
     from sottovoce.data.task import Task
     from sottovoce.modeling import hub
-    from sottovoce.systems.run import DryRunDone, FoldContext, ahead, changed, evaluated, variant, variant_home
+    from sottovoce.systems.run import DryRunDone, FoldContext, ahead, changed, evaluated, summary, variant, variant_home
 
     module = plugins.load("recipes", system)
     if not hasattr(module, "system"):
@@ -132,62 +129,7 @@ def main(
                 module.run_stages(config, plan, replace(context, seed=seed), home / context.fold.name)
             evaluated(home, folds, opensmile=opensmile and name == system and not seed, jobs=jobs)
             made.setdefault(name, []).append(home)
-    summary(output, system, module, made, wanted, quiet=quiet)
-
-
-def summary(
-    output: Path,
-    system: str,
-    module: ModuleType,
-    made: Mapping[str, Sequence[Path]],
-    wanted: Mapping[str, Any],
-    *,
-    quiet: bool,
-) -> None:
-    """compare.* of the variants with the whole system, index.html, run.json."""
-    from sottovoce import report as pages
-    from sottovoce.data import own, runs
-    from sottovoce.evaluation import compare
-    from sottovoce.systems.run import SCORES, Report
-
-    items = []
-    if len(made) > 1:
-        systems = [
-            replace(compare.load(",".join(map(str, homes)), quiet=quiet), name=name) for name, homes in made.items()
-        ]
-        result = compare.compare(systems)
-        compare.save(output, result)
-        picture = pages.embedded(output / "compare.svg")
-        paired = f"paired, against {system}"
-        items.append({"title": "All variants", "href": "compare.html", "summary": paired, "picture": picture})
-        if not quiet:
-            _tables.comparison(result)
-    scores = {}
-    for name, homes in made.items():
-        for home in homes:
-            found = own.read_json(home / "report.json", Report, "Delete it and run the same command again.")
-            known = {key: score for key, score in found.metrics.items() if score.value is not None}
-            main = {key: known[key] for key in SCORES if key in known}
-            scores[f"{name}/{home.name}"] = main
-            title = f"{name}, {home.name}" if len(homes) > 1 else name
-            said = ", ".join(f"{pages.metric_name(key)} {score.value:.3f}" for key, score in main.items())
-            items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": "", "result": said})
-    order = list(module.STEPS)
-
-    def place(page: Path) -> tuple:
-        """In the order in which they are made."""
-        kind = page.parent.parent.name.rpartition("-")[0]
-        return order.index(kind) if kind in order else len(order), runs.natural(str(page))
-
-    for page in sorted(output.glob("steps/*/*/report.html"), key=place):
-        step, fold = page.parent.parent.name, page.parent.name
-        said = f"step: {module.STEPS.get(step.rpartition('-')[0], '')}"
-        items.append({"title": f"{step}, {fold}", "href": str(page.relative_to(output)), "summary": said})
-    files.write_json(
-        output / "run.json",
-        {"kind": "run", "system": system, "scores": scores, "settings": wanted,
-         "made": runs.provenance()},
-    )  # fmt: skip
-    files.write_text(output / "index.html", pages.index_page(f"{system}", items))
-    pages.link_pages(output / "index.html", items)
+    result = summary(output, system, module.STEPS, made, wanted, quiet=quiet)
+    if result and not quiet:
+        _tables.comparison(result)
     say(f"Report: {output / 'index.html'}")

@@ -1,22 +1,13 @@
 """`sottovoce study`: how many labels does pre-training save?"""
 
-import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sottovoce.commands import _options, _tables
 from sottovoce.errors import InputError, say
-
-if TYPE_CHECKING:
-    from sottovoce.config.recipe import Recipe
-    from sottovoce.data.corpus import Corpus
-    from sottovoce.data.task import Task
-    from sottovoce.evaluation.study import Cell
-    from sottovoce.pipeline.tuning import Choices
 
 
 def main(
@@ -80,10 +71,11 @@ def main(
     """
     from sottovoce.config import recipe as recipes
     from sottovoce.config.settings import words
+    from sottovoce.data import runs
     from sottovoce.data.corpus import Corpus
     from sottovoce.data.task import Task
     from sottovoce.evaluation.curves import collect, save
-    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells
+    from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells, timed
     from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
     from sottovoce.pipeline.finetune import check_speakers, chooser, learned
@@ -119,7 +111,10 @@ def main(
     say(f"{len(cells)} cells: {grid}. Budget of a cell: {choices}.")
     jobs = jobs or cores()
     if dry_run:
-        estimate(cells, plan, data, task, jobs, choices)
+        largest, total = timed(cells, plan, data, task, choices)
+        for arm, (seconds, n) in largest.items():
+            say(f"{arm}: {seconds:.0f} s with {n} labels")
+        say(f"about {total / jobs / 60:.0f} min with {jobs} jobs on {runs.hardware()}. No result was written.")
         return
     begin(output, plan, task, cells)
     run_cells(cells, plan, data.folder, task, output / "cells", choices, jobs=jobs, quiet=quiet)
@@ -127,22 +122,3 @@ def main(
     save(output, result)
     _tables.curve(result)
     say(f"Report: {output / 'report.html'}")
-
-
-def estimate(
-    cells: Sequence["Cell"], plan: "Recipe", corpus: "Corpus", task: "Task", jobs: int, choices: "Choices"
-) -> None:
-    """Time the largest cell of each arm and say how long the study will take."""
-    from sottovoce.data import runs
-    from sottovoce.evaluation.study import train_and_test
-
-    total = 0.0
-    for arm in dict.fromkeys(c.arm for c in cells):
-        own = [c for c in cells if c.arm == arm]
-        largest = max(own, key=lambda c: c.n)
-        started = time.monotonic()
-        train_and_test(largest, plan, corpus, task, choices)
-        seconds = time.monotonic() - started
-        total += sum(seconds * max(c.n / largest.n, 0.1) for c in own)
-        say(f"{arm}: {seconds:.0f} s with {largest.n} labels")
-    say(f"about {total / jobs / 60:.0f} min with {jobs} jobs on {runs.hardware()}. No result was written.")

@@ -12,6 +12,7 @@ Cells run in parallel; a finished cell is never run again; a killed study goes o
 is `sottovoce.evaluation.curves`.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -213,3 +214,18 @@ def train_and_test(
     it, chosen = tuned(plan, choices, lambda wanted: train_recogniser(wanted, task, parts, init=deepcopy(init)))
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
     return network.predict(it, Steps([(store, test)], plan.frontend, it.statistics)), chosen
+
+
+def timed(
+    cells: Sequence[Cell], plan: Recipe, corpus: Corpus, task: Task, choices: Choices
+) -> tuple[dict[str, tuple[float, int]], float]:
+    """Seconds and labels of the largest cell of each arm, and about how many seconds all cells take."""
+    found, total = {}, 0.0
+    for arm in dict.fromkeys(c.arm for c in cells):
+        own_cells = [c for c in cells if c.arm == arm]
+        largest, started = max(own_cells, key=lambda c: c.n), time.monotonic()
+        train_and_test(largest, plan, corpus, task, choices)
+        seconds = time.monotonic() - started
+        found[arm] = seconds, largest.n
+        total += sum(seconds * max(c.n / largest.n, 0.1) for c in own_cells)
+    return found, total

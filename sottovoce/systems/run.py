@@ -25,15 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce import files, plugins
+from sottovoce import report as pages
 from sottovoce.config import recipe as recipes
 from sottovoce.config.recipe import Recipe, lengthened
 from sottovoce.config.settings import parse_settings
+from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.folds import NO_HOLDOUT
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import unknown_name
-from sottovoce.evaluation import evaluate
+from sottovoce.evaluation import compare, evaluate
 from sottovoce.modeling.loop import Keep
 from sottovoce.pipeline import extract, label, pretrain, workers
 from sottovoce.pipeline.extract import track_store
@@ -212,3 +214,51 @@ def evaluated(home: Path, folds: Sequence[Fold], *, opensmile: bool, jobs: int |
     if all(path.exists() and path.stat().st_mtime > newest for path in made):
         return
     evaluate.report_on(home, home, opensmile=None if opensmile else False, jobs=jobs)
+
+
+def summary(
+    output: Path, system: str, steps: Mapping[str, str], made: Mapping[str, Sequence[Path]], wanted: Any, *, quiet: bool
+) -> dict[str, Any] | None:
+    """compare.* of the variants with the whole system, index.html, run.json; the comparison, where there is one.
+
+    Args:
+        steps: what each step is, in the order in which they are made.
+        made: the folders of every variant, one a seed.
+        wanted: the settings of every variant.
+    """
+    items, result = [], None
+    if len(made) > 1:
+        systems = [
+            replace(compare.load(",".join(map(str, homes)), quiet=quiet), name=name) for name, homes in made.items()
+        ]
+        result = compare.compare(systems)
+        compare.save(output, result)
+        picture = pages.embedded(output / "compare.svg")
+        paired = f"paired, against {system}"
+        items.append({"title": "All variants", "href": "compare.html", "summary": paired, "picture": picture})
+    scores = {}
+    for name, homes in made.items():
+        for home in homes:
+            found = own.read_json(home / "report.json", Report, "Delete it and run the same command again.")
+            known = {key: score for key, score in found.metrics.items() if score.value is not None}
+            main = {key: known[key] for key in SCORES if key in known}
+            scores[f"{name}/{home.name}"] = main
+            title = f"{name}, {home.name}" if len(homes) > 1 else name
+            said = ", ".join(f"{pages.metric_name(key)} {score.value:.3f}" for key, score in main.items())
+            items.append({"title": title, "href": f"{name}/{home.name}/report.html", "summary": "", "result": said})
+    order = list(steps)
+
+    def place(page: Path) -> tuple:
+        """In the order in which they are made."""
+        kind = page.parent.parent.name.rpartition("-")[0]
+        return order.index(kind) if kind in order else len(order), runs.natural(str(page))
+
+    for page in sorted(output.glob("steps/*/*/report.html"), key=place):
+        step, fold = page.parent.parent.name, page.parent.name
+        said = f"step: {steps.get(step.rpartition('-')[0], '')}"
+        items.append({"title": f"{step}, {fold}", "href": str(page.relative_to(output)), "summary": said})
+    told = {"kind": "run", "system": system, "scores": scores, "settings": wanted, "made": runs.provenance()}
+    files.write_json(output / "run.json", told)
+    files.write_text(output / "index.html", pages.index_page(system, items))
+    pages.link_pages(output / "index.html", items)
+    return result
