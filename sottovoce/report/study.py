@@ -10,7 +10,7 @@ import numpy as np
 
 from sottovoce.report import charts, page, words
 from sottovoce.report.charts import DOTTED, HALF, INK, MARKERS, NARROW, PAPER, SERIES, SOFT, WIDE, dot, sheet
-from sottovoce.report.words import NOTHING, count, metric_name, number, number_of, score, size, text, three
+from sottovoce.report.words import NOTHING, count, metric_name, number, number_of, score, text, three
 
 ARMS = {
     "finetuned": "pre-trained, fine-tuned",
@@ -31,10 +31,8 @@ def study_page(study: Mapping[str, Any]) -> str:
     """
     get = study.get
     name, against = metric_name(get("metric") or "score"), contrasts(study)
-    runs = words.listed(count(size(get("seeds")), "seed"), count(size(get("folds")), "fold"), mark=" × ")
-    base = words.listed(
-        runs, count(size(get("speakers")), "speaker"), f"n = {number(get('n_total'))} labels", mark=", "
-    )
+    runs = words.listed(count(get("seeds"), "seed"), count(get("folds"), "fold"), mark=" × ")
+    base = words.listed(runs, count(get("speakers"), "speaker"), f"n = {number(get('n_total'))} labels", mark=", ")
     drawn = {
         "curve": get("arms") and partial(_alone, _draw_curve, study),
         "paired": any(pairs for _, pairs, _ in against) and partial(_alone, _draw_paired, study),

@@ -176,10 +176,6 @@ def sample(report: Mapping[str, Any]) -> str:
     return f"n = {number(report.get('n'))} utterances, {speakers}"
 
 
-def size(side: Any) -> Any:
-    return len(side) if hasattr(side, "__len__") and not isinstance(side, str) else side
-
-
 def title(key: Any) -> str:
     said = text(key).replace("_", " ")
     return said[:1].upper() + said[1:]
