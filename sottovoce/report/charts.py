@@ -207,15 +207,12 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     >>> spread([1.0, 1.0, 5.0], 1.0)
     [0.5, 1.5, 5.0]
     """
-    order = sorted(range(len(wanted)), key=lambda k: wanted[k])
-    blocks: list[list[float]] = []  # [centre, members]; touching blocks merge around their mean
-    for k in order:
-        blocks.append([wanted[k], 1])
-        while len(blocks) > 1 and blocks[-1][0] - blocks[-2][0] < gap * (blocks[-1][1] + blocks[-2][1]) / 2:
-            (b, n), (a, m) = blocks.pop(), blocks.pop()
-            blocks.append([(a * m + b * n) / (m + n), m + n])
-    positions = [centre + gap * (j - (n - 1) / 2) for centre, n in blocks for j in range(int(n))]
-    return [at for _, at in sorted(zip(order, positions, strict=True))]
+    from scipy.optimize import isotonic_regression
+
+    order, room, places = np.argsort(wanted, kind="stable"), gap * np.arange(len(wanted)), np.zeros(len(wanted))
+    if len(wanted):  # without the room they need, they may be equal but not cross
+        places[order] = isotonic_regression(np.asarray(wanted)[order] - room).x + room
+    return places.tolist()
 
 
 def time_axis(axes: Any, end_s: float) -> None:

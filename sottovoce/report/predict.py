@@ -26,8 +26,7 @@ def roles(classes: Sequence[str]) -> dict[str, str]:
     """
     every = [f"c{k}" for k in range(10)]
     taken = {EMOTION_COLOURS[c] for c in classes if c in EMOTION_COLOURS}
-    free = [role for role in every if role not in taken] or every
-    spare = iter(free * (1 + len(classes) // len(free)))
+    spare = itertools.cycle([role for role in every if role not in taken] or every)
     return {c: EMOTION_COLOURS.get(c) or next(spare) for c in dict.fromkeys(classes)}
 
 

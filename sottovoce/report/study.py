@@ -1,5 +1,6 @@
 """What pre-training is worth, label by label."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -163,7 +164,7 @@ def _beside(study: Mapping[str, Any]) -> list[tuple[str, list[Any], list[Any]]]:
 def _looks(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker of every arm: scratch is always the warm one."""
     looks: dict[str, tuple[str, str]] = {}
-    spare = iter([0, 2, 3, 5, 8, 9, 4, 6, 7] * (1 + len(arms) // 9))
+    spare = itertools.cycle([0, 2, 3, 5, 8, 9, 4, 6, 7])
     for arm in arms:
         slot = 1 if "scratch" in arm and SERIES[1] not in {c for c, _ in looks.values()} else next(spare)
         looks[arm] = SERIES[slot], MARKERS[slot]
