@@ -192,13 +192,13 @@ def alike(*arrays: Any, most: int | None = None) -> list[np.ndarray]:
     return [pooled(values[:least], most or least or 1) for values in arrays]
 
 
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+def runs(mask: np.ndarray) -> list[list[int]]:
     """[start, stop) of every run of True.
 
     >>> runs(np.array([0, 1, 1, 0, 1], dtype=bool))
-    [(1, 3), (4, 5)]
+    [[1, 3], [4, 5]]
     """
-    return [(int(run.start), int(run.stop)) for run in np.ma.clump_masked(np.ma.array(mask, mask=mask))]
+    return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2).tolist()
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
