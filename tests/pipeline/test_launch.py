@@ -64,8 +64,15 @@ sottovoce.cli.run()
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("template", ["{}", "{} & wait", "trap '' TERM; {}"])
+@pytest.mark.parametrize(
+    ("template", "sent"),
+    [
+        ("{}", signal.SIGINT),
+        ("{}", signal.SIGHUP),
+        ("{} & wait", signal.SIGTERM),
+        ("trap '' TERM; {}", signal.SIGINT),
+    ],
+)
 def test_nothing_outlives_a_command_that_is_told_to_end(tmp_path, sent, template):
     """Not what its commands started either, nor what does not listen."""
     job, home = tmp_path / "sottovoce.sh", Path(__file__).parents[2]
