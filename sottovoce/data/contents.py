@@ -9,7 +9,7 @@ decode to the same samples at the same rate, as the WAV and the FLAC of one take
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce.data import archives, audio, own
+from sottovoce.data.names import Names
 from sottovoce.data.progress import Bar
 from sottovoce.errors import InputError
 
@@ -70,7 +71,7 @@ def save(folder: Path, rows: Iterable[tuple[str, str, str]]) -> None:
     files.write_csv(folder / FILE, cut, COLUMNS)
 
 
-def of_corpus(folder: Path, root: Path, utterances: Sequence[Segment], quiet: bool = True) -> dict[str, Marks]:
+def of_corpus(folder: Path, root: Path, utterances: Sequence[Segment], quiet: bool = True) -> "Contents":
     """Marks of every utterance; none for silence and for what cannot be read.
 
     What contents.csv lacks (corpora prepared before there was one, or without decoding) is decoded now, and kept.
@@ -85,7 +86,28 @@ def of_corpus(folder: Path, root: Path, utterances: Sequence[Segment], quiet: bo
                 bar.advance()
         with suppress(InputError):  # a folder that cannot be written
             save(folder, ((id, *pair) for id, pair in known.items()))
-    return {u.id: marks(u, *known.get(u.id, ("", ""))) for u in utterances}
+    return Contents(utterances, known)
+
+
+class Contents(Mapping[str, Marks]):
+    """Marks of every utterance by its id, put together when asked for: a million in 80 MB."""
+
+    def __init__(self, utterances: Sequence[Segment], known: Mapping[str, tuple[str, str]]):
+        self._utterances = utterances
+        self._ids = Names([u.id for u in utterances[at : at + 9999]] for at in range(0, len(utterances), 9999))
+        self._hashes = np.array([known.get(u.id, ("", "")) for u in utterances], f"S{SHORT}").reshape(-1, 2)
+
+    def __getitem__(self, id: str) -> Marks:
+        if (k := self._ids.find(id)) < 0:
+            raise KeyError(id)
+        file, samples = self._hashes[k].tolist()
+        return marks(self._utterances[k], file.decode(), samples.decode())
+
+    def __iter__(self) -> Iterator[str]:
+        return (u.id for u in self._utterances)
+
+    def __len__(self) -> int:
+        return len(self._utterances)
 
 
 def look(path: Path, start: float, end: float | None) -> tuple[str, str]:
@@ -98,9 +120,9 @@ def look(path: Path, start: float, end: float | None) -> tuple[str, str]:
 def _load(path: Path) -> dict[str, tuple[str, str]]:
     """Nothing where there is none, or no such file: it can be made again."""
     with suppress(InputError):
-        rows = own.read_rows(path, COLUMNS)
-        if all(re.fullmatch(r"[0-9a-f]*", row["file"] + row["samples"]) for row in rows):
-            return {row["id"]: (row["file"], row["samples"]) for row in rows}
+        ids, *pair = map(own.read_columns(path, COLUMNS).__getitem__, COLUMNS)
+        if re.fullmatch(r"[0-9a-f]*", "".join(map("".join, pair))):
+            return dict(zip(ids, zip(*pair, strict=True), strict=True))
     return {}
 
 

@@ -109,7 +109,7 @@ class Corpus:
         return {u.id: u for u in self.utterances}
 
     @cached_property
-    def contents(self) -> dict[str, contents.Marks]:
+    def contents(self) -> Mapping[str, contents.Marks]:
         """Marks of what every utterance holds; none where features were delivered instead of recordings."""
         if self.info.get("tracks"):
             return {u.id: () for u in self.utterances}

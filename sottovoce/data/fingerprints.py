@@ -8,7 +8,7 @@ filter takes nothing away; change over four frames; frames without speech count 
 Another speed or pitch is another recording.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def of_samples(wave: np.ndarray) -> np.ndarray:
 
 
 def of_corpus(
-    folder: Path, root: Path, utterances: Sequence[Segment], marks: dict[str, Marks], quiet: bool = True
+    folder: Path, root: Path, utterances: Sequence[Segment], marks: Mapping[str, Marks], quiet: bool = True
 ) -> dict[str, np.ndarray]:
     """Fingerprints of every utterance that can be read, kept in fingerprints.npz as long as its content is the same."""
     known = _load(folder / FILE)

@@ -49,6 +49,7 @@ class Index(Mapping[str, int]):
 
     def __init__(self, path: Path):
         self._text: mmap.mmap | bytes = b""
+        self.ends: dict[int, int] = {}
         try:
             with suppress(FileNotFoundError), open(path, "rb") as file:
                 if file.read(1):
@@ -60,11 +61,6 @@ class Index(Mapping[str, int]):
             raise InputError(f"{path}: cannot be read. {error.strerror or error}. {AGAIN}") from None
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise InputError(f"{path}: damaged index. Found {str(error)[:200]}. {AGAIN}") from None
-        kept = self.rows[self.rows["shard"] >= 0]
-        shards, which = np.unique(kept["shard"], return_inverse=True)
-        ends = np.zeros(len(shards), np.int64)
-        np.maximum.at(ends, which, kept["first"] + kept["length"])
-        self.ends = dict(zip(shards.tolist(), ends.tolist(), strict=True))
         again = np.flatnonzero(~self.names.once)
         self.rows[self.names.first[again]] = self.rows[again]  # of equal places the last one counts
         self.there = np.flatnonzero(self.names.once & (self.rows["shard"] >= 0))
@@ -96,6 +92,10 @@ class Index(Mapping[str, int]):
             if wrong.any():
                 _, shard, first, length, _ = kept[wrong.argmax()].item()
                 raise ValueError(f"rows {first} to {first + length} of file {shard}")
+            shards, which = np.unique(kept["shard"], return_inverse=True)
+            reach = np.zeros(len(shards), np.int64)
+            np.maximum.at(reach, which, kept["first"] + kept["length"])
+            self.ends |= {s: max(r, self.ends.get(s, 0)) for s, r in zip(shards.tolist(), reach.tolist(), strict=True)}
             files.let_go(self._text)
             start, done = stop, done + len(lines)
             yield columns[0]

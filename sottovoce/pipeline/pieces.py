@@ -5,7 +5,7 @@ utterances --> pieces --> processes, a cluster, or all who share the folder --> 
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,7 +58,7 @@ class Piece:
     config: Any
     root: Path
     utterances: Sequence[Utterance]
-    lines: Sequence[bytes]  # of the index, of what is there
+    lines: Mapping[str, bytes]  # of the index, of what is there
     skip_broken: bool
 
 
@@ -111,38 +111,42 @@ def plan(it: Wanted, head: Head, before: int, overwrite: bool) -> list[Piece]:
     whole = it.maker.WHOLE
     few, many = PIECE
     most = min(max(-(-len(todo) // PIECES), 1 if whole else few), many)
-    parts: list[list[Utterance]] = []
-    for group in _by_recording(todo) if whole else ([u] for u in todo):
-        if not parts or len(parts[-1]) >= most:
-            parts.append([])
-        parts[-1] += group
+    parts = _by_recording(todo, most) if whole else [todo[at : at + most] for at in range(0, len(todo), most)]
     marks = ([f"{u.id} {it.stamp(u.id)}" for u in part] for part in parts)
     skipped = there.skipped if there else {}
-    lines = [[there.line(u.id) if there and u.id not in skipped else b"" for u in part] for part in parts]
+    old = [
+        {u.id: line for u in part if u.id not in skipped and (line := there.line(u.id))} if there else {}
+        for part in parts
+    ]
     return [
         Piece(it.folder, head, number, before, it.config, it.corpus.root, part, of, it.skip_broken)
-        for number, part, of in zip(shards.numbers(marks, before, it.skip_broken), parts, lines, strict=True)
+        for number, part, of in zip(shards.numbers(marks, before, it.skip_broken), parts, old, strict=True)
     ]
 
 
-def _by_recording(todo: Sequence[Utterance]) -> list[list[Utterance]]:
+def _by_recording(todo: Sequence[Utterance], most: int) -> list[list[Utterance]]:
     groups: dict[str, list[Utterance]] = {}
     for u in todo:
         groups.setdefault(u.path, []).append(u)
-    return list(groups.values())
+    parts: list[list[Utterance]] = []
+    for group in groups.values():
+        if not parts or len(parts[-1]) >= most:
+            parts.append([])
+        parts[-1] += group
+    return parts
 
 
 def _make_piece(piece: Piece) -> None:
     if shards.state(piece.folder) == piece.before:
         stamp = sources.stamps(piece.root, piece.utterances)
-        made = (_make_one(piece, u, stamp(u), line) for u, line in zip(piece.utterances, piece.lines, strict=True))
+        made = (_make_one(piece, u, stamp(u)) for u in piece.utterances)
         shards.write(piece.folder, piece.head, piece.number, made, skip_broken=piece.skip_broken)
     else:
         shards.pass_over(piece.folder, piece.number)
 
 
-def _make_one(piece: Piece, u: Utterance, stamp: str, line: bytes) -> Made:
-    path, track = piece.root / u.path, piece.head.track
+def _make_one(piece: Piece, u: Utterance, stamp: str) -> Made:
+    path, track, line = piece.root / u.path, piece.head.track, piece.lines.get(u.id)
     made = Made(u.id, stamp=stamp)
     try:
         made.key = f"{sources.content(path)}:{u.start}:{u.end}"

@@ -21,7 +21,7 @@ from sottovoce import __version__, files
 from sottovoce.corpora import _layout, base
 from sottovoce.corpora._options import GIVEN
 from sottovoce.corpora.base import Reader
-from sottovoce.data import contents, vocabulary
+from sottovoce.data import archives, contents, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
 from sottovoce.data.progress import Bar
@@ -323,10 +323,9 @@ def _stat_digest(folder: Path, utterances: Sequence[Utterance]) -> str:
     entries = []
     for name in sorted({u.path.partition("#")[0] for u in utterances}):
         try:
-            stat = (folder / name).stat()
+            entries.append((name, *archives.stat(folder / name)))
         except (OSError, ValueError):  # not there, or no name that a file can have
-            stat = None
-        entries.append((name, stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0))
+            entries.append((name, 0, 0))
     return files.digest(entries)
 
 
