@@ -72,7 +72,6 @@ def main(
     from sottovoce.data.folds import choose, with_dev
     from sottovoce.data.task import Task
     from sottovoce.evaluation import lines
-    from sottovoce.modeling import hub
     from sottovoce.modeling.loop import Keep
     from sottovoce.pipeline.extract import track_store
     from sottovoce.pipeline.finetune import (
@@ -83,6 +82,7 @@ def main(
         finetune,
         learned,
         select,
+        settings_of,
         weights_for,
     )
 
@@ -95,8 +95,8 @@ def main(
         # changed copies teach the layer about channels, which standardising by speaker takes away already
         extra[:0] = ["finetune.copies=0"]
         extra.append("finetune.embedding_norm=speaker")
-    protocol = recipe if recipes.is_protocol(recipe) else ""
-    scratch_wanted = track or backbone or (recipe and not recipes.is_protocol(recipe))  # settings of no encoder
+    protocol = recipes.is_protocol(recipe)
+    scratch_wanted = track or backbone or (recipe and not protocol)  # settings of no encoder
     init = init or ("none" if scratch_wanted else default_init(data))
     if init == "none":
         if scratch:
@@ -105,13 +105,9 @@ def main(
         track, backbone = track or str(tree.get("track", "")), backbone or str(tree.get("backbone", ""))
         own = [text for text in extra if text.strip().startswith("track.")]  # which encoder, before one is looked for
         plan = recipes.resolve(system or "masked_timesteps", [data], track=track, backbone=backbone, settings=own)
+        plan = recipes.judged(plan, recipe) if protocol else plan
     else:
-        plan = hub.parts(init)[0].plan
-        for option, wanted, has in (("recipe", recipe, protocol or plan.name), ("track", track, plan.track),
-                                    ("backbone", backbone, plan.backbone)):  # fmt: skip
-            if wanted not in ("", has):
-                raise InputError(f"--{option} {wanted}: the weights of {init} were made with {has}. Leave it out.")
-    plan = recipes.judged(plan, protocol) if protocol else plan
+        plan = settings_of(init, recipe, track, backbone)
     plan = recipes.override(recipes.configured(plan, tree, config) if config else plan, extra)
     seed = plan.finetune.seed if config and seed is None else seed or 0
     plan = recipes.seeded(plan, seed)

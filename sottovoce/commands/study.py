@@ -76,9 +76,8 @@ def main(
     from sottovoce.data.task import Task
     from sottovoce.evaluation.curves import collect, save
     from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells, timed
-    from sottovoce.modeling import hub
     from sottovoce.pipeline.extract import track_store
-    from sottovoce.pipeline.finetune import check_speakers, chooser, learned
+    from sottovoce.pipeline.finetune import check_speakers, chooser, learned, settings_of
     from sottovoce.pipeline.tuning import Choices
     from sottovoce.pipeline.workers import cores
 
@@ -89,12 +88,7 @@ def main(
     extra = [f"finetune.dev={dev or 'share'}"] + [f"finetune.select={metric}"] * bool(metric) + list(settings or [])
     if speaker_norm:
         extra.append("finetune.embedding_norm=speaker")
-    plan = hub.parts(inits[0])[0].plan
-    if recipes.is_protocol(recipe):
-        plan = recipes.judged(plan, recipe)
-    elif recipe not in ("", plan.name):
-        raise InputError(f"--recipe {recipe}: the weights of {init} were made with {plan.name}. Leave it out.")
-    plan = recipes.override(plan, extra)
+    plan = recipes.override(settings_of(inits[0], recipe), extra)
     possible = ARMS if plan.finetune.mode == "full" else ("probe", "scratch")
     chosen = [a.strip() for a in (arms or ",".join(possible)).split(",")]
     for arm in chosen:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from sottovoce import files
+from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import FineTuning, Frozen, Full, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds
@@ -49,6 +50,19 @@ def weights_for(init: str, corpus: Corpus, fold: Fold, *, transductive: bool = F
     Raises InputError when every run in the folder has seen one of them, unless `transductive`.
     """
     return None if init == "none" else folds.run_for(hub.parts(init), [corpus], fold, transductive=transductive)
+
+
+def settings_of(init: str, recipe: str = "", track: str = "", backbone: str = "") -> Recipe:
+    """The settings that weights were made with, judged by `recipe` where it is a protocol.
+
+    Raises InputError where another recipe, track or backbone is asked for than theirs.
+    """
+    plan, protocol = hub.parts(init)[0].plan, recipes.is_protocol(recipe)
+    theirs = {"recipe": recipe if protocol else plan.name, "track": plan.track, "backbone": plan.backbone}
+    for (option, has), wanted in zip(theirs.items(), (recipe, track, backbone), strict=True):
+        if wanted not in ("", has):
+            raise InputError(f"--{option} {wanted}: the weights of {init} were made with {has}. Leave it out.")
+    return recipes.judged(plan, recipe) if protocol else plan
 
 
 def select(corpus: Corpus, ids: Sequence[str], task: Task, labels: str, seed: int) -> list[Utterance]:
