@@ -111,14 +111,14 @@ def _free(claims: Path, result: Path, seen: Seen) -> int | None:
 
 def _attempt(function: Callable[[Item], object], item: Item, claim: Path) -> str:
     """What went wrong, or nothing."""
-    with _held(claim):
-        try:
+    try:
+        with _held(claim):
             function(item)
-        except Exception as error:  # whatever it is, the other items go on
-            return f"{type(error).__name__}: {error}"
-        except BaseException:  # ended from outside, which is no fault of the item's: anybody may take it at once
-            claim.unlink(missing_ok=True)
-            raise
+    except Exception as error:  # whatever it is, the other items go on
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # ended from outside, which is no fault of the item's: anybody may take it at once
+        claim.unlink(missing_ok=True)
+        raise
     return ""
 
 
