@@ -104,8 +104,8 @@ def folder(home: Path, kills: int, processes: int = 8, items: int = 800, seconds
 
 
 def many(home: Path, kills: int) -> bool:
-    """Half of 10,000 items; many workers."""
-    return folder(home, kills, 64, 5000, 2.0)
+    """10,000 items; many more workers than cores."""
+    return folder(home, kills, 64, 10_000, 2.0)
 
 
 def ray(home: Path, kills: int, processes: int = 16, items: int = 800, seconds: float = 0.5) -> bool:
