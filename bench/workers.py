@@ -7,6 +7,7 @@ once, and how many results are missing or not whole; the exit code is 1 where an
 import argparse
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from sottovoce import files
-from sottovoce.pipeline import claims, cluster, workers
+from sottovoce.pipeline import claims, cluster, prepare, workers
 
 
 def item(folder: Path, seconds: float, k: int) -> None:
@@ -54,9 +55,15 @@ def listed(folder: Path, items: int) -> list[tuple[int, Path]]:
     return [(k, folder / f"results/{k}") for k in range(items)]
 
 
+def done(folder: Path) -> list[list[str]]:
+    """Item, process, beginning and end (s) of what was done."""
+    log = folder / "log"
+    return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+
 def verdict(folder: Path, items: int) -> tuple[str, bool]:
     """What is wrong with the results."""
-    lines = [line.split() for line in (folder / "log").read_text().splitlines()]
+    lines = done(folder)
     twice = sum(n > 1 for n in Counter(line[0] for line in lines).values())
     lost = sum(not p.is_file() or p.read_text() != str(k * k) for k, p in listed(folder, items))
     left = [p for p in folder.glob("claims/*")]
@@ -65,7 +72,7 @@ def verdict(folder: Path, items: int) -> tuple[str, bool]:
 
 def busy(folder: Path) -> float:
     """Share of the time between the first and the last item that workers are at one."""
-    lines = [line.split() for line in (folder / "log").read_text().splitlines()]
+    lines = done(folder)
     spent = sum(float(end) - float(began) for _, _, began, end in lines)
     first, last = min(float(line[2]) for line in lines), max(float(line[3]) for line in lines)
     return spent / (last - first) / len({line[1] for line in lines})
@@ -90,6 +97,26 @@ def overhead(home: Path, kills: int) -> bool:
         )
         print(f"| overhead | {name}, 2 workers | {said} |")
     return True
+
+
+def command(home: Path, kills: int, rounds: int = 3) -> bool:
+    """What a whole command takes more with Ray, which starts while the command does: two cells of a study."""
+    prepare.prepare("synthetic", home / "audio", home / "data", options={"speakers": 4, "per_speaker": 10}, jobs=1)
+    study = [sys.executable, "-m", "sottovoce", "study", str(home / "data"), "--init", "default", "-q", "-j", "2"]
+    study += ["--labels", "10", "--seeds", "2", "--fold", "fold1", "--arms", "probe", "--tune", "none"]
+    took: dict[str, list[float]] = {"processes": [], "ray": []}
+    tables = set()
+    for k in range(rounds):
+        for name, seconds in took.items():
+            began = time.monotonic()
+            output = home / f"{name}{k}"
+            subprocess.run([*study, "-o", output, "--workers", name], check=True, stdout=subprocess.DEVNULL)
+            seconds.append(time.monotonic() - began)
+            tables.add((output / "study.csv").read_bytes())
+    least = {name: min(seconds) for name, seconds in took.items()}
+    said = f"processes {least['processes']:.1f} s, Ray {least['ray']:.1f} s from start to end, least of {rounds}"
+    print(f"| command | study of two cells, 2 workers | {said}; {len(tables)} different tables |")
+    return len(tables) == 1
 
 
 def folder(home: Path, kills: int, processes: int = 8, items: int = 800, seconds: float = 0.5) -> bool:
@@ -174,6 +201,40 @@ def killed_all(home: Path, kills: int) -> bool:
     return right
 
 
+def killed_command(home: Path, kills: int) -> bool:
+    """Of three processes that a command has started one is killed at a random moment and the command told to end; or it
+    is killed, and they with it. Then it begins again; so many times."""
+    items, rng, clean = 40 * kills, random.Random(0), 0
+    job = home / "job.sh"
+    take_part = f"from bench import workers; workers.take(workers.Path({str(home)!r}), 0.1, {items}, 0.2, 2.0)"
+    job.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, '-c', take_part])}\n")
+    job.chmod(0o755)
+    program = f"from sottovoce.pipeline import launch; launch.run('{{}}', launch.Path({str(job)!r}), 3)"
+    for k in range(kills):
+        driver = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+        before, seen = len(done(home)), 0
+        while seen < 3:  # each has done something
+            assert driver.poll() is None, "all was done before the last kill"
+            time.sleep(0.02)
+            seen = len(crew := {int(line[1]) for line in done(home)[before:]})
+        time.sleep(rng.uniform(0, 0.3))
+        if k % 2:
+            driver.kill()
+        for pid in crew if k % 2 else [min(crew)]:
+            os.kill(pid, signal.SIGKILL)
+        driver.terminate()
+        driver.wait()
+        until = time.monotonic() + 5
+        while any(Path(f"/proc/{pid}").exists() for pid in crew) and time.monotonic() < until:
+            time.sleep(0.05)
+        clean += time.monotonic() < until
+    take(home, 0.1, items, 0.2, 2.0)
+    said, right = verdict(home, items)
+    what = f"{items} items of 0.1 s, 3 processes of a command, {kills} kills of one or of all and it"
+    print(f"| killed_command | {what}, nobody left after {clean} | {said} |")
+    return right and clean == kills
+
+
 def drive(home: Path, items: int) -> None:
     """A program that uses Ray."""
     cluster.cores_here = lambda: 2
@@ -213,8 +274,8 @@ def killed_guest(home: Path, kills: int) -> bool:
             del os.environ["RAY_ADDRESS"]
 
 
-KILLS = (killed, killed_all, killed_ray, killed_driver, killed_guest)
-PARTS = {f.__name__: f for f in (overhead, folder, many, ray, *KILLS)}
+KILLS = (killed, killed_all, killed_command, killed_ray, killed_driver, killed_guest)
+PARTS = {f.__name__: f for f in (overhead, command, folder, many, ray, *KILLS)}
 
 
 def main() -> None:
