@@ -101,7 +101,7 @@ def _whisper(init: str, config: whisper.Config, version: list[str], layers: list
         finetune=Frozen(
             layers=tuple(layers),
             temporal_pooling="statistics",
-            l2=(0.3, 0.1, 1.0),
+            l2=(0.5, 0.1, 2.0),
             copies=1,
             discriminant=0.5,
             refit=True,

@@ -451,8 +451,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     y = np.concatenate([lesson.target] * (1 + len(copies)))
     dev_pooled = pooled(dev) if dev else np.zeros((0, 0))
     rows: list[dict[str, float]] = []
-    best: tuple[float, float, Any, Any] | None = None
-    weight, mixed = None, mixture(task, x, y, settings)
+    weight, mixed, solved = None, mixture(task, x, y, settings), {}
     for l2 in settings.l2 if dev else settings.l2[:1]:
         weight, bias = solve(task, x, y, l2, settings, weight)
         network.begin(*mixed(weight, bias))
@@ -461,10 +460,9 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
             answers = models.from_pooled(it, dev_pooled, dev)
             row |= score(task, answers, lesson.truth, chooser(task, settings))
         rows.append(row)
-        if best is None or row.get("select", 0.0) > best[0]:
-            best = (row.get("select", 0.0), l2, weight, bias)
-    assert best is not None  # there is at least one penalty
-    _, l2, weight, bias = best
+        solved[l2] = weight, bias
+    l2 = penalty(rows, len(dev) if dev and task.kind == "class" else 0)
+    weight, bias = solved[l2]
     network.begin(*mixed(weight, bias))
     if not isinstance(settings, Frozen) or dev is None:
         return rows
@@ -475,6 +473,17 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
         x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
         network.begin(*mixture(task, x, y, settings)(*solve(task, x, y, l2, settings, weight)))
     return rows
+
+
+def penalty(rows: Sequence[Mapping[str, float]], utterances: int) -> float:
+    """The penalty that dev prefers, of `rows` as `fit_probe` returns them: the middle one of those whose score is
+    within a standard error, of so many utterances, of the best (the rule of Breiman et al. 1984, sec. 3.4.3, but to
+    the middle of a plateau instead of its plainest end). 0 utterances: the best."""
+    best = max(row.get("select", 0.0) for row in rows)
+    share = min(max(best, 0.0), 1.0)
+    error = (share * (1 - share) / utterances) ** 0.5 if utterances else 0.0
+    near = sorted(row["strength"] for row in rows if row.get("select", 0.0) >= best - error)
+    return near[len(near) // 2]
 
 
 def mixture(task: Task, x: Any, y: np.ndarray, settings: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
