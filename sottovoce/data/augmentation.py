@@ -113,6 +113,7 @@ class Chances:
     clean: float = 0.0
     room: float = 0.25
     noise: float = 0.6
+    babble: float = 0.4  # of the noise, where there are voices; the rest is white to brown
     telephone: float = 0.25
     codec: float = 0.2
     snr_db: tuple[float, float] = (0.0, 25.0)
@@ -134,11 +135,11 @@ def random(
     if rng.random() < chances.room:
         x = room(x, rng, rng.uniform(0.12, 0.5), rng.uniform(-3, 9))
     if rng.random() < chances.noise:
-        kind, snr_db = rng.random(), rng.uniform(*chances.snr_db)
-        if voices is not None and kind < 0.4:
+        snr_db = rng.uniform(*chances.snr_db)
+        if voices is not None and rng.random() < chances.babble:
             noise = babble(len(x), [voices(rng) for _ in range(rng.integers(3, 8))], rng)
         else:
-            noise = coloured(len(x), rng, 0.0 if kind < 0.7 else rng.uniform(0, 2))
+            noise = coloured(len(x), rng, 0.0 if rng.random() < 0.5 else rng.uniform(0, 2))
         x = add(x, noise, snr_db)
     if rng.random() < chances.telephone:
         x = telephone(x, rng.choice([0.0, rng.uniform(100, 350)]), rng.uniform(3200, 3900), mu_law=rng.random() < 0.5)

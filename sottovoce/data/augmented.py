@@ -7,6 +7,7 @@ other recordings of the same speaker: no voice is added to a training part that 
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from sottovoce.data.store import Source, TrackStore
 from sottovoce.data.track import Track
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# Every second copy meets noise, the others voices; all of them perhaps a room, a line and a codec.
+NOISE, VOICES = (augmentation.Chances(noise=1.0, babble=b, snr_db=(0.0, 20.0)) for b in (0.0, 1.0))
+VOICES_KEPT, VOICE_S = 32, 30.0  # decoded beginnings for babble, of the speaker whose copies are being made
 KEPT = 1 << 27  # numbers of features in memory: 256 MiB in half precision, an hour and a half of 80 bands
 
 
@@ -29,7 +33,7 @@ class Augmented:
         clean: the store of the recordings as they are.
         make: (wave, config) -> track, as many frames for as many samples.
         copy: which one; copies differ, and each is always the same.
-        change: samples (N,) at 16 kHz and a generator -> as many samples; None: `augmentation.random`, with babble.
+        change: samples (N,) at 16 kHz and a generator -> as many samples; None: `chances` of the copy.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Augmented:
         self.folder: Path = clean.folder
         self._made: dict[str, np.ndarray] = {}  # asked for twice: for its silent ends, and for its batch
         self._size = 0
+        self._voice = lru_cache(VOICES_KEPT)(self._beginning)  # each is asked for by about five others
         self._of_speaker: dict[str, list[Utterance]] = {}
         for u in corpus.utterances:
             self._of_speaker.setdefault(u.speaker, []).append(u)
@@ -71,16 +76,24 @@ class Augmented:
         """(T, F) features of the changed recording."""
         u = self.corpus.by_id[key]
         rng = np.random.default_rng(row_seed(self.copy, f"copy {key}"))
-        wave = self._wave(u)
+        wave = audio.read(self.corpus.root / u.path, u.start, u.end)
         samples = np.asarray(wave.values, np.float32)
         if self.change is not None:
             samples = self.change(samples, rng)
         else:
-            others = [v for v in self._of_speaker[u.speaker] if v.path != u.path] if u.speaker else []
-            voice = (lambda r: np.asarray(self._wave(others[r.integers(len(others))]).values)) if others else None
-            samples = augmentation.random(samples, rng, voice)
+            others = [v for v in self._of_speaker[u.speaker] if v.path != u.path and v.id in self] if u.speaker else []
+            voice = (lambda r: self._voice(others[r.integers(len(others))].id)) if others else None
+            samples = augmentation.random(samples, rng, voice, chances(self.copy))
         made = self.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
         return made[: self.lengths[key]]
 
-    def _wave(self, u: Utterance) -> Track:
-        return audio.read(self.corpus.root / u.path, u.start, u.end)
+    def _beginning(self, key: str) -> np.ndarray:
+        """(N,) samples of a recording, not all of a long one."""
+        u = self.corpus.by_id[key]
+        end = u.start + VOICE_S if self.lengths[key] > (VOICE_S + 1) * self.rate_hz else u.end
+        return np.asarray(audio.read(self.corpus.root / u.path, u.start, end).values, np.float32)
+
+
+def chances(copy: int) -> augmentation.Chances:
+    """What a copy meets."""
+    return VOICES if copy % 2 else NOISE

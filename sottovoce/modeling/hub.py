@@ -102,7 +102,7 @@ def _whisper(init: str, config: whisper.Config, version: list[str], layers: list
             layers=tuple(layers),
             temporal_pooling="statistics",
             l2=(0.5, 0.1, 2.0),
-            copies=1,
+            copies=2,
             discriminant=0.5,
             refit=True,
         ),

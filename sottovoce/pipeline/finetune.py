@@ -22,7 +22,7 @@ from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import FineTuning, Frozen, Full, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds
-from sottovoce.data.augmented import Augmented
+from sottovoce.data.augmented import Augmented, chances
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
@@ -418,7 +418,8 @@ class PooledStates:
         ]  # fmt: skip
 
     def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
-        cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, copy]))
+        changed = [copy] if copy is None else [copy, chances(copy)]
+        cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, *changed]))
         alone = self.folder is not None  # what is kept must not depend on who asked for it first, and with whom
         return cache(steps, lambda some: models.run_over(some, self.network.pooled, alone=alone))
 

@@ -5,6 +5,7 @@ import pytest
 
 from sottovoce.data import augmentation
 from sottovoce.data.audio import RATE_HZ
+from sottovoce.data.augmented import chances
 
 
 @pytest.fixture
@@ -70,6 +71,21 @@ def test_the_same_seed_hears_the_same_and_another_seed_something_else(voice: np.
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.shape == voice.shape
+
+
+def test_every_second_copy_meets_voices_and_the_others_noise(voice: np.ndarray) -> None:
+    asked = [0, 0]
+    for copy in (0, 1):
+        for seed in range(8):
+
+            def other(_: np.random.Generator, copy: int = copy) -> np.ndarray:
+                asked[copy] += 1
+                return voice
+
+            heard = augmentation.random(voice, np.random.default_rng(seed), other, chances(copy))
+            assert not np.array_equal(heard, voice)
+    assert asked[0] == 0
+    assert asked[1] >= 8 * 3
 
 
 @pytest.mark.parametrize("x", [np.zeros(1, np.float32), np.zeros(5000, np.float32), np.ones(3, np.float32)])
