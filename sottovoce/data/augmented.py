@@ -21,7 +21,7 @@ from sottovoce.data.track import Track
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 # Every second copy meets noise, the others voices; all of them perhaps a room, a line and a codec.
-NOISE, VOICES = (augmentation.Chances(noise=1.0, babble=b, snr_db=(0.0, 20.0)) for b in (0.0, 1.0))
+NOISE, VOICES = augmentation.Chances(noise=1.0, babble=0.0), augmentation.Chances(noise=1.0, babble=1.0)
 VOICES_KEPT, VOICE_S = 32, 30.0  # decoded beginnings for babble, of the speaker whose copies are being made
 KEPT = 1 << 27  # numbers of features in memory: 256 MiB in half precision, an hour and a half of 80 bands
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 
-def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float = 0.7) -> tuple[Tensor, Tensor]:
+def discriminant(
+    x: Tensor, y: Tensor, classes: int, shrinkage: float = 0.7, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Linear layer (K, P), (K,) of the linear discriminant of standardised features x (N, P) and classes y (N,), or
-    shares of classes (N, K).
+    shares of classes (N, K); rows of weight 2 (N,) count as two.
 
     The covariance within classes is drawn towards the identity, times its mean variance, by `shrinkage` (Friedman 1989,
     "Regularized discriminant analysis", eq. 16); every class is as likely as another, classes without utterances are
@@ -20,9 +22,11 @@ def discriminant(x: Tensor, y: Tensor, classes: int, shrinkage: float = 0.7) -> 
     span = torch.linalg.qr(x.T)[0] if count < width else None  # (P, N)
     z = x if span is None else x @ span  # (N, R)
     belongs = y.double() if y.ndim == 2 else torch.nn.functional.one_hot(y, classes).double()
+    if weights is not None:
+        belongs = belongs * weights.double()[:, None]
     size = belongs.sum(0)
     means = (belongs.T @ z) / size.clamp_min(1e-9)[:, None]  # (K, R)
-    covariance = (z.T @ z - (means * size[:, None]).T @ means) / count
+    covariance = ((z * belongs.sum(1, keepdim=True)).T @ z - (means * size[:, None]).T @ means) / size.sum()
     even = covariance.trace() / width * torch.eye(len(covariance), dtype=covariance.dtype)
     directions = torch.linalg.solve((1 - shrinkage) * covariance + shrinkage * even, means.T).T  # (K, R)
     bias = torch.where(size > 0, -0.5 * (directions * means).sum(1), -torch.inf)

@@ -428,8 +428,8 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network, and
     what dev says of its probabilities in `it.calibration`.
 
-    The layer learns from the labelled utterances and from their `copies`; with `refit` it is solved once more, with the
-    penalty that dev has chosen, on the dev part too.
+    The layer learns from the labelled utterances and from their `copies`, which count as much together; with `refit` it
+    is solved once more, with the penalty that dev has chosen, on the dev part too.
     """
     network, task, settings = it.network, it.task, it.plan.finetune
     assert not isinstance(settings, Probe)
@@ -450,11 +450,14 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     x = torch.cat([standardised(ours, steps.family)[: len(steps)]]
                   + [standardised(values, copy) for values, copy in zip(others, copies, strict=True)])  # fmt: skip
     y = np.concatenate([lesson.target] * (1 + len(copies)))
+    alike = float(max(len(copies), 1))
+    counts = torch.ones(len(x))
+    counts[: len(steps)] = alike
     dev_pooled = pooled(dev) if dev else np.zeros((0, 0))
     rows: list[dict[str, float]] = []
-    weight, mixed, solved = None, mixture(task, x, y, settings), {}
+    weight, mixed, solved = None, mixture(task, x, y, counts, settings), {}
     for l2 in settings.l2 if dev else settings.l2[:1]:
-        weight, bias = solve(task, x, y, l2, settings, weight)
+        weight, bias = solve(task, x, y, l2, settings, weight, counts=counts)
         network.begin(*mixed(weight, bias))
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
         if dev is not None:
@@ -472,7 +475,9 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
         it.calibration = Calibration.fit(unseen, lesson.truth)
     if settings.refit and settings.dev != "test":
         x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
-        network.begin(*mixture(task, x, y, settings)(*solve(task, x, y, l2, settings, weight)))
+        counts = torch.cat([counts, torch.full((len(dev),), alike)])
+        found = solve(task, x, y, l2, settings, weight, counts=counts)
+        network.begin(*mixture(task, x, y, counts, settings)(*found))
     return rows
 
 
@@ -487,20 +492,29 @@ def penalty(rows: Sequence[Mapping[str, float]], utterances: int) -> float:
     return near[len(near) // 2]
 
 
-def mixture(task: Task, x: Any, y: np.ndarray, settings: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+def mixture(task: Task, x: Any, y: np.ndarray, counts: Any, settings: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
     """(weight, bias) -> the layer with its share of the linear discriminant of these rows, which knows no penalty."""
     share = settings.discriminant if isinstance(settings, Frozen) and task.kind == "class" else 0.0
     if not share:
         return lambda weight, bias: (weight, bias)
-    other = discriminant(x, torch.as_tensor(y), task.outputs)
+    other = discriminant(x, torch.as_tensor(y), task.outputs, weights=counts)
     return lambda weight, bias: mean_with(weight, bias, x, other, share)
 
 
 def solve(
-    task: Task, x: Any, target: np.ndarray, l2: float, settings: Any, start: Any = None, iterations: int = 100
+    task: Task,
+    x: Any,
+    target: np.ndarray,
+    l2: float,
+    settings: Any,
+    start: Any = None,
+    *,
+    counts: Any = None,
+    iterations: int = 100,
 ) -> tuple[Any, Any]:
     """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
-    regression the penalised loss of fine-tuning, by L-BFGS."""
+    regression the penalised loss of fine-tuning, by L-BFGS. `counts` (N,): how much each row counts."""
+
     outputs = task.outputs
     y = torch.as_tensor(target)
     weight = (torch.zeros(outputs, x.shape[1]) if start is None else start.clone()).requires_grad_()
@@ -515,7 +529,9 @@ def solve(
 
     def closure() -> Any:
         optimiser.zero_grad()
-        loss = loss_of(x @ weight.T + bias, y).mean() + 0.5 * l2 * weight.square().sum()
+        losses = loss_of(x @ weight.T + bias, y)
+        mean = losses.mean() if counts is None else (losses * counts).sum() / counts.sum()
+        loss = mean + 0.5 * l2 * weight.square().sum()
         loss.backward()
         return loss
 

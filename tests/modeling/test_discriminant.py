@@ -5,7 +5,10 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from sottovoce.config.finetuning import Frozen
+from sottovoce.data.task import Task
 from sottovoce.modeling.discriminant import discriminant, mean_with
+from sottovoce.pipeline import finetune
 
 
 def data(n: int = 60, width: int = 200, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,3 +47,20 @@ def test_mean_of_two_layers_has_the_spread_of_the_first() -> None:
     again, offset = mean_with(3 * weight, 3 * bias, x, (weight, bias), 0.5)
     torch.testing.assert_close(again, 3 * weight, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(offset, 3 * bias, rtol=1e-4, atol=1e-3)
+
+
+def test_a_row_of_weight_two_is_two_rows() -> None:
+    rng = np.random.default_rng(5)
+    x, y = torch.from_numpy(rng.normal(size=(40, 6))).float(), torch.from_numpy(rng.integers(0, 3, 40))
+    often = torch.from_numpy(rng.integers(1, 4, 40))
+    weighed = discriminant(x, y, 3, 0.4, often.float())
+    repeated = discriminant(x.repeat_interleave(often, 0), y.repeat_interleave(often), 3, 0.4)
+    for ours, theirs in zip(weighed, repeated, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    task = Task("class", ("emotion",), ("a", "b", "c"))
+    settings = Frozen(class_weights=False)
+    rows, classes = x.repeat_interleave(often, 0), y.repeat_interleave(often).numpy()
+    one = finetune.solve(task, x, y.numpy(), 0.1, settings, counts=often.float())
+    two = finetune.solve(task, rows, classes, 0.1, settings)
+    for ours, theirs in zip(one, two, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
