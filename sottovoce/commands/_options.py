@@ -2,7 +2,7 @@
 
 import shlex
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +47,12 @@ Workers = Annotated[
     ),
 ]
 Partition = Annotated[str, typer.Option(help="of the cluster, for --workers slurm")]
+
+
+def per_speaker(settings: Sequence[str]) -> list[str]:
+    """Settings of --speaker-norm around those that were given. Changed copies teach a layer about channels, which
+    standardising by speaker takes away already."""
+    return ["finetune.copies=0", *settings, "finetune.embedding_norm=speaker"]
 
 
 def spread(main: Callable[..., Any], words: Mapping[str, Any]) -> Any:

@@ -92,9 +92,7 @@ def main(
     extra = list(settings or [])
     extra += [f"finetune.mode={mode}"] * bool(mode) + [f"finetune.dev={dev}"] * bool(dev)
     if speaker_norm:
-        # changed copies teach the layer about channels, which standardising by speaker takes away already
-        extra[:0] = ["finetune.copies=0"]
-        extra.append("finetune.embedding_norm=speaker")
+        extra = _options.per_speaker(extra)
     protocol = recipes.is_protocol(recipe)
     scratch_wanted = track or backbone or (recipe and not protocol)  # settings of no encoder
     init = init or ("none" if scratch_wanted else default_init(data))

@@ -87,7 +87,7 @@ def main(
     seeds = seeds or (5 if len(inits) == 1 else len(inits))
     extra = [f"finetune.dev={dev or 'share'}"] + [f"finetune.select={metric}"] * bool(metric) + list(settings or [])
     if speaker_norm:
-        extra.append("finetune.embedding_norm=speaker")
+        extra = _options.per_speaker(extra)
     plan = recipes.override(settings_of(inits[0], recipe), extra)
     possible = ARMS if plan.finetune.mode == "full" else ("probe", "scratch")
     chosen = [a.strip() for a in (arms or ",".join(possible)).split(",")]
