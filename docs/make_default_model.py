@@ -1,12 +1,17 @@
 """Makes the model that comes with the package: sottovoce/weights/default_model.
 
-    python docs/make_default_model.py data/ravdess data/nemo -o sottovoce/weights/default_model
+    python docs/make_default_model.py data/ravdess data/nemo data/cremad -o sottovoce/weights/default_model \
+        --judge data/savee data/tess data/urdu
 
 Four classes that most corpora have, and an intensity, from one set of pooled states of the default encoder (see
-`sottovoce finetune`): of every recording of the prepared corpora, and of one copy changed by noise, rooms, lines and
-codecs. Corpora count alike, and classes within them. First it says what that is worth on a corpus that was left out,
-and on speakers that were; the temperature of the shipped model is fitted on the corpora left out, since a user's
-recordings are of another one.
+`sottovoce finetune`): of every recording of the prepared corpora, and of two copies changed by noise, voices, rooms,
+lines and codecs. Corpora count alike, and classes within them; a corpus that lacks a class says nothing about it. Each
+speaker is standardised by themselves (`finetune.speaker_prior`), so that neither a voice nor how it was recorded tells
+an emotion; a new recording is standardised by the mean of the corpora's.
+
+First it says what that is worth on a corpus that was left out, on speakers that were, and on corpora that are never
+taught (`--judge`); the temperature of the shipped model is fitted on the corpora left out, since a user's recordings
+are of another one.
 
 The intensity is how far a voice is like a strong rendering rather than a normal or a neutral one, 0 to 1, learned
 where a corpus tells `intensity` (normal or strong); neutral recordings of the others are none, and the rest half.
@@ -20,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch.nn.functional import cross_entropy
 
 from sottovoce import files
 from sottovoce.config import recipe
@@ -34,19 +40,22 @@ from sottovoce.metrics.statistics import intervals
 from sottovoce.metrics.temperature import Calibration, tempered
 from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
-from sottovoce.modeling.discriminant import discriminant, mean_with
+from sottovoce.modeling.heads import Standardise
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import PooledStates
 from sottovoce.tracks import base as tracks
 
 TASK = Task("class", ("emotion",), ("angry", "happy", "neutral", "sad"))
-L2, L2_INTENSITY = 0.9, 3.0  # penalties, as `finetune.l2`
+L2, L2_INTENSITY = 0.75, 3.0  # penalties, as `finetune.l2`
+PRIOR = 2.0  # as `finetune.speaker_prior`
+COPIES = 2
+FEW = 20  # recordings of a class in a corpus that teach nothing about it
 FOLDS = 3  # of speakers
 
 
 @dataclass
 class Heard:
-    """Pooled states of a corpus and of changed copies of it (N, P), classes (N,), intensities (N,) 0 to 1."""
+    """Pooled states of a corpus (N, P), of changed copies (C, N, P), classes (N,), intensities (N,) 0 to 1."""
 
     corpus: Corpus
     utterances: list[Utterance]
@@ -60,16 +69,18 @@ class Heard:
         return np.array([folds.person(u) for u in self.utterances])
 
 
-def hear(corpus: Corpus, plan: Any, network: models.Network, init: models.Pretrained) -> Heard:
+def hear(corpus: Corpus, plan: Any, network: models.Network, init: models.Pretrained, copies: int = COPIES) -> Heard:
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=False)
     pooled = PooledStates(network, plan, store, init)
     every = [u for u in corpus.utterances if u.id in store]
-    copy = Augmented(corpus, store, tracks.maker(plan.track).make, plan.track_config, 0)
-    clean = pooled(Steps([(store, every)], plan.frontend, init.statistics))
-    changed = pooled(Steps([(copy, every)], plan.frontend, init.statistics), 0)
-    own = [k for k, u in enumerate(every) if u.labels.get("emotion") in TASK.classes]
-    chosen = [every[k] for k in own]
-    return Heard(corpus, chosen, clean[own], changed[own], TASK.values(chosen), intensities(chosen))
+    said = [str(u.labels.get("emotion")) for u in every]
+    chosen = [u for u, name in zip(every, said, strict=True) if name in TASK.classes and said.count(name) >= FEW]
+    clean = pooled(Steps([(store, chosen)], plan.frontend, init.statistics))
+    changed = np.zeros((copies, *clean.shape), np.float32)
+    for k in range(copies):
+        copy = Augmented(corpus, store, tracks.maker(plan.track).make, plan.track_config, k)
+        changed[k] = pooled(Steps([(copy, chosen)], plan.frontend, init.statistics), k)
+    return Heard(corpus, chosen, clean, changed, TASK.values(chosen), intensities(chosen))
 
 
 def intensities(utterances: list[Utterance]) -> np.ndarray:
@@ -79,37 +90,54 @@ def intensities(utterances: list[Utterance]) -> np.ndarray:
     ])  # fmt: skip
 
 
-def repeats(parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """How often each row of each (classes, rows) part is told, so that all parts are about as large."""
-    most = max(len(y) for y, _ in parts)
-    return np.concatenate([np.full(len(y), max(round(most / len(y)), 1)) for y, _ in parts])
-
-
 def fit(parts: list[Heard], rows: list[np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Mean and deviation (P,), classes (4, P), (4,) and intensity (1, P), (1,), from some rows of each corpus."""
-    pairs = [(h.classes[r], r) for h, r in zip(parts, rows, strict=True)]
-    often = np.tile(repeats(pairs), 2)
-    x = np.concatenate([h.clean[r] for h, r in zip(parts, rows, strict=True)]
-                       + [h.changed[r] for h, r in zip(parts, rows, strict=True)])  # fmt: skip
-    y = np.tile(np.concatenate([y for y, _ in pairs]), 2)
-    strong = np.tile(np.concatenate([h.intensity[r] for h, r in zip(parts, rows, strict=True)]), 2)
-    mean, std = x.mean(0), np.maximum(x.std(0), 1e-4)
-    z = (x - mean) / std
-    size = np.array([often[y == c].sum() for c in range(4)])
-    weight, bias = regression(z, y, often / size[y], L2)
-    told = np.repeat(np.arange(len(y)), often)
-    rows_told = torch.from_numpy(z[told]).float()
-    layer = mean_with(weight, bias, rows_told, discriminant(rows_told, torch.from_numpy(y[told]), 4), 0.5)
-    both = np.concatenate([z, z]), np.repeat([0, 1], len(z)), np.concatenate([often * (1 - strong), often * strong])
-    kept = both[2] > 0
-    gauge, offset = regression(both[0][kept], both[1][kept], both[2][kept], L2_INTENSITY)
-    return (torch.from_numpy(mean).float(), torch.from_numpy(std).float(), *layer, gauge, offset)
+    z, y, strong, weights, barred, norms = [], [], [], [], [], []
+    for h, r in zip(parts, rows, strict=True):
+        size, who = np.bincount(h.classes[r], minlength=4), list(h.speakers[r])
+        for x in (h.clean[r], *h.changed[:, r]):
+            norms.append(Standardise(x.shape[1]))
+            norms[-1].fit(torch.from_numpy(x), who)
+            mean, std = norms[-1].of_speakers(x, who, PRIOR)
+            z.append((x - mean) / std)
+        times = 1 + len(h.changed)
+        y.append(np.tile(h.classes[r], times))
+        strong.append(np.tile(h.intensity[r], times))
+        weights.append(np.tile(1 / size[h.classes[r]], times) / (times * np.count_nonzero(size)))
+        barred.append(np.tile(np.where(size, 0.0, -1e4), (len(y[-1]), 1)))
+    x, told, weight = np.concatenate(z).astype(np.float32), np.concatenate(strong), np.concatenate(weights)
+    layer = regression(x, np.concatenate(y), weight / len(parts), np.concatenate(barred))
+    both = np.concatenate([weight * (1 - told), weight * told])
+    twice, kept = np.concatenate([x, x]), both > 0
+    found = LogisticRegression(C=1 / L2_INTENSITY, max_iter=100, tol=1e-3).fit(
+        twice[kept], np.repeat([0, 1], len(x))[kept], both[kept] / both.sum()
+    )
+    gauge = torch.from_numpy(found.coef_).float(), torch.from_numpy(found.intercept_).float()
+    usual = torch.stack([n.mean for n in norms]).mean(0), torch.stack([n.std for n in norms]).mean(0)
+    return (*usual, *layer, *gauge)
 
 
-def regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray, l2: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Linear layer (K, P), (K,), of two classes (1, P), (1,); the mean loss is penalised, as `finetune` does."""
-    found = LogisticRegression(C=1 / l2, max_iter=100, tol=1e-3).fit(x.astype(np.float32), y, weights / weights.sum())
-    return torch.from_numpy(found.coef_).float(), torch.from_numpy(found.intercept_).float()
+def regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray, barred: np.ndarray) -> tuple[torch.Tensor, ...]:
+    """Linear layer (4, P), (4,): logistic regression on rows x (N, P) of classes y (N,), whose weights sum to 1.
+
+    `barred` (N, 4) is far below 0 for the classes that a row's corpus has not.
+    """
+    layer = torch.nn.Linear(x.shape[1], 4)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    rows, truth = torch.from_numpy(x), torch.from_numpy(y)
+    counts, without = torch.from_numpy(weights).float(), torch.from_numpy(barred).float()
+    search = torch.optim.LBFGS(layer.parameters(), max_iter=100, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        search.zero_grad()
+        losses = cross_entropy(layer(rows) + without, truth, reduction="none")
+        loss = (counts * losses).sum() + 0.5 * L2 * layer.weight.square().sum()
+        loss.backward()
+        return loss
+
+    search.step(closure)
+    return layer.weight.detach(), layer.bias.detach()
 
 
 def answers(layer: tuple[torch.Tensor, ...], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +151,8 @@ def judged(name: str, heard: Heard, p: np.ndarray, temperature: float = 1.0) -> 
     """UA with its interval over speakers, and the calibration error."""
     found = intervals(TASK, heard.classes, p.argmax(1), heard.speakers)["ua"]
     ece = float(calibration.scores(calibration.terms(tempered(p, temperature), heard.classes).sum(0))["ece"])
-    print(f"{name}: UA {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}], ECE {ece:.3f}", flush=True)
+    span = "" if found["low"] is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
+    print(f"{name}: UA {found['value']:.3f}{span}, ECE {ece:.3f}", flush=True)
     return {"test": name, "utterances": len(p), "ua": found, "ece": ece}
 
 
@@ -176,6 +205,7 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("corpora", nargs="+", type=Path, help="folders written by `sottovoce prepare`")
     ask.add_argument("-o", "--out", type=Path, required=True)
+    ask.add_argument("--judge", nargs="*", type=Path, default=[], help="other prepared corpora, tested alone")
     given = ask.parse_args()
     encoder = hub.load("default")
     plan = recipe.from_dict(encoder.config["settings"], "default")
@@ -185,6 +215,9 @@ def main() -> None:
     rows, known = left_out(parts) if len(parts) > 1 else ([], Calibration())
     rows += within(parts)
     layer = fit(parts, [np.arange(len(h.classes)) for h in parts])
+    for folder in given.judge:
+        h = hear(Corpus.load(folder), plan, network, init, copies=0)
+        rows.append(judged(f"{h.corpus.name}, never taught", h, answers(layer, h.clean)[0], known.temperature))
     network.standardise.mean.copy_(layer[0])
     network.standardise.std.copy_(layer[1])
     network.begin(layer[2], layer[3])
