@@ -15,6 +15,8 @@ from sottovoce.inference import timeline
 from sottovoce.inference.timeline import RATE_HZ, Pieces, Timing
 from sottovoce.metrics.temperature import Calibration
 
+STRANGE = 6.0  # mean square of the standardised features, 1 to 2 in training, from which a voice is unlike it
+
 Who = Callable[[np.ndarray], np.ndarray]  # seconds (n,) -> whose turn it is (n,): 0, 1, ..., -1 = nobody's
 
 

@@ -13,11 +13,10 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.memory import Memory
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
+from sottovoce.inference.listening import STRANGE
 from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
-
-STRANGE = 4.0  # mean square of the standardised features, 1 on average in training, from which a voice is unlike it
 
 
 def steps_of(it: Recognised, frames: Sequence[np.ndarray], statistics: Any = None, trim: bool = True) -> Steps:

@@ -18,11 +18,11 @@ from sottovoce.data.task import Task
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference.hearing import Hearing
+from sottovoce.inference.listening import STRANGE
 from sottovoce.metrics.temperature import Calibration
 
 FORMAT = "sottovoce-onnx/1"
 RATE_HZ = 16_000
-STRANGE = 4.0  # mean square of the standardised features, 1 on average in training, from which a voice is unlike it
 NEEDED = {"kind", "names", "ranges", "longest_s", "frame_hz", "state_hz", "state_offset_s", "pooling", "layers"}
 
 
