@@ -18,7 +18,7 @@ where a corpus tells `intensity` (normal or strong); neutral recordings of the o
 """
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from torch.nn.functional import cross_entropy
 
 from sottovoce import files
 from sottovoce.config import recipe
+from sottovoce.config.finetuning import Frozen
 from sottovoce.data import folds
-from sottovoce.data.augmented import Augmented
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.runs import Run
@@ -42,13 +42,11 @@ from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
 from sottovoce.modeling.heads import Standardise
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import PooledStates
-from sottovoce.tracks import base as tracks
+from sottovoce.pipeline.finetune import PooledStates, changed_copies
 
 TASK = Task("class", ("emotion",), ("angry", "happy", "neutral", "sad"))
 L2, L2_INTENSITY = 0.75, 3.0  # penalties, as `finetune.l2`
-PRIOR = 2.0  # as `finetune.speaker_prior`
-COPIES = 2
+PRIOR = Frozen().speaker_prior
 FEW = 20  # recordings of a class in a corpus that teach nothing about it
 FOLDS = 3  # of speakers
 
@@ -69,16 +67,15 @@ class Heard:
         return np.array([folds.person(u) for u in self.utterances])
 
 
-def hear(corpus: Corpus, plan: Any, network: models.Network, init: models.Pretrained, copies: int = COPIES) -> Heard:
+def hear(corpus: Corpus, plan: Any, network: models.Network, init: models.Pretrained) -> Heard:
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=False)
     pooled = PooledStates(network, plan, store, init)
     every = [u for u in corpus.utterances if u.id in store]
     said = [str(u.labels.get("emotion")) for u in every]
     chosen = [u for u, name in zip(every, said, strict=True) if name in TASK.classes and said.count(name) >= FEW]
     clean = pooled(Steps([(store, chosen)], plan.frontend, init.statistics))
-    changed = np.zeros((copies, *clean.shape), np.float32)
-    for k in range(copies):
-        copy = Augmented(corpus, store, tracks.maker(plan.track).make, plan.track_config, k)
+    changed = np.zeros((plan.finetune.copies, *clean.shape), np.float32)
+    for k, copy in enumerate(changed_copies(plan, corpus, store)):
         changed[k] = pooled(Steps([(copy, chosen)], plan.frontend, init.statistics), k)
     return Heard(corpus, chosen, clean, changed, TASK.values(chosen), intensities(chosen))
 
@@ -215,8 +212,9 @@ def main() -> None:
     rows, known = left_out(parts) if len(parts) > 1 else ([], Calibration())
     rows += within(parts)
     layer = fit(parts, [np.arange(len(h.classes)) for h in parts])
+    alone = replace(plan, finetune=replace(plan.finetune, copies=0))
     for folder in given.judge:
-        h = hear(Corpus.load(folder), plan, network, init, copies=0)
+        h = hear(Corpus.load(folder), alone, network, init)
         rows.append(judged(f"{h.corpus.name}, never taught", h, answers(layer, h.clean)[0], known.temperature))
     network.standardise.mean.copy_(layer[0])
     network.standardise.std.copy_(layer[1])

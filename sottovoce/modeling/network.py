@@ -400,16 +400,20 @@ def predict(it: Recognised, steps: Steps) -> np.ndarray:
     return from_pooled(it, pooled, steps)
 
 
+def standardised(it: Recognised, pooled: np.ndarray, steps: Steps) -> Tensor:
+    """Pooled features (N, P) of utterances as the linear layer reads them."""
+    norm, settings = it.network.standardise, it.plan.finetune
+    if isinstance(settings, Linear) and settings.embedding_norm == "speaker":
+        mean, std = norm.of_speakers(pooled, speakers(steps), settings.speaker_prior)
+        return torch.from_numpy((pooled - mean) / std)
+    return norm(torch.from_numpy(pooled).to(norm.mean.device))
+
+
 def from_pooled(it: Recognised, pooled: np.ndarray, steps: Steps) -> np.ndarray:
     """The last, linear part of a network, from pooled features (N, P) to predictions."""
-    network, settings = it.network, it.plan.finetune
-    if isinstance(settings, Linear) and settings.embedding_norm == "speaker":
-        mean, std = network.standardise.of_speakers(pooled, speakers(steps), settings.speaker_prior)
-        x = torch.from_numpy((pooled - mean) / std)
-    else:
-        x = network.standardise(torch.from_numpy(pooled).to(network.out.weight.device))
+    layer = it.network.out
     with torch.inference_mode():
-        out = network.out(x.to(network.out.weight.device))
+        out = layer(standardised(it, pooled, steps).to(layer.weight.device))
     return to_predictions(it.task, out.cpu().numpy())
 
 

@@ -440,15 +440,8 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
     by_speaker = settings.embedding_norm == "speaker"
     who = [name for part in (steps.family, *copies) for name in models.speakers(part)] if by_speaker else ()
     network.standardise.fit(torch.from_numpy(np.concatenate([ours, *others])), who)
-
-    def standardised(values: np.ndarray, of: Steps) -> torch.Tensor:
-        if not by_speaker:
-            return network.standardise(torch.from_numpy(values))
-        mean, std = network.standardise.of_speakers(values, models.speakers(of), settings.speaker_prior)
-        return torch.from_numpy((values - mean) / std)
-
-    x = torch.cat([standardised(ours, steps.family)[: len(steps)]]
-                  + [standardised(values, copy) for values, copy in zip(others, copies, strict=True)])  # fmt: skip
+    changed = [models.standardised(it, values, copy) for values, copy in zip(others, copies, strict=True)]
+    x = torch.cat([models.standardised(it, ours, steps.family)[: len(steps)], *changed])
     y = np.concatenate([lesson.target] * (1 + len(copies)))
     alike = float(max(len(copies), 1))
     counts = torch.ones(len(x))
@@ -474,7 +467,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray])
         unseen = models.from_pooled(it, dev_pooled, dev)
         it.calibration = Calibration.fit(unseen, lesson.truth)
     if settings.refit and settings.dev != "test":
-        x, y = torch.cat([x, standardised(dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
+        x, y = torch.cat([x, models.standardised(it, dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
         counts = torch.cat([counts, torch.full((len(dev),), alike)])
         found = solve(task, x, y, l2, settings, weight, counts=counts)
         network.begin(*mixture(task, x, y, counts, settings)(*found))
