@@ -7,7 +7,7 @@ prints it and exits with 2; every other exception is a defect of ours and keeps 
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST = 1000  # characters of a word
 
@@ -35,6 +35,15 @@ def one_line(text: str) -> str:
 def say(text: object, *, err: bool = False) -> None:
     """One line for people, on standard output or standard error: no name in it tells a terminal to do anything."""
     print(one_line(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and whether there are more.
+
+    >>> some(["a", "b"]), some(["a", "b", "c", "d"])
+    ('a, b', 'a, b, c, ...')
+    """
+    return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -38,6 +38,7 @@ def main(
     from sottovoce.config.settings import parse_settings
     from sottovoce.data.corpus import Corpus
     from sottovoce.pipeline.extract import about, make_store, model_runs, whose
+    from sottovoce.pipeline.pieces import How
     from sottovoce.tracks.base import maker
 
     prepared = Corpus.load(corpus)
@@ -50,10 +51,7 @@ def main(
         made_by = (whose(run) | about(maker(track), run)) if run else {}
         settings = asdict(replace(config, **made_by)) | ({"half": True} if half else {})
         start = time.monotonic()
-        store = make_store(
-            prepared, track, settings, jobs or None, quiet, overwrite=overwrite, skip_broken=skip_broken, again=True,
-            run=run,
-        )  # fmt: skip
+        store = make_store(prepared, track, settings, How(jobs or None, quiet, overwrite, skip_broken, True), run)
         if not quiet:
             hours = store.frames / store.rate_hz / 3600
             say(

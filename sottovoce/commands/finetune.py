@@ -1,6 +1,5 @@
 """`sottovoce finetune`: weights (or none) + labels -> emotion classifier or intensity regressor."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -73,7 +72,7 @@ def main(
     from sottovoce.data.task import Task
     from sottovoce.evaluation import lines
     from sottovoce.modeling.loop import Keep
-    from sottovoce.pipeline.extract import track_store
+    from sottovoce.pipeline.extract import plan_store
     from sottovoce.pipeline.finetune import (
         Given,
         check_classes,
@@ -125,7 +124,7 @@ def main(
             sizes = f"{len(known[f.name])} labels, {len(f.dev)} dev, {len(f.test)} test utterances"
             say(f"{output / f.name}: {sizes}, init {init}.")
         return
-    store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+    store = plan_store(data, plan, jobs=jobs, quiet=quiet)
     plan = recipes.at_frame_rate(plan, store.rate_hz)
     for f in folds:
         if said := lines.untaught(task, known[f.name], f.name):

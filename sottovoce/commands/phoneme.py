@@ -1,6 +1,5 @@
 """`sottovoce phoneme`: how well do the states of a frozen backbone spell? SUPERB's task PR (arXiv:2105.01051)."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -33,14 +32,14 @@ def main(
     """
     from sottovoce.data.corpus import Corpus
     from sottovoce.evaluation.phoneme import phoneme, plan_of, read, split
-    from sottovoce.pipeline.extract import track_store
+    from sottovoce.pipeline.extract import plan_store
     from sottovoce.pipeline.finetune import weights_for
 
     data = Corpus.load(corpus)
     plan = plan_of(data, init, scratch, settings or [], seed)
     reading, fold = read(data, lexicon), split(data, parts)
     weights = weights_for("none" if scratch else init, data, fold, transductive=transductive)
-    store = track_store(data, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+    store = plan_store(data, plan, jobs=jobs, quiet=quiet)
     report = phoneme(plan, data, store, fold, reading, output, weights, quiet=quiet)
     if not quiet:
         if report:

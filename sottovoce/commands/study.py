@@ -1,6 +1,6 @@
 """`sottovoce study`: how many labels does pre-training save?"""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +76,7 @@ def main(
     from sottovoce.data.task import Task
     from sottovoce.evaluation.curves import collect, save
     from sottovoce.evaluation.study import ARMS, Grid, begin, plan_cells, pretrainings, run_cells, timed
-    from sottovoce.pipeline.extract import track_store
+    from sottovoce.pipeline.extract import plan_store
     from sottovoce.pipeline.finetune import check_speakers, chooser, learned, settings_of
     from sottovoce.pipeline.tuning import Choices
     from sottovoce.pipeline.workers import cores
@@ -97,7 +97,7 @@ def main(
     task = learned(task, plan)
     check_speakers(data, plan)
     chooser(task, replace(plan.finetune, select=metric))  # refuses a score that there is not
-    plan = recipes.at_frame_rate(plan, track_store(data, plan.track, asdict(plan.track_config), quiet=quiet).rate_hz)
+    plan = recipes.at_frame_rate(plan, plan_store(data, plan, quiet=quiet).rate_hz)
     choices = Choices.of(tune, plan)
     cells = plan_cells(plan, data, task, Grid(chosen, labels, seeds, fold, choices), inits, transductive=transductive)
     counts, folds = len({c.share for c in cells}), len({c.fold for c in cells})

@@ -27,6 +27,11 @@ class Track:
         return len(self.values)
 
     @property
+    def dim(self) -> int:
+        """D; 1 of values (T,)."""
+        return 1 if self.values.ndim == 1 else self.values.shape[1]
+
+    @property
     def times(self) -> np.ndarray:
         """(T,) seconds of each frame's centre."""
         return self.offset_s + np.arange(len(self)) / self.rate_hz

@@ -1,7 +1,6 @@
 """Finished cells of a study -> its curves, paired differences and labels saved: study.json and all that shows it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from sottovoce.metrics import scores as metrics
 from sottovoce.metrics import statistics
 from sottovoce.modeling import hub
 from sottovoce.pipeline import baselines
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import chooser
 from sottovoce.pipeline.tuning import NOTHING, Choices
 
@@ -43,7 +42,7 @@ class Answers:
     """
 
     def __init__(self, cells: Sequence[Cell], plan: Recipe, corpus: Corpus, task: Task, folder: Path):
-        store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
+        store = plan_store(corpus, plan, quiet=True)
         self.task, self.folds = task, list(dict.fromkeys(c.fold for c in cells))
         self.tested = [
             corpus.by_id[k] for f in self.folds for k in corpus.fold(f).test if task.has(corpus.by_id[k]) and k in store

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from sottovoce.metrics import raters, statistics
 from sottovoce.metrics import scores as metrics
 from sottovoce.modeling import network
 from sottovoce.pipeline import baselines
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import chooser, labelled
 
 CHOSEN = {"full": "l2 of the probe, epoch", "frozen": "l2 of the probe", "probe": "learning rate, update"}  # by dev
@@ -114,7 +113,7 @@ def evaluate(
     it = network.load_recognised(found[0])
     # truth is as the corpus has it, whatever range of numbers the model was taught
     task = it.task if it.task.kind == "class" else Task.of(corpus, it.task.target)
-    store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=True)
+    store = plan_store(corpus, it.plan, jobs=jobs, quiet=True)
     tested, asked = [], named(corpus, speakers)
     predictions, trivial, svm, of_fold, trusted, untaught = [], [], [], [], [], []
     for run in found:

@@ -6,7 +6,7 @@ the answers that are there; other seeds and folds dealt anew are other trainings
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sottovoce.evaluation import compare, protocol
 from sottovoce.evaluation.evaluate import report_on
 from sottovoce.metrics import scores
 from sottovoce.modeling.loop import Keep
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import Given, finetune, weights_for
 
 KINDS = ("seeds", "folds dealt anew", "folds", "without a fold", "without a speaker")
@@ -96,7 +96,7 @@ def _again(part: runs.Run, corpus: Corpus, fold: Fold, seed: int, output: Path, 
     """A fine-tuning by the settings of an earlier one."""
     config, plan = part.config, recipe.seeded(part.plan, seed)
     task, may_have_seen = Task.from_dict(config["task"], part.folder / "config.json"), config.get("transductive", False)
-    store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=quiet)
+    store = plan_store(corpus, plan, quiet=quiet)
     init = weights_for(config["init"], corpus, fold, transductive=may_have_seen)
     given = Given(init, str(config["labels"]), seed, may_have_seen)
     finetune(plan, corpus, store, fold, task, given, Keep(output / fold.name, quiet=quiet))

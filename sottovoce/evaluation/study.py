@@ -15,7 +15,7 @@ is `sottovoce.evaluation.curves`.
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from glob import glob
 from pathlib import Path
@@ -38,7 +38,7 @@ from sottovoce.errors import InputError
 from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import workers
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import check_classes, judged_by, parts_of, train_recogniser, weights_for
 from sottovoce.pipeline.tuning import NOTHING, Choices, tuned
 
@@ -200,7 +200,7 @@ def train_and_test(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Train one cell on its label subset; predictions (N_test, K or D) for the fold's labelled test utterances, and
     what dev chose."""
-    store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=True)
+    store = plan_store(corpus, plan, quiet=True)
     fold = with_dev(corpus, corpus.fold(cell.fold), plan.finetune.dev)
     plan = recipe.seeded(plan, cell.seed)
     if cell.arm == "probe" and plan.finetune.mode == "full":

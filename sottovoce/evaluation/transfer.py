@@ -10,7 +10,7 @@ nobody of a tested corpus has a say. What all corpora call by one name is a clas
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Network, Pretrained, Recognised
 from sottovoce.pipeline import workers
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import Lesson, PooledStates, changed_copies, fit_probe
 
 METRICS = ("ua", "wa", "macro_f1")
@@ -95,7 +95,7 @@ def transfer(
     earlier = models.load_pretrained(run, plan.finetune.depth or None)
     places = []
     for corpus, own in zip(corpora, labelled, strict=True):
-        store = track_store(corpus, plan.track, asdict(plan.track_config), jobs=jobs, quiet=quiet)
+        store = plan_store(corpus, plan, jobs=jobs, quiet=quiet)
         plan = recipes.at_frame_rate(plan, store.rate_hz)
         kept = [u for u in own if u.id in store]
         name = corpus.folder.name if len({c.folder.name for c in corpora}) == len(corpora) else str(corpus.folder)

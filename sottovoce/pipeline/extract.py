@@ -19,6 +19,7 @@ import torch
 
 from sottovoce import files, plugins
 from sottovoce.config import recipe
+from sottovoce.config.recipe import Recipe
 from sottovoce.config.settings import from_mapping
 from sottovoce.corpora import base as corpora
 from sottovoce.corpora.base import Reader
@@ -29,10 +30,10 @@ from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.shards import Made
 from sottovoce.data.store import Head, Source, TrackStore, TrackWriter, checked
-from sottovoce.errors import InputError, say, unknown_name
+from sottovoce.errors import InputError, say, some, unknown_name
 from sottovoce.modeling import network as models
 from sottovoce.pipeline import pieces, sources
-from sottovoce.pipeline.pieces import Wanted
+from sottovoce.pipeline.pieces import How, Wanted
 from sottovoce.tracks import base as tracks
 from sottovoce.tracks.base import Maker
 
@@ -60,14 +61,19 @@ def track_store(
         InputError: an unknown track or setting, a track that this corpus cannot have, a recording that cannot
             be read (what could be is kept), a full disk.
     """
-    return make_store(corpus, track, settings or {}, jobs, quiet)
+    return make_store(corpus, track, settings or {}, How(jobs, quiet))
+
+
+def plan_store(corpus: Corpus, plan: Recipe, *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
+    """The store of the track that a recipe reads, see `track_store`."""
+    return make_store(corpus, plan.track, asdict(plan.track_config), How(jobs, quiet))
 
 
 def model_store(corpus: Corpus, track: str, run: Run, *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
     """The store of a track that this trained model makes, after extracting what is missing."""
     maker = tracks.maker(track)
     config = replace(maker.Config(), **whose(run), **about(maker, run))
-    return make_store(corpus, track, asdict(config), jobs, quiet, run=run)
+    return make_store(corpus, track, asdict(config), How(jobs, quiet), run)
 
 
 def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None = None) -> Path:
@@ -189,19 +195,8 @@ def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     return _Plan(maker, config, half, next((home for home in homes if home.is_dir()), homes[0]))
 
 
-def make_store(
-    corpus: Corpus,
-    track: str,
-    settings: Mapping[str, Any],
-    jobs: int | None,
-    quiet: bool,
-    *,
-    overwrite: bool = False,
-    skip_broken: bool = False,
-    again: bool = False,
-    run: Run | None = None,
-) -> TrackStore:
-    """`again` tries what an earlier --skip-broken left out; `run` is the model of tracks that need one."""
+def make_store(corpus: Corpus, track: str, settings: Mapping[str, Any], how: How, run: Run | None = None) -> TrackStore:
+    """As `track_store`; `run` is the model of tracks that need one."""
     plan = _plan(corpus, track, settings)
     track = plan.maker.name
     reader = _encoded(corpus)
@@ -211,21 +206,20 @@ def make_store(
             f"Use --track {reader.TRACKS[0]}."
         )
     stamp = sources.stamps_of(corpus, per_speaker=plan.maker.PER_SPEAKER)
-    todo = list(corpus.utterances)
-    if not overwrite and (plan.folder / "track.json").is_file():
-        todo = sources.missing(corpus, TrackStore.open(plan.folder), stamp, again)
+    wanted, todo = Wanted(corpus, plan.maker, plan.config, plan.folder, stamp, how), list(corpus.utterances)
+    if not how.overwrite and (plan.folder / "track.json").is_file():
+        todo = wanted.missing(TrackStore.open(plan.folder))
     if todo:
-        origin = _origin(corpus, plan, run, jobs, quiet, skip_broken)
-        wanted = Wanted(corpus, plan.maker, plan.config, plan.folder, stamp, overwrite, skip_broken, again, quiet)
+        origin = _origin(corpus, plan, run, replace(how, overwrite=False, again=False))
         if reader is not None:
-            head = _first(reader, corpus, todo[0], plan, track)
+            head = _first(reader, corpus, todo[0], plan)
             broken = _stream(wanted, head, lambda todo, _: _from_features(reader, corpus, head, todo))
         elif origin is not None:
             head = Head(track, asdict(plan.config), origin.rate_hz, origin.offset_s, plan.config.dim, plan.half)
-            broken = _stream(wanted, head, lambda todo, writer: _from_track(corpus, track, origin, todo, writer))
+            broken = _stream(wanted, head, lambda todo, writer: _from_track(wanted, origin, todo, writer))
         else:
-            broken = pieces.make(wanted, plan.half, jobs)
-        _report(corpus, track, broken, skip_broken, quiet)
+            broken = pieces.make(wanted, plan.half)
+        _report(corpus, track, broken, how)
     if run is not None:
         folds.seen_by(run).keep(plan.folder)
     return TrackStore.open(plan.folder)
@@ -236,10 +230,10 @@ def _stream(
 ) -> dict[str, str]:
     """What comes one after another goes into the store; id -> why of what is broken."""
     broken: dict[str, str] = {}
-    with TrackWriter(it.folder, head, overwrite=it.overwrite) as writer:
+    with TrackWriter(it.folder, head, overwrite=it.how.overwrite) as writer:
         todo = it.missing(writer)  # another process may have done it while this one waited
         with (
-            Bar(len(todo), f"extract {head.track}", quiet=it.quiet) as bar,
+            Bar(len(todo), f"extract {head.track}", quiet=it.how.quiet) as bar,
             contextlib.closing(work(todo, writer)) as made,
         ):
             for one in made:
@@ -255,28 +249,25 @@ def _stream(
                     writer.restamp(one.id, source)
                 if one.why:
                     broken[one.id] = one.why
-                    if it.skip_broken:
+                    if it.how.skip_broken:
                         writer.skip(one.id, one.why, source)
                 bar.advance()
     return broken
 
 
-def _report(corpus: Corpus, track: str, broken: dict[str, str], skip_broken: bool, quiet: bool) -> None:
-    if not broken:
-        return
-    if skip_broken:
-        if not quiet:
-            for id, why in broken.items():
-                say(f"skipped {id}: {why}", err=True)
-        return
-    reasons = list(broken.values())
-    if len(reasons) == 1:
-        raise InputError(f"{reasons[0]} Or leave it out with `sottovoce extract {corpus.folder} --skip-broken`.")
-    others = ", ".join(list(broken)[1:6]) + (", ..." if len(broken) > 6 else "")
-    raise InputError(
-        f"{corpus.folder}: no {track} of {len(broken)} of {len(corpus.utterances)} utterances. Found: {reasons[0]} "
-        f"Also {others}. Leave them out with `sottovoce extract --skip-broken`, which lists them all."
-    )
+def _report(corpus: Corpus, track: str, broken: dict[str, str], how: How) -> None:
+    """Say what was left out. Raises InputError where nothing may be."""
+    if broken and not how.skip_broken:
+        first, *others = broken.values()
+        if not others:
+            raise InputError(f"{first} Or leave it out with `sottovoce extract {corpus.folder} --skip-broken`.")
+        raise InputError(
+            f"{corpus.folder}: no {track} of {len(broken)} of {len(corpus.utterances)} utterances. Found: {first} "
+            f"Also {some(list(broken)[1:], 5)}. Leave them out with `sottovoce extract --skip-broken`, which lists "
+            "them all."
+        )
+    for id, why in () if how.quiet else broken.items():
+        say(f"skipped {id}: {why}", err=True)
 
 
 # -- from encoded features ----------------------------------------------------------------------------------
@@ -294,11 +285,11 @@ def _encoded(corpus: Corpus) -> Reader | None:
     return found if found and found.TRACKS else None
 
 
-def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan, track: str) -> Head:
+def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan) -> Head:
     """The head of the store, from one utterance: files differ in frame rate and offset."""
+    track = plan.maker.name
     for _, found in reader.read_track(corpus.root, [utterance], track):
-        width = 1 if found.values.ndim == 1 else found.values.shape[1]
-        return Head(track, asdict(plan.config), found.rate_hz, found.offset_s, width, plan.half)
+        return Head(track, asdict(plan.config), found.rate_hz, found.offset_s, found.dim, plan.half)
     raise InputError(
         f"{corpus.root / utterance.path}: no {track} of {utterance.id}. Found no frames. Run `sottovoce prepare` again."
     )
@@ -311,11 +302,10 @@ def _from_features(
     left = {u.id: u for u in todo}
     for id, found in reader.read_track(corpus.root, todo, head.track):
         path = corpus.root / left.pop(id).path
-        width = 1 if found.values.ndim == 1 else found.values.shape[1]
-        if (found.rate_hz, width) != (head.rate_hz, head.dim):
+        if (found.rate_hz, found.dim) != (head.rate_hz, head.dim):
             raise InputError(
-                f"{path}: {head.track} unlike the rest of the corpus. Found {width} values at {found.rate_hz:g} Hz, "
-                f"not {head.dim} at {head.rate_hz:g}. Prepare the two kinds as two corpora."
+                f"{path}: {head.track} unlike the rest of the corpus. Found {found.dim} values at {found.rate_hz:g} "
+                f"Hz, not {head.dim} at {head.rate_hz:g}. Prepare the two kinds as two corpora."
             )
         yield Made(id, values=found.values)
     for id, u in left.items():
@@ -330,42 +320,28 @@ class _Origin:
     """The track something is made from, how, and the rate and offset of what comes out."""
 
     source: TrackStore
-    keys: Mapping[str, str]  # of what each utterance's rows depend on
     make: Callable[[Sequence[Utterance]], Iterator[tuple[str, np.ndarray]]]
     rate_hz: float
     offset_s: float
 
 
-def _origin(
-    corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
-) -> _Origin | None:
+def _origin(corpus: Corpus, plan: _Plan, run: Run | None, how: How) -> _Origin | None:
     """None for tracks made from recordings or read from files."""
     if plan.maker.derive:
-        return _by_rule(corpus, plan, jobs, quiet, skip_broken)
-    if plan.maker.run_kind:
-        return _by_model(corpus, plan, run, jobs, quiet, skip_broken)
-    return None
+        return _by_rule(corpus, plan, how)
+    return _by_model(corpus, plan, run, how) if plan.maker.run_kind else None
 
 
-def _by_rule(corpus: Corpus, plan: _Plan, jobs: int | None, quiet: bool, skip_broken: bool) -> _Origin:
+def _by_rule(corpus: Corpus, plan: _Plan, how: How) -> _Origin:
     """By a maker that reads another track."""
     derive = plan.maker.derive
     assert derive is not None
-    source = make_store(corpus, plan.maker.SOURCE, {}, jobs, quiet, skip_broken=skip_broken)
+    source = make_store(corpus, plan.maker.SOURCE, {}, how)
     present = [u for u in corpus.utterances if u.id in source]
-    keys = {u.id: found.key for u in present if (found := source.source(u.id))}
-
-    def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        return derive(source, utterances, present, plan.config)
-
-    if plan.maker.PER_SPEAKER:
-        keys = sources.by_speaker(corpus, keys)
-    return _Origin(source, keys, make, source.rate_hz, source.offset_s)
+    return _Origin(source, lambda wanted: derive(source, wanted, present, plan.config), source.rate_hz, source.offset_s)
 
 
-def _by_model(
-    corpus: Corpus, plan: _Plan, run: Run | None, jobs: int | None, quiet: bool, skip_broken: bool
-) -> _Origin:
+def _by_model(corpus: Corpus, plan: _Plan, run: Run | None, how: How) -> _Origin:
     """By a trained run, from the track it was trained on."""
     name = plan.maker.name
     if run is None:
@@ -381,9 +357,8 @@ def _by_model(
     it: Any
     network, it = (None, models.load_recognised(run)) if posteriors else models.load_objective(run)
     (it.network if posteriors else network).to(device)
-    source = make_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs, quiet, skip_broken=skip_broken)
+    source = make_store(corpus, it.plan.track, asdict(it.plan.track_config), how)
     present = [u for u in corpus.utterances if u.id in source]
-    keys = {u.id: found.key for u in present if (found := source.source(u.id))}
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def judge(x: Any, lengths: Any) -> Any:
@@ -399,23 +374,26 @@ def _by_model(
             return ((chosen.utterances[k].id, track.values) for k, track in found)
         return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
 
-    offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
     if posteriors:
-        return _Origin(source, keys, make, *models.state_rate(it, source.rate_hz, source.offset_s))
-    return _Origin(source, keys, make, source.rate_hz / frontend.subsampling, offset_s)
+        return _Origin(source, make, *models.state_rate(it, source.rate_hz, source.offset_s))
+    offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
+    return _Origin(source, make, source.rate_hz / frontend.subsampling, offset_s)
 
 
 def _from_track(
-    corpus: Corpus, track: str, origin: _Origin, todo: Sequence[Utterance], writer: TrackWriter
+    it: Wanted, origin: _Origin, todo: Sequence[Utterance], writer: TrackWriter
 ) -> Generator[Made, None, None]:
     """What has no source comes first, with the reason; then what has to be made, as its maker streams it."""
-    skipped, fresh = writer.skipped, []
+    source, skipped, fresh = origin.source, writer.skipped, []
+    keys = {u.id: found.key for u in it.corpus.utterances if u.id in source and (found := source.source(u.id))}
+    if it.maker.PER_SPEAKER:
+        keys = sources.by_speaker(it.corpus, keys)
     for u in todo:
-        if u.id not in origin.source:
-            yield Made(u.id, why=origin.source.skipped.get(u.id, f"{u.path}: no {origin.source.head.track}."))
-        elif (known := writer.source(u.id)) and u.id not in skipped and known.key == origin.keys[u.id]:
+        if u.id not in source:
+            yield Made(u.id, why=source.skipped.get(u.id, f"{u.path}: no {source.head.track}."))
+        elif (known := writer.source(u.id)) and u.id not in skipped and known.key == keys[u.id]:
             yield Made(u.id, known.key)
         else:
             fresh.append(u)
     for id, values in origin.make(fresh):
-        yield Made(id, origin.keys[id], values=values)
+        yield Made(id, keys[id], values=values)

@@ -36,7 +36,7 @@ from sottovoce.metrics import kmeans as clustering
 from sottovoce.metrics.kmeans import Config as KMeans
 from sottovoce.modeling import codebook, network
 from sottovoce.modeling.codebook import Codebook, Stacked
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 
 SIDES = ("train", "heldout")
 EARLIER = {"method": "nested", "seeding": "scalable", "batch": 10_000}  # had a choice once: labels stay finished
@@ -254,7 +254,7 @@ def _parts(
     hop, receptive_field = hop_and_field(backbone)
     parts = []
     for corpus, train, dev in zip(corpora, *folds.parts(corpora, fold), strict=True):
-        store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
+        store = plan_store(corpus, it.plan, jobs=jobs, quiet=quiet)
         if store.dim != run.config["features"]:
             raise InputError(
                 f"{corpus.folder}: {store.dim} features a frame of {it.plan.track}. {run.folder} was trained on "

@@ -30,6 +30,17 @@ FEW, FEW_WHOLE = 64, 4  # utterances, or whole recordings, that are done before 
 
 
 @dataclass(frozen=True)
+class How:
+    """How what is missing of a track is made."""
+
+    jobs: int | None = None  # processes; None = one for every core, none for a handful of utterances
+    quiet: bool = False  # no progress
+    overwrite: bool = False  # all of it is missing
+    skip_broken: bool = False  # what cannot be read is left out and listed, not refused
+    again: bool = False  # what was left out earlier is tried once more
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What is to be made."""
 
@@ -38,13 +49,10 @@ class Wanted:
     config: Any
     folder: Path
     stamp: Callable[[str], str]
-    overwrite: bool
-    skip_broken: bool
-    again: bool
-    quiet: bool
+    how: How
 
     def missing(self, store: TrackStore | TrackWriter) -> list[Utterance]:
-        return sources.missing(self.corpus, store, self.stamp, self.again)
+        return sources.missing(self.corpus, store, self.stamp, self.how.again)
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,9 @@ class Piece:
     skip_broken: bool
 
 
-def make(it: Wanted, half: bool, jobs: int | None) -> dict[str, str]:
+def make(it: Wanted, half: bool) -> dict[str, str]:
     """Shards of the store, by whoever takes part; id -> why of what is broken."""
-    head, folder, overwrite = _rehearse(it, half), it.folder, it.overwrite
+    head, folder, overwrite = _rehearse(it, half), it.folder, it.how.overwrite
     try:
         settle(folder, head)
     except InputError:
@@ -83,7 +91,7 @@ def make(it: Wanted, half: bool, jobs: int | None) -> dict[str, str]:
                     continue
                 if not pieces:  # another process did it
                     return {}
-                _make(it, pieces, made, jobs)
+                _make(it, pieces, made)
                 with locked(folder) if workers.shared() else contextlib.nullcontext():
                     return shards.show(folder, before, instead=overwrite)
             except shards.Outdated:
@@ -91,14 +99,14 @@ def make(it: Wanted, half: bool, jobs: int | None) -> dict[str, str]:
                 overwrite = False  # another process did
 
 
-def _make(it: Wanted, pieces: Sequence[Piece], made: Sequence[Path], jobs: int | None) -> None:
-    todo = [u for piece in pieces for u in piece.utterances]
+def _make(it: Wanted, pieces: Sequence[Piece], made: Sequence[Path]) -> None:
+    todo, jobs = [u for piece in pieces for u in piece.utterances], it.how.jobs
     if jobs is None:
         few = len({u.path for u in todo}) <= FEW_WHOLE if it.maker.WHOLE else len(todo) <= FEW
         jobs = 1 if few or workers.shared() else workers.cores()
     count = {path: len(piece.utterances) for path, piece in zip(made, pieces, strict=True)}
     work = workers.make(_make_piece, zip(pieces, made, strict=True), jobs, home=it.folder, needs=[it.corpus.root])
-    with Bar(len(todo), f"extract {it.maker.name}", quiet=it.quiet) as bar, contextlib.closing(work):
+    with Bar(len(todo), f"extract {it.maker.name}", quiet=it.how.quiet) as bar, contextlib.closing(work):
         for path in work:
             bar.advance(count[path])
 
@@ -119,8 +127,8 @@ def plan(it: Wanted, head: Head, before: int, overwrite: bool) -> list[Piece]:
         for part in parts
     ]
     return [
-        Piece(it.folder, head, number, before, it.config, it.corpus.root, part, of, it.skip_broken)
-        for number, part, of in zip(shards.numbers(marks, before, it.skip_broken), parts, old, strict=True)
+        Piece(it.folder, head, number, before, it.config, it.corpus.root, part, of, it.how.skip_broken)
+        for number, part, of in zip(shards.numbers(marks, before, it.how.skip_broken), parts, old, strict=True)
     ]
 
 
@@ -192,9 +200,8 @@ def _rehearse(it: Wanted, half: bool) -> Head:
     track = it.maker.name
     silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
     made = made_of(silence, track, it.config)
-    width = 1 if made.values.ndim == 1 else made.values.shape[1]
-    if (made.rate_hz, width) != (it.config.rate_hz, it.config.dim):
+    if (made.rate_hz, made.dim) != (it.config.rate_hz, it.config.dim):
         raise ValueError(
-            f"{track} promises {it.config.dim} values at {it.config.rate_hz} Hz, made {width} at {made.rate_hz}"
+            f"{track} promises {it.config.dim} values at {it.config.rate_hz} Hz, made {made.dim} at {made.rate_hz}"
         )
-    return Head(track, asdict(it.config), made.rate_hz, made.offset_s, width, half)
+    return Head(track, asdict(it.config), made.rate_hz, made.offset_s, made.dim, half)

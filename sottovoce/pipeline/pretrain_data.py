@@ -6,7 +6,7 @@ PretrainData.open(...)   stores of every corpus, who is learned from, auxiliary 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from sottovoce.modeling import hub, network
 from sottovoce.modeling.network import Pretrained
 from sottovoce.objectives.base import Sides
 from sottovoce.pipeline import aux_tracks, functionals, genders, units
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 
 FEW = 200  # most utterances in the dev loss
 
@@ -76,7 +76,7 @@ class PretrainData:
         """
         how: dict[str, Any] = {"jobs": start.jobs, "quiet": start.quiet}
         plan.objective_config.require(corpora)
-        stores = [track_store(c, plan.track, asdict(plan.track_config), **how) for c in corpora]
+        stores = [plan_store(c, plan, **how) for c in corpora]
         plan = recipe.at_frame_rate(plan, stores[0].rate_hz)
         sides = sides.only(lambda u, k: u.id in stores[k])  # without what extraction had to leave out
         if not any(sides.train):

@@ -31,7 +31,7 @@ from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives._ranking import LABEL, Lesson, emotion_of, require
 from sottovoce.objectives.strength import Objective, loss_of
 from sottovoce.pipeline import functionals
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store, track_store
 from sottovoce.pipeline.pretrain_data import PretrainData
 
 INTENSITY = "intensity"  # column of the manifest
@@ -248,7 +248,7 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
             f"{corpus.folder}: nobody to judge. Found {len(unheard)} utterances of people whom {found.folder} has not "
             f"seen, none of them {', '.join(lesson.rankings)}. Use another corpus."
         )
-    store = track_store(corpus, it.plan.track, asdict(it.plan.track_config), jobs=jobs, quiet=quiet)
+    store = plan_store(corpus, it.plan, jobs=jobs, quiet=quiet)
     energy = track_store(corpus, "energy", jobs=jobs, quiet=quiet)
     rows, panels = judge(lesson, objective, it.plan, it.statistics, store, energy)
     rows = [{"fold": found.config["fold"], **row} for row in rows]

@@ -38,7 +38,7 @@ from sottovoce.errors import unknown_name
 from sottovoce.evaluation import compare, evaluate
 from sottovoce.modeling.loop import Keep
 from sottovoce.pipeline import extract, label, pretrain, workers
-from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import Given, finetune, weights_for
 from sottovoce.pipeline.pretrain_data import Start
 
@@ -140,7 +140,7 @@ class FoldContext:
 
     def finetune(self, plan: Recipe, before: Run | None, home: Path, *, transductive: bool = False) -> None:
         """The last step, an ordinary fine-tuned run."""
-        store = track_store(self.corpus, plan.track, asdict(plan.track_config), jobs=self.jobs, quiet=self.quiet)
+        store = plan_store(self.corpus, plan, jobs=self.jobs, quiet=self.quiet)
         finetune(
             recipes.at_frame_rate(recipes.seeded(plan, self.seed), store.rate_hz),
             self.corpus, store, self.fold, self.task,
