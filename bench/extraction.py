@@ -19,7 +19,7 @@ import soundfile
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.track import Track
 from sottovoce.pipeline import extract, pieces
-from sottovoce.pipeline.prepare import prepare
+from sottovoce.pipeline.prepare import Asked, prepare
 from sottovoce.tracks import fbank
 
 A_SHARD = 1000  # files
@@ -92,7 +92,7 @@ def main() -> None:
         shards.mkdir()
         pack(shards, options.files, options.seconds)
         began, before = time.process_time(), own_mib()
-        prepare("tar", shards, data, options={"unlabelled": True}, decode=False, jobs=1)
+        prepare("tar", shards, data, Asked(decode=False), options={"unlabelled": True}, jobs=1)
         prepared, began = time.process_time() - began, time.process_time()
         corpus = Corpus.load(data)
         loaded = time.process_time() - began

@@ -321,7 +321,7 @@ def _databases(home: Path, rows: list[dict[str, str]]) -> None:
 
 def _prepared(reader: str, source: str) -> Callable[[Path], None]:
     def use(folder: Path) -> None:
-        prepare.prepare(reader, folder / source, folder / "made", decode=False, jobs=1)
+        prepare.prepare(reader, folder / source, folder / "made", prepare.Asked(decode=False), jobs=1)
         _fold_names_stay_inside(folder / "made")
 
     return use

@@ -65,26 +65,16 @@ def main(
     Example: sottovoce prepare ravdess DIR -o data/ravdess
     """
     from sottovoce.data import vocabulary
-    from sottovoce.pipeline.prepare import Fetch, prepare
+    from sottovoce.pipeline.prepare import Asked, Fetch, prepare
 
-    options = _options.of(name)
-    files.check_output(out or Path("data") / name, folder=True)
-    report = prepare(
-        name,
-        source,
-        out or Path("data") / name,
-        relabel=vocabulary.overrides(map_ or (), drop or ()),
-        folds=folds,
-        group=group,
-        download=Fetch(download, base_url) if download else None,
-        options=_options.values(options, {o.flag: own.get(_keyword(o)) for o in options}, set_ or ()),
-        leave_out=words(leave_out),
-        decode=not no_scan,
-        jobs=jobs,
-        quiet=quiet,
-    )
+    options, out = _options.of(name), out or Path("data") / name
+    files.check_output(out, folder=True)
+    asked = Asked(vocabulary.overrides(map_ or (), drop or ()), folds, group, words(leave_out), not no_scan)
+    given = _options.values(options, {o.flag: own.get(_keyword(o)) for o in options}, set_ or ())
+    fetch = Fetch(download, base_url) if download else None
+    report = prepare(name, source, out, asked, options=given, download=fetch, jobs=jobs, quiet=quiet)
     if not quiet:
-        _tables.corpus(report, out or Path("data") / name)
+        _tables.corpus(report, out)
 
 
 class Command(TyperCommand):

@@ -11,7 +11,7 @@ Every other command trusts the manifest this one wrote.
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from sottovoce.data import archives, contents, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
 from sottovoce.data.progress import Bar
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, some
 from sottovoce.pipeline import remarks, scan
 from sottovoce.pipeline.scan import Look
 from sottovoce.report import data_page
@@ -37,6 +37,7 @@ MEANING = {
     "clipped": "at full scale, may be clipped",
 }
 SIDES = ("train", "dev", "test")
+SPREAD: dict[str, Callable[..., Any]] = {"min": np.min, "median": np.median, "mean": np.mean, "max": np.max}
 FEW = 12  # values of a class label that still make a readable table
 
 
@@ -48,18 +49,31 @@ class Fetch:
     mirror: str = ""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What any corpus may be asked for; a reader's own options come apart. Raises InputError for what there is not."""
+
+    relabel: Mapping[str, str] = field(default_factory=dict)  # class -> new name, or "" to leave it out
+    folds: int | None = None  # how many; None: the reader's
+    group: str = ""  # what they keep apart: speaker, session, none (leaky); "": what the reader's do
+    leave_out: Sequence[str] = ()  # problems, see `scan.PROBLEMS`, whose recordings are dropped too
+    decode: bool = True  # every recording; False reads headers only
+
+    def __post_init__(self) -> None:
+        if self.group not in ("", "speaker", "session", "none"):
+            raise InputError(f"--group {self.group}: not a group. Choose speaker, session or none.")
+        if unknown := [problem for problem in self.leave_out if problem not in scan.PROBLEMS]:
+            raise InputError(f"--leave-out {unknown[0]}: not a problem. There are: {', '.join(scan.PROBLEMS)}.")
+
+
 def prepare(
     name: str,
     source: Path | None,
     out: Path,
+    asked: Asked = Asked(),
     *,
-    relabel: Mapping[str, str] | None = None,
-    folds: int | None = None,
-    group: str = "",
-    download: Fetch | None = None,
     options: Mapping[str, Any] | None = None,
-    leave_out: Sequence[str] = (),
-    decode: bool = True,
+    download: Fetch | None = None,
     jobs: int | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -69,11 +83,7 @@ def prepare(
         name: a module of `corpora/`.
         source: folder (or table) to read; None takes `download`, or a folder in `out` for a corpus that is generated.
         out: folder to write.
-        relabel: {class: new name, or "" to leave it out}.
-        folds, group: number of folds and what they keep apart; None and "" leave it to the reader.
         options: keyword arguments of the reader.
-        leave_out: problems (see `scan.PROBLEMS`) whose recordings are dropped too.
-        decode: every recording; False reads headers only.
         jobs: processes.
 
     Returns:
@@ -83,48 +93,50 @@ def prepare(
         InputError: not that corpus, nothing usable in it, one class only, duplicate ids, too few speakers for the
             folds, an option or class name the reader does not have.
     """
-    reader, given, relabel = base.reader(name), dict(options or {}), dict(relabel or {})
-    if group not in ("", "speaker", "session", "none"):
-        raise InputError(f"--group {group}: not a group. Choose speaker, session or none.")
-    if unknown := [problem for problem in leave_out if problem not in scan.PROBLEMS]:
-        raise InputError(f"--leave-out {unknown[0]}: not a problem. There are: {', '.join(scan.PROBLEMS)}.")
+    reader, given = base.reader(name), dict(options or {})
     fetched: list[dict] = []
     if download is not None:
-        fetched, source = _download(reader, name, download, given, quiet), source or download.folder
-    root = _root(reader, name, source, out, given)
+        fetched, source = _download(reader, download, given, quiet), source or download.folder
+    root = _root(reader, source, out, given)
     folder = root if root.is_dir() else root.parent
-    divide = _dividing(reader, name, given, folds is not None or bool(group))
+    divide = _dividing(reader, given, asked)
     fetching = _keywords(reader.download) if fetched and reader.download else []
-    utterances, warnings = _read(reader, root, out, _accepted(reader, given, unused=(*divide, *fetching)), relabel)
-    looks, problems, print_of_audio = _scanned(reader, folder, utterances, Path(out), decode, jobs, quiet)
-    kept, lost = _without(utterances, looks, problems, leave_out)
+    read = _accepted(reader, given, unused=(*divide, *fetching))
+    utterances, warnings = _read(reader, root, Path(out), read, asked.relabel)
+    looks, problems, print_of_audio = _scanned(reader, folder, utterances, Path(out), asked.decode, jobs, quiet)
+    kept, lost = _without(utterances, looks, problems, asked.leave_out)
     if not kept:
         why = next((look.why for look in looks.values() if look.why), "--leave-out took all of them")
         raise InputError(f"{root}: not one usable recording. Found {len(utterances)}; the first says: {why}")
     kinds = _kinds(reader, kept)
     classes, target = _classes(reader, kept, kinds), _target(reader, kinds)
-    _check_classes(root, kept, target, kinds, classes)
-    split = _folds(reader, kept, folds, group, name, divide)
+    learned = {label: classes[label] for label in target if kinds[label] == "class"}
+    _check_classes(root, kept, learned)
+    split = _folds(reader, kept, asked, divide)
     check_folds(kept, split)
     warnings += lost + remarks.similar_speakers(kept, split)
     warnings += remarks.votes(kept)
     warnings += remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
-    warnings += remarks.lone_classes(kept, {label: classes[label] for label in target if kinds[label] == "class"})
-    warnings += _fold_warnings(kept, split, target, kinds, classes, problems.get("duplicate", []))
-    warnings += _word_warnings(reader, fetched, classes, relabel)
+    warnings += remarks.lone_classes(kept, learned)
+    warnings += _fold_warnings(kept, split, learned, problems.get("duplicate", []))
+    warnings += _word_warnings(reader, fetched, classes, asked.relabel)
     info = {
         **{"reader": name, "source": reader.SOURCE, "licence": reader.LICENCE, "target": target},
         "ranges": {label: pair for label, pair in reader.RANGES.items() if label in kinds},
-        **{"tracks": list(reader.TRACKS), "map": relabel},
+        **{"tracks": list(reader.TRACKS), "map": dict(asked.relabel)},
         "options": files.plain({key: str(v) if isinstance(v, Path) else v for key, v in given.items()}),
-        "folds": {"n": len(split), "asked": folds, "group": group or (split[0].group if split else "")},
-        **{"left_out": list(leave_out), "scanned": decode and not reader.TRACKS},
+        "folds": {"n": len(split), "asked": asked.folds, "group": asked.group or (split[0].group if split else "")},
+        **{"left_out": list(asked.leave_out), "scanned": asked.decode and not reader.TRACKS},
         **{"audio_digest": print_of_audio, "download": fetched, "warnings": warnings, "sottovoce": __version__},
     }
     corpus = Corpus(Path(out), kept[0].corpus, folder.resolve(), tuple(kept), tuple(split), kinds, classes, info)
     report = data_report(corpus, reader, looks, problems)
-    _write(corpus, report, [] if reader.TRACKS else [looks[u.id] for u in kept])
-    if decode and not reader.TRACKS:
+    corpus.save()
+    if not reader.TRACKS:
+        contents.save(corpus.folder, _contents([looks[u.id] for u in kept]))
+    files.write_json(corpus.folder / "report.json", report)
+    files.write_text(corpus.folder / "report.html", data_page(report))
+    if info["scanned"]:
         scan.save(corpus.folder / scan.FILE, utterances, looks)
     return report
 
@@ -138,7 +150,7 @@ def _read(
     """The utterances under their new class names, and what there is to say about them."""
     accepted, late = inspect.signature(reader.utterances).parameters, relabel
     if "into" in accepted:  # recordings that lie inside a table
-        read["into"] = Path(out) / "recordings"
+        read["into"] = out / "recordings"
     if "relabel" in accepted:
         read["relabel"], late = relabel, {}
     utterances = list(reader.utterances(root, **read))
@@ -148,27 +160,31 @@ def _read(
         raise InputError(
             f"{root}: no utterances. Every one was left out, or there are none. Check --drop and the folder."
         )
-    _check_ids(utterances, root)
+    twice = [name for name, n in Counter(u.id for u in utterances).items() if n > 1]
+    if twice:
+        raise InputError(
+            f"{root}: duplicate ids. Found {len(twice)}, e.g. {', '.join(twice[:5])}. Every utterance needs its own."
+        )
     return utterances, _notes(reader, root, read, utterances)
 
 
-def _dividing(reader: Reader, name: str, given: Mapping[str, Any], asked: bool) -> dict[str, Any]:
-    """Options of the reader's own folds; `asked`: for others."""
+def _dividing(reader: Reader, given: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    """Options of the reader's own folds."""
     divide = {key: given[key] for key in _keywords(reader.folds) if key in given}
-    if divide and asked:
-        raise InputError(
-            f"--{next(iter(divide))} {next(iter(divide.values()))}: {name}'s own folds. Found --folds or --group too. "
-            "Use one or the other."
-        )
+    for key, value in divide.items():
+        if asked.folds is not None or asked.group:
+            raise InputError(
+                f"--{key} {value}: {reader.name}'s own folds. Found --folds or --group too. Use one or the other."
+            )
     return divide
 
 
-def _root(reader: Reader, name: str, source: Path | None, out: Path, options: dict[str, Any]) -> Path:
+def _root(reader: Reader, source: Path | None, out: Path, options: dict[str, Any]) -> Path:
     """The folder to read; a corpus that is generated is generated now."""
     generate = reader.generate_into
     if source is None and generate is None:
         fetch = " or fetch it with --download DIR" if reader.download else ""
-        raise InputError(f"prepare {name}: no folder. Name the one that holds the corpus{fetch}.")
+        raise InputError(f"prepare {reader.name}: no folder. Name the one that holds the corpus{fetch}.")
     root = Path(source) if source is not None else Path(out) / "recordings"
     if reader.locate and not root.exists():
         kept = reader.locate(str(source))
@@ -206,9 +222,11 @@ def _accepted(reader: Reader, given: Mapping[str, Any], unused: Sequence[str]) -
     return {key: value for key, value in given.items() if key in own}
 
 
-def _download(reader: Reader, name: str, to: Fetch, options: Mapping[str, Any], quiet: bool) -> list[dict]:
+def _download(reader: Reader, to: Fetch, options: Mapping[str, Any], quiet: bool) -> list[dict]:
     if reader.download is None:
-        raise InputError(f"prepare {name}: cannot be downloaded here. {reader.LICENCE}. Get it from {reader.SOURCE}.")
+        raise InputError(
+            f"prepare {reader.name}: cannot be downloaded here. {reader.LICENCE}. Get it from {reader.SOURCE}."
+        )
     bars: dict[str, Bar] = {}
 
     def progress(file: str, done: int, total: int) -> None:
@@ -235,14 +253,6 @@ def _class_label(reader: Reader, utterances: Sequence[Utterance]) -> str:
     return label
 
 
-def _check_ids(utterances: Sequence[Utterance], root: Path) -> None:
-    twice = [name for name, n in Counter(u.id for u in utterances).items() if n > 1]
-    if twice:
-        raise InputError(
-            f"{root}: duplicate ids. Found {len(twice)}, e.g. {', '.join(twice[:5])}. Every utterance needs its own."
-        )
-
-
 def _notes(reader: Reader, root: Path, read: Mapping[str, Any], utterances: Sequence[Utterance]) -> list[str]:
     """What the reader has to say, and recordings that were left out."""
     asked = {key: read[key] for key in _keywords(reader.problems) if key in read}
@@ -251,8 +261,7 @@ def _notes(reader: Reader, root: Path, read: Mapping[str, Any], utterances: Sequ
         used = {u.path for u in utterances}
         other = [path for path in _layout.audio(root) if path not in used]
         if other:
-            some = ", ".join(other[:3]) + (", ..." if other[3:] else "")
-            notes.append(f"in the folder but not used: {len(other)} ({some})")
+            notes.append(f"in the folder but not used: {len(other)} ({some(other)})")
     return notes
 
 
@@ -270,37 +279,31 @@ def _scanned(
 ) -> tuple[dict[str, Look], dict[str, list], str]:
     """What every recording holds, what is wrong, and a hash of the audio; of features only their spans are known."""
     if reader.TRACKS:
-        return {u.id: Look(u.id, seconds=_span(u)) for u in utterances}, {}, _stat_digest(folder, utterances)
+        spans = {u.id: None if u.end is None else u.end - u.start for u in utterances}
+        return {id: Look(id, seconds=s) for id, s in spans.items()}, {}, _stat_digest(folder, utterances)
     looks = scan.look_at(folder, utterances, decode=decode, kept=out / scan.FILE, jobs=jobs, quiet=quiet)
     sound = sorted((look.id, look.digest) for look in looks.values() if not look.why)
-    return (
-        looks,
-        scan.find_problems(utterances, looks),
-        files.digest(sound) if decode else _stat_digest(folder, utterances),
-    )
+    audio = files.digest(sound) if decode else _stat_digest(folder, utterances)
+    return looks, scan.find_problems(utterances, looks), audio
 
 
 def _without(
     utterances: Sequence[Utterance], looks: Mapping[str, Look], problems: Mapping[str, list], leave_out: Sequence[str]
 ) -> tuple[list[Utterance], list[str]]:
     """The utterances that can be used, and sentences about the others."""
-    gone = {look.id for look in looks.values() if look.why}
-    notes = []
-    if gone:
-        first = next(look.why for look in looks.values() if look.why)
-        notes.append(f"cannot be used, left out: {len(gone)}. The first: {first}")
+    broken = [look for look in looks.values() if look.why]
     odd = [look for look in looks.values() if look.note]
+    gone, notes = {look.id for look in broken}, []
+    if broken:
+        notes.append(f"cannot be used, left out: {len(gone)}. The first: {broken[0].why}")
     if odd:
         notes.append(f"read with a change: {len(odd)}. The first: {odd[0].id}: {odd[0].note}")
-    for problem in MEANING:
-        found = problems.get(problem, [])
-        names = [n for item in found for n in (item[1:] if isinstance(item, list) else [_id(item)])]
-        if not names:
-            continue
-        wanted = problem in leave_out
-        gone |= set(names) if wanted else set()
-        some = ", ".join(names[:3]) + (", ..." if names[3:] else "")
-        notes.append(f"{MEANING[problem]}, {'left out' if wanted else 'kept'}: {len(names)} ({some})")
+    for problem, meaning in MEANING.items():
+        names = [name for item in problems.get(problem, ()) for name in _ids(item)]
+        if names:
+            gone |= set(names) if problem in leave_out else set()
+            done = "left out" if problem in leave_out else "kept"
+            notes.append(f"{meaning}, {done}: {len(names)} ({some(names)})")
     return [u for u in utterances if u.id not in gone], notes
 
 
@@ -310,12 +313,9 @@ def _contents(looks: Sequence[Look]) -> list[tuple[str, str, str]]:
     return [(look.id, *(("", "") if peak < contents.SILENT else (look.file, look.digest))) for look, peak in decoded]
 
 
-def _id(item: Any) -> str:
-    return item["path"] if isinstance(item, dict) else item
-
-
-def _span(u: Utterance) -> float | None:
-    return None if u.end is None else u.end - u.start
+def _ids(item: Any) -> list[str]:
+    """The utterances that an entry of `scan.find_problems` is about; of equal ones all but the first."""
+    return item[1:] if isinstance(item, list) else [item["path"] if isinstance(item, dict) else item]
 
 
 def _stat_digest(folder: Path, utterances: Sequence[Utterance]) -> str:
@@ -367,43 +367,39 @@ def _target(reader: Reader, kinds: Mapping[str, Kind]) -> list[str]:
     return ["emotion"] if "emotion" in kinds else numbers or classes[:1]
 
 
-def _check_classes(
-    root: Path, utterances: Sequence[Utterance], target: Sequence[str], kinds: Mapping[str, Kind], classes: Mapping
-) -> None:
-    for label in target:
-        if kinds[label] == "class" and len(classes[label]) < 2:
+def _check_classes(root: Path, utterances: Sequence[Utterance], learned: Mapping[str, Sequence[str]]) -> None:
+    for label, names in learned.items():
+        if len(names) < 2:
             raise InputError(
-                f"{root}: one class only. Label {label!r} is always {', '.join(classes[label])} "
+                f"{root}: one class only. Label {label!r} is always {', '.join(names)} "
                 f"({len(utterances)} utterances). Two or more are needed; for pre-training alone use --unlabelled."
             )
 
 
-def _folds(
-    reader: Reader, utterances: Sequence[Utterance], n: int | None, group: str, name: str, divide: Mapping[str, Any]
-) -> list[Fold]:
+def _folds(reader: Reader, utterances: Sequence[Utterance], asked: Asked, divide: Mapping[str, Any]) -> list[Fold]:
     """`divide`: options of the reader's own folds."""
-    labelled = [u for u in utterances if set(u.labels) - {"split"}]
+    labelled, n = [u for u in utterances if set(u.labels) - {"split"}], asked.folds
     if n is not None and n < 2:
         raise InputError(f"--folds {n}: too few. Give 2 or more.")
     if not labelled:
-        if n or group:
-            raise InputError(f"prepare {name}: no labels, so there are no folds. Leave --folds and --group out.")
+        if n or asked.group:
+            raise InputError(f"prepare {reader.name}: no labels, so there are no folds. Leave --folds and --group out.")
         return []
-    if group == "none":
+    if asked.group == "none":
         return _layout.file_folds(labelled, n or _layout.FOLDS)
-    if n is None and not group:
+    if n is None and not asked.group:
         return list(reader.folds(utterances, **divide))
-    group = group or "speaker"
+    group = asked.group or "speaker"
     known = [u for u in labelled if getattr(u, group)]
     values = sorted({getattr(u, group) for u in known})
     if len(values) < max(n or 0, 3):
         raise InputError(
-            f"prepare {name}: fewer {group}s than folds. Found {len(values)} ({', '.join(values[:5]) or 'none known'}) "
-            f"for {n or 3} folds, and at least 3 are needed. Give fewer --folds, or --group none (leaky)."
+            f"prepare {reader.name}: fewer {group}s than folds. Found {len(values)} "
+            f"({', '.join(values[:5]) or 'none known'}) for {n or 3} folds, and at least 3 are needed. Give fewer "
+            "--folds, or --group none (leaky)."
         )
-    return group_folds(
-        known, n or (len(values) if group == "session" else min(_layout.FOLDS, len(values))), group=group
-    )
+    most = len(values) if group == "session" else _layout.FOLDS
+    return group_folds(known, n or min(most, len(values)), group=group)
 
 
 def check_folds(utterances: Sequence[Utterance], folds: Sequence[Fold]) -> None:
@@ -433,18 +429,16 @@ def check_folds(utterances: Sequence[Utterance], folds: Sequence[Fold]) -> None:
 def _fold_warnings(
     utterances: Sequence[Utterance],
     folds: Sequence[Fold],
-    target: Sequence[str],
-    kinds: Mapping[str, Kind],
-    classes: Mapping[str, tuple[str, ...]],
+    learned: Mapping[str, Sequence[str]],
     duplicates: Sequence[Sequence[str]],
 ) -> list[str]:
+    """What folds do not keep apart, and classes of the labels to learn that a side lacks."""
     notes = []
     if any(fold.group == "none" for fold in folds):
         notes.append(
             "folds do NOT keep speakers apart: a model is tested on voices it may know, scores will be too good"
         )
     by_id = {u.id: u for u in utterances}
-    labels = [label for label in target if kinds[label] == "class"]
     for fold in folds:
         test, rest = set(fold.test), {*fold.train, *fold.dev}
         across = [pair for pair in duplicates if test & set(pair) and rest & set(pair)]
@@ -452,11 +446,10 @@ def _fold_warnings(
             notes.append(
                 f"{fold.name}: {len(across)} recordings are in test and in train or dev, e.g. {' = '.join(across[0])}"
             )
-        for label in labels:
+        for label, names in learned.items():
             for side in ("train", "test"):
                 there = {by_id[i].labels.get(label) for i in getattr(fold, side)}
-                lacking = [c for c in classes[label] if c not in there]
-                if lacking:
+                if lacking := [name for name in names if name not in there]:
                     notes.append(f"{fold.name}: no {', '.join(lacking)} in {side}")
     return notes
 
@@ -482,14 +475,6 @@ def _word_warnings(
 # -- report -------------------------------------------------------------------------------------------------
 
 
-def _write(corpus: Corpus, report: Mapping[str, Any], looks: Sequence[Look]) -> None:
-    corpus.save()
-    if looks:
-        contents.save(corpus.folder, _contents(looks))
-    files.write_json(corpus.folder / "report.json", report)
-    files.write_text(corpus.folder / "report.html", data_page(report))
-
-
 def data_report(
     corpus: Corpus, reader: Reader, looks: Mapping[str, Look], problems: Mapping[str, list]
 ) -> dict[str, Any]:
@@ -512,11 +497,15 @@ def data_report(
         "hours": sum(seconds) / 3600 if seconds else None,
         "speakers": len(people) or None,
         "counts": {label: _count(utterances, label, names) for label, names in classes.items()},
-        "numbers": {label: _summary(utterances, label) for label, kind in corpus.kinds.items() if kind == "number"},
+        "numbers": {
+            label: {"n": len(values)} | _spread(values)
+            for label, kind in corpus.kinds.items()
+            if kind == "number" and (values := [float(u.labels[label]) for u in utterances if label in u.labels])
+        },
         "speakers_by": dict(sorted(Counter(u.speaker for u in utterances if u.speaker).items())),
         "genders": dict(sorted(Counter(gender or "unknown" for gender in people.values()).items())),
         "cross": _cross(utterances, classes),
-        "durations_s": _durations(seconds),
+        "durations_s": _spread(seconds) | {"histogram": _histogram(seconds)} if seconds else {},
         "sample_rates": _tally(looks[u.id].rate_hz for u in utterances),
         "channels": _tally(looks[u.id].channels for u in utterances),
         "problems": None if encoded else dict(problems),
@@ -531,15 +520,8 @@ def _count(utterances: Iterable[Utterance], label: str, names: Sequence[str]) ->
     return {name: found[name] for name in names}
 
 
-def _summary(utterances: Iterable[Utterance], label: str) -> dict[str, float]:
-    values = np.array([float(u.labels[label]) for u in utterances if label in u.labels])
-    return {
-        "n": len(values),
-        "min": values.min(),
-        "mean": values.mean(),
-        "median": np.median(values),
-        "max": values.max(),
-    }
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {name: float(f(values)) for name, f in SPREAD.items()}
 
 
 def _cross(utterances: Sequence[Utterance], classes: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
@@ -561,18 +543,9 @@ def _cross(utterances: Sequence[Utterance], classes: Mapping[str, tuple[str, ...
     return found
 
 
-def _durations(seconds: Sequence[float]) -> dict[str, Any]:
-    if not seconds:
-        return {}
-    values = np.array(seconds)
+def _histogram(values: Sequence[float]) -> dict[str, list[float]]:
     counts, edges = np.histogram(values, bins=30)
-    return {
-        "min": float(values.min()),
-        "median": float(np.median(values)),
-        "mean": float(values.mean()),
-        "max": float(values.max()),
-        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-    }
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
 def _tally(values: Iterable[int]) -> dict[str, int]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sottovoce.data.corpus import Fold, Utterance
+from sottovoce.errors import some
 from sottovoce.metrics.raters import krippendorff_alpha
 
 FAR = 10  # times the median
-SOME = 3  # named in a remark
 
 
 def similar_speakers(utterances: Sequence[Utterance], folds: Sequence[Fold] = ()) -> list[str]:
@@ -26,8 +26,8 @@ def similar_speakers(utterances: Sequence[Utterance], folds: Sequence[Fold] = ()
     groups = [sorted(names) for _, names in sorted(alike.items()) if len(names) > 1]
     if not groups:
         return []
-    some = ", ".join(" = ".join(names) for names in groups[:SOME]) + (", ..." if groups[SOME:] else "")
-    notes = [f"speaker names that may be one person: {some}. Correct them if they are"]
+    alikes = some([" = ".join(names) for names in groups])
+    notes = [f"speaker names that may be one person: {alikes}. Correct them if they are"]
     person = {u.id: u.speaker for u in utterances}
     for fold in folds:
         tested = {person[i] for i in fold.test}
@@ -67,8 +67,9 @@ def lone_classes(utterances: Sequence[Utterance], classes: Mapping[str, Sequence
             if len(people) == 1 and "" not in people:
                 lone.append(f"{name} ({people.pop()})")
         if lone:
-            some = ", ".join(lone[:SOME]) + (", ..." if lone[SOME:] else "")
-            notes.append(f"{label} spoken by one speaker alone: {some}. Nobody can tell such a class from the voice")
+            notes.append(
+                f"{label} spoken by one speaker alone: {some(lone)}. Nobody can tell such a class from the voice"
+            )
     return notes
 
 
@@ -101,5 +102,5 @@ def long_clips(seconds: Mapping[str, float | None]) -> list[str]:
     far = sorted((name for name, s in known.items() if s > FAR * median > 0), key=lambda name: -known[name])
     if not far:
         return []
-    some = ", ".join(f"{name} {known[name]:.1f} s" for name in far[:SOME]) + (", ..." if far[SOME:] else "")
-    return [f"far longer than the rest (median {median:.1f} s): {len(far)} ({some})"]
+    longest = some([f"{name} {known[name]:.1f} s" for name in far])
+    return [f"far longer than the rest (median {median:.1f} s): {len(far)} ({longest})"]

@@ -12,7 +12,7 @@ import soundfile
 from sottovoce import plugins
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.pipeline.prepare import prepare
+from sottovoce.pipeline.prepare import Asked, prepare
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -72,7 +72,7 @@ def test_parquet_with_bytes_gives_recordings_classes_speakers_and_the_split(tmp_
 
 def test_several_test_sets_of_a_dataset_are_a_fold_each(tmp_path):
     root = on_the_hub(tmp_path / "in", {"train": [(1, 2, 3)], "test_clean": [(4,)], "test_other": [(5,)]})
-    prepare("hf", root, tmp_path / "out", decode=False)
+    prepare("hf", root, tmp_path / "out", Asked(decode=False))
     assert [(f.name, len(f.test)) for f in Corpus.load(tmp_path / "out").folds] == [
         ("test-clean", 3),
         ("test-other", 3),

@@ -24,7 +24,7 @@ from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.pipeline import remarks
-from sottovoce.pipeline.prepare import check_folds, prepare
+from sottovoce.pipeline.prepare import Asked, check_folds, prepare
 from sottovoce.pipeline.scan import find_problems, look_at
 
 DATA = os.environ.get("SOTTOVOCE_DATA")
@@ -83,7 +83,7 @@ def test_prepared_corpus_loads_with_its_labels_folds_and_report(tmp_path):
 @pytest.mark.parametrize("name", [name for name in layouts.NAMED if name not in ("ravdess", "librispeech")])
 def test_every_named_corpus_goes_through(name, tmp_path):
     options = {"tess": {"words": 2}, "esd": {"speakers": (1, 4, 15)}, "cremad": {"actors": 4}}
-    prepare(name, layouts.NAMED[name](tmp_path / "in", **options.get(name, {})), tmp_path / "out", decode=False)
+    prepare(name, layouts.NAMED[name](tmp_path / "in", **options.get(name, {})), tmp_path / "out", Asked(decode=False))
     corpus = Corpus.load(tmp_path / "out")
     assert corpus.info["target"] == (["intent"] if name == "fluent" else ["emotion"])
     assert len(Task.of(corpus).classes) > 3
@@ -147,7 +147,7 @@ def test_encoded_corpora_are_prepared_without_a_scan(name, tmp_path):
 
 def test_preparing_again_replaces_what_was_there(tmp_path, mine):
     prepare("folder", mine, tmp_path / "out")
-    prepare("folder", mine, tmp_path / "out", relabel={"sad": ""})
+    prepare("folder", mine, tmp_path / "out", Asked(relabel={"sad": ""}))
     assert Corpus.load(tmp_path / "out").classes == {"emotion": ("happy", "angry")}
 
 
@@ -155,7 +155,7 @@ def test_preparing_again_replaces_what_was_there(tmp_path, mine):
 
 
 def test_classes_are_mapped_and_dropped_and_the_report_says_so(tmp_path, mine):
-    report = prepare("folder", mine, tmp_path / "out", relabel={"sad": "low", "happy": "high", "angry": "high"})
+    report = prepare("folder", mine, tmp_path / "out", Asked(relabel={"sad": "low", "happy": "high", "angry": "high"}))
     assert report["counts"]["emotion"] == {"high": 24, "low": 12}
     assert any("sad counted as low" in w for w in report["warnings"])
     assert "classes that are no words of emotion, kept: high, low" in report["warnings"]
@@ -178,7 +178,7 @@ def test_classes_are_mapped_and_dropped_and_the_report_says_so(tmp_path, mine):
     ],
 )
 def test_a_class_is_mapped_to_one_that_is_there_however_it_is_spelt(tmp_path, mine, maps, counts):
-    report = prepare("folder", mine, tmp_path / "out", relabel=maps, decode=False)
+    report = prepare("folder", mine, tmp_path / "out", Asked(relabel=maps, decode=False))
     assert report["counts"]["emotion"] == counts
 
 
@@ -202,7 +202,7 @@ def test_a_map_of_the_class_that_a_protocol_makes_takes_all_of_it(tmp_path):
 
 def test_map_reaches_corpora_that_do_not_know_of_it(tmp_path):
     made = {"speakers": 3, "per_speaker": 3, "emotions": 3, "seconds": [0.4, 0.5]}
-    report = prepare("synthetic", None, tmp_path / "out", options=made, relabel={"sad": "neutral"})
+    report = prepare("synthetic", None, tmp_path / "out", Asked(relabel={"sad": "neutral"}), options=made)
     assert report["counts"]["emotion"] == {"neutral": 6, "happy": 3}
     assert (tmp_path / "out" / "recordings").is_dir()
     again = prepare("synthetic", tmp_path / "out" / "recordings", tmp_path / "again")
@@ -211,12 +211,12 @@ def test_map_reaches_corpora_that_do_not_know_of_it(tmp_path):
 
 def test_folds_can_be_counted_and_grouped_otherwise(tmp_path):
     root = layouts.iemocap(tmp_path / "in")
-    report = prepare("iemocap", root, tmp_path / "a", folds=10, group="speaker", decode=False)
+    report = prepare("iemocap", root, tmp_path / "a", Asked(folds=10, group="speaker", decode=False))
     assert [f["group"] for f in report["folds"]] == ["speaker"] * 10
     assert all(len(f["speakers"]["test"]) == 1 for f in report["folds"])
-    report = prepare("iemocap", root, tmp_path / "b", group="session", decode=False)
+    report = prepare("iemocap", root, tmp_path / "b", Asked(group="session", decode=False))
     assert [f["group"] for f in report["folds"]] == ["session"] * 5
-    report = prepare("iemocap", root, tmp_path / "c", group="none", decode=False)
+    report = prepare("iemocap", root, tmp_path / "c", Asked(group="none", decode=False))
     assert any("do NOT keep speakers apart" in w for w in report["warnings"])
     assert "nothing" in report["exposure"]["keeps_apart"]
 
@@ -243,7 +243,7 @@ def test_folder_without_speakers_is_reported_as_leaky(tmp_path, mine):
 
 
 def test_class_that_a_test_part_lacks_is_named(tmp_path):
-    report = prepare("nemo", layouts.nemo(tmp_path / "in"), tmp_path / "out", folds=9, decode=False)
+    report = prepare("nemo", layouts.nemo(tmp_path / "in"), tmp_path / "out", Asked(folds=9, decode=False))
     [fold] = [f["name"] for f in report["folds"] if f["speakers"]["test"] == ["MK0"]]
     assert f"{fold}: no surprise in test" in report["warnings"]
 
@@ -379,17 +379,17 @@ def test_every_illness_is_found_and_only_what_cannot_be_read_is_left_out(ill, tm
 
 
 def test_more_is_left_out_by_name_only(ill, tmp_path):
-    report = prepare("folder", ill, tmp_path / "out", leave_out=["silent", "duplicate", "clipped", "short"])
+    report = prepare("folder", ill, tmp_path / "out", Asked(leave_out=["silent", "duplicate", "clipped", "short"]))
     ids = {u.id for u in Corpus.load(tmp_path / "out").utterances}
     assert len(ids) == 24 + 3
     assert "happy/s02_1" in ids
     assert report["problems"]["silent"] == ["sad/silent"]  # listed all the same
     with pytest.raises(InputError, match="--leave-out loud: not a problem"):
-        prepare("folder", ill, tmp_path / "out", leave_out=["loud"])
+        prepare("folder", ill, tmp_path / "out", Asked(leave_out=["loud"]))
 
 
 def test_headers_alone_give_durations_and_broken_files(ill, tmp_path):
-    report = prepare("folder", ill, tmp_path / "out", decode=False)
+    report = prepare("folder", ill, tmp_path / "out", Asked(decode=False))
     assert len(report["problems"]["broken"]) == 3
     assert not report["problems"]["silent"]
     assert report["durations_s"]["max"] == pytest.approx(0.5)
@@ -532,7 +532,7 @@ def test_command_passes_column_names_and_settings(tmp_path):
 def test_files_that_nobody_uses_are_mentioned(tmp_path):
     root = layouts.savee(tmp_path / "in")
     layouts.noise(root / "extra.wav")
-    report = prepare("savee", root, tmp_path / "out", decode=False)
+    report = prepare("savee", root, tmp_path / "out", Asked(decode=False))
     assert "in the folder but not used: 1 (extra.wav)" in report["warnings"]
 
 

@@ -8,7 +8,7 @@ import soundfile
 
 from sottovoce import plugins
 from sottovoce.pipeline import scan
-from sottovoce.pipeline.prepare import prepare
+from sottovoce.pipeline.prepare import Asked, prepare
 
 RATE = 16000
 WRITTEN = ("manifest.csv", "folds.json", "corpus.json", "report.json", "contents.csv", "scan.csv")
@@ -40,8 +40,8 @@ def seen(monkeypatch):
     return names
 
 
-def run(home, **options):
-    prepare("folder", home / "in", home / "out", jobs=1, **options)
+def run(home, asked=Asked()):
+    prepare("folder", home / "in", home / "out", asked, jobs=1)
     return {name: (home / "out" / name).read_bytes() for name in WRITTEN}
 
 
@@ -51,7 +51,7 @@ def test_the_second_time_nothing_is_decoded_and_the_same_is_written(home, seen):
     seen.clear()
     assert run(home) == first
     assert seen == []
-    run(home, relabel={"sad": "low"}, folds=2)  # other classes and folds, the same recordings
+    run(home, Asked(relabel={"sad": "low"}, folds=2))  # other classes and folds, the same recordings
     assert seen == []
 
 
