@@ -178,9 +178,9 @@ UNITS_S = {
     **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1e-9),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
 }
-_CLOCK = re.compile(r"(-)?(?:(\d+)\s*d(?:ays?)?\s*,?\s*)?\+?(?:(\d+):)?(\d+):(\d+(?:[.,]\d*)?)", re.IGNORECASE)
+_CLOCK = re.compile(r"(?:(\d+)\s*d(?:ays?)?\s*,?\s*)?\+?(?:(\d+):)?(\d+):(\d+(?:[.,]\d*)?)", re.IGNORECASE)
 _DAYS = re.compile(r"(\d+(?:\.\d+)?)\s*days?", re.IGNORECASE)
-_ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d+)?)S)?)?", re.IGNORECASE)
+_ISO = re.compile(r"P(?=..)(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d+)?)S)?)?", re.IGNORECASE)
 
 
 def seconds(text: str, where: str, *, unit_s: float = 1.0, decimal: str = "") -> float | None:
@@ -201,14 +201,11 @@ def seconds(text: str, where: str, *, unit_s: float = 1.0, decimal: str = "") ->
         return None
     if _PLAIN.fullmatch(text) and decimal != ",":
         return round(float(text) * unit_s, 9) if unit_s != 1.0 else float(text)
-    if (match := _CLOCK.fullmatch(text)) and not match[1]:
-        days, hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in match.groups()[1:])
+    if match := _CLOCK.fullmatch(text) or _ISO.fullmatch(text):
+        days, hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in match.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + rest
     if match := _DAYS.fullmatch(text):
         return float(match[1]) * 86400
-    if len(text) > 2 and (match := _ISO.fullmatch(text)):
-        days, hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in match.groups())
-        return ((days * 24 + hours) * 60 + minutes) * 60 + rest
     if (match := re.fullmatch(r"(.*\d[.,]?)\s*([a-z]+)", text, re.IGNORECASE)) and match[2].lower() in UNITS_S:
         text, unit_s = match[1], UNITS_S[match[2].lower()]
     value = number(text, decimal)

@@ -259,15 +259,14 @@ def folds(
         test, dev = max(round(0.2 * len(drawn)), 1), max(round(0.1 * len(drawn)), 1)
         part = {v: "test" if k < test else "dev" if k < test + dev else "train" for k, v in enumerate(drawn)}
         side = {u.id: part[u.session] for u in utterances}
-    parts = {split: tuple(name for name, s in side.items() if s == split) for split in SPLITS}
-    empty = [split for split, ids in parts.items() if not ids]
-    if empty:
+    count = {split: list(side.values()).count(split) for split in SPLITS}
+    if empty := [split for split, n in count.items() if not n]:
         raise InputError(
             f"{utterances[0].corpus if utterances else 'corpus'}: no video in {', '.join(empty)}. Found "
-            f"{', '.join(f'{split} {len(ids)}' for split, ids in parts.items())} segments. "
+            f"{', '.join(f'{split} {n}' for split, n in count.items())} segments. "
             "Give at least three videos, or a complete list with --folds-file."
         )
-    return [Fold("standard" if standard else f"seed{seed}", "video", **parts)]
+    return [Fold.of("standard" if standard else f"seed{seed}", "video", side)]
 
 
 def read_folds(path: Path) -> dict[str, str]:

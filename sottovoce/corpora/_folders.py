@@ -161,9 +161,7 @@ def without_copies(root: Path, paths: Sequence[str], roles: Sequence[str] = ()) 
     gone: set[str] = set()
     for copies in groups.values():
         if len({Path(path).suffix.lower() for path in copies}) > 1:
-            first, _ = _layout.best(
-                root, [(path, None) for path in copies if _readable(root / path)] or [(copies[0], None)]
-            )
+            first = _layout.best(root, [path for path in copies if _readable(root / path)] or copies[:1])
             gone |= {path for path in copies if path != first and _same(root / first, root / path)}
     return [path for path in paths if path not in gone]
 

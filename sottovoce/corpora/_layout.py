@@ -3,9 +3,8 @@
 import csv
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -55,28 +54,25 @@ def matching(root: Path, pattern: str, corpus: str, example: str) -> list[tuple[
         InputError: no such folder, or no recording of that form in it.
     """
     whole = re.compile(rf"(?:.*/)?{pattern}")
-    found: dict[tuple, list[tuple[str, re.Match[str]]]] = {}
-    others = []
-    for path in audio(root):
-        match = whole.fullmatch(os.path.splitext(path)[0])
-        if match:
-            found.setdefault(match.groups(), []).append((path, match))
-        else:
-            others.append(path)
+    found: dict[tuple, dict[str, re.Match[str]]] = {}
+    paths = audio(root)
+    for path in paths:
+        if match := whole.fullmatch(os.path.splitext(path)[0]):
+            found.setdefault(match.groups(), {})[path] = match
     if not found:
-        raise InputError(f"{root}: not {corpus}. Looked for names like {example}. Found {_listed(root, others)}.")
-    return [copies[0] if len(copies) == 1 else best(root, copies) for copies in found.values()]
+        raise InputError(f"{root}: not {corpus}. Looked for names like {example}. Found {_listed(root, paths)}.")
+    return [(path := best(root, copies), copies[path]) for copies in found.values()]
 
 
-def best(root: Path, copies: Sequence[tuple[str, Any]]) -> tuple[str, Any]:
-    """Of copies of one recording, (path, anything): one that is there, in a format that loses nothing, by name."""
+def best(root: Path, copies: Collection[str]) -> str:
+    """Of copies of one recording the path of one that is there, in a format that loses nothing, by name."""
 
-    def rank(copy: tuple[str, Any]) -> tuple[bool, bool]:
-        path = Path(root) / copy[0]
+    def rank(copy: str) -> tuple[bool, bool]:
+        path = Path(root) / copy
         there = path.is_file() and path.stat().st_size > 0 and not is_pointer(path)
         return not there, path.suffix.lower() not in LOSSLESS
 
-    return min(copies, key=rank)  # the first of equals
+    return min(copies, key=rank) if len(copies) > 1 else next(iter(copies))  # the first of equals
 
 
 def _listed(root: Path, names: Sequence[str]) -> str:
@@ -90,9 +86,8 @@ def _listed(root: Path, names: Sequence[str]) -> str:
 def read_table(path: Path, separator: str) -> Iterator[dict[str, str]]:
     """Rows of a small table that comes with a corpus; column names in lower case."""
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        rows = csv.DictReader(lines, delimiter=separator)
-        for row in rows:
-            yield {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}
+        for row in csv.DictReader(lines, delimiter=separator):
+            yield {key.strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}
 
 
 def first_named(root: Path, name: str) -> Path | None:
@@ -177,9 +172,9 @@ def file_folds(utterances: Sequence[Utterance], n: int) -> list[Fold]:
             f"{utterances[0].corpus}: too few files for {n} folds. Found {len(utterances)}; folds need 3 parts "
             "(train, dev, test) of one file or more. Add files or change --folds."
         )
-    rng = np.random.default_rng(0)
-    label = next((k for k in ("emotion", *utterances[0].labels) if isinstance(utterances[0].labels.get(k), str)), None)
-    order = sorted(rng.permutation(len(utterances)), key=lambda k: str(utterances[k].labels.get(label or "", "")))
+    rng, first = np.random.default_rng(0), utterances[0].labels
+    label = next((name for name in ("emotion", *first) if isinstance(first.get(name), str)), "")
+    order = sorted(rng.permutation(len(utterances)), key=lambda k: str(utterances[k].labels.get(label, "")))
     part = np.empty(len(utterances), int)
     part[order] = np.arange(len(utterances)) % n
     return [parts_fold(utterances, part.tolist(), k, f"fold{k + 1}", "none", n) for k in range(n)]
@@ -187,10 +182,8 @@ def file_folds(utterances: Sequence[Utterance], n: int) -> list[Fold]:
 
 def parts_fold(utterances: Sequence[Utterance], part: Sequence[int], k: int, name: str, group: str, n: int) -> Fold:
     """Part k is test, the next one dev, the others train."""
-    sides: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
-    for u, p in zip(utterances, part, strict=True):
-        sides["test" if p == k else "dev" if p == (k + 1) % n else "train"].append(u.id)
-    return Fold(name, group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"]))
+    sides = {k: "test", (k + 1) % n: "dev"}
+    return Fold.of(name, group, {u.id: sides.get(p, "train") for u, p in zip(utterances, part, strict=True)})
 
 
 def labels_of(pairs: Mapping[str, str | float | None]) -> dict[str, str | float]:

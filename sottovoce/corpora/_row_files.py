@@ -40,12 +40,11 @@ def read(path: Path) -> Rows:
             )
         if not all(isinstance(record, dict) for record in records):
             raise TypeError("rows are not objects")
-        columns = list(dict.fromkeys(str(key) for record in records for key in record))
-        rows = [{column: text_of(record.get(column)) for column in columns} for record in records]
-        "".join([*columns, *(cell for row in rows for cell in row.values())]).encode()  # half a pair is no text
+        records = [{str(key): text_of(value) for key, value in record.items()} for record in records]
+        "".join(text for record in records for pair in record.items() for text in pair).encode()  # no half of a pair
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a readable table. {error}. Save it as UTF-8 CSV or JSON Lines.") from None
-    return Rows(str(path), path.parent, columns, rows, list(range(1, len(rows) + 1)))
+    return Rows.of_records(path, path.parent, records)
 
 
 def _csv(path: Path) -> Rows:

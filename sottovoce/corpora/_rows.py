@@ -71,18 +71,25 @@ class Rows:
     base: Path  # relative paths start here
     columns: list[str]
     rows: list[dict[str, str]]
-    lines: list[int] = field(default_factory=list)  # where a row stands in the file, for messages
-    splits: dict[str, str] = field(default_factory=dict)  # {path as written: split}, where other files tell
+    lines: Sequence[int]  # where a row stands in the file, for messages
+    splits: Mapping[str, str] = field(default_factory=dict)  # {path as written: split}, where other files tell
     separator: str = ","  # between its columns
 
     @classmethod
-    def of_records(cls, where: Path, base: Path, records: Sequence[Mapping[str, str]]) -> Self:
-        """Records of one recording each, every one with the columns of all; a split that all share is none."""
-        names = list(dict.fromkeys(key for row in records for key in row))
-        if len({row.get("split", "") for row in records} - {""}) < 2:  # all of it is called train
-            names = [key for key in names if key != "split"]
+    def of_records(
+        cls, where: Path, base: Path, records: Sequence[Mapping[str, str]], columns: Sequence[str] = ()
+    ) -> Self:
+        """Records of one recording each, every one with the columns of all, those named first."""
+        names = list(dict.fromkeys([*columns, *(key for row in records for key in row)]))
         rows = [{key: row.get(key, "") for key in names} for row in records]
-        return cls(str(where), base, names, rows, list(range(1, len(rows) + 1)))
+        return cls(str(where), base, names, rows, range(1, len(rows) + 1))
+
+    @classmethod
+    def of_shards(cls, root: Path, base: Path, records: Sequence[Mapping[str, str]]) -> Self:
+        """The same of files that are called after a split: one that all share is none."""
+        if len({row.get("split", "") for row in records} - {""}) < 2:  # all of it is called train
+            records = [{key: cell for key, cell in row.items() if key != "split"} for row in records]
+        return cls.of_records(root, base, records)
 
 
 def utterances(

@@ -71,5 +71,5 @@ def _rows(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
 
 def folds(utterances: Sequence[Utterance]) -> list[Fold]:
     """The official split."""
-    parts = {s: tuple(u.id for u in utterances if u.labels.get("split") == s) for s in SPLITS}
-    return [Fold("official", "speaker", parts["train"], parts["valid"], parts["test"])]
+    sides = {"train": "train", "valid": "dev", "test": "test"}
+    return [Fold.of("official", "speaker", {u.id: sides.get(str(u.labels.get("split")), "") for u in utterances})]

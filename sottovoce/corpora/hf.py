@@ -110,7 +110,7 @@ def _read(root: Path, into: Path | None) -> _rows.Rows:
             f"{root}: not a dataset. Looked for .parquet, .arrow or metadata.csv. Class folders are read by "
             "`prepare folder`, other tables by `prepare table`."
         )
-    return _rows.Rows.of_records(root, root, records)
+    return _rows.Rows.of_shards(root, root, records)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:

@@ -104,7 +104,7 @@ def _read(root: Path, table: str) -> _rows.Rows:
 
 def _sides(root: Path, tables: Sequence[Path]) -> _rows.Rows:
     """`train.csv`, `dev.csv` and `test.csv` as one table with a split."""
-    columns: dict[str, None] = {}
+    columns: list[str] = []
     records = []
     for path in tables:
         read = _row_files.read(path)
@@ -112,10 +112,9 @@ def _sides(root: Path, tables: Sequence[Path]) -> _rows.Rows:
             raise InputError(
                 f"{path}: a split by column {own[0]}, and one by table. Name one table, or remove one split."
             )
-        columns |= dict.fromkeys(read.columns)
+        columns += read.columns
         records += [row | {"split": path.stem} for row in read.rows]
-    rows = [{column: row.get(column, "") for column in (*columns, "split")} for row in records]
-    return _rows.Rows(str(root), root, [*columns, "split"], rows, list(range(1, len(rows) + 1)))
+    return _rows.Rows.of_records(root, root, records, [*columns, "split"])
 
 
 def _emobox(root: Path, lists: Sequence[Path]) -> _rows.Rows:
@@ -135,9 +134,7 @@ def _emobox(root: Path, lists: Sequence[Path]) -> _rows.Rows:
         splits = next(iter(tested.values()))
     else:
         splits = {wav: fold for fold, sides in tested.items() for wav, side in sides.items() if side == "test"}
-    columns = list(dict.fromkeys(key for record in records.values() for key in record))
-    rows = [{column: record.get(column, "") for column in columns} for record in records.values()]
-    return _rows.Rows(str(root), root, columns, rows, list(range(1, len(rows) + 1)), splits)
+    return replace(_rows.Rows.of_records(root, root, list(records.values())), splits=splits)
 
 
 @dataclass(frozen=True)
@@ -204,9 +201,7 @@ def _audformat(root: Path, wanted: str) -> _rows.Rows:
         facts = {}
     for row in rows:
         row.setdefault("gender", _row_files.text_of((facts.get(row.get("speaker", "")) or {}).get("gender")))
-    columns = list(dict.fromkeys(["file", *(key for row in rows for key in row)]))
-    rows = [{column: row.get(column, "") for column in columns} for row in rows]
-    return _rows.Rows(str(root), root, columns, rows, list(range(1, len(rows) + 1)))
+    return _rows.Rows.of_records(root, root, rows, ["file"])
 
 
 def _audformat_table(root: Path, name: str) -> _rows.Rows:

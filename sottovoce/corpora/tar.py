@@ -59,7 +59,7 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **option
         raise InputError(f"{root}: no recordings. Found {len(shards)} archives, e.g. {shards[0].name}. Check the path.")
     if len({row[KEY] for row in records}) < len(records):
         records = [row | {KEY: f"{row[PLACE].partition(f'{archives.SUFFIX}#')[0]}/{row[KEY]}"} for row in records]
-    read = _rows.Rows.of_records(root, folder, records)
+    read = _rows.Rows.of_shards(root, folder, records)
     known = {"path": PLACE, "id": KEY, **(asked.columns or {})}
     if not _rows.column_of(read, "emotion", known.get("emotion", "")) and _are_words(read.rows):
         known["emotion"] = "txt"

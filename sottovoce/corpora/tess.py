@@ -60,14 +60,13 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
             f"tess: too few speakers or words for folds. Found {len(speakers)} speakers and {len(words)} words, two "
             "of each are needed. Use the whole corpus."
         )
-    dev = set(words[::DEV_EVERY])
-    found = []
-    for speaker in speakers:
-        test = tuple(u.id for u in utterances if u.speaker == speaker)
-        rest = [u for u in utterances if u.speaker != speaker]
-        train = tuple(u.id for u in rest if u.labels["word"] not in dev)
-        found.append(Fold(speaker, "speaker", train, tuple(u.id for u in rest if u.labels["word"] in dev), test))
-    return found
+    side = dict.fromkeys(words, "train") | dict.fromkeys(words[::DEV_EVERY], "dev")
+
+    def fold(tested: str) -> Fold:
+        sides = {u.id: "test" if u.speaker == tested else side[str(u.labels["word"])] for u in utterances}
+        return Fold.of(tested, "speaker", sides)
+
+    return [fold(speaker) for speaker in speakers]
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:

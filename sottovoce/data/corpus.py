@@ -78,6 +78,12 @@ class Fold:
     dev: tuple[str, ...]
     test: tuple[str, ...]
 
+    @classmethod
+    def of(cls, name: str, group: str, sides: Mapping[str, str]) -> "Fold":
+        """From {utterance: "train", "dev" or "test"}; what has another side is in none."""
+        parts = {side: tuple(id for id, its in sides.items() if its == side) for side in ("train", "dev", "test")}
+        return cls(name, group, **parts)
+
 
 @contextmanager
 def _uncollected() -> Iterator[None]:

@@ -97,11 +97,8 @@ def group_folds(
             dev = {min(name for name in part if part[name] == (k + 1) % n)}
         if even:
             dev = _enough(sizes, [name for step in range(1, n) for name in sizes if part[name] == (k + step) % n])
-        sides: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
-        for u in utterances:
-            name = getattr(u, group)
-            sides["test" if part[name] == k else "dev" if name in dev else "train"].append(u.id)
-        folds.append(Fold(labels[k], group, tuple(sides["train"]), tuple(sides["dev"]), tuple(sides["test"])))
+        side = {name: "test" if p == k else "dev" if name in dev else "train" for name, p in part.items()}
+        folds.append(Fold.of(labels[k], group, {u.id: side[getattr(u, group)] for u in utterances}))
     return folds
 
 

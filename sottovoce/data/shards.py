@@ -12,7 +12,6 @@ that of a killed one, write the same bytes. Therefore they need no lock among th
 import contextlib
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,7 +21,7 @@ from typing import IO
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data.store import Head, blocks, cannot_write, checksum, shard_path
+from sottovoce.data.store import Head, blocks, cannot_write, checksum
 from sottovoce.errors import InputError
 
 MOST = 1 << 16  # pieces of a plan
@@ -68,15 +67,12 @@ def write(folder: Path, head: Head, number: int, made: Iterable[Made], *, skip_b
     """A shard and its piece, with lines of what is broken where that is to be skipped. InputError: a full disk."""
     broken: dict[str, str] = {}
     lines: list[list] = []
-    row, path = 0, shard_path(folder, number, head.half)
+    row, path = 0, head.shard(folder, number)
     with _whole(path, folder) as out:
         for it in made:
             source = [it.key, it.stamp]
             if it.values is not None:
-                summed = checksum(it.id, [])
-                for block in blocks(it.values, head.half):
-                    summed = zlib.crc32(block.data.cast("B"), summed)
-                    out.write(block.data.cast("B"))
+                summed = checksum(it.id, blocks(it.values, head.dtype), out.write)
                 lines.append([it.id, number, row, len(it.values), *source, "", summed])
                 row += len(it.values)
             elif it.line:

@@ -19,8 +19,9 @@ import mmap
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ COMMIT_S = 2.0  # seconds of work that a power cut may cost
 BLOCK = 1 << 15  # rows of an utterance that are checked or written at a time
 RESIDENT_BYTES = 1 << 28  # pages touched before they are handed back to the system
 MAPS = 64  # shards that are open at a time: of 1024 files that a process may have open, for several stores
+UNKNOWN = Source()  # what rows were made from, where nobody says
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,18 @@ class Head:
     def __post_init__(self) -> None:
         if not (0 < self.rate_hz < 1e7 and 0 < self.dim < 1e7):
             raise ValueError(f"Found {self.rate_hz} frames a second of {self.dim} values")
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of a value on the disk."""
+        return np.dtype("<f2" if self.half else "<f4")
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dim * self.dtype.itemsize
+
+    def shard(self, folder: Path, number: int) -> Path:
+        return folder / f"values-{number:03d}.{'f16' if self.half else 'f32'}"
 
 
 class TrackStore:
@@ -76,6 +90,7 @@ class TrackStore:
 
     def __init__(self, folder: Path, head: Head, index: Index):
         self.folder, self.head = folder, head
+        self.rate_hz, self.offset_s, self.dim = head.rate_hz, head.offset_s, head.dim
         self._index = index
         self.lengths: Mapping[str, int] = index
         self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}
@@ -88,9 +103,7 @@ class TrackStore:
         folder = Path(folder)
         head = read_head(folder)
         index = Index(folder / "index.jsonl")
-        width = head.dim * (2 if head.half else 4)
-        for shard, end in index.ends.items():
-            _check_shard(shard_path(folder, shard, head.half), end * width)
+        _check_shards(folder, head, index)
         return cls(folder, head, index)
 
     @property
@@ -100,18 +113,6 @@ class TrackStore:
     @property
     def skipped(self) -> dict[str, str]:
         return self._index.skipped
-
-    @property
-    def rate_hz(self) -> float:
-        return self.head.rate_hz
-
-    @property
-    def offset_s(self) -> float:
-        return self.head.offset_s
-
-    @property
-    def dim(self) -> int:
-        return self.head.dim
 
     @property
     def frames(self) -> int:
@@ -165,25 +166,22 @@ class TrackStore:
     def release(self) -> None:
         """Give the pages that were read back to the system; existing views read them again when used."""
         self._touched = 0
-        if hasattr(mmap, "MADV_DONTNEED"):
-            for pages, _ in self._maps.values():
-                pages.madvise(mmap.MADV_DONTNEED)
+        for pages, _ in self._maps.values():
+            files.let_go(pages)
 
     def _map(self, shard: int) -> np.ndarray:
         """(rows, D) of a whole file."""
         if shard not in self._maps:
-            path = shard_path(self.folder, shard, self.head.half)
+            path = self.head.shard(self.folder, shard)
             try:
                 with open(path, "rb") as file:
                     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except OSError as error:
                 raise InputError(f"{path}: cannot be read. {error.strerror or error}. Extract again.") from None
-            width = 2 if self.head.half else 4
-            values = np.frombuffer(pages, f"<f{width}", count=len(pages) // width)
-            rows = len(values) // self.dim  # somebody may be writing behind our last row
+            rows = len(pages) // self.head.row_bytes  # somebody may be writing behind our last row
             if len(self._maps) >= MAPS:
                 del self._maps[next(iter(self._maps))]  # views of it stay valid
-            self._maps[shard] = pages, values[: rows * self.dim].reshape(rows, self.dim)
+            self._maps[shard] = pages, np.frombuffer(pages, self.head.dtype, rows * self.dim).reshape(rows, self.dim)
         return self._maps[shard][1]
 
     def __reduce__(self):
@@ -218,20 +216,15 @@ class TrackWriter:
     def _start(self, overwrite: bool) -> None:
         settle(self.folder, self.head, anew=overwrite)
         self._before = Index(self.folder / "index.jsonl")
-        index_bytes, ends = self._before.size, self._before.ends
-        self._width = self.head.dim * (2 if self.head.half else 4)
-        for path in self.folder.glob("values-*.f*"):
-            end = ends.get(int(path.stem.split("-")[1]), 0) * self._width
-            _check_shard(path, end)
-            os.truncate(path, end)  # rows that never got their line
-        for shard, end in ends.items():
-            _check_shard(shard_path(self.folder, shard, self.head.half), end * self._width)
+        ends = self._before.ends
+        _check_shards(self.folder, self.head, self._before)
+        for path in self.folder.glob("values-*.f*"):  # rows that never got their line
+            os.truncate(path, ends.get(int(path.stem.split("-")[1]), 0) * self.head.row_bytes)
         self._shard = max(ends, default=0)
         self._row = ends.get(self._shard, 0)  # rows in the open file
-        self._index = os.open(self.folder / "index.jsonl", os.O_WRONLY | os.O_CREAT, 0o644)
-        os.ftruncate(self._index, index_bytes)
-        os.lseek(self._index, index_bytes, os.SEEK_SET)
-        self._index_bytes = index_bytes
+        self._index_bytes = self._before.size
+        self._index = _open_at(self.folder / "index.jsonl", self._index_bytes)
+        os.ftruncate(self._index, self._index_bytes)
         self._open_values()
         self._pending: list[list] = []
         self._committed = (self._shard, self._row)
@@ -250,42 +243,34 @@ class TrackWriter:
         """Whether there was such an utterance, or one that was skipped, before this writer."""
         return self._before.names.find(id) >= 0
 
-    @property
-    def closed(self) -> bool:
-        """True after `close`, and after the disk was full."""
-        return self._index < 0
-
-    def add(self, id: str, values: np.ndarray, source: Source | None = None) -> None:
+    def add(self, id: str, values: np.ndarray, source: Source = UNKNOWN) -> None:
         """Append an utterance: values (T, D), or (T,) when D is 1.
 
         Raises what `checked` does, and InputError when the disk is full.
         """
         values = checked(id, values, self.head)
-        if self._row and (self._row + len(values)) * self._width > SHARD_BYTES:
+        if self._row and (self._row + len(values)) * self.head.row_bytes > SHARD_BYTES:
             self.commit()
             self._shard, self._row = self._shard + 1, 0
             with self._writing():
                 os.close(self._values)
                 self._open_values()
-        summed = checksum(id, [])
         with self._writing():
-            for block in blocks(values, self.head.half):
-                summed = zlib.crc32(block.data.cast("B"), summed)
-                _write_all(self._values, block.data.cast("B"))
-        self._pending.append([id, self._shard, self._row, len(values), *_pair(source), "", summed])
+            summed = checksum(id, blocks(values, self.head.dtype), partial(_write_all, self._values))
+        self._pending.append([id, self._shard, self._row, len(values), source.key, source.stamp, "", summed])
         self._row += len(values)
         if time.monotonic() - self._last_commit > COMMIT_S:
             self.commit()
 
-    def skip(self, id: str, why: str, source: Source | None = None) -> None:
+    def skip(self, id: str, why: str, source: Source = UNKNOWN) -> None:
         """Note that an utterance cannot be used, so that it is not tried again while its source is the same."""
-        self._pending.append([id, -1, 0, 0, *_pair(source), why])
+        self._pending.append([id, -1, 0, 0, source.key, source.stamp, why])
 
     def restamp(self, id: str, source: Source) -> None:
         """The file was touched, its content is the same as before this writer."""
         row = self._before.line(id)
         assert row is not None
-        self._pending.append([*row[:4], *_pair(source), *row[6:]])
+        self._pending.append([*row[:4], source.key, source.stamp, *row[6:]])
 
     def commit(self) -> None:
         """Rows to the disk, then their lines."""
@@ -315,8 +300,7 @@ class TrackWriter:
         self.close()
 
     def _open_values(self) -> None:
-        self._values = os.open(shard_path(self.folder, self._shard, self.head.half), os.O_WRONLY | os.O_CREAT, 0o644)
-        os.lseek(self._values, self._row * self._width, os.SEEK_SET)
+        self._values = _open_at(self.head.shard(self.folder, self._shard), self._row * self.head.row_bytes)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -329,7 +313,7 @@ class TrackWriter:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._index, self._index_bytes)
                 if shard == self._shard:
-                    os.ftruncate(self._values, row * self._width)
+                    os.ftruncate(self._values, row * self.head.row_bytes)
             self._release_files()
             raise cannot_write(self.folder, error) from error
 
@@ -385,7 +369,7 @@ def checked(name: str, values: np.ndarray, head: Head) -> np.ndarray:
         raise ValueError(f"a store of {head.track} holds (T, {head.dim}), got {values.shape} for {name!r}")
     if len(values) == 0:
         raise InputError(f"{name}: no frames of {head.track}. Found an empty track. Leave the utterance out.")
-    if bad := sum(block.size - np.count_nonzero(np.isfinite(block)) for block in blocks(values, head.half)):
+    if bad := sum(block.size - np.count_nonzero(np.isfinite(block)) for block in blocks(values, head.dtype)):
         kept, remedy = ("float16", "Extract without --half") if head.half else ("values", "Check the file")
         raise InputError(
             f"{name}: {head.track} is not finite. Found {bad} of {values.size} {kept} NaN or infinite. {remedy} "
@@ -394,19 +378,22 @@ def checked(name: str, values: np.ndarray, head: Head) -> np.ndarray:
     return values
 
 
-def blocks(values: np.ndarray, half: bool) -> Iterator[np.ndarray]:
+def blocks(values: np.ndarray, dtype: np.dtype) -> Iterator[np.ndarray]:
     """Some rows at a time as they are kept: an hour of them is not copied at once."""
     for k in range(0, len(values), BLOCK):
         with np.errstate(over="ignore"):
-            yield np.ascontiguousarray(values[k : k + BLOCK], dtype="<f2" if half else "<f4")
+            yield np.ascontiguousarray(values[k : k + BLOCK], dtype=dtype)
         files.let_go(values)
 
 
-def checksum(id: str, blocks: Iterable[np.ndarray]) -> int:
-    """Of an utterance's name and its rows as they lie in the file."""
+def checksum(id: str, blocks: Iterable[np.ndarray], write: Callable[[memoryview], object] | None = None) -> int:
+    """Of an utterance's name and its rows as they lie in the file; each block is handed to `write`."""
     found = zlib.crc32(id.encode())
     for block in blocks:
-        found = zlib.crc32(block.data.cast("B"), found)
+        data = block.data.cast("B")
+        found = zlib.crc32(data, found)
+        if write:
+            write(data)
     return found
 
 
@@ -417,18 +404,20 @@ def cannot_write(folder: Path, error: OSError) -> InputError:
     )
 
 
-def shard_path(folder: Path, number: int, half: bool) -> Path:
-    return folder / f"values-{number:03d}.{'f16' if half else 'f32'}"
+def _check_shards(folder: Path, head: Head, index: Index) -> None:
+    """Raises InputError for a file that is shorter than the index says."""
+    for number, rows in index.ends.items():
+        path, needed = head.shard(folder, number), rows * head.row_bytes
+        size = path.stat().st_size if path.is_file() else 0
+        if size < needed:
+            raise InputError(f"{path}: truncated. Found {size} bytes of {needed} in the index. {AGAIN}")
 
 
-def _check_shard(path: Path, needed: int) -> None:
-    size = path.stat().st_size if path.is_file() else 0
-    if size < needed:
-        raise InputError(f"{path}: truncated. Found {size} bytes of {needed} in the index. {AGAIN}")
-
-
-def _pair(source: Source | None) -> tuple[str, str]:
-    return (source.key, source.stamp) if source else ("", "")
+def _open_at(path: Path, place: int) -> int:
+    """A file to write to from a byte on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.lseek(descriptor, place, os.SEEK_SET)
+    return descriptor
 
 
 def _write_all(descriptor: int, data: memoryview | bytes) -> None:
