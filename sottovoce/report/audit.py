@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sottovoce.report import page, words
-from sottovoce.report.words import NOTHING, number
 
 
 def audit_page(found: Mapping[str, Any]) -> str:
@@ -17,14 +16,7 @@ def audit_page(found: Mapping[str, Any]) -> str:
     return page.render(
         "audit.html", found,
         examples=[(k["kind"], example) for k in found.get("kinds") or () for example in k["examples"]],
-        parts=[(f"{p['corpus']} {p['fold']}", p["apart_by"], *(_part(p, side) for side in ("train", "dev", "test")),
-                p["texts"] or NOTHING) for p in found.get("parts") or ()],
-        seen=[(s["run"], s["kind"], s["fold"], s.get("init") or NOTHING, words.listed(*(s.get("against") or ())),
-               number(s["seen_people"]), number(s["seen_recordings"]), s.get("labels") or NOTHING,
-               number(s.get("dev_readings")), number(s.get("test_readings")), number(bool(s.get("transductive"))))
-              for s in found.get("seen") or ()],
+        parts=[(f"{p['corpus']} {p['fold']}", p["apart_by"],
+                *(f"{words.number(p[side])} of {words.count(p[f'{side}_people'], 'person', 'people')}"
+                  for side in ("train", "dev", "test")), p["texts"]) for p in found.get("parts") or ()],
     )  # fmt: skip
-
-
-def _part(part: Mapping[str, Any], side: str) -> str:
-    return f"{number(part[side])} of {words.count(part[f'{side}_people'], 'person', 'people')}"

@@ -20,22 +20,20 @@ import numpy as np
 from markupsafe import Markup
 
 from sottovoce import files
-from sottovoce.report.words import clock, glue, number, number_of, text
+from sottovoce.report.words import clock, number, number_of, text
 
 # Roles of colour. c0..c9 are for data, at least 3:1 on `paper`, text roles at least 4.5:1. A figure is drawn once, with
 # the light values, which its SVG text then swaps for variables of the same name (see `inline`).
 LIGHT = {
-    **{"paper": "#fcfbf8", "ink": "#1d1e24", "soft": "#5c5e68"},
-    **{"line": "#dfdcd3", "panel": "#f2f0e9", "warn": "#8a4a00"},
-    **{"c0": "#2b62b5", "c1": "#c2501c", "c2": "#0e7c60", "c3": "#8b3d91", "c4": "#957000"},
-    **{"c5": "#1783a6", "c6": "#c13a60", "c7": "#74757c", "c8": "#7b4b2c", "c9": "#4c409f"},
-}
+    "paper": "#fcfbf8", "ink": "#1d1e24", "soft": "#5c5e68", "line": "#dfdcd3", "panel": "#f2f0e9", "warn": "#8a4a00",
+    "c0": "#2b62b5", "c1": "#c2501c", "c2": "#0e7c60", "c3": "#8b3d91", "c4": "#957000",
+    "c5": "#1783a6", "c6": "#c13a60", "c7": "#74757c", "c8": "#7b4b2c", "c9": "#4c409f",
+}  # fmt: skip
 DARK = {
-    **{"paper": "#16181d", "ink": "#ecebe6", "soft": "#a8aab3"},
-    **{"line": "#353842", "panel": "#20232a", "warn": "#f0b35e"},
-    **{"c0": "#7fb0f5", "c1": "#f58c55", "c2": "#4fc9a4", "c3": "#d08ad6", "c4": "#d9b13b"},
-    **{"c5": "#5cc3e4", "c6": "#f08aa5", "c7": "#a0a2ab", "c8": "#c79873", "c9": "#a59bf2"},
-}
+    "paper": "#16181d", "ink": "#ecebe6", "soft": "#a8aab3", "line": "#353842", "panel": "#20232a", "warn": "#f0b35e",
+    "c0": "#7fb0f5", "c1": "#f58c55", "c2": "#4fc9a4", "c3": "#d08ad6", "c4": "#d9b13b",
+    "c5": "#5cc3e4", "c6": "#f08aa5", "c7": "#a0a2ab", "c8": "#c79873", "c9": "#a59bf2",
+}  # fmt: skip
 WIDE, HALF, NARROW = 880, 400, 340  # CSS pixels
 PAPER, INK, SOFT, LINE, PANEL = (LIGHT[role] for role in ("paper", "ink", "soft", "line", "panel"))
 SERIES = [LIGHT[f"c{k}"] for k in range(10)]
@@ -43,19 +41,20 @@ ACCENT, PLAIN = SERIES[0], SOFT
 MARKERS = "osD^vPX*<>"
 Line = tuple[str, Any, Any]  # name, x (N,), y (N,)
 Level = tuple[str, float]  # name, value
+Lane = tuple[int, str, Callable[[Any], None]]  # height in pixels, name, what draws it
 Row = tuple[str, Mapping[str, Any], str]  # name, {metric: {"value", "low", "high"}}, colour
 EN = 7.6  # pixels of an "n"
 DASHED, DOTTED = (0, (4, 3)), (0, (1, 2))
 STYLE = {
-    **{"svg.fonttype": "none", "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 12},
-    **{"figure.facecolor": LIGHT["paper"], "axes.facecolor": "none", "savefig.facecolor": LIGHT["paper"]},
-    **{"text.color": INK, "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT, "axes.edgecolor": LINE},
-    **{"axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": 12},
-    **{"axes.grid": True, "grid.color": LINE, "grid.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 2},
-    **{"axes.labelsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11, "axes.xmargin": 0.02},
-    **{"xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0, "ytick.minor.size": 0},
-    **{"legend.frameon": False, "legend.fontsize": 12, "legend.handlelength": 1.6, "legend.borderaxespad": 0},
-}
+    "svg.fonttype": "none", "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 12,
+    "figure.facecolor": PAPER, "axes.facecolor": "none", "savefig.facecolor": PAPER, "text.color": INK,
+    "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT, "axes.edgecolor": LINE,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": 12,
+    "axes.grid": True, "grid.color": LINE, "grid.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 2,
+    "axes.labelsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11, "axes.xmargin": 0.02,
+    "xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0, "ytick.minor.size": 0,
+    "legend.frameon": False, "legend.fontsize": 12, "legend.handlelength": 1.6, "legend.borderaxespad": 0,
+}  # fmt: skip
 
 
 # --- from figure to page or file ------------------------------------------------------------------------------------
@@ -90,16 +89,6 @@ def inline(draw: Callable[[], Any], name: str, alt: str, look: str) -> Markup:
     body = re.sub(r'(?<= [dxy])="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     head = '<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}" class="{3}">'
     return Markup(head).format(width, height, text(alt), look) + Markup(re.sub(r"\s*\n\s*", "\n", body) + "</svg>")
-
-
-def figure(draw: Callable[..., Any], name: str, caption: str, alt: str, width: int = WIDE) -> Markup:
-    """`draw(width=...)` as a captioned picture; one much wider than a phone is drawn twice, and the page shows the one
-    that fits."""
-    drawn = inline(lambda: draw(width=width), name, alt, "half" if width <= HALF else "wide")
-    if width > HALF:
-        drawn += inline(lambda: draw(width=NARROW), f"{name}-s", alt, "narrow")
-    said = type(caption)(text(caption))  # markup of a template stays what it is
-    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(drawn, glue(said))
 
 
 def save(draw: Callable[..., Any], found: Any, svg: Path | str | None = None, png: Path | str | None = None) -> None:
@@ -244,10 +233,6 @@ def beside(axes: Any, said: str, y: float, **look: Any) -> None:
     axes.annotate(said, (1, y), va="center", annotation_clip=False, **(where | look))
 
 
-def row_name(axes: Any, name: str) -> None:
-    axes.set_ylabel(short(name, 14), rotation=0, ha="right", va="center", color=INK)
-
-
 def named(axes: Any, name: str, colour: str, marker: str, size: float = 7) -> None:
     """A marker and its name, for the legend alone."""
     axes.plot([], [], marker=marker, markersize=size, color=colour, linestyle="none", label=name)
@@ -277,6 +262,32 @@ def heatmap(axes: Any, values: Any, end_s: float, **look: Any) -> Any:
 
 
 # --- what several pages draw ----------------------------------------------------------------------------------------
+
+
+def lanes(rows: Sequence[Lane], end_s: float, width: int) -> Any:
+    """Rows without frames over one time axis, each with its name at the left and drawn by its own `draw(axes)`."""
+    heights = [height for height, _, _ in rows] or [64]
+    drawn = sheet(width, sum(heights) + 7 * len(heights) + 46)
+    drawn.get_layout_engine().set(hspace=0.02, h_pad=0.02)
+    grid = drawn.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (_, name, draw) in zip(grid, rows, strict=False):
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.grid(axis="y", visible=False)
+        axes.set_yticks([])
+        axes.yaxis.tick_right()
+        axes.set_ylabel(short(name, 14), rotation=0, ha="right", va="center", color=INK)
+        draw(axes)
+    time_axis(grid[-1], end_s)
+    return drawn
+
+
+def course(times: np.ndarray, values: np.ndarray, axes: Any) -> None:
+    """How a value goes on; the least and the largest are written at the right."""
+    axes.plot(*alike(times, values, most=600), color=INK, linewidth=1.4)
+    axes.margins(y=0.1)
+    known = values[np.isfinite(values)]
+    ends = [float(known.min()), float(known.max())] if len(known) else []
+    axes.set_yticks(ends, [number(end, 2) for end in ends])
 
 
 def traces(

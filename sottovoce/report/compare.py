@@ -7,7 +7,7 @@ from typing import Any
 
 from sottovoce.report import charts, page, words
 from sottovoce.report.charts import ACCENT, MARKERS, PLAIN, SERIES
-from sottovoce.report.words import INTERVAL, metric_name, number, number_of, score, text, three
+from sottovoce.report.words import INTERVAL, metric_name, number, number_of, text, three
 
 
 def compare_page(found: Mapping[str, Any]) -> str:
@@ -38,9 +38,8 @@ def compare_page(found: Mapping[str, Any]) -> str:
 def _row(system: Mapping[str, Any], metric: str) -> list[Any]:
     gap, seeds = (system.get("difference") or {}).get(metric) or {}, system.get("by_seed") or ()
     own = f"{three(min(seeds))} to {three(max(seeds))}" if len(seeds) > 1 else ""
-    tested = [score(gap), words.chance(gap), three(system.get("detectable"))] if gap else ["", "", ""]
-    value = score(system["metrics"].get(metric))
-    return [system.get("name"), number(len(system.get("seeds") or ())), value, own, *tested]
+    tested = [gap, words.chance(gap), three(system.get("detectable"))] if gap else ["", "", ""]
+    return [system.get("name"), len(system.get("seeds") or ()), system["metrics"].get(metric), own, *tested]
 
 
 def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -83,8 +82,8 @@ def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Any, r
         return {}
     named = [(text(s.get("name")), s["metrics"]) for s in systems]
     rows = [
-        [part, *(score(s["metrics"].get(f"{stem}_{part}")) for s in systems),
-         *(score(s["difference"].get(f"{stem}_{part}")) for s in others)]
+        [part, *(s["metrics"].get(f"{stem}_{part}") for s in systems),
+         *(s["difference"].get(f"{stem}_{part}") for s in others)]
         for part in parts
     ]  # fmt: skip
     return {

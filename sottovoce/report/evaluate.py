@@ -13,8 +13,6 @@ from sottovoce.report import calibration, charts, page, words
 from sottovoce.report.charts import ACCENT, PLAIN
 from sottovoce.report.words import MEANING, metric_name, number, number_of, panel_title, score, text, three
 
-RATERS = {"model": "this model", "training shares": "training shares for all"}
-
 
 def evaluate_page(report: Mapping[str, Any]) -> str:
     """How good a run is: main scores with intervals, baselines, confusion, classes, folds, groups, protocol.
@@ -25,8 +23,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     config, n, speakers, hardware, seconds. Scores of one class are named `recall_<class>`, ...
     """
     get, scores, baselines = report.get, report.get("metrics") or {}, report.get("baselines") or {}
-    task, folds, raters = get("task") or {}, get("folds") or (), get("raters") or {}
-    kind = task.get("kind") or ("number" if "mae" in scores else "class")
+    task, folds, kind = get("task") or {}, get("folds") or (), (get("task") or {}).get("kind", "class")
     parts = list(task.get("classes") or ()) if kind == "class" else [str(t) for t in task.get("target") or ()]
     main = _main_scores(scores, parts, kind)
     shown, key = main[:3], main[0] if main else ""
@@ -39,8 +36,7 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     if shown:
         drawn["baselines"] = partial(charts.dots, rows, [(m, panel_title(m)) for m in shown])
     if len(folds) > 1 and shown:
-        sizes = ["" if fold.get("n") is None else f" ({number(fold['n'])})" for fold in folds]
-        each = [(f"{f.get('name', k + 1)}{sizes[k]}", f.get("metrics") or {}, PLAIN) for k, f in enumerate(folds)]
+        each = [(f"{fold['name']} ({number(fold['n'])})", fold["metrics"], PLAIN) for fold in folds]
         drawn["folds"] = partial(charts.dots, each, titles, {m: number_of(scores[m]) for m in shown})
     many = f"{len(parts)} {'classes' if kind == 'class' else 'targets'}" if parts else ""
     return page.render(
@@ -50,10 +46,8 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
         tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], MEANING.get(m, ""))) for m in main[:4]],
         verdict=_verdict(rows, key) if shown and baselines else "",
         confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind),
-        raters=[[said, *(score(raters[who][m]) for m in ("kl", "js"))]
-                for who, said in RATERS.items() if who in raters],
         probe=_probe([p for p in get("probes") or () if p.get("chosen")]),
-        every=[(name.replace("_", " "), score(value)) for name, value in scores.items()],
+        every=[(name.replace("_", " "), value) for name, value in scores.items()],
     )  # fmt: skip
 
 
@@ -72,7 +66,7 @@ def _groups(report: Mapping[str, Any], titles: Sequence[tuple[str, str]]) -> dic
             continue
         names = [n for n in ("ua", "mae", "ece", "answered", "right_of_answered")
                  if any(n in e["metrics"] for e in own["groups"].values())]  # fmt: skip
-        mine["rows"] = [[name, number(e["n"]), number(e["speakers"]), *(score(e["metrics"].get(n)) for n in names)]
+        mine["rows"] = [[name, e["n"], e["speakers"], *(e["metrics"].get(n) for n in names)]
                         for name, e in own["groups"].items()]  # fmt: skip
         mine["head"] = ["", "n", "speakers", *(metric_name(n) for n in names)]
         more = [f"{number(own['unlabelled'])} utterances do not say."] if own.get("unlabelled") else []

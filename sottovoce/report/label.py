@@ -26,7 +26,7 @@ def label_page(report: Mapping[str, Any]) -> str:
         for entry in sets for side, said in WHERE.items() if entry.get(side)
     ]  # fmt: skip
     use = [
-        (name, number(found.get("used")), percent(found.get("explained"), 1),
+        (name, found.get("used"), percent(found.get("explained"), 1),
          *(number(found.get(key), 0) for key in ("mean_ms", "median_ms", "p95_ms")), percent(found.get("single")))
         for name, found in read
     ]  # fmt: skip

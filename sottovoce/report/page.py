@@ -14,6 +14,7 @@ import base64
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ from sottovoce.report import charts, words
 from sottovoce.report.charts import DARK, LIGHT
 
 TEMPLATES = Path(__file__).parent / "templates"
+PARTS = {
+    "section": "<section><h2>{title}</h2>{body}</section>",
+    "column": "<div><h3>{title}</h3>{body}</div>",
+    "pair": '<div class="pair">{body}</div>',  # side by side where there is room, below each other on a phone
+    "folded": "<details><summary>{title}</summary>{body}</details>",
+}
 
 
 def scheme() -> Markup:
@@ -49,9 +56,14 @@ class Missing(jinja2.ChainableUndefined):
 
 
 def show(value: Any) -> Any:
-    """What a template prints: markup as it is, numbers for people, text on one line, "–" for None, "" for no value."""
+    """What a template prints: markup as it is, numbers, scores and lists for people, text on one line, "–" for None,
+    "" for no value."""
     if isinstance(value, (Markup, Missing)):
         return value
+    if isinstance(value, Mapping) and "value" in value:
+        return words.score(value)
+    if isinstance(value, (list, tuple)):
+        return words.listed(*value)
     return words.number(value) if value is None or isinstance(value, Real) else words.text(value)
 
 
@@ -63,9 +75,22 @@ def rows(items: Any, *keys: str, **digits: int) -> list[list[Any]]:
     ]
 
 
-def figure(draw: Any, name: str, alt: str, width: int = charts.WIDE, *, caller: Callable[[], str]) -> Markup:
-    """`charts.figure` whose caption is what a template's {% call %} holds."""
-    return charts.figure(draw, name, Markup(caller().strip()), alt, width) if draw else Markup()
+def part(frame: str, title: Any = "", given: Any = True, *, caller: Callable[[], Markup]) -> Markup:
+    """What a template's {% call %} holds in one of `PARTS`; nothing where that is nothing, or nothing is `given`."""
+    body = caller().strip() if given else ""
+    return Markup(frame).format(title=show(title), body=body) if body else Markup()
+
+
+def figure(draw: Any, name: str, alt: str, width: int = charts.WIDE, *, caller: Callable[[], Markup]) -> Markup:
+    """`draw(width=...)` as a picture, its caption what a {% call %} holds; one much wider than a phone is drawn twice,
+    and the page shows the one that fits."""
+    if not draw:
+        return Markup()
+    drawn = charts.inline(partial(draw, width=width), name, alt, "half" if width <= charts.HALF else "wide")
+    if width > charts.HALF:
+        drawn += charts.inline(partial(draw, width=charts.NARROW), f"{name}-s", alt, "narrow")
+    said = words.glue(Markup(words.text(caller().strip())))
+    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(drawn, said)
 
 
 ENVIRONMENT = jinja2.Environment(
@@ -76,7 +101,7 @@ ENVIRONMENT.filters |= {name: function for name, function in vars(words).items()
 ENVIRONMENT.filters |= {"rows": rows, "flat": files.flatten}
 ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "default": str}
 ENVIRONMENT.globals |= {"scheme": scheme(), "figure": figure, "WIDE": charts.WIDE, "HALF": charts.HALF}
-ENVIRONMENT.globals["listed"] = words.listed
+ENVIRONMENT.globals |= {name: partial(part, frame) for name, frame in PARTS.items()} | {"listed": words.listed}
 ENVIRONMENT.globals["m"] = ENVIRONMENT.get_template("parts.html").module
 
 

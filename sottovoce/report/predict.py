@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sottovoce.report import charts
-from sottovoce.report.charts import INK, LIGHT, LINE, SOFT, alike, pooled, row_name, series
+from sottovoce.report.charts import INK, LIGHT, LINE, SOFT, alike, pooled, series
 from sottovoce.report.words import number, text
 
 # A fixed colour for every emotion of the canonical vocabulary, so that reports can be compared.
@@ -54,68 +54,51 @@ def _timeline(prediction: Mapping[str, Any], *, width: int) -> Any:
     Keys: duration_s, classes, times_s, probabilities (T, K), segments [{start, end, label, speaker}], waveform
     {times_s, low, high}, intensity (T,), speakers in their order, frames {times_s, values (F, K)}.
     """
-    classes = [text(c) for c in prediction.get("classes") or ()]
-    times, found = series(prediction.get("times_s")), prediction.get("probabilities")
-    chances = np.zeros((0, len(classes))) if found is None or not len(found) else np.array(found, dtype=np.float64)
-    fine = prediction.get("frames") or {}
-    fine_s, posteriors = series(fine.get("times_s")), np.array(fine.get("values") or (), dtype=np.float64)
-    every = np.concatenate([chances.ravel(), posteriors.ravel(), [0.0, 1.0]])
-    every = every[np.isfinite(every)]
-    scale = float(every.min()), float(every.max())  # probabilities, or predicted values on their own scale
+    classes, times = [text(c) for c in prediction.get("classes") or ()], series(prediction.get("times_s"))
     wave, segments = prediction.get("waveform") or {}, prediction.get("segments") or ()
-    intensity = series(prediction.get("intensity"))
+    intensity, fine = series(prediction.get("intensity")), prediction.get("frames") or {}
+    chances, posteriors = (np.array(found if found is not None else (), dtype=np.float64)
+                           for found in (prediction.get("probabilities"), fine.get("values")))  # fmt: skip
+    every = np.concatenate([chances.ravel(), posteriors.ravel(), [0.0, 1.0]])
+    scale = float(np.nanmin(every)), float(np.nanmax(every))  # probabilities, or predicted values on their own scale
     ends = [*(float(s["end"]) for s in segments), *times[-1:], *series(wave.get("times_s"))[-1:], 1e-3]
     end = float(prediction.get("duration_s") or max(ends))
     tint = {c: LIGHT[role] for c, role in roles([*classes, *(text(s["label"]) for s in segments)]).items()}
-
     said: dict[str, list[Any]] = {str(who): [] for who in prediction.get("speakers") or ()}  # by whom
     for segment in segments:
         said.setdefault(str(segment.get("speaker") or ""), []).append(segment)
-    heights: dict[Any, int] = {"wave": 64 if wave else 0} | {("strip", who): 34 for who, own in said.items() if own}
-    heights |= dict.fromkeys(range(len(classes)), 36) | {"intensity": 52 if len(intensity) else 0}
-    heights = {key: h for key, h in heights.items() if h} or {"wave": 64}
-    drawn = charts.sheet(width, sum(heights.values()) + 7 * len(heights) + 46)
-    drawn.get_layout_engine().set(hspace=0.02, h_pad=0.02)
-    grid = drawn.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=list(heights.values()))[:, 0]
-    for axes, key in zip(grid, heights, strict=True):
-        axes.spines[["left", "bottom"]].set_visible(False)
-        axes.grid(axis="y", visible=False)
-        axes.set_yticks([])
-        axes.yaxis.tick_right()
-        if key == "wave":
-            clock_s, low, high = alike(*(series(wave.get(part)) for part in ("times_s", "low", "high")))
-            edges = pooled(low, width, np.min), pooled(high, width, np.max)
-            axes.fill_between(pooled(clock_s, width), *edges, color=SOFT, linewidth=0)
-            row_name(axes, "waveform")
-        elif isinstance(key, tuple):
-            for start, stop, label in strip(said[key[1]], end, width // 4):
-                axes.axvspan(start, stop, color=tint[label], alpha=0.3, linewidth=0)
-                axes.plot([start, stop], [1, 1], color=tint[label], linewidth=6, solid_capstyle="butt")
-                if (stop - start) / end * (width - 110) > 7.5 * len(label) + 4:
-                    axes.text((start + stop) / 2, 0.42, label, ha="center", va="center")
-            axes.set_ylim(0, 1)
-            axes.grid(visible=False)
-            row_name(axes, text(key[1]) or "segments")
-        elif key == "intensity":
-            axes.plot(*alike(times, intensity, most=600), color=INK, linewidth=1.4)
-            axes.margins(y=0.1)
-            known = intensity[np.isfinite(intensity)]
-            marks = [float(known.min()), float(known.max())] if len(known) else []
-            axes.set_yticks(marks, [number(v, 2) for v in marks])
-            row_name(axes, "intensity")
-        else:
-            if key < chances.shape[1] and len(chances):
-                x, y = alike(times, chances[:, key], most=600)
-                axes.fill_between(x, 0, y, color=tint[classes[key]], alpha=0.35, linewidth=0)
-                axes.plot(x, y, color=tint[classes[key]], linewidth=1.4)
-            if len(posteriors):
-                axes.plot(*alike(fine_s, posteriors[:, key], most=width), color=INK, linewidth=0.7, alpha=0.75)
-            axes.axhline(0, color=LINE, linewidth=1)
-            axes.set_ylim(scale[0], scale[1] + 0.02 * (scale[1] - scale[0]))
-            axes.set_yticks(scale, [number(v, 2) if key == len(classes) - 1 else "" for v in scale])
-            row_name(axes, classes[key])
-    charts.time_axis(grid[-1], end)
-    return drawn
+
+    def waveform(axes: Any) -> None:
+        clock_s, low, high = alike(*(series(wave.get(part)) for part in ("times_s", "low", "high")))
+        edges = pooled(low, width, np.min), pooled(high, width, np.max)
+        axes.fill_between(pooled(clock_s, width), *edges, color=SOFT, linewidth=0)
+
+    def spoken(own: Sequence[Mapping[str, Any]], axes: Any) -> None:
+        for start, stop, label in strip(own, end, width // 4):
+            axes.axvspan(start, stop, color=tint[label], alpha=0.3, linewidth=0)
+            axes.plot([start, stop], [1, 1], color=tint[label], linewidth=6, solid_capstyle="butt")
+            if (stop - start) / end * (width - 110) > 7.5 * len(label) + 4:
+                axes.text((start + stop) / 2, 0.42, label, ha="center", va="center")
+        axes.set_ylim(0, 1)
+        axes.grid(visible=False)
+
+    def ridge(k: int, axes: Any) -> None:
+        if len(chances):
+            x, y = alike(times, chances[:, k], most=600)
+            axes.fill_between(x, 0, y, color=tint[classes[k]], alpha=0.35, linewidth=0)
+            axes.plot(x, y, color=tint[classes[k]], linewidth=1.4)
+        if len(posteriors):
+            fine_s = series(fine.get("times_s"))
+            axes.plot(*alike(fine_s, posteriors[:, k], most=width), color=INK, linewidth=0.7, alpha=0.75)
+        axes.axhline(0, color=LINE, linewidth=1)
+        axes.set_ylim(scale[0], scale[1] + 0.02 * (scale[1] - scale[0]))
+        axes.set_yticks(scale, [number(v, 2) if k == len(classes) - 1 else "" for v in scale])
+
+    lanes: list[charts.Lane] = [(64, "waveform", waveform)] if wave else []
+    lanes += [(34, text(who) or "segments", partial(spoken, own)) for who, own in said.items() if own]
+    lanes += [(36, name, partial(ridge, k)) for k, name in enumerate(classes)]
+    lanes += [(52, "intensity", partial(charts.course, times, intensity))] if len(intensity) else []
+    return charts.lanes(lanes, end, width)
 
 
 timeline_figure = partial(charts.save, _timeline)  # as files

@@ -6,20 +6,26 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from sottovoce.report import charts, page, words
-from sottovoce.report.charts import DASHED, HALF, INK, SERIES, SOFT, row_name, runs, series
+from sottovoce.report.charts import DASHED, SERIES, SOFT, runs, series
 from sottovoce.report.words import NOTHING, number, number_of, percent, text, three
 
-HEALTH = {  # curve: title, unit, what it means
-    "coverage": ("Mask coverage", "share of frames masked", "Share of the valid frames that were masked."),
-    "accuracy": ("Masked units", "share right", "By predicting the commonest unit it would be {often}."),
-    "emotion_accuracy": ("Emotion", "share right", "Emotions of dev utterances."),
-    "gender_accuracy": ("Gender", "share right", "Genders of dev utterances, where the corpus has them."),
-    "rank": ("Representation rank", "effective dimensions", "Falling towards 1 would mean collapse."),
-    "probe_ua": ("Linear probe", "UA on dev", "A linear classifier on the frozen encoder, dev speakers only."),
-}
+HEALTH = (  # title, its curves and their names, when they were read, axis, what it means
+    ("Mask coverage", {"coverage": ""}, "heldout_step", "share of frames masked",
+     "Share of the valid frames that were masked."),
+    ("Masked units", {"accuracy": ""}, "heldout_step", "share right",
+     "By predicting the commonest unit it would be {often}."),
+    ("Emotion", {"emotion_accuracy": ""}, "heldout_step", "share right", "Emotions of dev utterances."),
+    ("Gender", {"gender_accuracy": ""}, "heldout_step", "share right",
+     "Genders of dev utterances, where the corpus has them."),
+    ("Representation rank", {"rank": ""}, "heldout_step", "effective dimensions",
+     "Falling towards 1 would mean collapse."),
+    ("Linear probe", {"probe_ua": ""}, "probe_step", "UA on dev",
+     "A linear classifier on the frozen encoder, dev speakers only."),
+    ("Intensity", {"hidden_intensity": "masked", "visible_intensity": "visible"}, "hidden_step", "mean intensity",
+     "Mean intensity of the frames masked in training and of the others."),
+)  # fmt: skip
 
 
 def pretrain_page(report: Mapping[str, Any]) -> str:
@@ -48,13 +54,14 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
         tiles.append(("Probe UA", three(probe[-1]), "linear, frozen encoder, dev"))
     if len(right):
         tiles.append(("Units right", percent(right[-1], 1), f"the commonest is {percent(often, 1)}"))
-    panels = [panel for panel in get("panels") or () if panel.get("original") is not None]
+    panels = get("panels") or ()
+    ruled = [panel | {"rule": masking.get("rule")} for panel in panels if "rules" in panel]
     return page.render(
         "pretrain.html", report, tiles=tiles + _masking_tiles(masking), predictor=predictor,
         loss=charts.losses(curves, "dev speakers", f"loss, {kind}", ("baseline", baseline)),
-        readings=(len(series(curves.get("loss"))), len(dev)),
-        health=_health(curves, often), panels=[_panel(k, panel) for k, panel in enumerate(panels)],
-        spans=[_spans(k, panel | {"rule": masking.get("rule")}) for k, panel in enumerate(panels) if "rules" in panel],
+        readings=(len(series(curves.get("loss"))), len(dev)), health=_health(curves, often),
+        panels=[(_told(panel), partial(triptych, panel)) for panel in panels],
+        spans=[(panel["id"], _shares(panel), partial(_hidden_spans, panel)) for panel in ruled],
     )  # fmt: skip
 
 
@@ -70,79 +77,56 @@ def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
     return tiles
 
 
-def _health(curves: Mapping[str, Any], often: float) -> list[tuple[str, Markup]]:
-    """(title, picture) of every other curve of the run."""
-    drawn = []
-    for key, (title, unit, meaning) in HEALTH.items():
-        if len(y := series(curves.get(key))):
-            draw = partial(charts.traces, [(unit, _steps(curves, key, len(y)), y)], "step", unit)
-            said = f"{meaning.format(often=number(often))} n = {len(y):,} readings, last {number(y[-1])}."
-            alt = f"{title} over steps, last {number(y[-1])}"
-            drawn.append((title, charts.figure(draw, key.replace("_", "-"), said, alt, HALF)))
-    strong, weak = (series(curves.get(f"{side}_intensity")) for side in ("hidden", "visible"))
-    if len(strong):
-        x = _steps(curves, "hidden", len(strong))
-        lines = [("masked", x, strong), ("visible", x, weak)]
-        draw = partial(charts.traces, lines, "step", "mean intensity", zero=False)
-        said = f"Mean intensity of the frames masked in training and of the others. n = {len(strong):,} epochs."
-        alt = "Mean intensity of masked and of visible frames over updates"
-        drawn.append(("Intensity", charts.figure(draw, "intensity", said, alt, HALF)))
-    return drawn
+def _health(curves: Mapping[str, Any], often: float) -> list[dict[str, Any]]:
+    """Every other curve of the run, with its last reading."""
+    found = []
+    for title, names, steps, axis, meaning in HEALTH:
+        lines = [(said, curves.get(steps), y) for key, said in names.items() if len(y := series(curves.get(key)))]
+        if lines:
+            draw = partial(charts.traces, lines, "step", axis, zero=len(lines) == 1)
+            said = meaning.format(often=number(often))
+            y = lines[0][2]
+            found.append({"title": title, "draw": draw, "said": said, "n": len(y), "last": number(y[-1])})
+    return found
 
 
-def _steps(curves: Mapping[str, Any], key: str, many: int) -> np.ndarray:
-    """The steps a curve was read at: its own, or those of the readings with the same length."""
-    own = {"probe_ua": "probe_step"}.get(key, f"{key}_step")
-    found = (series(curves.get(name)) for name in (own, "step", "heldout_step"))
-    return next((x for x in found if len(x) == many), np.arange(many, dtype=np.float64))
+def _shares(panel: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {100 * np.mean(mask):.0f} %" for name, mask in panel["rules"].items())
 
 
-def _spans(k: int, panel: Mapping[str, Any]) -> Markup:
-    shares = ", ".join(f"{name} {100 * np.mean(mask):.0f} %" for name, mask in panel["rules"].items())
-    said = f"{text(panel.get('id', f'utterance {k + 1}'))}: intensity, its mean dashed, and what each rule masks."
-    alt = f"Features, intensity and masked spans of {text(panel.get('id'))} by rule: {shares}"
-    return charts.figure(partial(_hidden_spans, panel), f"spans-{k}", said, alt)
-
-
-def _panel(k: int, panel: Mapping[str, Any]) -> Markup:
-    original, mask = np.asarray(panel["original"], dtype=np.float64), np.asarray(panel.get("masked", ()), dtype=bool)
-    seconds, rebuilt = len(original) / float(panel.get("rate_hz") or 100.0), panel.get("reconstructed")
-    said = f"{text(panel.get('id', f'utterance {k + 1}'))}: {number(seconds, 2)} s, {len(original):,} frames"
-    if len(mask) == len(original) and mask.any():
-        said += f", {100 * mask.mean():.0f} % masked (blue bars)"
-        if rebuilt is not None and not mask.all():
-            found = np.abs(np.asarray(rebuilt) - original)[mask].mean()
-            plain = np.abs(original[~mask].mean(0) - original)[mask].mean()
-            said += f"; mean absolute error there {number(found)}, predicting the mean of the rest {number(plain)}"
-    elif rebuilt is not None:
+def _told(panel: Mapping[str, Any]) -> str:
+    """What is masked of an utterance, and how well it was predicted there."""
+    original, mask = np.asarray(panel["original"], dtype=np.float64), np.asarray(panel["masked"], dtype=bool)
+    said = f"{text(panel['id'])}: {number(len(original) / panel['rate_hz'], 2)} s, {len(original):,} frames"
+    rebuilt = np.asarray(panel["reconstructed"])
+    if not mask.any():
         found, plain = (number(np.abs(values - original).mean()) for values in (rebuilt, original.mean(0)))
-        said += f", each predicted from its surroundings; mean absolute error {found}, of the mean {plain}"
-    alt = f"Original, masked and reconstructed features. {said}"
-    return charts.figure(partial(triptych, panel), f"panel-{k}", said + ".", alt, HALF)
+        return f"{said}, each predicted from its surroundings; mean absolute error {found}, of the mean {plain}"
+    said += f", {100 * mask.mean():.0f} % masked (blue bars)"
+    if mask.all():
+        return said
+    found, plain = (number(np.abs(values - original)[mask].mean()) for values in (rebuilt, original[~mask].mean(0)))
+    return f"{said}; mean absolute error there {found}, predicting the mean of the rest {plain}"
 
 
 def triptych(panel: Mapping[str, Any], *, width: int) -> Any:
     """Original, masked and reconstructed features (T, D) above each other on one time axis and one colour scale."""
     from matplotlib.ticker import MultipleLocator
 
-    original, rebuilt = np.atleast_2d(panel["original"]), panel.get("reconstructed")
-    mask = np.asarray(panel.get("masked", np.zeros(len(original))), dtype=bool)
-    rate = float(panel.get("rate_hz") or 100.0)
-    masked = np.array(original, dtype=np.float64)
-    masked[mask[: len(masked)]] = np.nan
-    rows = [("original", original)] + [("masked", masked)] * bool(mask.any())
-    if rebuilt is not None:
-        rows.append(("reconstructed", np.atleast_2d(rebuilt)))
+    original, mask, rate = np.atleast_2d(panel["original"]), np.asarray(panel["masked"], dtype=bool), panel["rate_hz"]
+    masked = np.where(mask[:, None], np.nan, original)
+    rows = (
+        {"original": original} | ({"masked": masked} if mask.any() else {}) | {"reconstructed": panel["reconstructed"]}
+    )
     finite = original[np.isfinite(original)]
     low, high = np.percentile(finite, [1, 99]) if finite.size else (0.0, 1.0)
     drawn = charts.sheet(width, 60 + 105 * len(rows))
-    grid = drawn.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    shades: Any = None
-    for axes, (title, values) in zip(grid, rows, strict=True):
+    grid = drawn.subplots(len(rows), 1, sharex=True)
+    for axes, (title, values) in zip(grid, rows.items(), strict=True):
         axes.set_facecolor(charts.PANEL)
         shades = charts.heatmap(axes, values, len(original) / rate, vmin=low, vmax=high)
         axes.set_title(title, pad=9 if title == "reconstructed" else 6)
-        axes.yaxis.set_major_locator(MultipleLocator(max(values.shape[1] // 2, 1)))
+        axes.yaxis.set_major_locator(MultipleLocator(max(original.shape[1] // 2, 1)))
     above = grid[-1].get_xaxis_transform()  # x in seconds, y in axes heights
     for start, stop in runs(mask):  # what was masked, marked above the reconstruction
         x = [start / rate, stop / rate]
@@ -160,37 +144,31 @@ def _hidden_spans(panel: Mapping[str, Any], *, width: int) -> Any:
 
     Next to each row the share it masks and the mean intensity there; `rule` names the one that was trained with.
     """
-    original, intensity = np.atleast_2d(panel["original"]), series(panel["intensity"])
-    rate, rules, own = float(panel.get("rate_hz") or 100.0), panel["rules"], panel.get("rule")
-    drawn = charts.sheet(width, 230 + 24 * len(rules))
-    above, curve, below = drawn.subplots(3, 1, sharex=True, height_ratios=[88, 72, 24 * len(rules)])
-    charts.heatmap(above, original, len(original) / rate)
-    above.set_yticks([])
-    row_name(above, "features")
-    curve.plot(*charts.alike(np.arange(len(intensity)) / rate, intensity, most=600), color=INK, linewidth=1.4)
-    curve.axhline(intensity.mean(), color=SOFT, linewidth=1, linestyle=DASHED)
-    ends = [float(intensity.min()), float(intensity.max())]
-    curve.set_yticks(ends, [number(end, 2) for end in ends])
-    curve.yaxis.tick_right()
-    curve.margins(y=0.12)
-    row_name(curve, "intensity")
-    for k, (name, mask) in enumerate(rules.items()):
-        mask = np.asarray(mask, dtype=bool)
-        spans = [(start / rate, (stop - start) / rate) for start, stop in runs(mask)]
-        colour = SERIES[1] if name == own else SERIES[0]
-        below.broken_barh(spans, (k - 0.36, 0.72), facecolor=colour, linewidth=0)
+    original, intensity, own = np.atleast_2d(panel["original"]), series(panel["intensity"]), panel["rule"]
+    rate, end = panel["rate_hz"], len(original) / panel["rate_hz"]
+    masks = {name: np.asarray(mask, dtype=bool) for name, mask in panel["rules"].items()}
+
+    def features(axes: Any) -> None:
+        charts.heatmap(axes, original, end)
+        axes.set_yticks([])
+
+    def course(axes: Any) -> None:
+        charts.course(np.arange(len(intensity)) / rate, intensity, axes)
+        axes.axhline(intensity.mean(), color=SOFT, linewidth=1, linestyle=DASHED)
+        for start, stop in runs(masks[own]) if own in masks else ():
+            axes.axvspan(start / rate, stop / rate, color=SERIES[1], alpha=0.18, linewidth=0)
+
+    def spans(name: str, axes: Any) -> None:
+        mask = masks[name]
+        found = [(start / rate, (stop - start) / rate) for start, stop in runs(mask)]
+        axes.broken_barh(found, (0.14, 0.72), facecolor=SERIES[1] if name == own else SERIES[0], linewidth=0)
+        axes.set_ylim(0, 1)
         there = f", {number(float(intensity[mask].mean()), 2) if mask.any() else NOTHING}" if width > 500 else ""
-        charts.beside(below, f"{100 * mask.mean():.0f} %{there}", k)
-        for start, length in spans if name == own else ():
-            curve.axvspan(start, start + length, color=colour, alpha=0.18, linewidth=0)
-    below.set_yticks(range(len(rules)), [name if name != own else f"{name} *" for name in rules])
-    below.tick_params(axis="y", labelcolor=INK)
-    below.set_ylim(len(rules) - 0.5, -0.5)
-    for axes in (above, curve, below):
-        axes.grid(visible=False)
-        axes.spines[["left", "bottom"]].set_visible(False)
-    charts.time_axis(below, len(original) / rate)
-    return drawn
+        charts.beside(axes, f"{100 * mask.mean():.0f} %{there}", 0.5)
+
+    rows: list[charts.Lane] = [(88, "features", features), (72, "intensity", course)]
+    rows += [(18, f"{name} *" if name == own else name, partial(spans, name)) for name in masks]
+    return charts.lanes(rows, end, width)
 
 
 spans_figure = partial(charts.save, _hidden_spans)  # as files: what each rule masks of one utterance

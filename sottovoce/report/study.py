@@ -1,6 +1,5 @@
 """What pre-training is worth, label by label."""
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,25 +9,21 @@ from typing import Any
 import numpy as np
 
 from sottovoce.report import charts, page, words
-from sottovoce.report.charts import DOTTED, HALF, INK, MARKERS, NARROW, PAPER, SERIES, SOFT, WIDE, dot, sheet
+from sottovoce.report.charts import DOTTED, HALF, INK, NARROW, PAPER, SERIES, SOFT, WIDE, dot, sheet
 from sottovoce.report.words import NOTHING, count, metric_name, number, number_of, score, text, three
 
-ARMS = {
-    "finetuned": "pre-trained, fine-tuned",
-    "pretrained": "pre-trained, fine-tuned",
-    "probe": "pre-trained, frozen probe",
-    "scratch": "from scratch",
-}
+UNIT = "labelled utterances"
+ARMS = {"pretrained": "pre-trained, fine-tuned", "probe": "pre-trained, frozen probe", "scratch": "from scratch"}
+LOOKS = {"pretrained": (SERIES[0], "o"), "probe": (SERIES[2], "D"), "scratch": (SERIES[1], "s")}  # colour, marker
 
 
 def study_page(study: Mapping[str, Any]) -> str:
     """What pre-training is worth at every number of labels, against the identical backbone from scratch.
 
-    Keys: metric, higher_is_better, unit, ns, n_total, arms {arm: [{n, value, low, high}]}, trivial {name: value},
-    paired [{n, value, low, high, p}], labels_saved [{n, factor, low, high, censored, at_most, with_dev {factor, low,
-    high}}], probe_paired and probe_labels_saved likewise, per_class {class: {arm: [...]}}, meeting_point, dev_labels,
-    seeds, folds, speakers, warnings, config, protocol, title. `unit` is what labels are counted in, "labelled
-    utterances".
+    Keys: metric, higher_is_better, ns, n_total, arms {arm: [{n, value, low, high}]}, trivial {name: value}, paired [{n,
+    value, low, high, p}], labels_saved [{n, factor, low, high, censored, at_most, with_dev {factor, low, high}}],
+    probe_paired and probe_labels_saved likewise, per_class {class: {arm: [...]}}, beside {score: {part: {arm: [...]}}},
+    flat, chosen, meeting_point, dev_labels, seeds, folds, speakers, warnings, config, protocol, title.
     """
     get = study.get
     name, against = metric_name(get("metric") or "score"), contrasts(study)
@@ -40,22 +35,19 @@ def study_page(study: Mapping[str, Any]) -> str:
         "saved": any(saved for _, _, saved in against) and partial(_alone, _draw_saved, study),
         "classes": get("per_class") and partial(_per_class, study),
     }
-    head, rows = _table(study)
     return page.render(
         "study.html", study, glossary=words.glossary([str(get("metric") or "")]), name=name, base=base,
-        drawn=drawn, spoken=_spoken(get("arms") or {}), tiles=_tiles(study, name), head=head, rows=rows,
+        drawn=drawn, spoken=_spoken(get("arms") or {}), tiles=_tiles(study, name), numbers=_table(study),
         beside=_beside(study), chosen=_chosen(study), holm=any("p_holm" in p for _, pairs, _ in against for p in pairs),
         trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in (get("trivial") or {}).items()],
     )  # fmt: skip
 
 
 def contrasts(study: Mapping[str, Any]) -> list[tuple[str, Sequence, Sequence]]:
-    """(arm, paired, labels_saved) of every arm that was compared with scratch; the fine-tuned one first."""
-    arms = list(study.get("arms") or ())
-    tuned = next((arm for arm in arms if "scratch" not in arm and "probe" not in arm), "pretrained")
+    """(arm, paired, labels_saved) of every arm that was compared with scratch."""
     found = [
         (arm, study.get(f"{prefix}paired") or (), study.get(f"{prefix}labels_saved") or ())
-        for arm, prefix in ((tuned, ""), ("probe", "probe_"))
+        for arm, prefix in (("pretrained", ""), ("probe", "probe_"))
     ]
     return [(arm, pairs, saved) for arm, pairs, saved in found if pairs or saved]
 
@@ -63,16 +55,12 @@ def contrasts(study: Mapping[str, Any]) -> list[tuple[str, Sequence, Sequence]]:
 # --- in words and numbers -------------------------------------------------------------------------------------------
 
 
-def _arm_name(arm: str) -> str:
-    return ARMS.get(arm, text(arm).replace("_", " "))
-
-
 def _spoken(arms: Mapping[str, Any]) -> str:
     said = []
     for arm, points in arms.items():
         if len(found := _point_table(points)):
             first, last = (f"{number(value)} at {number(n, 0)}" for n, value in found[[0, -1], :2])
-            said.append(f"{_arm_name(arm)} {first} to {last}")
+            said.append(f"{ARMS[arm]} {first} to {last}")
     return "; ".join(said)
 
 
@@ -80,10 +68,13 @@ def _at(points: Iterable[Mapping[str, Any]], n: Any) -> Mapping[str, Any]:
     return next((p for p in points if p.get("n") == n), {})
 
 
+def _bound(point: Mapping[str, Any]) -> str:
+    return "≥ " if point.get("censored") else "≤ " if point.get("at_most") else ""
+
+
 def _factor(point: Mapping[str, Any]) -> str:
     factor = number_of(point, "factor")
-    bound = "≥ " if point.get("censored") else "≤ " if point.get("at_most") else ""
-    return f"{bound}{number(factor)}×" if math.isfinite(factor) else NOTHING
+    return f"{_bound(point)}{number(factor)}×" if math.isfinite(factor) else NOTHING
 
 
 def _tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
@@ -111,21 +102,20 @@ def _tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
 
 
 def _table(study: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-    """Every arm and every contrast at every number of labels."""
+    """Head and rows of every arm and every contrast at every number of labels."""
     arms, against, dev = study.get("arms") or {}, contrasts(study), study.get("dev_labels")
-    ns = sorted(set(study.get("ns") or ()) or {p.get("n") for points in arms.values() for p in points})
+    head = ["labels", *(ARMS[arm] for arm in arms)]
+    for arm, _, _ in against:
+        head += [f"{'probe' if arm == 'probe' else 'pre-trained'} − scratch", "p", "labels saved"]
+        head += [f"with {number(dev)} of dev"] * bool(dev)
     rows = []
-    for n in ns:
+    for n in sorted(set(study.get("ns") or ()) or {p.get("n") for points in arms.values() for p in points}):
         row = [number(n), *(score(_at(points, n)) for points in arms.values())]
         for _, pairs, saved in against:
             here = _at(saved, n)
             row += [score(_at(pairs, n)), words.chance(_at(pairs, n)), _factor(here)]
             row += [_factor(here | here["with_dev"])] if dev and here else [""] * bool(dev)
         rows.append(row)
-    head = ["labels", *map(_arm_name, arms)]
-    for arm, _, _ in against:
-        head += [f"{'probe' if arm == 'probe' else 'pre-trained'} − scratch", "p", "labels saved"]
-        head += [f"with {number(dev)} of dev"] * bool(dev)
     return head, rows
 
 
@@ -138,7 +128,7 @@ def _chosen(study: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
         own = [c for c in cells if (c["arm"], c["n"]) == (arm, n)]
         won = [Counter(f"{c[key]:g}" for c in own if key in c) for key in keys]
         said = [words.listed(*(f"{value} ({times}×)" for value, times in w.most_common())) for w in won]
-        rows.append([f"{_arm_name(arm)}, {number(n)}", *said])
+        rows.append([f"{ARMS[arm]}, {number(n)}", *said])
     return ["labels", *keys], rows
 
 
@@ -152,7 +142,7 @@ def _beside(study: Mapping[str, Any]) -> list[tuple[str, list[Any], list[Any]]]:
         for arm, n in ((arm, p["n"]) for arm, points in (study.get("arms") or {}).items() for p in points):
             said = ["constant" if (arm, n, part) in flat else ""] * (part != "all")
             own = [score(_at(parts.get(part, {}).get(arm, ()), n)) for parts in found.values()]
-            rows.append([f"{_arm_name(arm)}, {number(n)}", *own, *said])
+            rows.append([f"{ARMS[arm]}, {number(n)}", *own, *said])
         head = ["labels", *("presence" if name == "wacc" else metric_name(name) for name in found)]
         tables.append((part, head + [""] * (part != "all"), rows))
     return tables
@@ -161,21 +151,10 @@ def _beside(study: Mapping[str, Any]) -> list[tuple[str, list[Any], list[Any]]]:
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
-def _looks(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every arm: scratch is always the warm one."""
-    looks: dict[str, tuple[str, str]] = {}
-    spare = itertools.cycle([0, 2, 3, 5, 8, 9, 4, 6, 7])
-    for arm in arms:
-        slot = 1 if "scratch" in arm and SERIES[1] not in {c for c, _ in looks.values()} else next(spare)
-        looks[arm] = SERIES[slot], MARKERS[slot]
-    return looks
-
-
 def _point_table(points: Any) -> np.ndarray:
-    """(N, 4) n, value, low, high of a list of points, sorted by n."""
+    """(N, 4) n, value, low, high of a list of points."""
     rows = [[number_of(p, key) for key in ("n", "value", "low", "high")] for p in points or ()]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return table[np.argsort(table[:, 0], kind="stable")]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
 def _metric(study: Mapping[str, Any]) -> str:
@@ -183,11 +162,7 @@ def _metric(study: Mapping[str, Any]) -> str:
     return metric_name(name) + (", label units" if name.startswith("mae") else "")
 
 
-def _unit(study: Mapping[str, Any]) -> str:
-    return text(study.get("unit") or "labelled utterances")
-
-
-def _labels_axis(axes: Any, study: Mapping[str, Any], *, few: bool = False, percent: bool = True) -> None:
+def _labels_axis(axes: Any, study: Mapping[str, Any], *, few: bool = True, percent: bool = False) -> None:
     """Number of labels on a log scale, ticks at the N of the study, the share of all labels below."""
     ns = sorted({int(n) for n in study.get("ns") or () if n and n > 0})
     if not ns:
@@ -206,15 +181,15 @@ def _labels_axis(axes: Any, study: Mapping[str, Any], *, few: bool = False, perc
     axes.set_xticks(shown, [f"{n:,}{s}".replace("1e+02", "100") for n, s in zip(shown, share, strict=True)])
 
 
-def _curves(axes: Any, arms: Mapping[str, Any], looks: Mapping[str, tuple[str, str]], size: float = 6) -> list[tuple]:
+def _curves(axes: Any, arms: Mapping[str, Any], size: float = 6) -> list[tuple[str, float]]:
     """Lines with bands; returns (arm, value) of every right end."""
     ends = []
     for arm, points in arms.items():
         if not len(table := _point_table(points)):
             continue
-        (n, value, low, high), (colour, marker) = table.T, looks[arm]
+        (n, value, low, high), (colour, marker) = table.T, LOOKS[arm]
         axes.fill_between(n, low, high, color=colour, alpha=0.16, linewidth=0)
-        axes.plot(n, value, color=colour, marker=marker, markersize=size, label=_arm_name(arm), zorder=3)
+        axes.plot(n, value, color=colour, marker=marker, markersize=size, label=ARMS[arm], zorder=3)
         if math.isfinite(value[-1]):
             ends.append((arm, value[-1]))
     return ends
@@ -236,101 +211,92 @@ def _trivial(axes: Any, trivial: Mapping[str, Any], size: float = 11) -> None:
         axes.text(0.99, place, said, transform=right, color=SOFT, fontsize=size, va="center", ha="right")
 
 
-def _alone(draw: Callable[[Any, Mapping[str, Any], int], bool], study: Mapping[str, Any], *, width: int) -> Any:
-    """One of the drawings below as a picture; each says whether its names want a legend."""
+def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[str, Any], *, width: int) -> Any:
+    """One of the drawings below as a picture."""
     axes = sheet(width, {WIDE: 400, HALF: 290, NARROW: 340}[width]).subplots()
-    if draw(axes, study, width):
+    draw(axes, study, width)
+    if width <= 500:
         charts.legend(axes, 1)
     return axes.figure
 
 
-def _draw_curve(axes: Any, study: Mapping[str, Any], width: int) -> bool:
+def _draw_curve(axes: Any, study: Mapping[str, Any], width: int) -> None:
     """The metric over the number of labels, a line and a band for every arm; named at their right ends on a page."""
-    arms = study.get("arms") or {}
-    looks = _looks(list(arms))
-    ends = _curves(axes, arms, looks)
+    ends = _curves(axes, study.get("arms") or {})
     _trivial(axes, study.get("trivial") or {})
-    _labels_axis(axes, study, few=width < 400)
-    axes.set(xlabel=f"{_unit(study)} (share of all)", ylabel=_metric(study))
+    _labels_axis(axes, study, few=width < 400, percent=True)
+    axes.set(xlabel=f"{UNIT} (share of all)", ylabel=_metric(study))
     low, high = axes.get_ylim()
     places = charts.spread([v for _, v in ends], 17 * (high - low) / axes.bbox.height) if width > 500 else []
     for (arm, _), place in zip(ends, places, strict=False):
-        charts.beside(axes, _arm_name(arm), place, color=looks[arm][0])
-    return width <= 500
+        charts.beside(axes, ARMS[arm], place, color=LOOKS[arm][0])
 
 
-def _sides(study: Mapping[str, Any]) -> list[tuple[str, str, str, float, Sequence, Sequence]]:
-    """(name, colour, marker, factor that keeps neighbours apart on the log axis, paired, labels_saved)."""
+def _apart(axes: Any, study: Mapping[str, Any]) -> list[tuple[str, str, float, Sequence, Sequence]]:
+    """(colour, marker, factor that keeps neighbours apart on the log axis, paired, labels_saved) of every contrast;
+    named in the legend where there are several."""
     found, ns = contrasts(study), [n for n in study.get("ns") or () if n]
-    looks = _looks(list(dict.fromkeys([*(study.get("arms") or ()), *(arm for arm, _, _ in found)])))
     step = (max(ns) / min(ns)) ** 0.022 if ns else 1.0
+    for arm, _, _ in found if len(found) > 1 else ():
+        charts.named(axes, ARMS[arm], *LOOKS[arm])
     return [
-        (_arm_name(arm), *looks[arm], step ** (k - (len(found) - 1) / 2), pairs, saved)
-        for k, (arm, pairs, saved) in enumerate(found)
+        (*LOOKS[arm], step ** (k - (len(found) - 1) / 2), pairs, saved) for k, (arm, pairs, saved) in enumerate(found)
     ]
 
 
-def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> bool:
+def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> None:
     """What pre-training added at every N: paired difference with its interval; filled where it is clear of zero."""
     axes.axhline(0, color=INK, linewidth=1.2)
-    for name, colour, marker, place, pairs, _ in _sides(study):
+    for colour, marker, place, pairs, _ in _apart(axes, study):
         for x, *ends in _point_table(pairs):
             clear = ends[1] > 0 if study.get("higher_is_better", True) else ends[2] < 0
             fill: dict[str, Any] = {"markerfacecolor": colour if clear else PAPER, "markeredgewidth": 1.8}
             dot(axes, x * place, ends, colour, marker, **fill)
-        charts.named(axes, name, colour, marker)
-    _labels_axis(axes, study, few=width < 500, percent=False)
+    _labels_axis(axes, study)
     axes.margins(y=0.12)
-    axes.set(xlabel=_unit(study), ylabel=f"difference in {_metric(study)}")
-    return len(contrasts(study)) > 1
+    axes.set(xlabel=UNIT, ylabel=f"difference in {_metric(study)}")
 
 
-def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> bool:
+def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> None:
     """How many times as many labels the control needs; a triangle is a lower bound (never reached)."""
-    top, most, sides = 2.0, max(study.get("ns") or (1,)), _sides(study)
-    for name, colour, marker, place, _, saved in sides:
+    top, most, sides = 2.0, max(study.get("ns") or (1,)), _apart(axes, study)
+    for colour, marker, place, _, saved in sides:
         for point in saved:
             x, y, low, high = (number_of(point, key) for key in ("n", "factor", "low", "high"))
             if not y > 0:
                 continue
-            bound = ("≥ ", "^") if point.get("censored") else ("≤ ", "v") if point.get("at_most") else ("", marker)
+            bound = _bound(point)
             ends = [low if low > 0 else y, high if math.isfinite(high) else max(y, most / x)]
-            dot(axes, x * place, (y, *ends), colour, bound[1], 8 if bound[0] else 7)
+            dot(axes, x * place, (y, *ends), colour, {"≥ ": "^", "≤ ": "v"}.get(bound, marker), 8 if bound else 7)
             if len(sides) == 1:  # two arms would write over each other; the table has the numbers
-                said, above = f"{bound[0]}{number(y, 1)}×", (x, max(y, *ends))
-                axes.annotate(said, above, xytext=(0, 8), textcoords="offset points", ha="center")
+                above = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+                axes.annotate(f"{bound}{number(y, 1)}×", (x, max(y, *ends)), **above)
             top = max(top, *ends)
-        charts.named(axes, name, colour, marker)
     axes.axhline(1, color=INK, linewidth=1.2)
     axes.set_yscale("log", base=2)
     axes.set_ylim(min(axes.get_ylim()[0], 0.8), top * 1.4)
     axes.yaxis.set_major_formatter("{x:g}×")
     axes.minorticks_off()
-    _labels_axis(axes, study, few=width < 500, percent=False)
-    axes.set(xlabel=_unit(study), ylabel="labels scratch needs, factor")
-    return len(sides) > 1
+    _labels_axis(axes, study)
+    axes.set(xlabel=UNIT, ylabel="labels scratch needs, factor")
 
 
 def _per_class(study: Mapping[str, Any], *, width: int) -> Any:
     """The learning curve of every emotion, on one scale."""
     classes = study.get("per_class") or {}
-    looks = _looks(list(study.get("arms") or {}) or sorted({a for arms in classes.values() for a in arms}))
     across = min(4 if width > 500 else 2, max(len(classes), 1))
     down = max(-(-len(classes) // across), 1)
     drawn = sheet(width, 150 * down + (60 if width > 500 else 100))
     grid = drawn.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, arms) in zip(grid, classes.items(), strict=False):
-        _curves(axes, {arm: points for arm, points in arms.items() if arm in looks}, looks, size=4)
+    for k, (axes, (name, arms)) in enumerate(zip(grid, classes.items(), strict=False)):
+        _curves(axes, arms, size=4)
         axes.set_title(charts.short(name, 20 if width > 500 else 16))
-        _labels_axis(axes, study, few=True, percent=False)
-    for k, axes in enumerate(grid):
-        if k >= len(classes):
-            axes.set_visible(False)
-        elif k + across >= len(classes):
-            axes.tick_params(labelbottom=True)
-    if classes:
-        charts.legend(grid[0], 1 if width <= 500 else 4)
-    drawn.supxlabel(_unit(study), color=SOFT, fontsize=11)
+        axes.tick_params(labelbottom=k + across >= len(classes))
+        _labels_axis(axes, study)
+    for axes in grid[len(classes) :]:
+        axes.set_visible(False)
+    charts.legend(grid[0], 1 if width <= 500 else 4)
+    drawn.supxlabel(UNIT, color=SOFT, fontsize=11)
     own = "recall" if study.get("metric") in ("ua", "wa") else _metric(study)
     drawn.supylabel(f"{own} of the class", color=SOFT, fontsize=11)
     return drawn
@@ -345,12 +311,10 @@ def _overview(study: Mapping[str, Any], *, width: int) -> Any:
         return drawn
     drawn = sheet(width, 700)
     top, bottom = drawn.subfigures(2, 1, height_ratios=[1.3, 1], hspace=0.04)
-    curve, (difference, saved) = top.subplots(), bottom.subplots(1, 2)
-    _draw_curve(curve, study, width)
-    _draw_paired(difference, study, width // 2)
-    _draw_saved(saved, study, width // 2)
-    titles = {"What the labels buy": curve, "What pre-training adds": difference, "Labels saved": saved}
-    for title, axes in titles.items():
+    grid = top.subplots(), *bottom.subplots(1, 2)
+    titles = "What the labels buy", "What pre-training adds", "Labels saved"
+    for draw, axes, title in zip((_draw_curve, _draw_paired, _draw_saved), grid, titles, strict=True):
+        draw(axes, study, width)
         axes.set_title(title, fontweight="bold")
     return drawn
 

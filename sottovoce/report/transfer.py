@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from sottovoce.report import charts, page
-from sottovoce.report.words import number, number_of, score, three
+from sottovoce.report.words import number, number_of, three
 
 
 def transfer_page(found: Mapping[str, Any]) -> str:
@@ -21,10 +21,9 @@ def transfer_page(found: Mapping[str, Any]) -> str:
         "transfer.html", found, classes=classes, draw=cells and partial(_matrix, found),
         tiles=[("all but one", three(means.get("all_but_one")), "mean UA on the corpus left out"),
                ("one corpus", three(means.get("one")), "mean UA on every other corpus")],
-        rows=[(_name(c["train"], corpora), c["test"], number(c["n"]), number(c["speakers"]), number(c["labels"]),
-               *(score(c["metrics"].get(m)) for m in ("ua", "wa", "macro_f1"))) for c in cells],
-        corpora=[(c["name"], f"{number(c['n'])} of {number(c['of'])}", number(c["speakers"]), c["licence"])
-                 for c in corpora],
+        rows=[(_name(c["train"], corpora), c["test"], c["n"], c["speakers"], c["labels"],
+               *(c["metrics"].get(m) for m in ("ua", "wa", "macro_f1"))) for c in cells],
+        corpora=[(c["name"], f"{number(c['n'])} of {number(c['of'])}", c["speakers"], c["licence"]) for c in corpora],
         copies=sum(c["copies_left_out"] for c in cells),
     )  # fmt: skip
 

@@ -80,7 +80,7 @@ def pretrain_report():
         **{"exposure": "training and dev speakers of fold1; no test speaker was heard", "hardware": "2 CPU cores"},
         "curves": {
             **{"step": step, "loss": loss, "heldout_step": held, "heldout_loss": 0.44 + 0.4 * np.exp(-held / 2500)},
-            **{"coverage": 0.4 + 0.01 * rng.standard_normal(len(step)), "trivial_loss": 0.81},
+            **{"coverage": 0.4 + 0.01 * rng.standard_normal(len(held)), "trivial_loss": 0.81},
             **{"rank": 20 + 40 * (1 - np.exp(-held / 3000)), "probe_step": held[::4]},
             **{"hidden_step": held, "hidden_intensity": 0.6 + held / 1e5, "visible_intensity": 0.5 - held / 1e5},
             "probe_ua": 0.3 + 0.25 * (1 - np.exp(-held[::4] / 4000)),
@@ -233,7 +233,7 @@ def number_report():
 
 def study_report():
     ns, rng = [11, 54, 108, 270, 540, 1080], np.random.default_rng(3)
-    top = {"finetuned": (0.66, 110), "probe": (0.61, 70), "scratch": (0.585, 200)}
+    top = {"pretrained": (0.66, 110), "probe": (0.61, 70), "scratch": (0.585, 200)}
 
     def curve(limit, half, shift=0.0):
         points = []
@@ -253,7 +253,7 @@ def study_report():
     paired = [
         {"n": a["n"], "value": a["value"] - b["value"], "low": a["value"] - b["value"] - 0.025 - 0.12 / np.sqrt(a["n"]),
          "high": a["value"] - b["value"] + 0.025 + 0.12 / np.sqrt(a["n"]), "p": 0.0004 if a["n"] > 60 else 0.021}
-        for a, b in zip(arms["finetuned"], arms["scratch"], strict=True)
+        for a, b in zip(arms["pretrained"], arms["scratch"], strict=True)
     ]  # fmt: skip
     saved = []
     for n, factor in zip(ns, [1.6, 2.1, 2.4, 2.2, 2.0, 1.0], strict=True):
@@ -479,7 +479,7 @@ def test_a_picture_where_nothing_was_masked_has_no_masked_row():
     nothing = panel | {"masked": np.zeros(320, dtype=bool), "reconstructed": panel["original"] * 0.5}
     rows = [len(report.pretrain.triptych(found, width=400).axes) for found in (panel, nothing)]
     assert rows[0] == rows[1] + 1
-    assert "each predicted from its surroundings; mean absolute error" in report.pretrain._panel(0, nothing)
+    assert "each predicted from its surroundings; mean absolute error" in report.pretrain._told(nothing)
 
 
 @pytest.mark.parametrize(
@@ -580,7 +580,7 @@ def test_probe_is_held_against_scratch_too(quick):
     words = Reader(report.study_page(study)).words
     for wanted in ("probe − scratch", "0.444", "0.032", "≤ 0.877×", "corrected by Holm"):
         assert wanted in words
-    assert [arm for arm, _, _ in report.study.contrasts(study)] == ["finetuned", "probe"]
+    assert [arm for arm, _, _ in report.study.contrasts(study)] == ["pretrained", "probe"]
 
 
 def test_corpus_counts_are_on_the_page(pages):
