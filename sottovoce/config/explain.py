@@ -15,18 +15,14 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from sottovoce import files
-from sottovoce.config.ranges import Range
+from sottovoce.config.ranges import Range, hints
 from sottovoce.errors import InputError
 
 WIDTH = 79
-PARTS = {
-    "track": "track_config",
-    "backbone": "backbone_config",
-    "objective": "objective_config",
-}  # name -> its settings
+PARTS = {part: f"{part}_config" for part in ("track", "backbone", "objective")}  # name -> its settings
 
 
 def text(settings: Any) -> str:
@@ -68,14 +64,9 @@ def explained(kind: type, field: dataclasses.Field, value: Any = None) -> str:
         default = field.default_factory()
     said = comments(kind).get(field.name, "").rstrip(".;")
     other = value is not None and default is not None and files.plain(default) != files.plain(value)
-    notes = [_allowed(_hints(kind)[field.name]), f"default {_toml(files.plain(default))}" if other else ""]
+    notes = [_allowed(hints(kind)[field.name]), f"default {_toml(files.plain(default))}" if other else ""]
     bracket = "; ".join(filter(None, notes))
     return " ".join(filter(None, [said, bracket and f"({bracket})"]))
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
 
 
 def _allowed(hint: Any) -> str:

@@ -66,16 +66,16 @@ class Settings:
 
 def check_ranges(settings: Any, group: str) -> None:
     """Raises InputError for the first field of a dataclass that is outside its range or no choice of its own."""
-    hints = _hints(type(settings))  # type: ignore[arg-type]
+    kinds = hints(type(settings))  # type: ignore[arg-type]
     for field in fields(settings):
-        problem = _problem(hints[field.name], getattr(settings, field.name))
-        if problem:
+        if problem := _problem(kinds[field.name], getattr(settings, field.name)):
             name = f"{group}.{field.name}" if group else field.name
             raise InputError(f"{name}: {problem}. Found {getattr(settings, field.name)!r}.")
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def hints(kind: Any) -> dict[str, Any]:
+    """Types of a class's fields, with what is noted beside them."""
     return get_type_hints(kind, include_extras=True)
 
 

@@ -69,9 +69,6 @@ class Prepared(Protocol):
     def info(self) -> dict[str, Any]: ...
 
 
-SHORT = explain.PARTS  # what people type is shorter than the field's name
-
-
 def resolve(
     name: str,
     corpora: Sequence[Prepared] = (),
@@ -93,9 +90,8 @@ def resolve(
     """
     tree = explain.read(config) if config else {}
     track = track or str(tree.get("track", "")) or common_track(corpora)
-    backbone, objective = (
-        given or str(tree.get(part, "")) for part, given in (("backbone", backbone), ("objective", objective))
-    )
+    backbone = backbone or str(tree.get("backbone", ""))
+    objective = objective or str(tree.get("objective", ""))
     if is_protocol(name):
         raise InputError(
             f"{name}: judges weights and makes none. It is a protocol: `sottovoce finetune --recipe {name}`."
@@ -107,8 +103,8 @@ def resolve(
     if backbone and backbone != plan.backbone:
         plan = replace(plan, backbone=backbone, backbone_config=plugins.load("backbones", backbone).Config())
     if objective and objective != plan.objective:
-        name, config = f"{plan.name}-{objective}", plugins.load("objectives", objective).Config()
-        plan = replace(plan, name=name, objective=objective, objective_config=config)
+        plan = replace(plan, objective=objective, objective_config=plugins.load("objectives", objective).Config())
+        plan = replace(plan, name=f"{plan.name}-{objective}")
     plan = override(configured(plan, tree, config) if config else plan, settings)
     plan = replace(plan, track_config=settled(plan.track, plan.track_config))
     return plan if seed is None and config else seeded(plan, seed or 0)
@@ -164,18 +160,15 @@ def common_track(corpora: Sequence[Prepared]) -> str:
 
 def override(plan: Recipe, assignments: Sequence[str]) -> Recipe:
     """`KEY=VALUE` settings, typed by the field; the last of two wins."""
-    full = []
     for text in assignments:
-        key, _, value = text.partition("=")
-        full.append(lengthened(text))
-        if key.strip() in PARTS and value.strip() not in ("", getattr(plan, key.strip())):
-            option = "another recipe" if key.strip() == "name" else f"--{key.strip()} {value.strip()}"
+        key, value = (part.strip() for part in text.partition("=")[::2])
+        if key in PARTS and value not in ("", has := getattr(plan, key)):
+            option = "another recipe" if key == "name" else f"--{key} {value}"
             raise InputError(
-                f"--set {text}: a part is not a setting; its own settings would stay those of "
-                f"{getattr(plan, key.strip())}. Use {option}."
+                f"--set {text}: a part is not a setting; its own settings would stay those of {has}. Use {option}."
             )
     try:
-        plan = settings.parse_settings(plan, frames_as_seconds(plan, full))
+        plan = settings.parse_settings(plan, frames_as_seconds(plan, list(map(lengthened, assignments))))
     except InputError as error:
         raise InputError(_as_typed(error)) from None
     if not any(text.strip().startswith("track.") for text in assignments):
@@ -195,7 +188,7 @@ def lengthened(assignment: str) -> str:
     """
     key, eq, value = assignment.partition("=")
     *above, leaf = key.strip().split(".")
-    return ".".join([*(SHORT.get(part, part) for part in above), leaf]) + eq + value
+    return ".".join([*(explain.PARTS.get(part, part) for part in above), leaf]) + eq + value
 
 
 PARTS = ("name", "track", "backbone", "objective")  # of a recipe that have settings of their own
@@ -234,12 +227,15 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
     if not isinstance(values, dict) or set(values) != known:
         odd = ", ".join(sorted(set(values) ^ known)) if isinstance(values, dict) else str(values)[:40]
         raise InputError(f"{where}: settings of another version. Unknown or missing: {odd}. Make the run again.")
-    for key in ("name", "track", "backbone", "objective"):
+    for key in PARTS:
         if not isinstance(values[key], str):
             raise InputError(f"{where}: damaged: {key} is a name. Found {values[key]!r:.40}. Make the run again.")
 
     def made(kind: Any, tree: dict[str, Any]) -> Any:
         return settings.from_mapping(kind, tree, where=f"{where}:")
+
+    def of_part(part: str, folder: str) -> Any:
+        return made(plugins.load(folder, values[part]).Config, _group(values, f"{part}_config", where))
 
     tuning: Any = _group(values, "finetune", where)
     mode = tuning.get("mode", "full")
@@ -249,24 +245,16 @@ def from_dict(values: dict[str, Any], where: Path | str = "config.json") -> Reci
         tuning = finetuning.of_earlier(tuning)
     kind: Any = finetuning.MODES[mode]
     try:
-        track_config: Any = made(plugins.load("tracks", values["track"]).Config, _group(values, "track_config", where))
-        frontend = made(Frontend, _group(values, "frontend", where))
+        track_config, frontend = of_part("track", "tracks"), made(Frontend, _group(values, "frontend", where))
         rate_hz = track_config.rate_hz / frontend.subsampling
         training = in_seconds(_group(values, "training", where), rate_hz)
         if isinstance(tuning.get("training"), dict):
             tuning = tuning | {"training": in_seconds(tuning["training"], rate_hz)}
         return Recipe(
-            values["name"],
-            values["track"],
-            values["backbone"],
-            values["objective"],
-            track_config,
-            frontend,
-            made(plugins.load("backbones", values["backbone"]).Config, _group(values, "backbone_config", where)),
-            made(plugins.load("objectives", values["objective"]).Config, _group(values, "objective_config", where)),
-            made(Training, training),
-            made(kind, tuning),
-        )
+            values["name"], values["track"], values["backbone"], values["objective"], track_config, frontend,
+            of_part("backbone", "backbones"), of_part("objective", "objectives"),
+            made(Training, training), made(kind, tuning),
+        )  # fmt: skip
     except InputError as error:
         said = str(error).removeprefix(f"{where}: ")
         raise InputError(f"{where}: settings of another version, or damaged. {said}") from None
@@ -286,29 +274,25 @@ def frames_as_seconds(config: Any, assignments: Sequence[str]) -> list[str]:
 
     Raises InputError where the recipe is not known whose frames these are.
     """
-    parts = [text.partition("=") for text in assignments]
-    old = [key.strip().rpartition(".")[2] in IN_FRAMES for key, _, _ in parts]
-    if not any(old):
+    old = {text for text in assignments if text.partition("=")[0].strip().rpartition(".")[2] in IN_FRAMES}
+    if not old:
         return list(assignments)
-    config = settings.parse_settings(
-        config, [text for text, is_old in zip(assignments, old, strict=True) if not is_old]
-    )
-    found = []
-    for text, (key, _, value), is_old in zip(assignments, parts, old, strict=True):
-        above, _, leaf = key.strip().rpartition(".")
-        if not is_old:
-            found.append(text)
-            continue
-        plan, holder = config if isinstance(config, Recipe) else None, config
-        for name in filter(None, above.split(".")):
-            holder = getattr(holder, getattr(holder, "renamed", {}).get(name, name), None)
-            plan = holder if isinstance(holder, Recipe) else plan
-        if plan is None or not value.strip().isdecimal():
-            raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")
-        seconds = int(value) / plan.frontend_rate_hz()
-        settings.notes.warning("--set %s: is %s.%s=%g now, in seconds.", text, above, IN_FRAMES[leaf], seconds)
-        found.append(f"{above}.{IN_FRAMES[leaf]}={seconds!r}")
-    return found
+    config = settings.parse_settings(config, [text for text in assignments if text not in old])
+    return [_in_seconds(config, text) if text in old else text for text in assignments]
+
+
+def _in_seconds(config: Any, text: str) -> str:
+    key, _, value = text.partition("=")
+    above, _, leaf = key.strip().rpartition(".")
+    plan, holder = config if isinstance(config, Recipe) else None, config
+    for name in filter(None, above.split(".")):
+        holder = getattr(holder, getattr(holder, "renamed", {}).get(name, name), None)
+        plan = holder if isinstance(holder, Recipe) else plan
+    if plan is None or not value.strip().isdecimal():
+        raise InputError(f"--set {text}: counted frames. It is {IN_FRAMES[leaf]} now, in seconds.")
+    seconds = int(value) / plan.frontend_rate_hz()
+    settings.notes.warning("--set %s: is %s.%s=%g now, in seconds.", text, above, IN_FRAMES[leaf], seconds)
+    return f"{above}.{IN_FRAMES[leaf]}={seconds!r}"
 
 
 def _group(values: dict[str, Any], name: str, where: Path | str) -> dict[str, Any]:

@@ -225,29 +225,17 @@ def _convert(hint: Any, value: Any) -> Any:
             raise ValueError
         key, item = inner or (Any, Any)
         return {_convert(key, k): _convert(item, v) for k, v in found.items()}
-    if hint is bool:
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in _WORDS:
-            return _WORDS[value.lower()]
+    if hint is bool and isinstance(value, str) and value.lower() in _WORDS:
+        return _WORDS[value.lower()]
+    if isinstance(value, bool) != (hint is bool) or (hint is str and not isinstance(value, str)):
         raise ValueError
     if hint is int:
-        if isinstance(value, bool):
-            raise ValueError
         try:
             return int(value) if isinstance(value, (int, str)) else _whole(value)
         except ValueError:
             return _whole(float(value))  # 1e5
-    if hint is float:
-        if isinstance(value, bool):
-            raise ValueError
-        return float(value)
-    if hint is str:
-        if not isinstance(value, str):
-            raise ValueError
-        return value
-    if hint is Path:
-        return Path(value)
+    if hint in (bool, float, str, Path):
+        return hint(value)
     raise TypeError
 
 

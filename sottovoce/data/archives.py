@@ -11,6 +11,7 @@ A process lists an archive once, at 70 bytes an entry. Compressed archives have 
 import io
 import os
 import posixpath
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,12 +110,9 @@ def _damaged(archive: Path | str, found: str) -> InputError:
 def split(path: Path | str) -> tuple[str, str]:
     """(archive, name of the entry); (path, "") of a file of its own."""
     text = os.fspath(path)
-    at = text.find(f"{SUFFIX}#")
-    while at >= 0:
-        archive = text[: at + len(SUFFIX)]
-        if os.path.isfile(archive):
-            return archive, text[at + len(SUFFIX) + 1 :]
-        at = text.find(f"{SUFFIX}#", at + 1)
+    for mark in re.finditer(re.escape(f"{SUFFIX}#"), text):
+        if os.path.isfile(archive := text[: mark.end() - 1]):
+            return archive, text[mark.end() :]
     return text, ""
 
 

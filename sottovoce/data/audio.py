@@ -68,15 +68,14 @@ def probe(path: Path | str) -> AudioInfo:
 
 
 def _facts(path: Path) -> _Facts:
-    there = archives.is_file(path)
-    if not there and not os.path.exists(path):  # False too for a name that no disk could hold
-        raise InputError(f"{path}: no such file. Check the path, or run `sottovoce prepare` again if the corpus moved.")
-    if not there:
-        if not path.is_dir():
+    if not archives.is_file(path):
+        if os.path.isdir(path):
+            raise InputError(f"{path}: not an audio file. Found a folder. Name the files in it.")
+        if os.path.exists(path):  # False too for a name that no disk could hold
             raise InputError(
                 f"{path}: not a file. Found a pipe or a device. Write what comes out of it into a file first."
             )
-        raise InputError(f"{path}: not an audio file. Found a folder. Name the files in it.")
+        raise InputError(f"{path}: no such file. Check the path, or run `sottovoce prepare` again if the corpus moved.")
     if archives.stat(path)[0] == 0:
         raise InputError(f"{path}: empty file. Found 0 bytes. Copy it again or leave it out.")
     return _scan(*_key(path))
@@ -329,20 +328,18 @@ def _resampled(path: Path, facts: _Facts, rate_hz: int) -> Iterator[np.ndarray]:
 
 def check_stretch(path: Path, info: AudioInfo, start: float, end: float | None) -> None:
     """Raises InputError when [start, end) seconds do not lie in a file, as `read` does."""
-    found = f"Found {info.duration_s:.3f} s of audio"
+    more = ""
     if not (math.isfinite(start) and start >= 0):
-        raise InputError(f"{path}: start {start} s is not a time in the file. {found}. Correct the segment table.")
-    if start >= info.duration_s:
-        raise InputError(f"{path}: start {start} s is beyond the end. {found}. Correct the segment table.")
-    if end is None:
+        wrong = f"start {start} s is not a time in the file"
+    elif start >= info.duration_s:
+        wrong = f"start {start} s is beyond the end"
+    elif end is not None and not end > start:
+        wrong = f"end {end} s is not after start {start} s"
+    elif end is not None and end > info.duration_s + SLACK_S:
+        wrong, more = f"end {end} s is beyond the end", ", or copy the file again if it was cut"
+    else:
         return
-    if not end > start:
-        raise InputError(f"{path}: end {end} s is not after start {start} s. {found}. Correct the segment table.")
-    if end > info.duration_s + SLACK_S:
-        raise InputError(
-            f"{path}: end {end} s is beyond the end. {found}. "
-            "Correct the segment table, or copy the file again if it was cut."
-        )
+    raise InputError(f"{path}: {wrong}. Found {info.duration_s:.3f} s of audio. Correct the segment table{more}.")
 
 
 def _samples(path: Path, facts: _Facts, first: int) -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ Everything drawn at random comes from (seed, epoch) and from a seed a row, so th
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -91,16 +92,24 @@ def plan_epoch(
     batches: list[np.ndarray] = []
     for at in range(0, len(order), chunk):
         bucket = order[at : at + chunk]
-        bucket = bucket[np.argsort(cost[bucket], kind="stable")]
-        rows: list[int] = []
-        for i in bucket:
-            if rows and (len(rows) == batch_rows or (len(rows) + 1) * cost[i] > batch_steps):
-                batches.append(np.array(rows))
-                rows = []
-            rows.append(int(i))
-        if rows:
-            batches.append(np.array(rows))
+        batches += _cut(bucket[np.argsort(cost[bucket], kind="stable")], cost, batch_steps, batch_rows)
     return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def _cut(
+    order: np.ndarray, cost: np.ndarray, batch_steps: int, batch_rows: int, padded: float = math.inf
+) -> Iterator[np.ndarray]:
+    """Batches of utterances that get longer (`cost`), none of which is padded by more than this share of its length."""
+    rows: list[int] = []
+    steps = cost.tolist()
+    for i in order.tolist():
+        full = len(rows) == batch_rows or (len(rows) + 1) * steps[i] > batch_steps
+        if rows and (full or steps[i] > (1 + padded) * steps[rows[0]]):
+            yield np.array(rows)
+            rows = []
+        rows.append(i)
+    if rows:
+        yield np.array(rows)
 
 
 def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -121,13 +130,4 @@ def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def sequential(lengths: np.ndarray, *, batch_steps: int, batch_rows: int = 64) -> Iterator[np.ndarray]:
     """Every utterance once, shortest first, for evaluation; none is padded by more than `PADDED` of its length."""
-    order = np.argsort(lengths, kind="stable")
-    rows: list[int] = []
-    for i in order:
-        full = len(rows) == batch_rows or (len(rows) + 1) * lengths[i] > batch_steps
-        if rows and (full or lengths[i] > (1 + PADDED) * lengths[rows[0]]):
-            yield np.array(rows)
-            rows = []
-        rows.append(int(i))
-    if rows:
-        yield np.array(rows)
+    return _cut(np.argsort(lengths, kind="stable"), lengths, batch_steps, batch_rows, PADDED)

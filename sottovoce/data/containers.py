@@ -213,22 +213,21 @@ def announced(path: Path) -> int:
         head = file.read(4096)
         if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
             return _boxes(file, size)
+        if head[:4] == b"caff":
+            return _caf(file, size)
+        if head[:4] == b"OggS":
+            return _pages(file, size)[1]
     if head[:4] == b"\x1aE\xdf\xa3":
         return _segment(head)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         length = struct.unpack("<I", head[4:8])[0]
         return 0 if length >= UNKNOWN else length  # and 8 before it; fill bytes are not always counted
-    if head[:4] == b"caff":
-        return _caf(path, size)
     if head[:7] == b"NIST_1A":
         fields = dict(re.findall(rb"(\w+) -i (\d+)", head))
         samples = int(fields.get(b"sample_count", 0)) * int(fields.get(b"channel_count", 1))
         start = head[8:16].strip()
         known = start.isdigit() and b"shorten" not in head
         return int(start) + samples * int(fields.get(b"sample_n_bytes", 1)) if known else 0
-    if head[:4] == b"OggS":
-        with archives.opened(path) as file:
-            return _pages(file, size)[1]
     if ASF_FILE in head:
         at = head.index(ASF_FILE) + 40
         live = at + 48 <= len(head) and head[at + 48] & 1  # "broadcast": the size is not valid
@@ -249,16 +248,15 @@ def _boxes(file, size: int) -> int:
     return at
 
 
-def _caf(path: Path, size: int) -> int:
+def _caf(file, size: int) -> int:
     """Core Audio Format: where the last chunk ends; a recording that was not finished has a length of -1 or 0."""
     at = 8
-    with archives.opened(path) as file:
-        while at + 12 <= size:
-            chunk = _at(file, at, 12)
-            length = int.from_bytes(chunk[4:], "big")
-            if length >= 1 << 62 or (chunk[:4] == b"data" and length == 0) or not _is_name(chunk[:4]):
-                return 0
-            at += 12 + length
+    while at + 12 <= size:
+        chunk = _at(file, at, 12)
+        length = int.from_bytes(chunk[4:], "big")
+        if length >= 1 << 62 or (chunk[:4] == b"data" and length == 0) or not _is_name(chunk[:4]):
+            return 0
+        at += 12 + length
     return at
 
 

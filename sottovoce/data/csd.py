@@ -13,7 +13,6 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -66,9 +65,7 @@ class CsdFile:
     def __enter__(self) -> "CsdFile":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -223,7 +220,6 @@ def sdk_metadata(
         names: of the columns.
         citation, dataset_citation: papers or addresses of the features and of the recordings.
     """
-
     given = {
         "computational sequence description": description,
         "dimension namescomputational sequence version": list(names),
@@ -280,22 +276,18 @@ def _open(path: Path) -> Any:
 
 def _parts(path: Path, file: Any) -> tuple[str, Any, dict[str, Any]]:
     """Root name, the group `data` and the decoded metadata."""
-    try:
-        name = next((key for key in file if hasattr(file[key], "keys")), None)
-        if name is None:
-            found = ", ".join(map(str, file)) or "nothing"
-            raise InputError(f"{path}: no root group. Found {found}. Is it a computational sequence? {DAMAGED}")
-        root = file[name]
-        missing = [part for part in ("data", "metadata") if not hasattr(root.get(part), "keys")]
-        if missing:
-            found = ", ".join(map(str, list(root)[:5])) or "nothing"
-            raise InputError(f"{path}: no group {' or '.join(missing)} in {name!r}. Found {found}. {DAMAGED}")
-        if odd := [key for key in (name, *root["metadata"], *root["data"]) if isinstance(key, bytes)]:
-            raise InputError(f"{path}: a damaged HDF5 file. Found the name {odd[0]!r}, which is no text. {DAMAGED}")
-        metadata = {key: _decode(path, value) for key, value in root["metadata"].items()}
-    except UNREADABLE as error:
-        raise InputError(f"{path}: a damaged HDF5 file. {_line(error)}. {DAMAGED}") from None
-    return name, root["data"], metadata
+    name = next((key for key in file if hasattr(file[key], "keys")), None)
+    if name is None:
+        found = ", ".join(map(str, file)) or "nothing"
+        raise InputError(f"{path}: no root group. Found {found}. Is it a computational sequence? {DAMAGED}")
+    root = file[name]
+    missing = [part for part in ("data", "metadata") if not hasattr(root.get(part), "keys")]
+    if missing:
+        found = ", ".join(map(str, list(root)[:5])) or "nothing"
+        raise InputError(f"{path}: no group {' or '.join(missing)} in {name!r}. Found {found}. {DAMAGED}")
+    if odd := [key for key in (name, *root["metadata"], *root["data"]) if isinstance(key, bytes)]:
+        raise InputError(f"{path}: a damaged HDF5 file. Found the name {odd[0]!r}, which is no text. {DAMAGED}")
+    return name, root["data"], {key: _decode(path, value) for key, value in root["metadata"].items()}
 
 
 def _check_heaps(path: Path, stored: Any) -> None:

@@ -49,8 +49,7 @@ def open_source(path: Path) -> Source:
     """Raises InputError for what is not audio, or has lost its end."""
     if files.is_pointer(path):
         raise files.pointer_error(path)
-    why = containers.stranger(path)
-    if why:
+    if why := containers.stranger(path):
         raise InputError(f"{path}: not audio. {why}.")
     _check_size(path, containers.announced(path))
     if _is_mpeg(path):
@@ -84,7 +83,7 @@ def _is_mpeg(path: Path) -> bool:
     return head == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0)
 
 
-def _handle(path: Path, view: archives.Window | None = None) -> Any:
+def _handle(path: Path, view: archives.Window | None) -> Any:
     """What the libraries are given: a name, or an open file where there is none, or none that they can spell."""
     if view is not None:
         return view
@@ -154,15 +153,12 @@ class _Forward(soundfile.SoundFile):
         return False
 
 
-def _open_soundfile(path: Path, view: archives.Window | None = None) -> _Forward:
-    return _Forward(_handle(path, view))
-
-
 def _soundfile(path: Path) -> Source | None:
     """None when libsndfile does not know the format."""
     parts = containers.links(path)
     try:
-        with _open_soundfile(path, containers.view(path, *parts[0]) if parts[1:] else containers.whole(path)) as file:
+        view = containers.view(path, *parts[0]) if parts[1:] else containers.whole(path)
+        with _Forward(_handle(path, view)) as file:
             frames, log = file.frames, file.extra_info
             rate, channels, kind, subtype = file.samplerate, file.channels, file.format, file.subtype
     except TypeError:  # soundfile takes names in .raw for headerless audio
@@ -206,7 +202,7 @@ def _soundfile_chunks(path: Path, rate: int, first: int, frames: int | None) -> 
     """(n, channels) float32 from a frame on; `frames` there must be."""
     at = first
     try:
-        with _open_soundfile(path, containers.whole(path)) as file:
+        with _Forward(_handle(path, containers.whole(path))) as file:
             if first:
                 file.seek(first)
             while len(chunk := file.read(CHUNK, dtype="float32", always_2d=True)):
@@ -221,7 +217,7 @@ def _soundfile_chunks(path: Path, rate: int, first: int, frames: int | None) -> 
 def _linked(path: Path, parts: list[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
     for start, stop in parts:
         try:
-            with _open_soundfile(path, containers.view(path, start, stop) if len(parts) > 1 else None) as file:
+            with _Forward(_handle(path, containers.view(path, start, stop) if len(parts) > 1 else None)) as file:
                 while len(chunk := file.read(CHUNK, dtype="float32", always_2d=True)):
                     yield file.samplerate, chunk
         except soundfile.LibsndfileError as error:
@@ -292,10 +288,8 @@ def _av_pieces(path: Path, raw: bool) -> Generator[tuple[int, np.ndarray], None,
     import av
 
     good = strays = 0
-    error_s = ""
-    container = _open_av(path)
     try:
-        with container:
+        with _open_av(path) as container:
             for packet in container.demux(container.streams.audio[0]):
                 try:
                     frames = packet.decode()
@@ -310,9 +304,7 @@ def _av_pieces(path: Path, raw: bool) -> Generator[tuple[int, np.ndarray], None,
                     good += 1
                     yield frame.sample_rate, _floats(frame)
     except av.FFmpegError as error:
-        error_s = _short(error)
-    if error_s:
-        raise truncated(path, error_s)
+        raise truncated(path, _short(error)) from None
     if strays > 3 and strays > STRAYS * (good + strays):
         raise truncated(path, f"{strays} of {good + strays} frames that cannot be decoded")
 

@@ -28,20 +28,7 @@ class Statistics:
 
         A constant feature gets deviation 1. Raises ValueError when there is no row.
         """
-        count, mean, square = 0, np.zeros(0), np.zeros(0)
-        for block in blocks:
-            rows = block[np.any(block != 0, axis=1)].astype(np.float64)
-            if not len(rows):
-                continue
-            if not count:
-                mean, square = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-            centre = rows.mean(0)
-            delta, total = centre - mean, count + len(rows)
-            square += ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
-            mean, count = mean + delta * len(rows) / total, total
-        if not count:
-            raise ValueError("no frames to take statistics of")
-        std = np.sqrt(square / count)
+        mean, std = mean_and_deviation(block[np.any(block != 0, axis=1)] for block in blocks)
         std[std < 1e-6 * np.maximum(np.abs(mean), 1e-3)] = 1.0
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
@@ -52,6 +39,22 @@ class Statistics:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         return (values - self.mean) / self.std
+
+
+def mean_and_deviation(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(F,) each, over all rows of blocks (T, F), in float64 and one pass. Raises ValueError when there is no row."""
+    count, mean, square = 0, np.zeros(1), np.zeros(1)
+    for block in blocks:
+        if not len(block):
+            continue
+        rows = block.astype(np.float64)
+        centre = rows.mean(0)
+        delta, total = centre - mean, count + len(rows)
+        square = square + ((rows - centre) ** 2).sum(0) + delta**2 * count * len(rows) / total
+        mean, count = mean + delta * len(rows) / total, total
+    if not count:
+        raise ValueError("no frames to take statistics of")
+    return mean, np.sqrt(square / count)
 
 
 def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,6 @@ SUFFIXES = frozenset(
     | {".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3gpp", ".3g2", ".amr", ".awb", ".tta", ".voc"}
     | {".webm", ".weba", ".mka", ".mkv", ".avi", ".flv"}
 )
-
-
 SYSTEM = frozenset({"__MACOSX", "$RECYCLE.BIN", "@eaDir", "System Volume Information", "lost+found", "#recycle"})
 
 

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -174,12 +175,10 @@ def parts(folder: Path | str, kind: str | None = None) -> list[Run]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder. Make it with `sottovoce pretrain` or `sottovoce finetune`.")
-    if (folder / "config.json").is_file():
-        found = [Run.load(folder, kind)]
-    else:
-        found = [
-            Run.load(p.parent, kind) for p in sorted(folder.glob("*/config.json"), key=lambda p: natural(p.parent.name))
-        ]
+    homes = [folder]
+    if not (folder / "config.json").is_file():
+        homes = sorted((path.parent for path in folder.glob("*/config.json")), key=lambda home: natural(home.name))
+    found = [Run.load(home, kind) for home in homes]
     done = [run for run in found if run.finished]
     if not done:
         names = ", ".join(r.folder.name for r in found) or "nothing"
@@ -242,7 +241,6 @@ def _difference(found: dict, now: dict) -> str:
 
 def natural(name: str) -> tuple:
     """Sorts fold2 before fold10."""
-
     return tuple(int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", name))
 
 
@@ -250,10 +248,8 @@ def provenance() -> dict[str, Any]:
     """When, by which command, with which versions and on what hardware."""
     versions = {}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[name] = version(name)
-        except PackageNotFoundError:
-            pass
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -267,16 +263,12 @@ def provenance() -> dict[str, Any]:
 @cache
 def hardware() -> str:
     """`2 x Intel(R) Xeon(R) ... @ 2.50GHz, 24 GiB`, and the GPU when torch is loaded and sees one."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        text = f"{os.cpu_count()} x {name}, {memory:.0f} GiB"
-    except (OSError, ValueError):
-        text = f"{os.cpu_count()} x {name}"
+    name, memory = platform.processor() or platform.machine(), ""
+    with suppress(OSError, ValueError):
+        told = re.search(r"^model name\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = told[1].strip() if told else name
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    text = f"{os.cpu_count()} x {name}{memory}"
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         text += f", {torch.cuda.get_device_name(0)}"

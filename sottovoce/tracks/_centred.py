@@ -5,7 +5,7 @@ on the first sample and N samples give 1 + N // hop frames.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -30,13 +30,8 @@ class Frames(Settings, group="track"):
 class Intensity(Settings, group="track"):
     """Rate and offset of tracks that say how intense every frame is: those of mel spectrograms, one value a frame."""
 
-    @property
-    def rate_hz(self) -> float:
-        return Frames().rate_hz
-
-    @property
-    def dim(self) -> int:
-        return 1
+    rate_hz: ClassVar[float] = Frames().rate_hz
+    dim: ClassVar[int] = 1
 
 
 def frames(samples: np.ndarray, config: Frames) -> np.ndarray:

@@ -23,8 +23,6 @@ from sottovoce.data.audio import RATE_HZ
 FULL_SCALE = 32768.0  # samples in [-1, 1] become what Kaldi reads from a 16-bit file
 LOG_FLOOR = float(np.finfo(np.float32).eps)  # energies below it have its logarithm, -15.94
 CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
-
-
 WindowMs = Annotated[float, Range(least=2, most=1000)]
 HopMs = Annotated[float, Range(least=0.1, most=1000)]
 Deltas = Annotated[int, Range(least=0, most=2)]
@@ -137,13 +135,9 @@ def _window(name: str, width: int) -> np.ndarray:
     """(W,) float32."""
     phase = 2 * np.pi * np.arange(width) / (width - 1)
     hann = 0.5 - 0.5 * np.cos(phase)
-    values = {
-        "povey": hann**0.85,
-        "hanning": hann,
-        "hamming": 0.54 - 0.46 * np.cos(phase),
-        "rectangular": np.ones(width),
-    }[name]
-    return values.astype(np.float32)
+    hamming = 0.54 - 0.46 * np.cos(phase)
+    shapes = {"povey": hann**0.85, "hanning": hann, "hamming": hamming, "rectangular": np.ones(width)}
+    return shapes[name].astype(np.float32)
 
 
 def mel_filters(config: Mel, rate_hz: float) -> np.ndarray:
@@ -181,12 +175,12 @@ def _mel(hz):
     return 1127.0 * np.log1p(np.asarray(hz, dtype=np.float64) / 700.0)
 
 
-def add_deltas(features: np.ndarray, order: int, reach: int = 2) -> np.ndarray:
-    """(T, D) -> (T, D * (1 + order)): slopes over +-`reach` frames, and the slopes of these.
+def add_deltas(features: np.ndarray, order: int) -> np.ndarray:
+    """(T, D) -> (T, D * (1 + order)): slopes over +-2 frames, and the slopes of these.
 
     As in Kaldi the second order is one filter over the features; beyond the ends the edge frame is held.
     """
-    ramp = np.arange(-reach, reach + 1) / sum(k * k for k in range(-reach, reach + 1))
+    ramp = np.arange(-2, 3) / 10
     weights, parts = np.ones(1), [features]
     for _ in range(order):
         weights = np.convolve(weights, ramp)

@@ -16,7 +16,7 @@ frames. The last 50 ms of a recording have no row; less than 60 ms are padded wi
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,17 +39,9 @@ SHORTEST_LLD_S, SHORTEST_FUNCTIONALS_S = 0.07, 0.1  # below, openSMILE gives NaN
 class Config:
     """Nothing to set: the set is defined by its authors."""
 
-    @property
-    def rate_hz(self) -> float:
-        return 100.0
-
-    @property
-    def offset_s(self) -> float:
-        return 0.010  # centre of the first 20 ms window
-
-    @property
-    def dim(self) -> int:
-        return len(NAMES)
+    rate_hz: ClassVar[float] = 100.0
+    offset_s: ClassVar[float] = 0.010  # centre of the first 20 ms window
+    dim: ClassVar[int] = len(NAMES)
 
 
 def log_energies(values: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.folds import voice
+from sottovoce.data.frames import mean_and_deviation
 from sottovoce.tracks import _centred
 
 SOURCE = "level"
@@ -37,22 +38,11 @@ def derive(
     mates: dict[str, list[str]] = {}
     for u in corpus:
         mates.setdefault(voice(u), []).append(u.id)
-    scale: dict[str, tuple[float, float]] = {}
+    scale: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for u in utterances:
         name = voice(u)
         if name not in scale:
-            scale[name] = mean_and_deviation(source[id] for id in mates[name])
+            mean, deviation = mean_and_deviation(source[id] for id in mates[name])
+            scale[name] = mean, np.where(deviation > 1e-6, deviation, 1.0)  # a constant has deviation 1
         mean, deviation = scale[name]
         yield u.id, ((source[u.id] - mean) / deviation).astype(np.float32)
-
-
-def mean_and_deviation(blocks: Iterator[np.ndarray]) -> tuple[float, float]:
-    """Mean and deviation over all values, in float64 and one pass; a constant has deviation 1."""
-    count, mean, square = 0, 0.0, 0.0
-    for block in blocks:
-        rows = block.astype(np.float64)
-        delta, total = rows.mean() - mean, count + len(rows)
-        square += ((rows - rows.mean()) ** 2).sum() + delta**2 * count * len(rows) / total
-        mean, count = mean + delta * len(rows) / total, total
-    deviation = np.sqrt(square / count)
-    return float(mean), float(deviation) if deviation > 1e-6 else 1.0

@@ -1,6 +1,7 @@
 """Level: RMS of every 32 ms in dB below full scale, at the frames of the intensity tracks (62.5 Hz)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,10 +14,7 @@ class Config(_centred.Frames):
     """Windows as in `_centred.Frames`, then:"""
 
     floor_db: float = -80.0  # digital silence, and all that is softer
-
-    @property
-    def dim(self) -> int:
-        return 1
+    dim: ClassVar[int] = 1
 
 
 def make(wave: Track, config: Config) -> Track:

@@ -8,6 +8,7 @@ first, because a gain moves all bands and an answer must not depend on the micro
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,15 +29,11 @@ RANGE = 8.0  # decades below the maximum that are kept
 class Config(Settings, group="track"):
     bins: Count = 80  # 128 of large-v3
     peak: Share = 0.5  # the largest sample of every recording is brought there; 0 = as loud as it is
+    rate_hz: ClassVar[float] = RATE_HZ / HOP  # frames per second
 
     def __post_init__(self) -> None:
         super().__post_init__()
         mel_filters(self.bins, WINDOW)  # the number of bands must fit the window
-
-    @property
-    def rate_hz(self) -> float:
-        """Frames per second."""
-        return RATE_HZ / HOP
 
     @property
     def dim(self) -> int:
@@ -55,7 +52,7 @@ def make(wave: Track, config: Config) -> Track:
     return Track(log_mel(samples, config.bins, gain), config.rate_hz, wave.offset_s)
 
 
-def log_mel(samples: np.ndarray, bins: int = 80, gain: float = 1.0) -> np.ndarray:
+def log_mel(samples: np.ndarray, bins: int, gain: float = 1.0) -> np.ndarray:
     """(N,) float32 at 16 kHz -> (T, bins) float32; those of an hour lie in a temporary file."""
     from scipy.fft import rfft
 
@@ -97,8 +94,6 @@ def _mirrored(samples: np.ndarray, first: int, frames: int) -> np.ndarray:
     if len(samples) <= WINDOW:  # may be mirrored more than once
         whole = np.pad(samples, (WINDOW // 2, max(end - len(samples), 0)), mode="reflect")
         return whole[start + WINDOW // 2 : end + WINDOW // 2]
-    before, after = (
-        samples[1 : 1 + max(-start, 0)][::-1],
-        samples[len(samples) - 1 - max(end - len(samples), 0) : -1][::-1],
-    )
+    before = samples[1 : 1 + max(-start, 0)][::-1]
+    after = samples[len(samples) - 1 - max(end - len(samples), 0) : -1][::-1]
     return np.concatenate([before, inside, after])

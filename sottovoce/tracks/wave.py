@@ -1,6 +1,7 @@
 """Waveform: the samples themselves, 16 kHz, for models that start from them."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.track import Track
@@ -10,13 +11,8 @@ from sottovoce.data.track import Track
 class Config:
     """Nothing to set."""
 
-    @property
-    def rate_hz(self) -> float:
-        return float(RATE_HZ)
-
-    @property
-    def dim(self) -> int:
-        return 1
+    rate_hz: ClassVar[float] = float(RATE_HZ)
+    dim: ClassVar[int] = 1
 
 
 def make(wave: Track, config: Config) -> Track:

@@ -27,9 +27,11 @@ Standardising and clipping to +-10 need training statistics and happen in traini
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
+from sottovoce.data.resampling import resampled
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.files import scratch
@@ -65,18 +67,9 @@ class Config:
 
     seed: int = 0  # of the phases that are random by design, the same for every recording
     creak: str = ""  # file with the network's weights (`creak.py`); without it creak is 0
-
-    @property
-    def rate_hz(self) -> float:  # frames per second; word-aligned files have a step clock of 1 instead
-        return RATE_HZ
-
-    @property
-    def offset_s(self) -> float:
-        return OFFSET_S
-
-    @property
-    def dim(self) -> int:
-        return DIM
+    rate_hz: ClassVar[float] = RATE_HZ  # word-aligned files have a step clock of 1 instead
+    offset_s: ClassVar[float] = OFFSET_S
+    dim: ClassVar[int] = DIM
 
 
 @dataclass(frozen=True)
@@ -85,10 +78,7 @@ class Frames:
 
     values: np.ndarray  # (T, 74) float64, as the original writes them; peakSlope is -inf next to exact silence
     defined: np.ndarray  # (T, 74) bool; False where the original has a filler, -inf, or a line that leads to one
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return NAMES
+    names: ClassVar[tuple[str, ...]] = NAMES
 
     @property
     def times_s(self) -> np.ndarray:
@@ -128,7 +118,6 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: Netw
     Raises:
         InputError: samples that are not finite floats, an impossible rate.
     """
-
     samples = _at_16_khz(samples, rate_hz)
     at = grid(len(samples))  # sample numbers counted from 1
     values = scratch(len(at) * DIM).reshape(-1, DIM)
@@ -172,7 +161,6 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: Netw
 
 def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     """(N,) float64 of our own. Raises InputError for what no number can be made of."""
-
     samples = np.asarray(samples)
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or 0 in samples.shape[1:]:
         raise InputError(
@@ -186,9 +174,7 @@ def _at_16_khz(samples: np.ndarray, rate_hz: float) -> np.ndarray:
     if bad:
         raise InputError(f"samples: not finite. Found {bad} of {len(samples)} NaN or infinite. Check the recording.")
     if rate_hz != 16_000 and len(samples):
-        import soxr
-
-        samples = soxr.resample(samples, rate_hz, 16_000, quality="HQ")
+        samples = resampled(samples, rate_hz, 16_000)
     own = scratch(len(samples))
     own[:] = samples
     return own
@@ -205,7 +191,6 @@ def log_energies(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _network(path: str) -> Network | None:
-
     return Network.load(path) if path else None
 
 

@@ -25,7 +25,7 @@ OVERSHOOT = 1.2  # cepstral order over what F0 allows
 ORDER = 24
 
 
-def mcep(log_magnitude: np.ndarray, f0_hz: np.ndarray, order: int = ORDER) -> np.ndarray:
+def mcep(log_magnitude: np.ndarray, f0_hz: np.ndarray) -> np.ndarray:
     """Mel cepstrum of the true envelope.
 
     Args:
@@ -33,9 +33,9 @@ def mcep(log_magnitude: np.ndarray, f0_hz: np.ndarray, order: int = ORDER) -> np
         f0_hz: (F,) of the pitch tracker.
 
     Returns:
-        (F, 1 + order): c_0, 2 c_1, ... 2 c_order; NaN for a frame of zeros.
+        (F, 25): c_0, 2 c_1, ... 2 c_24; NaN for a frame of zeros.
     """
-    return mel_cepstrum(np.exp(envelope(log_magnitude, f0_hz)), order)
+    return mel_cepstrum(np.exp(envelope(log_magnitude, f0_hz)), ORDER)
 
 
 def columns(mcep_frames: np.ndarray, samples: int, at: np.ndarray) -> np.ndarray:

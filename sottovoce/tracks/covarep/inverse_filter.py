@@ -9,6 +9,7 @@ Kept from the original: closures counted from 0 are used as sample numbers count
 early; overlapping frames are added without compensation for their windows.
 """
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -87,11 +88,7 @@ def iaif(frames: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray
     def integrate(y: np.ndarray) -> np.ndarray:
         return signal.lfilter([1.0], [1.0, -LEAK], y)
 
-    tilt = fir(x, predict(x, 1))
-    source = integrate(fir(x, predict(tilt, TRACT)))
-    tract = integrate(fir(x, predict(source, SOURCE)))
-    derivative = fir(x, predict(tract, TRACT))
-    flow = integrate(derivative)
+    flow, derivative = _rounds(x, predict, fir, integrate)
     there = inside & (frames != 0).any(axis=1, keepdims=True)
     return np.where(there, flow[:, RAMP:], 0.0), np.where(there, derivative[:, RAMP:], 0.0)
 
@@ -128,20 +125,28 @@ def iaif_in_blocks(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             r += [seen[: min(here, len(seen) - lag)] @ seen[lag : lag + here] for lag in range(order + 1)]
         return levinson(r)
 
-    def through(b: np.ndarray, a: list[float], y: np.ndarray) -> np.ndarray:
+    def through(y: np.ndarray, b: np.ndarray, a: Sequence[float] = (1.0,)) -> np.ndarray:
         out, state = scratch(len(y)), np.zeros(max(len(a), len(b)) - 1)
         for part in chunks(len(y), BLOCK):
             out[part], state = signal.lfilter(b, a, y[part], zi=state)
         return out
 
-    def integrate(y: np.ndarray) -> np.ndarray:
-        return through(np.ones(1), [1.0, -LEAK], y)
+    flow, derivative = _rounds(whole, predict, through, lambda y: through(y, np.ones(1), (1.0, -LEAK)))
+    return flow[RAMP:], derivative[RAMP:]
 
-    tilt = through(predict(whole, 1), [1.0], whole)
-    source = integrate(through(predict(tilt, TRACT), [1.0], whole))
-    tract = integrate(through(predict(source, SOURCE), [1.0], whole))
-    derivative = through(predict(tract, TRACT), [1.0], whole)
-    return integrate(derivative)[RAMP:], derivative[RAMP:]
+
+def _rounds(
+    x: np.ndarray,
+    predict: Callable[[np.ndarray, int], np.ndarray],
+    through: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    integrate: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flow and derivative: the source roughly, the tract without it, the source better, the tract, the source."""
+    tilt = through(x, predict(x, 1))
+    source = integrate(through(x, predict(tilt, TRACT)))
+    tract = integrate(through(x, predict(source, SOURCE)))
+    derivative = through(x, predict(tract, TRACT))
+    return integrate(derivative), derivative
 
 
 def _high_pass(frames: np.ndarray) -> np.ndarray:
