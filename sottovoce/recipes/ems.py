@@ -102,15 +102,6 @@ def describe(config: Config, encoder: None) -> str:
     return f"{first}{plan.name} {plan.training.epochs} epochs ({rule}) -> frozen probe"
 
 
-def _hiding(config: Config, **settings: Any) -> Config:
-    plan = config.pretrain
-    return replace(config, pretrain=replace(plan, objective_config=replace(plan.objective_config, **settings)))
-
-
-def _probed(config: Config, **settings: Any) -> Config:
-    return replace(config, probe=replace(config.probe, **settings))
-
-
 def _npc(plan: Recipe) -> Recipe:
     """NPC's recipe, with all that was changed of MockingJay's and that NPC has too."""
     before, npc = resolve("ems_mockingjay", track=plan.track), resolve("ems_npc", track=plan.track)
@@ -125,17 +116,14 @@ def _carried(before: Any, changed: Any, other: Any) -> Any:
     return replace(other, **{name: v for name, v in given.items() if v != getattr(before, name)})
 
 
-ABLATIONS: dict[str, Callable[[Config], Config]] = {
+ABLATIONS: dict[str, Callable[[Config], Config] | tuple[str, ...]] = {
     # by loudness, for the report; a random rule does not look at it
-    "random": lambda c: _hiding(c, rule="random", intensity="energy"),
-    "energy": lambda c: _hiding(c, intensity="energy"),
-    "sampled": lambda c: _hiding(c, rule="ems_sampled"),
-    "released": lambda c: _hiding(c, rule="ems_released"),
-    "threshold": lambda c: _hiding(c, rule="ems_threshold"),
-    "untrained": lambda c: replace(c, weights=False),
+    "random": ("pretrain.objective.rule=random", "pretrain.objective.intensity=energy"),
+    "energy": ("pretrain.objective.intensity=energy",),
+    "sampled": ("pretrain.objective.rule=ems_sampled",),
+    "released": ("pretrain.objective.rule=ems_released",),
+    "threshold": ("pretrain.objective.rule=ems_threshold",),
+    "untrained": ("weights=false",),
     "npc": lambda c: replace(c, pretrain=_npc(c.pretrain)),
 }
-LEAKS: dict[str, Callable[[Config], Config]] = {
-    "random-dev": lambda c: _probed(c, dev="superb"),
-    "test-selection": lambda c: _probed(c, dev="test"),
-}
+LEAKS = {"random-dev": ("probe.dev=superb",), "test-selection": ("probe.dev=test",)}

@@ -231,21 +231,21 @@ def _middle(config: Config) -> Config:
     return replace(config, clusters=(sorted(config.clusters)[len(config.clusters) // 2],))
 
 
-ABLATIONS: dict[str, Callable[[Config], Config]] = {
+ABLATIONS: dict[str, Callable[[Config], Config] | tuple[str, ...]] = {
     "plain": _plain,  # cross-entropy alone, from the encoder
-    "no-gender": lambda c: replace(c, gender=0.0),
+    "no-gender": ("gender=0",),
     "no-gmp": _no_pseudo,
     "no-amsoftmax": _no_amsoftmax,
-    "no-margin": lambda c: replace(c, finetune=replace(c.finetune, margin=0.0)),
-    "last-layer": lambda c: replace(c, layer=-1),
+    "no-margin": ("finetune.margin=0",),
+    "last-layer": ("layer=-1",),
     "single-scale": _middle,  # the middle one of the scales
-    "per-gender": lambda c: replace(c, per_gender=True),
-    "all-frames": lambda c: replace(c, units=replace(c.units, visible=1.0)),  # masked or not
+    "per-gender": ("per_gender=true",),
+    "all-frames": ("units.visible=1",),  # masked or not
 }
 
 # Leaky protocols of the field, to measure how much they flatter.
-LEAKS: dict[str, Callable[[Config], Config]] = {
-    "random-dev": lambda c: replace(c, finetune=replace(c.finetune, dev="superb")),
-    "test-selection": lambda c: replace(c, finetune=replace(c.finetune, dev="test")),
-    "all-clusters": lambda c: replace(c, include_test=True),
+LEAKS = {
+    "random-dev": ("finetune.dev=superb",),
+    "test-selection": ("finetune.dev=test",),
+    "all-clusters": ("include_test=true",),
 }

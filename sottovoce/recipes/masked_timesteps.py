@@ -19,12 +19,12 @@ Departs: the paper was read in its abstract only; ratio, span, size and schedule
          single masked step give it away.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sottovoce.config.finetuning import FineTuning, Full, in_mode
+from sottovoce.config.finetuning import FineTuning, Full
 from sottovoce.config.frontend import Frontend
 from sottovoce.config.recipe import Recipe, resolve
 from sottovoce.config.training import Training
@@ -101,15 +101,5 @@ def describe(config: Config, encoder: None) -> str:
     return first + (f"finetune {tuned.training.epochs} epochs" if tuned.mode == "full" else "linear probe")
 
 
-def _tuned(config: Config, **settings: Any) -> Config:
-    return replace(config, finetune=replace(config.finetune, **settings))
-
-
-ABLATIONS: dict[str, Callable[[Config], Config]] = {
-    "scratch": lambda c: replace(c, weights=False),
-    "frozen": lambda c: replace(c, finetune=in_mode(c.finetune, "frozen")),
-}
-LEAKS: dict[str, Callable[[Config], Config]] = {
-    "random-dev": lambda c: _tuned(c, dev="superb"),
-    "test-selection": lambda c: _tuned(c, dev="test"),
-}
+ABLATIONS = {"scratch": ("weights=false",), "frozen": ("finetune.mode=frozen",)}
+LEAKS = {"random-dev": ("finetune.dev=superb",), "test-selection": ("finetune.dev=test",)}

@@ -58,7 +58,8 @@ def variant(config: Any, words: str, known: Mapping[str, Any], option: str) -> A
         if "=" in word:
             config = changed(config, [word], option)
         elif word in known:
-            config = known[word](config)
+            change = known[word]  # settings, or what makes them of those that are there
+            config = change(config) if callable(change) else changed(config, change, option)
         else:
             raise unknown_name(option, word, [*known, "KEY=VALUE"])
     return config
