@@ -25,11 +25,19 @@ class Terminal(Console):
         return super().render_str(one_line(text), **how)
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str] = ("",)) -> Table:
-    """Columns to the right, but those named `left`."""
-    out = Table(title=title)
+def _table(
+    title: str | None,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: Collection[str] = ("",),
+    fold: Collection[str] = (),
+    **how: Any,
+) -> Table:
+    """Columns to the right, but those named `left`; what is too long for one named `fold` goes on below."""
+    out = Table(title=title, **how)
     for head in heads:
-        out.add_column(head, justify="left" if head in left else "right")
+        overflow: Any = "fold" if head in fold else "ellipsis"
+        out.add_column(head, justify="left" if head in left else "right", overflow=overflow)
     for row in rows:
         out.add_row(*row)
     return out
@@ -60,10 +68,9 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
     if formats:
         console.print("  files: " + ", ".join(formats), soft_wrap=True)
     if report["folds"]:
-        table = Table("fold", "apart by", "train", "dev", "test", box=None, padding=(0, 2, 0, 2))
-        for fold in report["folds"]:
-            table.add_row(fold["name"], fold["group"], *(str(fold[side]) for side in SIDES))
-        console.print(table)
+        heads = ("fold", "apart by", *SIDES)
+        rows = [(fold["name"], fold["group"], *(str(fold[side]) for side in SIDES)) for fold in report["folds"]]
+        console.print(_table(None, heads, rows, left=heads, box=None, padding=(0, 2, 0, 2)))
     console.print(f"  folds keep apart: {report['exposure']['keeps_apart']}")
     for warning in report["warnings"]:
         console.print(f"  ! {warning}", soft_wrap=True, style="yellow")
@@ -116,12 +123,9 @@ def comparison(result: Mapping[str, Any]) -> None:
 
 def audit(result: Mapping[str, Any]) -> None:
     """Leaks of every kind, with examples."""
-    out = Table(title=f"{result['title']}: {result['leaks'] or 'no'} leak{'s' * (result['leaks'] != 1)}")
-    for head in ("", "leaks", "train and dev", "example"):
-        out.add_column(head, justify="right" if head in ("leaks", "train and dev") else "left", overflow="fold")
-    for row in result["kinds"]:
-        out.add_row(row["kind"], str(row["leaks"]), str(row["told"]), (row["examples"] or [""])[0])
-    Terminal(140).print(out)
+    title, heads = f"{result['title']}: {result['leaks'] or 'no'} leak{'s' * (result['leaks'] != 1)}", ("", "example")
+    rows = [(r["kind"], str(r["leaks"]), str(r["told"]), (r["examples"] or [""])[0]) for r in result["kinds"]]
+    Terminal(140).print(_table(title, ("", "leaks", "train and dev", "example"), rows, left=heads, fold=heads))
 
 
 def transfer(result: Mapping[str, Any]) -> None:
@@ -184,33 +188,24 @@ def predictions(rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: s
     for row in rows:
         if row["note"]:
             say(f"{row['path']}: {row['note']}", err=True)
-    out = Table()
     if len(rows) > most and kind == "class":
-        out.add_column("emotion")
-        out.add_column("recordings", justify="right")
-        for label, count in Counter(row["label"] or "no speech" for row in rows).most_common():
-            out.add_row(label, f"{count:,}")
-        Terminal().print(out)
+        counts = Counter(row["label"] or "no speech" for row in rows).most_common()
+        heads, counted = ("emotion", "recordings"), [(label, f"{count:,}") for label, count in counts]
+        Terminal().print(_table(None, heads, counted, left=("emotion",)))
         return
-    out.add_column("recording", overflow="fold")
-    out.add_column("s", justify="right")
-    for name in ("emotion", "probabilities") if kind == "class" else names:
-        out.add_column(name, justify="left" if kind == "class" else "right")
-    for row in rows:
-        head = str(row["path"]), f"{row['duration_s']:.1f}"
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
         if kind == "class":
             shares = sorted(((row[f"p_{n}"] or 0.0, n) for n in names), reverse=True)[:3] if row["label"] else []
-            out.add_row(*head, row["label"], "  ".join(f"{n} {p:.2f}" for p, n in shares))
-        else:
-            out.add_row(*head, *("–" if row[n] is None else f"{row[n]:.2f}" for n in names))
-    Terminal(120).print(out)
+            return [row["label"], "  ".join(f"{n} {p:.2f}" for p, n in shares)]
+        return ["–" if row[n] is None else f"{row[n]:.2f}" for n in names]
+
+    words = ("emotion", "probabilities") if kind == "class" else ()
+    said = [(str(row["path"]), f"{row['duration_s']:.1f}", *cells(row)) for row in rows]
+    table = _table(None, ("recording", "s", *(words or names)), said, left=("recording", *words), fold=("recording",))
+    Terminal(120).print(table)
 
 
 def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of texts, its first column to the left."""
-    table = Table(head[0], box=None, padding=(0, 2, 0, 0))
-    for name in head[1:]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    Terminal(120).print(table)
+    Terminal(120).print(_table(None, head, rows, left=head[:1], box=None, padding=(0, 2, 0, 0)))

@@ -50,44 +50,33 @@ def main(
         say(f"[{time.monotonic() - started:4.0f} s] {text}")
 
     step("prepare: manifest, speaker-disjoint folds, data report")
-    if data is None:
-        data = home / "audio"
-        options = {"speakers": 16, "per_speaker": 25, "unlabelled_speakers": 16}
-        prepare.prepare(name, data, prepared, options=options, quiet=quiet)
-    else:
-        prepare.prepare(name, data, prepared, quiet=quiet)
-    loaded = Corpus.load(prepared)
-    pages = []
-    if not loaded.info.get("tracks"):
+    made = {} if data else {"speakers": 16, "per_speaker": 25, "unlabelled_speakers": 16}
+    prepare.prepare(name, data or home / "audio", prepared, options=made, quiet=quiet)
+    loaded, pages = Corpus.load(prepared), []
+    recordings = not loaded.info.get("tracks")
+    if recordings:
         step("few labels: how good is a classifier on the default encoder with 5 %, 20 %, all of them?")
         study_command.main(prepared, few, init="default", labels="5%,20%,100%", arms="probe", seeds=2, quiet=quiet)
-        curve_ = files.read_json(few / "study.json")["arms"]["probe"]
-        said = ", ".join(f"{point['value']:.2f} with {point['n']}" for point in curve_)
-        pages.append(
-            page("Few labels", "runs/few/report.html", "score on unseen speakers as labels grow")
-            | {"result": f"UA {said} labels", "figure": "runs/few/study.svg"}
-        )
+        points = files.read_json(few / "study.json")["arms"]["probe"]
+        said = "UA " + ", ".join(f"{point['value']:.2f} with {point['n']}" for point in points) + " labels"
+        told = "score on unseen speakers as labels grow"
+        pages.append(page("Few labels", "runs/few/report.html", told, result=said, figure="runs/few/study.svg"))
     step("finetune: a classifier on the default encoder, all labels")
     finetune_command.main(prepared, tuned, quiet=quiet)
-    if not loaded.info.get("tracks"):
+    if recordings:
         step("predict: emotion over time in a test recording, to listen to")
         clip = loaded.by_id[loaded.folds[0].test[0]]
         predict_command.main(
             [loaded.root / clip.path], str(tuned), timeline=True, window=1.0, output=home / "prediction.csv"
         )
         stem = Path(clip.path).stem
-        said = files.read_json(home / f"prediction/{stem}.json").get("label") or ""
-        pages.append(
-            page("Emotion over time", f"prediction/{stem}.html", f"{stem}, a test recording: {loaded.root / clip.path}")
-            | {"result": said, "figure": f"prediction/{stem}.svg"}
-        )
+        at, told = f"prediction/{stem}", f"{stem}, a test recording: {loaded.root / clip.path}"
+        said = files.read_json(home / f"{at}.json").get("label") or ""
+        pages.append(page("Emotion over time", f"{at}.html", told, result=said, figure=f"{at}.svg"))
     step("evaluate: test speakers, intervals, baselines")
     evaluate_command.main(tuned, quiet=quiet)
-    found = files.read_json(tuned / "report.json")
-    pages.append(
-        page("Evaluation", "runs/ft/report.html", "scores on unseen speakers and of baselines")
-        | {"result": headline(found["metrics"]), "figure": ""}
-    )
+    said, told = files.read_json(tuned / "report.json")["metrics"], "scores on unseen speakers and of baselines"
+    pages.append(page("Evaluation", "runs/ft/report.html", told, result=headline(said)))
     step(f"pretrain: a small network of its own on {name}, without labels, without the test speakers")
     settings = [f"training.epochs={epochs}"]
     pretrain_command.main("masked_timesteps", [prepared], pre, settings=settings, quiet=quiet)
@@ -103,22 +92,21 @@ def main(
         said = "enough to see that it works, not which of two methods is better"
         say(f"{people} test speaker{'s' * (people > 1)}: {said}.")
     files.write_json(home / "pages.json", pages)
-    every = []
-    for made in sorted(output.glob("*/pages.json"), key=lambda path: (path.parent != home, path)):
-        where = made.parent.name
-        every += [
-            it
-            | {"href": f"{where}/{it['href']}", "title": f"{where}: {it['title']}"}
-            | {"picture": report.embedded(made.parent / it["figure"]) if it.get("figure") else ""}
-            for it in files.read_json(made)
-        ]
+    every = [
+        it
+        | {"href": f"{there.parent.name}/{it['href']}", "title": f"{there.parent.name}: {it['title']}"}
+        | {"picture": report.embedded(there.parent / it["figure"]) if it.get("figure") else ""}
+        for there in sorted(output.glob("*/pages.json"), key=lambda path: (path.parent != home, path))
+        for it in files.read_json(there)
+    ]
     files.write_text(output / "index.html", report.index_page(f"Sottovoce on {name}", every))
     report.link_pages(output / "index.html", every)
     step(f"done on {runs.hardware()}. Open {output / 'index.html'}")
 
 
-def page(title: str, href: str, summary: str) -> dict[str, Any]:
-    return {"title": title, "href": href, "summary": summary}
+def page(title: str, href: str, summary: str, **shown: str) -> dict[str, str]:
+    """What the index says of a page; shown with it: `result` in words, and a `figure`."""
+    return {"title": title, "href": href, "summary": summary, **shown}
 
 
 def headline(scores: Mapping[str, Any]) -> str:
@@ -131,12 +119,12 @@ def headline(scores: Mapping[str, Any]) -> str:
 
 def own_folder(output: Path, name: str, data: Path | None) -> Path:
     """A folder a corpus, so that a second demo disturbs no first: NAME, or NAME-2 where NAME holds another one."""
-    for number in itertools.count(1):
-        home = output / (name if number == 1 else f"{name}-{number}")
-        known = home / "data/corpus.json"
-        if data is None or not known.exists() or files.read_json(known).get("root") == str(data.resolve()):
-            return home
-    raise AssertionError
+    homes = (output / (name if k == 1 else f"{name}-{k}") for k in itertools.count(1))
+
+    def ours(known: Path) -> bool:
+        return data is None or not known.exists() or files.read_json(known).get("root") == str(data.resolve())
+
+    return next(home for home in homes if ours(home / "data/corpus.json"))
 
 
 def recognise(folder: Path) -> str:

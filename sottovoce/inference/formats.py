@@ -11,7 +11,6 @@ svg, png  the picture
 html      the page
 """
 
-import math
 import re
 import xml.etree.ElementTree as xml
 from collections.abc import Callable, Iterator, Sequence
@@ -54,13 +53,6 @@ def write(result: Result, base: Path, formats: Sequence[str]) -> list[Path]:
         FORMATS[name][1](result, path)
         made.append(path)
     return made
-
-
-def _csv(result: Result, path: Path) -> None:
-    def said(value: Any) -> Any:
-        return "" if isinstance(value, float) and math.isnan(value) else value
-
-    files.write_csv(path, [{key: said(value) for key, value in row.items()} for row in result.cells()])
 
 
 def _textgrid(result: Result, path: Path) -> None:
@@ -123,14 +115,9 @@ def _elan(result: Result, path: Path) -> None:
                 slots += 1
                 xml.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": f"ts{slots}", "TIME_VALUE": str(round(1000 * at))})
             holder = xml.SubElement(tier, "ANNOTATION")
-            note = {
-                "ANNOTATION_ID": f"a{slots // 2}",
-                "TIME_SLOT_REF1": f"ts{slots - 1}",
-                "TIME_SLOT_REF2": f"ts{slots}",
-            }
-            xml.SubElement(xml.SubElement(holder, "ALIGNABLE_ANNOTATION", note), "ANNOTATION_VALUE").text = one_line(
-                said
-            )
+            places = {"TIME_SLOT_REF1": f"ts{slots - 1}", "TIME_SLOT_REF2": f"ts{slots}"}
+            note = xml.SubElement(holder, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{slots // 2}"} | places)
+            xml.SubElement(note, "ANNOTATION_VALUE").text = one_line(said)
     xml.SubElement(root, "LINGUISTIC_TYPE", {
         "GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "default-lt", "TIME_ALIGNABLE": "true",
     })  # fmt: skip
@@ -138,25 +125,15 @@ def _elan(result: Result, path: Path) -> None:
     files.write_text(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, encoding="unicode") + "\n")
 
 
-def _svg(result: Result, path: Path) -> None:
-    report.timeline_figure(result.picture(), path, None)
-
-
-def _png(result: Result, path: Path) -> None:
-    report.timeline_figure(result.picture(), None, path)
-
-
-def _html(result: Result, path: Path) -> None:
-    files.write_text(path, page.of(result, path))
-
-
 FORMATS: dict[str, tuple[str, Callable[[Result, Path], object]]] = {
-    **{"csv": (".csv", _csv), "json": (".json", Result.to_json), "textgrid": (".TextGrid", _textgrid)},
-    **{"audacity": (".txt", _audacity), "rttm": (".rttm", _rttm), "vtt": (".vtt", _vtt), "elan": (".eaf", _elan)},
-    **{"svg": (".svg", _svg), "png": (".png", _png), "html": (".html", _html)},
+    "csv": (".csv", lambda result, path: files.write_csv(path, files.plain(result.cells()))),  # NaN is an empty cell
+    **{"json": (".json", Result.to_json), "textgrid": (".TextGrid", _textgrid), "audacity": (".txt", _audacity)},
+    **{"rttm": (".rttm", _rttm), "vtt": (".vtt", _vtt), "elan": (".eaf", _elan)},
+    "svg": (".svg", lambda result, path: report.timeline_figure(result.picture(), path, None)),
+    "png": (".png", lambda result, path: report.timeline_figure(result.picture(), None, path)),
+    "html": (".html", lambda result, path: files.write_text(path, page.of(result, path))),
 }
 SEGMENTS = {"textgrid", "audacity", "rttm", "vtt", "elan"}  # that hold nothing else
-USUAL = "csv,json,png,svg,html"
 
 
 def _tiers(result: Result) -> Iterator[tuple[str, list[tuple[float, float, str]]]]:
