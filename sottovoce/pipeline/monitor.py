@@ -5,7 +5,7 @@ every epoch       .validate(model) -> a row of the log; its `metric` chooses the
 afterwards        .write(folder, state) -> report.json, report.html, pictures
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -184,26 +184,24 @@ def panels(objective: Objective, dev: Steps, seed: int) -> list[dict]:
     if preview is None:
         return []
     rules = rule_masks(objective.config, batch)
+    pool = dev.frontend.subsampling if dev.frontend.subsample == "stack" else 1
+
+    def unstacked(x: Tensor, k: int) -> np.ndarray:
+        """(B, S, pool D) -> (T, D) of a row."""
+        length = int(batch.lengths[k])
+        return x[k, :length].reshape(length * pool, -1).cpu().numpy()
+
+    def by_frame(x: Tensor, k: int) -> np.ndarray:
+        """(B, S) -> (T,) of a row."""
+        return x[k, : batch.lengths[k]].repeat_interleave(pool).cpu().numpy()
+
     out = []
-    for k, length in enumerate(batch.lengths.tolist()):
-        pool = dev.frontend.subsampling if dev.frontend.subsample == "stack" else 1
-
-        def unstack(x: Any, length: int = length, pool: int = pool) -> Any:
-            return x[:length].reshape(length * pool, -1).cpu().numpy()
-
-        def by_frame(x: Any, length: int = length, pool: int = pool) -> Any:
-            return x[:length].repeat_interleave(pool).cpu().numpy()
-
-        panel = {
-            "id": batch.ids[k],
-            "rate_hz": dev.rate_hz * pool,
-            "original": unstack(preview.truth[k]),
-            "masked": by_frame(preview.masked[k].any(-1)),
-            "reconstructed": unstack(preview.shown[k]),
-        }
+    for k, name in enumerate(batch.ids):
+        panel: dict[str, Any] = {"id": name, "rate_hz": dev.rate_hz * pool, "original": unstacked(preview.truth, k)}
+        panel |= {"masked": by_frame(preview.masked.any(-1), k), "reconstructed": unstacked(preview.shown, k)}
         if rules:
-            panel["intensity"] = by_frame(batch.tracks["intensity"][k])
-            panel["rules"] = {rule: by_frame(mask[k]) for rule, mask in rules.items()}
+            panel["intensity"] = by_frame(batch.tracks["intensity"], k)
+            panel["rules"] = {rule: by_frame(mask, k) for rule, mask in rules.items()}
         out.append(panel)
     return out
 
@@ -220,33 +218,36 @@ def rule_masks(config: Any, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def curves(history: list[dict[str, float]]) -> dict[str, Any]:
-    """The log as columns, as the page wants them."""
+# What the page calls a column of the log.
+COLUMNS = {
+    **{"loss": "train_loss", "heldout_loss": "heldout_loss", "coverage": "heldout_coverage", "rank": "rank"},
+    **{"hidden_intensity": "hidden_intensity", "visible_intensity": "visible_intensity", "probe_ua": "probe_ua"},
+    **{"accuracy": "heldout_accuracy", "emotion_accuracy": "heldout_emotion_accuracy"},
+    "gender_accuracy": "heldout_gender_accuracy",
+}
+STEPS = {
+    **{"step": "train_loss", "heldout_step": "heldout_loss"},
+    **{"hidden_step": "hidden_intensity", "probe_step": "probe_ua"},
+}
+CONSTANTS = ("trivial_loss", "trivial_accuracy")
 
-    def column(key: str) -> list[float]:
-        return [row[key] for row in history if key in row]
 
-    def steps(key: str) -> list[float]:
-        return [row["update"] for row in history if key in row]
+def curves(
+    history: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str] = COLUMNS,
+    steps: Mapping[str, str] = STEPS,
+    constants: Sequence[str] = CONSTANTS,
+) -> dict[str, Any]:
+    """The log as columns, as a page wants them: {name: its values}.
 
-    return {
-        "step": steps("train_loss"),
-        "loss": column("train_loss"),
-        "heldout_step": steps("heldout_loss"),
-        "heldout_loss": column("heldout_loss"),
-        "coverage": column("heldout_coverage"),
-        "hidden_step": steps("hidden_intensity"),
-        "hidden_intensity": column("hidden_intensity"),
-        "visible_intensity": column("visible_intensity"),
-        "rank": column("rank"),
-        "probe_step": steps("probe_ua"),
-        "probe_ua": column("probe_ua"),
-        "trivial_loss": column("trivial_loss")[-1] if column("trivial_loss") else None,
-        "accuracy": column("heldout_accuracy"),
-        "trivial_accuracy": column("trivial_accuracy")[-1] if column("trivial_accuracy") else None,
-        "emotion_accuracy": column("heldout_emotion_accuracy"),
-        "gender_accuracy": column("heldout_gender_accuracy"),
-    }
+    Args:
+        columns: name -> column of the log.
+        steps: name -> column at whose values it tells the updates.
+        constants: whose last value counts, None where there is none.
+    """
+    found: dict[str, Any] = {name: [row[key] for row in history if key in row] for name, key in columns.items()}
+    found |= {name: [row["update"] for row in history if key in row] for name, key in steps.items()}
+    return found | {key: next((row[key] for row in reversed(history) if key in row), None) for key in constants}
 
 
 def masking(plan: Recipe, history: list[dict[str, float]], aux: dict[str, tuple[list[Any], str]]) -> dict[str, Any]:

@@ -32,10 +32,16 @@ from sottovoce.objectives._ranking import LABEL, Lesson, emotion_of, require
 from sottovoce.objectives.strength import Objective, loss_of
 from sottovoce.pipeline import functionals
 from sottovoce.pipeline.extract import plan_store, track_store
+from sottovoce.pipeline.monitor import curves
 from sottovoce.pipeline.pretrain_data import PretrainData
 
 INTENSITY = "intensity"  # column of the manifest
 PANELS = 4  # utterances drawn on the page
+COLUMNS = {  # of the page -> of the log
+    **{"loss": "train_loss", "heldout_loss": "heldout_loss"},
+    **{"heldout_mae": "heldout_mae", "heldout_ua": "heldout_ua"},
+}
+STEPS = {"step": "update", "heldout_step": "heldout_loss"}
 FLATTERING = "Split at random, as released: dev and test share their speakers with training; the figures flatter."
 
 
@@ -73,7 +79,7 @@ class Agreement:
             "exposure": f"{len(data.seen.people)} people",
             "agreement": agreement.agree(rows),
             "warnings": warnings(state.history),
-            "curves": curves(state.history),
+            "curves": curves(state.history, COLUMNS, STEPS, ("trivial_loss",)),
             "seconds": state.seconds,
             "hardware": runs.hardware(),
             "config": files.plain(plan),
@@ -134,33 +140,18 @@ def judge(
         emotion, known = emotion_of(u), emotion_of(u) in it.rankings
         level = energy.track(u.id).align(Track(np.empty(len(frames)), steps.rate_hz, offset_s)).values.reshape(-1)
         row = {
-            "part": sides[u.id],
-            "corpus": it.corpus.name,
-            "id": u.id,
-            "person": folds.person(u),
-            "emotion": emotion,
-            "neutral": not known,
+            **{"part": sides[u.id], "corpus": it.corpus.name, "id": u.id, "person": folds.person(u)},
+            **{"emotion": emotion, "neutral": not known},
             "intensity": labels.get(u.id) if known else None,
             "target": it.score(u) if known else None,
-            "strength": float(frames.mean()),
-            "energy": float(level.mean()),
-            "follows_energy": correlation(frames, level),
-            "moves": float(frames.std()),
+            **{"strength": float(frames.mean()), "energy": float(level.mean())},
+            **{"follows_energy": correlation(frames, level), "moves": float(frames.std())},
             **{f"rank_{e}": it.rank(u, e) for e in it.rankings},
         }
         rows.append(row)
         if u.id in drawn:
-            said = u.labels.get(INTENSITY)
-            panels.append(
-                row
-                | {
-                    "rate_hz": steps.rate_hz,
-                    "features": store[u.id],
-                    "frames": frames,
-                    "energy_frames": level,
-                    "said": said,
-                }
-            )
+            shown = {"rate_hz": steps.rate_hz, "features": store[u.id], "frames": frames, "energy_frames": level}
+            panels.append(row | shown | {"said": u.labels.get(INTENSITY)})
     return rows, panels
 
 
@@ -196,18 +187,6 @@ def ranking_of(it: Lesson, kind: str, plan: Recipe) -> dict[str, Any]:
         "std": it.scale.std,
         "emotions": {emotion: asdict(ranking) for emotion, ranking in it.rankings.items()},
     }
-
-
-def curves(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """The log as columns, as the page wants them."""
-    found: dict[str, Any] = {
-        name: [row[key] for row in history if key in row]
-        for name, key in [("step", "update"), ("loss", "train_loss"), ("heldout_loss", "heldout_loss"),
-                          ("heldout_mae", "heldout_mae"), ("heldout_ua", "heldout_ua")]
-    }  # fmt: skip
-    found["heldout_step"] = [row["update"] for row in history if "heldout_loss" in row]
-    found["trivial_loss"] = next((row["trivial_loss"] for row in reversed(history) if "trivial_loss" in row), None)
-    return found
 
 
 def warnings(history: Sequence[Mapping[str, float]]) -> list[str]:
