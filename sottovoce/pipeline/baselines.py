@@ -7,7 +7,7 @@ standardised, a linear SVM. It needs the extra `egemaps`; openSMILE's licence is
 
 import importlib.util
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -139,39 +139,35 @@ def _svm(
     if train.shape[1] > len(train):  # 6373 functionals of 900 rows: 900 axes hold the same inner products
         axes = np.linalg.qr(train.T)[0]  # (F, N)
         train, dev, test = (x @ axes for x in (train, dev, test))
-    fit = _fit_classes if task.kind == "class" else _fit_numbers
     name = scores.MAIN[task.kind]
     sign = 1 if scores.higher_is_better(name) else -1
     best, chosen = -np.inf, np.empty(0)
     for c in PENALTIES if len(dev) else (DEFAULT_PENALTY,):
-        predict = fit(task, train, y, c)
+        predict = _fit(task, train, y, c)
         score = sign * float(scores.scores(task, y_dev, predict(dev))[name]) if len(dev) else 0.0
         if score > best:
             best, chosen = score, predict(test)
     return chosen
 
 
-def _fit_classes(task: Task, x: np.ndarray, y: np.ndarray, c: float):
+def _fit(task: Task, x: np.ndarray, y: np.ndarray, c: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Rows (N, F) -> predictions (N[, D])."""
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.svm import LinearSVC
+    from sklearn.svm import LinearSVC, LinearSVR
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a large C that does not converge loses on dev
-        model = LinearSVC(C=c, dual=len(x) <= x.shape[1], class_weight="balanced", random_state=0).fit(x, y)
-    return lambda rows: model.predict(rows).astype(np.int64) if len(rows) else np.empty(0, dtype=np.int64)
-
-
-def _fit_numbers(task: Task, x: np.ndarray, y: np.ndarray, c: float):
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.svm import LinearSVR
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        if task.kind == "class":
+            model = LinearSVC(C=c, dual=len(x) <= x.shape[1], class_weight="balanced", random_state=0).fit(x, y)
+            return lambda rows: model.predict(rows).astype(np.int64) if len(rows) else np.empty(0, dtype=np.int64)
         models = [LinearSVR(C=c, dual=True, random_state=0).fit(x, column) for column in y.T]
     low, high = np.array(task.ranges, dtype=np.float64).T
-    return lambda rows: np.clip(
-        np.stack([m.predict(rows) for m in models], axis=1) if len(rows) else np.empty((0, len(models))), low, high
-    )
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        columns = [m.predict(rows) if len(rows) else np.empty(0) for m in models]
+        return np.clip(np.stack(columns, axis=1), low, high)
+
+    return predict
 
 
 def normalise_by_group(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:

@@ -99,6 +99,10 @@ class _Part:
     def utterances(self) -> list[Utterance]:
         return [u for side in SIDES for u in self.sides[side]]
 
+    def summary(self) -> dict[str, Any]:
+        where = {"name": self.corpus.name, "folder": str(self.corpus.folder.resolve())}
+        return where | {side: len(self.sides[side]) for side in SIDES}
+
 
 @dataclass(frozen=True)
 class Clustering:
@@ -184,7 +188,7 @@ def label(
         **{k: v for k, v in head.items() if k not in ("data", "audio", "codebook")},
         **{"seen_speakers": sorted(seen.people), "seen_test_speakers": heard},
         **{"width": backbone.dim, "rate_hz": parts[0].rate_hz},
-        "corpora": list(map(_told, parts, tracks)),
+        "corpora": [part.summary() | {"track": track.name} for part, track in zip(parts, tracks, strict=True)],
         **_quality(book, parts, sets, units, apart, others, jobs) | {"warnings": _warnings(corpora, fold, heard)},
         **{"hardware": runs.hardware(), "made": runs.provenance(), "seconds": time.monotonic() - started},
     }
@@ -194,12 +198,6 @@ def label(
     files.write_json(folder / "label.json", report)  # last: it makes the labels finished ones
     shutil.rmtree(folder / "states")
     return folder
-
-
-def _told(part: _Part, track: Path) -> dict[str, Any]:
-    """What the report says of a corpus."""
-    told = {"name": part.corpus.name, "folder": str(part.corpus.folder.resolve()), "track": track.name}
-    return told | {side: len(part.sides[side]) for side in SIDES}
 
 
 def _heard(wanted: Clustering, book: Codebook, weights: str, fold: str, genders: Sequence[str]) -> folds.Seen:
@@ -344,12 +342,8 @@ def _label(
 
 def _write(p: int, part: _Part, book: Codebook, units: dict[Key, np.ndarray], seen: folds.Seen) -> Path:
     """The track of units of a corpus: every recording in full, -1 where there are no states."""
-    made_by = {
-        "codebook": book.digest,
-        "clusters": book.clusters,
-        "units": book.units,
-        **{key: getattr(book, key) for key in ("model", "layer", "fold", "heard")},
-    }
+    made_by: dict[str, Any] = {"codebook": book.digest, "clusters": book.clusters, "units": book.units}
+    made_by |= {"model": book.model, "layer": book.layer, "fold": book.fold, "heard": book.heard}
     folder = part.corpus.folder / "tracks" / f"units-{book.digest[:16]}"
     head = Head("units", files.plain(made_by), part.rate_hz, part.offset_s, len(book.clusters))
     with TrackWriter(folder, head, overwrite=True) as writer:
@@ -379,49 +373,45 @@ def _quality(
     spread = clustering.lloyd(everything, start, iterations=2, workers=jobs).inertia / everything.shape[0]
     again = [_label(other, sets, jobs, ["train"])[0] for other in others]
 
-    def frames(values: dict[Key, np.ndarray], side: str, column: int) -> np.ndarray:
-        return np.concatenate([values[key][:, column] for key in keys[side]])
+    def of_side(values: dict[Key, np.ndarray], side: str, column: int) -> list[np.ndarray]:
+        return [values[key][:, column] for key in keys[side]]
 
     out = []
     for column, (k, kinds) in enumerate(zip(book.clusters, book.units, strict=True)):
         entry: dict[str, Any] = {"clusters": k, "units": kinds}
-        for side in SIDES:
-            if not keys[side]:
-                continue
-            own, squared = frames(units, side, column), frames(apart, side, column)
-            rows = [units[key][:, column] for key in keys[side]]
+        for side in filter(keys.get, SIDES):
+            rows = of_side(units, side, column)
+            distance = float(np.concatenate(of_side(apart, side, column)).mean(dtype=np.float64))
             entry[side] = {
-                "distance": float(squared.mean(dtype=np.float64)),
-                "explained": 1 - float(squared.mean(dtype=np.float64)) / spread if spread else 0.0,
-                **cluster_quality.use(own, kinds),
+                "distance": distance,
+                "explained": 1 - distance / spread if spread else 0.0,
+                **cluster_quality.use(np.concatenate(rows), kinds),
                 **cluster_quality.lasting(rows, parts[0].rate_hz),
-                "names": _beside_names(own, [people[key] for key in keys[side]], [len(row) for row in rows]),
+                "names": _beside_names(rows, [people[key] for key in keys[side]]),
             }
+        ours = np.concatenate(of_side(units, "train", column))
         entry["inertia"] = entry["train"]["distance"] * everything.shape[0]
-        entry["counts"] = np.bincount(frames(units, "train", column), minlength=kinds)
+        entry["counts"] = np.bincount(ours, minlength=kinds)
         entry["seeds"] = [
-            {"seed": other.seed}
-            | cluster_quality.between(frames(units, "train", column), frames(found, "train", column))
+            {"seed": other.seed, **cluster_quality.between(ours, np.concatenate(of_side(found, "train", column)))}
             for other, found in zip(others, again, strict=True)
         ]
         out.append(entry)
     return {"frames": {side: sum(len(units[key]) for key in keys[side]) for side in SIDES}, "sets": out}
 
 
-def _beside_names(
-    units: np.ndarray, utterances: Sequence[Utterance], lengths: Sequence[int]
-) -> dict[str, dict[str, float]]:
-    """Agreement of the units (N,) of utterances, one after another, with every class label, gender and speaker that
-    is known of at least two kinds; each on the frames of those of whom it is known."""
+def _beside_names(rows: Sequence[np.ndarray], utterances: Sequence[Utterance]) -> dict[str, dict[str, float]]:
+    """Agreement of the units (T,) of utterances with every class label, gender and speaker that is known of at least
+    two kinds; each on the frames of those of whom it is known."""
     known: dict[str, list[str]] = {}
     for k, u in enumerate(utterances):
         words = {key: value for key, value in u.labels.items() if isinstance(value, str)}
         for key, value in {**words, "gender": u.gender, "speaker": u.speaker and f"{u.corpus}/{u.speaker}"}.items():
             known.setdefault(key, [""] * len(utterances))[k] = value
-    found = {}
+    units, found = np.concatenate(rows), {}
     for key, values in known.items():
         if len(set(values) - {""}) > 1:
-            names = np.repeat(values, lengths)
+            names = np.repeat(values, [len(row) for row in rows])
             found[key] = cluster_quality.against(units[names != ""], names[names != ""])
     return found
 

@@ -71,12 +71,15 @@ class Choices:
 NOTHING = Choices()
 
 
-def with_value(plan: Recipe, key: str, value: Any) -> Recipe:
-    """The plan with another learning rate, number of epochs or depth."""
+def with_values(plan: Recipe, chosen: Mapping[str, Any]) -> Recipe:
+    """The plan with another learning rate, number of epochs or depth, whichever are chosen."""
     tuning = plan.finetune
-    if key == "depth" or not isinstance(tuning, Full):
-        return replace(plan, finetune=replace(tuning, depth=value))
-    return replace(plan, finetune=replace(tuning, training=replace(tuning.training, **{key: value})))
+    if "depth" in chosen:
+        tuning = replace(tuning, depth=chosen["depth"])
+    if isinstance(tuning, Full):
+        trained = {key: value for key, value in chosen.items() if key != "depth"}
+        tuning = replace(tuning, training=replace(tuning.training, **trained))
+    return replace(plan, finetune=tuning)
 
 
 def best_on_dev(history: Mapping[str, Any]) -> float:
@@ -91,23 +94,14 @@ def tuned(plan: Recipe, choices: Choices, train: Callable[[Recipe], tuple[Any, d
     The first of equals counts, which is the recipe's own. Without a dev score there is nothing to choose by.
     """
     lists = choices.lists()
-    plan = plan if not lists else _begun(plan, lists)
-    best, history = train(plan)
-    score, chosen = best_on_dev(history), {key: values[0] for key, values in lists.items()}
+    chosen = {key: values[0] for key, values in lists.items()}
+    best, history = train(with_values(plan, chosen))
+    score = best_on_dev(history)
     if score == float("-inf"):
         return best, chosen
     for key, values in lists.items():
         for value in values[1:]:
-            other = with_value(plan, key, value)
-            for before, kept in chosen.items():
-                other = other if before == key else with_value(other, before, kept)
-            it, history = train(other)
+            it, history = train(with_values(plan, chosen | {key: value}))
             if (found := best_on_dev(history)) > score:
                 best, score, chosen[key] = it, found, value
     return best, chosen
-
-
-def _begun(plan: Recipe, lists: Mapping[str, tuple[Any, ...]]) -> Recipe:
-    for key, values in lists.items():
-        plan = with_value(plan, key, values[0])
-    return plan

@@ -17,8 +17,6 @@ from sottovoce import plugins
 from sottovoce.config.recipe import Recipe
 from sottovoce.config.training import Training
 
-RATE_HZ = 16_000
-
 
 def recipe(track: str | None = None) -> Recipe:
     """The settings of recipe `hubert` with this objective; times of training are in samples."""

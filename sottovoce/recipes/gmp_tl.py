@@ -80,7 +80,7 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = (), track: str = "") -> 
     """The settings for an encoder, from the settings it was made with."""
     before, tuned = encoder.training, in_mode(encoder.finetune, "full")
     assert isinstance(tuned, Full)
-    if width(encoder) >= WIDE:  # learning rates and epochs of HFLEA (arXiv:2312.16383), the paper's next of kin
+    if encoder.backbone_config.width >= WIDE:  # rates and epochs of HFLEA (arXiv:2312.16383), the paper's next of kin
         step = replace(before, epochs=40, lr=1e-4, warmup=0.1, weight_decay=1e-5, patience=0)
         last = replace(tuned.training, epochs=40, lr=1e-4, weight_decay=1e-5)
         if encoder.backbone == "encoder":  # 64 utterances of at most 10 s, a quarter of them at a time
@@ -91,7 +91,7 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = (), track: str = "") -> 
         last = replace(tuned.training, epochs=8, lr=1e-3)
     step = replace(step, min_updates=0, ema=0.0)
     return Config(
-        layer=-min(3, blocks(encoder)),
+        layer=-min(3, encoder.backbone_config.layers),
         attributes=step,
         masked=replace(step, feature_stretch=0.0),  # units are of features without a stretched mel axis
         # the penalty on local features is for convolutions that begin at random; trained ones it would squash
@@ -99,11 +99,6 @@ def system(encoder: Recipe, corpora: Sequence[Corpus] = (), track: str = "") -> 
         # all blocks: the steps before have trained the top ones, whatever depth the encoder's own recipe keeps
         finetune=replace(tuned, loss="amsoftmax", label_smoothing=0.0, depth=0, training=replace(last, min_updates=0)),
     )
-
-
-def width(encoder: Recipe) -> int:
-    """Features of its hidden states."""
-    return encoder.backbone_config.width
 
 
 def states_hz(encoder: Recipe) -> float:
@@ -116,13 +111,9 @@ def states_hz(encoder: Recipe) -> float:
     return encoder.frontend_rate_hz() / hop
 
 
-def blocks(encoder: Recipe) -> int:
-    return encoder.backbone_config.layers
-
-
 def clustered(config: Config, encoder: Recipe) -> int:
     """The layer whose states are clustered, counted from 1. Raises InputError when there is no such layer."""
-    top = blocks(encoder)
+    top = encoder.backbone_config.layers
     layer = config.layer if config.layer > 0 else top + 1 + config.layer
     if not 1 <= layer <= top:
         raise InputError(
@@ -227,10 +218,6 @@ def _no_amsoftmax(config: Config) -> Config:
     return replace(config, finetune=replace(config.finetune, loss="ce", label_smoothing=0.1))
 
 
-def _middle(config: Config) -> Config:
-    return replace(config, clusters=(sorted(config.clusters)[len(config.clusters) // 2],))
-
-
 ABLATIONS: dict[str, Callable[[Config], Config] | tuple[str, ...]] = {
     "plain": _plain,  # cross-entropy alone, from the encoder
     "no-gender": ("gender=0",),
@@ -238,7 +225,7 @@ ABLATIONS: dict[str, Callable[[Config], Config] | tuple[str, ...]] = {
     "no-amsoftmax": _no_amsoftmax,
     "no-margin": ("finetune.margin=0",),
     "last-layer": ("layer=-1",),
-    "single-scale": _middle,  # the middle one of the scales
+    "single-scale": lambda c: replace(c, clusters=(sorted(c.clusters)[len(c.clusters) // 2],)),  # the middle one
     "per-gender": ("per_gender=true",),
     "all-frames": ("units.visible=1",),  # masked or not
 }

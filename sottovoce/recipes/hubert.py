@@ -25,8 +25,6 @@ from sottovoce.config.recipe import Recipe
 from sottovoce.config.training import Training
 from sottovoce.errors import InputError
 
-RATE_HZ = 16_000
-
 
 def recipe(track: str | None = None) -> Recipe:
     """Settings for waveforms, where times of training are in samples; for "fbank", for log-mel steps; for "logmel", for
