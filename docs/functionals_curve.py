@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from sottovoce.data.corpus import Corpus
+from sottovoce.data.subsets import nested_subsets
 from sottovoce.data.task import Task
-from sottovoce.metrics.statistics import intervals, nested_subsets
+from sottovoce.metrics.statistics import intervals
 from sottovoce.pipeline.baselines import functionals_svm
 
 

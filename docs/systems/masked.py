@@ -32,8 +32,8 @@ from speech import Speech, encoder, folds
 from torch import Tensor
 
 from sottovoce.backbones.transformer import sinusoids
+from sottovoce.data.subsets import nested_subsets
 from sottovoce.metrics import relative_attributes
-from sottovoce.metrics.statistics import nested_subsets
 from sottovoce.modeling import checkpoint
 
 WIDTH, LAYERS, HEADS, FEEDFORWARD = 256, 2, 4, 1024

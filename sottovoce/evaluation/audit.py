@@ -19,7 +19,7 @@ from typing import Any
 from sottovoce import files
 from sottovoce import report as pages
 from sottovoce.data import contents, fingerprints, folds, own, runs
-from sottovoce.data.corpus import Corpus, Fold, Utterance
+from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.folds import Seen, person
 from sottovoce.data.runs import Run
 from sottovoce.data.store import read_head
@@ -127,10 +127,13 @@ def of_fold(corpus: Corpus, fold: Fold, twice: Iterable[Pair], number: int = 0, 
     by_id, tested = corpus.by_id, set(fold.test)
     side = dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.dev, "dev")
     found = [Finding(f"{side[key]} = test", where, key, key) for key in fold.test if key in side]
-    for kind, name in (("speaker", _speaker), ("session", _session)):
-        ours = {who: key for key in fold.test if (who := name(by_id[key]))}
-        theirs = {who: key for key in side if key not in tested and (who := name(by_id[key])) in ours}
-        found += [Finding(kind, where, ours[who], key, f"{who} is in {side[key]}") for who, key in theirs.items()]
+    for kind in ("speaker", "session"):
+        of = {key: getattr(by_id[key], kind) for key in (*fold.test, *side)}
+        ours = {of[key]: key for key in fold.test if of[key]}
+        theirs = {of[key]: key for key in side if key not in tested and of[key] in ours}
+        found += [
+            Finding(kind, where, ours[who], key, f"{kind} {who} is in {side[key]}") for who, key in theirs.items()
+        ]
     for pair in twice:
         if pair.a[0] != number or pair.b[0] != number:
             continue
@@ -142,14 +145,6 @@ def of_fold(corpus: Corpus, fold: Fold, twice: Iterable[Pair], number: int = 0, 
         said = f"{here} and {'unlabelled' if there == 'unnamed' else there}: {pair.detail}"
         found.append(Finding(pair.kind, where, ids[0], ids[1], said, leak=here == "test"))
     return found
-
-
-def _speaker(u: Utterance) -> str:
-    return f"speaker {u.speaker}" if u.speaker else ""
-
-
-def _session(u: Utterance) -> str:
-    return f"session {u.session}" if u.session else ""
 
 
 def between(corpora: Sequence[Corpus], twice: Iterable[Pair]) -> list[Finding]:

@@ -13,7 +13,6 @@ import numpy as np
 from sottovoce import files
 from sottovoce.data.task import Task
 from sottovoce.metrics import calibration, statistics
-from sottovoce.metrics.spread import jackknife
 from sottovoce.metrics.temperature import UNSURE, Calibration, tempered
 
 POINTS = 100  # of the risk-coverage curve that are kept
@@ -39,8 +38,8 @@ def report(
     return {
         "fitted_on": "dev" if all(c.rows for c in trusted) else None,
         "temperatures": sorted({float(t) for t in temperatures}),
-        "metrics": calibration.measured(probabilities, truth, clusters),
-        "before": calibration.measured(raw, truth, clusters),
+        "metrics": calibration.measured(calibration.terms(probabilities, truth), clusters),
+        "before": calibration.measured(calibration.terms(raw, truth), clusters),
         "perfect_ece": calibration.chance_error(confidence),
         "reliability": calibration.reliability(probabilities, truth),
         "reliability_before": calibration.reliability(raw, truth),
@@ -58,14 +57,14 @@ def operating_point(
     """How many of the utterances are answered where "unsure" may be said, and how right those answers are."""
     answered = probabilities.max(1) >= UNSURE
     both = np.stack([np.ones(len(truth)), answered], axis=1)
-    found = jackknife(both, clusters, lambda s: {"answered": s[..., 1] / s[..., 0]})["answered"]
+    found = calibration.measured(both, clusters, lambda s: {"answered": s[..., 1] / s[..., 0]})
     own = [c for c, there in zip(clusters, answered, strict=True) if there]
     scores = {}
     if own:
         scores = statistics.intervals(task, truth[answered], probabilities[answered].argmax(1), own)
     return {
         "threshold": UNSURE,
-        "coverage": calibration.entry("answered", found),
+        "coverage": found["answered"],
         "answered": {name: scores.get(name) for name in ("ua", "wa")},
     }
 

@@ -134,7 +134,8 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         raise InputError("compare: one system alone. Name two or more; the first is the reference.")
     names = [s.name for s in systems]
     if len(set(names)) < len(names):
-        raise InputError(f"compare: two systems called {_twice(names)}. Tell them apart with NAME=RUN.")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"compare: two systems called {twice}. Tell them apart with NAME=RUN.")
     first, task = systems[0], systems[0].task
     for system in systems[1:]:
         if not system.task.same(task):
@@ -192,7 +193,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         "warnings": lines.floors(tested)
         + [lines.constant(task, entry["flat"], entry["name"]) for entry in found if entry["flat"]],
         "protocol": {
-            "first_line": _warning(systems),
+            "first_line": " ".join(f"{line} ({s.name})" for s in systems for line in cautions(s.configs)) or None,
             "paired": "by utterance, on the same speakers",
             "intervals": lines.intervals(
                 [(row["speaker"], row["session"]) for row in rows], max(len(s.seeds) for s in systems)
@@ -230,10 +231,6 @@ def _card(system: System) -> dict[str, Any]:
     return {"seeds": system.seeds, "exposure": {"people": len(system.configs[0].get("seen_speakers", ()))}}
 
 
-def _twice(names: Sequence[str]) -> str:
-    return next(name for name in names if names.count(name) > 1)
-
-
 def _spoken(task: Task) -> str:
     return f"{','.join(task.target)} ({len(task.classes)} classes)" if task.classes else ",".join(task.target)
 
@@ -252,11 +249,6 @@ def _shared(tables: Sequence[tuple[str, Mapping[str, Any]]], common: bool) -> li
     if not ids:
         raise InputError(f"compare: no utterance in common to {', '.join(dict.fromkeys(n for n, _ in tables))}.")
     return ids
-
-
-def _warning(systems: Sequence[System]) -> str | None:
-    lines = [f"{line} ({s.name})" for s in systems for line in cautions(s.configs)]
-    return " ".join(lines) or None
 
 
 def differing(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
@@ -279,7 +271,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
             main = name == result["metric"]
             rows.append(
                 {"system": entry["name"], "seeds": len(entry["seeds"]), "metric": name}
-                | {k: score[k] for k in ("value", "low", "high")}
+                | lines.interval(score)
                 | lines.columns("difference", difference)
                 | {"p": difference.get("p"), "p_holm": difference.get("p_holm")}
                 | {"detectable": entry.get("detectable") if main else None}

@@ -243,17 +243,12 @@ def study_protocol(
     for fold, init in {(c.fold, c.init) for c in cells if c.init != "none"}:
         seen |= set(seen_by(hub.load(init)).test_people([corpus], fold))
     return {
-        "first_line": f"Transductive: the pre-training has seen the audio of {len(seen)} test speakers."
-        if seen
-        else None,
+        "first_line": lines.transductive(seen) or None,
         "corpus": str(corpus.folder),
         "folds": lines.folds(folds, len(corpus.folds), {corpus.fold(f).group for f in folds}),
         "label subsets": "nested, stratified by class, the same for every arm",
         "control": "identical backbone and settings, random weights",
-        "model selection": {
-            "superb": "a random 20 % of training, speakers shared (SUPERB)",
-            "share": "a fifth of the labels, of other speakers where there are several, never test",
-        }.get(plan.finetune.dev, "dev part of the fold, never test"),
+        "model selection": protocol.PARTS[plan.finetune.dev],
         "labels to choose with": "in the number of labels: a fifth of each count chooses, the rest teaches"
         if plan.finetune.dev == "share"
         else f"{dev_labels} labelled dev utterances a fold, the same for every arm and count; "
@@ -263,33 +258,22 @@ def study_protocol(
         "pre-trainings": f"{most} for {seeds} seeds: their luck is in the intervals, each counts as one training there"
         if most > 1
         else f"{most or 'none'} for {seeds} seed{'s' * (seeds > 1)}: the luck of a pre-training is in no interval",
-        "normalisation": "per speaker, test speakers' unlabelled audio included"
-        if plan.per_speaker
-        else plan.frontend.normalise,
+        "normalisation": lines.normalisation(plan),
     }
 
 
 def save(output: Path, result: Mapping[str, Any]) -> None:
     """study.json, study.csv, study.svg, study.png and the page."""
-    rows = [
-        {"arm": arm, "labels": p["n"], "metric": metric, "value": p["value"], "low": p["low"], "high": p["high"]}
-        for arm, of in result["all_metrics"].items()
-        for metric, points in of.items()
-        for p in points
-    ]
-    rows += [
-        {"arm": arm, "labels": p["n"], "metric": f"{name}_{part}"} | {k: p[k] for k in ("value", "low", "high")}
-        for name, parts in result["beside"].items()
-        for part, arms in parts.items()
-        for arm, points in arms.items()
-        for p in points
-        if part != "all"
-    ]
+    curves = [(arm, metric, points) for arm, of in result["all_metrics"].items() for metric, points in of.items()]
+    for name, parts in result["beside"].items():
+        single = [(part, arms) for part, arms in parts.items() if part != "all"]
+        curves += [(arm, f"{name}_{part}", points) for part, arms in single for arm, points in arms.items()]
     arm, prefix = compared_with_scratch(result)
-    rows += [
-        {"arm": f"{arm} - scratch", "labels": p["n"], "metric": result["metric"]}
-        | {k: p[k] for k in ("value", "low", "high")}
-        for p in result.get(f"{prefix}paired", ())
+    curves.append((f"{arm} - scratch", result["metric"], result.get(f"{prefix}paired", ())))
+    rows = [
+        {"arm": arm, "labels": p["n"], "metric": metric} | lines.interval(p)
+        for arm, metric, points in curves
+        for p in points
     ]
     files.write_csv(output / "study.csv", rows)
     protocol.save(output, "study", result, pages.study_page, pages.study_figure, named="report")

@@ -270,12 +270,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
             "share speakers" if any(u.speaker for u in corpus.utterances) else "may share speakers, who are unknown,"
         )
         lines.append(f"Leaky: the folds {share} between training and test; the figures flatter.")
-    tuning, normal = plan.finetune, plan.frontend.normalise
-    if plan.per_speaker:
-        norm = "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
-    else:
-        norm = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}.get(normal, normal)
-    seeds = sorted({run.config["seed"] for run in found})
+    tuning, seeds = plan.finetune, sorted({run.config["seed"] for run in found})
     tested = [corpus.by_id[k] for run in found for k in corpus.fold(run.config["fold"]).test]
     by, chosen = chooser(task, tuning), CHOSEN[tuning.mode]
     if isinstance(tuning, Probe):
@@ -291,12 +286,9 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "folds": lines_of.folds(found, len(corpus.folds), groups),
         "training labels": ", ".join(sorted({f"{r.config['labels']} of {r.config['of_labels']}" for r in found})),
         "initial weights": first["init"],
-        "normalisation": norm,
+        "normalisation": lines_of.normalisation(plan),
         "head": head,
-        "dev": {
-            "superb": "a random 20 % of training utterances (torch seed 0), speakers shared",
-            "test": "none: the test part",
-        }.get(tuning.dev, "the fold's own"),
+        "dev": cards.PARTS[tuning.dev],
         "model selection": f"{by.upper()} on {'the test part' if tuning.dev == 'test' else 'dev'} ({chosen})",
         "test": "read while choosing" if tuning.dev == "test" else "read once, by this command",
         "intervals": lines_of.intervals((u.speaker, u.session) for u in tested if task.has(u)),
@@ -309,18 +301,13 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
 
 def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the scores of these fine-tuned runs must know before any figure."""
-    lines = []
-    if seen := sorted({person for config in configs for person in config.get("seen_test_speakers", ())}):
-        lines.append(
-            f"Transductive: the pre-training has seen the unlabelled audio of {len(seen)} test "
-            f"speaker{'s' * (len(seen) > 1)} ({', '.join(seen[:4])}{', ...' if len(seen) > 4 else ''})."
-        )
+    lines = [lines_of.transductive({who for config in configs for who in config.get("seen_test_speakers", ())})]
     chosen_on = {config.get("settings", {}).get("finetune", {}).get("dev") for config in configs}
     if "superb" in chosen_on:
         lines.append("Chosen on SUPERB's dev part, a random fifth of training whose speakers were trained on.")
     if "test" in chosen_on:
         lines.append("Leaky: l2 and epoch were chosen on the test part; the figures flatter.")
-    return lines
+    return [line for line in lines if line]
 
 
 def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:

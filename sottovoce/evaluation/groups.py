@@ -58,7 +58,7 @@ def report(
         groups = {}
         for name, own in inside.items():
             predicted = prediction[own].argmax(1) if task.kind == "class" else prediction[own]
-            more = {k: calibration.entry(k, s) for k, s in jackknife(rows[own], who[own], sums).items()}
+            more = calibration.measured(rows[own], who[own], sums)
             groups[name] = {
                 "n": int(own.sum()),
                 "speakers": len(set(who[own])),
@@ -129,9 +129,8 @@ def gaps(rows: np.ndarray, who: np.ndarray, inside: Mapping[str, np.ndarray], su
         for name, gap in difference(rows, who, inside[one], inside[other], sums).items():
             if not np.isfinite(gap.value) or (name in best and abs(float(gap.value)) <= abs(best[name]["value"])):
                 continue
-            low, high = gap.bounds(level)
-            known = {"value": float(gap.value), "low": low, "high": high, "detectable": gap.detectable(level)}
-            best[name] = {"score": name, "groups": (one, other), **known, "pairs": len(pairs)}
+            known = gap.entry(level) | {"detectable": gap.detectable(level), "pairs": len(pairs)}
+            best[name] = {"score": name, "groups": (one, other), **known}
     return list(best.values())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sottovoce.config.recipe import Recipe
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.task import Task
 from sottovoce.evaluation.protocol import people_of
@@ -47,6 +48,11 @@ def row(u: Utterance, fold: str) -> dict[str, Any]:
     return {"id": u.id, "fold": fold, "speaker": u.speaker, "session": u.session, "gender": u.gender}
 
 
+def interval(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A score without what else is known of it."""
+    return {key: point[key] for key in ("value", "low", "high")}
+
+
 def columns(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """A score and its interval as cells of a table: NAME, NAME_low, NAME_high."""
     return {f"{name}{'_' * bool(k)}{k}": found.get(k or "value") for k in ("", "low", "high")}
@@ -74,6 +80,25 @@ def floors(differences: Sequence[Mapping[str, Any]]) -> list[str]:
         f"show no p below {max(stuck):.3g}; corrected for {len(differences)} it is above 0.05, "
         "however large the difference."
     ]
+
+
+def transductive(people: Collection[str]) -> str:
+    """What to know where weights have heard test speakers; "" where they have heard none."""
+    if not people:
+        return ""
+    named = ", ".join(sorted(people)[:4]) + ", ..." * (len(people) > 4)
+    return (
+        f"Transductive: the pre-training has seen the unlabelled audio of {len(people)} test "
+        f"speaker{'s' * (len(people) > 1)} ({named})."
+    )
+
+
+def normalisation(plan: Recipe) -> str:
+    """By what features are standardised."""
+    if plan.per_speaker:
+        return "per speaker, from all of a speaker's recordings: uses the unlabelled audio of test speakers"
+    said = {"corpus": "mean and deviation of the training part", "utterance": "per utterance"}
+    return said.get(plan.frontend.normalise, plan.frontend.normalise)
 
 
 def untested(task: Task, truth: np.ndarray) -> str:

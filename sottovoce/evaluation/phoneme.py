@@ -242,7 +242,6 @@ def report_of(
     asked = sum(len(getattr(fold, side)) for side in SIDES)
     kept = sum(map(len, sides.values()))
     words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
-    seen = config["seen_test_speakers"]
     probe = config["settings"].finetune
     return {
         "title": f"{corpus.name}: phones",
@@ -254,9 +253,7 @@ def report_of(
         "speakers": len(set(clusters)) if any(u.speaker for u in sides["test"]) else None,  # unknown is not one each
         "examples": [{k: row[k] for k in ("id", "reference", "heard")} for row in rows[:SHOWN]],
         "protocol": {
-            "first_line": f"Transductive: the pre-training has seen the audio of {len(seen)} test readers."
-            if seen
-            else None,
+            "first_line": lines.transductive(config["seen_test_speakers"]) or None,
             "parts": f"{fold.name}: " + ", ".join(f"{len(own)} {side}" for side, own in sides.items()) + " utterances",
             "head": f"frozen backbone: weighted sum of all layers, linear to {probe.project}, linear to "
             f"{len(task.classes)} phones and a blank at every step; CTC, greedy",

@@ -21,7 +21,7 @@ from sottovoce.data.task import Task
 FILE = "protocol.json"
 PARTS = {
     "fold": "dev speakers of the fold",
-    "share": "a fifth of the training labels",
+    "share": "a fifth of the training labels, of other speakers where there are several",
     "superb": "a random fifth of training, speakers shared",
     "test": "the test part (leaky)",
 }

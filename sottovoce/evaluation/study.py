@@ -33,9 +33,9 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.folds import choose, with_dev
 from sottovoce.data.progress import Bar
+from sottovoce.data.subsets import parse_label_counts
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
-from sottovoce.metrics.statistics import parse_label_counts
 from sottovoce.modeling import hub, network
 from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import plan_store

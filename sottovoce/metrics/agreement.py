@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce import files
 from sottovoce.data import own
 from sottovoce.errors import InputError
 from sottovoce.metrics import statistics
@@ -86,11 +85,10 @@ def agreement_intervals(
     Returns:
         "spearman", "auc" -> {"value", "low", "high"}; bounds None with fewer than four speakers.
     """
-    found: dict[str, dict[str, float | None]] = {}
-    for key, (value, influence) in _influences(score, label, clusters, strata).items():
-        low, high = components(value, influence).bounds(link="share" if key == "auc" else "correlation")
-        found[key] = {"value": float(value[0]), "low": low, "high": high}
-    return found
+    return {
+        key: components(value, influence).entry(link="share" if key == "auc" else "correlation")
+        for key, (value, influence) in _influences(score, label, clusters, strata).items()
+    }
 
 
 def agreement_difference(
@@ -179,13 +177,8 @@ def _question(asked: Sequence[tuple[str, Mapping[str, Any], float]]) -> dict[str
     }  # fmt: skip
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """CSV, whole or not at all; columns of all rows, empty where a row has none."""
-    files.write_csv(path, rows)
-
-
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """What `write_rows` wrote. Raises InputError when it is missing or damaged."""
+    """Rows of an agreement.csv. Raises InputError when it is missing or damaged."""
     rows = own.read_rows(path, (), "Make the run again.")
     try:
         return [

@@ -14,11 +14,12 @@
 N rows, K classes, C speakers, B bins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from sottovoce.metrics.spread import Spread, jackknife
+from sottovoce.metrics.spread import jackknife
 
 BINS = 15  # of equal width, as in most papers
 
@@ -27,14 +28,9 @@ def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray
     """(coverage, risk, threshold), a point for every confidence that occurs, surest first. Equally sure answers are
     given together."""
     order = np.argsort(-confidence, kind="stable")
-    last = _last_of_ties(confidence[order])
+    last = np.flatnonzero(np.diff(confidence[order], append=-1.0))  # of every run of equal values
     answered = np.arange(1, len(order) + 1)[last]
     return answered / len(order), np.cumsum(~right[order])[last] / answered, confidence[order][last]
-
-
-def _last_of_ties(falling: np.ndarray) -> np.ndarray:
-    """Indices of the last of every run of equal values."""
-    return np.flatnonzero(np.r_[falling[1:] != falling[:-1], True])
 
 
 def area(coverage: np.ndarray, risk: np.ndarray) -> float:
@@ -74,15 +70,11 @@ def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
 LINKS = {"ece": "share", "brier": "error", "nll": "error", "answered": "share", "right_of_answered": "share"}
 
 
-def measured(probabilities: np.ndarray, truth: np.ndarray, clusters: Sequence[str]) -> dict[str, dict]:
-    """{"ece", "brier", "nll"} -> {"value", "low", "high"}; the intervals are for new speakers."""
-    return {name: entry(name, s) for name, s in jackknife(terms(probabilities, truth), clusters, scores).items()}
-
-
-def entry(name: str, found: Spread) -> dict[str, float | None]:
-    """{"value", "low", "high"} of a score of this name."""
-    low, high = found.bounds(link=LINKS.get(name, ""))
-    return {"value": float(found.value), "low": low, "high": high}
+def measured(
+    rows: np.ndarray, clusters: Sequence[str], function: Callable[[np.ndarray], Mapping[str, np.ndarray]] = scores
+) -> dict[str, dict[str, Any]]:
+    """{name: {"value", "low", "high"}} of scores of sums over rows (N, M), see `jackknife`; for new speakers."""
+    return {name: s.entry(link=LINKS.get(name, "")) for name, s in jackknife(rows, clusters, function).items()}
 
 
 def chance_error(confidence: np.ndarray, draws: int = 200, seed: int = 0) -> float:

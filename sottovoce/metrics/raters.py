@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sottovoce.data.task import Task
-from sottovoce.metrics import statistics
+from sottovoce.metrics.spread import jackknife
 
 FLOOR = 1e-6  # of a predicted share: what a model calls impossible costs 14 nats, not infinitely many
 
@@ -61,7 +60,6 @@ def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def distances(said: np.ndarray, predicted: np.ndarray, clusters: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Means of `divergences` with intervals over whole speakers: {"kl", "js"} -> {"value", "low", "high"}."""
     found = divergences(said, predicted)
-    task = Task("number", tuple(found), ranges=((0.0, 1.0),) * len(found))  # a mean is the MAE from nothing
-    values = np.stack(list(found.values()), axis=1)
-    means = statistics.intervals(task, np.zeros_like(values), values, clusters)
-    return {name: means[f"mae_{name}"] for name in found}
+    rows = np.stack([np.ones(len(said)), *found.values()], axis=1)
+    means = jackknife(rows, clusters, lambda sums: {n: sums[..., k] / sums[..., 0] for k, n in enumerate(found, 1)})
+    return {name: mean.entry(link="error") for name, mean in means.items()}

@@ -56,24 +56,12 @@ def flat(task: Task, target: np.ndarray, predicted: np.ndarray) -> list[str]:
     return [name for name, s, a in zip(task.target, spread, answered, strict=True) if s > 0 and a < s / 50]
 
 
-def scores(
-    task: Task,
-    target: np.ndarray,
-    predicted: np.ndarray,
-    weight: np.ndarray | None = None,
-    *,
-    presence_threshold: float = PRESENCE,
-) -> dict[str, float | np.ndarray]:
+def scores(task: Task, target: np.ndarray, predicted: np.ndarray) -> dict[str, float | np.ndarray]:
     """Every score that this kind of task has.
 
     Args:
         target: (N,) class indices, (N, D) regression targets, or (N,) reference phones of an utterance.
         predicted: same shape; of phones the edits that turn what was recognised into the reference.
-        weight: None, (N,) or (R, N), not negative: how often each row counts.
-        presence_threshold: an emotion is predicted present from this intensity on; see `PRESENCE`.
-
-    Returns:
-        name -> float, or name -> (R,) when `weight` is (R, N).
 
     Raises:
         ValueError: shapes that do not fit, class indices outside 0..K-1, values that are not finite.
@@ -83,15 +71,7 @@ def scores(
     >>> round(found["wa"], 3), round(found["ua"], 3), round(found["recall_happy"], 3)
     (0.75, 0.833, 0.667)
     """
-    rows = terms(task, target, predicted, presence_threshold=presence_threshold)  # (N, M)
-    if weight is None:
-        return from_sums(task, rows.sum(0))
-    weight = np.asarray(weight, dtype=np.float64)
-    if weight.ndim not in (1, 2) or weight.shape[-1] != len(rows):
-        raise ValueError(f"weight is (N,) or (R, N) with N = {len(rows)}, got shape {weight.shape}")
-    if weight.size and not weight.min() >= 0:
-        raise ValueError("weights are counts, 0 or more")
-    return from_sums(task, weight @ rows)
+    return from_sums(task, terms(task, target, predicted).sum(0))
 
 
 def confusion(task: Task, target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -102,7 +82,7 @@ def confusion(task: Task, target: np.ndarray, predicted: np.ndarray) -> np.ndarr
     return terms(task, target, predicted).sum(0).reshape(k, k).astype(np.int64)
 
 
-def terms(task: Task, target: np.ndarray, predicted: np.ndarray, *, presence_threshold: float = PRESENCE) -> np.ndarray:
+def terms(task: Task, target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """(N, M) what each row adds to the sums that `from_sums` reads."""
     if task.kind == "phones":
         return np.stack([target, predicted], axis=1).astype(np.float64)
@@ -123,7 +103,7 @@ def terms(task: Task, target: np.ndarray, predicted: np.ndarray, *, presence_thr
     t, p = target - (low + high) / 2, predicted - (low + high) / 2
     block = {"error": np.abs(predicted - target), "t": t, "p": p, "tt": t * t, "pp": p * p, "tp": t * p}
     if _with_range(task, INTENSITY):
-        there, said = target > 0, predicted >= presence_threshold
+        there, said = target > 0, predicted >= PRESENCE
         block["same4"] = round_half_up(target, *INTENSITY) == round_half_up(predicted, *INTENSITY)
         block |= {"hit": there & said, "false": ~there & said, "miss": there & ~said}
     if _with_range(task, SENTIMENT):

@@ -24,6 +24,7 @@ right, found by simulation over the ratios of the parts (`python -m bench.covera
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -79,14 +80,8 @@ class Spread:
         """Whether all speakers and trainings give the same, so that there is nothing to measure the value by."""
         return bool(max(float(self.speakers), float(self.trainings)) <= 1e-24)
 
-    def half_width(self, level: float = LEVEL) -> np.ndarray:
-        """Half the width of the interval."""
-        if not 0 < level < 1:
-            raise ValueError(f"level is a share, 0 < level < 1; got {level}")
-        return self._half(1 - level)
-
-    def _half(self, alpha: float) -> np.ndarray:
-        """The half width at 1 - level, which a double holds where it cannot hold the level."""
+    def half_width(self, alpha: float = 1 - LEVEL) -> np.ndarray:
+        """Half the width of the interval, at 1 - level: a double holds that where it cannot hold the level."""
         columns = zip(*FEW_SEEDS.values(), strict=True)
         of_t, of_u, share, half, gone = (np.interp(self.seeds, list(FEW_SEEDS), column) for column in columns)
         several = np.asarray(self.seeds) > 1
@@ -107,7 +102,7 @@ class Spread:
         """
         if not self.known():
             return None, None
-        value, half = float(self.value), float(self.half_width(level))
+        value, half = float(self.value), float(self.half_width(1 - level))
         if self.constant():
             edge = 1 - ((1 - level) / 2) ** (1 / self.clusters) if link == "share" else 0.0
             return value - edge * (value > 1 - TINY), value + edge * (value < TINY)
@@ -117,6 +112,11 @@ class Spread:
         inside = min(max(value, TINY if link != "correlation" else TINY - 1), 1 - TINY if link != "error" else value)
         half *= slope(inside)
         return back(there(inside) - half), back(there(inside) + half)
+
+    def entry(self, level: float = LEVEL, link: str = "") -> dict[str, Any]:
+        """{"value", "low", "high"} as results hold it; the bounds of `bounds`."""
+        low, high = self.bounds(level, link)
+        return {"value": float(self.value), "low": low, "high": high}
 
     def p_value(self) -> float | None:
         """Two-sided p that a difference is 0: the 1 - level at which the interval touches 0.
@@ -132,7 +132,7 @@ class Spread:
         least, most = math.log(1e-300), 0.0  # of log p: the half width falls as it rises
         for _ in range(64):
             middle = (least + most) / 2
-            least, most = (middle, most) if self._half(math.exp(middle)) > size else (least, middle)
+            least, most = (middle, most) if self.half_width(math.exp(middle)) > size else (least, middle)
         return math.exp(most)
 
     def detectable(self, level: float = LEVEL, power: float = 0.8) -> float | None:
@@ -143,7 +143,7 @@ class Spread:
         if not self.known() or self.constant():
             return None
         error = math.sqrt(self.speakers + max(self.trainings - self.interaction, 0.0))
-        return float(self.half_width(level) + stdtrit(self.clusters - 1, power) * error)
+        return float(self.half_width(1 - level) + stdtrit(self.clusters - 1, power) * error)
 
 
 def _tail(alpha: float, odds: np.ndarray) -> np.ndarray:

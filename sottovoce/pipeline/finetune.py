@@ -28,10 +28,10 @@ from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.runs import Run
 from sottovoce.data.store import TrackStore
+from sottovoce.data.subsets import nested_subsets, parse_label_counts
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.metrics import scores
-from sottovoce.metrics.statistics import nested_subsets, parse_label_counts
 from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models

@@ -84,7 +84,7 @@ class Agreement:
             "hardware": runs.hardware(),
             "config": files.plain(plan),
         }
-        agreement.write_rows(folder / "agreement.csv", rows)
+        files.write_csv(folder / "agreement.csv", rows)
         rankings = {name: ranking_of(it, config.functionals, plan) for name, it in objective.lessons.items()}
         files.write_json(folder / "ranking.json", rankings)
         files.write_json(folder / "report.json", report)
@@ -242,7 +242,7 @@ def evaluate(run: Path, corpus: Corpus, output: Path, *, jobs: int | None = None
         "hardware": runs.hardware(),
     }
     name = f"agreement-{files.folder_name(corpus.name)}"
-    agreement.write_rows(output / f"{name}.csv", rows)
+    files.write_csv(output / f"{name}.csv", rows)
     files.write_json(output / f"{name}.json", report)
     files.write_text(output / f"{name}.html", pages.strength_page(report | {"panels": panels}))
     if not quiet:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.metrics.agreement import (
     _weighted,
@@ -12,7 +13,6 @@ from sottovoce.metrics.agreement import (
     agreement_difference,
     agreement_intervals,
     read_rows,
-    write_rows,
 )
 
 FELT = ("angry", "sad", "fear")
@@ -135,7 +135,7 @@ def test_labels_that_are_numbers_have_a_rank_correlation_and_no_auc():
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
     rows = table()
-    write_rows(tmp_path / "a.csv", rows)
+    files.write_csv(tmp_path / "a.csv", rows)
     assert read_rows(tmp_path / "a.csv") == rows
     with pytest.raises(InputError, match=r"b\.csv: no such file"):
         read_rows(tmp_path / "b.csv")

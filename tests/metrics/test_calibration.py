@@ -45,7 +45,7 @@ def test_few_right_answers_do_not_make_a_model_certain():
 def test_errors_agree_with_a_loop_over_bins():
     p, truth = answers(500)
     p = tempered(p, 0.5)
-    found = calibration.measured(p, truth, [f"s{k % 7}" for k in range(500)])
+    found = calibration.measured(calibration.terms(p, truth), [f"s{k % 7}" for k in range(500)])
     confidence, right = p.max(1), p.argmax(1) == truth
     gap = 0.0
     for b in range(calibration.BINS):
@@ -66,7 +66,9 @@ def test_intervals_are_over_speakers():
     p = np.full((80, 2), [0.8, 0.2])
     truth = np.repeat([0, 1, 0, 0, 1, 0, 0, 0], 10)
     once, thrice = (
-        calibration.measured(np.repeat(p, n, 0), np.repeat(truth, n), np.repeat(np.arange(80) // 10, n).astype(str))
+        calibration.measured(
+            calibration.terms(np.repeat(p, n, 0), np.repeat(truth, n)), np.repeat(np.arange(80) // 10, n).astype(str)
+        )
         for n in (1, 3)
     )
     assert once["brier"] == pytest.approx(thrice["brier"])
@@ -76,7 +78,7 @@ def test_a_true_model_has_the_error_that_is_said_of_a_perfect_one():
     errors = []
     for seed in range(30):
         p, truth = answers(300, seed=seed)
-        errors.append(calibration.measured(p, truth, ["a"] * 300)["ece"]["value"])
+        errors.append(calibration.measured(calibration.terms(p, truth), ["a"] * 300)["ece"]["value"])
         assert 0.01 < calibration.chance_error(p.max(1)) < 0.1
     assert np.mean(errors) == pytest.approx(calibration.chance_error(p.max(1)), rel=0.15)
 
@@ -104,6 +106,6 @@ def test_a_vote_is_calibrated_where_all_are():
 
 def test_one_speaker_alone_has_scores_and_no_intervals():
     p, truth = answers(50)
-    found = calibration.measured(p, truth, ["a"] * 50)
+    found = calibration.measured(calibration.terms(p, truth), ["a"] * 50)
     assert found["ece"]["value"] > 0
     assert found["ece"]["low"] is None
