@@ -143,17 +143,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
                 f"{system.name}: another task than {first.name}. Found {_spoken(system.task)}, there {_spoken(task)}."
             )
     ids = _shared([(s.name, table) for s in systems for table in s.tables], common)
-    target = values(task, first.tables[0], ids, "target")
-    predicted = []
-    for system in systems:
-        for table in system.tables:
-            differ = np.flatnonzero(np.any(np.atleast_2d(values(task, table, ids, "target").T != target.T), axis=0))
-            if len(differ):
-                raise InputError(
-                    f"{system.name}: other targets than {first.name} for {len(differ)} of {len(ids)} utterances, "
-                    f"e.g. {ids[differ[0]]}. Prepare and fine-tune them with the same labels."
-                )
-        predicted.append(np.stack([values(task, table, ids, "predicted") for table in system.tables]))
+    target, predicted = answers(systems, ids)
     rows = [first.tables[0][key] for key in ids]
     clusters = [row["speaker"] or row["session"] or row["id"] for row in rows]  # as `folds.person`
     count = len(set(clusters))
@@ -205,6 +195,22 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         "card": cards(systems),
         "made": runs.provenance(),
     }
+
+
+def answers(systems: Sequence[System], ids: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Targets (N[, D]), and predictions (S, N[, D]) of every system. Raises InputError where their targets differ."""
+    first, task = systems[0], systems[0].task
+    target, predicted = values(task, first.tables[0], ids, "target"), []
+    for system in systems:
+        for table in system.tables:
+            differ = np.flatnonzero(np.any(np.atleast_2d(values(task, table, ids, "target").T != target.T), axis=0))
+            if len(differ):
+                raise InputError(
+                    f"{system.name}: other targets than {first.name} for {len(differ)} of {len(ids)} utterances, "
+                    f"e.g. {ids[differ[0]]}. Prepare and fine-tune them with the same labels."
+                )
+        predicted.append(np.stack([values(task, table, ids, "predicted") for table in system.tables]))
+    return target, predicted
 
 
 def _gaps(

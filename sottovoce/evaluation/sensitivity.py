@@ -123,8 +123,7 @@ def sensitivity(
     if any(len(table) != len(ids) for own in tables for table in own):
         raise InputError("sensitivity: the runs answer other utterances. Evaluate the same folds.")
     rows = [tables[0][0][key] for key in ids]
-    truth = compare.values(task, tables[0][0], ids, "target")
-    answers = [np.stack([compare.values(task, table, ids, "predicted") for table in own]) for own in tables]
+    truth, answers = compare.answers(systems, ids)
     metric = metric or scores.MAIN[task.kind]
     if metric not in (known := scores.names(task)):
         raise unknown_name("--metric", metric, known)
