@@ -64,6 +64,13 @@ def check_output(path: Path | str, *, folder: bool | None) -> None:
         raise InputError(f"{path}: cannot be written. {error.strerror or error}. Choose another -o.") from None
 
 
+def check_kind(path: Path, kinds: Sequence[str]) -> None:
+    """Raises InputError where the suffix is none of these, e.g. ".csv"."""
+    if path.suffix.lower() not in kinds:
+        found = path.suffix or "no suffix"
+        raise InputError(f"{path}: unknown kind of table. Found {found}. Name one of {', '.join(kinds)}.")
+
+
 def scratch(length: int, dtype: str = "float64") -> np.ndarray:
     """(length,) zeros to work in, e.g. for a whole signal.
 

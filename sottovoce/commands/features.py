@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
-from sottovoce.errors import InputError, say
+from sottovoce.errors import say
 
 
 def main(
@@ -20,12 +20,10 @@ def main(
 
     Example: sottovoce features clip.wav --track covarep -o clip.csv
     """
+    from sottovoce import files
     from sottovoce.pipeline.features import KINDS, features, write
 
-    if output.suffix.lower() not in KINDS:
-        raise InputError(
-            f"{output}: unknown kind of table. Found {output.suffix or 'no suffix'}. Name one of {', '.join(KINDS)}."
-        )
+    files.check_kind(output, KINDS)
     table = features(recording, track, set_)
     write(output, table, recording.stem, track)
     if not quiet:

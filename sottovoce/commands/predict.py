@@ -82,12 +82,15 @@ def main(
     if not model and len(words) > 1 and runs.is_model(words[0]):
         model = str(words.pop(0))
     if mic:
+        from sottovoce.commands import _live
+
         if len(words) == 1 and not model and not words[0].is_file():
             model = str(words.pop())
         if words:
             raise InputError(f"predict --mic: takes no recordings. Found {words[0]}. Leave one of both out.")
         chunks = microphone.chunks(int(device) if device.isdecimal() else device or None)
-        _listen(load(model or None, possible, vad), Timing(window, hop, smooth, shortest), chunks)
+        heard, timing = load(model or None, possible, vad), Timing(window, hop, smooth, shortest)
+        _live.show(heard.stream(chunks, timing=timing), heard.names, heard.latency_s(timing))
         return
     if not words:
         raise InputError("predict: no recording. Name audio files or folders of them, or --mic.")
@@ -146,7 +149,7 @@ def _hear(
                 written.now_and_then()
     if recogniser.per_speaker and not quiet:
         say("Standardised per speaker: the recordings of one folder count as one speaker's.")
-    results = [found for path in paths if (found := journal.find(path)) is not None and not found.broken]
+    results = journal.answers(paths)
     if not results:
         raise InputError(f"{paths[0]}: nothing could be read. Found {len(broken)} broken files, the first: {broken[0]}")
     if not quiet:
@@ -175,19 +178,11 @@ def _places(output: Path | None, timeline: bool) -> tuple[Path | None, Path | No
     return output / "predictions.csv", output, output / "journal.jsonl"
 
 
-def _listen(recogniser: Any, timing: Any, chunks: Any) -> None:
-    from sottovoce.commands import _live
-
-    _live.show(recogniser.stream(chunks, timing=timing), recogniser.names, recogniser.latency_s(timing))
-
-
 def confidence_of(text: str) -> float | None:
     """None for "auto". Raises InputError for what is no share either."""
     if text == "auto":
         return None
-    try:
+    with contextlib.suppress(ValueError):
         if 0 <= float(text) <= 1:
             return float(text)
-    except ValueError:
-        pass
     raise InputError(f"--abstain {text}: no confidence. Give a number from 0 to 1, or auto.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.errors import InputError, say
+from sottovoce.serving.settings import Serving
 
 
 def main(
@@ -19,18 +20,18 @@ def main(
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", help="recordings heard at a time, a thread each; 0 = one a core", min=0)
     ] = 0,
-    queue: Annotated[int, typer.Option(help="recordings that may wait; one more gets 429", min=1)] = 32,
-    upload_mb: Annotated[float, typer.Option(help="largest upload, in MB")] = 100.0,
+    queue: Annotated[int, typer.Option(help="recordings that may wait; one more gets 429", min=1)] = Serving.queue,
+    upload_mb: Annotated[float, typer.Option(help="largest upload, in MB")] = Serving.upload_mb,
     uploads: Annotated[
         int,
         typer.Option(help="largest uploads that there is room for at a time; more bytes than theirs get 429", min=1),
-    ] = 10,
-    upload_s: Annotated[float, typer.Option(help="seconds until an upload has to be there")] = 60.0,
-    answer_s: Annotated[float, typer.Option(help="seconds until a request that waits gets 504")] = 300.0,
-    longest_s: Annotated[float, typer.Option(help="longest recording or stream, in seconds")] = 3600.0,
-    channels: Annotated[int, typer.Option(help="most channels of a recording", min=1)] = 2,
-    rate: Annotated[int, typer.Option(help="most samples a second of a recording", min=1000)] = 96_000,
-    streams: Annotated[int, typer.Option(help="streams at a time", min=1)] = 8,
+    ] = Serving.uploads,
+    upload_s: Annotated[float, typer.Option(help="seconds until an upload has to be there")] = Serving.upload_s,
+    answer_s: Annotated[float, typer.Option(help="seconds until a request that waits gets 504")] = Serving.answer_s,
+    longest_s: Annotated[float, typer.Option(help="longest recording or stream, in seconds")] = Serving.longest_s,
+    channels: Annotated[int, typer.Option(help="most channels of a recording", min=1)] = Serving.channels,
+    rate: Annotated[int, typer.Option(help="most samples a second of a recording", min=1000)] = Serving.rate_hz,
+    streams: Annotated[int, typer.Option(help="streams at a time", min=1)] = Serving.streams,
     cors: Annotated[list[str] | None, typer.Option(help="an origin whose pages may ask (default: none)")] = None,
 ) -> None:
     """Serve a model: a page at /, POST /v1/predict and /v1/view, WS /v1/stream, GET /health, /metrics, /openapi.json.
@@ -53,7 +54,6 @@ def main(
     from sottovoce.inference.load import load
     from sottovoce.serving import app
     from sottovoce.serving.limits import Patient
-    from sottovoce.serving.settings import Serving
 
     settings = Serving(
         jobs=jobs, queue=queue, streams=streams, upload_mb=upload_mb, uploads=uploads, upload_s=upload_s,

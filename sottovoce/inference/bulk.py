@@ -56,12 +56,9 @@ class Done:
     broken: str = ""
 
 
-@dataclass(frozen=True)
-class _Item:
-    """What is heard together: one recording, or a folder's of a model that standardises per speaker."""
-
-    paths: tuple[Path, ...]
-    names: tuple[str, ...]
+# What is heard together, each with the name of its files: one recording, or a folder's of a model that standardises
+# per speaker.
+Item = dict[Path, str]
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,10 @@ class Journal:
         stamp, done = self.done.get(str(path), ((0, 0), None))
         return done if done is not None and stamp == self.stamp(path) else None
 
+    def answers(self, paths: Iterable[Path]) -> list[Done]:
+        """What was heard in these, as far as it is there."""
+        return [found for path in paths if (found := self.find(path)) is not None and not found.broken]
+
     @contextlib.contextmanager
     def begun(self, names: Iterable[str], outputs: Callable[[list[str]], list[Path]]) -> Iterator[None]:
         """It says which files are to be made before any is, so that what a killed run leaves is known as its own; that
@@ -204,7 +205,7 @@ def hear(
     new = [path for path in missing if str(path) not in kept]
     named = {path: kept.get(str(path), "") for path in missing}
     named |= dict(zip(new, own_names(new, list(kept.values())), strict=True))
-    items = [_Item(tuple(group), tuple(named[p] for p in group)) for group in recogniser.groups(missing)]
+    items = [{path: named[path] for path in group} for group in recogniser.groups(missing)]
     jobs = jobs or workers.many()
     if jobs < 2 or len(items) < 2 or workers.shared():
         _remember(plan, recogniser)
@@ -220,14 +221,12 @@ def hear(
 
 
 def _found(
-    plan: Plan, skip_broken: bool, items: Sequence[_Item], jobs: int, journal: Journal
+    plan: Plan, skip_broken: bool, items: Sequence[Item], jobs: int, journal: Journal
 ) -> Iterator[Sequence[Done]]:
     """What comes of each item. Processes that share the work keep it in a folder of the journal's name; the journal
     itself none of them writes."""
-    work, needs = (
-        partial(_one, plan, skip_broken),
-        {Path(archives.split(path)[0]).parent for item in items for path in item.paths},
-    )
+    work = partial(_one, plan, skip_broken)
+    needs = {Path(archives.split(path)[0]).parent for item in items for path in item}
     with _folder(plan.folder) if plan.folder else contextlib.nullcontext():
         if plan.folder:
             needs.add(Path(plan.folder))
@@ -237,7 +236,7 @@ def _found(
         if journal.path is None:
             raise InputError("--workers folder: needs one to share. Found no -o. Name a folder that all see.")
         home = journal.path.with_suffix("")
-        known = [[journal.settings, skip_broken, item, [journal.stamp(path) for path in item.paths]] for item in items]
+        known = [[journal.settings, skip_broken, item, [journal.stamp(path) for path in item]] for item in items]
         parts = [(item, home / f"{files.digest(key)}.json") for item, key in zip(items, known, strict=True)]
         for path in workers.make(partial(_keep, work), [(part, part[1]) for part in parts], jobs, home=home):
             yield own.read_json(path, list[Done], "Delete it and run the same command again.")
@@ -256,7 +255,7 @@ def _folder(path: str) -> Iterator[None]:
                 Path(path).rmdir()
 
 
-def _keep(work: Callable[[_Item], list[Done]], part: tuple[_Item, Path]) -> None:
+def _keep(work: Callable[[Item], list[Done]], part: tuple[Item, Path]) -> None:
     files.write_json(part[1], work(part[0]))
 
 
@@ -268,21 +267,20 @@ def _remember(plan: Plan, recogniser: Hearing) -> None:
     _loaded[plan] = recogniser
 
 
-def _one(plan: Plan, skip_broken: bool, item: _Item) -> list[Done]:
+def _one(plan: Plan, skip_broken: bool, item: Item) -> list[Done]:
     if plan not in _loaded:
         _remember(plan, opened(plan.model, plan.labels, plan.vad))
     recogniser, found = _loaded[plan], []
-    names = dict(zip(item.paths, item.names, strict=True))
     broken: list[tuple[Path, str]] = []
     try:
-        results = _results(recogniser, plan, item.paths)
+        results = _results(recogniser, plan, list(item))
     except InputError as error:
         if not skip_broken:
             raise InputError(f"{error} To go on without what cannot be read: --skip-broken.") from None
-        whole, broken = _readable(item.paths, str(error))
+        whole, broken = _readable(list(item), str(error))
         results = _results(recogniser, plan, whole) if whole else []
     for result in results:
-        name = names[Path(result.path)]
+        name = item[Path(result.path)]
         if plan.folder:
             formats.write(result, Path(plan.folder) / name, plan.formats)
         found.append(Done(result.path, files.plain(result.row()), result.segments, name))
@@ -362,9 +360,8 @@ class Table:
 
     def write(self) -> None:
         self._last = time.monotonic()
-        done = [found for p in self.paths if (found := self.journal.find(p)) is not None and not found.broken]
+        done = self.journal.answers(self.paths)
         if self.path.suffix.lower() == ".json":
             files.write_json(self.path, [d.row | {"segments": d.segments} for d in done])
         else:
-            rows = [{k: "" if v is None else v for k, v in d.row.items()} for d in done]
-            files.write_csv(self.path, rows)
+            files.write_csv(self.path, [d.row for d in done])

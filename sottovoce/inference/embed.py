@@ -164,11 +164,8 @@ def write(output: Path, rows: Iterable[tuple[Path, Track]], use: Embedder, level
 
     Raises InputError: an unknown suffix, no pyarrow for Parquet, or a place that cannot be written.
     """
+    files.check_kind(output, KINDS)
     kind, timed = output.suffix.lower(), level == "frame"
-    if kind not in KINDS:
-        raise InputError(
-            f"{output}: unknown kind of table. Found {output.suffix or 'no suffix'}. Name one of {', '.join(KINDS)}."
-        )
     with files.atomic(output) as temporary:
         if kind == ".csv":
             _write_csv(temporary, rows, timed)

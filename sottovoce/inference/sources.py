@@ -147,9 +147,7 @@ def resampled(chunks: Iterable[np.ndarray], rate_hz: float) -> Iterator[np.ndarr
     low, high = audio.RATES_HZ
     if not isinstance(rate_hz, (int, float, np.number)) or not low <= rate_hz <= high or rate_hz % 1:
         raise InputError(f"stream: the rate is whole samples a second, from {low} to {high}. Found {rate_hz!r}.")
-    resampler = None
-    if rate_hz != RATE_HZ:
-        resampler = resampling.stream(rate_hz, RATE_HZ)
+    resampler = None if rate_hz == RATE_HZ else resampling.stream(rate_hz, RATE_HZ)
     for chunk in chunks:
         values = np.asarray(chunk)
         if values.dtype.kind not in "fi":

@@ -406,24 +406,20 @@ def check_folds(utterances: Sequence[Utterance], folds: Sequence[Fold]) -> None:
     """Raises InputError where a fold is not a split: unknown ids, an empty side, an id or a group on two sides."""
     by_id = {u.id: u for u in utterances}
     for fold in folds:
-        sides = {side: getattr(fold, side) for side in SIDES}
-        for side, ids in sides.items():
+        train, dev, test = sides = [set(getattr(fold, side)) for side in SIDES]
+        for side, ids in zip(SIDES, sides, strict=True):
             if not ids:
                 raise InputError(
                     f"fold {fold.name}: no utterance in {side}. Found {len(by_id)} in all. Use fewer folds."
                 )
-            if not set(ids) <= set(by_id):
+            if not ids <= by_id.keys():
                 raise InputError(f"fold {fold.name}: {side} names utterances that are not there. Check the fold list.")
-        rest = set(sides["train"]) | set(sides["dev"])
-        if set(sides["test"]) & rest or set(sides["train"]) & set(sides["dev"]):
+        if test & (train | dev) or train & dev:
             raise InputError(f"fold {fold.name}: an utterance is on two sides. Check the fold list.")
         if fold.group in ("speaker", "session"):
-            tested = {getattr(by_id[i], fold.group) for i in sides["test"]}
-            shared = sorted(tested & {getattr(by_id[i], fold.group) for i in rest})
-            if shared:
-                raise InputError(
-                    f"fold {fold.name}: {fold.group} {', '.join(shared[:5])} on both sides. Check the split."
-                )
+            tested, known = ({getattr(by_id[i], fold.group) for i in ids} for ids in (test, train | dev))
+            if shared := ", ".join(sorted(tested & known)[:5]):
+                raise InputError(f"fold {fold.name}: {fold.group} {shared} on both sides. Check the split.")
 
 
 def _fold_warnings(
@@ -509,7 +505,7 @@ def data_report(
         "sample_rates": _tally(looks[u.id].rate_hz for u in utterances),
         "channels": _tally(looks[u.id].channels for u in utterances),
         "problems": None if encoded else dict(problems),
-        "folds": [_fold_entry(fold, utterances, classes) for fold in folds],
+        "folds": [_fold_entry(fold, corpus) for fold in folds],
         "exposure": {"group": groups, "keeps_apart": says},
         "warnings": list(corpus.info["warnings"]),
     }
@@ -552,14 +548,12 @@ def _tally(values: Iterable[int]) -> dict[str, int]:
     return {str(value): n for value, n in sorted(Counter(values).items()) if value}
 
 
-def _fold_entry(fold: Fold, utterances: Sequence[Utterance], classes: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    by_id = {u.id: u for u in utterances}
-    sides = {side: [by_id[i] for i in getattr(fold, side)] for side in SIDES}
-    main = next(iter(classes), None)
+def _fold_entry(fold: Fold, corpus: Corpus) -> dict[str, Any]:
+    sides = {side: [corpus.by_id[i] for i in getattr(fold, side)] for side in SIDES}
+    label, names = next(iter(corpus.classes.items()), ("", ()))  # the main one
     return {
-        "name": fold.name,
-        "group": fold.group,
+        **{"name": fold.name, "group": fold.group},
         **{side: len(members) for side, members in sides.items()},
-        "classes": {side: _count(members, main, classes[main]) for side, members in sides.items()} if main else {},
+        "classes": {side: _count(members, label, names) for side, members in sides.items()} if label else {},
         "speakers": {side: sorted({u.speaker for u in members if u.speaker}) for side, members in sides.items()},
     }

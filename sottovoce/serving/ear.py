@@ -29,8 +29,8 @@ class Asked:
     def __init__(
         self,
         channel: Annotated[str, Query(pattern="^(mix|left|right|each|[1-9][0-9]?)$")] = "mix",
-        window_s: Annotated[float, Query(ge=0.2, le=30)] = 3.0,
-        hop_s: Annotated[float, Query(ge=0.05, le=10)] = 0.25,
+        window_s: Annotated[float, Query(ge=0.2, le=30)] = Timing.window_s,
+        hop_s: Annotated[float, Query(ge=0.05, le=10)] = Timing.hop_s,
     ):
         self.how: dict[str, Any] = {"channel": channel, "timing": Timing(window_s=window_s, hop_s=hop_s)}
 
