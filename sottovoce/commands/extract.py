@@ -37,7 +37,7 @@ def main(
     from sottovoce.config import recipe as recipes
     from sottovoce.config.settings import parse_settings
     from sottovoce.data.corpus import Corpus
-    from sottovoce.pipeline.extract import about, make_store, model_runs, whose
+    from sottovoce.pipeline.extract import made_by, make_store, model_runs
     from sottovoce.pipeline.pieces import How
     from sottovoce.tracks.base import maker
 
@@ -48,8 +48,8 @@ def main(
     own = recipe == "none" or maker(track).run_kind  # what a run makes has the run's settings
     config = parse_settings(maker(track).Config if own else recipes.resolve(recipe, track=track).track_config, set_)
     for run in model_runs(maker(track), model, fold):
-        made_by = (whose(run) | about(maker(track), run)) if run else {}
-        settings = asdict(replace(config, **made_by)) | ({"half": True} if half else {})
+        whole = replace(config, **made_by(maker(track), run)) if run else config
+        settings = asdict(whole) | ({"half": True} if half else {})
         start = time.monotonic()
         store = make_store(prepared, track, settings, How(jobs or None, quiet, overwrite, skip_broken, True), run)
         if not quiet:

@@ -36,8 +36,7 @@ _start: "Start | None" = None
 class Driver:
     """What a worker has to have in common with the process that sends the work."""
 
-    version: str
-    python: str
+    versions: tuple[tuple[str, str], ...]
     host: str
     place: str  # relative paths start here
     needs: tuple[str, ...]
@@ -50,7 +49,7 @@ class Crew:
         """`function` computes a chunk; `gpus` is the share of a GPU that it may use."""
         self.ray, self.jobs, self.where = connected(), jobs, where
         folders = tuple(os.path.abspath(folder) for folder in needs)
-        self.driver = Driver(**_versions(), host=socket.gethostname(), place=os.getcwd(), needs=folders)
+        self.driver = Driver(_versions(), socket.gethostname(), os.getcwd(), folders)
         self.function = self.ray.put(function)
         self.task = self.ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(_compute)
         self.at: dict[Any, int] = {}
@@ -104,10 +103,8 @@ def _compute(driver: Driver, function: Callable[[list], Done], chunk: list) -> D
 @lru_cache
 def _look(driver: Driver) -> None:
     """Once a worker. Raises InputError when this is no place to work at."""
-    for name, ours in _versions().items():
-        theirs = vars(driver)[name]
+    for (what, ours), (_, theirs) in zip(_versions(), driver.versions, strict=True):
         if ours != theirs:
-            what = "sottovoce" if name == "version" else "Python"
             raise InputError(
                 f"--workers ray: another {what} on {socket.gethostname()}. Found {ours}, not {theirs}. "
                 "Install the same on every machine."
@@ -120,8 +117,8 @@ def _look(driver: Driver) -> None:
     os.chdir(driver.place)
 
 
-def _versions() -> dict[str, str]:
-    return {"version": sottovoce.__version__, "python": ".".join(platform.python_version_tuple()[:2])}
+def _versions() -> tuple[tuple[str, str], ...]:
+    return ("sottovoce", sottovoce.__version__), ("Python", ".".join(platform.python_version_tuple()[:2]))
 
 
 class Start(threading.Thread):

@@ -72,7 +72,7 @@ def plan_store(corpus: Corpus, plan: Recipe, *, jobs: int | None = None, quiet: 
 def model_store(corpus: Corpus, track: str, run: Run, *, jobs: int | None = None, quiet: bool = False) -> TrackStore:
     """The store of a track that this trained model makes, after extracting what is missing."""
     maker = tracks.maker(track)
-    config = replace(maker.Config(), **whose(run), **about(maker, run))
+    config = replace(maker.Config(), **made_by(maker, run))
     return make_store(corpus, track, asdict(config), How(jobs, quiet), run)
 
 
@@ -128,22 +128,17 @@ def find_model_store(
     )
 
 
-def whose(run: Run) -> dict[str, Any]:
-    """What the Config of a model's track says about the model."""
-    return {
+def made_by(maker: Maker, run: Run) -> dict[str, Any]:
+    """What the Config of a model's track says about the model. Raises InputError for a run that cannot make it."""
+    said = {
         "model": files.file_digest(run.weights),
         "made_by": f"{run.config.get('recipe', '')} {run.config['fold']}".strip(),
         "heard": tuple(sorted(run.seen_speakers)),
     }
-
-
-def about(maker: Maker, run: Run) -> dict[str, Any]:
-    """What else the Config of a track of posteriors says about a fine-tuned run. Raises InputError when it cannot."""
     if maker.about is None:
-        return {}
-
+        return said
     it = models.load_recognised(run)
-    return maker.about(it, models.state_rate(it, it.plan.track_config.rate_hz)[0])
+    return said | maker.about(it, models.state_rate(it, it.plan.track_config.rate_hz)[0])
 
 
 def model_runs(maker: Maker, model: Path | None, fold: str | None) -> Sequence[Run | None]:
@@ -187,11 +182,11 @@ def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     half = bool(settings.pop("half", maker.HALF))
     config = recipe.settled(track, from_mapping(maker.Config, settings, where=f"{track} settings"))
     # A maker whose values change for the same configuration raises its VERSION.
-    made_by = {"config": config, "half": half, "version": maker.VERSION}
+    decides = {"config": config, "half": half, "version": maker.VERSION}
     if maker.derive:
-        made_by["source"] = _plan(corpus, maker.SOURCE, {}).folder.name
+        decides["source"] = _plan(corpus, maker.SOURCE, {}).folder.name
     names = (track, *plugins.earlier("tracks", track))
-    homes = [corpus.folder / "tracks" / f"{name}-{files.digest({'track': name} | made_by)}" for name in names]
+    homes = [corpus.folder / "tracks" / f"{name}-{files.digest({'track': name} | decides)}" for name in names]
     return _Plan(maker, config, half, next((home for home in homes if home.is_dir()), homes[0]))
 
 
@@ -199,7 +194,9 @@ def make_store(corpus: Corpus, track: str, settings: Mapping[str, Any], how: How
     """As `track_store`; `run` is the model of tracks that need one."""
     plan = _plan(corpus, track, settings)
     track = plan.maker.name
-    reader = _encoded(corpus)
+    reader = reader_of(corpus)
+    if reader is not None and not reader.TRACKS:
+        reader = None  # recordings
     if reader is not None and track not in reader.TRACKS:
         raise InputError(
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
@@ -277,12 +274,6 @@ def reader_of(corpus: Corpus) -> Reader | None:
     """The reader that prepared a corpus; None for one under a name of its own, from a table or a folder."""
     name = corpus.info.get("reader", corpus.name)
     return corpora.reader(name) if name in plugins.names("corpora") else None
-
-
-def _encoded(corpus: Corpus) -> Reader | None:
-    """The reader of a corpus that comes as features instead of audio, None for recordings."""
-    found = reader_of(corpus)
-    return found if found and found.TRACKS else None
 
 
 def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan) -> Head:
