@@ -7,7 +7,7 @@ prints it and exits with 2; every other exception is a defect of ours and keeps 
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 LONGEST = 1000  # characters of a word
 
@@ -44,6 +44,13 @@ def some(names: Sequence[str], most: int = 3) -> str:
     ('a, b', 'a, b, c, ...')
     """
     return ", ".join([*names[:most], *["..."] * (len(names) > most)])
+
+
+def check_names(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raises `unknown_name` for the first that is not in the list."""
+    for name in names:
+        if name not in known:
+            raise unknown_name(kind, name, known)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -34,8 +34,7 @@ def parse_settings(config: type[C] | C, items: Iterable[str], *, option: str = "
         items: "key=value", keys with dots for nested dataclasses.
         option: how the error calls what the user typed.
 
-    Raises:
-        InputError: no "=", an unknown key, a value that does not fit, or values `__post_init__` refuses.
+    Raises InputError: no "=", an unknown key, a value that does not fit, or values `__post_init__` refuses.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Config:
@@ -66,8 +65,7 @@ def parse_settings(config: type[C] | C, items: Iterable[str], *, option: str = "
 def from_mapping(config: type[C] | C, values: Mapping[str, Any], *, where: str = "settings") -> C:
     """A configuration from what JSON kept of one (`dataclasses.asdict`): lists become tuples, mappings dataclasses.
 
-    Raises:
-        InputError: an unknown key or a value that does not fit; its message begins with `where`.
+    Raises InputError: an unknown key or a value that does not fit; its message begins with `where`.
     """
     return _apply(config, values, where, "")
 
@@ -112,7 +110,7 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
                 for name in idle if option.startswith("--") else ():
                     notes.warning("%s %s.%s: has no effect in mode %s.", option, path, name, start.mode)
             changed[key] = _apply(start, value, option, f"{path}.")
-        elif isinstance(value, Mapping) and not any(_plain(k) in (dict, Any) for k in _choices(hints[key])):
+        elif isinstance(value, Mapping) and not any((get_origin(k) or k) in (dict, Any) for k in _choices(hints[key])):
             raise InputError(
                 f"{option} {path}.{next(iter(value), '')}: {path!r} is one value, not a group. Drop the dot."
             )
@@ -161,10 +159,6 @@ def _dataclass_in(hint: Any) -> Any:
 
 def _choices(hint: Any) -> tuple:
     return get_args(hint) if _is_union(hint) else (hint,)
-
-
-def _plain(hint: Any) -> Any:
-    return get_origin(hint) or hint
 
 
 def _is_union(hint: Any) -> bool:

@@ -20,7 +20,7 @@ from sottovoce import files
 from sottovoce.data import csd
 from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 from sottovoce.tracks import covarep
 
 STEP_HZ = 1.0  # frame rate of word-aligned rows, one word a "second"
@@ -96,11 +96,9 @@ class Layout:
         Tracks are values (T, 74) float32, finite, at 100 Hz. `offset_s` is half a frame for all of them, so true
         frame centres are at most 5 ms away. Word-aligned files: rate 1, offset 0.
 
-        Raises:
-            InputError: another track than "covarep", a file that has changed since, a segment without frames.
+        Raises InputError: another track than "covarep", a file that has changed since, a segment without frames.
         """
-        if name != "covarep":
-            raise unknown_name(f"track of {self.corpus}", name, ["covarep"])
+        check_names(f"track of {self.corpus}", [name], ["covarep"])
         by_file: dict[str, dict[str, list[Utterance]]] = {}
         for u in utterances:
             file, _, video = u.path.rpartition("#")
@@ -144,9 +142,8 @@ def segments(
 ) -> Segments:
     """Every labelled segment that has frames. Labels are clamped; a split goes into the label `split`.
 
-    Raises:
-        InputError: no features or labels, more than one candidate, a wrong label order, a wrong width, features
-            and intervals of different length, a frame rate that is neither 100 Hz nor word-aligned, a bad folds file.
+    Raises InputError: no features or labels, more than one candidate, a wrong label order, a wrong width, features and
+    intervals of different length, a frame rate that is neither 100 Hz nor word-aligned, a bad folds file.
     """
     features, labels = _locate(root, layout, features, labels)
     found = Segments([], features)
@@ -248,8 +245,7 @@ def folds(
 ) -> list[Fold]:
     """The standard fold where the utterances carry a split, else 70/10/20 % of the videos drawn with `seed`.
 
-    Raises:
-        InputError: a part of the split is empty, or fewer than three videos.
+    Raises InputError: a part of the split is empty, or fewer than three videos.
     """
     side = {u.id: str(u.labels.get("split", "")) for u in utterances}
     standard = any(side.values())
@@ -276,8 +272,7 @@ def read_folds(path: Path) -> dict[str, str]:
     `.json`: {"train": [ids], ...} or {id: split}. Anything else is CSV with a column for the video and one for the
     split (train, valid, test, or 0, 1, 2; 3 is in none).
 
-    Raises:
-        InputError: unreadable, a missing column, an unknown split, or a video on two sides.
+    Raises InputError: unreadable, a missing column, an unknown split, or a video on two sides.
     """
     pairs: list[tuple[str, str]] = []
     if not path.is_file():
@@ -363,29 +358,23 @@ def _locate(root: Path, layout: Layout, features: Path | None, labels: Path | No
             voices.append(path)
         elif "label" in kind and width in targets:
             targets[width].append(path)
-    wanted = [
-        ("features", "COVAREP features of 74 columns", features, voices),
-        (
-            "labels",
-            f"labels of {' or '.join(map(str, targets))} columns",
-            labels,
-            next(filter(None, targets.values()), []),
-        ),
-    ]
-    chosen = []
-    for option, what, given, candidates in wanted:
+
+    def the(option: str, what: str, given: Path | None, candidates: Sequence[Path]) -> Path:
         if given is not None:
-            candidates = [_given(root, Path(given))]
-        elif not candidates:
-            if broken:
-                raise broken[0]
+            return _given(root, Path(given))
+        if not candidates and broken:
+            raise broken[0]
+        if not candidates:
             listed = ", ".join(seen) or "no .csd file"
             raise InputError(f"{root}: no {what}. Found {listed}. Name the file with --{option}.")
-        elif len(candidates) > 1:
+        if len(candidates) > 1:
             listed = ", ".join(str(path.relative_to(root)) for path in candidates)
             raise InputError(f"{root}: more than one file with {what}. Found {listed}. Choose with --{option}.")
-        chosen.append(candidates[0])
-    return chosen[0], chosen[1]
+        return candidates[0]
+
+    widths, scores = " or ".join(map(str, targets)), next(filter(None, targets.values()), [])
+    voice = the("features", "COVAREP features of 74 columns", features, voices)
+    return voice, the("labels", f"labels of {widths} columns", labels, scores)
 
 
 def _check_columns(track: csd.CsdFile, notes: list[str]) -> None:
@@ -398,7 +387,7 @@ def _check_columns(track: csd.CsdFile, notes: list[str]) -> None:
     if found is None or found == covarep.NAMES:
         return
     if sorted(found) == sorted(covarep.NAMES):
-        k = next(k for k, (a, b) in enumerate(zip(found, covarep.NAMES, strict=True)) if a != b)
+        k = [a == b for a, b in zip(found, covarep.NAMES, strict=True)].index(False)
         raise InputError(
             f"{track.path}: wrong column order. Found {found[k]} in column {k}, expected {covarep.NAMES[k]}. "
             "Use the published COVAREP sequence."
@@ -472,5 +461,5 @@ def _inside(centres: np.ndarray, start_s: float, end_s: float) -> tuple[int, int
     return int(first), int(last)
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")

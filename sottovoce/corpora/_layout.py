@@ -50,8 +50,7 @@ def matching(root: Path, pattern: str, corpus: str, example: str) -> list[tuple[
         pattern: for the last part of the path without suffix; may contain "/".
         corpus, example: for the message.
 
-    Raises:
-        InputError: no such folder, or no recording of that form in it.
+    Raises InputError: no such folder, or no recording of that form in it.
     """
     whole = re.compile(rf"(?:.*/)?{pattern}")
     found: dict[tuple, dict[str, re.Match[str]]] = {}
@@ -83,8 +82,10 @@ def _listed(root: Path, names: Sequence[str]) -> str:
     return "no recording at all, but " + (", ".join(here[:MANY]) if here else "an empty folder")
 
 
-def read_table(path: Path, separator: str) -> Iterator[dict[str, str]]:
-    """Rows of a small table that comes with a corpus; column names in lower case."""
+def read_table(path: Path | None, separator: str) -> Iterator[dict[str, str]]:
+    """Rows of a small table that comes with a corpus, none without one; column names in lower case."""
+    if path is None:
+        return
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
         for row in csv.DictReader(lines, delimiter=separator):
             yield {key.strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, ge
 
 from sottovoce import plugins
 from sottovoce.config import settings
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 FUNCTIONS = ("utterances", "folds", "download")
 GIVEN = ("relabel", "into", "base_url", "progress")  # by `prepare`, from options of its own
@@ -79,10 +79,7 @@ def _options(key: str, hint: Any, default: Any) -> list[Option]:
 
 def chosen(kind: type[Chosen], options: Mapping[str, Any], reader: str) -> Chosen:
     """A reader's `Options` with these values. Raises InputError for one that there is not."""
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    for name in options:
-        if name not in known:
-            raise unknown_name(f"option of {reader}", name, known)
+    check_names(f"option of {reader}", options, [field.name for field in fields(kind)])  # type: ignore[arg-type]
     return kind(**options)
 
 

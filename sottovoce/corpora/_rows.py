@@ -13,7 +13,7 @@ from sottovoce.corpora import _cells, _layout, _split
 from sottovoce.corpora._options import Each
 from sottovoce.data import archives, vocabulary
 from sottovoce.data.corpus import Utterance, spelt
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 SYNONYMS = {
     "path": "file path wav audio filename file_name filepath file_path audio_path wav_path audio_file audio_filepath "
@@ -96,9 +96,7 @@ def utterances(
     read: Rows, asked: Asked, *, relabel: Mapping[str, str] | None = None, audio_root: Path | None = None
 ) -> list[Utterance]:
     """One utterance a row. Errors as of `table.utterances`."""
-    for key in asked.columns or {}:
-        if key not in SYNONYMS:
-            raise unknown_name("column", key, SYNONYMS)
+    check_names("column", asked.columns or {}, SYNONYMS)
     if not read.rows:
         raise InputError(f"{read.where}: empty table. Found {len(read.columns)} columns and no rows. Add rows.")
     names = _names(read, asked.columns or {})

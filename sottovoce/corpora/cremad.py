@@ -28,14 +28,12 @@ DEMOGRAPHICS = "VideoDemographics.csv"
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
-
-    Raises InputError: none found, or a code that does not exist.
-    """
+    """Every recording named as above, at any depth. Raises InputError: none found, or a code that does not exist."""
     words = vocabulary.rename(LABELS, relabel, "cremad")
     pattern = r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})"
     recordings = _layout.matching(root, pattern, "CREMA-D", "AudioWAV/1001_DFA_ANG_XX.wav")
-    genders = _genders(root)
+    rows = _layout.read_table(_layout.first_named(Path(root), DEMOGRAPHICS), ",")
+    genders = {row.get("actorid", ""): _layout.gender(row.get("sex", "")) for row in rows}
     found = []
     for path, match in recordings:
         actor, sentence, emotion, level = match.groups()
@@ -56,9 +54,3 @@ def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
     if any(u.gender for u in utterances):
         return []
     return [f"gender of the actors unknown: folds are not balanced by it. Put {DEMOGRAPHICS} into the folder"]
-
-
-def _genders(root: Path) -> dict[str, str]:
-    path = _layout.first_named(Path(root), DEMOGRAPHICS)
-    rows = _layout.read_table(path, ",") if path else ()
-    return {row.get("actorid", ""): _layout.gender(row.get("sex", "")) for row in rows}

@@ -29,10 +29,7 @@ MEN = ("03", "10", "11", "12", "15")
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
-
-    Raises InputError: none found, or a letter that does not exist.
-    """
+    """Every recording named as above, at any depth. Raises InputError: none found, or a letter that does not exist."""
     words = vocabulary.rename(LABELS, relabel, "emodb")
     found = []
     for path, match in _layout.matching(root, r"(\d\d)([ab]\d\d)([A-Z])([a-z]?)", "Emo-DB", "03a01Fa.wav"):

@@ -18,7 +18,7 @@ from typing import Annotated
 from sottovoce.corpora import _layout
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import Utterance
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 LICENCE = "research only"
 SOURCE = "https://github.com/HLTSingapore/Emotional-Speech-Data"
@@ -39,8 +39,7 @@ def utterances(
 
     Raises InputError: none found, a number that does not exist, or another language.
     """
-    if language and language not in LANGUAGES:
-        raise unknown_name("language of esd", language, LANGUAGES)
+    check_names("language of esd", filter(None, [language]), LANGUAGES)
     words = vocabulary.rename(LABELS, relabel, "esd")
     folded = {native.casefold(): native for native in LABELS}
     order = list(LABELS)

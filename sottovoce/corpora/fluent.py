@@ -63,8 +63,7 @@ def _rows(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
                 "Name the folder with data and wavs."
             )
         for row in _layout.read_table(table, ","):
-            lacking = [c for c in COLUMNS if not row.get(c)]
-            if lacking:
+            if lacking := [c for c in COLUMNS if not row.get(c)]:
                 raise InputError(f"{table}: a row without {', '.join(lacking)}. Found {', '.join(row)}. Restore it.")
             yield split, table.parent.parent, row
 

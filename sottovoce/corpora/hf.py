@@ -69,8 +69,7 @@ def utterances(
     Args:
         into: folder for recordings that the dataset holds as bytes.
 
-    Raises:
-        InputError: no dataset in the folder, no column of audio, and as `table.utterances`.
+    Raises InputError: no dataset in the folder, no column of audio, and as `table.utterances`.
     """
     asked, root = _options.chosen(Options, options, "hf"), Path(root)
     root = root if root.is_file() else _layout.folder(root)

@@ -34,7 +34,7 @@ from sottovoce.corpora import _cells, _layout
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 LICENCE = "research only, by agreement with USC SAIL"
 SOURCE = "https://sail.usc.edu/iemocap"
@@ -87,8 +87,7 @@ def utterances(
 
     Raises InputError: no evaluation files, no recordings, or a word that does not exist.
     """
-    if protocol not in PROTOCOLS:
-        raise unknown_name("protocol of iemocap", protocol, PROTOCOLS)
+    check_names("protocol of iemocap", [protocol], PROTOCOLS)
     words = vocabulary.rename(LABELS, relabel, "iemocap", PROTOCOLS[protocol])
     recordings = _recordings(root)
     found = []
@@ -123,68 +122,51 @@ def folds(
 
     Raises InputError for an unknown split, and where there are too few sessions for it.
     """
-    if split not in SPLITS:
-        raise unknown_name("split of iemocap", split, SPLITS)
+    check_names("split of iemocap", [split], SPLITS)
     labelled = [replace(u, gender="") for u in utterances if "emotion" in u.labels]  # a session has both genders
     sessions = sorted({u.session for u in labelled})
     named = sessions if len(sessions) > 2 else None
     by_session = group_folds(labelled, max(3, len(sessions)), group="session", names=named)
     if split == "speaker":
-        return [
-            _without_speaker(name, fold, labelled) for fold in by_session for name in _speakers(fold.test, labelled)
-        ]
+        return [part for fold in by_session for part in _by_speaker(fold, labelled)]
     return by_session if split == "session" else [_shared_dev(fold, labelled) for fold in by_session]
 
 
-def _speakers(ids: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
-    return sorted({u.speaker for u in utterances if u.id in set(ids)})
-
-
-def _without_speaker(name: str, fold: Fold, utterances: Sequence[Utterance]) -> Fold:
-    """The fold of a session with one of its two speakers in training."""
-    partner = {u.id for u in utterances if u.speaker != name} & set(fold.test)
-    known = partner | set(fold.train)
-    train = tuple(u.id for u in utterances if u.id in known)
-    return Fold(name, "speaker", train, fold.dev, tuple(k for k in fold.test if k not in partner))
+def _by_speaker(fold: Fold, utterances: Sequence[Utterance]) -> Iterator[Fold]:
+    """The fold of a session twice, with one of its two speakers in training."""
+    tested, dev = set(fold.test), set(fold.dev)
+    for name in sorted({u.speaker for u in utterances if u.id in tested}):
+        sides = {u.id: "dev" if u.id in dev else "test" if u.speaker == name else "train" for u in utterances}
+        yield Fold.of(name, "speaker", sides)
 
 
 def _shared_dev(fold: Fold, utterances: Sequence[Utterance]) -> Fold:
-    rest = {*fold.train, *fold.dev}
-    pool = [u.id for u in utterances if u.id in rest]
-    dev = set(np.random.default_rng(EMOBOX_SEED).permutation(len(pool))[int(0.8 * len(pool)) :].tolist())
-    train, chosen = (tuple(k for i, k in enumerate(pool) if (i in dev) == side) for side in (False, True))
-    return replace(fold, train=train, dev=chosen)
+    tested = set(fold.test)
+    pool = [u.id for u in utterances if u.id not in tested]
+    dev = np.random.default_rng(EMOBOX_SEED).permutation(len(pool))[int(0.8 * len(pool)) :]
+    sides = dict.fromkeys(fold.test, "test") | dict.fromkeys(pool, "train") | {pool[k]: "dev" for k in dev}
+    return Fold.of(fold.name, fold.group, sides)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
     """Missing sessions and recordings, and counts that are not those of the four-class protocol."""
     there = {u.session for u in utterances}
-    missing = [session for session in COUNTS if session not in there]
     notes = []
     recordings = _recordings(root)
-    mute = [turn.id for turn in _turns(root) if turn.id not in recordings]
-    if mute:
+    if mute := [turn.id for turn in _turns(root) if turn.id not in recordings]:
         notes.append(f"{len(mute)} labelled turns without a recording, left out: {', '.join(mute[:5])}")
-    if missing:
+    if missing := [session for session in COUNTS if session not in there]:
         notes.append(f"partial copy: no {', '.join(missing)}. Results are not comparable with the 5,531 protocol")
         return notes
-    found: dict[str, Counter[str]] = {session: Counter() for session in COUNTS}
-    for u in utterances:
-        if "emotion" in u.labels and u.session in found:
-            found[u.session][str(u.labels["emotion"])] += 1
-    if set().union(*found.values()) <= set(COUNTS["Ses01"]):
-        wrong = [
-            f"{session} {name} {found[session][name]} instead of {n}"
-            for session, counts in COUNTS.items()
-            for name, n in counts.items()
-            if found[session][name] != n
-        ]
-        total = sum(sum(c.values()) for c in found.values())
-        if wrong:
-            some = "; ".join(wrong[:4]) + ("; ..." if wrong[4:] else "")
-            notes.append(f"NOT the four-class protocol: {total} utterances instead of 5,531 ({some}). Check the copy")
-    else:
+    labelled = [u for u in utterances if "emotion" in u.labels and u.session in COUNTS]
+    found = Counter((u.session, str(u.labels["emotion"])) for u in labelled)
+    if any(name not in COUNTS["Ses01"] for _, name in found):
         notes.append("other classes than the four of the 5,531 protocol: not comparable with its results")
+        return notes
+    wanted = {(session, name): n for session, counts in COUNTS.items() for name, n in counts.items()}
+    if wrong := [f"{' '.join(key)} {found[key]} instead of {n}" for key, n in wanted.items() if found[key] != n]:
+        some, total = "; ".join(wrong[:4]) + ("; ..." if wrong[4:] else ""), found.total()
+        notes.append(f"NOT the four-class protocol: {total} utterances instead of 5,531 ({some}). Check the copy")
     return notes
 
 

@@ -17,7 +17,7 @@ from sottovoce.config.settings import words
 from sottovoce.corpora import _layout
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.download import Archive, Progress, get
-from sottovoce.errors import unknown_name
+from sottovoce.errors import check_names
 
 LICENCE = "CC BY 4.0"
 SOURCE = "https://www.openslr.org/12"
@@ -35,10 +35,7 @@ PARTS = {  # MD5 as in https://www.openslr.org/resources/12/md5sum.txt
 
 
 def utterances(root: Path) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
-
-    Raises InputError: none found.
-    """
+    """Every recording named as above, at any depth. Raises InputError: none found."""
     recordings = _layout.matching(root, r"(\d+)-(\d+)-(\d{4})", "LibriSpeech", "1688/142285/1688-142285-0000.flac")
     genders = _genders(Path(root))
     found = []
@@ -58,9 +55,7 @@ def download(
 ) -> list[dict]:
     """The parts named, into `root`. Raises InputError."""
     names = words(part)
-    for name in names:
-        if name not in PARTS:
-            raise unknown_name("part of librispeech", name, PARTS)
+    check_names("part of librispeech", names, PARTS)
     return get(root, base_url, [Archive(f"{n}.tar.gz", f"md5:{PARTS[n]}") for n in names], progress=progress)
 
 

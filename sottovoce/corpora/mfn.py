@@ -26,7 +26,7 @@ import numpy as np
 
 from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 from sottovoce.tracks import covarep
 
 LICENCE = "research only (features from an MIT repository, opinion videos released for research)"
@@ -67,8 +67,7 @@ def read_track(root: Path, utterances: Sequence[Utterance], name: str) -> Iterat
 
     Raises InputError: another track than "covarep", or a file that has changed since.
     """
-    if name != "covarep":
-        raise unknown_name("track of mfn", name, TRACKS)
+    check_names("track of mfn", [name], TRACKS)
     by_file: dict[str, list[Utterance]] = {}
     for u in utterances:
         by_file.setdefault(u.path.rpartition("#")[0], []).append(u)
@@ -124,8 +123,7 @@ def _scan(root: Path, part: str) -> tuple[list[Utterance], list[str]]:
 
 def _folder(root: Path, part: str) -> tuple[Path, str]:
     """The folder with the six files, and which part it is."""
-    if part and part not in PARTS:
-        raise unknown_name("part of mfn", part, PARTS)
+    check_names("part of mfn", filter(None, [part]), PARTS)
     if (root / "audio_train.h5").is_file():
         return root, part or (root.resolve().name if root.resolve().name in PARTS else "mfn")
     there = [name for name in PARTS if (root / name / "audio_train.h5").is_file()]

@@ -30,14 +30,10 @@ MEN = ("KS0", "MP0", "SM0", "TP0", "WR0")
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
-
-    Raises InputError: none found, or an emotion that does not exist.
-    """
+    """Every recording named as above, at any depth. Raises InputError: none, or an emotion that does not exist."""
     words = vocabulary.rename(LABELS, relabel, "nemo")
     recordings = _layout.matching(root, r"([A-Z]{2}\d)_([a-z]+)_(\d+)", "nEMO", "samples/EB0_anger_12.wav")
-    path_of_table = _layout.first_named(Path(root), "data.tsv")
-    rows = _layout.read_table(path_of_table, "\t") if path_of_table else ()
+    rows = _layout.read_table(_layout.first_named(Path(root), "data.tsv"), "\t")
     told = {Path(row.get("file_id", "")).stem: row for row in rows}
     found = []
     for path, match in recordings:
@@ -47,10 +43,8 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[
         if word == vocabulary.DROP:
             continue
         known = "female" if speaker in WOMEN else "male" if speaker in MEN else ""
-        age = row.get("age", "")
-        labels = _layout.labels_of(
-            {"emotion": word, "sentence": sentence, "age": float(age) if age.isdecimal() else None}
-        )
+        age = float(row["age"]) if row.get("age", "").isdecimal() else None
+        labels = _layout.labels_of({"emotion": word, "sentence": sentence, "age": age})
         gender = _layout.gender(row.get("gender", "")) or known
         found.append(Utterance(Path(path).stem, "nemo", path, speaker=speaker, gender=gender, labels=labels))
     return found

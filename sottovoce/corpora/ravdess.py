@@ -38,10 +38,7 @@ CLASSES = {"intensity": tuple(INTENSITIES.values()), "statement": tuple(STATEMEN
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
-
-    Raises InputError: none found, or a code that does not exist.
-    """
+    """Every recording named as above, at any depth. Raises InputError: none found, or a code that does not exist."""
     words = vocabulary.rename(LABELS, relabel, "ravdess")
     found = []
     names = r"03-01-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)"

@@ -26,10 +26,7 @@ LABELS = {
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
-
-    Raises InputError: none found, or an emotion that does not exist.
-    """
+    """Every recording named as above, at any depth. Raises InputError: none, or an emotion that does not exist."""
     words = vocabulary.rename(LABELS, relabel, "savee")
     found = []
     for path, match in _layout.matching(

@@ -26,7 +26,7 @@ from sottovoce.config.settings import words
 from sottovoce.corpora import _layout, _options, _row_files, _rows, _split, _votes
 from sottovoce.data import own
 from sottovoce.data.corpus import Kind, Utterance
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 LICENCE = "unknown (your own files)"
 SOURCE = "a table"
@@ -44,9 +44,8 @@ class Options(_rows.Asked):
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **options: Any) -> list[Utterance]:
     """One utterance a row of a table, or of a folder with one (see above); `options` are fields of `Options`.
 
-    Raises:
-        InputError: no or several tables, a missing column, an empty table, duplicate ids, a time or number that is
-            none, an unknown label, a speaker on both sides of the split, no recording where the table says.
+    Raises InputError: no or several tables, a missing column, an empty table, duplicate ids, a time or number that is
+    none, an unknown label, a speaker on both sides of the split, no recording where the table says.
     """
     asked = _options.chosen(Options, options, "table")
     read = _read(Path(root), asked.table)
@@ -163,9 +162,7 @@ def _audformat(root: Path, wanted: str) -> _rows.Rows:
     tables, schemes = header.tables or {}, header.schemes or {}
     emotion = _rows.SYNONYMS["emotion"].split()
     chosen = words(wanted)
-    for name in chosen:
-        if name not in tables:
-            raise unknown_name(f"table of {root}", name, tables)
+    check_names(f"table of {root}", chosen, tables)
     chosen = chosen or [n for n, t in tables.items() if any(c.casefold() in emotion for c in t.columns or {})]
     chosen = chosen or list(tables)
     sides = {

@@ -36,17 +36,14 @@ CLASSES = {"split": _split.SIDES}
 KEY, PLACE = "__key__", "recording"  # our columns
 SHORT = 1 << 16  # bytes of a text that is a cell
 NAMES = {"cls": "class"}  # of columns, by suffix
-
-
 Options = _rows.Asked
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **options: Any) -> list[Utterance]:
     """One utterance a recording; `options` are fields of `Options`.
 
-    Raises:
-        InputError: no archives, or none with recordings; a compressed or damaged one, or one with names that lead
-            elsewhere; a name or key that comes twice; JSON that is no object; and as `table.utterances`.
+    Raises InputError: no archives, or none with recordings; a compressed or damaged one, or one with names that lead
+    elsewhere; a name or key that comes twice; JSON that is no object; and as `table.utterances`.
     """
     asked = _options.chosen(Options, options, "tar")
     root = Path(root)
@@ -61,8 +58,10 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **option
         records = [row | {KEY: f"{row[PLACE].partition(f'{archives.SUFFIX}#')[0]}/{row[KEY]}"} for row in records]
     read = _rows.Rows.of_shards(root, folder, records)
     known = {"path": PLACE, "id": KEY, **(asked.columns or {})}
-    if not _rows.column_of(read, "emotion", known.get("emotion", "")) and _are_words(read.rows):
-        known["emotion"] = "txt"
+    if not _rows.column_of(read, "emotion", known.get("emotion", "")):
+        texts = [row.get("txt", "") for row in read.rows]
+        if any(texts) and all(len(text.split()) < 2 for text in texts):
+            known["emotion"] = "txt"
     name = asked.name or (root.stem if root.is_file() else root.resolve().name)
     return _rows.utterances(read, replace(asked, columns=known, name=name), relabel=relabel)
 
@@ -128,8 +127,3 @@ def _cells(where: str, suffix: str, content: bytes) -> dict[str, str]:
         return found
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a JSON object. Found {error}. It holds columns: emotion, speaker ...") from None
-
-
-def _are_words(rows: Sequence[Mapping[str, str]]) -> bool:
-    """Whether every .txt is one word or nothing."""
-    return all(len(row.get("txt", "").split()) < 2 for row in rows) and any(row.get("txt") for row in rows)

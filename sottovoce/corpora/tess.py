@@ -31,10 +31,7 @@ DEV_EVERY = 10  # words
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, anywhere below `root`.
-
-    Raises InputError: none found, or an emotion that does not exist.
-    """
+    """Every recording named as above, at any depth. Raises InputError: none, or an emotion that does not exist."""
     words = vocabulary.rename(LABELS, relabel, "tess")
     found = []
     for path, match in _layout.matching(root, r"(OAF?|YAF)_([^/_]+)_([A-Za-z]+)", "TESS", "OAF_back_angry.wav"):

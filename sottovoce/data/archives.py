@@ -42,8 +42,7 @@ class Entry:
 def entries(archive: Path | str) -> Iterator[Entry]:
     """Every file of an archive, in its order; only its headers are read.
 
-    Raises:
-        InputError: compressed, truncated or damaged, or with names or links that lead elsewhere.
+    Raises InputError: compressed, truncated or damaged, or with names or links that lead elsewhere.
     """
     if files.is_pointer(archive):
         raise files.pointer_error(archive)

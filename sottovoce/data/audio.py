@@ -61,8 +61,7 @@ class _Facts:
 def probe(path: Path | str) -> AudioInfo:
     """Length, rate and channels; decoded to the end where the header does not know them for certain.
 
-    Raises:
-        InputError: the file is missing, empty, truncated or not audio, or far louder than any scale explains.
+    Raises InputError: the file is missing, empty, truncated or not audio, or far louder than any scale explains.
     """
     return _facts(Path(path)).info
 
@@ -224,8 +223,7 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
     Returns:
         values (N,) float32, as loud as in the file (integer formats lie in [-1, 1]); `probe(path).note` says when not.
 
-    Raises:
-        InputError: missing, empty, truncated, non-audio or non-finite content, or a segment outside the file.
+    Raises InputError: missing, empty, truncated, non-audio or non-finite content, or a segment outside the file.
     """
     path = Path(path)
     facts = _facts(path)
@@ -260,11 +258,8 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
     return Track(np.ascontiguousarray(samples, dtype=np.float32), float(rate_hz))
 
 
-def _joined(chunks: Iterator[np.ndarray], expected: int = 0) -> np.ndarray:
+def _joined(chunks: Iterator[np.ndarray], expected: int) -> np.ndarray:
     """(N,) float32 of pieces, about `expected` samples: those of a long recording lie in a temporary file."""
-    if expected < files.LARGE:
-        pieces = list(chunks)
-        return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
     out, held = files.scratch(expected, "float32"), 0
     for chunk in chunks:
         if held + len(chunk) > len(out):  # containers of video know their length in whole milliseconds
@@ -288,8 +283,7 @@ def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ, which: str 
     Yields:
         Tracks of values (N,) float32, (N, V) of several channels; `offset_s` is where the piece begins in the file.
 
-    Raises:
-        InputError: as `read`, for damage when it is reached.
+    Raises InputError: as `read`, for damage when it is reached.
     """
     path = Path(path)
     size = round(seconds * rate_hz)

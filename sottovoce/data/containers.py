@@ -76,18 +76,16 @@ def _whole_wav(path: Path, file, head: bytes, size: int) -> archives.Window | No
     start, length = at + 8, claimed if length == 0xFFFFFFFF and claimed else length
     present = size - start
     riff = struct.unpack(order + "I", head[4:8])[0] + 8
-    if length > present:
-        sloppy = length >= UNKNOWN or abs(riff - size) <= 8  # the frame fits the file: the size inside was estimated
-        stop = size if sloppy else None
+    if length > present:  # where the frame fits the file, the size inside was estimated
+        meant = length < UNKNOWN and abs(riff - size) > 8
     elif length == 0:
-        stop = None if _are_chunks(file, start, size, order) else size
-    elif present - length > TRAIL:
-        stop = None if _are_chunks(file, start + length, size, order) or _are_zeros(file, start + length) else size
+        meant = _are_chunks(file, start, size, order)
     else:
-        stop = None
-    if stop is None and not (crooked and length <= present):
+        trail = start + length
+        meant = present - length <= TRAIL or _are_chunks(file, trail, size, order) or _are_zeros(file, trail)
+    if meant and not (crooked and length <= present):
         return None
-    stop = start + length if stop is None else stop
+    stop = start + length if meant else size
     announced = min(stop - start, 0xFFFFFFFF)
     riff = min(12 + len(kept) + announced, 0xFFFFFFFF)
     start_of = head[:4] if head[:4] == b"RIFX" else b"RIFF"

@@ -60,7 +60,7 @@ class CsdFile:
         for entry in self.entries:
             self._by_video.setdefault(video_of(entry), []).append(entry)
         for parts in self._by_video.values():  # HDF5 lists [10] before [2]
-            parts.sort(key=_number)
+            parts.sort(key=lambda entry: -1 if video_of(entry) == entry else int(entry[entry.rfind("[") + 1 : -1]))
 
     def __enter__(self) -> "CsdFile":
         return self
@@ -106,8 +106,7 @@ class CsdFile:
         Returns:
             features (n, D) in the type of the file; intervals (n, 2) float64, seconds.
 
-        Raises:
-            InputError: features and intervals of different length, a wrong shape, or unreadable data.
+        Raises InputError: features and intervals of different length, a wrong shape, or unreadable data.
         """
         parts = [
             (self._read(entry, "features").reshape(self._shape(entry)), self._intervals(entry))
@@ -252,11 +251,6 @@ def video_of(entry: str) -> str:
     """
     head, bracket, tail = entry.rpartition("[")
     return head if bracket and tail[:-1].isdecimal() and tail.endswith("]") else entry
-
-
-def _number(entry: str) -> int:
-    """k of `<video>[k]`, -1 for a whole video."""
-    return -1 if video_of(entry) == entry else int(entry[entry.rfind("[") + 1 : -1])
 
 
 def _open(path: Path) -> Any:

@@ -62,9 +62,8 @@ class Steps:
             labels, whole numbers (B, S, D'), -1 where there are none.
         hop_and_field: hop and receptive field of the backbone's states in steps, see `backbones/base.py`.
 
-    Raises:
-        InputError: an utterance without frames in a store, tracks of different width, or an auxiliary track that is
-            longer or shorter than the features.
+    Raises InputError: an utterance without frames in a store, tracks of different width, or an auxiliary track that is
+    longer or shorter than the features.
     """
 
     def __init__(

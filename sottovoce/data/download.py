@@ -43,8 +43,7 @@ def get(root: Path, base_url: str, archives: Sequence[Archive], *, progress: Pro
     Returns:
         one dict an archive: name, url, bytes, md5, sha256, verified (whether there was a checksum to compare with).
 
-    Raises:
-        InputError: no connection, a wrong checksum, an unsafe or damaged archive, no space.
+    Raises InputError: no connection, a wrong checksum, an unsafe or damaged archive, no space.
     """
     root = Path(root)
     if os.environ.get("SOTTOVOCE_OFFLINE"):

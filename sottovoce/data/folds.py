@@ -20,7 +20,7 @@ from sottovoce import files
 from sottovoce.data import contents, own
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.store import TrackStore
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 FILE = "seen.json"
 NO_HOLDOUT = "no_holdout"  # fold of a run that learns from all speakers
@@ -64,12 +64,9 @@ def group_folds(
         even: where some groups are more than twice as large as others, the largest are dealt first, each to the part
             that is smallest so far, and dev takes groups until it is a tenth of what is not tested.
 
-    Raises:
-        InputError: fewer groups than folds need (one each for train, dev and test).
+    Raises InputError: fewer groups than folds need (one each for train, dev and test).
     """
-    genders: dict[str, str] = {}
-    for u in utterances:
-        genders.setdefault(getattr(u, group), u.gender)
+    genders = {getattr(u, group): u.gender for u in reversed(utterances)}
     if len(genders) < max(n, 3):
         found = ", ".join(sorted(genders)[:5]) or "none"
         raise InputError(
@@ -90,14 +87,14 @@ def group_folds(
     folds = []
     labels = list(names) if names is not None else [f"fold{k + 1}" for k in range(n)]
     for k in range(n):
-        dev: set[str] = set()
-        for lane in lanes.values():
-            dev.update([name for step in range(1, n) for name in lane if part[name] == (k + step) % n][:1])
-        if len(dev) + sum(p == k for p in part.values()) >= len(part):  # too few groups for one dev group a gender
-            dev = {min(name for name in part if part[name] == (k + 1) % n)}
+        turn = {name: (p - k) % n for name, p in part.items()}  # 0 is tested, the others follow
+        waiting = sorted(filter(turn.__getitem__, sizes if even else dealt), key=turn.__getitem__)
+        dev = set({genders[name]: name for name in reversed(waiting)}.values())  # the first of every gender
+        if len(dev) >= len(waiting):  # too few groups for one dev group a gender
+            dev = {min(name for name in part if turn[name] == 1 % n)}
         if even:
-            dev = _enough(sizes, [name for step in range(1, n) for name in sizes if part[name] == (k + step) % n])
-        side = {name: "test" if p == k else "dev" if name in dev else "train" for name, p in part.items()}
+            dev = _enough(sizes, waiting)
+        side = {name: "test" if not t else "dev" if name in dev else "train" for name, t in turn.items()}
         folds.append(Fold.of(labels[k], group, {u.id: side[getattr(u, group)] for u in utterances}))
     return folds
 
@@ -153,9 +150,8 @@ def names(corpora: Sequence[Corpus], wanted: str | None) -> list[str]:
     if wanted is None:
         return known[:1]
     found = [n.strip() for n in wanted.split(",")]
-    for name in found:
-        if name not in known:  # held out of nothing, it would learn from all speakers
-            raise unknown_name(f"fold of {', '.join(str(c.folder) for c in corpora)}", name, known)
+    folders = ", ".join(str(c.folder) for c in corpora)
+    check_names(f"fold of {folders}", found, known)  # held out of nothing, it would learn from all speakers
     return found
 
 

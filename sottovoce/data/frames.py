@@ -71,19 +71,19 @@ def pool_frames(values: np.ndarray, filled: np.ndarray, frontend: Frontend) -> t
     return np.ascontiguousarray(steps), np.asarray(filled.reshape(-1, pool).all(axis=1))
 
 
-def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str = "") -> tuple[int, int]:
+def loud_part(values: np.ndarray, rate_hz: float, trim_db: float, track: str) -> tuple[int, int]:
     """First and last + 1 row of a track (T, F), or of samples (N, 1), that are not silent ends, see `loud_bounds`.
 
     Args:
         track: whose maker knows where its silence is (`bounds`) or how loud its rows are (`log_energies`); of others
             the values themselves are log energies.
     """
-    module = plugins.load("tracks", track) if track else None
-    if module is not None and hasattr(module, "bounds"):
-        return module.bounds(values)
+    said = vars(plugins.load("tracks", track)) if track else {}
+    if "bounds" in said:
+        return said["bounds"](values)
     if rate_hz < WAVEFORM_HZ:
-        noisy = getattr(module, "TRIMS_NOISE", False)
-        return loud_bounds(values, trim_db, read=getattr(module, "log_energies", np.asarray), above_noise=noisy)
+        read, noisy = said.get("log_energies", np.asarray), said.get("TRIMS_NOISE", False)
+        return loud_bounds(values, trim_db, read=read, above_noise=noisy)
     hop = min(round(rate_hz / 25), len(values))  # 40 ms, so that an encoder's states keep their times
     power = np.square(values[: len(values) // hop * hop]).reshape(-1, hop).mean(1, keepdims=True)
     first, last = loud_bounds(np.log(power + 1e-10), trim_db, smooth=1, margin=1)

@@ -44,8 +44,7 @@ def read_json(path: Path | str, shape: Any = Any, again: str = "Restore it, or m
     Args:
         again: what to do about damage, a sentence.
 
-    Raises:
-        InputError: no such file, not JSON, or not of this type.
+    Raises InputError: no such file, not JSON, or not of this type.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -75,8 +74,7 @@ def parse(text: str, shape: Any, where: Path | str, again: str = "Restore it, or
 def shaped(value: Any, shape: Any, where: Path | str, again: str = "Restore it, or make it again.") -> Any:
     """`value`, as JSON holds it, as a type: objects become dataclasses where it says so, lists tuples.
 
-    Raises:
-        InputError: it does not fit.
+    Raises InputError: it does not fit.
 
     >>> shaped([[1, "a"]], list[tuple[int, str]], "x.json")
     [(1, 'a')]
@@ -96,8 +94,7 @@ def read_rows(path: Path | str, needed: Sequence[str], again: str = "Make it aga
 def read_columns(path: Path | str, needed: Sequence[str], again: str = "Make it again.") -> dict[str, list[str]]:
     """The same by column: a million rows in little more than their ids take. Words that come often are one object.
 
-    Raises:
-        InputError: no such file, no text, a column missing, a row that is cut off or too long.
+    Raises InputError: no such file, no text, a column missing, a row that is cut off or too long.
     """
     try:
         with open(path, newline="", encoding="utf-8") as lines:
@@ -127,8 +124,7 @@ def read_columns(path: Path | str, needed: Sequence[str], again: str = "Make it 
 def read_arrays(path: Path | str, again: str = "Make it again.") -> dict[str, np.ndarray]:
     """What `numpy.savez` wrote, {name: array}; a zip has its own checksums.
 
-    Raises:
-        InputError: no such file, damaged, or with a pickle in it.
+    Raises InputError: no such file, damaged, or with a pickle in it.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:

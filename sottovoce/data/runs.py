@@ -86,8 +86,7 @@ class Run:
             before: the run it goes on from.
             entries: what else config.json tells.
 
-        Raises:
-            InputError: a run of another configuration is in the folder.
+        Raises InputError: a run of another configuration is in the folder.
         """
         init, seen = before.identity if before else None, seen | seen_by(before)
         config = {

@@ -194,9 +194,8 @@ class TrackWriter:
     One writer at a time: a second one waits until the first is done. Use it as a context manager; leaving
     it, even by an exception, keeps every utterance added so far.
 
-    Raises:
-        InputError: the folder holds a store of another configuration or a damaged one, or the disk is full
-            (then the store is as it was at the last commit).
+    Raises InputError: the folder holds a store of another configuration or a damaged one, or the disk is full (then the
+    store is as it was at the last commit).
     """
 
     def __init__(self, folder: Path | str, head: Head, *, overwrite: bool = False):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,10 @@ class Task:
     def of(cls, corpus: Corpus, target: Sequence[str] = ()) -> "Task":
         """The task of a corpus: the labels named, or the ones its reader recommends.
 
-        Raises:
-            InputError: a label the corpus does not have, mixed kinds, or a single class.
+        Raises InputError: a label the corpus does not have, mixed kinds, or a single class.
         """
         names = tuple(target) or tuple(corpus.info.get("target", ())) or ("emotion",)
-        for name in names:
-            if name not in corpus.kinds:
-                raise unknown_name(f"label of {corpus.folder}", name, corpus.kinds)
+        check_names(f"label of {corpus.folder}", names, corpus.kinds)
         kinds = {corpus.kinds[name] for name in names}
         if kinds == {"class"} and len(names) == 1:
             present = {u.labels[names[0]] for u in corpus.utterances if names[0] in u.labels}

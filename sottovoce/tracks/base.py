@@ -42,6 +42,7 @@ class Maker:
     CITATION: str = ""  # for files that leave the house; default: the first line
     log_energies: Callable[[np.ndarray], np.ndarray] | None = None  # how loud frames are, where values do not say it
     bounds: Callable[[np.ndarray], tuple[int, int]] | None = None  # between which rows it is not silent, where it knows
+    TRIMS_NOISE: bool = False  # ends that hold nothing but noise are silent too, see `frames.loud_bounds`
     MAKER: str = ""  # the module that has `make` and `settle`, where they take torch
     settle: Callable[..., Any] | None = None  # (config) -> config with what the caller cannot know
 

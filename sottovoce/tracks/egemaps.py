@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, check_names
 
 NAMES = (
     *("Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux"),
@@ -50,10 +50,7 @@ def log_energies(values: np.ndarray) -> np.ndarray:
 
 
 def make(wave: Track, config: Config) -> Track:
-    """Waveform (N,) -> values (T, 25) float32.
-
-    Raises InputError when the package `opensmile` is missing.
-    """
+    """Waveform (N,) -> values (T, 25) float32. Raises InputError when the package `opensmile` is missing."""
     table = _process(wave, "eGeMAPSv02", "LowLevelDescriptors", SHORTEST_LLD_S)
     return Track(table.to_numpy(dtype=np.float32), config.rate_hz, wave.offset_s + config.offset_s)
 
@@ -68,11 +65,9 @@ def functionals(wave: Track, feature_set: str = "eGeMAPSv02") -> tuple[tuple[str
     Returns:
         names, and values (F,) float32 in their order.
 
-    Raises:
-        InputError: an unknown set, or the package `opensmile` is missing.
+    Raises InputError: an unknown set, or the package `opensmile` is missing.
     """
-    if feature_set not in FEATURE_SETS:
-        raise unknown_name("feature set", feature_set, FEATURE_SETS)
+    check_names("feature set", [feature_set], FEATURE_SETS)
     table = _process(wave, feature_set, "Functionals", SHORTEST_FUNCTIONALS_S)
     return tuple(table.columns), table.to_numpy(dtype=np.float32)[0]
 

@@ -115,8 +115,7 @@ def extract(samples: np.ndarray, rate_hz: float, *, seed: int = 0, network: Netw
         seed: of the phases that are random by design.
         network: `creak.Network.load(path)` of the user's own weights.
 
-    Raises:
-        InputError: samples that are not finite floats, an impossible rate.
+    Raises InputError: samples that are not finite floats, an impossible rate.
     """
     samples = _at_16_khz(samples, rate_hz)
     at = grid(len(samples))  # sample numbers counted from 1

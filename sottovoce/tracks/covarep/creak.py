@@ -132,7 +132,8 @@ def _fill(cues: np.ndarray, samples: np.ndarray) -> None:
     cues[:, 1] = np.nan_to_num(interpolate(at, place, prominence))
     crossings = np.add.reduce(frames((samples[1:] >= 0) != (samples[:-1] >= 0), starts, 511), axis=1) / 32
     cues[:, 2] = np.nan_to_num(interpolate(at, starts + 80 + 256.5, crossings))  # sits in the next frame's centre
-    banded = signal.sosfiltfilt(_band_pass(), samples, padtype="odd", padlen=3 * 2 * BAND_ORDER)
+    sections = signal.butter(BAND_ORDER, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos")
+    banded = signal.sosfiltfilt(sections, samples, padtype="odd", padlen=3 * 2 * BAND_ORDER)
     place, periodic = _periodicity(banded)
     cues[:, 3] = np.nan_to_num(interpolate(stretched, place, periodic))
     cues[:, 4:7] = _held(*_power_peaks(banded), stretched)
@@ -205,10 +206,6 @@ def _prominence(ringing: np.ndarray, f0_hz: float, energy: np.ndarray) -> tuple[
         if not np.interp(centre, at, energy) < np.nanmax(energy[low:high]) - 4:
             out[k] = 1 - around.max() / top
     return starts + half + 1, signal.medfilt(out, 5)
-
-
-def _band_pass() -> np.ndarray:
-    return signal.butter(BAND_ORDER, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos")
 
 
 def _power(samples: np.ndarray) -> np.ndarray:

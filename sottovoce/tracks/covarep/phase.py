@@ -64,7 +64,8 @@ def distortion(sines: Sinusoids, richest: int, noise: np.ndarray) -> np.ndarray:
     ends = []
     for harmonic in (low, np.minimum(low + 1, richest)):
         own = np.take_along_axis(steps, np.clip(harmonic, 1, steps.shape[1]) - 1, axis=1)
-        drawn = np.take_along_axis(noise, _bin(harmonic * sines.f0_hz[:, None]), axis=1)
+        nearest_bin = np.minimum(rounded(harmonic * sines.f0_hz[:, None] / BIN_HZ), BINS - 1)
+        drawn = np.take_along_axis(noise, nearest_bin, axis=1)
         ends.append(np.where(harmonic <= sines.harmonics[:, None], own, drawn))
     between = wrap(ends[0] + wrap(ends[1] - ends[0]) * (place - low))
     unknown = (place > richest) | np.isnan(between)  # a frame of zeros has no phase
@@ -91,9 +92,9 @@ def smooth(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarra
         held, skipped = held[-2 * MARGIN :], MARGIN
     if len(held) < LEAST:
         yield np.full((len(held), BANDS), np.nan), np.full((len(held), ORDER + 1), np.nan)
-    else:
-        mean, deviation = _statistics(held)
-        yield mean[skipped:], deviation[skipped:]
+        return
+    mean, deviation = _statistics(held)
+    yield mean[skipped:], deviation[skipped:]
 
 
 def columns(time_s: np.ndarray, mean: np.ndarray, deviation: np.ndarray, at_s: np.ndarray) -> np.ndarray:
@@ -140,10 +141,6 @@ def _read(rows: np.ndarray, place: np.ndarray) -> np.ndarray:
     before, after = (np.take_along_axis(rows, k, axis=1) for k in (low, low + 1))
     with np.errstate(invalid="ignore"):  # between -inf and -inf
         return before + (after - before) * (place - low)
-
-
-def _bin(frequency_hz: np.ndarray) -> np.ndarray:
-    return np.minimum(rounded(frequency_hz / BIN_HZ), BINS - 1)
 
 
 def _statistics(distortions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

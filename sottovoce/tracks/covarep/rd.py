@@ -36,8 +36,7 @@ def rd(sines: Sinusoids) -> np.ndarray:
 
     A row does not depend on the others. Where an amplitude is 0 the confidence is NaN, and Rd where the search begins.
 
-    Raises:
-        ValueError: a frame has less than 9 harmonics below 8 kHz (F0 above 840 Hz).
+    Raises ValueError: a frame has less than 9 harmonics below 8 kHz (F0 above 840 Hz).
     """
     if sines.harmonics.min(initial=FIRST + 1) <= FIRST:
         raise ValueError(f"Rd needs more than {FIRST} harmonics below {RATE_HZ // 2} Hz, found {sines.harmonics.min()}")
