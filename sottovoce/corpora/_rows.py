@@ -29,9 +29,7 @@ SYNONYMS = {
     "split": "split fold partition split_set data_split subset set",
 }
 TIMES = ("start", "end", "duration")
-LOOSE_IDS = frozenset(
-    {"utterance", "utt", "utterance_id", "segment_id"}
-)  # often a text, or counted from 0 in each file
+LOOSE_IDS = frozenset({"utterance", "utt", "utterance_id", "segment_id"})  # often a text, or counted in each file
 NUMBERS = (  # labels that are taken without being asked for, when they are numbers
     *("valence", "arousal", "activation", "dominance", "sentiment", "intensity", "strength"),
     *("happy", "happiness", "sad", "sadness", "anger", "angry", "surprise", "disgust", "fear"),
@@ -123,8 +121,7 @@ def utterances(
             f"{read.where}: no recording where the table says. Looked for {found[0].path} below {start}, and "
             f"{len(found) - 1} more. Name the folder that relative paths start from with --audio-root."
         )
-    shared = _split.shared(found)
-    if shared and not asked.allow_shared_speakers:
+    if not asked.allow_shared_speakers and (shared := _split.shared(found)):
         some = ", ".join(f"{s} ({' and '.join(sorted(sides))})" for s, sides in list(shared.items())[:5])
         raise InputError(
             f"{read.where}: {len(shared)} speakers on both sides of the split: {some}. Correct column "
@@ -174,8 +171,8 @@ def _utterances(
     def value(row: Mapping[str, str], key: str) -> str:
         return held(row, names[key]) if names[key] else ""
 
-    def known(row: Mapping[str, str], key: str) -> str:
-        return "" if _cells.is_nobody(value(row, key)) else value(row, key)
+    def somebody(name: str) -> str:
+        return "" if _cells.is_nobody(name) else name
 
     def time(row: Mapping[str, str], key: str) -> float | None:
         column = names[key]
@@ -222,14 +219,10 @@ def _utterances(
         side = sides.get(read.splits.get(written) or value(row, "split"), "")
         if side:
             labels["split"] = side
-        place, person = _place(written, read.base, audio_root), known(row, "speaker") or speaker_of(written)
-        found.append(
-            Utterance(
-                own_id, asked.name, place, start, end,
-                speaker="" if _cells.is_nobody(person) else person,
-                session=known(row, "session"), gender=_layout.gender(value(row, "gender")), labels=labels,
-            )
-        )  # fmt: skip
+        place = _place(written, read.base, audio_root)
+        speaker = somebody(value(row, "speaker")) or somebody(speaker_of(written))
+        session, gender = somebody(value(row, "session")), _layout.gender(value(row, "gender"))
+        found.append(Utterance(own_id, asked.name, place, start, end, speaker, session, gender, labels))
     if not found:
         raise InputError(f"{read.where}: every row was left out by --drop. Found {len(read.rows)} rows. Keep a class.")
     return found
@@ -256,13 +249,11 @@ def _plain_ids(read: Rows, names: Mapping[str, str]) -> list[str]:
     for form in (lambda p: p.stem, lambda p: (p.parent / p.stem).as_posix(), lambda p: p.as_posix()):
         if len({form(p) for p in files.values()}) == len(files):
             break
-    if not (several and names["start"]):
-        return [_one_line(form(p)) for p in paths]
-    until = names["end"] or names["duration"]
-    return [
-        _one_line(f"{form(p)}_{r[names['start']]}_{r[until] if until else ''}")
-        for p, r in zip(paths, read.rows, strict=True)
-    ]
+    ids = [form(p) for p in paths]
+    if several and names["start"]:
+        start, until = names["start"], names["end"] or names["duration"]
+        ids = [f"{id}_{row[start]}_{row[until] if until else ''}" for id, row in zip(ids, read.rows, strict=True)]
+    return [_one_line(id) for id in ids]
 
 
 def _one_line(text: str) -> str:
@@ -310,9 +301,8 @@ def _plain(column: str) -> str:
 def _bare(column: str) -> str:
     """ "Start Time (ms)" and "segment_start_time" as "start_time": what a time is, without its unit. StartTime is none:
     MELD counts it from the beginning of the episode, and its clips are cut."""
-    plain = _plain(column)
-    head, _, unit = plain.rpartition("_")
-    plain = head if head and unit in _cells.UNITS_S else plain
+    head, _, unit = _plain(column).rpartition("_")
+    plain = head if head and unit in _cells.UNITS_S else _plain(column)
     return re.sub(r"^(segment|seg|clip|utterance|utt|turn|time)_(?=start|begin|end|stop|dur|len)", "", plain)
 
 
@@ -418,9 +408,8 @@ def _decimal_signs(read: Rows, columns: Sequence[str]) -> dict[str, str]:
 
 
 def _number(text: str, where: str, column: str, decimal: str) -> float:
-    value = _cells.number(text, decimal)
-    if value is None and _cells.is_ambiguous(text):
+    if (value := _cells.number(text, decimal)) is not None:
+        return value
+    if _cells.is_ambiguous(text):
         raise InputError(f"{where}: {column} is {text!r}, which can be read in two ways. Write 1234 or 1.234.")
-    if value is None:
-        raise InputError(f"{where}: {column} is {text!r}, not a number. Correct it or leave it empty.")
-    return value
+    raise InputError(f"{where}: {column} is {text!r}, not a number. Correct it or leave it empty.")

@@ -78,15 +78,10 @@ def utterances(
         labels: dict[str, str | float] = {"emotion": word} if word else {}
         if side := sides.get(level.get("split", "")):
             labels["split"] = side
-        person, session = speaker_of(path) or level.get("speaker", ""), level.get("session", "")
-        found.append(
-            Utterance(
-                path if stem in twice else stem, name, path,
-                speaker="" if _cells.is_nobody(person) else person,
-                session="" if _cells.is_nobody(session) else session,
-                gender=_layout.gender(level.get("gender", "")), labels=labels,
-            )
-        )  # fmt: skip
+        speaker, session = speaker_of(path) or level.get("speaker", ""), level.get("session", "")
+        speaker, session = ("" if _cells.is_nobody(who) else who for who in (speaker, session))
+        id, gender = path if stem in twice else stem, _layout.gender(level.get("gender", ""))
+        found.append(Utterance(id, name, path, 0.0, None, speaker, session, gender, labels))
     if speaker_pattern and not any(u.speaker for u in found):
         raise InputError(
             f"{root}: --speaker-pattern {speaker_pattern} matches no path. Found e.g. {placed[0]}. "

@@ -128,7 +128,7 @@ def _of_metadata(root: Path, path: Path) -> Iterator[dict[str, str]]:
         named = row.pop(column)
         place = path.parent / named
         side = _split.side_of(root, path) or (_split.side_of(root, place) if place.is_relative_to(root) else "")
-        yield ({"split": side} if side else {}) | row | {PLACE: _within(root, place) if named else ""}
+        yield {"split": side} | row | {PLACE: _within(root, place) if named else ""}
 
 
 def _within(root: Path, place: Path) -> str:
@@ -154,8 +154,7 @@ def _of_shard(root: Path, path: Path, into: Path | None) -> Iterator[dict[str, s
     for number, record in enumerate(records):
         sound = record.pop(audio)
         row = {key: _word(value, names.get(key)) for key, value in record.items()}
-        place = _recording(root, path, sound, number, side, into)
-        yield ({"split": side} if side else {}) | row | {PLACE: place}
+        yield {"split": side} | row | {PLACE: _recording(root, path, sound, number, side, into)}
 
 
 def _open(path: Path) -> tuple[Any, Iterator[dict[str, Any]]]:
@@ -227,9 +226,7 @@ def _recording(root: Path, shard: Path, sound: Any, number: int, side: str, into
     path, content = sound.get("path") or "", sound.get("bytes")
     if content is None:
         place = next((base / path for base in (shard.parent, root) if path and os.path.isfile(base / path)), None)
-        if place is None:
-            return path
-        return _within(root, place)
+        return _within(root, place) if place else path
     if into is None:
         raise InputError(f"{shard}: recordings as bytes. Name a folder to write them to.")
     suffix = Path(path).suffix.lower()

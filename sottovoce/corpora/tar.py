@@ -94,9 +94,8 @@ def _of_shard(folder: Path, shard: Path) -> Iterator[dict[str, str]]:
     side, place = _split.side_of(folder, shard), shard.relative_to(folder).as_posix()
     for name in sounds:
         key = keyed(name)[0]
-        told = {"split": side} if side else {}
         inside = {"folder": posixpath.basename(posixpath.dirname(name))} if "/" in name else {}
-        yield told | inside | cells[key] | {KEY: key, PLACE: f"{place}#{name}"}
+        yield {"split": side} | inside | cells[key] | {KEY: key, PLACE: f"{place}#{name}"}
 
 
 def _first_dot(name: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ order of time decode a file once in all.
 import functools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -289,35 +289,35 @@ def blocks(path: Path | str, seconds: float, rate_hz: int = RATE_HZ, which: str 
     size = round(seconds * rate_hz)
     if size < 1:
         raise ValueError(f"a block holds at least one sample, got {seconds} s at {rate_hz} Hz")
-    done, held, kept = 0, 0, []
     facts = _facts(path)
     if which != "mix":
         facts = replace(facts, weights=_chosen(path, facts, which))
-    for chunk in _resampled(path, facts, rate_hz):
-        kept.append(chunk)
-        held += len(chunk)
-        if held < size:
-            continue
-        joined = np.concatenate(kept)
-        whole = held // size * size
-        for at in range(0, whole, size):
-            yield Track(joined[at : at + size], float(rate_hz), (done + at) / rate_hz)
-        done, held, kept = done + whole, held - whole, [joined[whole:].copy()]
-    if held:
-        yield Track(np.concatenate(kept), float(rate_hz), done / rate_hz)
+    for k, part in enumerate(portions(_resampled(path, facts, rate_hz), size)):
+        yield Track(part, float(rate_hz), k * size / rate_hz)
+
+
+def portions(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The same samples (n, ...), `size` at a time; the last portion is shorter."""
+    held: list[np.ndarray] = []
+    count = 0
+    for chunk in chunks:
+        held.append(chunk)
+        count += len(chunk)
+        if count >= size:
+            joined = np.concatenate(held)
+            whole = count // size * size
+            yield from joined[:whole].reshape(-1, size, *joined.shape[1:])
+            held, count = [joined[whole:].copy()], count - whole
+    if count:
+        yield np.concatenate(held)
 
 
 def _resampled(path: Path, facts: _Facts, rate_hz: int) -> Iterator[np.ndarray]:
     """The whole file at `rate_hz`, chunk by chunk."""
     chunks = _samples(path, facts, 0)
     if facts.info.rate_hz == rate_hz:
-        yield from chunks
-        return
-    shape = facts.weights.shape[1:]  # of a sample: () of a mix, (V,) of channels
-    resampler = resampling.stream(facts.info.rate_hz, rate_hz, *shape)
-    for chunk in chunks:
-        yield resampler.resample_chunk(np.ascontiguousarray(chunk))
-    yield resampler.resample_chunk(np.zeros((0, *shape), np.float32), last=True)
+        return chunks
+    return resampling.streamed(chunks, facts.info.rate_hz, rate_hz, *facts.weights.shape[1:])  # () of a mix, or (V,)
 
 
 def check_stretch(path: Path, info: AudioInfo, start: float, end: float | None) -> None:

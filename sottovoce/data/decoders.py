@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +100,14 @@ def _handle(path: Path, view: archives.Window | None) -> Any:
 
 def _uniform(pieces: Iterator[tuple[int, np.ndarray]], rate_hz: int, channels: int) -> Iterator[np.ndarray]:
     """Pieces (rate, (n, C)) of streams that follow one another, all at one rate and with as many channels."""
-    resampler, its_rate = None, rate_hz
-    for rate, piece in pieces:
-        if piece.shape[1] != channels:
-            piece = piece.mean(axis=1, keepdims=True, dtype=np.float32).repeat(channels, axis=1)
-        if rate != its_rate:
-            if resampler is not None:
-                yield resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-            resampler = None if rate == rate_hz else resampling.stream(rate, rate_hz, channels)
-            its_rate = rate
-        yield piece if resampler is None else resampler.resample_chunk(piece)
-    if resampler is not None:
-        yield resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+    for rate, stream in groupby(pieces, itemgetter(0)):
+        chunks = (piece if piece.shape[1] == channels else _spread(piece, channels) for _, piece in stream)
+        yield from chunks if rate == rate_hz else resampling.streamed(chunks, rate, rate_hz, channels)
+
+
+def _spread(piece: np.ndarray, channels: int) -> np.ndarray:
+    """(n, C) with another number of channels, which all hold the mean."""
+    return piece.mean(axis=1, keepdims=True, dtype=np.float32).repeat(channels, axis=1)
 
 
 def _grown(pieces: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:

@@ -55,15 +55,13 @@ def get(root: Path, base_url: str, archives: Sequence[Archive], *, progress: Pro
     known = files.read_json(root / RECORD) if (root / RECORD).is_file() else []
     done = {entry["name"]: entry for entry in known}
     for archive in archives:
-        url = base_url.rstrip("/") + "/" + archive.name
-        entry = done.get(archive.name)
-        if entry and entry.get("url") == url and entry.get("checksum") == archive.checksum:
+        path, url = root / archive.name, f"{base_url.rstrip('/')}/{archive.name}"
+        asked = {"name": archive.name, "checksum": archive.checksum, "url": url}
+        if asked.items() <= done.get(archive.name, {}).items():
             continue
-        path = root / archive.name
-        entry = fetch(url, path, archive.checksum, progress=progress)
+        done[archive.name] = asked | fetch(url, path, archive.checksum, progress=progress)
         unpack(path, root)
         path.unlink()
-        done[archive.name] = {"name": archive.name, "checksum": archive.checksum} | entry
         files.write_json(root / RECORD, list(done.values()))
     return [done[archive.name] for archive in archives]
 

@@ -32,15 +32,14 @@ def files_below(root: Path) -> Iterator[str]:
     """
     seen: set[str] = set()
     for place, inner, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        inner[:] = [] if real in seen else sorted(n for n in inner if not n.startswith(".") and n not in SYSTEM)
-        if real in seen:
+        if (real := os.path.realpath(place)) in seen:
+            inner.clear()
             continue
         seen.add(real)
+        inner[:] = sorted(name for name in inner if not is_hidden(name))
         for name in sorted(names):
             if not name.startswith(".") and os.path.isfile(os.path.join(place, name)):  # macOS leaves ._twins
-                path = Path(place, name).relative_to(root).as_posix()
-                yield spelt(path, root)
+                yield spelt(Path(place, name).relative_to(root).as_posix(), root)
 
 
 def recordings_below(root: Path) -> list[str]:

@@ -3,6 +3,7 @@
 It is imported when a recording needs it, so that an exported model hears recordings at 16 kHz without.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ def resampled(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     return _soxr(from_hz, to_hz).resample(samples, from_hz, to_hz, quality="HQ")
 
 
-def stream(from_hz: float, to_hz: float, channels: int = 1) -> Any:
-    """What turns chunks into the other rate: `resample_chunk(samples, last=False)`."""
-    return _soxr(from_hz, to_hz).ResampleStream(from_hz, to_hz, channels, dtype="float32", quality="HQ")
+def streamed(chunks: Iterable[np.ndarray], from_hz: float, to_hz: float, *shape: int) -> Iterator[np.ndarray]:
+    """Chunks (n, *shape) of float32 -> the same at another rate, as one piece; `shape` is (C,) of several channels."""
+    resampler = _soxr(from_hz, to_hz).ResampleStream(from_hz, to_hz, *shape or (1,), dtype="float32", quality="HQ")
+    for chunk in chunks:
+        yield resampler.resample_chunk(np.ascontiguousarray(chunk))
+    yield resampler.resample_chunk(np.zeros((0, *shape), np.float32), last=True)
 
 
 def _soxr(from_hz: float, to_hz: float) -> Any:

@@ -161,7 +161,7 @@ class Hearing:
             )
         timing, heard = timing or Timing(), sound.Sound()
         voice, ear = self.listening(timing, pieces, self.voters), activity(self.vad, heard, LAST_S)
-        for samples in sources.portions(sources.resampled(chunks, rate_hz), PORTION):
+        for samples in audio.portions(sources.resampled(chunks, rate_hz), PORTION):
             at = len(voice.posteriors)
             for part in (heard, ear, voice):
                 part.feed(samples)

@@ -147,33 +147,19 @@ def resampled(chunks: Iterable[np.ndarray], rate_hz: float) -> Iterator[np.ndarr
     low, high = audio.RATES_HZ
     if not isinstance(rate_hz, (int, float, np.number)) or not low <= rate_hz <= high or rate_hz % 1:
         raise InputError(f"stream: the rate is whole samples a second, from {low} to {high}. Found {rate_hz!r}.")
-    resampler = None if rate_hz == RATE_HZ else resampling.stream(rate_hz, RATE_HZ)
-    for chunk in chunks:
-        values = np.asarray(chunk)
-        if values.dtype.kind not in "fi":
-            raise InputError(f"stream: chunks are samples (n,), floats or signed integers. Found {values.dtype}.")
-        samples = scaled(values, "stream")
-        if samples.ndim == 2 and samples.shape[1] == 1:  # as sound cards give them
-            samples = samples[:, 0]
-        if samples.ndim != 1 or not np.isfinite(samples).all():
-            found = f"shape {samples.shape}" if samples.ndim != 1 else "NaN or infinite ones"
-            raise InputError(f"stream: chunks are samples (n,) that are numbers. Found {found}.")
-        yield samples if resampler is None else resampler.resample_chunk(samples)
-    if resampler is not None:
-        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    samples = map(_chunk, chunks)
+    return samples if rate_hz == RATE_HZ else resampling.streamed(samples, rate_hz, RATE_HZ)
 
 
-def portions(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The same samples, `size` at a time; the last portion is shorter."""
-    held: list[np.ndarray] = []
-    count = 0
-    for chunk in chunks:
-        held.append(chunk)
-        count += len(chunk)
-        if count >= size:
-            joined = np.concatenate(held)
-            whole = count // size * size
-            yield from joined[:whole].reshape(-1, size)
-            held, count = [joined[whole:]], count - whole
-    if count:
-        yield np.concatenate(held)
+def _chunk(chunk: Any) -> np.ndarray:
+    """(n,) float32 of a stream's chunk."""
+    values = np.asarray(chunk)
+    if values.dtype.kind not in "fi":
+        raise InputError(f"stream: chunks are samples (n,), floats or signed integers. Found {values.dtype}.")
+    samples = scaled(values, "stream")
+    if samples.ndim == 2 and samples.shape[1] == 1:  # as sound cards give them
+        samples = samples[:, 0]
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        found = f"shape {samples.shape}" if samples.ndim != 1 else "NaN or infinite ones"
+        raise InputError(f"stream: chunks are samples (n,) that are numbers. Found {found}.")
+    return samples

@@ -23,18 +23,32 @@ from sottovoce.data.audio import RATE_HZ
 FULL_SCALE = 32768.0  # samples in [-1, 1] become what Kaldi reads from a 16-bit file
 LOG_FLOOR = float(np.finfo(np.float32).eps)  # energies below it have its logarithm, -15.94
 CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
-WindowMs = Annotated[float, Range(least=2, most=1000)]
-HopMs = Annotated[float, Range(least=0.1, most=1000)]
 Deltas = Annotated[int, Range(least=0, most=2)]
 Cmvn = Literal["none", "mean", "utterance"]
 
 
 @dataclass(frozen=True)
-class Mel(Settings, group="track"):
+class Windows(Settings, group="track"):
+    """Whole windows of a recording, one after another."""
+
+    window_ms: Annotated[float, Range(least=2, most=1000)] = 25.0  # length of a window, milliseconds
+    hop_ms: Annotated[float, Range(least=0.1, most=1000)] = 10.0  # from one window to the next, milliseconds
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second."""
+        return 1000.0 / self.hop_ms
+
+    @property
+    def offset_s(self) -> float:
+        """Seconds of the first frame's centre."""
+        return self.window_ms / 2000.0
+
+
+@dataclass(frozen=True)
+class Mel(Windows):
     """Windows and mel filters. Names say the unit; defaults are Kaldi's, except `dither` (Kaldi: 1)."""
 
-    window_ms: WindowMs = 25.0  # length of a window, milliseconds
-    hop_ms: HopMs = 10.0  # from one window to the next, milliseconds
     window: Literal["povey", "hamming", "hanning", "rectangular"] = "povey"  # povey: Hann ** 0.85
     preemphasis: Share = 0.97  # share of the sample before that is taken off; 0 = none
     remove_dc: bool = True  # subtract each window's mean
@@ -47,11 +61,6 @@ class Mel(Settings, group="track"):
     def __post_init__(self) -> None:
         super().__post_init__()
         mel_filters(self, RATE_HZ)  # the edges and the number of bins must fit together
-
-    @property
-    def rate_hz(self) -> float:
-        """Frames per second."""
-        return 1000.0 / self.hop_ms
 
     @property
     def offset_s(self) -> float:
@@ -155,20 +164,24 @@ def _filters(bins: int, low_hz: float, high_hz: float, rate_hz: float, size: int
     high = high_hz if high_hz > 0 else nyquist + high_hz
     if not 0 <= low_hz < high <= nyquist:
         raise ValueError(f"0 <= low_hz < high_hz <= {nyquist:g} (Nyquist); got low_hz {low_hz:g}, high_hz {high_hz:g}")
-    if bins < 1:
-        raise ValueError(f"bins is a count of mel filters, 1 or above; got {bins}")
     edges = np.linspace(_mel(low_hz), _mel(high), bins + 2)
+    return triangles(edges, _mel(np.arange(size // 2) * (rate_hz / size)), size).astype(np.float32)
+
+
+def triangles(edges: np.ndarray, at: np.ndarray, size: int) -> np.ndarray:
+    """(F, M) filters that rise from one of the edges (M + 2,) to the next and fall to the one after it, read at (F,).
+
+    Raises ValueError when a filter is so narrow that it holds no frequency of a spectrum of `size` points.
+    """
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    mel = _mel(np.arange(size // 2) * (rate_hz / size))[:, None]  # (F, 1)
-    rising, falling = (mel - left) / (centre - left), (right - mel) / (right - centre)
+    rising, falling = (at[:, None] - left) / (centre - left), (right - at[:, None]) / (right - centre)
     filters = np.maximum(0, np.minimum(rising, falling))
-    empty = int((~filters.any(axis=0)).sum())
-    if empty:
+    if empty := int((~filters.any(axis=0)).sum()):
         raise ValueError(
-            f"bins is too many for {size} point spectra: {empty} of {bins} filters hold no frequency. "
+            f"bins is too many for {size} point spectra: {empty} of {len(centre)} filters hold no frequency. "
             "Use fewer bins or a longer window"
         )
-    return filters.astype(np.float32)
+    return filters
 
 
 def _mel(hz):

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from sottovoce.data.audio import RATE_HZ
+from sottovoce.tracks._kaldi import triangles
 
 LINEAR_HZ = 200 / 3  # of one mel below 1 kHz
 KNEE_HZ, KNEE_MEL = 1000.0, 15.0
@@ -17,19 +18,9 @@ def mel_filters(bins: int, size: int) -> np.ndarray:
 
     Raises ValueError when a filter is so narrow that it holds no frequency.
     """
-    if bins < 1:
-        raise ValueError(f"bins is a count of mel bands, 1 or above; got {bins}")
     nyquist = RATE_HZ / 2
     top = KNEE_MEL + np.log(nyquist / KNEE_HZ) / LOG_STEP
     mels = np.linspace(0, top, bins + 2)
     edges = np.where(mels < KNEE_MEL, mels * LINEAR_HZ, KNEE_HZ * np.exp(LOG_STEP * (mels - KNEE_MEL)))
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    hz = np.linspace(0, nyquist, size // 2 + 1)[:, None]  # (F, 1)
-    triangles = np.maximum(0, np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)))
-    empty = int((~triangles.any(axis=0)).sum())
-    if empty:
-        raise ValueError(
-            f"bins is too many for {size} point spectra: {empty} of {bins} filters hold no frequency. "
-            "Use fewer bins or a longer window"
-        )
-    return (triangles * 2 / (right - left)).astype(np.float32)
+    filters = triangles(edges, np.linspace(0, nyquist, size // 2 + 1), size)
+    return (filters * 2 / (edges[2:] - edges[:-2])).astype(np.float32)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sottovoce.config.ranges import Settings
 from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.track import Track
 from sottovoce.tracks import _kaldi
@@ -18,20 +17,10 @@ FLOOR = np.float32(1e-10)
 
 
 @dataclass(frozen=True)
-class Config(Settings, group="track"):
-    window_ms: _kaldi.WindowMs = 25.0  # length of a window, milliseconds
-    hop_ms: _kaldi.HopMs = 10.0  # from one window to the next, milliseconds
+class Config(_kaldi.Windows):
+    """Windows as in `_kaldi.Windows`, then:"""
+
     cmvn: _kaldi.Cmvn = "utterance"  # per utterance: nothing, mean, mean and deviation
-
-    @property
-    def rate_hz(self) -> float:
-        """Frames per second."""
-        return 1000.0 / self.hop_ms
-
-    @property
-    def offset_s(self) -> float:
-        """Seconds of the first frame's centre."""
-        return self.window_ms / 2000.0
 
     @property
     def samples(self) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sottovoce.data import audio
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
-from sottovoce.inference import activity, microphone, sources
+from sottovoce.inference import activity, microphone
 from sottovoce.inference.recogniser import Recogniser, load
 from sottovoce.inference.sound import Sound
 from sottovoce.inference.timeline import LIVE, LONG, Timing
@@ -98,7 +98,7 @@ def test_what_is_no_sound_is_refused(recogniser, bad):
 
 
 def test_portions_are_of_one_size():
-    parts = list(sources.portions(iter(np.split(np.arange(100), [3, 3, 50, 51])), 8))
+    parts = list(audio.portions(iter(np.split(np.arange(100), [3, 3, 50, 51])), 8))
     assert [len(p) for p in parts] == [8] * 12 + [4]
     assert np.concatenate(parts).tolist() == list(range(100))
 
