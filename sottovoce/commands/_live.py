@@ -3,6 +3,7 @@
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Group
@@ -25,18 +26,15 @@ def show(events: Iterable[Any], names: tuple[str, ...], latency_s: float) -> Non
     past: deque[Any] = deque(maxlen=PAST)
     say(f"Listening; answers come {latency_s:.1f} s after the voice. Ctrl-C ends it.", err=True)
     try:
-        if sys.stdout.isatty():
-            with Live(console=Terminal(), refresh_per_second=8) as live:
-                for event in events:
-                    past.append(event)
-                    heard[event.label] += 1
-                    live.update(picture(past, names))
-        else:
+        with Live(console=Terminal(), refresh_per_second=8) if sys.stdout.isatty() else nullcontext() as live:
             for event in events:
-                heard[event.label] += 1
-                if event.label != (past[-1].label if past else None):
-                    say(f"{event.start:8.2f} s  {event.label or '-'}")
+                before = past[-1].label if past else None
                 past.append(event)
+                heard[event.label] += 1
+                if live:
+                    live.update(picture(past, names))
+                elif event.label != before:
+                    say(f"{event.start:8.2f} s  {event.label or '-'}")
     except KeyboardInterrupt:
         pass
     step = past[-1].end - past[-1].start if past else 0.0

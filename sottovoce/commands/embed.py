@@ -48,7 +48,7 @@ def main(
         def found():
             for path in paths:
                 try:
-                    yield from embed.tables(use, [path], level)
+                    yield path, embed.table(use, path, level)
                 except InputError as error:
                     if not skip_broken:
                         raise

@@ -25,7 +25,7 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.memory import Memory
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
-from sottovoce.inference.recogniser import LONGEST_S
+from sottovoce.inference.hearing import LONGEST_S
 from sottovoce.modeling import encoded, hub
 from sottovoce.modeling import network as models
 from sottovoce.tracks import base as tracks
@@ -145,14 +145,13 @@ def embed(
     return np.stack([use.mean(path) for path in paths])
 
 
-def tables(use: Embedder, paths: Iterable[Path], level: Level) -> Iterator[tuple[Path, Track]]:
-    """What is written of every recording: its frames, or one row, the mean of them, at its middle."""
-    for path in paths:
-        found = use(path)
-        if level == "utterance":
-            mean = found.values.mean(0, dtype=np.float64, keepdims=True).astype(np.float32)
-            found = Track(mean, found.rate_hz, float(found.times.mean()))
-        yield path, found
+def table(use: Embedder, path: Path, level: Level) -> Track:
+    """What is written of a recording: its frames, or one row, the mean of them, at its middle."""
+    found = use(path)
+    if level == "frame":
+        return found
+    mean = found.values.mean(0, dtype=np.float64, keepdims=True).astype(np.float32)
+    return Track(mean, found.rate_hz, float(found.times.mean()))
 
 
 def write(output: Path, rows: Iterable[tuple[Path, Track]], use: Embedder, level: Level) -> None:

@@ -33,10 +33,9 @@ def mp3(path: Path) -> bytes:
     any more."""
     made = io.BytesIO()
     try:
-        channels = min(audio.probe(path).channels, 2)
-        which = "each" if channels == 2 and audio.probe(path).channels == 2 else "mix"
+        which, channels = ("each", 2) if audio.probe(path).channels == 2 else ("mix", 1)
         with soundfile.SoundFile(
-            made, "w", 16_000, 2 if which == "each" else 1, format="MP3", subtype="MPEG_LAYER_III",
+            made, "w", 16_000, channels, format="MP3", subtype="MPEG_LAYER_III",
             bitrate_mode="VARIABLE", compression_level=0.8,
         ) as out:  # fmt: skip
             for block in audio.blocks(path, 30.0, which=which):

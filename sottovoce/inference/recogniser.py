@@ -12,14 +12,12 @@ from sottovoce.data import audio, runs
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 from sottovoce.inference import publish
-from sottovoce.inference.hearing import LONGEST_S, Event, Hearing
+from sottovoce.inference.hearing import LONGEST_S, Hearing
 from sottovoce.inference.seen import Heard
 from sottovoce.inference.voter import Speaker, Voter
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Recognised
 from sottovoce.tracks import base as tracks
-
-__all__ = ["DEFAULT_MODEL", "Event", "Recogniser", "load"]
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default_model"
 FAMILY = 200  # recordings of a speaker that make their statistics

@@ -19,7 +19,7 @@ from sottovoce.errors import InputError
 from sottovoce.pipeline.extract import find_model_store, track_store
 from sottovoce.tracks import base as tracks
 
-AuxTracks = dict[str, tuple[list["TrackStore"], str]]
+AuxTracks = dict[str, tuple[list[TrackStore], str]]
 
 
 def find(

@@ -11,6 +11,7 @@ What is made from recordings is made in pieces, each a shard of the store (`data
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -342,30 +343,32 @@ def _by_model(corpus: Corpus, plan: _Plan, run: Run | None, how: How) -> _Origin
         )
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    frames = plan.maker.frames
-    posteriors = bool(plan.maker.KIND)  # of a fine-tuned run, else scores of an objective
-    network: Any
     it: Any
-    network, it = (None, models.load_recognised(run)) if posteriors else models.load_objective(run)
-    (it.network if posteriors else network).to(device)
+    if plan.maker.KIND:  # posteriors of a fine-tuned run
+        it = models.load_recognised(run)
+        it.network.to(device)
+
+        def made(steps: Steps) -> Iterator[tuple[str, np.ndarray]]:
+            found = models.frame_posteriors(it, steps, plan.config.window_s)
+            return ((steps.utterances[k].id, track.values) for k, track in found)
+    else:  # what an objective's own layers say of every frame
+        network, it = models.load_objective(run)
+        assert plan.maker.frames is not None
+        judge = partial(plan.maker.frames, network.to(device))
+
+        def made(steps: Steps) -> Iterator[tuple[str, np.ndarray]]:
+            return ((u.id, values) for u, values in models.framewise(steps, judge, device))
+
     source = make_store(corpus, it.plan.track, asdict(it.plan.track_config), how)
     present = [u for u in corpus.utterances if u.id in source]
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
-    def judge(x: Any, lengths: Any) -> Any:
-        assert frames is not None
-        return frames(network, x, lengths)
-
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
         wanted = {u.id for u in utterances}
         steps = Steps([(source, present)], frontend, it.statistics)
-        chosen = steps.subset([k for k, u in enumerate(present) if u.id in wanted])
-        if posteriors:
-            found = models.frame_posteriors(it, chosen, plan.config.window_s)
-            return ((chosen.utterances[k].id, track.values) for k, track in found)
-        return ((u.id, values) for u, values in models.framewise(chosen, judge, device))
+        return made(steps.subset([k for k, u in enumerate(present) if u.id in wanted]))
 
-    if posteriors:
+    if plan.maker.KIND:
         return _Origin(source, make, *models.state_rate(it, source.rate_hz, source.offset_s))
     offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
     return _Origin(source, make, source.rate_hz / frontend.subsampling, offset_s)

@@ -34,6 +34,7 @@ from sottovoce.modeling.masking import RowRandom, draw_mask
 from sottovoce.objectives.base import Objective
 from sottovoce.objectives.masked_units import counts
 from sottovoce.pipeline import units
+from sottovoce.pipeline.aux_tracks import AuxTracks
 from sottovoce.pipeline.finetune import solve
 from sottovoce.pipeline.pretrain_data import PretrainData
 
@@ -250,7 +251,7 @@ def curves(
     return found | {key: next((row[key] for row in reversed(history) if key in row), None) for key in constants}
 
 
-def masking(plan: Recipe, history: list[dict[str, float]], aux: dict[str, tuple[list[Any], str]]) -> dict[str, Any]:
+def masking(plan: Recipe, history: list[dict[str, float]], aux: AuxTracks) -> dict[str, Any]:
     """What was asked for, and what training really hid: share of the steps, intensity there and elsewhere."""
     config, row = plan.objective_config, history[-1] if history else {}
     found = {name: row[name] for name in ("coverage", "hidden_intensity", "visible_intensity") if name in row}

@@ -26,6 +26,7 @@ from sottovoce.modeling import hub, network
 from sottovoce.modeling.network import Pretrained
 from sottovoce.objectives.base import Sides
 from sottovoce.pipeline import aux_tracks, functionals, genders, units
+from sottovoce.pipeline.aux_tracks import AuxTracks
 from sottovoce.pipeline.extract import plan_store
 
 FEW = 200  # most utterances in the dev loss
@@ -52,7 +53,7 @@ class PretrainData:
     fold: str
     sides: Sides  # of all utterances in the stores
     stores: list[Any]  # one a corpus
-    aux: dict[str, tuple[list[Any], str]]  # name in `Batch.tracks` -> (a store for each corpus, how it is aligned)
+    aux: AuxTracks  # name in `Batch.tracks` -> (a store for each corpus, how it is aligned)
     earlier: Pretrained | None  # the model of `init`
     given: list[Any] | None  # stores of the units of `Start.units`
     seen: folds.Seen  # whom weights, statistics or auxiliary tracks know
@@ -177,9 +178,7 @@ def _learned(plan: Recipe, parts: Sequence[Sequence[Utterance]]) -> list[list[Ut
     return [[u for u in part if plan.objective_config.learns(u)] for part in parts]
 
 
-def _steps(
-    plan: Recipe, stores: Sequence[Any], sides: Sides, aux: dict[str, tuple[list[Any], str]]
-) -> tuple[Steps, Steps]:
+def _steps(plan: Recipe, stores: Sequence[Any], sides: Sides, aux: AuxTracks) -> tuple[Steps, Steps]:
     """Training and dev part; the latter is part of the former where dev is empty."""
     train, dev = _learned(plan, sides.train), _learned(plan, sides.dev)
     judges = plugins.load("objectives", plan.objective).Objective.judges
