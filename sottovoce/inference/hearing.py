@@ -173,9 +173,9 @@ class Hearing:
             part.finish()
         yield from self._events(voice, ear, at, timing)
 
-    def latency_s(self, timing: Timing | None = None, pieces: Pieces = LIVE) -> float:
+    def latency_s(self, timing: Timing | None = None) -> float:
         """How far the events of a stream are behind it at most, computing apart."""
-        return self.listening(timing or Timing(), pieces, self.voters).latency_s
+        return self.listening(timing or Timing(), LIVE, self.voters).latency_s
 
     def groups(self, paths: Sequence[Path]) -> Iterator[list[Path]]:
         """What is predicted together: one recording, or a folder's where the model standardises per speaker."""
@@ -237,7 +237,7 @@ class Hearing:
         def frames(begin_s: float, samples: np.ndarray) -> Track:
             return self.frames(Track(samples, RATE_HZ))
 
-        return Listening(voters, frames, voters[0].outputs, timing, pieces, speaker, who)
+        return Listening(voters, frames, timing, pieces, speaker, who)
 
     def _events(self, voice: Listening, ear: Activity, first: int, timing: Timing) -> Iterator[Event]:
         cells = voice.posteriors[first:]

@@ -53,16 +53,15 @@ class Listening:
         self,
         voters: Sequence[Voter],
         frames: Callable[[float, np.ndarray], Track],
-        outputs: int,
         timing: Timing,
         pieces: Pieces,
         speaker: Any = None,
         who: Who = nobody,
     ):
         self.voters, self.frames, self.timing, self.pieces = voters, frames, timing, pieces
-        self.speaker, self.who, self.outputs = speaker, who, outputs
+        self.speaker, self.who = speaker, who
         self.samples = 0  # heard so far
-        self.posteriors = np.zeros((0, outputs))  # (C, K), NaN where there are no states
+        self.posteriors = np.zeros((0, voters[0].outputs))  # (C, K), NaN where there are no states
         self._piece = 0  # the next to be encoded
         self._buffer, self._begin = np.zeros(0, np.float32), 0  # samples from `_begin` on
         self._states: list[Track | None] = [None] * len(voters)  # those that cells still need
@@ -141,7 +140,7 @@ class Listening:
             times, states = self._times[k], self._states[k]
             assert states is not None  # something was encoded
             first, end = timeline.windows(times, centres, self.timing.window_s)
-            said = np.full((len(centres), self.outputs), np.nan)
+            said = np.full((len(centres), voter.outputs), np.nan)
             theirs = self.who(times)
             for person in np.unique(whose[whose >= 0]):
                 valid = theirs == person
