@@ -8,8 +8,8 @@
     index_page     the pages of a demo run           serve_page     where a server is asked
 
 A page is the file of the verb whose result it shows. Every key of every dict may be missing: a section without data is
-left out, a number that is not there is "–". `page` holds the templates, `charts` what several figures share, `words`
-how numbers are said.
+left out, a number that is not there is "–": see `known`. `page` holds the templates, `charts` what several figures share,
+`words` how numbers are said.
 """
 
 from sottovoce.report.audit import audit_page

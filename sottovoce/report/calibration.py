@@ -8,7 +8,7 @@ from typing import Any
 from sottovoce.report import charts
 
 
-def section(found: Mapping[str, Any] | None) -> dict[str, Any]:
+def section(found: Mapping[str, Any]) -> dict[str, Any]:
     """Two pictures beside what was found.
 
     Keys: metrics and before {ece, brier, nll: {value, low, high}}, perfect_ece, temperatures, fitted_on, reliability

@@ -20,6 +20,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sottovoce import files
+from sottovoce.report.known import known
 from sottovoce.report.words import clock, number, number_of, text
 
 # Roles of colour. c0..c9 are for data, at least 3:1 on `paper`, text roles at least 4.5:1. A figure is drawn once, with
@@ -95,7 +96,7 @@ def save(draw: Callable[..., Any], found: Any, svg: Path | str | None = None, pn
     """Write `draw(found, width=WIDE)` as SVG that is dark where the reader's system is, and as PNG in light colours, 2
     pixels a CSS pixel; same input, same bytes."""
     with _style():
-        drawn, out = draw(found, width=WIDE), io.StringIO()
+        drawn, out = draw(known(found), width=WIDE), io.StringIO()
         if svg is not None:
             drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
             swaps = "".join(f'[style*="{part}: {LIGHT[role]}"]{{{part}:{colour}!important}}'
@@ -110,7 +111,7 @@ def save(draw: Callable[..., Any], found: Any, svg: Path | str | None = None, pn
 def drawing(draw: Callable[..., Any], found: Any) -> Any:
     """`draw(found, width=WIDE)` in our style, for whoever goes on with it."""
     with _style():
-        drawn = draw(found, width=WIDE)
+        drawn = draw(known(found), width=WIDE)
         drawn.draw_without_rendering()
     return drawn
 
@@ -129,7 +130,7 @@ def sheet(width: int, height: float) -> Any:
 
 def series(values: Any) -> np.ndarray:
     """(N,) float64 of a list, an array or nothing; None becomes NaN."""
-    return np.array([] if values is None else list(values), dtype=np.float64)
+    return np.array(list(values), dtype=np.float64)
 
 
 def short(value: Any, width: int = 24) -> str:
@@ -313,7 +314,7 @@ def traces(
 def losses(curves: Mapping[str, Any], dev: str, ylabel: str, level: Level) -> Any:
     """A drawing of the training's and the dev speakers' loss and a level to beat; nothing where neither was read."""
     read = [("training", "step", "loss"), (dev, "heldout_step", "heldout_loss")]
-    lines = [(name, curves.get(x), curves.get(y)) for name, x, y in read if len(series(curves.get(y)))]
+    lines = [(name, curves[x], curves[y]) for name, x, y in read if len(series(curves[y]))]
     return lines and partial(traces, lines, "step", ylabel, level)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sottovoce.report import charts, page, words
 from sottovoce.report.charts import ACCENT, MARKERS, PLAIN, SERIES
+from sottovoce.report.known import known
 from sottovoce.report.words import INTERVAL, metric_name, number, number_of, text, three
 
 
@@ -17,43 +18,42 @@ def compare_page(found: Mapping[str, Any]) -> str:
     difference {name: {value, low, high, p, p_holm}}, detectable, by_seed, trainings_counted}], warnings,
     task {kind, classes}, n, speakers, left_out, differs {setting: {system: value}}, protocol {..., first_line}.
     """
-    if left := found.get("left_out"):
+    found = known(found)
+    if left := found["left_out"]:
         said = f"{number(left)} utterances left out: not every system answered them."
-        found = {**found, "warnings": [*(found.get("warnings") or ()), said]}
-    get, metric = found.get, found.get("metric") or "score"
-    systems, reference = list(get("systems") or ()), text(get("reference") or "reference")
-    name, others = metric_name(metric), [s for s in systems if s.get("difference")]
+        found = known({**found, "warnings": [*found["warnings"], said]})
+    metric, systems, reference = found["metric"], list(found["systems"]), text(found["reference"])
+    name, others = metric_name(metric), [s for s in systems if s["difference"]]
     return page.render(
-        "compare.html", found, glossary=words.glossary((systems or [{}])[0].get("metrics") or {}),
+        "compare.html", found, glossary=words.glossary(systems[0]["metrics"] if systems else ()),
         reference=reference, name=name, facts=words.sample(found), interval=INTERVAL,
-        tiles=[(s.get("name"), *words.gain(s["difference"].get(metric), f"{name} minus that of {reference}"))
+        tiles=[(s["name"], *words.gain(s["difference"][metric], f"{name} minus that of {reference}"))
                for s in others[:4]],
         verdicts=[_gap_verdict(s, found) for s in others],
         draw=systems and partial(_comparison, found), rows=[_row(s, metric) for s in systems],
-        classes=_classes_beside(systems, others, found, reference), names=[s.get("name") for s in systems],
-        differs=[(key, *(str(v.get(s.get("name"))) for s in systems)) for key, v in (get("differs") or {}).items()],
+        classes=_classes_beside(systems, others, found, reference), names=[s["name"] for s in systems],
+        differs=[(key, *(str(values.get(s["name"])) for s in systems)) for key, values in found["differs"].items()],
     )  # fmt: skip
 
 
 def _row(system: Mapping[str, Any], metric: str) -> list[Any]:
-    gap, seeds = (system.get("difference") or {}).get(metric) or {}, system.get("by_seed") or ()
+    gap, seeds = system["difference"][metric], system["by_seed"]
     own = f"{three(min(seeds))} to {three(max(seeds))}" if len(seeds) > 1 else ""
-    tested = [gap, words.chance(gap), three(system.get("detectable"))] if gap else ["", "", ""]
-    return [system.get("name"), len(system.get("seeds") or ()), system["metrics"].get(metric), own, *tested]
+    tested = [gap, words.chance(gap), three(system["detectable"])] if gap else ["", "", ""]
+    return [system["name"], len(system["seeds"]), system["metrics"][metric], own, *tested]
 
 
 def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """One sentence that claims no more than the interval does."""
-    metric, reference = str(found.get("metric") or "score"), text(found.get("reference") or "reference")
-    gap, name = system["difference"].get(metric) or {}, text(system.get("name"))
+    gap, name, reference = system["difference"][found["metric"]], text(system["name"]), text(found["reference"])
     low, high = number_of(gap, "low"), number_of(gap, "high")
     if not math.isfinite(low + high):
         return f"{name}: too few speakers to say anything. Four at least, and they have to differ."
     clear = number_of(gap, "p_holm") < 0.05 and not low <= 0 <= high
-    whose = "speakers" if found.get("speakers") else "recordings"
+    whose = "speakers" if found["speakers"] else "recordings"
     luck = "" if system.get("trainings_counted", True) else " One training each tells nothing of the next training."
     if not clear:
-        least = number_of(system.get("detectable"))
+        least = number_of(system["detectable"])
         seen = f"these {whose} would show a difference of {three(least)} or more"
         return f"{name} cannot be told from {reference}" + (f": {seen}." if math.isfinite(least) else ".") + luck
     better = (low > 0) == bool(found.get("higher_is_better", True))
@@ -62,33 +62,32 @@ def _gap_verdict(system: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 def _comparison(found: Mapping[str, Any], *, width: int) -> Any:
     """Scores at the left, differences from the reference at the right, a row for every system."""
-    metric = str(found.get("metric") or "score")
-    rows, least = [], []
-    for s in found.get("systems") or ():
-        gap = (s.get("difference") or {}).get(metric)
-        rows.append((text(s.get("name")), {metric: s["metrics"].get(metric), "gap": gap}, ACCENT if gap else PLAIN))
-        least.append({"gap": (-1 if number_of(gap) < 0 else 1) * number_of(s.get("detectable"))})
-    gap_title = f"{metric_name(metric)} − {charts.short(found.get('reference') or 'reference', charts.letters(width))}"
+    metric, rows, least = found["metric"], [], []
+    for s in found["systems"]:
+        gap = s["difference"][metric]
+        rows.append((text(s["name"]), {metric: s["metrics"][metric], "gap": gap}, ACCENT if gap else PLAIN))
+        least.append({"gap": (-1 if number_of(gap) < 0 else 1) * number_of(s["detectable"])})
+    gap_title = f"{metric_name(metric)} − {charts.short(found['reference'], charts.letters(width))}"
     titles = [(metric, words.panel_title(metric)), ("gap", gap_title)]
     return charts.dots(rows, titles, {"gap": 0.0}, least, width=width)
 
 
 def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Any, reference: str) -> dict[str, Any]:
     """The recall (or CCC) of every class, systems next to each other."""
-    task = found.get("task") or {}
-    stem = "recall" if task.get("kind") == "class" else "ccc"
-    parts = [c for c in task.get("classes") or () if any(f"{stem}_{c}" in s["metrics"] for s in systems)]
+    task = found["task"]
+    stem = "recall" if task["kind"] == "class" else "ccc"
+    parts = [c for c in task["classes"] if any(f"{stem}_{c}" in s["metrics"] for s in systems)]
     if not parts:
         return {}
-    named = [(text(s.get("name")), s["metrics"]) for s in systems]
+    named = [(text(s["name"]), s["metrics"]) for s in systems]
     rows = [
-        [part, *(s["metrics"].get(f"{stem}_{part}") for s in systems),
-         *(s["difference"].get(f"{stem}_{part}") for s in others)]
+        [part, *(s["metrics"][f"{stem}_{part}"] for s in systems),
+         *(s["difference"][f"{stem}_{part}"] for s in others)]
         for part in parts
     ]  # fmt: skip
     return {
-        "title": "Emotion by emotion" if list(task.get("target") or ()) == ["emotion"] else "One by one", "rows": rows,
-        "head": ["", *(name for name, _ in named), *(f"{text(s.get('name'))} − {reference}" for s in others)],
+        "title": "Emotion by emotion" if list(task["target"]) == ["emotion"] else "One by one", "rows": rows,
+        "head": ["", *(name for name, _ in named), *(f"{text(s['name'])} − {reference}" for s in others)],
         "stem": stem, "score": words.title(metric_name(stem)), "draw": partial(_by_class, named, parts, stem),
     }  # fmt: skip
 
@@ -100,7 +99,7 @@ def _by_class(systems: Sequence[tuple[str, Mapping[str, Any]]], parts: Sequence[
     for k, (name, scores) in enumerate(systems):
         colour, marker = SERIES[k % len(SERIES)], MARKERS[k % len(MARKERS)]
         for y, part in enumerate(parts):
-            ends = [number_of(scores.get(f"{stem}_{part}"), end) for end in ("value", "low", "high")]
+            ends = [number_of(scores[f"{stem}_{part}"], end) for end in ("value", "low", "high")]
             charts.dot(axes, y + step * (k - (len(systems) - 1) / 2), ends, colour, marker, 6, across=True)
         charts.named(axes, charts.short(name, 40 if width > 500 else 32), colour, marker, 6)
     charts.named_rows(axes, parts, width)

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from sottovoce.metrics import scores as metrics
 from sottovoce.report import calibration, charts, page, words
-from sottovoce.report.charts import ACCENT, PLAIN
-from sottovoce.report.words import MEANING, metric_name, number, number_of, panel_title, score, text, three
+from sottovoce.report.charts import ACCENT, PLAIN, series
+from sottovoce.report.known import known
+from sottovoce.report.words import MEANING, metric_name, number, number_of, panel_title, text, three
 
 
 def evaluate_page(report: Mapping[str, Any]) -> str:
@@ -22,14 +23,15 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     {name: {...}}}}, examples [{id, reference, heard}], probes [{fold, layers, chosen, probe}], calibration {...},
     config, n, speakers, hardware, seconds. Scores of one class are named `recall_<class>`, ...
     """
-    get, scores, baselines = report.get, report.get("metrics") or {}, report.get("baselines") or {}
-    task, folds, kind = get("task") or {}, get("folds") or (), (get("task") or {}).get("kind", "class")
-    parts = list(task.get("classes") or ()) if kind == "class" else [str(t) for t in task.get("target") or ()]
+    report = known(report)
+    scores, baselines, task, folds = (report[key] for key in ("metrics", "baselines", "task", "folds"))
+    kind = task["kind"] or "class"
+    parts = [str(name) for name in task["classes" if kind == "class" else "target"]]
     main = _main_scores(scores, parts, kind)
     shown, key = main[:3], main[0] if main else ""
-    rivals = [(name.replace("_", " "), entry.get("metrics") or {}, PLAIN) for name, entry in baselines.items()]
+    rivals = [(name.replace("_", " "), entry["metrics"], PLAIN) for name, entry in baselines.items()]
     sign = -1 if metrics.higher_is_better(key) else 1
-    rivals.sort(key=lambda row: np.nan_to_num(sign * number_of(row[1].get(key)), nan=np.inf))  # the best first
+    rivals.sort(key=lambda row: np.nan_to_num(sign * number_of(row[1][key]), nan=np.inf))  # the best first
     rows = [("this model", scores, ACCENT), *rivals]
     titles = [(m, metric_name(m)) for m in shown]
     drawn: dict[str, Any] = {}
@@ -42,11 +44,11 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     return page.render(
         "evaluate.html", report, glossary=words.glossary(scores), many=many, drawn=drawn,
         groups=_groups(report, titles), facts=words.sample(report), intervals=words.intervals(scores),
-        trust=calibration.section(get("calibration")),
+        trust=calibration.section(report["calibration"]),
         tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], MEANING.get(m, ""))) for m in main[:4]],
         verdict=_verdict(rows, key) if shown and baselines else "",
-        confusion=_confusion(get("confusion") or {}), classes=_by_class(scores, baselines, parts, kind),
-        probe=_probe([p for p in get("probes") or () if p.get("chosen")]),
+        confusion=_confusion(report["confusion"]), classes=_by_class(scores, baselines, parts, kind),
+        probe=_probe([p for p in report["probes"] if p["chosen"]]),
         every=[(name.replace("_", " "), value) for name, value in scores.items()],
     )  # fmt: skip
 
@@ -54,22 +56,22 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
 def _groups(report: Mapping[str, Any], titles: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
     """Of every column: a picture of its scores; a sentence a gap and a table of the groups, or why there are none."""
     told: dict[str, dict[str, Any]] = {}
-    for column, values in (report.get("groups") or {}).items():
+    for column, values in report["groups"].items():
         if values and titles:
             each = [(name or "unknown", entry, ACCENT) for name, entry in values.items()]
-            said = words.intervals(next(iter(values.values())) or {})
+            said = words.intervals(next(iter(values.values())))
             told[column] = {"draw": partial(charts.dots, each, titles), "intervals": said}
-    for column, own in (report.get("subgroups") or {}).items():
+    for column, own in report["subgroups"].items():
         mine = told.setdefault(column, {})
         if not own["measured"]:
             mine["lines"] = [own["why"] + "."]
             continue
         names = [n for n in ("ua", "mae", "ece", "answered", "right_of_answered")
                  if any(n in e["metrics"] for e in own["groups"].values())]  # fmt: skip
-        mine["rows"] = [[name, e["n"], e["speakers"], *(e["metrics"].get(n) for n in names)]
+        mine["rows"] = [[name, e["n"], e["speakers"], *(e["metrics"][n] for n in names)]
                         for name, e in own["groups"].items()]  # fmt: skip
         mine["head"] = ["", "n", "speakers", *(metric_name(n) for n in names)]
-        more = [f"{number(own['unlabelled'])} utterances do not say."] if own.get("unlabelled") else []
+        more = [f"{number(own['unlabelled'])} utterances do not say."] if own["unlabelled"] else []
         mine["lines"] = [*map(_gap, own["gaps"]), *more]
     return told
 
@@ -77,9 +79,9 @@ def _groups(report: Mapping[str, Any], titles: Sequence[tuple[str, str]]) -> dic
 def _gap(gap: Mapping[str, Any]) -> str:
     """`UA: female 0.050 above male [-0.020, 0.120]; a gap of 0.080 or more would have been seen.`"""
     one, other = gap["groups"] if gap["value"] >= 0 else gap["groups"][::-1]
-    ends = (gap["low"], gap["high"]) if gap["value"] >= 0 else (-(gap["high"] or 0.0), -(gap["low"] or 0.0))
+    ends = (gap["low"], gap["high"]) if gap["value"] >= 0 else (-number_of(gap, "high"), -number_of(gap, "low"))
     said = f"{metric_name(gap['score'])}: {text(one)} {three(abs(gap['value']))} above {text(other)}"
-    if gap["low"] is None:
+    if not math.isfinite(number_of(gap, "low")):
         return f"{said}; too few speakers to say more."
     said += f" [{number(ends[0], fixed=True)}, {number(ends[1], fixed=True)}]"
     least = gap["detectable"]
@@ -95,13 +97,13 @@ def _main_scores(scores: Mapping[str, Any], parts: Sequence[str], kind: str) -> 
 
 def _verdict(rows: Sequence[tuple[str, Mapping[str, Any], str]], name: str) -> str:
     (_, ours, _), (best, theirs, _) = rows[0], rows[1]
-    gap = number_of(ours.get(name)) - number_of(theirs.get(name))
+    gap = number_of(ours[name]) - number_of(theirs[name])
     if not math.isfinite(gap):
         return ""
     ahead = gap if metrics.higher_is_better(name) else -gap
     side = "ahead of" if ahead > 0 else "behind" if ahead < 0 else "level with"
     said = f"{metric_name(name)} is {number(abs(gap), fixed=True)} {side} the best baseline, {text(best)}"
-    edges = [number_of(entry.get(name), part) for entry in (ours, theirs) for part in ("low", "high")]
+    edges = [number_of(entry[name], part) for entry in (ours, theirs) for part in ("low", "high")]
     if np.isfinite(edges).all():
         apart = edges[0] > edges[3] or edges[1] < edges[2]
         said += "; the intervals do not overlap" if apart else "; the intervals overlap"
@@ -110,10 +112,10 @@ def _verdict(rows: Sequence[tuple[str, Mapping[str, Any], str]], name: str) -> s
 
 def _confusion(found: Mapping[str, Any]) -> dict[str, Any]:
     """Names, counts by row, and the most frequent confusion in words."""
-    counts = np.asarray(found.get("counts", ()), dtype=np.int64)
-    if counts.ndim != 2 or not counts.size:
+    counts = series(found["counts"]).astype(np.int64)
+    if not counts.size:
         return {}
-    names, mixed = [text(c) for c in found.get("classes", ())], counts.copy()
+    names, mixed = [text(c) for c in found["classes"]], counts.copy()
     np.fill_diagonal(mixed, 0)
     row, column = np.unravel_index(mixed.argmax(), mixed.shape)
     said = ""
@@ -129,12 +131,12 @@ def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Se
     stems = [s for s in known if any(f"{s}_{p}" in scores for p in parts)][:2]
     if not stems:
         return {}
-    marks = {"recall": 1 / len(parts)} if kind == "class" else {s: number_of(scores.get(s)) for s in stems}
+    marks = {"recall": 1 / len(parts)} if kind == "class" else {s: number_of(scores[s]) for s in stems}
     best = [{stem: _best(baselines, f"{stem}_{part}") for stem in stems} for part in parts]
     rivals = [{stem: value for stem, (value, _) in row.items()} for row in best]
-    ours = [(part, {s: scores.get(f"{s}_{part}") for s in stems}, ACCENT) for part in parts]
+    ours = [(part, {s: scores[f"{s}_{part}"] for s in stems}, ACCENT) for part in parts]
     rows = [
-        [part, *(cell for s in stems for cell in (score(own[s]), _beside(*row[s])))]
+        [part, *(cell for s in stems for cell in (own[s], _beside(*row[s])))]
         for (part, own, _), row in zip(ours, best, strict=True)
     ]
     return {
@@ -147,7 +149,7 @@ def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Se
 
 def _best(baselines: Mapping[str, Any], key: str) -> tuple[float, str]:
     """The best value any baseline reaches in one score, and whose it is."""
-    found = [(number_of((b.get("metrics") or {}).get(key)), name) for name, b in baselines.items()]
+    found = [(number_of(entry["metrics"][key]), name) for name, entry in baselines.items()]
     found = [(value, name) for value, name in found if math.isfinite(value)]
     return (max if metrics.higher_is_better(key) else min)(found, default=(math.nan, ""))
 
@@ -160,17 +162,17 @@ def _probe(probes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the published heads learned: the weight of every layer, and how their learning rate was chosen."""
     if not probes:
         return {}
-    weights = np.array([p.get("layers") or () for p in probes], dtype=np.float64)
+    weights = np.array([list(p["layers"]) for p in probes], dtype=np.float64)
     names = [f"layer {k}" for k in range(weights.shape[-1])]  # 0 is what comes before the first block
     name = next((n for n in ("dev_wa", "dev_mae", "dev_per") if n in probes[0]["chosen"]), "")
-    label, readings, lines = metric_name(name.removeprefix("dev_")), probes[0].get("probe") or (), []
+    label, readings, lines = metric_name(name.removeprefix("dev_")), probes[0]["probe"], []
     if any(name in row for row in readings):
         for rate in dict.fromkeys(row["lr"] for row in readings):
             own = [row for row in readings if row["lr"] == rate]
             lines.append((f"lr {rate:g}", [row["update"] for row in own], [row[name] for row in own]))
     rows = [
-        [p.get("fold"), f"{p['chosen'].get('lr'):g}", number(p["chosen"].get("update")), three(p["chosen"], name),
-         *(number(w, 2, fixed=True) for w in p.get("layers") or ())]
+        [p["fold"], f"{p['chosen']['lr']:g}", p["chosen"]["update"], three(p["chosen"], name),
+         *(number(w, 2, fixed=True) for w in p["layers"])]
         for p in probes
     ]  # fmt: skip
     return {

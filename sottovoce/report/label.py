@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from sottovoce.report import charts, page
+from sottovoce.report.charts import series
+from sottovoce.report.known import known
 from sottovoce.report.words import number, percent, three
 
 WHERE = {"train": "fitted on", "heldout": "dev speakers"}
@@ -20,26 +22,27 @@ def label_page(report: Mapping[str, Any]) -> str:
     {distance, explained, used, empty, perplexity, mean_ms, median_ms, p95_ms, single, names {label: {purity, chance,
     nmi}}}, exposure, warnings, config, seconds, hardware.
     """
-    sets = report.get("sets") or ()
+    report = known(report)
+    sets = report["sets"]
     read = [  # every label set on both sides
         (f"{number(entry['units'])} units, {said}", entry[side])
-        for entry in sets for side, said in WHERE.items() if entry.get(side)
+        for entry in sets for side, said in WHERE.items() if entry[side]
     ]  # fmt: skip
     use = [
-        (name, found.get("used"), percent(found.get("explained"), 1),
-         *(number(found.get(key), 0) for key in ("mean_ms", "median_ms", "p95_ms")), percent(found.get("single")))
+        (name, found["used"], percent(found["explained"], 1),
+         *(number(found[key], 0) for key in ("mean_ms", "median_ms", "p95_ms")), percent(found["single"]))
         for name, found in read
     ]  # fmt: skip
     means = {
-        label: [(name, *(three(found["names"][label].get(key)) for key in ("nmi", "purity", "chance")))
-                for name, found in read if label in (found.get("names") or {})]
-        for label in dict.fromkeys(label for _, found in read for label in found.get("names") or ())
+        label: [(name, *(three(found["names"][label][key]) for key in ("nmi", "purity", "chance")))
+                for name, found in read if label in found["names"]]
+        for label in dict.fromkeys(label for _, found in read for label in found["names"])
     }  # fmt: skip
     seeds = [
-        (f"{number(e['units'])} units, seed {number(o.get('seed'))}", three(o.get("ari")), three(o.get("nmi")))
-        for e in sets for o in e.get("seeds") or ()
+        (f"{number(e['units'])} units, seed {number(other['seed'])}", three(other["ari"]), three(other["nmi"]))
+        for e in sets for other in e["seeds"]
     ]  # fmt: skip
-    falling = [np.sort(np.asarray(entry.get("counts", ())))[::-1] for entry in sets]
+    falling = [np.sort(series(entry["counts"]))[::-1] for entry in sets]
     lines = [
         (f"{number(len(n))} units", np.arange(1, len(n) + 1) / len(n), n * len(n) / n.sum()) for n in falling if n.sum()
     ]
@@ -48,8 +51,8 @@ def label_page(report: Mapping[str, Any]) -> str:
     return page.render(
         "label.html", report, use=use, means=means, seeds=seeds, units=units,
         draw=lines and partial(charts.traces, lines, *axis),
-        frames={WHERE[side]: n for side, n in (report.get("frames") or {}).items()},
-        people=len(report.get("seen_speakers") or report.get("exposure") or ()),
-        tiles=[(f"{n} units", number((entry.get("train") or {}).get("perplexity"), 1),
+        frames={WHERE[side]: n for side, n in report["frames"].items()},
+        people=len(report["seen_speakers"] or report["exposure"]),
+        tiles=[(f"{n} units", number(entry["train"]["perplexity"], 1),
                 "perplexity: as many equally frequent ones") for n, entry in zip(units, sets, strict=True)],
     )  # fmt: skip

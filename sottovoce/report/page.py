@@ -25,6 +25,7 @@ from markupsafe import Markup
 from sottovoce import files
 from sottovoce.report import charts, words
 from sottovoce.report.charts import DARK, LIGHT
+from sottovoce.report.known import Nothing, known
 
 TEMPLATES = Path(__file__).parent / "templates"
 PARTS = {
@@ -48,17 +49,10 @@ def scheme() -> Markup:
     )
 
 
-class Missing(jinja2.ChainableUndefined):
-    """A key that is not there has no keys, no items and no text."""
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        return self
-
-
 def show(value: Any) -> Any:
     """What a template prints: markup as it is, numbers, scores and lists for people, text on one line, "–" for None,
     "" for no value."""
-    if isinstance(value, (Markup, Missing)):
+    if isinstance(value, (Markup, Nothing)):
         return value
     if isinstance(value, Mapping) and "value" in value:
         return words.score(value)
@@ -69,10 +63,7 @@ def show(value: Any) -> Any:
 
 def rows(items: Any, *keys: str, **digits: int) -> list[list[Any]]:
     """Some values of every dict of a list, as the rows of a table; `digits` of those that want fewer or more."""
-    return [
-        [words.number(item.get(k), digits[k]) if k in digits else item.get(k, Missing()) for k in keys]
-        for item in items or ()
-    ]
+    return [[words.number(item[k], digits[k]) if k in digits else item[k] for k in keys] for item in items]
 
 
 def part(frame: str, title: Any = "", given: Any = True, *, caller: Callable[[], Markup]) -> Markup:
@@ -94,7 +85,7 @@ def figure(draw: Any, name: str, alt: str, width: int = charts.WIDE, *, caller: 
 
 
 ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=Missing, finalize=show,
+    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=Nothing, finalize=show,
     trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
 ENVIRONMENT.filters |= {name: function for name, function in vars(words).items() if inspect.isfunction(function)}
@@ -112,10 +103,9 @@ def script(name: str) -> tuple[Markup, str]:
 
 
 def render(template: str, report: Mapping[str, Any], **values: Any) -> str:
-    """A page. The template sees `report` (a key that is None is missing), `values` and the protocol, the first line of
-    which goes to the top."""
-    known = {key: value for key, value in report.items() if value is not None}
-    found = known.get("protocol") or {}
-    protocol = dict(found) if isinstance(found, Mapping) else {"protocol": found}
+    """A page. The template sees `report`, `values` and the protocol, the first line of which goes to the top."""
+    protocol = dict(report.get("protocol") or {})
     first = protocol.pop("first_line", None)
-    return ENVIRONMENT.get_template(template).render({"first": first, "protocol": protocol, "report": known} | values)
+    return ENVIRONMENT.get_template(template).render(
+        {"first": first, "protocol": protocol, "report": known(report)} | values
+    )

@@ -54,22 +54,22 @@ def _timeline(prediction: Mapping[str, Any], *, width: int) -> Any:
     Keys: duration_s, classes, times_s, probabilities (T, K), segments [{start, end, label, speaker}], waveform
     {times_s, low, high}, intensity (T,), speakers in their order, frames {times_s, values (F, K)}.
     """
-    classes, times = [text(c) for c in prediction.get("classes") or ()], series(prediction.get("times_s"))
-    wave, segments = prediction.get("waveform") or {}, prediction.get("segments") or ()
-    intensity, fine = series(prediction.get("intensity")), prediction.get("frames") or {}
-    chances, posteriors = (np.array(found if found is not None else (), dtype=np.float64)
-                           for found in (prediction.get("probabilities"), fine.get("values")))  # fmt: skip
+    classes, times = [text(c) for c in prediction["classes"]], series(prediction["times_s"])
+    wave, segments, fine = prediction["waveform"], prediction["segments"], prediction["frames"]
+    intensity, chances, posteriors = (
+        series(found) for found in (prediction["intensity"], prediction["probabilities"], fine["values"])
+    )
     every = np.concatenate([chances.ravel(), posteriors.ravel(), [0.0, 1.0]])
     scale = float(np.nanmin(every)), float(np.nanmax(every))  # probabilities, or predicted values on their own scale
-    ends = [*(float(s["end"]) for s in segments), *times[-1:], *series(wave.get("times_s"))[-1:], 1e-3]
-    end = float(prediction.get("duration_s") or max(ends))
+    ends = [*(float(s["end"]) for s in segments), *times[-1:], *series(wave["times_s"])[-1:], 1e-3]
+    end = float(prediction["duration_s"] or max(ends))
     tint = {c: LIGHT[role] for c, role in roles([*classes, *(text(s["label"]) for s in segments)]).items()}
-    said: dict[str, list[Any]] = {str(who): [] for who in prediction.get("speakers") or ()}  # by whom
+    said: dict[str, list[Any]] = {str(who): [] for who in prediction["speakers"]}  # by whom
     for segment in segments:
-        said.setdefault(str(segment.get("speaker") or ""), []).append(segment)
+        said.setdefault(str(segment["speaker"]), []).append(segment)
 
     def waveform(axes: Any) -> None:
-        clock_s, low, high = alike(*(series(wave.get(part)) for part in ("times_s", "low", "high")))
+        clock_s, low, high = alike(*(series(wave[part]) for part in ("times_s", "low", "high")))
         edges = pooled(low, width, np.min), pooled(high, width, np.max)
         axes.fill_between(pooled(clock_s, width), *edges, color=SOFT, linewidth=0)
 
@@ -88,8 +88,8 @@ def _timeline(prediction: Mapping[str, Any], *, width: int) -> Any:
             axes.fill_between(x, 0, y, color=tint[classes[k]], alpha=0.35, linewidth=0)
             axes.plot(x, y, color=tint[classes[k]], linewidth=1.4)
         if len(posteriors):
-            fine_s = series(fine.get("times_s"))
-            axes.plot(*alike(fine_s, posteriors[:, k], most=width), color=INK, linewidth=0.7, alpha=0.75)
+            x, y = alike(series(fine["times_s"]), posteriors[:, k], most=width)
+            axes.plot(x, y, color=INK, linewidth=0.7, alpha=0.75)
         axes.axhline(0, color=LINE, linewidth=1)
         axes.set_ylim(scale[0], scale[1] + 0.02 * (scale[1] - scale[0]))
         axes.set_yticks(scale, [number(v, 2) if k == len(classes) - 1 else "" for v in scale])

@@ -9,6 +9,7 @@ import numpy as np
 
 from sottovoce.report import charts, page, words
 from sottovoce.report.charts import DASHED, SERIES, SOFT, runs, series
+from sottovoce.report.known import known
 from sottovoce.report.words import NOTHING, number, number_of, percent, text, three
 
 HEALTH = (  # title, its curves and their names, when they were read, axis, what it means
@@ -38,11 +39,12 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
     panels [{id, rate_hz, original (T, D), masked (T,), reconstructed (T, D), intensity (T,), rules {name: (T,)}}],
     units [{units, used, perplexity}], told {fact: text}, warnings, config.
     """
-    get, curves, masking = report.get, report.get("curves") or {}, report.get("masking") or {}
-    right, dev, probe = (series(curves.get(key)) for key in ("accuracy", "heldout_loss", "probe_ua"))
-    often, baseline = (number_of(curves.get(key)) for key in ("trivial_accuracy", "trivial_loss"))
+    report = known(report)
+    curves, masking, panels = report["curves"], report["masking"], report["panels"]
+    right, dev, probe = (series(curves[key]) for key in ("accuracy", "heldout_loss", "probe_ua"))
+    often, baseline = (number_of(curves[key]) for key in ("trivial_accuracy", "trivial_loss"))
     predictor, kind = "always predicting the mean", "feature units"
-    if len(right) or len(series(curves.get("emotion_accuracy"))):
+    if len(right) or len(series(curves["emotion_accuracy"])):
         predictor, kind = "predicting by how frequent each class is", "nats"
     last = next(iter(dev[np.isfinite(dev)][-1:]), math.nan)
     tiles = [
@@ -54,12 +56,11 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
         tiles.append(("Probe UA", three(probe[-1]), "linear, frozen encoder, dev"))
     if len(right):
         tiles.append(("Units right", percent(right[-1], 1), f"the commonest is {percent(often, 1)}"))
-    panels = get("panels") or ()
-    ruled = [panel | {"rule": masking.get("rule")} for panel in panels if "rules" in panel]
+    ruled = [panel | {"rule": masking["rule"]} for panel in panels if "rules" in panel]
     return page.render(
         "pretrain.html", report, tiles=tiles + _masking_tiles(masking), predictor=predictor,
         loss=charts.losses(curves, "dev speakers", f"loss, {kind}", ("baseline", baseline)),
-        readings=(len(series(curves.get("loss"))), len(dev)), health=_health(curves, often),
+        readings=(len(series(curves["loss"])), len(dev)), health=_health(curves, often),
         panels=[(_told(panel), partial(triptych, panel)) for panel in panels],
         spans=[(panel["id"], _shares(panel), partial(_hidden_spans, panel)) for panel in ruled],
     )  # fmt: skip
@@ -67,13 +68,13 @@ def pretrain_page(report: Mapping[str, Any]) -> str:
 
 def _masking_tiles(found: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
     """Realised coverage and what was asked for; where the intensity is known, that of masked and visible frames."""
-    if not number_of(found.get("coverage")) > 0:
+    if not number_of(found["coverage"]) > 0:
         return []
-    ratio = f"{100 * found['ratio']:.0f} % asked for" if found.get("ratio") else ""
-    tiles = [("Masked", percent(found["coverage"], 1), words.listed(found.get("rule"), ratio, mark=", "))]
+    ratio = f"{100 * found['ratio']:.0f} % asked for" if found["ratio"] else ""
+    tiles = [("Masked", percent(found["coverage"], 1), words.listed(found["rule"], ratio, mark=", "))]
     if "hidden_intensity" in found:
-        there, elsewhere = (three(found.get(f"{side}_intensity")) for side in ("hidden", "visible"))
-        tiles.append(("Intensity", there, f"{text(found.get('intensity') or '')} where masked; {elsewhere} elsewhere"))
+        there, elsewhere = (three(found[f"{side}_intensity"]) for side in ("hidden", "visible"))
+        tiles.append(("Intensity", there, f"{text(found['intensity'])} where masked; {elsewhere} elsewhere"))
     return tiles
 
 
@@ -81,7 +82,7 @@ def _health(curves: Mapping[str, Any], often: float) -> list[dict[str, Any]]:
     """Every other curve of the run, with its last reading."""
     found = []
     for title, names, steps, axis, meaning in HEALTH:
-        lines = [(said, curves.get(steps), y) for key, said in names.items() if len(y := series(curves.get(key)))]
+        lines = [(said, curves[steps], y) for key, said in names.items() if len(y := series(curves[key]))]
         if lines:
             draw = partial(charts.traces, lines, "step", axis, zero=len(lines) == 1)
             said = meaning.format(often=number(often))

@@ -9,6 +9,7 @@ import numpy as np
 
 from sottovoce.report import charts, page, words
 from sottovoce.report.charts import ACCENT, DASHED, DOTTED, PLAIN, SERIES, SOFT, alike, pooled, series
+from sottovoce.report.known import known
 from sottovoce.report.words import INTERVAL, METRICS, number, number_of, three
 
 SCORE_NAMES = {"rank": "relative attributes", "strength": "StrengthNet", "energy": "energy, dB by speaker"}
@@ -31,48 +32,46 @@ def strength_page(report: Mapping[str, Any]) -> str:
     (T, D), frames (T,), energy_frames (T,), rate_hz, target, follows_energy}], parameters, corpora, emotions, neutral,
     functionals, exposure, seconds, hardware, config.
     """
-    get, found = report.get, report.get("agreement") or {}
-    first = found.get("intensity") or found.get("neutral") or {}
-    key, tiles = first.get("key", "auc"), []
-    for name, entry in (first.get("scores") or {}).items():
-        value = entry.get(key)
-        tiles.append((f"{METRICS[key]}, {SCORE_NAMES[name]}", three(value), words.between(value)))
+    report = known(report)
+    found, curves = report["agreement"], report["curves"]
+    first = found["intensity"] or found["neutral"]
+    tiles = [
+        (f"{METRICS[first['key']]}, {SCORE_NAMES[name]}", three(value := entry[first["key"]]), words.between(value))
+        for name, entry in first["scores"].items()
+    ]
     for name, (title, meaning) in SPREADS.items():
-        if math.isfinite(number_of(entry := found.get(name))):
-            low, high = three(entry, "low"), three(entry, "high")
-            tiles.append((title, three(entry), f"{meaning}; {low} to {high} in four of five"))
-    curves = get("curves") or {}
+        if math.isfinite(number_of(entry := found[name])):
+            said = f"{meaning}; {three(entry, 'low')} to {three(entry, 'high')} in four of five"
+            tiles.append((title, three(entry), said))
     return page.render(
         "strength.html", report, tiles=tiles, chosen=_chosen(curves), interval=INTERVAL,
-        loss=charts.losses(curves, "dev", "loss", ("constants", number_of(curves.get("trivial_loss")))),
+        loss=charts.losses(curves, "dev", "loss", ("constants", number_of(curves["trivial_loss"]))),
         questions=[(f"agreement-{name}", title, meaning, _question(found[name]))
-                   for name, (title, meaning) in QUESTIONS.items() if found.get(name)],
-        who=WHO.get(str(found.get("part")), ""),
-        courses=[(panel, partial(_course, panel)) for panel in get("panels") or ()],
+                   for name, (title, meaning) in QUESTIONS.items() if found[name]],
+        who=WHO.get(found.get("part"), ""),
+        courses=[(panel, partial(_course, panel)) for panel in report["panels"]],
     )  # fmt: skip
 
 
 def _question(found: Mapping[str, Any]) -> dict[str, Any]:
     """One question of `agreement.agree`: every score with its interval, and by emotion."""
-    scores, key = found.get("scores") or {}, found.get("key", "auc")
-    keys = [k for k in ("auc", "spearman") if any(math.isfinite(number_of(entry.get(k))) for entry in scores.values())]
+    scores, key = found["scores"], found["key"]
+    keys = [k for k in ("auc", "spearman") if any(math.isfinite(number_of(entry[k])) for entry in scores.values())]
     rows = [(SCORE_NAMES[s], entry, ACCENT if s == "strength" else PLAIN) for s, entry in scores.items()]
     marks = {"auc": 0.5, "spearman": 0.0}
     return {
         "draw": keys and partial(charts.dots, rows, [(k, METRICS[k]) for k in keys], marks), "score": METRICS[key],
-        "spoken": ", ".join(f"{label} {number(number_of(entry.get(key)))}" for label, entry, _ in rows),
-        "n": found.get("n"), "speakers": found.get("speakers"),
+        "spoken": ", ".join(f"{label} {number(number_of(entry[key]))}" for label, entry, _ in rows),
+        "n": found["n"], "speakers": found["speakers"],
         "head": [METRICS[key], *(SCORE_NAMES[s] for s in scores)],
-        "rows": [(emotion, *(three(values.get(s)) for s in scores))
-                 for emotion, values in (found.get("by_emotion") or {}).items()],
-        "ahead": [(SCORE_NAMES[s], entry.get(key), words.chance(entry.get(key) or {}))
-                  for s, entry in (found.get("ahead") or {}).items()],
+        "rows": [(emotion, *(three(values[s]) for s in scores)) for emotion, values in found["by_emotion"].items()],
+        "ahead": [(SCORE_NAMES[s], entry[key], words.chance(entry[key])) for s, entry in found["ahead"].items()],
     }  # fmt: skip
 
 
 def _chosen(curves: Mapping[str, Any]) -> str:
     """The best dev reading in words."""
-    dev, mae, ua = (series(curves.get(f"heldout_{name}")) for name in ("loss", "mae", "ua"))
+    dev, mae, ua = (series(curves[f"heldout_{name}"]) for name in ("loss", "mae", "ua"))
     if not len(dev):
         return ""
     best = int(np.nanargmin(dev)) if np.isfinite(dev).any() else -1
@@ -87,7 +86,7 @@ def _course(panel: Mapping[str, Any], *, width: int) -> Any:
 
     Panel: features (T, D) magnitudes or logarithms, frames (T',) and energy_frames (T',) every 1 / rate_hz s, target.
     """
-    frames, target, rate = series(panel["frames"]), number_of(panel.get("target")), float(panel["rate_hz"])
+    frames, target, rate = series(panel["frames"]), number_of(panel["target"]), float(panel["rate_hz"])
     features = np.asarray(panel["features"], dtype=np.float64)
     if features.min(initial=0.0) >= 0:  # magnitudes: in decibel as anybody draws them
         features = 20 * np.log10(features + 1e-3 * max(float(features.max(initial=0.0)), 1e-6))
@@ -96,7 +95,7 @@ def _course(panel: Mapping[str, Any], *, width: int) -> Any:
     charts.heatmap(above, features, len(frames) / rate)
     above.set_ylabel("mel band")
     clock_s = (np.arange(len(frames)) + 0.5) / rate
-    if len(energy := series(panel.get("energy_frames"))) == len(frames):
+    if len(energy := series(panel["energy_frames"])) == len(frames):
         other = below.twinx()
         other.plot(pooled(clock_s, 600), pooled(energy, 600), color=SOFT, linewidth=1.2, label="energy")
         other.set_yticks([])

@@ -10,6 +10,7 @@ import numpy as np
 
 from sottovoce.report import charts, page, words
 from sottovoce.report.charts import DOTTED, HALF, INK, NARROW, PAPER, SERIES, SOFT, WIDE, dot, sheet
+from sottovoce.report.known import known
 from sottovoce.report.words import NOTHING, count, metric_name, number, number_of, score, text, three
 
 UNIT = "labelled utterances"
@@ -25,30 +26,28 @@ def study_page(study: Mapping[str, Any]) -> str:
     probe_paired and probe_labels_saved likewise, per_class {class: {arm: [...]}}, beside {score: {part: {arm: [...]}}},
     flat, chosen, meeting_point, dev_labels, seeds, folds, speakers, warnings, config, protocol, title.
     """
-    get = study.get
-    name, against = metric_name(get("metric") or "score"), contrasts(study)
-    runs = words.listed(count(get("seeds"), "seed"), count(get("folds"), "fold"), mark=" × ")
-    base = words.listed(runs, count(get("speakers"), "speaker"), f"n = {number(get('n_total'))} labels", mark=", ")
+    study = known(study)
+    name, against = metric_name(study["metric"]), contrasts(study)
+    runs = words.listed(count(study["seeds"], "seed"), count(study["folds"], "fold"), mark=" × ")
+    base = words.listed(runs, count(study["speakers"], "speaker"), f"n = {number(study['n_total'])} labels", mark=", ")
     drawn = {
-        "curve": get("arms") and partial(_alone, _draw_curve, study),
+        "curve": study["arms"] and partial(_alone, _draw_curve, study),
         "paired": any(pairs for _, pairs, _ in against) and partial(_alone, _draw_paired, study),
         "saved": any(saved for _, _, saved in against) and partial(_alone, _draw_saved, study),
-        "classes": get("per_class") and partial(_per_class, study),
+        "classes": study["per_class"] and partial(_per_class, study),
     }
     return page.render(
-        "study.html", study, glossary=words.glossary([str(get("metric") or "")]), name=name, base=base,
-        drawn=drawn, spoken=_spoken(get("arms") or {}), tiles=_tiles(study, name), numbers=_table(study),
+        "study.html", study, glossary=words.glossary([text(study["metric"])]), name=name, base=base,
+        drawn=drawn, spoken=_spoken(study["arms"]), tiles=_tiles(study, name), numbers=_table(study),
         beside=_beside(study), chosen=_chosen(study), holm=any("p_holm" in p for _, pairs, _ in against for p in pairs),
-        trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in (get("trivial") or {}).items()],
+        trivial=[f"{key.replace('_', ' ')} {three(value)}" for key, value in study["trivial"].items()],
     )  # fmt: skip
 
 
 def contrasts(study: Mapping[str, Any]) -> list[tuple[str, Sequence, Sequence]]:
     """(arm, paired, labels_saved) of every arm that was compared with scratch."""
-    found = [
-        (arm, study.get(f"{prefix}paired") or (), study.get(f"{prefix}labels_saved") or ())
-        for arm, prefix in (("pretrained", ""), ("probe", "probe_"))
-    ]
+    prefixes = {"pretrained": "", "probe": "probe_"}
+    found = [(arm, study[f"{prefix}paired"], study[f"{prefix}labels_saved"]) for arm, prefix in prefixes.items()]
     return [(arm, pairs, saved) for arm, pairs, saved in found if pairs or saved]
 
 
@@ -65,11 +64,11 @@ def _spoken(arms: Mapping[str, Any]) -> str:
 
 
 def _at(points: Iterable[Mapping[str, Any]], n: Any) -> Mapping[str, Any]:
-    return next((p for p in points if p.get("n") == n), {})
+    return next((p for p in points if p["n"] == n), known({}))
 
 
 def _bound(point: Mapping[str, Any]) -> str:
-    return "≥ " if point.get("censored") else "≤ " if point.get("at_most") else ""
+    return "≥ " if point["censored"] else "≤ " if point["at_most"] else ""
 
 
 def _factor(point: Mapping[str, Any]) -> str:
@@ -79,7 +78,7 @@ def _factor(point: Mapping[str, Any]) -> str:
 
 def _tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
     """The N nearest to a tenth of all labels, all labels, and where the curves meet."""
-    ns, whole = sorted(n for n in study.get("ns") or () if n), study.get("n_total")
+    ns, whole = sorted(study["ns"]), study["n_total"]
     (_, pairs, saved), found = next(iter(contrasts(study)), ("", (), ())), []
     word = "Gain" if study.get("higher_is_better", True) else "Change"
     if ns:
@@ -95,7 +94,7 @@ def _tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
             most = number(high) if math.isfinite(high) else "more than measured"
             found.append((f"Labels saved at {number(tenth)}", _factor(point), f"{least} to {most} (95 %)"))
     if "meeting_point" in study:
-        meets = study["meeting_point"]
+        meets = study.get("meeting_point")
         note = "labels: from here on nothing clear is gained" if meets else "nowhere: the curves stay apart"
         found.append(("Curves meet at", number(meets), note))
     return found
@@ -103,25 +102,25 @@ def _tiles(study: Mapping[str, Any], name: str) -> list[tuple[Any, Any, Any]]:
 
 def _table(study: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     """Head and rows of every arm and every contrast at every number of labels."""
-    arms, against, dev = study.get("arms") or {}, contrasts(study), study.get("dev_labels")
+    arms, against, dev = study["arms"], contrasts(study), study["dev_labels"]
     head = ["labels", *(ARMS[arm] for arm in arms)]
     for arm, _, _ in against:
         head += [f"{'probe' if arm == 'probe' else 'pre-trained'} − scratch", "p", "labels saved"]
         head += [f"with {number(dev)} of dev"] * bool(dev)
     rows = []
-    for n in sorted(set(study.get("ns") or ()) or {p.get("n") for points in arms.values() for p in points}):
+    for n in sorted(set(study["ns"]) or {p["n"] for points in arms.values() for p in points}):
         row = [number(n), *(score(_at(points, n)) for points in arms.values())]
         for _, pairs, saved in against:
             here = _at(saved, n)
             row += [score(_at(pairs, n)), words.chance(_at(pairs, n)), _factor(here)]
-            row += [_factor(here | here["with_dev"])] if dev and here else [""] * bool(dev)
+            row += [_factor(known(here | here["with_dev"]))] if dev and here else [""] * bool(dev)
         rows.append(row)
     return head, rows
 
 
 def _chosen(study: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """Head and rows of what dev chose, a row an arm and count: every value with how many trainings it won."""
-    cells = study.get("chosen") or ()
+    cells = study["chosen"]
     keys = [key for key in ("lr", "epochs", "depth") if any(key in c for c in cells)]
     rows = []
     for arm, n in dict.fromkeys((c["arm"], c["n"]) for c in cells if keys):
@@ -134,14 +133,14 @@ def _chosen(study: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 def _beside(study: Mapping[str, Any]) -> list[tuple[str, list[Any], list[Any]]]:
     """(whose, head, rows) of all scores of numbers next to each other, all numbers first; a row an arm and count."""
-    found = study.get("beside") or {}
-    flat = {(f["arm"], f["n"], name) for f in study.get("flat") or () for name in f["labels"]}
+    found = study["beside"]
+    flat = {(f["arm"], f["n"], name) for f in study["flat"] for name in f["labels"]}
     tables = []
     for part in dict.fromkeys(part for parts in found.values() for part in parts):
         rows = []
-        for arm, n in ((arm, p["n"]) for arm, points in (study.get("arms") or {}).items() for p in points):
+        for arm, n in ((arm, p["n"]) for arm, points in study["arms"].items() for p in points):
             said = ["constant" if (arm, n, part) in flat else ""] * (part != "all")
-            own = [score(_at(parts.get(part, {}).get(arm, ()), n)) for parts in found.values()]
+            own = [score(_at(parts[part][arm], n)) for parts in found.values()]
             rows.append([f"{ARMS[arm]}, {number(n)}", *own, *said])
         head = ["labels", *("presence" if name == "wacc" else metric_name(name) for name in found)]
         tables.append((part, head + [""] * (part != "all"), rows))
@@ -153,18 +152,18 @@ def _beside(study: Mapping[str, Any]) -> list[tuple[str, list[Any], list[Any]]]:
 
 def _point_table(points: Any) -> np.ndarray:
     """(N, 4) n, value, low, high of a list of points."""
-    rows = [[number_of(p, key) for key in ("n", "value", "low", "high")] for p in points or ()]
+    rows = [[number_of(p, key) for key in ("n", "value", "low", "high")] for p in points]
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
 def _metric(study: Mapping[str, Any]) -> str:
-    name = str(study.get("metric") or "score")
+    name = text(study["metric"])
     return metric_name(name) + (", label units" if name.startswith("mae") else "")
 
 
 def _labels_axis(axes: Any, study: Mapping[str, Any], *, few: bool = True, percent: bool = False) -> None:
     """Number of labels on a log scale, ticks at the N of the study, the share of all labels below."""
-    ns = sorted({int(n) for n in study.get("ns") or () if n and n > 0})
+    ns = sorted(study["ns"])
     if not ns:
         return
     axes.set_xscale("log")
@@ -176,7 +175,7 @@ def _labels_axis(axes: Any, study: Mapping[str, Any], *, few: bool = True, perce
     for n in reversed(ns[:-1]):
         if math.log(shown[-1] / n) >= room:
             shown.append(n)
-    whole = study.get("n_total")
+    whole = study["n_total"]
     share = [f"\n{100 * n / whole:.2g} %" if whole and percent else "" for n in shown]
     axes.set_xticks(shown, [f"{n:,}{s}".replace("1e+02", "100") for n, s in zip(shown, share, strict=True)])
 
@@ -222,8 +221,8 @@ def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[s
 
 def _draw_curve(axes: Any, study: Mapping[str, Any], width: int) -> None:
     """The metric over the number of labels, a line and a band for every arm; named at their right ends on a page."""
-    ends = _curves(axes, study.get("arms") or {})
-    _trivial(axes, study.get("trivial") or {})
+    ends = _curves(axes, study["arms"])
+    _trivial(axes, study["trivial"])
     _labels_axis(axes, study, few=width < 400, percent=True)
     axes.set(xlabel=f"{UNIT} (share of all)", ylabel=_metric(study))
     low, high = axes.get_ylim()
@@ -235,7 +234,7 @@ def _draw_curve(axes: Any, study: Mapping[str, Any], width: int) -> None:
 def _apart(axes: Any, study: Mapping[str, Any]) -> list[tuple[str, str, float, Sequence, Sequence]]:
     """(colour, marker, factor that keeps neighbours apart on the log axis, paired, labels_saved) of every contrast;
     named in the legend where there are several."""
-    found, ns = contrasts(study), [n for n in study.get("ns") or () if n]
+    found, ns = contrasts(study), study["ns"]
     step = (max(ns) / min(ns)) ** 0.022 if ns else 1.0
     for arm, _, _ in found if len(found) > 1 else ():
         charts.named(axes, ARMS[arm], *LOOKS[arm])
@@ -259,7 +258,7 @@ def _draw_paired(axes: Any, study: Mapping[str, Any], width: int) -> None:
 
 def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> None:
     """How many times as many labels the control needs; a triangle is a lower bound (never reached)."""
-    top, most, sides = 2.0, max(study.get("ns") or (1,)), _apart(axes, study)
+    top, most, sides = 2.0, max(study["ns"], default=1), _apart(axes, study)
     for colour, marker, place, _, saved in sides:
         for point in saved:
             x, y, low, high = (number_of(point, key) for key in ("n", "factor", "low", "high"))
@@ -283,7 +282,7 @@ def _draw_saved(axes: Any, study: Mapping[str, Any], width: int) -> None:
 
 def _per_class(study: Mapping[str, Any], *, width: int) -> Any:
     """The learning curve of every emotion, on one scale."""
-    classes = study.get("per_class") or {}
+    classes = study["per_class"]
     across = min(4 if width > 500 else 2, max(len(classes), 1))
     down = max(-(-len(classes) // across), 1)
     drawn = sheet(width, 150 * down + (60 if width > 500 else 100))
@@ -297,7 +296,7 @@ def _per_class(study: Mapping[str, Any], *, width: int) -> Any:
         axes.set_visible(False)
     charts.legend(grid[0], 1 if width <= 500 else 4)
     drawn.supxlabel(UNIT, color=SOFT, fontsize=11)
-    own = "recall" if study.get("metric") in ("ua", "wa") else _metric(study)
+    own = "recall" if study["metric"] in ("ua", "wa") else _metric(study)
     drawn.supylabel(f"{own} of the class", color=SOFT, fontsize=11)
     return drawn
 

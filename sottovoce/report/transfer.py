@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from sottovoce.report import charts, page
+from sottovoce.report.known import known
 from sottovoce.report.words import number, number_of, three
 
 
@@ -14,15 +15,14 @@ def transfer_page(found: Mapping[str, Any]) -> str:
     Keys: title, task {classes}, corpora [{name, n, of, speakers, licence}], cells [{train, test, n, speakers, labels,
     copies_left_out, metrics {name: {value, low, high}}}], summary {one, all_but_one}, protocol, config, seconds.
     """
-    get = found.get
-    classes, cells, corpora = (get("task") or {}).get("classes") or (), get("cells") or (), get("corpora") or ()
-    means = get("summary") or {}
+    found = known(found)
+    classes, cells, corpora, means = found["task"]["classes"], found["cells"], found["corpora"], found["summary"]
     return page.render(
         "transfer.html", found, classes=classes, draw=cells and partial(_matrix, found),
-        tiles=[("all but one", three(means.get("all_but_one")), "mean UA on the corpus left out"),
-               ("one corpus", three(means.get("one")), "mean UA on every other corpus")],
+        tiles=[("all but one", three(means["all_but_one"]), "mean UA on the corpus left out"),
+               ("one corpus", three(means["one"]), "mean UA on every other corpus")],
         rows=[(_name(c["train"], corpora), c["test"], c["n"], c["speakers"], c["labels"],
-               *(c["metrics"].get(m) for m in ("ua", "wa", "macro_f1"))) for c in cells],
+               *(c["metrics"][m] for m in ("ua", "wa", "macro_f1"))) for c in cells],
         corpora=[(c["name"], f"{number(c['n'])} of {number(c['of'])}", c["speakers"], c["licence"]) for c in corpora],
         copies=sum(c["copies_left_out"] for c in cells),
     )  # fmt: skip
@@ -45,7 +45,7 @@ def _matrix(found: Mapping[str, Any], *, width: int) -> Any:
         shade = max(0.0, min(1.0, number_of(ua)))
         axes.bar(x, 0.92, 0.96, y - 0.46, color=charts.ACCENT, alpha=0.05 + 0.45 * shade, linewidth=0)
         axes.text(x, y - 0.13, three(ua), fontweight="bold", **middle)
-        if ua.get("low") is not None:
+        if ua["low"]:
             said = f"{number(ua['low'], 2, fixed=True)} to {number(ua['high'], 2, fixed=True)}"
             axes.text(x, y + 0.2, said, fontsize=10, **middle)
     axes.set(xlim=(-0.5, len(columns) - 0.5))

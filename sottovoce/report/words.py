@@ -172,8 +172,7 @@ def intervals(scores: Mapping[str, Any]) -> str:
 
 def sample(report: Mapping[str, Any]) -> str:
     """What a score was measured on."""
-    speakers = count(report.get("speakers"), "speaker") or "speakers unknown"
-    return f"n = {number(report.get('n'))} utterances, {speakers}"
+    return f"n = {number(report['n'])} utterances, {count(report['speakers'], 'speaker') or 'speakers unknown'}"
 
 
 def title(key: Any) -> str:
@@ -196,12 +195,12 @@ def between(entry: Any, meaning: str = "") -> str:
 
 
 def gain(gap: Any, meaning: str) -> tuple[str, str]:
-    """ "+0.080" and "0.050 to 0.110 (95 %), meaning" of a paired difference."""
+    """ "+0.080" and "0.050 to 0.110 (95 %); meaning" of a paired difference."""
     sign = "+" if number_of(gap) > 0 else ""
-    return sign + three(gap), f"{three(gap, 'low')} to {three(gap, 'high')} (95 %), {meaning}"
+    return sign + three(gap), between(gap, meaning)
 
 
 def chance(point: Any) -> str:
     """p of a paired difference, the corrected one where there is one."""
-    p = number_of(point, "p_holm" if (point or {}).get("p_holm") is not None else "p")
-    return ("< 0.001" if p < 0.001 else number(p, fixed=True)) + (" (least possible)" if point.get("p_floor") else "")
+    p = number_of(point, "p_holm" if point["p_holm"] else "p")
+    return ("< 0.001" if p < 0.001 else number(p, fixed=True)) + (" (least possible)" if point["p_floor"] else "")
