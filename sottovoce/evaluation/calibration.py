@@ -11,35 +11,31 @@ from typing import Any
 import numpy as np
 
 from sottovoce import files
-from sottovoce.data.task import Task
-from sottovoce.metrics import calibration, statistics
+from sottovoce.evaluation.answered import Answered
+from sottovoce.metrics import calibration
 from sottovoce.metrics.temperature import UNSURE, Calibration, tempered
 
 POINTS = 100  # of the risk-coverage curve that are kept
 
 
-def report(
-    task: Task, truth: np.ndarray, probabilities: np.ndarray, clusters: Sequence[str], trusted: Sequence[Calibration]
-) -> dict[str, Any]:
+def report(got: Answered, trusted: Sequence[Calibration]) -> dict[str, Any]:
     """Calibration error and Brier score before and after, reliability by confidence, risk by coverage, and the
     operating point.
 
     Args:
-        truth: (N,) classes.
-        probabilities: (N, K) calibrated.
-        clusters: (N,) speaker or video of each row.
-        trusted: (N,) what the row's model was calibrated by.
+        trusted: (N,) what the model of each row was calibrated by.
     """
     temperatures = np.array([c.temperature for c in trusted])
+    probabilities, truth = got.prediction, got.truth
     raw = tempered(probabilities, 1 / temperatures)
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
-    coverage, risk, threshold = calibration.risk_coverage(confidence, right)
+    confidence = probabilities.max(1)
+    coverage, risk, threshold = calibration.risk_coverage(confidence, got.predicted == truth)
     kept = np.unique(np.linspace(0, len(risk) - 1, POINTS).round().astype(int))
     return {
         "fitted_on": "dev" if all(c.rows for c in trusted) else None,
         "temperatures": sorted({float(t) for t in temperatures}),
-        "metrics": calibration.measured(calibration.terms(probabilities, truth), clusters),
-        "before": calibration.measured(calibration.terms(raw, truth), clusters),
+        "metrics": calibration.measured(calibration.terms(probabilities, truth), got.people),
+        "before": calibration.measured(calibration.terms(raw, truth), got.people),
         "perfect_ece": calibration.chance_error(confidence),
         "reliability": calibration.reliability(probabilities, truth),
         "reliability_before": calibration.reliability(raw, truth),
@@ -47,21 +43,16 @@ def report(
         "risk_coverage": [
             {"coverage": float(coverage[k]), "risk": float(risk[k]), "threshold": float(threshold[k])} for k in kept
         ],
-        "operating_point": operating_point(task, truth, probabilities, clusters),
+        "operating_point": operating_point(got),
     }
 
 
-def operating_point(
-    task: Task, truth: np.ndarray, probabilities: np.ndarray, clusters: Sequence[str]
-) -> dict[str, Any]:
+def operating_point(got: Answered) -> dict[str, Any]:
     """How many of the utterances are answered where "unsure" may be said, and how right those answers are."""
-    answered = probabilities.max(1) >= UNSURE
-    both = np.stack([np.ones(len(truth)), answered], axis=1)
-    found = calibration.measured(both, clusters, lambda s: {"answered": s[..., 1] / s[..., 0]})
-    own = [c for c, there in zip(clusters, answered, strict=True) if there]
-    scores = {}
-    if own:
-        scores = statistics.intervals(task, truth[answered], probabilities[answered].argmax(1), own)
+    answered = got.prediction.max(1) >= UNSURE
+    both = np.stack([np.ones(len(answered)), answered], axis=1)
+    found = calibration.measured(both, got.people, lambda s: {"answered": s[..., 1] / s[..., 0]})
+    scores = got.some(answered).intervals() if answered.any() else {}
     return {
         "threshold": UNSURE,
         "coverage": found["answered"],

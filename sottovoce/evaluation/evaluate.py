@@ -27,7 +27,8 @@ from sottovoce.evaluation import calibration
 from sottovoce.evaluation import groups as groups_of
 from sottovoce.evaluation import lines as lines_of
 from sottovoce.evaluation import protocol as cards
-from sottovoce.metrics import raters, statistics
+from sottovoce.evaluation.answered import Answered
+from sottovoce.metrics import raters
 from sottovoce.metrics import scores as metrics
 from sottovoce.modeling import network
 from sottovoce.pipeline import baselines
@@ -114,8 +115,8 @@ def evaluate(
     # truth is as the corpus has it, whatever range of numbers the model was taught
     task = it.task if it.task.kind == "class" else Task.of(corpus, it.task.target)
     store = plan_store(corpus, it.plan, jobs=jobs, quiet=True)
-    tested, asked = [], named(corpus, speakers)
-    predictions, trivial, svm, of_fold, trusted, untaught = [], [], [], [], [], []
+    asked = named(corpus, speakers)
+    utterances, of_fold, predictions, trivial, svm, trusted, untaught = [], [], [], [], [], [], []
     for run in found:
         fold = corpus.fold(run.config["fold"])
         check_unheard(corpus, fold, run)
@@ -132,73 +133,58 @@ def evaluate(
         trivial.append(baselines.trivial(task, task.values(known), len(test), seed=0, draws=DRAWS))
         if opensmile:
             svm.append(_svm_on(corpus, fold, task, opensmile, it.plan.per_speaker, test, jobs))
-        tested += test
+        utterances += test
         of_fold += [fold.name] * len(test)
-    if not tested:
+    if not utterances:
         raise InputError(f"--speakers {speakers}: in no test part here. Evaluate the folds that test them.")
-    prediction = np.concatenate(predictions)
-    predicted = prediction.argmax(1) if task.kind == "class" else prediction
-    truth = task.values(tested)
-    clusters = [person(u) for u in tested]
-    scores = statistics.intervals(task, truth, predicted, clusters)
+    got = Answered(task, utterances, of_fold, task.values(utterances), np.concatenate(predictions))
     axis = -1 if task.kind == "class" else 0
     rivals = {name: np.concatenate([t[name] for t in trivial], axis=axis) for name in trivial[0]}
-    rows = {name: statistics.intervals(task, truth, p, clusters) for name, p in rivals.items()}
-    if opensmile:
-        rows[f"opensmile {opensmile} + svm"] = statistics.intervals(task, truth, np.concatenate(svm), clusters)
-    folds = _by_fold(task, truth, predicted, np.array(of_fold))
+    rivals |= {f"opensmile {opensmile} + svm": np.concatenate(svm)} if opensmile else {}
+    told = got.report()
     report: dict[str, Any] = {
         "title": f"{corpus.name}: {', '.join(task.target)}",
-        "metrics": scores,
-        "folds": folds,
-        "mean_over_folds": {k: float(np.mean([f["metrics"][k] for f in folds])) for k in folds[0]["metrics"]},
-        "baselines": {name: {"metrics": values} for name, values in rows.items()},
-        "task": {"kind": task.kind, "target": task.target, "classes": task.classes or task.target},
-        "n": len(tested),
-        "speakers": len(set(clusters)) if any(u.speaker for u in tested) else None,  # unknown is not one each
+        **told,
+        "mean_over_folds": {
+            k: float(np.mean([f["metrics"][k] for f in told["folds"]])) for k in told["folds"][0]["metrics"]
+        },
+        "baselines": {name: {"metrics": got.intervals(answer)} for name, answer in rivals.items()},
         "protocol": protocol(corpus, found, task),
         "card": _card(corpus, found, task, it.plan.finetune),
         "probes": probes(found),
-        **groups_of.entries(groups_of.report(corpus, task, tested, truth, prediction, clusters, groups)),
+        **groups_of.entries(groups_of.report(corpus, got, groups)),
         "config": found[0].config["settings"],
         "hardware": runs.hardware(),
         "made": runs.provenance(),
         "seconds": time.monotonic() - started,
     }
-    said = [report["protocol"]["first_line"], *untaught, lines_of.untested(task, truth)]
+    said = [report["protocol"]["first_line"], *untaught, lines_of.untested(task, got.truth)]
     said += [f"Tested on {len(asked)} speakers alone: {', '.join(sorted(asked)[:4])}, ..."] * bool(speakers)
-    said += [lines_of.constant(task, flat)] if (flat := metrics.flat(task, truth, predicted)) else []
+    said += [lines_of.constant(task, flat)] if (flat := metrics.flat(task, got.truth, got.predicted)) else []
     report["protocol"]["first_line"] = " ".join(filter(None, said)) or None
     if task.kind == "class":
-        report["calibration"] = calibration.report(task, truth, prediction, clusters, trusted)
-        report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, truth, predicted)}
-        report["raters"] = against_raters(corpus, task, tested, of_fold, prediction, clusters)
-    return report, list(table(task, tested, of_fold, truth, prediction))
+        report["calibration"] = calibration.report(got, trusted)
+        report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, got.truth, got.predicted)}
+        report["raters"] = against_raters(corpus, got)
+    return report, table(got)
 
 
-def against_raters(
-    corpus: Corpus,
-    task: Task,
-    tested: Sequence[Utterance],
-    folds: Sequence[str],
-    prediction: np.ndarray,
-    clusters: Sequence,
-) -> dict[str, Any]:
+def against_raters(corpus: Corpus, got: Answered) -> dict[str, Any]:
     """How near the probabilities come to the shares of the raters, next to those of the training part as the answer to
     everything; {} where nobody counted raters."""
-    voted = Task.of(corpus, task.target)
-    rows = [k for k, u in enumerate(tested) if any(name in u.labels for name in voted.shares)]
-    if not rows or voted.classes != task.classes:
+    voted = Task.of(corpus, got.task.target)
+    rows = np.array([any(name in u.labels for name in voted.shares) for u in got.utterances])
+    if not rows.any() or voted.classes != got.task.classes:
         return {}
-    means = {}
-    for name in dict.fromkeys(folds):
+    means, own = {}, got.some(rows)
+    for name in dict.fromkeys(got.folds):
         known = [corpus.by_id[k] for k in corpus.fold(name).train if voted.teaches(corpus.by_id[k])]
         means[name] = voted.distributions(known).mean(0, dtype=np.float64)
-    said, people = voted.distributions([tested[k] for k in rows]), [clusters[k] for k in rows]
+    said = voted.distributions(own.utterances)
     return {
-        "n": len(rows),
-        "model": raters.distances(said, prediction[rows], people),
-        "training shares": raters.distances(said, np.stack([means[folds[k]] for k in rows]), people),
+        "n": len(said),
+        "model": raters.distances(said, own.prediction, own.people),
+        "training shares": raters.distances(said, np.stack([means[name] for name in own.folds]), own.people),
     }
 
 
@@ -221,15 +207,6 @@ def _tested(corpus: Corpus, fold: Fold, task: Task, store: Any, asked: Collectio
     if not test:
         raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
     return [u for u in test if not asked or u.speaker in asked]
-
-
-def _by_fold(task: Task, truth: np.ndarray, predicted: np.ndarray, of_fold: np.ndarray) -> list[dict[str, Any]]:
-    """Scores of each fold alone."""
-    own = {name: of_fold == name for name in dict.fromkeys(of_fold.tolist())}
-    return [
-        {"name": name, "n": int(rows.sum()), "metrics": metrics.scores(task, truth[rows], predicted[rows])}
-        for name, rows in own.items()
-    ]
 
 
 def _check_alike(found: Sequence[runs.Run]) -> None:
@@ -323,12 +300,10 @@ def probes(found: Sequence[runs.Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(
-    task: Task, tested: Sequence[Utterance], folds: Sequence[str], truth: np.ndarray, prediction: np.ndarray
-) -> list[dict[str, Any]]:
+def table(got: Answered) -> list[dict[str, Any]]:
     """One row an utterance; probabilities of every class, or truth and prediction of every target."""
-    rows = []
-    for u, fold, y, a in zip(tested, folds, truth, prediction, strict=True):
+    rows, task = [], got.task
+    for u, fold, y, a in zip(got.utterances, got.folds, got.truth, got.prediction, strict=True):
         row = lines_of.row(u, fold)
         if task.kind == "class":
             row |= {"target": task.classes[int(y)], "predicted": task.classes[int(a.argmax())]}

@@ -14,9 +14,9 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.task import Task
 from sottovoce.evaluation import lines
-from sottovoce.metrics import calibration, statistics
+from sottovoce.evaluation.answered import Answered
+from sottovoce.metrics import calibration
 from sottovoce.metrics import scores as formulas
 from sottovoce.metrics.spread import Spread, apart, jackknife
 from sottovoce.metrics.temperature import UNSURE
@@ -28,28 +28,11 @@ FEW = 2  # utterances of a group, at least
 Sums = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
-def report(
-    corpus: Corpus,
-    task: Task,
-    tested: Sequence[Utterance],
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    clusters: Sequence[str],
-    columns: Sequence[str],
-) -> dict[str, dict[str, Any]]:
-    """Of every column: its groups with their scores, and the gaps between them, or why there are none.
-
-    Args:
-        tested: N utterances.
-        truth: (N,) or (N, D).
-        prediction: (N, K) calibrated probabilities, or (N, D).
-        clusters: (N,) speaker or video of each row.
-        columns: of the manifest, whatever it has.
-    """
-    rows, sums = _terms(task, truth, prediction)
-    who, found = np.asarray(clusters), {}
+def report(corpus: Corpus, got: Answered, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of every column of the manifest: its groups with their scores, the gaps between them, or why there are none."""
+    (rows, sums), found = _terms(got), {}
     for column in columns:
-        values = values_of(corpus, tested, column)
+        values = values_of(corpus, got.utterances, column)
         names = [name for name in dict.fromkeys(sorted(values)) if name and values.count(name) >= FEW]
         if len(names) < 2:
             found[column] = {"measured": False, "why": _why(corpus, column, values), "groups": {}, "gaps": []}
@@ -57,18 +40,17 @@ def report(
         inside = {name: np.array([value == name for value in values]) for name in names}
         groups = {}
         for name, own in inside.items():
-            predicted = prediction[own].argmax(1) if task.kind == "class" else prediction[own]
-            more = calibration.measured(rows[own], who[own], sums)
+            some = got.some(own)
             groups[name] = {
-                "n": int(own.sum()),
-                "speakers": len(set(who[own])),
-                "metrics": more | statistics.intervals(task, truth[own], predicted, who[own]),
+                "n": len(some.utterances),
+                "speakers": len(set(some.people)),
+                "metrics": calibration.measured(rows[own], some.people, sums) | some.intervals(),
             }
         found[column] = {
             "measured": True,
             "why": "",
             "groups": groups,
-            "gaps": gaps(rows, who, inside, sums),
+            "gaps": gaps(rows, got.people, inside, sums),
             "unlabelled": values.count(""),
         }
     return found
@@ -96,16 +78,14 @@ def _why(corpus: Corpus, column: str, values: Sequence[str]) -> str:
     return f"not measured: all whose {column} is known are {', '.join(known)}"
 
 
-def _terms(task: Task, truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, Sums]:
+def _terms(got: Answered) -> tuple[np.ndarray, Sums]:
     """(N, M) terms of a row, and the scores that their sums give: those that groups are compared by."""
+    task, own = got.task, formulas.terms(got.task, got.truth, got.predicted)
     if task.kind != "class":
-        return formulas.terms(task, truth, prediction), lambda s: {
-            k: np.asarray(v) for k, v in formulas.from_sums(task, s).items() if k in ("mae", "ccc")
-        }
-    own = formulas.terms(task, truth, prediction.argmax(1))
-    trust = calibration.terms(prediction, truth)
-    answered = prediction.max(1) >= UNSURE
-    right = answered & (prediction.argmax(1) == truth)
+        return own, lambda s: {k: np.asarray(v) for k, v in formulas.from_sums(task, s).items() if k in ("mae", "ccc")}
+    trust = calibration.terms(got.prediction, got.truth)
+    answered = got.prediction.max(1) >= UNSURE
+    right = answered & (got.predicted == got.truth)
     a, b = own.shape[1], own.shape[1] + trust.shape[1]
 
     def sums(s: np.ndarray) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import lines, phones
-from sottovoce.metrics import statistics
+from sottovoce.evaluation.answered import Answered
 from sottovoce.modeling import heads, network
 from sottovoce.modeling import linear_probe as probe
 
@@ -238,19 +238,15 @@ def report_of(
 ) -> dict[str, Any]:
     """The report of the test part, as `evaluate` writes it for emotions."""
     said, wrong = (np.array([row[k] for row in rows]) for k in ("phones", "edits"))
-    clusters = [folds.person(u) for u in sides["test"]]
+    got = Answered(task, sides["test"], [fold.name] * len(rows), said, wrong)
     asked = sum(len(getattr(fold, side)) for side in SIDES)
     kept = sum(map(len, sides.values()))
     words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
     probe = config["settings"].finetune
     return {
         "title": f"{corpus.name}: phones",
-        "metrics": statistics.intervals(task, said, wrong, clusters),
-        "folds": [{"name": fold.name, "n": len(rows), "metrics": {"per": wrong.sum() / said.sum()}}],
-        "baselines": {"nothing heard": {"metrics": statistics.intervals(task, said, said, clusters)}},
-        "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
-        "n": len(rows),
-        "speakers": len(set(clusters)) if any(u.speaker for u in sides["test"]) else None,  # unknown is not one each
+        **got.report(),
+        "baselines": {"nothing heard": {"metrics": got.intervals(said)}},
         "examples": [{k: row[k] for k in ("id", "reference", "heard")} for row in rows[:SHOWN]],
         "protocol": {
             "first_line": lines.transductive(config["seen_test_speakers"]) or None,

@@ -71,7 +71,9 @@ LINKS = {"ece": "share", "brier": "error", "nll": "error", "answered": "share", 
 
 
 def measured(
-    rows: np.ndarray, clusters: Sequence[str], function: Callable[[np.ndarray], Mapping[str, np.ndarray]] = scores
+    rows: np.ndarray,
+    clusters: Sequence | np.ndarray,
+    function: Callable[[np.ndarray], Mapping[str, np.ndarray]] = scores,
 ) -> dict[str, dict[str, Any]]:
     """{name: {"value", "low", "high"}} of scores of sums over rows (N, M), see `jackknife`; for new speakers."""
     return {name: s.entry(link=LINKS.get(name, "")) for name, s in jackknife(rows, clusters, function).items()}

@@ -57,7 +57,9 @@ def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0) / q), 0.0).sum(1)
 
 
-def distances(said: np.ndarray, predicted: np.ndarray, clusters: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def distances(
+    said: np.ndarray, predicted: np.ndarray, clusters: Sequence | np.ndarray
+) -> dict[str, dict[str, float | None]]:
     """Means of `divergences` with intervals over whole speakers: {"kl", "js"} -> {"value", "low", "high"}."""
     found = divergences(said, predicted)
     rows = np.stack([np.ones(len(said)), *found.values()], axis=1)

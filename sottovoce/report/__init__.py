@@ -7,9 +7,9 @@
     transfer_page  one corpus learned, another tested audit_page     who is on both sides of a split
     index_page     the pages of a demo run           serve_page     where a server is asked
 
-A page is the file of the verb whose result it shows. Every key of every dict may be missing: a section without data is
-left out, a number that is not there is "–": see `known`. `page` holds the templates, `charts` what several figures share,
-`words` how numbers are said.
+A page is the file of the verb whose result it shows. Every key of every dict may be missing (see `known`): a section
+without data is left out, a number that is not there is "–". `page` holds the templates, `charts` what several figures
+share, `words` how numbers are said.
 """
 
 from sottovoce.report.audit import audit_page

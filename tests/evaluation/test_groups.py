@@ -13,6 +13,7 @@ from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.task import Task
 from sottovoce.evaluation import groups
+from sottovoce.evaluation.answered import Answered
 
 TASK = Task("class", ("emotion",), ("happy", "sad"))
 CORPUS = SimpleNamespace(kinds={"emotion": "class", "age": "number", "language": "class"})
@@ -36,7 +37,7 @@ def scene(right, speakers=10, each=40, seed=0, **labels):
 
 
 def found(tested, truth, answers, who, *columns):
-    return groups.report(CORPUS, TASK, tested, truth, answers, who, columns or ("gender",))
+    return groups.report(CORPUS, Answered(TASK, tested, [""] * len(tested), truth, answers), columns or ("gender",))
 
 
 def gap_of(told, score="ua"):
