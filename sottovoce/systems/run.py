@@ -106,12 +106,9 @@ class FoldContext:
         """One step of training, from the weights of the step before or random ones; leaky with `include_test`."""
         plan = recipes.seeded(plan, self.seed)
         home = self.step(plan.name, plan, before, units and units.parent.name, include_test)
-        init = where(before) if before else ""
+        init = before.config.get("encoder", str(before.folder)) if before else ""
         start = Start(init, str(units or ""), self.transductive, jobs=self.jobs, quiet=self.quiet)
-        fold = NO_HOLDOUT if include_test else self.fold.name
-        pretrain.pretrain(plan, self.corpora, fold, home, start, dry_run=self.dry_run)
-        self.stop_dry_run()
-        return Run.load(home, "pretrain")
+        return self._trained(plan, self.corpora, NO_HOLDOUT if include_test else self.fold.name, home, start)
 
     def label(
         self, before: Run, layer: int, clusters: Sequence[int], *, per_gender: bool = False, include_test: bool = False
@@ -129,14 +126,9 @@ class FoldContext:
         """The intensity of all recordings by a model of its own, taught on the labelled corpus: the name of
         the track."""
         plan = recipes.seeded(plan, self.seed)
-        home = self.step(plan.name, plan)
         start = Start(jobs=self.jobs, quiet=self.quiet)
-        pretrain.pretrain(plan, [self.corpus], self.fold.name, home, start, dry_run=self.dry_run)
-        self.stop_dry_run()
-        run = Run.load(home, "pretrain")
-        stores = [
-            extract.model_store(corpus, "intensity", run, jobs=self.jobs, quiet=self.quiet) for corpus in self.corpora
-        ]
+        run = self._trained(plan, [self.corpus], self.fold.name, self.step(plan.name, plan), start)
+        stores = [extract.model_store(c, "intensity", run, jobs=self.jobs, quiet=self.quiet) for c in self.corpora]
         return stores[0].folder.name
 
     def finetune(self, plan: Recipe, before: Run | None, home: Path, *, transductive: bool = False) -> None:
@@ -155,9 +147,11 @@ class FoldContext:
         key = files.digest([self.encoder, [c.name for c in self.corpora], *known])
         return self.output / "steps" / f"{name}-{key[:6]}" / self.fold.name
 
-    def stop_dry_run(self) -> None:
+    def _trained(self, plan: Recipe, corpora: Sequence[Corpus], fold: str, home: Path, start: Start) -> Run:
+        pretrain.pretrain(plan, corpora, fold, home, start, dry_run=self.dry_run)
         if self.dry_run:
             raise DryRunDone
+        return Run.load(home, "pretrain")
 
 
 def ahead(
@@ -187,11 +181,6 @@ def _seed_and_fold(
 
 def variant_home(output: Path, name: str, seed: int) -> Path:
     return output / name / f"seed{seed}"
-
-
-def where(run: Run) -> str:
-    """What `--init` would be called with."""
-    return run.config.get("encoder", str(run.folder))
 
 
 @dataclass(frozen=True)
