@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 
 from sottovoce import __version__, report
 from sottovoce.serving import refusals
-from sottovoce.serving.desk import Desk
-from sottovoce.serving.ear import Asked, Ear, as_json, as_page
-from sottovoce.serving.gate import Gate, brings_key, is_stranger
+from sottovoce.serving.access import Access, brings_key, is_stranger
+from sottovoce.serving.counters import Counters
 from sottovoce.serving.limits import Bounded
-from sottovoce.serving.numbers import Numbers
+from sottovoce.serving.predictor import Asked, Predictor, as_json, as_page
+from sottovoce.serving.queue import Queue
 from sottovoce.serving.refusals import Refusal
 from sottovoce.serving.settings import Serving
 from sottovoce.serving.streams import Streams
@@ -69,10 +69,10 @@ PAGE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "
 
 def make(recogniser: Any, settings: Serving) -> FastAPI:
     """The application around a recogniser, which is asked from several threads."""
-    desk = Desk(settings)
+    queue = Queue(settings)
     streams = Streams(recogniser.stream, settings)
-    numbers = Numbers(lambda: desk.inside, lambda: streams.open)
-    ear = Ear(recogniser, desk, numbers, settings)
+    counters = Counters(lambda: queue.inside, lambda: streams.open)
+    predictor = Predictor(recogniser, queue, counters, settings)
     front = report.serve_page(
         recogniser.names, upload_mb=settings.upload_mb, longest_s=settings.longest_s,
         licence=str(recogniser.about().get("licence", "")), key=bool(settings.api_key),
@@ -85,7 +85,7 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
             try:
                 yield
             finally:
-                desk.close()
+                queue.close()
 
     app = FastAPI(
         title="Sottovoce", version=__version__, description="Emotion in speech, as a whole and over time.",
@@ -110,13 +110,13 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
         timeline: Annotated[bool, Query(description="also the cells and the waveform")] = True,
     ) -> Response:
         """Emotion and intensity of a recording, and over time."""
-        said = await ear.hear(request, asked, lambda result, _: as_json(result, timeline))
+        said = await predictor.hear(request, asked, lambda result, _: as_json(result, timeline))
         return Response(said, media_type="application/json")
 
     @app.post("/v1/view", responses=VIEWS, openapi_extra={"requestBody": SENT}, response_class=HTMLResponse)
     async def view(request: Request, asked: Annotated[Asked, Depends()]) -> HTMLResponse:
         """The same as a page with a player, which works without the server too."""
-        return HTMLResponse(await ear.hear(request, asked, as_page), headers=PAGE)
+        return HTMLResponse(await predictor.hear(request, asked, as_page), headers=PAGE)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
@@ -130,14 +130,14 @@ def make(recogniser: Any, settings: Serving) -> FastAPI:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         """Whether the server is there, and what it serves."""
-        return {"status": "ok", "version": __version__, "labels": recogniser.names, "waiting": desk.waiting}
+        return {"status": "ok", "version": __version__, "labels": recogniser.names, "waiting": queue.waiting}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         """Prometheus text."""
-        return PlainTextResponse(numbers.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return PlainTextResponse(counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.add_middleware(Gate, api_key=settings.api_key, numbers=numbers)
+    app.add_middleware(Access, api_key=settings.api_key, counters=counters)
     if settings.cors:  # around the gate: browsers ask without a key what they may ask, and read why they may not
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"],
                            allow_headers=["authorization", "content-type", "x-api-key"])  # fmt: skip

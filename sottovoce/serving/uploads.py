@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from sottovoce.data import decoders
 from sottovoce.errors import InputError
-from sottovoce.serving.desk import remove
+from sottovoce.serving.queue import remove
 from sottovoce.serving.refusals import Refusal
 from sottovoce.serving.settings import Serving
 

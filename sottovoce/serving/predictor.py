@@ -1,4 +1,4 @@
-"""The ear: an upload is received, waits at the desk, is heard, and becomes an answer: JSON, or a page."""
+"""A request for what is heard in a recording: the upload waits in the queue, and becomes an answer: JSON, or a page."""
 
 import asyncio
 import json
@@ -15,8 +15,8 @@ from sottovoce.inference import page
 from sottovoce.inference.result import Result
 from sottovoce.inference.timeline import Timing
 from sottovoce.serving import uploads
-from sottovoce.serving.desk import Desk
-from sottovoce.serving.numbers import Numbers
+from sottovoce.serving.counters import Counters
+from sottovoce.serving.queue import Queue
 from sottovoce.serving.refusals import Refusal
 from sottovoce.serving.settings import Serving
 
@@ -35,25 +35,25 @@ class Asked:
         self.how: dict[str, Any] = {"channel": channel, "timing": Timing(window_s=window_s, hop_s=hop_s)}
 
 
-class Ear:
-    def __init__(self, recogniser: Any, desk: Desk, numbers: Numbers, settings: Serving):
-        self.recogniser, self.desk, self.numbers, self.settings = recogniser, desk, numbers, settings
+class Predictor:
+    def __init__(self, recogniser: Any, queue: Queue, counters: Counters, settings: Serving):
+        self.recogniser, self.queue, self.counters, self.settings = recogniser, queue, counters, settings
 
     async def hear(self, request: Request, asked: Asked, answer: Callable[[Result, Path], Answer]) -> Answer:
-        """What `answer` makes, in the desk's thread, of a result and its file. Raises Refusal."""
-        self.desk.check()
+        """What `answer` makes, in the queue's thread, of a result and its file. Raises Refusal."""
+        self.queue.check()
         path, name = await uploads.received(request, request.app.state.home, round(self.settings.upload_mb * 1e6))
-        self.numbers.uploaded.inc(path.stat().st_size)
+        self.counters.uploaded.inc(path.stat().st_size)
 
         def work() -> Answer:
             uploads.check(path, self.settings)
             result = self.recogniser(path, **asked.how)
             if result.silent:
                 raise Refusal(422, f"{name}: no answer. {'; '.join(result.warnings)}.")
-            self.numbers.audio.inc(result.duration_s)
+            self.counters.audio.inc(result.duration_s)
             return answer(replace(result, path=name), path)
 
-        asking = asyncio.create_task(self.desk.ask(work, path.parent))
+        asking = asyncio.create_task(self.queue.ask(work, path.parent))
         leaving = asyncio.create_task(_left(request))
         try:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The gate: who brings no key does not come in, and everybody who comes is counted."""
+"""Who may ask: a request without the API key is refused; every one is counted."""
 
 import hmac
 import time
@@ -8,17 +8,17 @@ from typing import Any
 from starlette.datastructures import Headers
 
 from sottovoce.serving import refusals
-from sottovoce.serving.numbers import Numbers
+from sottovoce.serving.counters import Counters
 
 OPEN = {"/", "/health", "/openapi.json"}  # without a key
 PATHS = OPEN | {"/metrics", "/v1/predict", "/v1/view"}  # that are counted by name
 
 
-class Gate:
+class Access:
     """ASGI."""
 
-    def __init__(self, app: Any, api_key: str, numbers: Numbers):
-        self.app, self.api_key, self.numbers = app, api_key, numbers
+    def __init__(self, app: Any, api_key: str, counters: Counters):
+        self.app, self.api_key, self.counters = app, api_key, counters
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":  # a WebSocket is asked when it is accepted, so that it hears why
@@ -39,8 +39,8 @@ class Gate:
                 await refused(scope, receive, counted)
         finally:
             known = path if path in PATHS else "other"
-            self.numbers.requests.labels(known, str(status)).inc()
-            self.numbers.seconds.labels(known).observe(time.perf_counter() - start)
+            self.counters.requests.labels(known, str(status)).inc()
+            self.counters.seconds.labels(known).observe(time.perf_counter() - start)
 
 
 def is_stranger(headers: Any, cors: Sequence[str]) -> bool:

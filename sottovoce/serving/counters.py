@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
-class Numbers:
+class Counters:
     def __init__(self, inside: Callable[[], float], streams: Callable[[], float]):
         self.registry = CollectorRegistry()
         told: Any = {"registry": self.registry, "namespace": "sottovoce"}

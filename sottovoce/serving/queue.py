@@ -1,4 +1,4 @@
-"""The desk: recordings wait in a bounded queue and are heard by a few threads, each in its own temporary folder."""
+"""A bounded queue: recordings wait in it and are heard by a few threads, each in its own temporary folder."""
 
 import asyncio
 import shutil
@@ -15,8 +15,8 @@ from sottovoce.serving.settings import Serving
 Answer = TypeVar("Answer")
 
 
-class Desk:
-    """`await desk.ask(function, folder)`: what `function` returns; the folder is gone afterwards, whatever happens."""
+class Queue:
+    """`await queue.ask(function, folder)`: what `function` returns; the folder is gone afterwards, whatever happens."""
 
     def __init__(self, settings: Serving):
         self.settings = settings
