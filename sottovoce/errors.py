@@ -37,10 +37,10 @@ def say(text: object, *, err: bool = False) -> None:
     print(one_line(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
-def some(names: Sequence[str], most: int = 3) -> str:
+def few(names: Sequence[str], most: int = 3) -> str:
     """The first names of a list, and whether there are more.
 
-    >>> some(["a", "b"]), some(["a", "b", "c", "d"])
+    >>> few(["a", "b"]), few(["a", "b", "c", "d"])
     ('a, b', 'a, b, c, ...')
     """
     return ", ".join([*names[:most], *["..."] * (len(names) > most)])

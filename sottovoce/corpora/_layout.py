@@ -11,7 +11,7 @@ import numpy as np
 from sottovoce.data import recordings
 from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.folds import group_folds
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, few
 from sottovoce.files import is_pointer
 
 LOSSLESS = frozenset({".wav", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wv", ".sph"})
@@ -76,8 +76,7 @@ def best(root: Path, copies: Collection[str]) -> str:
 
 def _listed(root: Path, names: Sequence[str]) -> str:
     if names:
-        some = ", ".join(names[:MANY]) + (", ..." if names[MANY:] else "")
-        return f"{len(names)} other recordings ({some})"
+        return f"{len(names)} other recordings ({few(names, MANY)})"
     here = sorted(p.name + "/" * p.is_dir() for p in root.iterdir() if not p.name.startswith("."))
     return "no recording at all, but " + (", ".join(here[:MANY]) if here else "an empty folder")
 

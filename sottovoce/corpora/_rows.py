@@ -13,7 +13,7 @@ from sottovoce.corpora import _cells, _layout, _split
 from sottovoce.corpora._options import Each
 from sottovoce.data import archives, vocabulary
 from sottovoce.data.corpus import Utterance, spelt
-from sottovoce.errors import InputError, check_names
+from sottovoce.errors import InputError, check_names, few
 
 SYNONYMS = {
     "path": "file path wav audio filename file_name filepath file_path audio_path wav_path audio_file audio_filepath "
@@ -122,9 +122,9 @@ def utterances(
             f"{len(found) - 1} more. Name the folder that relative paths start from with --audio-root."
         )
     if not asked.allow_shared_speakers and (shared := _split.shared(found)):
-        some = ", ".join(f"{s} ({' and '.join(sorted(sides))})" for s, sides in list(shared.items())[:5])
+        shown = ", ".join(f"{s} ({' and '.join(sorted(sides))})" for s, sides in list(shared.items())[:5])
         raise InputError(
-            f"{read.where}: {len(shared)} speakers on both sides of the split: {some}. Correct column "
+            f"{read.where}: {len(shared)} speakers on both sides of the split: {shown}. Correct column "
             f"{names['split'] or 'split'}, or use --allow-shared-speakers, which the report will call leaky."
         )
     return found
@@ -144,8 +144,7 @@ def idle(
         notes.append(f"column {names['split']} is always {said.pop()}: no split")
     labels = {label for u in utterances for label in u.labels}
     found = [c for c in read.columns if c not in {*names.values(), *labels, *used} and _any(read, c)]
-    more = ", ..." if found[10:] else ""
-    return notes + ([f"columns not used: {', '.join(found[:10])}{more}"] if found else [])
+    return notes + ([f"columns not used: {few(found, 10)}"] if found else [])
 
 
 def _check_ends(read: Rows, names: Mapping[str, str]) -> None:
@@ -267,9 +266,9 @@ def _check_ids(read: Rows, found: Sequence[Utterance], named: bool) -> None:
     if any(not u.id for u in found):
         raise InputError(f"{read.where}: rows without an id. Fill the id column or name another with --id-column.")
     if twice:
-        some = ", ".join(dict.fromkeys(twice[:5]))
+        shown = ", ".join(dict.fromkeys(twice[:5]))
         what = "duplicate ids" if named else "duplicate rows (same file and segment)"
-        raise InputError(f"{read.where}: {what}. Found {len(twice)}: {some}. Every row needs an id of its own.")
+        raise InputError(f"{read.where}: {what}. Found {len(twice)}: {shown}. Every row needs an id of its own.")
 
 
 # -- columns ------------------------------------------------------------------------------------------------

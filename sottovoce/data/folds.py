@@ -20,7 +20,7 @@ from sottovoce import files
 from sottovoce.data import contents, own
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.store import TrackStore
-from sottovoce.errors import InputError, check_names
+from sottovoce.errors import InputError, check_names, few
 
 FILE = "seen.json"
 NO_HOLDOUT = "no_holdout"  # fold of a run that learns from all speakers
@@ -376,5 +376,4 @@ def run_for(found: Sequence[R], corpora: Sequence[Corpus], fold: str | Fold, *, 
 
 def some(people: Sequence[str], fold: str) -> str:
     """`2 test speakers of fold1 (ravdess/01, ravdess/02)`"""
-    shown = f"{', '.join(people[:3])}{', ...' if len(people) > 3 else ''}"
-    return f"{len(people)} test speaker{'s' * (len(people) > 1)} of {fold} ({shown})"
+    return f"{len(people)} test speaker{'s' * (len(people) > 1)} of {fold} ({few(people)})"

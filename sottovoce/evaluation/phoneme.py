@@ -31,7 +31,7 @@ from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, few
 from sottovoce.evaluation import lines, phones
 from sottovoce.evaluation.answered import Answered
 from sottovoce.modeling import heads, network
@@ -241,7 +241,7 @@ def report_of(
     got = Answered(task, sides["test"], [fold.name] * len(rows), said, wrong)
     asked = sum(len(getattr(fold, side)) for side in SIDES)
     kept = sum(map(len, sides.values()))
-    words = ", ".join(list(reading.missing)[:SHOWN]) + ", ..." * (len(reading.missing) > SHOWN)
+    words = few(list(reading.missing), SHOWN)
     probe = config["settings"].finetune
     return {
         "title": f"{corpus.name}: phones",

@@ -31,7 +31,7 @@ from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.shards import Made
 from sottovoce.data.store import Head, Source, TrackStore, TrackWriter, checked
-from sottovoce.errors import InputError, say, some, unknown_name
+from sottovoce.errors import InputError, few, say, unknown_name
 from sottovoce.modeling import network as models
 from sottovoce.pipeline import pieces, sources
 from sottovoce.pipeline.pieces import How, Wanted
@@ -261,7 +261,7 @@ def _report(corpus: Corpus, track: str, broken: dict[str, str], how: How) -> Non
             raise InputError(f"{first} Or leave it out with `sottovoce extract {corpus.folder} --skip-broken`.")
         raise InputError(
             f"{corpus.folder}: no {track} of {len(broken)} of {len(corpus.utterances)} utterances. Found: {first} "
-            f"Also {some(list(broken)[1:], 5)}. Leave them out with `sottovoce extract --skip-broken`, which lists "
+            f"Also {few(list(broken)[1:], 5)}. Leave them out with `sottovoce extract --skip-broken`, which lists "
             "them all."
         )
     for id, why in () if how.quiet else broken.items():

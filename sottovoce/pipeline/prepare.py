@@ -25,7 +25,7 @@ from sottovoce.data import archives, contents, vocabulary
 from sottovoce.data.corpus import EMOTIONS, Corpus, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
 from sottovoce.data.progress import Bar
-from sottovoce.errors import InputError, some
+from sottovoce.errors import InputError, few
 from sottovoce.pipeline import remarks, scan
 from sottovoce.pipeline.scan import Look
 from sottovoce.report import data_page
@@ -261,7 +261,7 @@ def _notes(reader: Reader, root: Path, read: Mapping[str, Any], utterances: Sequ
         used = {u.path for u in utterances}
         other = [path for path in _layout.audio(root) if path not in used]
         if other:
-            notes.append(f"in the folder but not used: {len(other)} ({some(other)})")
+            notes.append(f"in the folder but not used: {len(other)} ({few(other)})")
     return notes
 
 
@@ -303,7 +303,7 @@ def _without(
         if names:
             gone |= set(names) if problem in leave_out else set()
             done = "left out" if problem in leave_out else "kept"
-            notes.append(f"{meaning}, {done}: {len(names)} ({some(names)})")
+            notes.append(f"{meaning}, {done}: {len(names)} ({few(names)})")
     return [u for u in utterances if u.id not in gone], notes
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sottovoce.data.corpus import Fold, Utterance
-from sottovoce.errors import some
+from sottovoce.errors import few
 from sottovoce.metrics.raters import krippendorff_alpha
 
 FAR = 10  # times the median
@@ -26,7 +26,7 @@ def similar_speakers(utterances: Sequence[Utterance], folds: Sequence[Fold] = ()
     groups = [sorted(names) for _, names in sorted(alike.items()) if len(names) > 1]
     if not groups:
         return []
-    alikes = some([" = ".join(names) for names in groups])
+    alikes = few([" = ".join(names) for names in groups])
     notes = [f"speaker names that may be one person: {alikes}. Correct them if they are"]
     person = {u.id: u.speaker for u in utterances}
     for fold in folds:
@@ -68,7 +68,7 @@ def lone_classes(utterances: Sequence[Utterance], classes: Mapping[str, Sequence
                 lone.append(f"{name} ({people.pop()})")
         if lone:
             notes.append(
-                f"{label} spoken by one speaker alone: {some(lone)}. Nobody can tell such a class from the voice"
+                f"{label} spoken by one speaker alone: {few(lone)}. Nobody can tell such a class from the voice"
             )
     return notes
 
@@ -102,5 +102,5 @@ def long_clips(seconds: Mapping[str, float | None]) -> list[str]:
     far = sorted((name for name, s in known.items() if s > FAR * median > 0), key=lambda name: -known[name])
     if not far:
         return []
-    longest = some([f"{name} {known[name]:.1f} s" for name in far])
+    longest = few([f"{name} {known[name]:.1f} s" for name in far])
     return [f"far longer than the rest (median {median:.1f} s): {len(far)} ({longest})"]
