@@ -115,7 +115,7 @@ def _apply(config: Any, tree: Mapping[str, Any], option: str, prefix: str) -> An
                 f"{option} {path}.{next(iter(value), '')}: {path!r} is one value, not a group. Drop the dot."
             )
         elif group is not None and isinstance(value, str):
-            if value.lower() not in ("none", "null") or not _allows_none(hints[key]):
+            if value.lower() not in ("none", "null") or type(None) not in _choices(hints[key]):
                 inner = ", ".join(f"{path}.{f.name}" for f in dataclasses.fields(group))
                 raise InputError(f"{option} {path}={value}: {path!r} is a group. There are: {inner}. Set one of these.")
             changed[key] = None
@@ -163,10 +163,6 @@ def _choices(hint: Any) -> tuple:
 
 def _is_union(hint: Any) -> bool:
     return get_origin(hint) in (Union, types.UnionType)
-
-
-def _allows_none(hint: Any) -> bool:
-    return _is_union(hint) and type(None) in get_args(hint)
 
 
 def _shown(value: Any) -> str:

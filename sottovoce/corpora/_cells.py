@@ -92,11 +92,9 @@ def number(text: str, decimal: str = "") -> float | None:
     plain = _without_gaps(text)
     if plain is None:
         return None
-    sign = _only_reading(plain)
-    if not sign:  # 1,234 or 1.234
-        sign = decimal or ("." if "." in plain else "")
-        if not sign:
-            return None
+    sign = _only_reading(plain) or decimal or ("." if "." in plain else "")
+    if not sign:  # 1,234
+        return None
     thousands = "," if sign == "." else "."
     whole, _, fraction = plain.partition(sign)
     if thousands in fraction or (
@@ -117,19 +115,12 @@ def decimal_sign(cells: Iterable[str], separator: str = ",") -> str:
         cells: of the column.
         separator: of the file. A spreadsheet puts ";" or tabs between columns where the comma is its decimal sign.
     """
-    told = set()
-    unclear = False
-    for cell in cells:
-        plain = _without_gaps(cell)
-        if plain is None or not ("," in plain or "." in plain):
-            continue
-        sign = _only_reading(plain)
-        told.add(sign)
-        unclear |= not sign
-    told.discard("")
+    numbers = filter(None, map(_without_gaps, cells))
+    signs = {_only_reading(plain) for plain in numbers if "," in plain or "." in plain}
+    told = signs - {""}
     if len(told) == 1:
         return told.pop()
-    return "," if unclear and not told and separator in (";", "\t", "|") else ""
+    return "," if signs == {""} and separator in (";", "\t", "|") else ""
 
 
 def is_numeric(text: str) -> bool:

@@ -62,10 +62,9 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
         )
     free = [k for k, role in enumerate(roles) if not role]
     for k in free[:-1]:  # a wrapper of any name: nothing else stands next to it, and what it means stands below
-        if len(levels[k]) == 1 and not _emotional(levels[k]) and not told:
-            below = [levels[j] for j in range(k + 1, len(levels))]
-            if any(_emotional(names) or all(map(_split.side, names)) for names in below):
-                roles[k] = "*"
+        alone = len(levels[k]) == 1 and not _emotional(levels[k]) and not told
+        if alone and any(_emotional(below) or all(map(_split.side, below)) for below in levels[k + 1 :]):
+            roles[k] = "*"
     free = [k for k, role in enumerate(roles) if not role]
     if told:
         for k, role in zip(free, told, strict=False):
@@ -79,29 +78,24 @@ def layout(paths: Sequence[str], given: str, where: str) -> list[str]:
             f"{where}: no class folders. Found {len(paths)} recordings in {sides}, which are sides of a split. "
             "Make one folder a class in each, use a table (`prepare table`), or --unlabelled for pre-training."
         )
-    here = next((k for k in free if _emotional(levels[k])), None)
-    if here is None:
-        here = next((k for k in free if not all(map(_PERSON.fullmatch, levels[k]))), None)
-    if here is None:
-        called = ", ".join(sorted(levels[free[0]])[:5])
+    called = [k for k in free if all(map(_PERSON.fullmatch, levels[k]))]
+    classes = [k for k in free if _emotional(levels[k])] or [k for k in free if k not in called]
+    if not classes:
+        some = ", ".join(sorted(levels[free[0]])[:5])
         raise InputError(
-            f"{where}: no class folders. Found {called}, which are called like speakers. Use a table (`prepare "
+            f"{where}: no class folders. Found {some}, which are called like speakers. Use a table (`prepare "
             "table`), --unlabelled for pre-training, or --layout class if these are the classes."
         )
+    here = classes[0]
     roles[here] = "class"
-    before = [k for k in free if k < here]
-    people = next((k for k in free if k != here and all(map(_PERSON.fullmatch, levels[k]))), None)
-    if people is None:
-        under = [k for k in free if k > here and len(levels[k]) > 2]
-        people = next((k for k in under if all(map(_CODE.fullmatch, levels[k]))), None)
-    for k in before:
-        if all(map(_layout.gender, levels[k])):
+    for k in free:
+        if k < here and all(map(_layout.gender, levels[k])):
             roles[k] = "gender"
-    before = [k for k in before if not roles[k]]
-    if people is None and before and len(levels[before[-1]]) > 2:  # two are more often languages or rooms
-        people = before[-1]
-    if people is not None:
-        roles[people] = "speaker"
+    above = [k for k in free if k < here and not roles[k]][-1:]
+    several = {k for k in free if len(levels[k]) > 2}  # two are more often languages or rooms
+    below = [k for k in free if k > here and k in several and all(map(_CODE.fullmatch, levels[k]))]
+    for k in ([k for k in called if k != here] or below or [k for k in above if k in several])[:1]:
+        roles[k] = "speaker"
     return _trimmed([role or "*" for role in roles])
 
 

@@ -60,7 +60,8 @@ def matching(root: Path, pattern: str, corpus: str, example: str) -> list[tuple[
             found.setdefault(match.groups(), {})[path] = match
     if not found:
         raise InputError(f"{root}: not {corpus}. Looked for names like {example}. Found {_listed(root, paths)}.")
-    return [(path := best(root, copies), copies[path]) for copies in found.values()]
+    chosen = ((best(root, copies), copies) for copies in found.values())
+    return [(path, copies[path]) for path, copies in chosen]
 
 
 def best(root: Path, copies: Collection[str]) -> str:

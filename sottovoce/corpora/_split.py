@@ -97,8 +97,7 @@ def labels(words: Iterable[str], where: str) -> dict[str, str]:
     named = {word: _set_name(word) for word, name in sides.items() if name == "test"}
     if len(set(named.values())) < 2:
         named = dict.fromkeys(named, "test")
-    found = {word: named[word] if name == "test" else name for word, name in sides.items()}
-    return {word: found.get(word, "") for word in words}
+    return dict.fromkeys(words, "") | sides | named
 
 
 def _set_name(word: str) -> str:

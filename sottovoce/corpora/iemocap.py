@@ -73,7 +73,7 @@ class Turn:
 
     id: str
     word: str
-    affect: tuple[float, float, float]  # valence, activation, dominance
+    affect: tuple[float, ...]  # valence, activation, dominance
     file: str
 
 
@@ -188,11 +188,9 @@ def _turns(root: Path) -> Iterator[Turn]:
                     f"{Path(root) / path}, line {number}: not a labelled turn. Found {line[:60]!r}. Expected [start - "
                     "end], turn, emotion and [valence, activation, dominance]. Take the file from the archive again."
                 )
-            name, word = match[1], match[2]
-            if name not in seen:
-                seen.add(name)
-                valence, activation, dominance = (value for value in affect if value is not None)
-                yield Turn(name, word, (valence, activation, dominance), path)
+            if match[1] not in seen:
+                seen.add(match[1])
+                yield Turn(match[1], match[2], tuple(value for value in affect if value is not None), path)
 
 
 def _recordings(root: Path) -> dict[str, str]:

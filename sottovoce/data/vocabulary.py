@@ -97,28 +97,24 @@ def rename(
     wanted = _wanted(labels, relabel, where)
     if emotions is None:
         emotions = not set(EMOTIONS).isdisjoint(labels.values())
-    forms = {_fold(right): right for right in reversed(wanted.values())}
+    known = [*labels, *labels.values()]
+    near, forms = _folded(known), _folded(list(wanted.values()))
 
     def target(right: str) -> tuple[str, str]:
         """(the key it is mapped under itself or "", our word) of what stands on the right."""
-        near = _folded([*labels, *labels.values()])
-        name = right if right in labels or right in labels.values() else near.get(_fold(right), "")
+        name = right if right in known else near.get(_fold(right), "")
         word = labels.get(name, name) or (emotions and canonical(right)) or forms.get(_fold(right), right)
         return next((key for key in (name, word, right) if key in wanted), ""), word
 
     def end(key: str) -> str:
         """Where a map leads; a circle (a=b,b=a) is an exchange, and a class that is left out leads nowhere."""
-        if wanted[key] == DROP:
-            return DROP
-        seen = [key]
-        following, word = target(wanted[key])
-        first = word
-        while following and following != seen[-1] and wanted[following] != DROP:
-            if following in seen:
-                return first
-            seen.append(following)
-            following, word = target(wanted[following])
-        return word
+        words: dict[str, str] = {}  # by the keys on the way
+        while wanted[key] != DROP and key not in words:
+            following, words[key] = target(wanted[key])
+            if not following or following == key or wanted[following] == DROP:
+                return words[key]
+            key = following
+        return next(iter(words.values()), DROP)
 
     found = {}
     for native, word in labels.items():
@@ -192,8 +188,8 @@ def apply(utterances: Iterable[Utterance], relabel: Mapping[str, str], label: st
     Raises InputError for a name on the left that does not occur.
     """
     utterances = list(utterances)
-    present = {str(u.labels[label]): str(u.labels[label]) for u in utterances if label in u.labels}
-    words = rename(dict(sorted(present.items())), relabel, where, emotions=label == "emotion" or None)
+    present = sorted({str(u.labels[label]) for u in utterances if label in u.labels})
+    words = rename({word: word for word in present}, relabel, where, emotions=label == "emotion" or None)
     found = []
     for u in utterances:
         word = words[str(u.labels[label])] if label in u.labels else None
@@ -204,13 +200,9 @@ def apply(utterances: Iterable[Utterance], relabel: Mapping[str, str], label: st
 
 
 def _known(name: str, known: Sequence[str], where: str) -> str:
-    if name in known:
-        return name
-    folded = _folded(known)
-    if _fold(name) in folded:
-        return folded[_fold(name)]
-    if (ours := canonical(name)) in known:
-        return str(ours)
+    found = name if name in known else _folded(known).get(_fold(name), canonical(name))
+    if found in known:
+        return str(found)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{where}: --map/--drop names {name!r}, which is no label. There are: {', '.join(known)}.{hint}")

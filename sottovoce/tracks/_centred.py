@@ -11,6 +11,7 @@ import numpy as np
 
 from sottovoce.config.ranges import Range, Settings
 from sottovoce.data.audio import RATE_HZ
+from sottovoce.tracks._kaldi import waveform
 
 CHUNK = 512  # frames at a time: their spectra stay in the cache of a core
 
@@ -36,9 +37,7 @@ class Intensity(Settings, group="track"):
 
 def frames(samples: np.ndarray, config: Frames) -> np.ndarray:
     """(N,) -> (1 + N // hop, window), a view of the mirrored signal."""
-    if samples.ndim != 1 or len(samples) == 0:
-        raise ValueError(f"a waveform is (N,) with N > 0, got {samples.shape}")
     before = config.window // 2
-    signal = np.pad(np.asarray(samples, dtype=np.float32), (before, config.window - before), mode="reflect")
+    signal = np.pad(waveform(samples), (before, config.window - before), mode="reflect")
     count = 1 + len(samples) // config.hop
     return np.lib.stride_tricks.sliding_window_view(signal, config.window)[:: config.hop][:count]

@@ -38,11 +38,11 @@ def derive(
     mates: dict[str, list[str]] = {}
     for u in corpus:
         mates.setdefault(voice(u), []).append(u.id)
-    scale: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    scale: dict[str, tuple[float, float]] = {}
     for u in utterances:
         name = voice(u)
         if name not in scale:
-            mean, deviation = mean_and_deviation(source[id] for id in mates[name])
-            scale[name] = mean, np.where(deviation > 1e-6, deviation, 1.0)  # a constant has deviation 1
+            mean, deviation = (value.item() for value in mean_and_deviation(source[id] for id in mates[name]))
+            scale[name] = mean, deviation if deviation > 1e-6 else 1.0  # of a constant
         mean, deviation = scale[name]
         yield u.id, ((source[u.id] - mean) / deviation).astype(np.float32)

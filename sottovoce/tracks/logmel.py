@@ -16,6 +16,7 @@ from sottovoce import files
 from sottovoce.config.ranges import Count, Settings, Share
 from sottovoce.data.audio import RATE_HZ
 from sottovoce.data.track import Track
+from sottovoce.tracks._kaldi import waveform
 from sottovoce.tracks._slaney import mel_filters
 
 WINDOW, HOP = 400, 160  # samples
@@ -42,9 +43,7 @@ class Config(Settings, group="track"):
 
 def make(wave: Track, config: Config) -> Track:
     """Waveform (N,) -> values (T, bins) float32, T = max(N // 160, 1); frame k is centred at k * 10 ms."""
-    samples = np.asarray(wave.values, dtype=np.float32)
-    if samples.ndim != 1 or len(samples) == 0:
-        raise ValueError(f"a waveform is (N,) with N > 0, got {samples.shape}")
+    samples = waveform(wave.values)
     gain = 1.0
     if config.peak:
         loudest = max(float(samples.max()), -float(samples.min()))

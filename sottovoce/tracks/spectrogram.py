@@ -37,9 +37,7 @@ def make(wave: Track, config: Config) -> Track:
     from scipy.fft import rfft
 
     size, hop = config.samples, int(RATE_HZ * 0.001 * config.hop_ms)
-    signal = np.asarray(wave.values, dtype=np.float32)
-    if signal.ndim != 1 or len(signal) == 0:
-        raise ValueError(f"a waveform is (N,) with N > 0, got {signal.shape}")
+    signal = _kaldi.waveform(wave.values)
     if len(signal) < size:
         signal = np.pad(signal, (0, size - len(signal)))
     windows = np.lib.stride_tricks.sliding_window_view(signal, size)[::hop]  # (T, size), a view
