@@ -217,15 +217,13 @@ def _chosen(options: dict[str, Any]) -> Options:
 
 
 def _generate(options: Options) -> Iterator[tuple[Utterance, Track, Track]]:
-    groups = (("spk", options.speakers), ("ext", options.unlabelled_speakers))
-    for group, (prefix, count) in enumerate(groups):
+    for group, count in enumerate((options.speakers, options.unlabelled_speakers)):
         for index in range(count):
             who = speaker(options.seed, group, index, options.spread)
             for k in range(options.per_speaker):
                 wave, part = _utterance(options, who, group, index, k)
-                if prefix == "ext":
-                    name, labels = f"{who.name}_{k:03d}", {}
-                else:
+                name, labels = f"{who.name}_{k:03d}", {}
+                if group == 0:
                     told = part
                     if options.shuffle_labels:
                         told = _part(options, group, index, _dealt(options, group, index, k, "labels"))

@@ -386,10 +386,7 @@ def _stretch(path: Path, facts: _Facts, first: int, last: int | None) -> np.ndar
     (run,) = _running
     pieces, end = [run.held], run.begin + len(run.held)
     keep = round(HELD_S * facts.info.rate_hz)
-    while end < last:
-        chunk = next(run.chunks, None)
-        if chunk is None:
-            break
+    while end < last and (chunk := next(run.chunks, None)) is not None:
         pieces.append(chunk)
         end += len(chunk)
         if end < first - keep:  # not there yet

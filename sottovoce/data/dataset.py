@@ -159,27 +159,24 @@ class Steps:
         first, last = first + start * each, min(first + end * each, last)
         found = {}
         for name, (stores, align) in self.aux.items():
-            values = stores[i][self.utterances[i].id]
-            if align == "nearest" or self.hop_and_field != (1, 1):
+            track = Track(stores[i][self.utterances[i].id], stores[i].rate_hz, stores[i].offset_s)
+            labels, narrow = align == "nearest", track.values.shape[1] == 1
+            if labels or self.hop_and_field != (1, 1):
                 count = self.frontend.steps(len(source_positions(last - first, time)))
-                track = Track(values, stores[i].rate_hz, stores[i].offset_s)
-                kind = "nearest" if align == "nearest" else "linear"
-                values = track.align(self.states(i, start, count, self.hop_and_field, time), kind=kind).values
-                labels = values.astype(np.int64) if kind == "nearest" else values
-                found[name] = labels[:, 0] if kind == "linear" and values.shape[1] == 1 else labels
-                continue
-            if align == "pad":  # frame by frame whatever the frame rates are, zeros behind the end: as EMS was released
-                kept = values[first:last]
-                values = np.concatenate([kept, np.zeros((last - first - len(kept), kept.shape[1]), kept.dtype)])
+                states = self.states(i, start, count, self.hop_and_field, time)
+                values = track.align(states, kind="nearest" if labels else "linear").values
             else:
-                grid = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
-                values = Track(values, stores[i].rate_hz, stores[i].offset_s).align(grid).values
-            if time != 1:
-                values = between(values, source_positions(len(values), time))
-            narrow = values.shape[1] == 1
-            front = replace(self.frontend, subsample="mean") if narrow else self.frontend
-            steps = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), front)[0]
-            found[name] = steps[:, 0] if narrow else steps
+                if align == "pad":  # frame by frame whatever the rates are, zeros behind the end: as EMS was released
+                    kept = track.values[first:last]
+                    values = np.concatenate([kept, np.zeros((last - first - len(kept), kept.shape[1]), kept.dtype)])
+                else:
+                    grid = Track(np.empty(last - first), store.rate_hz, store.offset_s + first / store.rate_hz)
+                    values = track.align(grid).values
+                if time != 1:
+                    values = between(values, source_positions(len(values), time))
+                front = replace(self.frontend, subsample="mean") if narrow else self.frontend
+                values = pool_frames(values.astype(np.float32, copy=False), np.ones(len(values), bool), front)[0]
+            found[name] = values.astype(np.int64) if labels else values[:, 0] if narrow else values
         return found
 
     def _check_aux(self) -> None:
