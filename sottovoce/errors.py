@@ -7,7 +7,8 @@ prints it and exits with 2; every other exception is a defect of ours and keeps 
 import difflib
 import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 LONGEST = 1000  # characters of a word
 
@@ -17,6 +18,15 @@ class InputError(Exception):
 
     def __init__(self, message: str = ""):
         super().__init__(one_line(str(message)))
+
+
+@contextmanager
+def needs(without: str) -> Iterator[None]:
+    """Around imports of what is not always installed. Raises InputError, which says what it is and how to get it."""
+    try:
+        yield
+    except ImportError:
+        raise InputError(without) from None
 
 
 def one_line(text: str) -> str:

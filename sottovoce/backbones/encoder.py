@@ -23,7 +23,7 @@ from sottovoce.backbones import base
 from sottovoce.backbones._products import quicken
 from sottovoce.backbones.base import Hidden, Traits, valid_steps
 from sottovoce.config.ranges import Settings, ShareBelow1
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 
 RATE_HZ = 16_000
 PIECE = 20 * RATE_HZ  # samples of a long recording that frozen convolutions see at a time: memory does not grow with it
@@ -96,12 +96,10 @@ class Config(Settings, group="backbone"):
 
 def library() -> Any:
     """The `transformers` package. Raises InputError when it is not installed."""
-    try:
+    with needs(
+        "backbone encoder: needs the transformers library. Found none. Install it: pip install 'sottovoce[hf]'."
+    ):
         import transformers
-    except ImportError:
-        raise InputError(
-            "backbone encoder: needs the transformers library. Found none. Install it: pip install 'sottovoce[hf]'."
-        ) from None
     return transformers
 
 

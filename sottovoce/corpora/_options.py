@@ -35,17 +35,12 @@ class Each(NamedTuple):
 class Option:
     """An option of a reader as the command line shows it."""
 
+    flag: str
     key: str  # the keyword argument
     hint: Any  # its type
     help: str = ""
     default: Any = None  # None where there is none, or none to tell
     part: str = ""  # the key of a mapping
-    pattern: str = "{}"
-
-    @property
-    def flag(self) -> str:
-        name = self.pattern.format(self.part or self.key).replace("_", "-")
-        return f"--no-{name}" if self.default is True else f"--{name}"
 
 
 def of(name: str) -> list[Option]:
@@ -70,11 +65,16 @@ def _options(key: str, hint: Any, default: Any) -> list[Option]:
     hint, *notes = (hint.__origin__, *hint.__metadata__) if get_origin(hint) is Annotated else (hint,)
     each = next((note for note in notes if isinstance(note, Each)), None)
     if each:
-        return [Option(key, str, text, part=part, pattern=each.flag) for part, text in each.keys.items()]
+        return [Option(_flag(each.flag.format(part)), key, str, text, part=part) for part, text in each.keys.items()]
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     if type(None) in get_args(hint) and len(kinds) == 1:  # what is given is not None
         hint = kinds[0]
-    return [Option(key, hint, next((note for note in notes if isinstance(note, str)), ""), default)]
+    text = next((note for note in notes if isinstance(note, str)), "")
+    return [Option(_flag(f"no-{key}" if default is True else key), key, hint, text, default)]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def chosen(kind: type[Chosen], options: Mapping[str, Any], reader: str) -> Chosen:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sottovoce import files
 from sottovoce.corpora._rows import Rows
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 RETURN = "\ue00d"  # stands for a \r while a CSV is read; nobody's letter
@@ -129,13 +129,9 @@ def text_of(value: Any) -> str:
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
-    try:
+    with needs(f"{path}: Parquet needs pyarrow. pip install 'sottovoce[tables]', or save it as CSV."):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise InputError(
-            f"{path}: Parquet needs pyarrow. pip install 'sottovoce[tables]', or save it as CSV."
-        ) from None
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowInvalid, OSError) as error:

@@ -27,7 +27,7 @@ from sottovoce import files
 from sottovoce.corpora import _layout, _options, _row_files, _rows, _split, _votes
 from sottovoce.data import recordings
 from sottovoce.data.corpus import Kind, Utterance
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 
 LICENCE = "see the dataset's card"
 SOURCE = "a Hugging Face dataset"
@@ -159,11 +159,9 @@ def _of_shard(root: Path, path: Path, into: Path | None) -> Iterator[dict[str, s
 
 def _open(path: Path) -> tuple[Any, Iterator[dict[str, Any]]]:
     """(schema, rows) of a file."""
-    try:
+    with needs(f"{path}: Parquet and Arrow need pyarrow. pip install 'sottovoce[tables]'."):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise InputError(f"{path}: Parquet and Arrow need pyarrow. pip install 'sottovoce[tables]'.") from None
     try:
         if path.suffix == ".parquet":
             file = pyarrow.parquet.ParquetFile(path)

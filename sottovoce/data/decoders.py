@@ -21,7 +21,7 @@ import soundfile
 
 from sottovoce import files
 from sottovoce.data import archives, containers, resampling
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 
 CHUNK = 1 << 17  # frames decoded at a time
 GROWN = 1 << 15  # frames handed on at a time where a decoder gives less
@@ -226,13 +226,11 @@ def _linked(path: Path, parts: list[tuple[int, int]]) -> Iterator[tuple[int, np.
 
 
 def _open_av(path: Path) -> Any:
-    try:
+    with needs(
+        f"{path}: not a format libsndfile reads. Found {path.suffix or 'no suffix'}, and PyAV is not installed. "
+        "For mp3, m4a, mp4, webm and others: pip install av"
+    ):
         import av
-    except ImportError:
-        raise InputError(
-            f"{path}: not a format libsndfile reads. Found {path.suffix or 'no suffix'}, and PyAV is not installed. "
-            "For mp3, m4a, mp4, webm and others: pip install av"
-        ) from None
     view = containers.whole(path)
     if view is None and (start := containers.mpeg_start(path)[0]) and not _is_mpeg(path):
         view = containers.view(path, start)  # an MP3 behind bytes that are none of its own

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.errors import InputError
+from sottovoce.errors import needs
 
 
 def resampled(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
@@ -25,11 +25,8 @@ def streamed(chunks: Iterable[np.ndarray], from_hz: float, to_hz: float, *shape:
 
 
 def _soxr(from_hz: float, to_hz: float) -> Any:
-    try:
+    with needs(
+        f"a recording at {from_hz:g} Hz: becomes one at {to_hz:g} Hz by soxr. Found none. Install it: pip install soxr."
+    ):
         import soxr
-    except ImportError:
-        raise InputError(
-            f"a recording at {from_hz:g} Hz: becomes one at {to_hz:g} Hz by soxr. Found none. Install it: pip install "
-            "soxr."
-        ) from None
     return soxr

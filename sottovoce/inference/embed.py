@@ -24,7 +24,7 @@ from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.memory import Memory
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 from sottovoce.inference.hearing import LONGEST_S
 from sottovoce.modeling import encoded, hub
 from sottovoce.modeling import network as models
@@ -199,13 +199,9 @@ def _write_csv(path: Path, rows: Iterable[tuple[Path, Track]], timed: bool) -> N
 
 
 def _write_parquet(path: Path, rows: Iterable[tuple[Path, Track]], timed: bool, use: Embedder) -> None:
-    try:
+    with needs("Parquet: needs pyarrow. Found none. pip install 'sottovoce[tables]', or name a .csv."):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise InputError(
-            "Parquet: needs pyarrow. Found none. pip install 'sottovoce[tables]', or name a .csv."
-        ) from None
     about = {"sottovoce": json.dumps({"model": use.model, "layer": use.layer})}
     writer: Any = None
     try:

@@ -26,7 +26,7 @@ from sottovoce.data.frames import Statistics
 from sottovoce.data.runs import Run
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import checkpoint, heads, hub, whisper_weights
 from sottovoce.modeling.margins import AMSoftmax
@@ -255,12 +255,8 @@ def add_adapters(backbone: Backbone, rank: int) -> None:
 
     Raises InputError when peft is missing or the backbone has no such projections.
     """
-    try:
+    with needs("finetune.lora: needs the peft library. Found none. Install it: pip install 'sottovoce[hf]'."):
         import peft
-    except ImportError:
-        raise InputError(
-            "finetune.lora: needs the peft library. Found none. Install it: pip install 'sottovoce[hf]'."
-        ) from None
     if not backbone.traits.adapters:
         raise InputError("finetune.lora: adapts encoders only. Found another backbone. Use --set finetune.lora=0.")
     settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(backbone.traits.adapters))

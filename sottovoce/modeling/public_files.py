@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sottovoce.errors import InputError, say
+from sottovoce.errors import InputError, needs, say
 
 PATIENCE_S = 4.0  # for the first sign of the hub
 
@@ -88,13 +88,11 @@ def unreachable(init: str) -> str:
 
 def library() -> Any:
     """The `huggingface_hub` package. Raises InputError when it is not installed."""
-    try:
+    with needs(
+        "encoders of the hub: need the huggingface_hub library. Found none. "
+        "Install it: pip install 'sottovoce[hf]'. Or name a folder."
+    ):
         import huggingface_hub
-    except ImportError:
-        raise InputError(
-            "encoders of the hub: need the huggingface_hub library. Found none. "
-            "Install it: pip install 'sottovoce[hf]'. Or name a folder."
-        ) from None
     return huggingface_hub
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 from sottovoce.inference.hearing import Hearing
 from sottovoce.inference.listening import STRANGE
 from sottovoce.metrics.temperature import Calibration
@@ -42,10 +42,8 @@ class Graph:
     """
 
     def __init__(self, path: Path | str, threads: int = 0):
-        try:
+        with needs("onnx: needs onnxruntime. Found none. Install it: pip install onnxruntime."):
             import onnxruntime
-        except ImportError:
-            raise InputError("onnx: needs onnxruntime. Found none. Install it: pip install onnxruntime.") from None
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file. Name one that `sottovoce export` has written.")

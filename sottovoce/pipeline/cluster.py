@@ -20,7 +20,7 @@ from typing import Any
 
 import sottovoce
 from sottovoce.data.ahead import cores as cores_here
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, needs
 from sottovoce.pipeline.claims import TRIES
 
 ANSWER_S = 5.0  # for a cluster to answer
@@ -147,10 +147,8 @@ def begin() -> None:
     """
     global _start
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
-    try:
+    with needs("--workers ray: needs Ray. Found none. Install it: pip install 'sottovoce[ray]'."):
         import ray
-    except ImportError:
-        raise InputError("--workers ray: needs Ray. Found none. Install it: pip install 'sottovoce[ray]'.") from None
     if _start and _start.over.is_set():
         _start.join()
         _start = None

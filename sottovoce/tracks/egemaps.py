@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError, check_names
+from sottovoce.errors import check_names, needs
 
 NAMES = (
     *("Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux"),
@@ -81,11 +81,9 @@ def _process(wave: Track, feature_set: str, level: str, shortest_s: float) -> An
 
 @lru_cache(maxsize=4)
 def _smile(feature_set: str, level: str) -> Any:
-    try:
+    with needs(
+        "egemaps: the package opensmile is not installed. Its licence allows research and private use, not "
+        "products. If that suits you: pip install 'sottovoce[egemaps]'; otherwise use --track fbank or mfcc."
+    ):
         import opensmile
-    except ImportError:
-        raise InputError(
-            "egemaps: the package opensmile is not installed. Its licence allows research and private use, not "
-            "products. If that suits you: pip install 'sottovoce[egemaps]'; otherwise use --track fbank or mfcc."
-        ) from None
     return opensmile.Smile(feature_set=opensmile.FeatureSet[feature_set], feature_level=opensmile.FeatureLevel[level])
