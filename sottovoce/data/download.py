@@ -16,7 +16,6 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from sottovoce import files
 from sottovoce.errors import InputError
@@ -72,7 +71,6 @@ def fetch(url: str, path: Path, checksum: str | None, *, progress: Progress | No
     Raises InputError: no connection, interrupted too often, no space, a wrong checksum.
     """
     part = path.with_name(f".{path.name}.part")
-    pause = PAUSE_S
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _receive(url, part, progress or (lambda *_: None), path.name)
@@ -88,8 +86,7 @@ def fetch(url: str, path: Path, checksum: str | None, *, progress: Progress | No
                     f"{url}: interrupted. {_reason(error)}; {have / 1e6:.1f} MB are kept. "
                     "The same command goes on from there."
                 ) from None
-            time.sleep(pause)
-            pause *= 2
+            time.sleep(PAUSE_S * 2 ** (attempt - 1))
     hashes = {name: _hash(part, name) for name in ("md5", "sha256")}
     if checksum:
         algorithm, _, wanted = checksum.partition(":")
@@ -183,7 +180,6 @@ def _check_name(archive: Path, name: str) -> None:
 
 
 def _hash(path: Path, algorithm: str) -> str:
-    data: IO[bytes]
     with open(path, "rb") as data:
         return hashlib.file_digest(data, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 

@@ -15,8 +15,8 @@ class Bar:
 
     def __init__(self, total: int, label: str, *, quiet: bool = False, done: int = 0):
         self.total, self.label, self.done, self.figures = total, one_line(label), done, {}  # type: ignore[var-annotated]
-        self.started, self.spoke = time.monotonic(), time.monotonic()
-        self.recent: deque[tuple[float, int]] = deque([(self.started, done)])
+        self.spoke = time.monotonic()
+        self.recent: deque[tuple[float, int]] = deque([(self.spoke, done)])
         self.rich = None
         self.quiet = quiet or total <= 0
         if done and not self.quiet:
