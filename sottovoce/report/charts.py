@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from sottovoce import files
 from sottovoce.report.known import known
-from sottovoce.report.words import clock, number, number_of, text
+from sottovoce.report.words import clock, number, number_of, panel_title, text
 
 # Roles of colour. c0..c9 are for data, at least 3:1 on `paper`, text roles at least 4.5:1. A figure is drawn once, with
 # the light values, which its SVG text then swaps for variables of the same name (see `inline`).
@@ -319,15 +319,21 @@ def losses(curves: Mapping[str, Any], dev: str, ylabel: str, level: Level) -> An
 
 
 def dots(
-    rows: Sequence[Row], metrics: Sequence[tuple[str, str]], marks: Any = None, rivals: Sequence = (), *, width: int
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    marks: Mapping[str, float] | None = None,
+    rivals: Sequence[Mapping[str, Any]] = (),
+    titles: Mapping[str, str] | None = None,
+    *,
+    width: int,
 ) -> Any:
     """A dot and its interval for every row, a panel for every metric, the number at the right.
 
     Args:
         rows: the first on top.
-        metrics: (key, title of its panel).
         marks: {metric: value} drawn as a dashed line, e.g. chance.
         rivals: {metric: value} for every row, drawn as a hollow diamond.
+        titles: {metric: title} of panels that are no scores.
         width: CSS pixels; panels are side by side on a page and below each other on a phone.
     """
     across = len(metrics) if width >= 200 + 150 * len(metrics) else 1
@@ -335,7 +341,7 @@ def dots(
     drawn = sheet(width, down * (50 + 23 * len(rows)) + 6)
     drawn.get_layout_engine().set(hspace=0.06)
     grid = drawn.subplots(down, across, sharey=True, squeeze=False).ravel()
-    for axes, (key, title) in zip(grid, metrics, strict=True):
+    for axes, key in zip(grid, metrics, strict=True):
         found = [[number_of(entry.get(key), part) for part in ("value", "low", "high")] for _, entry, _ in rows]
         table = np.array(found, dtype=np.float64).reshape(-1, 3)
         for y, ((name, _, colour), ends) in enumerate(zip(rows, table, strict=True)):
@@ -350,6 +356,7 @@ def dots(
         seen = [x for x in [*table.flat, *(number_of(r.get(key)) for r in rivals), mark, 0.0] if math.isfinite(x)]
         room = (max(seen) - min(seen) or 1.0) * 0.04
         axes.set_xlim(min(seen) - (room if min(seen) < 0 else room / 2), max(seen) + room)
+        title = (titles or {}).get(key) or panel_title(key)
         axes.set_title(title[:1].upper() + title[1:], fontweight="bold")
         named_rows(axes, [name for name, _, _ in rows], width)
         axes.spines["left"].set_visible(False)

@@ -68,8 +68,7 @@ def _comparison(found: Mapping[str, Any], *, width: int) -> Any:
         rows.append((text(s["name"]), {metric: s["metrics"][metric], "gap": gap}, ACCENT if gap else PLAIN))
         least.append({"gap": (-1 if number_of(gap) < 0 else 1) * number_of(s["detectable"])})
     gap_title = f"{metric_name(metric)} − {charts.short(found['reference'], charts.letters(width))}"
-    titles = [(metric, words.panel_title(metric)), ("gap", gap_title)]
-    return charts.dots(rows, titles, {"gap": 0.0}, least, width=width)
+    return charts.dots(rows, [metric, "gap"], {"gap": 0.0}, least, {"gap": gap_title}, width=width)
 
 
 def _classes_beside(systems: Sequence[Any], others: Sequence[Any], found: Any, reference: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sottovoce.metrics import scores as metrics
 from sottovoce.report import calibration, charts, page, words
 from sottovoce.report.charts import ACCENT, PLAIN, series
 from sottovoce.report.known import known
-from sottovoce.report.words import MEANING, metric_name, number, number_of, panel_title, text, three
+from sottovoce.report.words import MEANING, metric_name, number, number_of, text, three
 
 
 def evaluate_page(report: Mapping[str, Any]) -> str:
@@ -33,17 +33,16 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     sign = -1 if metrics.higher_is_better(key) else 1
     rivals.sort(key=lambda row: np.nan_to_num(sign * number_of(row[1][key]), nan=np.inf))  # the best first
     rows = [("this model", scores, ACCENT), *rivals]
-    titles = [(m, metric_name(m)) for m in shown]
     drawn: dict[str, Any] = {}
     if shown:
-        drawn["baselines"] = partial(charts.dots, rows, [(m, panel_title(m)) for m in shown])
+        drawn["baselines"] = partial(charts.dots, rows, shown)
     if len(folds) > 1 and shown:
         each = [(f"{fold['name']} ({number(fold['n'])})", fold["metrics"], PLAIN) for fold in folds]
-        drawn["folds"] = partial(charts.dots, each, titles, {m: number_of(scores[m]) for m in shown})
+        drawn["folds"] = partial(charts.dots, each, shown, {m: number_of(scores[m]) for m in shown})
     many = f"{len(parts)} {'classes' if kind == 'class' else 'targets'}" if parts else ""
     return page.render(
         "evaluate.html", report, glossary=words.glossary(scores), many=many, drawn=drawn,
-        groups=_groups(report, titles), facts=words.sample(report), intervals=words.intervals(scores),
+        groups=_groups(report, shown), facts=words.sample(report), intervals=words.intervals(scores),
         trust=calibration.section(report["calibration"]),
         tiles=[(metric_name(m), three(scores[m]), words.between(scores[m], MEANING.get(m, ""))) for m in main[:4]],
         verdict=_verdict(rows, key) if shown and baselines else "",
@@ -53,14 +52,14 @@ def evaluate_page(report: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _groups(report: Mapping[str, Any], titles: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+def _groups(report: Mapping[str, Any], shown: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Of every column: a picture of its scores; a sentence a gap and a table of the groups, or why there are none."""
     told: dict[str, dict[str, Any]] = {}
     for column, values in report["groups"].items():
-        if values and titles:
+        if values and shown:
             each = [(name or "unknown", entry, ACCENT) for name, entry in values.items()]
             said = words.intervals(next(iter(values.values())))
-            told[column] = {"draw": partial(charts.dots, each, titles), "intervals": said}
+            told[column] = {"draw": partial(charts.dots, each, shown), "intervals": said}
     for column, own in report["subgroups"].items():
         mine = told.setdefault(column, {})
         if not own["measured"]:
@@ -127,8 +126,8 @@ def _confusion(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Sequence[str], kind: str) -> Any:
     """Recall and F1 of every class, or MAE and 4-class accuracy of every target, next to the best baseline of each."""
-    known = ("recall", "f1") if kind == "class" else ("mae", "acc4", "ccc")
-    stems = [s for s in known if any(f"{s}_{p}" in scores for p in parts)][:2]
+    single = ("recall", "f1") if kind == "class" else ("mae", "acc4", "ccc")
+    stems = [s for s in single if any(f"{s}_{p}" in scores for p in parts)][:2]
     if not stems:
         return {}
     marks = {"recall": 1 / len(parts)} if kind == "class" else {s: number_of(scores[s]) for s in stems}
@@ -140,7 +139,7 @@ def _by_class(scores: Mapping[str, Any], baselines: Mapping[str, Any], parts: Se
         for (part, own, _), row in zip(ours, best, strict=True)
     ]
     return {
-        "draw": partial(charts.dots, ours, [(stem, panel_title(stem)) for stem in stems], marks, rivals),
+        "draw": partial(charts.dots, ours, stems, marks, rivals),
         "mark": "chance" if kind == "class" else "all together",
         "rivals": any(math.isfinite(v) for row in rivals for v in row.values()),
         "head": ["", *(h for s in stems for h in (metric_name(s), "best baseline"))], "rows": rows,

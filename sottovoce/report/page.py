@@ -66,6 +66,11 @@ def rows(items: Any, *keys: str, **digits: int) -> list[list[Any]]:
     return [[words.number(item[k], digits[k]) if k in digits else item[k] for k in keys] for item in items]
 
 
+def settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A nested configuration as rows, the values as they are."""
+    return [(key, str(value)) for key, value in files.flatten(config).items()]
+
+
 def part(frame: str, title: Any = "", given: Any = True, *, caller: Callable[[], Markup]) -> Markup:
     """What a template's {% call %} holds in one of `PARTS`; nothing where that is nothing, or nothing is `given`."""
     body = caller().strip() if given else ""
@@ -89,7 +94,7 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
 ENVIRONMENT.filters |= {name: function for name, function in vars(words).items() if inspect.isfunction(function)}
-ENVIRONMENT.filters |= {"rows": rows, "flat": files.flatten}
+ENVIRONMENT.filters |= {"rows": rows, "settings": settings}
 ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "default": str}
 ENVIRONMENT.globals |= {"scheme": scheme(), "figure": figure, "WIDE": charts.WIDE, "HALF": charts.HALF}
 ENVIRONMENT.globals |= {name: partial(part, frame) for name, frame in PARTS.items()} | {"listed": words.listed}

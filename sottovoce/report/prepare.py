@@ -20,6 +20,7 @@ PROBLEMS = {
     "short": "too short",
     "non_finite": "values that are not finite",
 }
+SUMMARY = ["n", "min", "mean", "median", "max"]  # of a numeric label
 
 
 def data_page(report: Mapping[str, Any]) -> str:
@@ -44,6 +45,7 @@ def data_page(report: Mapping[str, Any]) -> str:
         rates={f"{rate} Hz": n for rate, n in report["sample_rates"].items()},
         channels={channels.get(str(k), f"{k} channels"): n for k, n in report["channels"].items()},
         troubles=None if problems is None else sum(len(found) for found in problems.values()), cross=cross,
+        summary=SUMMARY, numbers=[(label, *(f[key] for key in SUMMARY)) for label, f in report["numbers"].items()],
         apart=sorted({str(fold["group"] or "none") for fold in report["folds"]}),
         classes=[(fold["name"], [(name, *(sides[side][name] or 0 for side in SIDES)) for name in _names(sides)])
                  for fold in report["folds"] if (sides := fold["classes"])],

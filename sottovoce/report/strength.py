@@ -60,7 +60,7 @@ def _question(found: Mapping[str, Any]) -> dict[str, Any]:
     rows = [(SCORE_NAMES[s], entry, ACCENT if s == "strength" else PLAIN) for s, entry in scores.items()]
     marks = {"auc": 0.5, "spearman": 0.0}
     return {
-        "draw": keys and partial(charts.dots, rows, [(k, METRICS[k]) for k in keys], marks), "score": METRICS[key],
+        "draw": keys and partial(charts.dots, rows, keys, marks), "score": METRICS[key],
         "spoken": ", ".join(f"{label} {number(number_of(entry[key]))}" for label, entry, _ in rows),
         "n": found["n"], "speakers": found["speakers"],
         "head": [METRICS[key], *(SCORE_NAMES[s] for s in scores)],
