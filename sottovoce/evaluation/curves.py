@@ -25,6 +25,7 @@ from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import chooser
 from sottovoce.pipeline.tuning import NOTHING, Choices
 
+PREFIX = {"pretrained": "", "probe": "probe_"}  # how the keys of an arm's differences from scratch begin
 BESIDE = ("mae", "acc4", "ccc", "wacc")  # scores of numbers that stand side by side; the last is of presence
 
 
@@ -35,7 +36,7 @@ def _units(cells: Sequence[Cell]) -> list[int] | None:
     return [names.index(of_seed[s]) for s in sorted(of_seed)] if 1 < len(names) < len(of_seed) else None
 
 
-class Answers:
+class Curves:
     """What every cell answered, and the truth: folds pooled, seeds stacked.
 
     `of[arm]` is a list of (S, N) class indices or (S, N, D) values, one a label count.
@@ -126,7 +127,7 @@ def collect(
 ) -> dict[str, Any]:
     """Curves, paired differences and labels saved, from finished cells: what study.json holds."""
     metric = metric or metrics.MAIN[task.kind]
-    got = Answers(cells, plan, corpus, task, folder)
+    got = Curves(cells, plan, corpus, task, folder)
     parts = [with_dev(corpus, corpus.fold(f), plan.finetune.dev) for f in got.folds]
     known = [corpus.by_id[k] for part in parts for k in part.train if task.has(corpus.by_id[k])]
     dev_labels = round(float(np.mean([sum(task.has(corpus.by_id[k]) for k in part.dev) for part in parts])))
@@ -166,11 +167,11 @@ def collect(
             a: {m: got.points(a, m) for m in got.scores[a][0] if "_" not in m or m == "macro_f1"} for a in got.arms
         },
     }  # fmt: skip
-    for arm in ("pretrained", "probe"):
+    for arm, prefix in PREFIX.items():
         if arm in got.arms and "scratch" in got.arms:
-            result |= _against_scratch(got, arm, metric, dev_labels)
-            prefix = "" if arm == "pretrained" else "probe_"
-            result["warnings"] = list(dict.fromkeys(result["warnings"] + lines.floors(result[f"{prefix}paired"])))
+            found = _against_scratch(got, arm, metric, dev_labels)
+            result |= {f"{prefix}{key}": value for key, value in found.items()}
+            result["warnings"] = list(dict.fromkeys(result["warnings"] + lines.floors(found["paired"])))
     return result
 
 
@@ -187,7 +188,7 @@ def _card(cells: Sequence[Cell], corpus: Corpus, task: Task, plan: Recipe, choic
     )  # fmt: skip
 
 
-def _trivial(task: Task, got: Answers, known: Sequence[Utterance], metric: str) -> dict[str, float]:
+def _trivial(task: Task, got: Curves, known: Sequence[Utterance], metric: str) -> dict[str, float]:
     """The score of every answer that needs no recording."""
     rivals = baselines.trivial(task, task.values(known), len(got.tested), seed=0, draws=20)
     rivals.pop("uniform", None)  # in UA the same as chance: one line in the picture is enough
@@ -195,9 +196,8 @@ def _trivial(task: Task, got: Answers, known: Sequence[Utterance], metric: str) 
     return {n: float(np.mean([metrics.scores(task, got.truth, row)[metric] for row in p])) for n, p in drawn.items()}
 
 
-def _against_scratch(got: Answers, arm: str, metric: str, dev_labels: int) -> dict[str, Any]:
-    """Paired differences, labels saved and the meeting point of one arm; keys begin with `probe_` for the probe."""
-    prefix = "" if arm == "pretrained" else "probe_"
+def _against_scratch(got: Curves, arm: str, metric: str, dev_labels: int) -> dict[str, Any]:
+    """Paired differences, labels saved and the meeting point of one arm."""
     higher, task = metrics.higher_is_better(metric), got.task
     differences = [
         statistics.differences(task, got.truth, a, b, got.people, units=got.units)[metric]
@@ -208,7 +208,7 @@ def _against_scratch(got: Answers, arm: str, metric: str, dev_labels: int) -> di
         for n, found in zip(got.ns, differences, strict=True)
     ]
     statistics.correct(paired)
-    found: dict[str, Any] = {f"{prefix}paired": paired}
+    found: dict[str, Any] = {"paired": paired}
     if len(got.ns) < 2:
         return found
     a, b = (
@@ -219,12 +219,12 @@ def _against_scratch(got: Answers, arm: str, metric: str, dev_labels: int) -> di
         got.ns, a.replicates, b.replicates, values=(a.value, b.value), higher_is_better=higher,
         clusters=len(set(got.people)),
     )  # fmt: skip
-    found[f"{prefix}labels_saved"] = [
+    found["labels_saved"] = [
         {"n": n} | row | {"with_dev": statistics.counting_dev(row, n, dev_labels)}
         for n, row in zip(got.ns, saved, strict=True)
     ]
     if any("p_holm" in row for row in paired):
-        found[f"{prefix}meeting_point"] = statistics.meeting_point(got.ns, paired, higher_is_better=higher)
+        found["meeting_point"] = statistics.meeting_point(got.ns, paired, higher_is_better=higher)
     return found
 
 
@@ -281,4 +281,5 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
 
 def compared_with_scratch(result: Mapping[str, Any]) -> tuple[str, str]:
     """The arm whose differences are shown, and how their keys begin."""
-    return ("probe", "probe_") if "pretrained" not in result["arms"] else ("pretrained", "")
+    arm = "pretrained" if "pretrained" in result["arms"] else "probe"
+    return arm, PREFIX[arm]

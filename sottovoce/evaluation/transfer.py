@@ -30,7 +30,8 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.evaluation import lines
 from sottovoce.evaluation import protocol as cards
-from sottovoce.metrics import scores, statistics
+from sottovoce.evaluation.answered import Answered
+from sottovoce.metrics import scores
 from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Network, Pretrained, Recognised
@@ -213,19 +214,18 @@ def _row(
     for k in others:
         tested = places[k]
         test = Steps([(tested.store, tested.utterances)], plan.frontend, earlier.statistics)
-        answers = models.from_pooled(it, states(test), test)
-        truth, people = task.values(tested.utterances), [folds.person(u) for u in tested.utterances]
-        found = statistics.intervals(task, truth, answers.argmax(1), people)
+        answers, truth = models.from_pooled(it, states(test), test), task.values(tested.utterances)
+        got = Answered(task, tested.utterances, [tested.name] * len(truth), truth, answers)
         yield {
             "train": [places[j].name for j in row],
             "test": tested.name,
             "n": len(truth),
-            "speakers": len(set(people)),
+            "speakers": len(set(got.people)),
             "labels": len(train) + len(dev),
             "copies_left_out": sum(map(len, copied.values())),
             "dev_ua": max(r["dev_ua"] for r in readings),
-            "metrics": found,
-            "confusion": scores.confusion(task, truth, answers.argmax(1)),
+            "metrics": got.intervals(),
+            "confusion": scores.confusion(task, truth, got.predicted),
         }
 
 
