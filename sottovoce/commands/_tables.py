@@ -45,7 +45,8 @@ def _table(
 
 def corpus(report: Mapping[str, Any], out: Path) -> None:
     """The report on the terminal."""
-    from sottovoce.pipeline.prepare import FEW, SIDES
+    from sottovoce.pipeline.prepare import FEW
+    from sottovoce.report.prepare import SIDES
     from sottovoce.report.words import genders
 
     console = Terminal()
@@ -68,8 +69,8 @@ def corpus(report: Mapping[str, Any], out: Path) -> None:
     if formats:
         console.print("  files: " + ", ".join(formats), soft_wrap=True)
     if report["folds"]:
-        heads = ("fold", "apart by", *SIDES)
         rows = [(fold["name"], fold["group"], *(str(fold[side]) for side in SIDES)) for fold in report["folds"]]
+        heads = ("fold", "apart by", *SIDES)
         console.print(_table(None, heads, rows, left=heads, box=None, padding=(0, 2, 0, 2)))
     console.print(f"  folds keep apart: {report['exposure']['keeps_apart']}")
     for warning in report["warnings"]:

@@ -84,6 +84,10 @@ class Fold:
         parts = {side: tuple(id for id, its in sides.items() if its == side) for side in ("train", "dev", "test")}
         return cls(name, group, **parts)
 
+    @property
+    def sides(self) -> dict[str, tuple[str, ...]]:
+        return {"train": self.train, "dev": self.dev, "test": self.test}
+
 
 @contextmanager
 def _uncollected() -> Iterator[None]:

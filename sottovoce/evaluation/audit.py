@@ -162,7 +162,7 @@ def between(corpora: Sequence[Corpus], twice: Iterable[Pair]) -> list[Finding]:
 def part_of(corpus: Corpus, fold: Fold) -> dict[str, Any]:
     """How large a fold's parts are, and how many of the tested texts are learned from: told, and no leak."""
     named = next((name for name in TEXTS if name in corpus.kinds), "")
-    sides = {side: [corpus.by_id[key] for key in getattr(fold, side)] for side in ("train", "dev", "test")}
+    sides = {side: [corpus.by_id[key] for key in ids] for side, ids in fold.sides.items()}
     texts = {side: {str(u.labels[named]) for u in part if named in u.labels} for side, part in sides.items()}
     return {
         "corpus": corpus.folder.name,

@@ -38,7 +38,6 @@ from sottovoce.modeling import heads, network
 from sottovoce.modeling import linear_probe as probe
 
 PARTS = "train-clean-100,dev-clean,test-clean"  # SUPERB's
-SIDES = ("train", "dev", "test")
 SHOWN = 10  # words, or examples, that a report names
 
 
@@ -111,7 +110,7 @@ def phoneme(
     started, p, folder = time.monotonic(), plan.finetune, output / fold.name
     assert isinstance(p, Probe)  # of `plan_of`
     seed = p.seed
-    sides = {side: usable(corpus, store, fold, side, reading) for side in SIDES}
+    sides = {side: usable(corpus, store, fold, side, reading) for side in fold.sides}
     symbols = sorted({phone for u in sides["train"] for phone in reading.phones[u.id]})
     task = Task("phones", ("phones",), tuple(symbols))
     earlier = network.load_pretrained(init) if init else None
@@ -180,11 +179,11 @@ def ctc(target: Sequence[Any], device: Any) -> Callable[[Any, Any], Any]:
 
 def usable(corpus: Corpus, store: Any, fold: Fold, side: str, reading: Reading) -> list[Utterance]:
     """The utterances of a part that can be spelled. Raises InputError when there is none."""
-    found = [corpus.by_id[key] for key in getattr(fold, side) if key in reading.phones and key in store]
+    found = [corpus.by_id[key] for key in fold.sides[side] if key in reading.phones and key in store]
     if not found:
         words = ", ".join(list(reading.missing)[:SHOWN]) or "none"
         raise InputError(
-            f"{reading.lexicon}: spells no utterance of the {side} part ({len(getattr(fold, side))} there). "
+            f"{reading.lexicon}: spells no utterance of the {side} part ({len(fold.sides[side])} there). "
             f"Words without an entry: {words}. Give a lexicon of this corpus's words."
         )
     return found
@@ -239,7 +238,7 @@ def report_of(
     """The report of the test part, as `evaluate` writes it for emotions."""
     said, wrong = (np.array([row[k] for row in rows]) for k in ("phones", "edits"))
     got = Answered(task, sides["test"], [fold.name] * len(rows), said, wrong)
-    asked = sum(len(getattr(fold, side)) for side in SIDES)
+    asked = sum(map(len, fold.sides.values()))
     kept = sum(map(len, sides.values()))
     words = few(list(reading.missing), SHOWN)
     probe = config["settings"].finetune

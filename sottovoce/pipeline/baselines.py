@@ -109,7 +109,7 @@ def functionals_svm(
         InputError: openSMILE is not installed, the corpus is not audio, a file is broken, or the training part has
             one class only.
     """
-    parts = [[u for i in ids if task.has(u := corpus.by_id[i])] for ids in (fold.train, fold.dev, fold.test)]
+    parts = [[u for i in ids if task.has(u := corpus.by_id[i])] for ids in fold.sides.values()]
     kept = {u.id for part in parts for u in part}
     # Normalising a speaker takes all their utterances, labelled or not.
     rows = [u for u in corpus.utterances if u.id in kept] if not speaker_norm else list(corpus.utterances)

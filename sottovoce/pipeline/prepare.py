@@ -36,7 +36,6 @@ MEANING = {
     "duplicate": "the same samples as an earlier one",
     "clipped": "at full scale, may be clipped",
 }
-SIDES = ("train", "dev", "test")
 SPREAD: dict[str, Callable[..., Any]] = {"min": np.min, "median": np.median, "mean": np.mean, "max": np.max}
 FEW = 12  # values of a class label that still make a readable table
 
@@ -406,13 +405,13 @@ def check_folds(utterances: Sequence[Utterance], folds: Sequence[Fold]) -> None:
     """Raises InputError where a fold is not a split: unknown ids, an empty side, an id or a group on two sides."""
     by_id = {u.id: u for u in utterances}
     for fold in folds:
-        train, dev, test = sides = [set(getattr(fold, side)) for side in SIDES]
-        for side, ids in zip(SIDES, sides, strict=True):
+        train, dev, test = map(set, fold.sides.values())
+        for side, ids in fold.sides.items():
             if not ids:
                 raise InputError(
                     f"fold {fold.name}: no utterance in {side}. Found {len(by_id)} in all. Use fewer folds."
                 )
-            if not ids <= by_id.keys():
+            if not by_id.keys() >= set(ids):
                 raise InputError(f"fold {fold.name}: {side} names utterances that are not there. Check the fold list.")
         if test & (train | dev) or train & dev:
             raise InputError(f"fold {fold.name}: an utterance is on two sides. Check the fold list.")
@@ -444,7 +443,7 @@ def _fold_warnings(
             )
         for label, names in learned.items():
             for side in ("train", "test"):
-                there = {by_id[i].labels.get(label) for i in getattr(fold, side)}
+                there = {by_id[i].labels.get(label) for i in fold.sides[side]}
                 if lacking := [name for name in names if name not in there]:
                     notes.append(f"{fold.name}: no {', '.join(lacking)} in {side}")
     return notes
@@ -549,7 +548,7 @@ def _tally(values: Iterable[int]) -> dict[str, int]:
 
 
 def _fold_entry(fold: Fold, corpus: Corpus) -> dict[str, Any]:
-    sides = {side: [corpus.by_id[i] for i in getattr(fold, side)] for side in SIDES}
+    sides = {side: [corpus.by_id[i] for i in ids] for side, ids in fold.sides.items()}
     label, names = next(iter(corpus.classes.items()), ("", ()))  # the main one
     return {
         **{"name": fold.name, "group": fold.group},
