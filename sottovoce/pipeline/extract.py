@@ -79,7 +79,7 @@ def model_store(corpus: Corpus, track: str, run: Run, *, jobs: int | None = None
 
 def store_folder(corpus: Corpus, track: str, settings: Mapping[str, Any] | None = None) -> Path:
     """Where the store of this configuration lies, or would."""
-    return _plan(corpus, track, settings or {}).folder
+    return _wanted(corpus, track, settings or {}).folder
 
 
 def columns(track: str, dim: int) -> tuple[str, ...]:
@@ -116,15 +116,16 @@ def find_model_store(
             f"{stores[0].folder}: not whole. Found {len(stores[0])} of {len(corpus.utterances)} utterances as they are "
             f"now. Run {again}` once more."
         )
-    clean = [s for s in whole if not folds.seen_behind(s).test_people(corpora, fold)]
-    if len(clean) > 1 or (transductive and not clean and len(whole) > 1):
-        names = ", ".join(f"{s.folder.name} ({s.head.config.get('made_by')})" for s in clean or whole)
+    known = [folds.seen_behind(s).test_people(corpora, fold) for s in whole]
+    clean = [s for s, people in zip(whole, known, strict=True) if not people]
+    allowed = clean or (whole if transductive else [])
+    if len(allowed) > 1:
+        names = ", ".join(f"{s.folder.name} ({s.head.config.get('made_by')})" for s in allowed)
         raise InputError(f"{corpus.folder}: several stores of {name}. Found {names}. Name one of them.")
-    if clean or transductive:
-        return (clean or whole)[0]
-    known = folds.seen_behind(whole[0]).test_people(corpora, fold)
+    if allowed:
+        return allowed[0]
     raise InputError(
-        f"{whole[0].folder}: made by a model that has seen {folds.some(known, fold)} in training. "
+        f"{whole[0].folder}: made by a model that has seen {folds.some(known[0], fold)} in training. "
         f"{again[:-4]} RUN --fold NAME` with the run that left them out, or allow it by name with --transductive."
     )
 
@@ -163,21 +164,14 @@ def model_runs(maker: Maker, model: Path | None, fold: str | None) -> Sequence[R
     if fold == "all":
         return found
     by_name = {run.config["fold"]: run for run in found}
-    for wanted in fold.split(","):
-        if wanted.strip() not in by_name:
-            raise unknown_name(f"fold of {model}", wanted.strip(), by_name)
-    return [by_name[wanted.strip()] for wanted in fold.split(",")]
+    chosen = [name.strip() for name in fold.split(",")]
+    if unknown := [name for name in chosen if name not in by_name]:
+        raise unknown_name(f"fold of {model}", unknown[0], by_name)
+    return [by_name[name] for name in chosen]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    maker: Maker
-    config: Any
-    half: bool
-    folder: Path
-
-
-def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
+def _wanted(corpus: Corpus, track: str, settings: Mapping[str, Any], how: How = How()) -> Wanted:
+    """The track of these settings, and where its store lies or would lie."""
     maker = tracks.maker(track)
     track, settings = maker.name, dict(settings)
     half = bool(settings.pop("half", maker.HALF))
@@ -185,17 +179,16 @@ def _plan(corpus: Corpus, track: str, settings: Mapping[str, Any]) -> _Plan:
     # A maker whose values change for the same configuration raises its VERSION.
     decides = {"config": config, "half": half, "version": maker.VERSION}
     if maker.derive:
-        decides["source"] = _plan(corpus, maker.SOURCE, {}).folder.name
+        decides["source"] = _wanted(corpus, maker.SOURCE, {}).folder.name
     names = (track, *plugins.earlier("tracks", track))
     homes = [corpus.folder / "tracks" / f"{name}-{files.digest({'track': name} | decides)}" for name in names]
-    return _Plan(maker, config, half, next((home for home in homes if home.is_dir()), homes[0]))
+    return Wanted(corpus, maker, config, half, next((home for home in homes if home.is_dir()), homes[0]), how)
 
 
 def make_store(corpus: Corpus, track: str, settings: Mapping[str, Any], how: How, run: Run | None = None) -> TrackStore:
     """As `track_store`; `run` is the model of tracks that need one."""
-    plan = _plan(corpus, track, settings)
-    track = plan.maker.name
-    reader = reader_of(corpus)
+    it, todo = _wanted(corpus, track, settings, how), list(corpus.utterances)
+    reader, track = reader_of(corpus), it.maker.name
     if reader is not None and not reader.TRACKS:
         reader = None  # recordings
     if reader is not None and track not in reader.TRACKS:
@@ -203,24 +196,22 @@ def make_store(corpus: Corpus, track: str, settings: Mapping[str, Any], how: How
             f"{corpus.folder}: no audio to make {track} from. Found encoded features: {', '.join(reader.TRACKS)}. "
             f"Use --track {reader.TRACKS[0]}."
         )
-    stamp = sources.stamps_of(corpus, per_speaker=plan.maker.PER_SPEAKER)
-    wanted, todo = Wanted(corpus, plan.maker, plan.config, plan.folder, stamp, how), list(corpus.utterances)
-    if not how.overwrite and (plan.folder / "track.json").is_file():
-        todo = wanted.missing(TrackStore.open(plan.folder))
+    if not how.overwrite and (it.folder / "track.json").is_file():
+        todo = it.missing(TrackStore.open(it.folder))
     if todo:
-        origin = _origin(corpus, plan, run, replace(how, overwrite=False, again=False))
+        origin = _origin(it, run)
         if reader is not None:
-            head = _first(reader, corpus, todo[0], plan)
-            broken = _stream(wanted, head, lambda todo, _: _from_features(reader, corpus, head, todo))
+            head = _first(reader, it, todo[0])
+            broken = _stream(it, head, lambda todo, _: _from_features(reader, corpus, head, todo))
         elif origin is not None:
-            head = Head(track, asdict(plan.config), origin.rate_hz, origin.offset_s, plan.config.dim, plan.half)
-            broken = _stream(wanted, head, lambda todo, writer: _from_track(wanted, origin, todo, writer))
+            head = Head(track, asdict(it.config), origin.rate_hz, origin.offset_s, it.config.dim, it.half)
+            broken = _stream(it, head, lambda todo, writer: _from_track(it, origin, todo, writer))
         else:
-            broken = pieces.make(wanted, plan.half)
-        _report(corpus, track, broken, how)
+            broken = pieces.make(it)
+        _report(it, broken)
     if run is not None:
-        folds.seen_by(run).keep(plan.folder)
-    return TrackStore.open(plan.folder)
+        folds.seen_by(run).keep(it.folder)
+    return TrackStore.open(it.folder)
 
 
 def _stream(
@@ -253,18 +244,19 @@ def _stream(
     return broken
 
 
-def _report(corpus: Corpus, track: str, broken: dict[str, str], how: How) -> None:
+def _report(it: Wanted, broken: dict[str, str]) -> None:
     """Say what was left out. Raises InputError where nothing may be."""
-    if broken and not how.skip_broken:
+    folder, every = it.corpus.folder, it.corpus.utterances
+    if broken and not it.how.skip_broken:
         first, *others = broken.values()
         if not others:
-            raise InputError(f"{first} Or leave it out with `sottovoce extract {corpus.folder} --skip-broken`.")
+            raise InputError(f"{first} Or leave it out with `sottovoce extract {folder} --skip-broken`.")
         raise InputError(
-            f"{corpus.folder}: no {track} of {len(broken)} of {len(corpus.utterances)} utterances. Found: {first} "
+            f"{folder}: no {it.maker.name} of {len(broken)} of {len(every)} utterances. Found: {first} "
             f"Also {few(list(broken)[1:], 5)}. Leave them out with `sottovoce extract --skip-broken`, which lists "
             "them all."
         )
-    for id, why in () if how.quiet else broken.items():
+    for id, why in () if it.how.quiet else broken.items():
         say(f"skipped {id}: {why}", err=True)
 
 
@@ -277,13 +269,13 @@ def reader_of(corpus: Corpus) -> Reader | None:
     return corpora.reader(name) if name in plugins.names("corpora") else None
 
 
-def _first(reader: Reader, corpus: Corpus, utterance: Utterance, plan: _Plan) -> Head:
+def _first(reader: Reader, it: Wanted, utterance: Utterance) -> Head:
     """The head of the store, from one utterance: files differ in frame rate and offset."""
-    track = plan.maker.name
-    for _, found in reader.read_track(corpus.root, [utterance], track):
-        return Head(track, asdict(plan.config), found.rate_hz, found.offset_s, found.dim, plan.half)
+    root, track = it.corpus.root, it.maker.name
+    for _, found in reader.read_track(root, [utterance], track):
+        return Head(track, asdict(it.config), found.rate_hz, found.offset_s, found.dim, it.half)
     raise InputError(
-        f"{corpus.root / utterance.path}: no {track} of {utterance.id}. Found no frames. Run `sottovoce prepare` again."
+        f"{root / utterance.path}: no {track} of {utterance.id}. Found no frames. Run `sottovoce prepare` again."
     )
 
 
@@ -317,44 +309,45 @@ class _Origin:
     offset_s: float
 
 
-def _origin(corpus: Corpus, plan: _Plan, run: Run | None, how: How) -> _Origin | None:
+def _origin(it: Wanted, run: Run | None) -> _Origin | None:
     """None for tracks made from recordings or read from files."""
-    if plan.maker.derive:
-        return _by_rule(corpus, plan, how)
-    return _by_model(corpus, plan, run, how) if plan.maker.run_kind else None
+    how = replace(it.how, overwrite=False, again=False)  # of what it is made from
+    if it.maker.derive:
+        return _by_rule(it, how)
+    return _by_model(it, run, how) if it.maker.run_kind else None
 
 
-def _by_rule(corpus: Corpus, plan: _Plan, how: How) -> _Origin:
+def _by_rule(wanted: Wanted, how: How) -> _Origin:
     """By a maker that reads another track."""
-    derive = plan.maker.derive
+    corpus, derive = wanted.corpus, wanted.maker.derive
     assert derive is not None
-    source = make_store(corpus, plan.maker.SOURCE, {}, how)
+    source = make_store(corpus, wanted.maker.SOURCE, {}, how)
     present = [u for u in corpus.utterances if u.id in source]
-    return _Origin(source, lambda wanted: derive(source, wanted, present, plan.config), source.rate_hz, source.offset_s)
+    return _Origin(source, lambda some: derive(source, some, present, wanted.config), source.rate_hz, source.offset_s)
 
 
-def _by_model(corpus: Corpus, plan: _Plan, run: Run | None, how: How) -> _Origin:
+def _by_model(wanted: Wanted, run: Run | None, how: How) -> _Origin:
     """By a trained run, from the track it was trained on."""
-    name = plan.maker.name
+    corpus, maker = wanted.corpus, wanted.maker
     if run is None:
         raise InputError(
-            f"{corpus.folder}: {name} of this model is not there, or not of all utterances. A trained model makes it. "
-            f"Run `sottovoce extract {corpus.folder} --track {name} --model RUN`."
+            f"{corpus.folder}: {maker.name} of this model is not there, or not of all utterances. A trained model "
+            f"makes it. Run `sottovoce extract {corpus.folder} --track {maker.name} --model RUN`."
         )
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     it: Any
-    if plan.maker.KIND:  # posteriors of a fine-tuned run
+    if maker.KIND:  # posteriors of a fine-tuned run
         it = models.load_recognised(run)
         it.network.to(device)
 
         def made(steps: Steps) -> Iterator[tuple[str, np.ndarray]]:
-            found = models.frame_posteriors(it, steps, plan.config.window_s)
+            found = models.frame_posteriors(it, steps, wanted.config.window_s)
             return ((steps.utterances[k].id, track.values) for k, track in found)
     else:  # what an objective's own layers say of every frame
         network, it = models.load_objective(run)
-        assert plan.maker.frames is not None
-        judge = partial(plan.maker.frames, network.to(device))
+        assert maker.frames is not None
+        judge = partial(maker.frames, network.to(device))
 
         def made(steps: Steps) -> Iterator[tuple[str, np.ndarray]]:
             return ((u.id, values) for u, values in models.framewise(steps, judge, device))
@@ -364,11 +357,11 @@ def _by_model(corpus: Corpus, plan: _Plan, run: Run | None, how: How) -> _Origin
     frontend = replace(it.plan.frontend, trim_db=0.0)  # every frame has its value
 
     def make(utterances: Sequence[Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        wanted = {u.id for u in utterances}
+        asked = {u.id for u in utterances}
         steps = Steps([(source, present)], frontend, it.statistics)
-        return made(steps.subset([k for k, u in enumerate(present) if u.id in wanted]))
+        return made(steps.subset([k for k, u in enumerate(present) if u.id in asked]))
 
-    if plan.maker.KIND:
+    if maker.KIND:
         return _Origin(source, make, *models.state_rate(it, source.rate_hz, source.offset_s))
     offset_s = source.offset_s + frontend.centre_s(source.rate_hz)
     return _Origin(source, make, source.rate_hz / frontend.subsampling, offset_s)

@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,14 @@ class Wanted:
     corpus: Corpus
     maker: Maker
     config: Any
+    half: bool  # kept as float16
     folder: Path
-    stamp: Callable[[str], str]
     how: How
+
+    @cached_property
+    def stamp(self) -> Callable[[str], str]:
+        """Of an id, see `sources.stamps`; as everything is when it is first asked for."""
+        return sources.stamps_of(self.corpus, per_speaker=self.maker.PER_SPEAKER)
 
     def missing(self, store: TrackStore | TrackWriter) -> list[Utterance]:
         return sources.missing(self.corpus, store, self.stamp, self.how.again)
@@ -70,9 +75,9 @@ class Piece:
     skip_broken: bool
 
 
-def make(it: Wanted, half: bool) -> dict[str, str]:
+def make(it: Wanted) -> dict[str, str]:
     """Shards of the store, by whoever takes part; id -> why of what is broken."""
-    head, folder, overwrite = _rehearse(it, half), it.folder, it.how.overwrite
+    head, folder, overwrite = _rehearse(it), it.folder, it.how.overwrite
     try:
         settle(folder, head)
     except InputError:
@@ -195,7 +200,7 @@ def _cut(whole: Track, path: Path, utterance: Utterance) -> Track:
     return whole.slice(utterance.start, utterance.end)
 
 
-def _rehearse(it: Wanted, half: bool) -> Head:
+def _rehearse(it: Wanted) -> Head:
     """The head of the store; a second of silence finds out about missing packages before the work begins."""
     track = it.maker.name
     silence = Track(np.zeros(audio.RATE_HZ, np.float32), float(audio.RATE_HZ))
@@ -204,4 +209,4 @@ def _rehearse(it: Wanted, half: bool) -> Head:
         raise ValueError(
             f"{track} promises {it.config.dim} values at {it.config.rate_hz} Hz, made {made.dim} at {made.rate_hz}"
         )
-    return Head(track, asdict(it.config), made.rate_hz, made.offset_s, made.dim, half)
+    return Head(track, asdict(it.config), made.rate_hz, made.offset_s, made.dim, it.half)
