@@ -82,7 +82,8 @@ def labels(words: Iterable[str], where: str) -> dict[str, str]:
     if {"train", "test"} <= set(short.values()):  # alone, te is a language
         sides = short
     if not any(sides.values()):
-        return {word: "" if _cells.is_unknown(word) else _whole(word) for word in words}
+        # "1.0" is 1: a column of whole numbers with an empty cell is written so
+        return {word: "" if _cells.is_unknown(word) else re.sub(r"^(\d+)[.,]0+$", r"\1", word) for word in words}
     strange = [word for word, name in sides.items() if not name]
     if strange:
         raise InputError(
@@ -109,11 +110,6 @@ def _set_name(word: str) -> str:
         token = "test" if token in ("testing", "tst", "testset") else token
         name += token if token.isdigit() or not name else f"-{token}"
     return name
-
-
-def _whole(word: str) -> str:
-    """ "1.0" as "1": a column of whole numbers with an empty cell is written so."""
-    return re.sub(r"^(\d+)[.,]0+$", r"\1", word)
 
 
 def is_split(parts: Iterable[str]) -> bool:

@@ -65,7 +65,7 @@ def spread(
     classes = sorted({word for count in counts for word, n in count.items() if n > 0})
     names = [f"emotion:{word}" for word in classes]
     told = column_of(read, "emotion", (asked.columns or {}).get("emotion", ""))
-    if told in _names(votes):
+    if told in used(votes):
         told = ""
     rows = []
     for cells, count in zip(read.rows, counts, strict=True):
@@ -80,11 +80,7 @@ def spread(
 
 def used(votes: Mapping[str, str] | None) -> set[str]:
     """The columns that hold votes."""
-    return _names(votes or {})
-
-
-def _names(votes: Mapping[str, str]) -> set[str]:
-    return {part.partition("=")[2] or part for text in votes.values() for part in words(text)}
+    return {part.partition("=")[2] or part for text in (votes or {}).values() for part in words(text)}
 
 
 def _most(count: Mapping[str, float]) -> str:

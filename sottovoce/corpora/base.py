@@ -9,20 +9,11 @@ lie inside a table), `base_url` and `progress`.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from sottovoce import plugins
 from sottovoce.corpora import _split
 from sottovoce.data.corpus import Fold, Kind, Utterance
 from sottovoce.data.track import Track
-
-
-def _nothing(root: Path, utterances: Sequence[Utterance], **options: Any) -> list[str]:
-    return []
-
-
-def _no_tracks(root: Path, utterances: Sequence[Utterance], name: str) -> Iterator[tuple[str, Track]]:
-    return iter(())
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,8 @@ class Reader:
     utterances: Callable[..., Sequence[Utterance]]  # (root, **options)
     # (utterances, **options), [] when there is nothing to predict; by the label "split", else by speaker
     folds: Callable[..., Sequence[Fold]] = _split.folds
-    problems: Callable[..., Sequence[str]] = _nothing  # (root, utterances, **options): what the data report should say
+    # (root, utterances, **options): what the data report should say
+    problems: Callable[..., Sequence[str]] = lambda root, utterances: ()
     LICENCE: str = "unknown"
     SOURCE: str = "unknown"
     TARGET: tuple[str, ...] = ("emotion",)  # the label(s) one would predict; () when there are none
@@ -45,9 +37,8 @@ class Reader:
     locate: Callable[[str], Path | None] | None = None  # a name -> the folder where it is kept on this machine
     generate_into: Callable[..., None] | None = None  # (root, **options), for a corpus that is made, not found
     TRACKS: tuple[str, ...] = ()  # of a corpus that comes as encoded features instead of audio
-    read_track: Callable[[Path, Sequence[Utterance], str], Iterator[tuple[str, Track]]] = (
-        _no_tracks  # (root, them, name)
-    )
+    # (root, utterances, name) -> (id, track) ...
+    read_track: Callable[[Path, Sequence[Utterance], str], Iterator[tuple[str, Track]]] = lambda *_: iter(())
 
 
 def reader(name: str) -> Reader:

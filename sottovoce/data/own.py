@@ -60,7 +60,7 @@ def read_json(path: Path | str, shape: Any = Any, again: str = "Restore it, or m
 def parse(text: str, shape: Any, where: Path | str, again: str = "Restore it, or make it again.") -> Any:
     """JSON text of ours as the type `shape`. Raises InputError, which begins with `where`."""
     try:
-        value = json.loads(text, parse_float=_finite, parse_int=_whole, parse_constant=_finite)
+        value = json.loads(text, parse_float=number, parse_int=_whole, parse_constant=number)
         if _ODD.search(text):
             _check_text(value)
         _check_depth(value)
@@ -137,8 +137,11 @@ def read_arrays(path: Path | str, again: str = "Make it again.") -> dict[str, np
 
 
 def number(text: str) -> float:
-    """A cell as a finite number. Raises ValueError."""
-    return _finite(text)
+    """A text as a finite number. Raises ValueError."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
 
 
 def _of_one_width(table: Any, width: int) -> Iterator[list[str]]:
@@ -154,13 +157,6 @@ def _without_zeros(lines: Iterator[str]) -> Iterator[str]:
         if "\0" in line:
             raise ValueError(f"Found a zero byte in line {k}")
         yield line
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is not a finite number")
-    return value
 
 
 def _whole(text: str) -> int:
@@ -189,6 +185,9 @@ def _check_depth(value: Any) -> None:
 
 
 # -- types ------------------------------------------------------------------------------------------------------
+
+
+_hints = cache(get_type_hints)
 
 
 class _Misfit(Exception):
@@ -253,11 +252,6 @@ def _record(kind: Any, value: Any, at: str) -> Any:
         return kind(**given)
     except (InputError, ValueError) as error:  # what the dataclass itself refuses
         raise _Misfit(str(error)) from None
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def _misfit(at: str, wanted: str, value: Any) -> Any:
