@@ -109,9 +109,7 @@ class Layout:
                 steps = _is_step_clock(track)
                 for video, spoken in videos.items():
                     order, centres = _clock(track, video, steps)
-                    values = track.video(video)[0]
-                    if len(order) != len(values) or not np.array_equal(order, np.arange(len(order))):
-                        values = values[order]
+                    values = track.video(video)[0][order]
                     for u in spoken:
                         end = np.inf if u.end is None else u.end
                         first, last = _inside(centres, u.start, end)

@@ -247,10 +247,8 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
     samples = _stretch(path, facts, source_first, source_last)
     if info.rate_hz != rate_hz:
         samples = resampling.resampled(samples, info.rate_hz, rate_hz)
-        skipped = source_first * rate_hz // info.rate_hz
-        samples = samples[first - skipped : None if last is None else last - skipped]
-    elif last is not None:
-        samples = samples[: last - first]
+    skipped = source_first * rate_hz // info.rate_hz
+    samples = samples[first - skipped : None if last is None else last - skipped]
     if len(samples) == 0:
         raise InputError(
             f"{path}: shorter than one sample at {rate_hz} Hz. Found {info.duration_s:.6f} s. Leave it out."

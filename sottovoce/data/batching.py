@@ -88,7 +88,7 @@ def plan_epoch(
     rng = np.random.default_rng((seed, epoch))
     cost = np.minimum(lengths, most) if most else lengths
     order = rng.permutation(len(lengths)) if classes is None else balanced(classes, rng)
-    chunk = max(batch_rows * 20, 1)
+    chunk = batch_rows * 20
     batches: list[np.ndarray] = []
     for at in range(0, len(order), chunk):
         bucket = order[at : at + chunk]

@@ -108,13 +108,9 @@ class CsdFile:
 
         Raises InputError: features and intervals of different length, a wrong shape, or unreadable data.
         """
-        parts = [
-            (self._read(entry, "features").reshape(self._shape(entry)), self._intervals(entry))
-            for entry in self._entries(video)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        entries = self._entries(video)
+        features = [self._read(entry, "features").reshape(self._shape(entry)) for entry in entries]
+        return np.concatenate(features), self.intervals(video)
 
     def intervals(self, video: str) -> np.ndarray:
         """(n, 2) float64 seconds: the times of `video` without reading its features."""

@@ -194,8 +194,6 @@ def _marks(corpus: Corpus, ids: Iterable[str]) -> set[str]:
 
 
 def _without(corpus: Corpus, utterances: list[Utterance], known: Sequence[contents.Known]) -> list[Utterance]:
-    if not known:
-        return utterances
     return [u for u in utterances if not any(k.has(corpus.contents[u.id]) for k in known)]
 
 
