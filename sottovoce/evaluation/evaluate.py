@@ -31,7 +31,7 @@ from sottovoce.evaluation.answered import Answered
 from sottovoce.metrics import raters
 from sottovoce.metrics import scores as metrics
 from sottovoce.modeling import network
-from sottovoce.pipeline import baselines
+from sottovoce.pipeline import baselines, functionals
 from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import chooser, labelled
 
@@ -61,7 +61,7 @@ def report_on(
     """
     found = runs.parts(run, "finetune")
     if opensmile is None:
-        opensmile = baselines.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
+        opensmile = functionals.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
     report, table = evaluate(
         found, opensmile=feature_set if opensmile else "", speakers=speakers, groups=groups, jobs=jobs
     )

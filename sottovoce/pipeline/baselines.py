@@ -5,27 +5,19 @@ al., the baseline of the Interspeech challenges since 2009): utterance statistic
 standardised, a linear SVM. It needs the extra `egemaps`; openSMILE's licence is for research, not for products.
 """
 
-import importlib.util
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from sottovoce import files
-from sottovoce.data import archives, audio, contents, own
-from sottovoce.data.corpus import Corpus, Fold, Utterance
-from sottovoce.data.progress import Bar
+from sottovoce.data.corpus import Corpus, Fold
 from sottovoce.data.task import Task
-from sottovoce.errors import InputError, say, unknown_name
+from sottovoce.errors import InputError
 from sottovoce.metrics import scores
-from sottovoce.pipeline import workers
-from sottovoce.tracks import egemaps
+from sottovoce.pipeline import functionals
 
-FEATURE_SETS = ("eGeMAPSv02", "ComParE_2016")  # 88 and 6373 functionals
 PENALTIES = tuple(10.0**k for k in range(-4, 1))  # C of the SVM, chosen on dev
-MANY = 100  # recordings whose measuring is announced
 DEFAULT_PENALTY = 1e-3  # where a fold has no labelled dev rows
 
 
@@ -75,10 +67,6 @@ def trivial(
     return {name: np.tile(row, (n_test, 1)) for name, row in rows.items()}
 
 
-def has_opensmile() -> bool:
-    return importlib.util.find_spec("opensmile") is not None
-
-
 def functionals_svm(
     corpus: Corpus,
     fold: Fold,
@@ -96,10 +84,10 @@ def functionals_svm(
     equals. Classes are weighted to count alike, as UA does.
 
     Args:
-        feature_set: one of `FEATURE_SETS`.
+        feature_set: one of `functionals.FEATURE_SETS`.
         speaker_norm: first standardise within each speaker, over all their utterances; test speakers' unlabelled
             audio is then seen as a whole, which a report has to say. Unknown speakers count as one.
-        cache: see `functionals`.
+        cache: see `functionals.by_opensmile`.
 
     Returns:
         (N,) class indices or (N, D) predictions within their ranges, for the ids of `fold.test` that carry the
@@ -113,9 +101,9 @@ def functionals_svm(
     kept = {u.id for part in parts for u in part}
     # Normalising a speaker takes all their utterances, labelled or not.
     rows = [u for u in corpus.utterances if u.id in kept] if not speaker_norm else list(corpus.utterances)
-    values = functionals(corpus, rows, feature_set, cache=cache, jobs=jobs, quiet=quiet)
+    values = functionals.by_opensmile(corpus, rows, feature_set, cache=cache, jobs=jobs, quiet=quiet)
     if speaker_norm:
-        values = normalise_by_group(values, [u.speaker for u in rows])
+        values = functionals.normalise_by_group(values, [u.speaker for u in rows])
     index = {u.id: i for i, u in enumerate(rows)}
     x = [values[[index[u.id] for u in part]] for part in parts]
     y = [task.values(part) for part in parts[:2]]
@@ -168,131 +156,3 @@ def _fit(task: Task, x: np.ndarray, y: np.ndarray, c: float) -> Callable[[np.nda
         return np.clip(np.stack(columns, axis=1), low, high)
 
     return predict
-
-
-def normalise_by_group(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-    """(N, F) with mean 0 and standard deviation 1 in every group and column; constants become 0."""
-    result = np.empty_like(values, dtype=np.float64)
-    names = np.asarray(groups)
-    for name in np.unique(names):
-        mine = np.flatnonzero(names == name)
-        rows = np.where(np.isfinite(values[mine]), values[mine], np.nan).astype(np.float64)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a column that is never finite stays NaN
-            centre, spread = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
-        spread[spread < 1e-9 * (1 + np.abs(centre))] = 1.0
-        result[mine] = (rows - centre) / spread
-    return result
-
-
-# ------------------------------------------------------------------------------------- openSMILE functionals
-
-
-def functionals(
-    corpus: Corpus,
-    utterances: Sequence[Utterance],
-    feature_set: str = "eGeMAPSv02",
-    *,
-    cache: Path | None = None,
-    jobs: int | None = None,
-    quiet: bool = False,
-) -> np.ndarray:
-    """(N, F) float32 functionals of the utterances, in their order.
-
-    Kept in <cache>/<feature_set>.npz, `cache` being by default <corpus folder>/functionals. A row is used again only
-    while its audio file (by content), its start and end, and openSMILE's version are the same; what is missing is
-    computed in `jobs` processes (default: all cores), and an interruption keeps what was done.
-
-    Raises:
-        InputError: unknown feature set, openSMILE not installed, broken or missing audio.
-    """
-    if feature_set not in FEATURE_SETS:
-        raise unknown_name("feature set", feature_set, FEATURE_SETS)
-    if not has_opensmile():
-        raise InputError(
-            "opensmile: not installed. The functionals baseline needs it. "
-            "Run `pip install 'sottovoce[egemaps]'` (research licence, not for products)."
-        )
-    for u in utterances:
-        if "#" in u.path and not archives.is_file(corpus.root / u.path):
-            raise InputError(f"{u.path}: not audio. Found encoded features. Leave this baseline out.")
-    path = (cache or corpus.folder / "functionals") / f"{feature_set}.npz"
-    keys = _keys(corpus, utterances)
-    known = _load(path)
-    if missing := set(keys) - set(known):  # what another folder prepared of the same recordings has measured
-        for other in sorted(corpus.folder.resolve().parent.glob(f"*/functionals/{feature_set}.npz")):
-            if other != path.resolve():
-                known |= {key: row for key, row in _load(other).items() if key in missing}
-    todo = [(key, u) for key, u in zip(keys, utterances, strict=True) if key not in known]
-    if todo:
-        try:
-            _compute(corpus, todo, feature_set, known, jobs or workers.cores(), quiet)
-        finally:
-            if known:
-                _save(path, known)
-    if not keys:
-        return np.empty((0, 0), dtype=np.float32)
-    return np.stack([known[key] for key in keys])
-
-
-def _keys(corpus: Corpus, utterances: Sequence[Utterance]) -> list[str]:
-    """What a row depends on, as a short hash."""
-    from importlib.metadata import version
-
-    made_by = version("opensmile")
-    content: dict[str, str] = {}
-    for u in utterances:
-        if u.path not in content:
-            try:
-                content[u.path] = contents.of_file(corpus.root / u.path)
-            except OSError as error:
-                raise InputError(
-                    f"{corpus.root / u.path}: cannot be read. {error.strerror or error}. "
-                    "Run `sottovoce prepare` again if the corpus moved."
-                ) from None
-    return [files.digest([content[u.path], u.start, u.end, made_by]) for u in utterances]
-
-
-def _compute(
-    corpus: Corpus,
-    todo: list[tuple[str, Utterance]],
-    feature_set: str,
-    known: dict[str, np.ndarray],
-    jobs: int,
-    quiet: bool,
-) -> None:
-    """Fill `known` with the rows to do."""
-    work = partial(_vector, feature_set)
-    segments = [(str(corpus.root / u.path), u.start, u.end) for _, u in todo]
-    if len(todo) >= MANY and not quiet:
-        say(
-            f"openSMILE measures {len(todo)} recordings, an hour of speech in about {2 / jobs:.0f} min, once for all "
-            "folders prepared of them. --no-opensmile leaves it out.",
-            err=True,
-        )
-    with Bar(len(todo), f"{feature_set} functionals", quiet=quiet) as bar:
-        rows = workers.map(
-            work, segments, 1 if len(todo) < 16 else jobs, chunk=4, where=corpus.folder, needs=[corpus.root]
-        )
-        for (key, _), vector in zip(todo, rows, strict=True):
-            known[key] = vector
-            bar.advance()
-
-
-def _vector(feature_set: str, segment: tuple[str, float, float | None]) -> np.ndarray:
-    _, vector = egemaps.functionals(audio.read(*segment), feature_set)
-    return np.asarray(vector, dtype=np.float32)
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    """key -> (F,); empty when there is no cache or it is damaged: it can be made again."""
-    try:
-        stored = own.read_arrays(path)
-        return dict(zip(stored["keys"].tolist(), stored["values"], strict=True))
-    except (InputError, KeyError, ValueError):
-        return {}
-
-
-def _save(path: Path, known: dict[str, np.ndarray]) -> None:
-    with files.atomic(path) as temporary, open(temporary, "wb") as out:
-        np.savez(out, keys=np.array(list(known)), values=np.stack(list(known.values())))

@@ -313,11 +313,9 @@ def test_standardised_by_speaker_no_speaker_stands_out(data):
 
 
 def test_without_opensmile_own_functionals_are_used_and_the_run_says_which(model, monkeypatch):
-    from sottovoce.pipeline import baselines
-
-    monkeypatch.setattr(baselines, "has_opensmile", lambda: False)
+    monkeypatch.setattr(functionals, "has_opensmile", lambda: False)
     assert functionals.kind_of("auto") == "fbank"
-    monkeypatch.setattr(baselines, "has_opensmile", lambda: True)
+    monkeypatch.setattr(functionals, "has_opensmile", lambda: True)
     assert functionals.kind_of("auto") == "eGeMAPSv02"
     assert functionals.kind_of("fbank") == "fbank"
     assert json.loads((model / "fold1/config.json").read_text())["functionals"] == "fbank"

@@ -13,7 +13,10 @@ from sottovoce.errors import InputError
 from sottovoce.metrics.scores import scores
 from sottovoce.metrics.statistics import intervals
 from sottovoce.pipeline import baselines
-from sottovoce.pipeline.baselines import functionals, functionals_svm, normalise_by_group, trivial
+from sottovoce.pipeline import functionals as measured
+from sottovoce.pipeline.baselines import functionals_svm, trivial
+from sottovoce.pipeline.functionals import by_opensmile as functionals
+from sottovoce.pipeline.functionals import normalise_by_group
 
 EMOTION = Task("class", ("emotion",), ("happy", "sad", "angry"))
 INTENSITIES = Task("number", ("happy", "sad"), ranges=((0.0, 3.0),) * 2)
@@ -51,8 +54,8 @@ def listened(monkeypatch):
         wave, _ = soundfile.read(place[0], dtype="float32")
         return np.array([np.log(1e-6 + np.std(wave)), np.mean(np.diff(wave > 0)), 7.0], dtype=np.float32)
 
-    monkeypatch.setattr(baselines, "_vector", vector)
-    monkeypatch.setattr(baselines, "has_opensmile", lambda: True)
+    monkeypatch.setattr(measured, "_vector", vector)
+    monkeypatch.setattr(measured, "has_opensmile", lambda: True)
     return read
 
 
@@ -188,17 +191,17 @@ def test_functionals_are_computed_once_and_again_when_the_audio_changes(corpus, 
 
 
 def test_an_interruption_keeps_what_was_done_and_a_damaged_cache_is_made_again(corpus, listened, monkeypatch):
-    whole = baselines._vector
+    whole = measured._vector
 
     def stops(feature_set, place):
         if len(listened) == 20:
             raise KeyboardInterrupt
         return whole(feature_set, place)
 
-    monkeypatch.setattr(baselines, "_vector", stops)
+    monkeypatch.setattr(measured, "_vector", stops)
     with pytest.raises(KeyboardInterrupt):
         functionals(corpus, corpus.utterances, jobs=1, quiet=True)
-    monkeypatch.setattr(baselines, "_vector", whole)
+    monkeypatch.setattr(measured, "_vector", whole)
     functionals(corpus, corpus.utterances, jobs=1, quiet=True)
     assert len(listened) == 54
     path = corpus.folder / "functionals" / "eGeMAPSv02.npz"
@@ -232,7 +235,7 @@ def test_what_the_baseline_cannot_do_is_said_in_one_line(corpus, listened, monke
         functionals(corpus, corpus.utterances, "eGeMAPS")
     with pytest.raises(InputError, match="No such file"):
         functionals(corpus, [replace(corpus.utterances[0], path="gone.wav")])
-    monkeypatch.setattr(baselines, "has_opensmile", lambda: False)
+    monkeypatch.setattr(measured, "has_opensmile", lambda: False)
     with pytest.raises(InputError, match=r"pip install 'sottovoce\[egemaps\]'"):
         functionals(corpus, corpus.utterances)
 
