@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sottovoce.report import page, words
+from sottovoce.report import page
 from sottovoce.report.known import known
 
 
@@ -14,11 +14,5 @@ def audit_page(found: Mapping[str, Any]) -> str:
     dev, test, ..._people, texts}], seen [{run, kind, fold, init, against, seen_people, seen_recordings, labels,
     dev_readings, test_readings, transductive}], licences {what: licence}, seconds, hardware.
     """
-    found = known(found)
-    return page.render(
-        "audit.html", found,
-        examples=[(k["kind"], example) for k in found["kinds"] for example in k["examples"]],
-        parts=[(f"{p['corpus']} {p['fold']}", p["apart_by"],
-                *(f"{words.number(p[side])} of {words.count(p[f'{side}_people'], 'person', 'people')}"
-                  for side in ("train", "dev", "test")), p["texts"]) for p in found["parts"]],
-    )  # fmt: skip
+    examples = [(kind["kind"], example) for kind in known(found)["kinds"] for example in kind["examples"]]
+    return page.render("audit.html", found, examples=examples)

@@ -9,7 +9,7 @@ import numpy as np
 from sottovoce.report import charts, page
 from sottovoce.report.charts import series
 from sottovoce.report.known import known
-from sottovoce.report.words import number, percent, three
+from sottovoce.report.words import number
 
 WHERE = {"train": "fitted on", "heldout": "dev speakers"}
 
@@ -25,23 +25,14 @@ def label_page(report: Mapping[str, Any]) -> str:
     report = known(report)
     sets = report["sets"]
     read = [  # every label set on both sides
-        (f"{number(entry['units'])} units, {said}", entry[side])
+        {"name": f"{number(entry['units'])} units, {said}", **entry[side]}
         for entry in sets for side, said in WHERE.items() if entry[side]
     ]  # fmt: skip
-    use = [
-        (name, found["used"], percent(found["explained"], 1),
-         *(number(found[key], 0) for key in ("mean_ms", "median_ms", "p95_ms")), percent(found["single"]))
-        for name, found in read
-    ]  # fmt: skip
-    means = {
-        label: [(name, *(three(found["names"][label][key]) for key in ("nmi", "purity", "chance")))
-                for name, found in read if label in found["names"]]
-        for label in dict.fromkeys(label for _, found in read for label in found["names"])
-    }  # fmt: skip
-    seeds = [
-        (f"{number(e['units'])} units, seed {number(other['seed'])}", three(other["ari"]), three(other["nmi"]))
-        for e in sets for other in e["seeds"]
-    ]  # fmt: skip
+    labels = dict.fromkeys(label for found in read for label in found.get("names") or ())
+    means = {label: [{"name": found["name"], **found["names"][label]} for found in read if label in found["names"]]
+             for label in labels}  # fmt: skip
+    seeds = [{"name": f"{number(entry['units'])} units, seed {number(other['seed'])}", **other}
+             for entry in sets for other in entry["seeds"]]  # fmt: skip
     falling = [np.sort(series(entry["counts"]))[::-1] for entry in sets]
     lines = [
         (f"{number(len(n))} units", np.arange(1, len(n) + 1) / len(n), n * len(n) / n.sum()) for n in falling if n.sum()
@@ -49,7 +40,7 @@ def label_page(report: Mapping[str, Any]) -> str:
     axis = "share of the units, most frequent first", "frequency, 1 = even"
     units = [number(entry["units"]) for entry in sets]
     return page.render(
-        "label.html", report, use=use, means=means, seeds=seeds, units=units,
+        "label.html", report, read=read, means=means, seeds=seeds, units=units,
         draw=lines and partial(charts.traces, lines, *axis),
         frames={WHERE[side]: n for side, n in report["frames"].items()},
         people=len(report["seen_speakers"] or report["exposure"]),

@@ -13,7 +13,7 @@ matplotlib figure, `partial(draw, found)` among the values of `render`, and in t
 import base64
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from numbers import Real
 from pathlib import Path
@@ -61,9 +61,10 @@ def show(value: Any) -> Any:
     return words.number(value) if value is None or isinstance(value, Real) else words.text(value)
 
 
-def rows(items: Any, *keys: str, **digits: int) -> list[list[Any]]:
-    """Some values of every dict of a list, as the rows of a table; `digits` of those that want fewer or more."""
-    return [[words.number(item[k], digits[k]) if k in digits else item[k] for k in keys] for item in items]
+def rows(items: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> list[list[Any]]:
+    """Dicts as the rows of a table; a column is what its expression, as in a template, makes of a dict's values."""
+    cells = [ENVIRONMENT.compile_expression(said, undefined_to_none=False) for said in columns.values()]
+    return [[cell(item) for cell in cells] for item in items]
 
 
 def settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:

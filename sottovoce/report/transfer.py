@@ -21,9 +21,7 @@ def transfer_page(found: Mapping[str, Any]) -> str:
         "transfer.html", found, classes=classes, draw=cells and partial(_matrix, found),
         tiles=[("all but one", three(means["all_but_one"]), "mean UA on the corpus left out"),
                ("one corpus", three(means["one"]), "mean UA on every other corpus")],
-        rows=[(_name(c["train"], corpora), c["test"], c["n"], c["speakers"], c["labels"],
-               *(c["metrics"][m] for m in ("ua", "wa", "macro_f1"))) for c in cells],
-        corpora=[(c["name"], f"{number(c['n'])} of {number(c['of'])}", c["speakers"], c["licence"]) for c in corpora],
+        cells=[{**c, "learned": _name(c["train"], corpora)} for c in cells],
         copies=sum(c["copies_left_out"] for c in cells),
     )  # fmt: skip
 
