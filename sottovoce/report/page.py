@@ -31,6 +31,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 PARTS = {
     "section": "<section><h2>{title}</h2>{body}</section>",
     "column": "<div><h3>{title}</h3>{body}</div>",
+    "bare": "{body}",
     "pair": '<div class="pair">{body}</div>',  # side by side where there is room, below each other on a phone
     "folded": "<details><summary>{title}</summary>{body}</details>",
 }
