@@ -223,14 +223,17 @@ def of_run(run: Run, corpora: Sequence[Corpus]) -> tuple[list[Finding], dict[str
         "fold": fold,
         "init": config.get("init", ""),
         "against": [corpus.folder.name for corpus in corpora],
-        "seen_people": len(seen.people),
-        "seen_recordings": sum(mark.startswith("s") for mark in seen.contents),
+        **_counts(seen),
         "compared_by": folds.compared_by([run]),
         "labels": f"{config['labels']} of {config['of_labels']}" if "of_labels" in config else None,
         "dev_readings": len(told.get("probe", ())) + len(told.get("epochs", ())) or None,
         "test_readings": test_readings(run.folder) if kind == "finetune" else None,
         "transductive": bool(config.get("transductive") or config.get("seen_test_speakers")),
     }
+
+
+def _counts(seen: Seen) -> dict[str, int]:
+    return {"seen_people": len(seen.people), "seen_recordings": sum(mark.startswith("s") for mark in seen.contents)}
 
 
 def test_readings(folder: Path) -> int:
@@ -248,7 +251,7 @@ def of_clusters(folder: Path) -> tuple[list[Finding], dict[str, Any]]:
     corpora = [Corpus.load(entry.folder) for entry in told.corpora if Path(entry.folder).is_dir()]
     found = of_seen([("clusters", str(folder), seen)], corpora, told.fold)
     row = {"run": str(folder), "kind": "label", "fold": told.fold, "init": told.run}
-    return found, row | {"seen_people": len(seen.people), "seen_recordings": sum(m[0] == "s" for m in seen.contents)}
+    return found, row | _counts(seen)
 
 
 def licences(found: Sequence[Run], corpora: Sequence[Corpus]) -> dict[str, str]:

@@ -277,7 +277,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
             main = name == result["metric"]
             rows.append(
                 {"system": entry["name"], "seeds": len(entry["seeds"]), "metric": name}
-                | lines.interval(score)
+                | lines.entry(score)
                 | lines.columns("difference", difference)
                 | {"p": difference.get("p"), "p_holm": difference.get("p_holm")}
                 | {"detectable": entry.get("detectable") if main else None}

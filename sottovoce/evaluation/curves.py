@@ -271,7 +271,7 @@ def save(output: Path, result: Mapping[str, Any]) -> None:
     arm, prefix = compared_with_scratch(result)
     curves.append((f"{arm} - scratch", result["metric"], result.get(f"{prefix}paired", ())))
     rows = [
-        {"arm": arm, "labels": p["n"], "metric": metric} | lines.interval(p)
+        {"arm": arm, "labels": p["n"], "metric": metric} | lines.entry(p)
         for arm, metric, points in curves
         for p in points
     ]

@@ -48,7 +48,7 @@ def row(u: Utterance, fold: str) -> dict[str, Any]:
     return {"id": u.id, "fold": fold, "speaker": u.speaker, "session": u.session, "gender": u.gender}
 
 
-def interval(point: Mapping[str, Any]) -> dict[str, Any]:
+def entry(point: Mapping[str, Any]) -> dict[str, Any]:
     """A score without what else is known of it."""
     return {key: point[key] for key in ("value", "low", "high")}
 

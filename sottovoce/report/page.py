@@ -8,6 +8,10 @@ Templates say what is written, modules count and draw. A new picture is a functi
 matplotlib figure, `partial(draw, found)` among the values of `render`, and in the template, whose parts are `m`:
 
     {% call m.pictured("Title", drawn, "name", "what it shows, for who cannot see it") %}The caption.{% endcall %}
+
+and a table of dicts is the expressions of its columns:
+
+    {{ m.records("Title", {"run": "name", "hours": "seconds / 3600", "UA": "metrics.ua"}, report.runs, "runs") }}
 """
 
 import base64
