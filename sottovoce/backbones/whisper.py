@@ -157,10 +157,7 @@ class Backbone(base.Encoder):
 
     def told(self, layers: list[Tensor], lengths: Tensor) -> Hidden:
         """With what it says of speech, where all blocks were there."""
-        if self.speech is None or len(layers) <= self.config.layers:
-            return Hidden(layers, lengths)
-        likely = self.speech(layers[-1])[..., 0].sigmoid()
-        return Hidden(layers, lengths, speech=likely * valid_steps(lengths, likely.shape[1]))
+        return Hidden(layers, lengths) if len(layers) <= self.config.layers else heard(self.speech, layers, lengths)
 
     def stream(self, x: Tensor, layer: int) -> Iterator[Tensor]:
         """The states of a layer for one recording (T, bins), some at a time: (S', H). Memory does not grow with it."""
@@ -180,6 +177,14 @@ class Backbone(base.Encoder):
         if self.norm is not None and len(layers) == 1 + self.config.layers:
             layers[-1] = self.norm(layers[-1])
         return layers
+
+
+def heard(speech: nn.Module | None, layers: list[Tensor], lengths: Tensor) -> Hidden:
+    """With what `speech` says of the last layer, 0 to 1."""
+    if speech is None:
+        return Hidden(layers, lengths)
+    likely = speech(layers[-1])[..., 0].sigmoid()
+    return Hidden(layers, lengths, speech=likely * valid_steps(lengths, likely.shape[1]))
 
 
 def chunks(states: int, most: int) -> Iterator[tuple[int, int, slice]]:

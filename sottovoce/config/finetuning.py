@@ -51,7 +51,8 @@ class Linear(Shared):
     # Pooled features standardised by the training part, or by each "speaker"'s own recordings.
     embedding_norm: Literal["corpus", "speaker"] = "corpus"
     speaker_prior: NotNegative = 2.0  # recordings of an average speaker beside each speaker's own, where few are there
-    copies: Whole = 0  # of every training recording, changed by noise, rooms, lines and codecs, for the linear layer
+    copies: Whole = 0  # changed ones of every training recording, for the linear layer
+    change: Literal["channel", "speed"] = "channel"  # of copies: noise, rooms, lines and codecs; or faster and slower
     l2: tuple[Positive, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # penalties of the linear layer; dev chooses
 
     def __post_init__(self) -> None:
@@ -64,6 +65,7 @@ class Linear(Shared):
 class Frozen(Linear):
     mode: Literal["frozen"] = "frozen"  # the linear layer alone; others: full, probe
     discriminant: Share = 0.0  # of a shrunken linear discriminant in the layer, classes only; the rest is logistic
+    gate: bool = False  # copies teach a layer of their own; another tells from a recording which of the two answers
     refit: bool = False  # when dev has chosen the penalty, solve once more on training and dev part together
     seed: Whole = 0  # of weights and order
 

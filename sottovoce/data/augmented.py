@@ -1,4 +1,4 @@
-"""Recordings as they might have come: over a telephone, with noise, in a room, through a codec.
+"""Recordings as they might have come: over a telephone, with noise, in a room, through a codec; or spoken faster.
 
 `Augmented` is a store of tracks like the one of the recordings themselves, of which nothing lies on a disk: an
 utterance's features are made when they are asked for, from samples that were changed by chance. Which changes an
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.data import audio, augmentation
+from sottovoce.data import audio, augmentation, resampling
 from sottovoce.data.batching import row_seed
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.store import Source, TrackStore
@@ -22,6 +22,7 @@ from sottovoce.data.track import Track
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 # Every second copy meets noise, the others voices; all of them perhaps a room, a line and a codec.
 NOISE, VOICES = augmentation.Chances(noise=1.0, babble=0.0), augmentation.Chances(noise=1.0, babble=1.0)
+SPEEDS = (0.9, 1.1, 0.95, 1.05)  # and pitch with it, as of a speaker with a longer or shorter throat
 VOICES_KEPT, VOICE_S = 32, 30.0  # decoded beginnings for babble, of the speaker whose copies are being made
 KEPT = 1 << 27  # numbers of features in memory: 256 MiB in half precision, an hour and a half of 80 bands
 
@@ -33,7 +34,8 @@ class Augmented:
         clean: the store of the recordings as they are.
         make: (wave, config) -> track, as many frames for as many samples.
         copy: which one; copies differ, and each is always the same.
-        change: samples (N,) at 16 kHz and a generator -> as many samples; None: `chances` of the copy.
+        way: what happens to it, as `way` says of the copy: the chances of a chain, or a factor on speed and pitch; or
+            a function of samples (N,) at 16 kHz and a generator -> as many samples.
     """
 
     def __init__(
@@ -43,12 +45,13 @@ class Augmented:
         make: Callable[[Track, Any], Track],
         config: Any,
         copy: int,
-        change: Change | None = None,
+        way: augmentation.Chances | float | Change,
     ):
-        self.corpus, self.clean, self.make, self.config, self.copy = corpus, clean, make, config, copy
-        self.change = change
+        self.corpus, self.clean, self.make, self.config, self.copy, self.way = corpus, clean, make, config, copy, way
         self.rate_hz, self.offset_s, self.dim = clean.rate_hz, clean.offset_s, clean.dim
         self.lengths: Mapping[str, int] = clean.lengths
+        if isinstance(way, float):  # a frame less than there may be: windows reach over the end
+            self.lengths = {key: max(int(count / way) - 1, 1) for key, count in clean.lengths.items()}
         self.head = clean.head
         self.folder: Path = clean.folder
         self._made: dict[str, np.ndarray] = {}  # asked for twice: for its silent ends, and for its batch
@@ -78,12 +81,14 @@ class Augmented:
         rng = np.random.default_rng(row_seed(self.copy, f"copy {key}"))
         wave = audio.read(self.corpus.root / u.path, u.start, u.end)
         samples = np.asarray(wave.values, np.float32)
-        if self.change is not None:
-            samples = self.change(samples, rng)
-        else:
+        if isinstance(self.way, float):
+            samples = resampling.resampled(samples, audio.RATE_HZ * self.way, audio.RATE_HZ)
+        elif isinstance(self.way, augmentation.Chances):
             others = [v for v in self._of_speaker[u.speaker] if v.path != u.path and v.id in self] if u.speaker else []
             voice = (lambda r: self._voice(others[r.integers(len(others))].id)) if others else None
-            samples = augmentation.random(samples, rng, voice, chances(self.copy))
+            samples = augmentation.random(samples, rng, voice, self.way)
+        else:
+            samples = self.way(samples, rng)
         made = self.make(Track(samples, wave.rate_hz, wave.offset_s), self.config).values
         return made[: self.lengths[key]]
 
@@ -94,6 +99,8 @@ class Augmented:
         return np.asarray(audio.read(self.corpus.root / u.path, u.start, end).values, np.float32)
 
 
-def chances(copy: int) -> augmentation.Chances:
-    """What a copy meets."""
+def way(change: str, copy: int) -> augmentation.Chances | float:
+    """What a copy meets: of "channel" the chances of a chain, of "speed" a factor."""
+    if change == "speed":
+        return SPEEDS[copy % len(SPEEDS)]
     return VOICES if copy % 2 else NOISE

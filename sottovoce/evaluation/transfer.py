@@ -23,6 +23,7 @@ from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import in_mode
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import contents, folds, runs, vocabulary
+from sottovoce.data.augmented import Augmented
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
 from sottovoce.data.progress import Bar
@@ -174,9 +175,9 @@ def pooled_states(plan: Recipe, place: Place, *, earlier: Pretrained, task: Task
     """Of the recordings, then of every changed copy: id -> (P,)."""
     cache = PooledStates(Network(earlier.backbone, plan.finetune, task.outputs).eval(), plan, place.store, earlier)
     found = []
-    for copy, store in [(None, place.store), *enumerate(place.copies)]:
+    for store in (place.store, *place.copies):
         steps = Steps([(store, place.utterances)], plan.frontend, earlier.statistics)
-        found.append({u.id: row for u, row in zip(place.utterances, cache(steps, copy), strict=True)})
+        found.append({u.id: row for u, row in zip(place.utterances, cache(steps), strict=True)})
     return found
 
 
@@ -196,9 +197,10 @@ def _row(
         )
     owners: dict[int, Place] = {id(s): place for place in places for s in (place.store, *place.copies)}
 
-    def states(steps: Steps, copy: int | None = None) -> np.ndarray:
-        made = 0 if copy is None else copy + 1
-        return np.stack([owners[id(s)].pooled[made][u.id] for s, u in zip(steps.stores, steps.utterances, strict=True)])
+    def states(steps: Steps) -> np.ndarray:
+        made = [store.copy + 1 if isinstance(store, Augmented) else 0 for store in steps.stores]
+        rows = zip(made, steps.stores, steps.utterances, strict=True)
+        return np.stack([owners[id(store)].pooled[k][u.id] for k, store, u in rows])
 
     def steps_of(stores: Sequence[Any], side: int) -> Steps:
         sources = [(store, part[side]) for store, part in zip(stores, parts, strict=True)]

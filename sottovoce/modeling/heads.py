@@ -200,6 +200,32 @@ class FrameHead(nn.Module):
         return self.out(self.project(weighted_sum(self.mix, hidden.layers)))
 
 
+class Gated(nn.Module):
+    """Two linear layers on the same features, and a gate between them: (B, P) -> (B, K).
+
+    One knows recordings as they are; the other has met changed copies too, with noise, rooms and lines. The gate tells
+    by the features how likely a recording is a changed one (a mixture of two experts, Jacobs et al. 1991, "Adaptive
+    mixtures of local experts"), so that what is learned from noise costs nothing where there is none.
+    """
+
+    def __init__(self, width: int, outputs: int):
+        super().__init__()
+        self.plain, self.changed, self.gate = (nn.Linear(width, k) for k in (outputs, outputs, 1))
+        for p in self.parameters():
+            nn.init.zeros_(p)
+
+    @torch.no_grad()
+    def open(self, changed: tuple[Tensor, Tensor], gate: tuple[Tensor, Tensor]) -> None:
+        """Layer (K, P), (K,) of changed recordings, and the gate's (1, P), (1,)."""
+        for layer, (weight, bias) in ((self.changed, changed), (self.gate, gate)):
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain = self.plain(x)
+        return plain + self.gate(x).sigmoid() * (self.changed(x) - plain)
+
+
 class Standardise(nn.Module):
     """(x - mean) / std with both fitted once on the training part, so that no batch changes another's result.
 

@@ -100,9 +100,10 @@ def _whisper(init: str, config: whisper.Config, version: list[str], layers: list
         settings,
         finetune=Frozen(
             layers=tuple(layers),
-            temporal_pooling="statistics",
+            temporal_pooling="speech" if config.speech else "statistics",
             l2=(0.5, 0.1, 2.0),
             copies=2,
+            gate=True,
             discriminant=0.5,
             refit=True,
         ),

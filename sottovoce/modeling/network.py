@@ -210,7 +210,8 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         chosen = () if isinstance(settings, Probe) else settings.layers
-        if depth := settings.depth or max(chosen, default=0):
+        whole = not isinstance(settings, Probe) and settings.temporal_pooling == "speech"  # its last block tells speech
+        if depth := settings.depth or (0 if whole else max(chosen, default=0)):
             backbone.blocks = backbone.blocks[:depth]
         layers = len(backbone.blocks) + 1
         if missing := [k for k in chosen if k >= layers]:
@@ -225,10 +226,13 @@ class Network(nn.Module):
             how |= {"temporal_pooling": settings.temporal_pooling, "only": chosen}
         self.pooling = heads.Pooling(layers, backbone.dim, **how)
         self.standardise = heads.Standardise(self.pooling.dim)
-        self.out: nn.Linear | AMSoftmax
+        self.out: nn.Linear | AMSoftmax | heads.Gated
         if settings.loss == "amsoftmax":
             assert not isinstance(settings, Frozen)  # which refuses it
             self.out = AMSoftmax(self.pooling.dim, outputs, scale=settings.scale, margin=settings.margin)
+            return
+        if isinstance(settings, Frozen) and settings.gate and settings.copies and settings.change == "channel":
+            self.out = heads.Gated(self.pooling.dim, outputs)
             return
         self.out = nn.Linear(self.pooling.dim, outputs)
         if not isinstance(settings, Probe):  # solved, not trained: begins at 0
@@ -244,10 +248,12 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def begin(self, weight: Tensor, bias: Tensor) -> None:
-        """Let the output layer begin with a linear probe's solution, (K, P) and (K,); cosines have no bias."""
-        self.out.weight.copy_(weight)
-        if isinstance(self.out, nn.Linear):
-            self.out.bias.copy_(bias)
+        """Let the output layer begin with a linear probe's solution, (K, P) and (K,); cosines have no bias. Of two
+        layers both begin with it, so that what the gate says changes nothing."""
+        for layer in (self.out.plain, self.out.changed) if isinstance(self.out, heads.Gated) else (self.out,):
+            layer.weight.copy_(weight)
+            if isinstance(layer, nn.Linear):
+                layer.bias.copy_(bias)
 
 
 def add_adapters(backbone: Backbone, rank: int) -> None:
@@ -407,9 +413,9 @@ def standardised(it: Recognised, pooled: np.ndarray, steps: Steps) -> Tensor:
 
 def from_pooled(it: Recognised, pooled: np.ndarray, steps: Steps) -> np.ndarray:
     """The last, linear part of a network, from pooled features (N, P) to predictions."""
-    layer = it.network.out
+    network = it.network
     with torch.inference_mode():
-        out = layer(standardised(it, pooled, steps).to(layer.weight.device))
+        out = network.out(standardised(it, pooled, steps).to(network.standardise.mean.device))
     return to_predictions(it.task, out.cpu().numpy())
 
 

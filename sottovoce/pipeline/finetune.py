@@ -22,7 +22,7 @@ from sottovoce.config import recipe as recipes
 from sottovoce.config.finetuning import FineTuning, Frozen, Full, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.data import folds
-from sottovoce.data.augmented import Augmented, chances
+from sottovoce.data.augmented import Augmented, way
 from sottovoce.data.batching import sequential
 from sottovoce.data.corpus import Corpus, Fold, Utterance
 from sottovoce.data.dataset import Steps
@@ -33,11 +33,11 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.metrics import scores
 from sottovoce.metrics.temperature import Calibration
-from sottovoce.modeling import hub, linear_probe, training, whisper_weights
+from sottovoce.modeling import heads, hub, linear_probe, training, whisper_weights
 from sottovoce.modeling import network as models
-from sottovoce.modeling.discriminant import discriminant, mean_with
 from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.network import Pretrained, Recognised
+from sottovoce.modeling.solving import Layer, Rows, gate, mixture, penalty, solve
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
 from sottovoce.pipeline import prefix
 from sottovoce.pipeline.pooled import PooledCache
@@ -115,15 +115,16 @@ def changed_copies(plan: Recipe, corpus: Corpus, store: Any) -> list[Augmented]:
 
     Raises InputError where the corpus has no recordings, or a track is not made of one alone.
     """
-    count = 0 if isinstance(plan.finetune, Probe) else plan.finetune.copies
-    if not count:
+    settings = plan.finetune
+    if isinstance(settings, Probe) or not settings.copies:
         return []
     maker = tracks.maker(plan.track)
     if corpus.info.get("tracks") or maker.MAKER or maker.make is None:
         raise InputError(
             f"finetune.copies: changes recordings. Found the encoded track {plan.track}. Use --set finetune.copies=0."
         )
-    return [Augmented(corpus, store, maker.make, plan.track_config, k) for k in range(count)]
+    ways = [way(settings.change, k) for k in range(settings.copies)]
+    return [Augmented(corpus, store, maker.make, plan.track_config, k, how) for k, how in enumerate(ways)]
 
 
 @dataclass(frozen=True)
@@ -417,119 +418,68 @@ class PooledStates:
             network.pooling.only, network.pooling.temporal_pooling, store.folder.name if self.folder else "",
         ]  # fmt: skip
 
-    def __call__(self, steps: Steps, copy: int | None = None) -> np.ndarray:
-        changed = [copy] if copy is None else [copy, chances(copy)]
-        cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, *changed]))
+    def __call__(self, steps: Steps) -> np.ndarray:
+        store = steps.stores[0]
+        copy = (store.copy, store.way) if isinstance(store, Augmented) else (None,)
+        cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, *copy]))
         alone = self.folder is not None  # what is kept must not depend on who asked for it first, and with whom
         return cache(steps, lambda some: models.run_over(some, self.network.pooled, alone=alone))
 
 
-def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[..., np.ndarray]) -> list[dict[str, float]]:
+def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarray]) -> list[dict[str, float]]:
     """Fit the output layer on pooled frozen states, for every penalty; leave the one dev prefers in the network, and
     what dev says of its probabilities in `it.calibration`.
 
-    The layer learns from the labelled utterances and from their `copies`, which count as much together; with `refit` it
-    is solved once more, with the penalty that dev has chosen, on the dev part too.
+    The layer learns from the labelled utterances and from their `copies`, which count as much together; where there is
+    a gate, they teach a layer of their own. With `refit` all is solved once more, with the penalty that dev has chosen,
+    on the dev part too.
     """
     network, task, settings = it.network, it.task, it.plan.finetune
     assert not isinstance(settings, Probe)
     steps, dev, copies = lesson.steps, lesson.dev, lesson.copies
     network.eval()
-    ours = pooled(steps.family)
-    others = [pooled(copy, k) for k, copy in enumerate(copies)]
-    by_speaker = settings.embedding_norm == "speaker"
-    who = [name for part in (steps.family, *copies) for name in models.speakers(part)] if by_speaker else ()
-    network.standardise.fit(torch.from_numpy(np.concatenate([ours, *others])), who)
-    changed = [models.standardised(it, values, copy) for values, copy in zip(others, copies, strict=True)]
-    x = torch.cat([models.standardised(it, ours, steps.family)[: len(steps)], *changed])
-    y = np.concatenate([lesson.target] * (1 + len(copies)))
+    parts = [(pooled(part), part) for part in (steps.family, *copies)]
+    gated, by_speaker = isinstance(network.out, heads.Gated), settings.embedding_norm == "speaker"
+    fitted = parts[:1] if gated else parts
+    who = [name for _, part in fitted for name in models.speakers(part)] if by_speaker else ()
+    network.standardise.fit(torch.from_numpy(np.concatenate([values for values, _ in fitted])), who)
+    ours, *others = (models.standardised(it, values, part) for values, part in parts)
     alike = float(max(len(copies), 1))
-    counts = torch.ones(len(x))
-    counts[: len(steps)] = alike
+    plain, changed = Rows.of(ours, lesson.target, alike), [Rows.of(x, lesson.target) for x in others]
     dev_pooled = pooled(dev) if dev else np.zeros((0, 0))
+
+    def open_gate(known: Rows, layer: Layer, l2: float) -> None:
+        if isinstance(network.out, heads.Gated):
+            every = known.beside(*changed)
+            taught = mixture(task, every, settings)(solve(task, every, l2, settings, layer))
+            network.out.open(taught, gate(ours, torch.cat(others)))
+
+    known = plain if gated else plain.beside(*changed)
     rows: list[dict[str, float]] = []
-    weight, mixed, solved = None, mixture(task, x, y, counts, settings), {}
+    layer, mixed, solved = None, mixture(task, known, settings), {}
     for l2 in settings.l2 if dev else settings.l2[:1]:
-        weight, bias = solve(task, x, y, l2, settings, weight, counts=counts)
-        network.begin(*mixed(weight, bias))
+        layer = solved[l2] = solve(task, known, l2, settings, layer)
+        network.begin(*mixed(layer))
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
         if dev is not None:
             answers = models.from_pooled(it, dev_pooled, dev)
             row |= score(task, answers, lesson.truth, chooser(task, settings))
         rows.append(row)
-        solved[l2] = weight, bias
     l2 = penalty(rows, len(dev) if dev and task.kind == "class" else 0)
-    weight, bias = solved[l2]
-    network.begin(*mixed(weight, bias))
+    network.begin(*mixed(solved[l2]))
+    open_gate(known, solved[l2], l2)
     if not isinstance(settings, Frozen) or dev is None:
         return rows
     if task.kind == "class":
         unseen = models.from_pooled(it, dev_pooled, dev)
         it.calibration = Calibration.fit(unseen, lesson.truth)
     if settings.refit and settings.dev != "test":
-        x, y = torch.cat([x, models.standardised(it, dev_pooled, dev)]), np.concatenate([y, lesson.dev_target])
-        counts = torch.cat([counts, torch.full((len(dev),), alike)])
-        found = solve(task, x, y, l2, settings, weight, counts=counts)
-        network.begin(*mixture(task, x, y, counts, settings)(*found))
+        later = Rows.of(models.standardised(it, dev_pooled, dev), lesson.dev_target, alike)
+        known = known.beside(later)
+        layer = solve(task, known, l2, settings, solved[l2])
+        network.begin(*mixture(task, known, settings)(layer))
+        open_gate(known, layer, l2)
     return rows
-
-
-def penalty(rows: Sequence[Mapping[str, float]], utterances: int) -> float:
-    """The penalty that dev prefers, of `rows` as `fit_probe` returns them: the middle one of those whose score is
-    within a standard error, of so many utterances, of the best (the rule of Breiman et al. 1984, sec. 3.4.3, but to
-    the middle of a plateau instead of its plainest end). 0 utterances: the best."""
-    best = max(row.get("select", 0.0) for row in rows)
-    share = min(max(best, 0.0), 1.0)
-    error = (share * (1 - share) / utterances) ** 0.5 if utterances else 0.0
-    near = sorted(row["strength"] for row in rows if row.get("select", 0.0) >= best - error)
-    return near[len(near) // 2]
-
-
-def mixture(task: Task, x: Any, y: np.ndarray, counts: Any, settings: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """(weight, bias) -> the layer with its share of the linear discriminant of these rows, which knows no penalty."""
-    share = settings.discriminant if isinstance(settings, Frozen) and task.kind == "class" else 0.0
-    if not share:
-        return lambda weight, bias: (weight, bias)
-    other = discriminant(x, torch.as_tensor(y), task.outputs, weights=counts)
-    return lambda weight, bias: mean_with(weight, bias, x, other, share)
-
-
-def solve(
-    task: Task,
-    x: Any,
-    target: np.ndarray,
-    l2: float,
-    settings: Any,
-    start: Any = None,
-    *,
-    counts: Any = None,
-    iterations: int = 100,
-) -> tuple[Any, Any]:
-    """Linear layer (K, P), (K,) on standardised features x (N, P): L2-penalised logistic regression, or for
-    regression the penalised loss of fine-tuning, by L-BFGS. `counts` (N,): how much each row counts."""
-
-    outputs = task.outputs
-    y = torch.as_tensor(target)
-    weight = (torch.zeros(outputs, x.shape[1]) if start is None else start.clone()).requires_grad_()
-    bias = torch.zeros(outputs)
-    if task.kind == "number":
-        bias = y.median(0).values.float()
-    bias = bias.clone().requires_grad_()
-
-    # a linear layer first, whatever margin is wanted later
-    loss_of = supervised_loss(task, replace(settings, loss="ce") if task.kind == "class" else settings, target)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
-
-    def closure() -> Any:
-        optimiser.zero_grad()
-        losses = loss_of(x @ weight.T + bias, y)
-        mean = losses.mean() if counts is None else (losses * counts).sum() / counts.sum()
-        loss = mean + 0.5 * l2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return weight.detach(), bias.detach()
 
 
 def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:

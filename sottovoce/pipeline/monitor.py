@@ -31,11 +31,11 @@ from sottovoce.metrics import scores
 from sottovoce.modeling import network
 from sottovoce.modeling.loop import State
 from sottovoce.modeling.masking import RowRandom, draw_mask
+from sottovoce.modeling.solving import Rows, solve
 from sottovoce.objectives.base import Objective
 from sottovoce.objectives.masked_units import counts
 from sottovoce.pipeline import units
 from sottovoce.pipeline.aux_tracks import AuxTracks
-from sottovoce.pipeline.finetune import solve
 from sottovoce.pipeline.pretrain_data import PretrainData
 
 PANELS = 3  # utterances drawn on the page
@@ -170,7 +170,7 @@ def probe(backbone: Backbone, of: Labelled, plan: Recipe, statistics: Statistics
     many = len(of.train)
     mean, std = features[:many].mean(0), features[:many].std(0) + 1e-4
     x = torch.from_numpy((features - mean) / std)
-    weight, bias = solve(of.task, x[:many], of.target, l2=0.03, settings=plan.finetune, iterations=30)
+    weight, bias = solve(of.task, Rows.of(x, of.target), 0.03, plan.finetune, most=30)
     found = (x[many:] @ weight.T + bias).argmax(1).numpy()
     return {"probe_ua": float(scores.scores(of.task, of.truth, found)["ua"])}
 

@@ -38,6 +38,7 @@ class Above(base.Backbone):
         super().__init__()
         self.config, self.features, self.dim = whole.config, whole.dim, whole.dim
         self.blocks, self.norm, self.count = whole.blocks[count:], whole.norm, count
+        self.speech = whole.speech if len(whole.blocks) == whole.config.layers else None
 
     def forward(self, x: Tensor, lengths: Tensor) -> Hidden:
         may_hear = base.valid_steps(lengths, x.shape[1])[:, None, None]  # (B, 1, 1, S)
@@ -46,7 +47,7 @@ class Above(base.Backbone):
             layers.append(block(layers[-1], may_hear))
         if self.norm is not None and len(layers) == 1 + self.config.layers:
             layers[-1] = self.norm(layers[-1])
-        return Hidden(layers, lengths)
+        return whisper.heard(self.speech, layers, lengths)
 
 
 def frozen(network: Network, settings: Full) -> int:

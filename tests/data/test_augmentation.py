@@ -5,7 +5,7 @@ import pytest
 
 from sottovoce.data import augmentation
 from sottovoce.data.audio import RATE_HZ
-from sottovoce.data.augmented import chances
+from sottovoce.data.augmented import way
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_every_second_copy_meets_voices_and_the_others_noise(voice: np.ndarray) 
                 asked[copy] += 1
                 return voice
 
-            heard = augmentation.random(voice, np.random.default_rng(seed), other, chances(copy))
+            heard = augmentation.random(voice, np.random.default_rng(seed), other, way("channel", copy))
             assert not np.array_equal(heard, voice)
     assert asked[0] == 0
     assert asked[1] >= 8 * 3

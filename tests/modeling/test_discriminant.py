@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sottovoce.config.finetuning import Frozen
 from sottovoce.data.task import Task
 from sottovoce.modeling.discriminant import discriminant, mean_with
-from sottovoce.pipeline import finetune
+from sottovoce.modeling.solving import Rows, solve
 
 
 def data(n: int = 60, width: int = 200, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,8 +59,7 @@ def test_a_row_of_weight_two_is_two_rows() -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     task = Task("class", ("emotion",), ("a", "b", "c"))
     settings = Frozen(class_weights=False)
-    rows, classes = x.repeat_interleave(often, 0), y.repeat_interleave(often).numpy()
-    one = finetune.solve(task, x, y.numpy(), 0.1, settings, counts=often.float())
-    two = finetune.solve(task, rows, classes, 0.1, settings)
+    one = solve(task, Rows(x, y.numpy(), often.float()), 0.1, settings)
+    two = solve(task, Rows.of(x.repeat_interleave(often, 0), y.repeat_interleave(often).numpy()), 0.1, settings)
     for ours, theirs in zip(one, two, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)

@@ -18,18 +18,20 @@ from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config import recipe
 from sottovoce.config.finetuning import Full, Probe
 from sottovoce.data import folds, runs
+from sottovoce.data.augmented import Augmented, way
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
-from sottovoce.modeling import checkpoint
+from sottovoce.modeling import checkpoint, solving
 from sottovoce.modeling import network as models
 from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.modeling.heads import Standardise
 from sottovoce.modeling.supervised import supervised_loss
 from sottovoce.pipeline import finetune
 from sottovoce.pipeline.extract import track_store
+from sottovoce.tracks import base as tracks
 
 SIX = "happy,sad,anger,surprise,disgust,fear"
 CLASSES = Task("class", ("emotion",), ("a", "b", "c"))
@@ -109,7 +111,7 @@ def test_the_probe_is_scikit_learns_logistic_regression(strength):
     y = rng.integers(0, 3, 60)
     x = (rng.normal(0, 1, (60, 10)) + np.eye(3, 10)[y] * 1.5).astype(np.float32)
     settings = Full(class_weights=False, label_smoothing=0.0)
-    weight, bias = finetune.solve(CLASSES, torch.from_numpy(x), y, strength, settings)
+    weight, bias = solving.solve(CLASSES, solving.Rows.of(torch.from_numpy(x), y), strength, settings)
     theirs = LogisticRegression(C=1 / (strength * len(y)), tol=1e-8, max_iter=2000).fit(x, y)
     ours = models.to_predictions(CLASSES, (torch.from_numpy(x) @ weight.T + bias).numpy())
     np.testing.assert_allclose(ours, theirs.predict_proba(x), atol=2e-3)
@@ -147,20 +149,49 @@ def test_a_stronger_probe_has_smaller_weights_and_dev_chooses(corpus, pretrained
     it, steps = scene(folder, Corpus.load(corpus).fold("fold1").dev)
     truth = it.task.values(steps.utterances)
     chosen = finetune.score(it.task, models.predict(it, steps), truth)["select"]
-    preferred = finetune.penalty(rows, len(truth))
+    preferred = solving.penalty(rows, len(truth))
     assert chosen == pytest.approx(next(row["select"] for row in rows if row["strength"] == preferred), abs=1e-5)
     assert rows[2]["select"] < chosen
+
+
+@pytest.fixture(scope="module")
+def gated(corpus, tmp_path_factory):
+    words = ["finetune.copies=2", "finetune.gate=true", "finetune.l2=0.1,1", "finetune.refit=true", "track.bins=20"]
+    return tune(corpus, tmp_path_factory.mktemp("gated"), *words, backbone="plain", mode="frozen")
+
+
+def test_with_a_gate_copies_change_nothing_for_recordings_as_they_are(corpus, gated, tmp_path):
+    """Their layer is that of a run without copies, to the bit; and so is what a frame is standardised by."""
+    words = ["finetune.l2=0.1,1", "finetune.refit=true", "track.bins=20"]
+    alone = load_tensors(tune(corpus, tmp_path, *words, backbone="plain", mode="frozen") / "model.safetensors")
+    both = load_tensors(gated / "model.safetensors")
+    for ours, theirs in (("out.plain.weight", "out.weight"), ("out.plain.bias", "out.bias")):
+        torch.testing.assert_close(both[f"network.{ours}"], alone[f"network.{theirs}"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(both["network.standardise.std"], alone["network.standardise.std"], rtol=0, atol=0)
+
+
+def test_a_gate_tells_changed_recordings_of_speakers_that_it_has_not_met(corpus, gated):
+    it, steps = scene(gated, Corpus.load(corpus).fold("fold1").test)
+    data, store = Corpus.load(corpus), steps.stores[0]
+    changed = Augmented(data, store, tracks.maker("fbank").make, it.plan.track_config, 1, way("channel", 1))
+    found = []
+    for source in (store, changed):
+        some = Steps([(source, steps.utterances)], it.plan.frontend, it.statistics)
+        x = models.standardised(it, models.run_over(some, it.network.pooled), some)
+        found.append(it.network.out.gate(x).sigmoid().mean().item())
+    assert found[0] < 0.35
+    assert found[1] > 0.65
 
 
 def test_of_penalties_that_dev_cannot_tell_apart_the_middle_one_is_taken():
     def rows(*select):
         return [{"strength": l2, "select": s} for l2, s in zip((0.5, 0.1, 2.0), select, strict=True)]
 
-    assert finetune.penalty(rows(0.50, 0.52, 0.49), 100) == 0.5  # a standard error is 0.05
-    assert finetune.penalty(rows(0.50, 0.52, 0.49), 0) == 0.1  # of numbers the best
-    assert finetune.penalty(rows(0.40, 0.52, 0.40), 100) == 0.1  # this one dev can tell
-    assert finetune.penalty(rows(0.50, 0.40, 0.52), 100) == 2.0  # of two the plainer
-    assert finetune.penalty([{"strength": 0.3}], 0) == 0.3  # nobody to choose
+    assert solving.penalty(rows(0.50, 0.52, 0.49), 100) == 0.5  # a standard error is 0.05
+    assert solving.penalty(rows(0.50, 0.52, 0.49), 0) == 0.1  # of numbers the best
+    assert solving.penalty(rows(0.40, 0.52, 0.40), 100) == 0.1  # this one dev can tell
+    assert solving.penalty(rows(0.50, 0.40, 0.52), 100) == 2.0  # of two the plainer
+    assert solving.penalty([{"strength": 0.3}], 0) == 0.3  # nobody to choose
 
 
 def test_frozen_mode_leaves_the_backbone_bit_equal(corpus, pretrained, tmp_path):

@@ -13,8 +13,8 @@ from sottovoce.corpora import _rows, _votes
 from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.modeling import solving
 from sottovoce.modeling.discriminant import discriminant
-from sottovoce.pipeline import finetune
 
 SHARES = ("emotion:angry", "emotion:happy", "emotion:sad")
 TASK = Task("class", ("emotion",), ("angry", "happy", "sad"), shares=SHARES)
@@ -98,7 +98,7 @@ def test_the_probe_of_shares_is_a_logistic_regression_of_weighted_rows():
     rng = np.random.default_rng(0)
     x, shares = rng.standard_normal((60, 4)).astype(np.float32), rng.dirichlet(np.ones(3), 60).astype(np.float32)
     settings = Frozen(class_weights=False, label_smoothing=0.0)
-    weight, bias = finetune.solve(TASK, torch.from_numpy(x), shares, 0.1, settings, iterations=500)
+    weight, bias = solving.solve(TASK, solving.Rows.of(torch.from_numpy(x), shares), 0.1, settings, most=500)
     rows, labels = np.repeat(x, 3, axis=0), np.tile(np.arange(3), 60)
     peer = LogisticRegression(C=1 / (0.1 * 60), tol=1e-8, max_iter=2000).fit(rows, labels, sample_weight=shares.ravel())
     ours = torch.softmax(torch.from_numpy(x) @ weight.T + bias, 1).numpy()
@@ -110,10 +110,8 @@ def test_shares_of_one_are_labels():
     rng = np.random.default_rng(1)
     x, y = torch.from_numpy(rng.standard_normal((40, 6)).astype(np.float32)), rng.integers(0, 3, 40)
     one_hot = np.eye(3, dtype=np.float32)[y]
-    for a, b in zip(
-        finetune.solve(TASK, x, y, 0.1, Frozen()), finetune.solve(TASK, x, one_hot, 0.1, Frozen()), strict=True
-    ):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    layers = [solving.solve(TASK, solving.Rows.of(x, target), 0.1, Frozen()) for target in (y, one_hot)]
+    torch.testing.assert_close(*layers, atol=1e-4, rtol=1e-4)
     hard, soft = discriminant(x, torch.from_numpy(y), 3, 0.5), discriminant(x, torch.from_numpy(one_hot), 3, 0.5)
     torch.testing.assert_close(hard, soft)
 
