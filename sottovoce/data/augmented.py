@@ -8,7 +8,6 @@ other recordings of the same speaker: no voice is added to a training part that 
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ import numpy as np
 from sottovoce.data import audio, augmentation, resampling
 from sottovoce.data.batching import row_seed
 from sottovoce.data.corpus import Corpus, Utterance
-from sottovoce.data.store import Source, TrackStore
+from sottovoce.data.dataset import Store
+from sottovoce.data.store import Source
 from sottovoce.data.track import Track
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -41,7 +41,7 @@ class Augmented:
     def __init__(
         self,
         corpus: Corpus,
-        clean: TrackStore,
+        clean: Store,
         make: Callable[[Track, Any], Track],
         config: Any,
         copy: int,
@@ -53,7 +53,6 @@ class Augmented:
         if isinstance(way, float):  # a frame less than there may be: windows reach over the end
             self.lengths = {key: max(int(count / way) - 1, 1) for key, count in clean.lengths.items()}
         self.head = clean.head
-        self.folder: Path = clean.folder
         self._made: dict[str, np.ndarray] = {}  # asked for twice: for its silent ends, and for its batch
         self._size = 0
         self._voice = lru_cache(VOICES_KEPT)(self._beginning)  # each is asked for by about five others

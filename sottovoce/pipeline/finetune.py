@@ -503,6 +503,7 @@ def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
             (settings.lora and "lora_" not in name)
             or (settings.freeze_front and name.startswith("front."))
             or (name == "mask_vector" and not settings.mask_time)
+            or name.startswith("speech.")  # which has learned from clean recordings where speech is
         ):
             return 0.0
         level = int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth if name.startswith("norm.") else 0

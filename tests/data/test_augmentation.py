@@ -1,11 +1,20 @@
 """What happens to a recording on its way: each effect by a planted answer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
 from sottovoce.data import augmentation
 from sottovoce.data.audio import RATE_HZ
-from sottovoce.data.augmented import way
+from sottovoce.data.augmented import Augmented, way
+from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.memory import Memory
+from sottovoce.data.resampling import resampled
+from sottovoce.data.store import Head
+from sottovoce.data.track import Track
+from sottovoce.tracks import logmel
 
 
 @pytest.fixture
@@ -86,6 +95,26 @@ def test_every_second_copy_meets_voices_and_the_others_noise(voice: np.ndarray) 
             assert not np.array_equal(heard, voice)
     assert asked[0] == 0
     assert asked[1] >= 8 * 3
+
+
+@pytest.mark.parametrize("copy", range(4))
+def test_copies_at_another_speed_are_as_long_as_they_say(tmp_path: Path, copy: int) -> None:
+    """And are what a recording played at that speed is, of any length."""
+    rng, counts, factor = np.random.default_rng(0), (1, 200, 399, 400, 560, 1599, 16_000, 40_123), way("speed", copy)
+    assert isinstance(factor, float)
+    waves = {f"u{n}": rng.uniform(-0.5, 0.5, n).astype(np.float32) for n in counts}
+    for name, wave in waves.items():
+        soundfile.write(tmp_path / f"{name}.wav", wave, 16_000, subtype="FLOAT")
+    corpus = Corpus(tmp_path, "s", tmp_path, tuple(Utterance(n, "s", f"{n}.wav") for n in waves), (), {}, {}, {})
+    made = {name: logmel.make(Track(wave, 16_000.0), logmel.Config()).values for name, wave in waves.items()}
+    clean = Memory(made, Head("logmel", {}, 100.0, 0.0, 80))
+    changed = Augmented(corpus, clean, logmel.make, logmel.Config(), copy, factor)
+    for name, wave in waves.items():
+        assert len(changed[name]) == changed.lengths[name]
+        played = resampled(wave, 16_000 * factor, 16_000)
+        wanted = logmel.make(Track(played, 16_000.0), logmel.Config()).values[: changed.lengths[name]]
+        np.testing.assert_allclose(changed[name], wanted, atol=2e-3)
+        assert abs(changed.lengths[name] - clean.lengths[name] / factor) < 3
 
 
 @pytest.mark.parametrize("x", [np.zeros(1, np.float32), np.zeros(5000, np.float32), np.ones(3, np.float32)])

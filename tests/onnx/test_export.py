@@ -26,7 +26,7 @@ RATE = 16000
 def tuned(corpus, tmp_path_factory):
     """A probe on the default encoder."""
     run = tmp_path_factory.mktemp("default") / "ft"
-    finetune_command.main(corpus, run, fold="fold1", settings=["finetune.copies=0"], quiet=True)
+    finetune_command.main(corpus, run, fold="fold1", settings=["finetune.copies=1"], quiet=True)
     return run / "fold1"
 
 

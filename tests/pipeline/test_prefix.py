@@ -42,7 +42,7 @@ def utterances(n=12, dim=80):
 def trained(store, people, key=None, **more):
     plan, lesson = lesson_of(store, people)
     torch.manual_seed(0)
-    backbone = whisper.Backbone(whisper.Config(width=16, layers=3, heads=2, feedforward=32), 80)
+    backbone = whisper.Backbone(whisper.Config(width=16, layers=3, heads=2, feedforward=32, speech=4), 80)
     finetune = {"layers": (2, 3), "freeze_blocks": 2, "temporal_pooling": "statistics", "dropout": 0.0} | more
     settings = Full(**finetune, training=Training(**TRAINING))
     network = models.Network(backbone, settings, TASK.outputs)
@@ -53,10 +53,11 @@ def trained(store, people, key=None, **more):
     return start, network.state_dict(), history
 
 
-def test_a_cached_prefix_is_uncached_training_to_rounding(monkeypatch):
-    start, ours, history = trained(*utterances())
+@pytest.mark.parametrize("pooling", ["statistics", "speech"])
+def test_a_cached_prefix_is_uncached_training_to_rounding(monkeypatch, pooling):
+    start, ours, history = trained(*utterances(), temporal_pooling=pooling)
     monkeypatch.setattr(prefix, "frozen", lambda *_: 0)
-    _, theirs, slow = trained(*utterances())
+    _, theirs, slow = trained(*utterances(), temporal_pooling=pooling)
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=2e-3, msg=lambda m, n=name: f"{n}: {m}")
     assert [row["dev_ua"] for row in history["epochs"]] == [row["dev_ua"] for row in slow["epochs"]]
