@@ -76,7 +76,7 @@ def hear(corpus: Corpus, plan: Any, network: models.Network, init: models.Pretra
     clean = pooled(Steps([(store, chosen)], plan.frontend, init.statistics))
     changed = np.zeros((plan.finetune.copies, *clean.shape), np.float32)
     for k, copy in enumerate(changed_copies(plan, corpus, store)):
-        changed[k] = pooled(Steps([(copy, chosen)], plan.frontend, init.statistics), k)
+        changed[k] = pooled(Steps([(copy, chosen)], plan.frontend, init.statistics))
     return Heard(corpus, chosen, clean, changed, TASK.values(chosen), intensities(chosen))
 
 
@@ -206,6 +206,8 @@ def main() -> None:
     given = ask.parse_args()
     encoder = hub.load("default")
     plan = recipe.from_dict(encoder.config["settings"], "default")
+    # as it was made and judged; what `finetune` does by default has moved on since
+    plan = replace(plan, finetune=replace(plan.finetune, temporal_pooling="statistics", gate=False))
     init = models.load_pretrained(encoder)
     network = models.Network(init.backbone, plan.finetune, TASK.outputs)
     parts = [hear(Corpus.load(folder), plan, network, init) for folder in given.corpora]
