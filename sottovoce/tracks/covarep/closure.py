@@ -76,7 +76,6 @@ def _cycles(samples: np.ndarray, f0_hz: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _nearest(points: np.ndarray, to: np.ndarray) -> np.ndarray:
     """Index of the nearest of the rising `points` (K,) for each of `to`; the first of two as near."""
-    after = np.searchsorted(points, to).clip(1, max(len(points) - 1, 1))
-    if len(points) == 1:
-        return np.zeros(len(to), np.int64)
-    return after - (to - points[after - 1] <= points[after] - to)
+    at = np.searchsorted(points, to)
+    before, after = np.maximum(at - 1, 0), np.minimum(at, len(points) - 1)
+    return np.where(to - points[before] <= points[after] - to, before, after)
