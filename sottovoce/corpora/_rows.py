@@ -36,23 +36,20 @@ NUMBERS = (  # labels that are taken without being asked for, when they are numb
 )
 
 
+HELD = {  # in columns that may be called otherwise
+    **{"path": "of the recording", "id": "of the utterance", "emotion": "of the class"},
+    **dict.fromkeys(("speaker", "gender", "session"), "where it is called otherwise"),
+    **{"start": "seconds or timedeltas", "end": "seconds or timedeltas"},
+    "duration": "with start, where there is no end",
+    "split": "train/dev/test (also test1, test2), or one value a fold",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What every reader of rows asks, see `_options`."""
 
-    columns: Annotated[
-        Mapping[str, str] | None,
-        Each(
-            "{}-column",
-            {
-                **{"path": "of the recording", "id": "of the utterance", "emotion": "of the class"},
-                **dict.fromkeys(("speaker", "gender", "session"), "where it is called otherwise"),
-                **{"start": "seconds or timedeltas", "end": "seconds or timedeltas"},
-                "duration": "with start, where there is no end",
-                "split": "train/dev/test (also test1, test2), or one value a fold",
-            },
-        ),
-    ] = None
+    columns: Annotated[Mapping[str, str] | None, Each("{}-column", HELD)] = None
     label_columns: Annotated[Sequence[str], "further labels to keep"] = ()
     speaker_pattern: Annotated[str, "regular expression that reads the speaker from the path"] = ""
     unlabelled: Annotated[bool, "recordings without labels, for pre-training"] = False

@@ -25,16 +25,11 @@ from sottovoce.errors import InputError
 
 RATERS = "emotion:raters"
 A = TypeVar("A", bound=Asked)
-Votes = Annotated[
-    Mapping[str, str] | None,
-    Each(
-        "{}-columns",
-        {
-            "rater": "a column a rater, with commas: shares of their words become the target",
-            "distribution": "counts or shares: a column a class, or one for all",
-        },
-    ),
-]
+WAYS = {
+    "rater": "a column a rater, with commas: shares of their words become the target",
+    "distribution": "counts or shares: a column a class, or one for all",
+}
+Votes = Annotated[Mapping[str, str] | None, Each("{}-columns", WAYS)]
 
 
 def spread(
