@@ -51,7 +51,7 @@ def make(wave: Track, config: Config) -> Track:
     return Track(log_mel(samples, config.bins, gain), config.rate_hz, wave.offset_s)
 
 
-def log_mel(samples: np.ndarray, bins: int, gain: float = 1.0) -> np.ndarray:
+def log_mel(samples: np.ndarray, bins: int = 80, gain: float = 1.0) -> np.ndarray:
     """(N,) float32 at 16 kHz -> (T, bins) float32; those of an hour lie in a temporary file."""
     from scipy.fft import rfft
 
