@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.errors import InputError, say
+from sottovoce.errors import InputError, needs, say
 from sottovoce.inference.timeline import RATE_HZ
 
 BLOCK_S = 0.08  # that the device hands over at a time
@@ -62,11 +62,8 @@ def _dropped(waiting: queue.SimpleQueue[np.ndarray | None]) -> float:
 
 def _library() -> Any:
     try:
-        import sounddevice
-    except ImportError:
-        raise InputError(
-            "microphone: needs sounddevice. Found none. Install it: pip install 'sottovoce[live]'."
-        ) from None
+        with needs("microphone: needs sounddevice. Found none. Install it: pip install 'sottovoce[live]'."):
+            import sounddevice
     except OSError:
         raise InputError(
             "microphone: needs the PortAudio library. Found none. Install it, e.g. apt install libportaudio2."

@@ -55,7 +55,26 @@ class Agreement:
         self.truth = objective.targets(data.dev)
 
     def validate(self, model: Objective) -> dict[str, float]:
-        return health(model, self.data.dev, self.truth)
+        """Dev loss and its parts, that of constants, and UA of the emotion branch; padding is never read here."""
+        dev, target, device = self.data.dev, self.truth, next(model.parameters()).device
+        total, named, baseline = np.zeros(3), np.zeros(len(target), dtype=bool), 0.0
+        with torch.inference_mode():
+            for rows in sequential(dev.lengths, batch_steps=4000):
+                batch = dev.batch(rows, target=target).to(device)
+                wanted = batch.target
+                assert wanted is not None
+                judged = model.judge(batch.x, batch.lengths)
+                loss = loss_of(judged, wanted)
+                total += [loss.total.item(), float(loss.logs["mae"]) * len(rows), len(rows)]
+                baseline += model.baseline(batch, RowRandom(batch.seeds)).total.item()
+                named[rows] = (judged.emotion.argmax(1) == wanted[:, 1]).cpu().numpy()
+        ua = np.mean([named[target[:, 1] == k].mean() for k in np.unique(target[:, 1])])
+        return {
+            "heldout_loss": total[0] / total[2],
+            "heldout_mae": total[1] / total[2],
+            "heldout_ua": float(ua),
+            "trivial_loss": baseline / total[2],
+        }
 
     def write(self, folder: Path, state: State) -> None:
         data, objective, plan = self.data, self.objective, self.data.plan
@@ -98,29 +117,6 @@ def over_folds(name: str, output: Path, folds: Sequence[str]) -> Path:
     files.write_json(output / "report.json", report)
     files.write_text(output / "report.html", pages.strength_page(report))
     return output / "report.html"
-
-
-def health(objective: Objective, dev: Steps, target: np.ndarray) -> dict[str, float]:
-    """Dev loss and its parts, that of constants, and UA of the emotion branch; padding is never read here."""
-    device = next(objective.parameters()).device
-    total, named, baseline = np.zeros(3), np.zeros(len(target), dtype=bool), 0.0
-    with torch.inference_mode():
-        for rows in sequential(dev.lengths, batch_steps=4000):
-            batch = dev.batch(rows, target=target).to(device)
-            wanted = batch.target
-            assert wanted is not None
-            judged = objective.judge(batch.x, batch.lengths)
-            loss = loss_of(judged, wanted)
-            total += [loss.total.item(), float(loss.logs["mae"]) * len(rows), len(rows)]
-            baseline += objective.baseline(batch, RowRandom(batch.seeds)).total.item()
-            named[rows] = (judged.emotion.argmax(1) == wanted[:, 1]).cpu().numpy()
-    ua = np.mean([named[target[:, 1] == k].mean() for k in np.unique(target[:, 1])])
-    return {
-        "heldout_loss": total[0] / total[2],
-        "heldout_mae": total[1] / total[2],
-        "heldout_ua": float(ua),
-        "trivial_loss": baseline / total[2],
-    }
 
 
 def judge(
