@@ -1,9 +1,12 @@
-"""A track store in memory and the steps made of it: what the tests of the middle learn from."""
+"""What the tests of the middle learn from: a track store in memory, the steps made of it, small networks."""
 
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
+from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.dataset import Steps
@@ -60,3 +63,38 @@ def murmurs(store, rate_hz=62.5, seed=0):
         t = np.arange(max(round(length * rate_hz / store.rate_hz), 1))[:, None] / rate_hz
         arrays[key] = 0.5 + 0.4 * np.sin(2 * np.pi * rng.uniform(3, 6) * t + rng.uniform(0, 6))
     return ToyStore(arrays, rate_hz)
+
+
+FEATURES = 7  # what `small` backbones read
+SMALL = {"width": 32, "layers": 2, "heads": 4, "feedforward": 64, "dropout": 0.0}
+SMALL |= {"channels": (2, 3, 4, 8)}  # strengthnet: 4 x 8 = 32
+
+# Encoders have laws of their own (test_encoders, test_whisper), plain has next to none.
+ON_STEPS = [name for name in plugins.names("backbones") if name not in ("encoder", "whisper", "plain")]
+
+
+def small(name, seed=0, **more):
+    """A backbone of a size that runs in a millisecond; sets those of SMALL that its Config has."""
+    module = plugins.load("backbones", name)
+    known = {f.name for f in fields(module.Config)}
+    torch.manual_seed(seed)
+    return module.Backbone(
+        replace(module.Config(), **{k: v for k, v in (SMALL | more).items() if k in known}), FEATURES
+    )
+
+
+# Settings of small networks, by objective.
+SMALL_BACKBONES = {
+    "mockingjay": ("backbone.width=32", "backbone.layers=2", "backbone.heads=2", "backbone.feedforward=64"),
+    "npc": ("backbone.width=32", "backbone.layers=2", "objective.codes=8"),
+}
+SMALL_STRENGTHNET = (
+    "backbone.channels=2,2,2,8",
+    "backbone.frequencies=27",
+    "objective.lstm=4",
+    "objective.dense=4",
+    "objective.functionals=fbank",
+    "training.epochs=2",
+    "training.lr=0.003",
+    "training.accumulate=1",
+)

@@ -1,40 +1,23 @@
 """Laws for every file in `backbones/`; the transformer beside PyTorch's own, NPC beside the formula of its authors."""
 
-from dataclasses import fields, replace
-
 import pytest
 import torch
 from torch import nn
+from toys import FEATURES, ON_STEPS, small
 
 from sottovoce import plugins
 from sottovoce.backbones import Hidden, gru, npc, strengthnet, transformer, valid_steps
 from sottovoce.errors import InputError
 from sottovoce.modeling import checkpoint
 
-FEATURES = 7
-SMALL = {"width": 32, "layers": 2, "heads": 4, "feedforward": 64, "dropout": 0.0}
-SMALL |= {"channels": (2, 3, 4, 8)}  # strengthnet: 4 x 8 = 32
 LOCAL = {"npc", "strengthnet"}  # hear a stretch around every step, not the whole utterance
 LENGTHS = torch.tensor([23, 40, 1, 8])
-
-# Encoders have laws of their own (test_encoders, test_whisper), plain has next to none.
-ON_STEPS = [name for name in plugins.names("backbones") if name not in ("encoder", "whisper", "plain")]
 
 each_backbone = pytest.mark.parametrize(
     ("name", "more"),
     [(name, {}) for name in ON_STEPS]
     + [("transformer", more) for more in ({"positions": "sinusoidal"}, {"norm": "post", "init_std": 0.3})],
 )
-
-
-def small(name, seed=0, **more):
-    """A backbone of a size that runs in a millisecond; sets those of SMALL that its Config has."""
-    module = plugins.load("backbones", name)
-    known = {f.name for f in fields(module.Config)}
-    torch.manual_seed(seed)
-    return module.Backbone(
-        replace(module.Config(), **{k: v for k, v in (SMALL | more).items() if k in known}), FEATURES
-    )
 
 
 def batch(seed=0):

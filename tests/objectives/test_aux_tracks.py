@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from toys import SMALL_BACKBONES
 
 from sottovoce.config.masking import RULES, Policy
 from sottovoce.data import folds, runs
@@ -14,10 +15,6 @@ from sottovoce.modeling import network
 from sottovoce.pipeline import aux_tracks
 from sottovoce.pipeline.extract import track_store
 
-TINY = {
-    "mockingjay": ("backbone.width=32", "backbone.layers=2", "backbone.heads=2", "backbone.feedforward=64"),
-    "npc": ("backbone.width=32", "backbone.layers=2", "objective.codes=8"),
-}
 FAST = ("training.epochs=1", "training.lr=0.003", "training.batch_rows=16", "training.crop=0", "track.bins=40")
 RECIPES = {
     "mockingjay": (),
@@ -29,7 +26,7 @@ RECIPES = {
 
 def command(recipe, *more):
     """`--set` of a network that trains in a second."""
-    settings = [*TINY[recipe.removeprefix("ems_")], *FAST, *RECIPES[recipe], *more]
+    settings = [*SMALL_BACKBONES[recipe.removeprefix("ems_")], *FAST, *RECIPES[recipe], *more]
     return [word for item in settings for word in ("--set", item)] + ["--tracker", "none", "--jobs", 1, "-q"]
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_backbones import ON_STEPS, small
-from toys import ToyStore, murmurs, steps_of, waves
+from toys import FEATURES, ON_STEPS, ToyStore, murmurs, small, steps_of, waves
 
 from sottovoce import plugins
 from sottovoce.config.frontend import Frontend
@@ -16,7 +15,6 @@ from sottovoce.modeling.masking import RowRandom
 from sottovoce.objectives import Loss, npc
 from sottovoce.objectives import masked_timesteps as mt
 
-FEATURES = 7  # what `small` backbones read
 EMS = {"span": 3, "ratio": 0.3, "intensity": "intensity"}
 VARIANTS = [
     *(("masked_timesteps", more) for more in ({"span": 3}, {"unit": "feature"}, {"fill": "zero"}, {"fill": "noise"})),

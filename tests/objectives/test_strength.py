@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 import torch
 from torch import nn
-from toys import steps_of, waves
+from toys import SMALL_STRENGTHNET, steps_of, waves
 
 from sottovoce.backbones import strengthnet, valid_steps
 from sottovoce.commands import extract as extract_command
@@ -27,14 +27,6 @@ from sottovoce.pipeline import functionals, pretrain, strength
 from sottovoce.pipeline.extract import find_model_store, track_store
 
 FEATURES = 7
-TINY = [
-    "backbone.channels=2,2,2,8",
-    "backbone.frequencies=27",
-    "objective.lstm=4",
-    "objective.dense=4",
-    "objective.functionals=fbank",
-]
-TINY += ["training.epochs=2", "training.lr=0.003", "training.accumulate=1"]
 
 
 def network(seed=0, **more):
@@ -238,7 +230,7 @@ def data(corpus, tmp_path_factory):
 
 def learn(corpora, folder, *more, **options):
     options = {"tracker": "none", "jobs": 1, "quiet": True} | options
-    pretrain_command.main("strengthnet", list(corpora), folder, settings=[*TINY, *more], **options)
+    pretrain_command.main("strengthnet", list(corpora), folder, settings=[*SMALL_STRENGTHNET, *more], **options)
     return folder
 
 
@@ -584,7 +576,7 @@ def test_the_commands_of_the_readme_run_as_written(name, tmp_path, sottovoce, mo
     for corpus, root in ((name, getattr(layouts, name)(tmp_path / "raw", **options)),
                          ("librispeech", layouts.librispeech(tmp_path / "libri"))):  # fmt: skip
         assert sottovoce("prepare", corpus, root, "-o", f"data/{corpus}", "--jobs", "1").code == 0
-    sizes = [word for setting in TINY for word in ("--set", setting)]
+    sizes = [word for setting in SMALL_STRENGTHNET for word in ("--set", setting)]
     done = sottovoce("pretrain", "strengthnet", f"data/{name}", "-o", "runs/strength", "--jobs", "1", "-q", *sizes)
     assert done.code == 0, done.err
     done = sottovoce("extract", "data/librispeech", "--track", "intensity", "--model", "runs/strength")
@@ -628,7 +620,7 @@ def test_a_corpus_too_small_to_hold_somebody_out_is_one_line(sottovoce, tmp_path
 
     prepare.prepare("esd", layouts.esd(tmp_path / "raw"), tmp_path / "data", jobs=1)  # six speakers
     words = ["pretrain", "strengthnet", tmp_path / "data", "-o", tmp_path / "runs", "-q", "--jobs", 1, "--fold", "none"]
-    line = sottovoce(*words, *(word for setting in TINY for word in ("--set", setting))).complaint
+    line = sottovoce(*words, *(word for setting in SMALL_STRENGTHNET for word in ("--set", setting))).complaint
     assert "nobody to choose the epoch by" in line
     assert "--fold fold1" in line
     assert not (tmp_path / "runs").exists()

@@ -4,8 +4,7 @@ import json
 
 import layouts
 import pytest
-from test_aux_tracks import TINY as BACKBONES
-from test_strength import TINY as STRENGTH
+from toys import SMALL_BACKBONES, SMALL_STRENGTHNET
 
 from sottovoce.data import runs
 
@@ -33,7 +32,7 @@ def prepared(sottovoce, home, **corpora):
 
 
 def pretrained(sottovoce, recipe, corpus, output, *more):
-    small = BACKBONES[recipe.removeprefix("ems_")]
+    small = SMALL_BACKBONES[recipe.removeprefix("ems_")]
     done = sottovoce("pretrain", recipe, corpus, "-o", output, "--jobs", 1, "-q", *sets(*small, *FAST, *more))
     assert done.code == 0, done.err
 
@@ -55,7 +54,7 @@ def test_strength_masking_probe_and_comparison_run_as_written(name, options, tmp
     """A strength from emotional speech masks readers without labels; who has been heard on the way stays known."""
     monkeypatch.chdir(tmp_path)
     prepared(sottovoce, tmp_path, librispeech={"each": 3}, **{name: options})
-    small = sets(*STRENGTH)
+    small = sets(*SMALL_STRENGTHNET)
     done = sottovoce("pretrain", "strengthnet", f"data/{name}", "-o", "runs/strength", "--jobs", 1, "-q", *small)
     assert done.code == 0, done.err
     done = sottovoce("extract", "data/librispeech", "--track", "intensity", "--model", "runs/strength")
