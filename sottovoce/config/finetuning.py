@@ -46,7 +46,8 @@ class Linear(Shared):
 
     layers: tuple[Whole, ...] = ()  # hidden layers that are pooled, 1 = the first block, 0 = its input; () = all
     layer_aggregation: Literal["concat", "weighted", "last"] = "concat"  # side by side, a learned sum, or the last
-    # Over time: mean, deviation and deviation of change; or without the last; the mean alone; a learned weighting.
+    # Over time: mean and deviation, of all states alike or by how likely each is speech (where the encoder tells), or
+    # with the deviation of change beside them; the mean alone; a learned weighting.
     temporal_pooling: Literal["statistics", "speech", "dynamics", "mean", "attentive"] = "dynamics"
     # Pooled features standardised by the training part, or by each "speaker"'s own recordings.
     embedding_norm: Literal["corpus", "speaker"] = "corpus"
@@ -179,7 +180,10 @@ def in_mode(settings: FineTuning, mode: str) -> FineTuning:
     names = {f.name for f in fields(kind)} & {f.name for f in fields(settings)} - {"mode"}
     if "probe" in (mode, settings.mode):  # its head is a published one, no other's
         names -= {"layer_aggregation"}
-    return seeded(kind(**{name: getattr(settings, name) for name in names}), settings.seed)
+    kept = {name: getattr(settings, name) for name in names}
+    if mode == "full" and kept.get("temporal_pooling") == "speech":
+        kept["temporal_pooling"] = "statistics"  # what tells speech has learned from blocks that are changed now
+    return seeded(kind(**kept), settings.seed)
 
 
 def adapted(settings: FineTuning, tree: Mapping[str, Any]) -> tuple[FineTuning, dict[str, Any], list[str]]:

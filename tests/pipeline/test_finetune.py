@@ -16,7 +16,7 @@ from sottovoce.commands import evaluate as evaluate_command
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.config import recipe
-from sottovoce.config.finetuning import Full, Probe
+from sottovoce.config.finetuning import Full, Probe, in_mode
 from sottovoce.data import folds, runs
 from sottovoce.data.augmented import Augmented, way
 from sottovoce.data.corpus import Corpus
@@ -24,7 +24,7 @@ from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.metrics import scores
-from sottovoce.modeling import checkpoint, solving
+from sottovoce.modeling import checkpoint, hub, solving
 from sottovoce.modeling import network as models
 from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.modeling.heads import Standardise
@@ -181,6 +181,12 @@ def test_a_gate_tells_changed_recordings_of_speakers_that_it_has_not_met(corpus,
         found.append(it.network.out.gate(x).sigmoid().mean().item())
     assert found[0] < 0.35
     assert found[1] > 0.65
+
+
+def test_who_changes_the_blocks_does_not_pool_by_what_they_said_of_speech():
+    frozen = hub.load("default").plan.finetune
+    assert frozen.temporal_pooling == "speech"
+    assert in_mode(frozen, "full").temporal_pooling == "statistics"
 
 
 def test_of_penalties_that_dev_cannot_tell_apart_the_middle_one_is_taken():
