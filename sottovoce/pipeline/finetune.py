@@ -447,12 +447,12 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarr
     alike = float(max(len(copies), 1))
     plain, changed = Rows.of(ours, lesson.target, alike), [Rows.of(x, lesson.target) for x in others]
     dev_pooled = pooled(dev) if dev else np.zeros((0, 0))
+    tells = gate(ours, torch.cat(others)) if gated else None
 
     def open_gate(known: Rows, layer: Layer, l2: float) -> None:
-        if isinstance(network.out, heads.Gated):
+        if tells is not None:
             every = known.beside(*changed)
-            taught = mixture(task, every, settings)(solve(task, every, l2, settings, layer))
-            network.out.open(taught, gate(ours, torch.cat(others)))
+            network.out.open(mixture(task, every, settings)(solve(task, every, l2, settings, layer)), tells)
 
     known = plain if gated else plain.beside(*changed)
     rows: list[dict[str, float]] = []
