@@ -141,7 +141,7 @@ def logistic(
 ) -> tuple[Tensor, Tensor]:
     """Penalised logistic regressions: x (M, N, P), y (M, N) -> weight (M, L, K, P), bias (M, L, K).
 
-    Mean cross-entropy + penalty / 2 |W|^2, as `sottovoce.pipeline.finetune.solve`. The curvature is at most half of the
+    Mean cross-entropy + penalty / 2 |W|^2, as `sottovoce.modeling.solving.solve`. The curvature is at most half of the
     features' second moments (Boehning 1992), which makes steps that need no search; Nesterov's momentum hurries them.
     Everything is turned to the axes of those moments, where a step divides; there are no more of them than recordings.
     """
