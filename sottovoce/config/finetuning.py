@@ -78,6 +78,11 @@ class Frozen(Linear):
                 "margin. Use mode full or probe."
             )
 
+    @property
+    def gated(self) -> bool:
+        """Whether there are two layers: of other speeds one learns as well as of recordings as they are."""
+        return self.gate and self.copies > 0 and self.change == "channel"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Full(Linear):

@@ -15,7 +15,7 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce import report as pages
-from sottovoce.config.finetuning import FineTuning, Full, Probe
+from sottovoce.config.finetuning import FineTuning, Frozen, Full, Probe
 from sottovoce.config.settings import words
 from sottovoce.data import own, runs
 from sottovoce.data.corpus import Corpus, Fold, Utterance
@@ -257,7 +257,9 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     elif isinstance(tuning, Full) and tuning.loss == "amsoftmax":
         head = f"AM-Softmax on pooled states, scale {tuning.scale:g}, margin {tuning.margin:g}"
     else:
-        head = "linear on pooled states" + ", backbone frozen" * (tuning.mode == "frozen")
+        gated = isinstance(tuning, Frozen) and tuning.gated
+        layers = "two linear layers, with and without changed copies, and a gate," if gated else "linear"
+        head = f"{layers} on pooled states" + ", backbone frozen" * (tuning.mode == "frozen")
     return {
         "first_line": " ".join(lines) or None,
         "folds": lines_of.folds(found, len(corpus.folds), groups),

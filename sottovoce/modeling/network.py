@@ -231,7 +231,7 @@ class Network(nn.Module):
             assert not isinstance(settings, Frozen)  # which refuses it
             self.out = AMSoftmax(self.pooling.dim, outputs, scale=settings.scale, margin=settings.margin)
             return
-        if isinstance(settings, Frozen) and settings.gate and settings.copies and settings.change == "channel":
+        if isinstance(settings, Frozen) and settings.gated:
             self.out = heads.Gated(self.pooling.dim, outputs)
             return
         self.out = nn.Linear(self.pooling.dim, outputs)

@@ -183,6 +183,17 @@ def test_a_gate_tells_changed_recordings_of_speakers_that_it_has_not_met(corpus,
     assert found[1] > 0.65
 
 
+def test_copies_at_other_speeds_teach_the_one_layer(corpus, gated, tmp_path):
+    def layer(copies):
+        words = [f"finetune.copies={copies}", "finetune.gate=true", "finetune.change=speed", "track.bins=20"]
+        words += ["finetune.l2=0.1", "finetune.embedding_norm=speaker"]
+        folder = tune(corpus, tmp_path / str(copies), *words, backbone="plain", mode="frozen")
+        return load_tensors(folder / "model.safetensors")["network.out.weight"]
+
+    assert "network.out.weight" not in load_tensors(gated / "model.safetensors")
+    assert not torch.allclose(layer(2), layer(0), rtol=0.05)
+
+
 def test_who_changes_the_blocks_does_not_pool_by_what_they_said_of_speech():
     frozen = hub.load("default").plan.finetune
     assert frozen.temporal_pooling == "speech"
