@@ -16,7 +16,8 @@ def discriminant(
 
     The covariance within classes is drawn towards the identity, times its mean variance, by `shrinkage` (Friedman 1989,
     "Regularized discriminant analysis", eq. 16); every class is as likely as another, classes without utterances are
-    never answered. Of few utterances it is computed in their span, so that no (P, P) matrix is needed.
+    never answered. Of few utterances it is computed in their span, so that no (P, P) matrix is needed; of one a class,
+    which says nothing about what lies within a class, it answers the nearest.
     """
     (count, width), x = x.shape, x.double()
     span = torch.linalg.qr(x.T)[0] if count < width else None  # (P, N)
@@ -27,7 +28,7 @@ def discriminant(
     size = belongs.sum(0)
     means = (belongs.T @ z) / size.clamp_min(1e-9)[:, None]  # (K, R)
     covariance = ((z * belongs.sum(1, keepdim=True)).T @ z - (means * size[:, None]).T @ means) / size.sum()
-    even = covariance.trace() / width * torch.eye(len(covariance), dtype=covariance.dtype)
+    even = (covariance.trace() / width).clamp_min(1e-9) * torch.eye(len(covariance), dtype=covariance.dtype)
     directions = torch.linalg.solve((1 - shrinkage) * covariance + shrinkage * even, means.T).T  # (K, R)
     bias = torch.where(size > 0, -0.5 * (directions * means).sum(1), -torch.inf)
     return (directions if span is None else directions @ span.T).float(), bias.float()

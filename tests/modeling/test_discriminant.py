@@ -41,6 +41,16 @@ def test_class_without_utterances_is_never_answered() -> None:
     assert torch.isfinite(torch.cat([weight.flatten(), bias])).all()
 
 
+def test_of_one_utterance_a_class_the_nearest_is_answered() -> None:
+    x, y = data(6, classes=6)
+    weight, bias = discriminant(x, y, 6)
+    torch.testing.assert_close((x @ weight.T + bias).argmax(1), y)
+    near = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close((near @ weight.T + bias).argmax(1), torch.cdist(near, x).argmin(1))
+    weight, bias = mean_with(torch.zeros(6, 200), torch.zeros(6), x, (weight, bias), 0.5)
+    assert torch.isfinite(torch.cat([weight.flatten(), bias])).all()
+
+
 def test_mean_of_two_layers_has_the_spread_of_the_first() -> None:
     x, y = data()
     weight, bias = discriminant(x, y, 3, 0.7)
