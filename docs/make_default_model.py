@@ -41,6 +41,7 @@ from sottovoce.metrics.temperature import Calibration, tempered
 from sottovoce.modeling import hub
 from sottovoce.modeling import network as models
 from sottovoce.modeling.heads import Standardise
+from sottovoce.modeling.solving import minimise
 from sottovoce.pipeline.extract import track_store
 from sottovoce.pipeline.finetune import PooledStates, changed_copies
 
@@ -119,22 +120,12 @@ def regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray, barred: np.nda
 
     `barred` (N, 4) is far below 0 for the classes that a row's corpus has not.
     """
-    layer = torch.nn.Linear(x.shape[1], 4)
-    torch.nn.init.zeros_(layer.weight)
-    torch.nn.init.zeros_(layer.bias)
-    rows, truth = torch.from_numpy(x), torch.from_numpy(y)
-    counts, without = torch.from_numpy(weights).float(), torch.from_numpy(barred).float()
-    search = torch.optim.LBFGS(layer.parameters(), max_iter=100, history_size=10, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        search.zero_grad()
-        losses = cross_entropy(layer(rows) + without, truth, reduction="none")
-        loss = (counts * losses).sum() + 0.5 * L2 * layer.weight.square().sum()
-        loss.backward()
-        return loss
-
-    search.step(closure)
-    return layer.weight.detach(), layer.bias.detach()
+    truth, without = torch.from_numpy(y), torch.from_numpy(barred).float()
+    start = torch.zeros(4, x.shape[1]), torch.zeros(4)
+    return minimise(
+        lambda out: cross_entropy(out + without, truth, reduction="none"),
+        torch.from_numpy(x), torch.from_numpy(weights).float(), L2, start,
+    )  # fmt: skip
 
 
 def answers(layer: tuple[torch.Tensor, ...], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

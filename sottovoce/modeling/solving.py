@@ -54,7 +54,7 @@ def solve(
     bias = y.median(0).values.float() if task.kind == "number" else torch.zeros(task.outputs)
     # a linear layer first, whatever margin is wanted later
     loss = supervised_loss(task, replace(settings, loss="ce") if task.kind == "class" else settings, rows.y)
-    return _minimise(lambda out: loss(out, y), rows, l2, (weight, bias), most)
+    return minimise(lambda out: loss(out, y), rows.x, rows.counts, l2, (weight, bias), most)
 
 
 def gate(plain: Tensor, changed: Tensor) -> Layer:
@@ -63,20 +63,22 @@ def gate(plain: Tensor, changed: Tensor) -> Layer:
     x, sizes = torch.cat([plain, changed]), torch.tensor([len(plain), len(changed)])
     y = torch.repeat_interleave(torch.tensor([0.0, 1.0]), sizes)[:, None]
     wanted = y * (1 - GATE_SMOOTHING) + GATE_SMOOTHING / 2
-    rows = Rows(x, y.numpy(), torch.repeat_interleave(1 / sizes, sizes))
     loss = torch.nn.functional.binary_cross_entropy_with_logits
-    start = torch.zeros(1, x.shape[1]), torch.zeros(1)
-    return _minimise(lambda out: loss(out, wanted, reduction="none")[:, 0], rows, GATE_L2, start)
+    alike, start = torch.repeat_interleave(1 / sizes, sizes), (torch.zeros(1, x.shape[1]), torch.zeros(1))
+    return minimise(lambda out: loss(out, wanted, reduction="none")[:, 0], x, alike, GATE_L2, start)
 
 
-def _minimise(losses: Callable[[Tensor], Tensor], rows: Rows, l2: float, start: Layer, most: int = 100) -> Layer:
-    """By L-BFGS: the weighted mean of `losses` (N,) of the outputs (N, K) + l2 / 2 |weight|^2."""
+def minimise(
+    losses: Callable[[Tensor], Tensor], x: Tensor, counts: Tensor, l2: float, start: Layer, most: int = 100
+) -> Layer:
+    """The layer of rows x (N, P) with the least weighted mean of `losses` (N,) of its outputs (N, K), plus l2 / 2
+    |weight|^2, by at most so many iterations of L-BFGS. `counts` (N,): how much each row counts."""
     weight, bias = (part.clone().requires_grad_() for part in start)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=most, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        mean = (losses(rows.x @ weight.T + bias) * rows.counts).sum() / rows.counts.sum()
+        mean = (losses(x @ weight.T + bias) * counts).sum() / counts.sum()
         loss = mean + 0.5 * l2 * weight.square().sum()
         loss.backward()
         return loss
