@@ -207,7 +207,8 @@ def _trivial(axes: Any, trivial: Mapping[str, Any], size: float = 11) -> None:
     for level, place in zip(levels, charts.spread([v - gap * 0.6 for v in levels], gap), strict=True):
         axes.axhline(level, color=SOFT, linewidth=1.3, linestyle=DOTTED)
         said = f"{', '.join(levels[level])} {number(level)}"
-        axes.text(0.99, place, said, transform=right, color=SOFT, fontsize=size, va="center", ha="right")
+        look = {"color": SOFT, "fontsize": size, "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}}
+        axes.text(0.99, place, said, transform=right, va="center", ha="right", **look)  # no level crosses the words
 
 
 def _alone(draw: Callable[[Any, Mapping[str, Any], int], None], study: Mapping[str, Any], *, width: int) -> Any:
