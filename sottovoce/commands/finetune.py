@@ -43,6 +43,14 @@ def main(
             help="standardise by each speaker's own recordings, test speakers' included (stated in the report)",
         ),
     ] = False,
+    sources: Annotated[
+        str,
+        typer.Option(
+            help="corpora whose emotion layers, part of this package, say what the output layer begins with, so that "
+            "few labels go further: cremad, jl_corpus (the default with the package's encoder), ravdess, nemo (not for "
+            "commercial use); 'none'. One that has heard this corpus is left out"
+        ),
+    ] = "",
     transductive: _options.Transductive = False,
     track: Annotated[str, typer.Option(help="features for --init none; default: the recipe's")] = "",
     backbone: Annotated[str, typer.Option(help="backbone for --init none; default: the recipe's")] = "",
@@ -84,6 +92,7 @@ def main(
         settings_of,
         weights_for,
     )
+    from sottovoce.pipeline.source_choice import begun_with, with_sources
 
     data = Corpus.load(corpus)
     tree = explain.read(config) if config else {}
@@ -106,6 +115,8 @@ def main(
     else:
         plan = settings_of(init, recipe, track, backbone)
     plan = recipes.override(recipes.configured(plan, tree, config) if config else plan, extra)
+    if not config or sources:
+        plan = begun_with(plan, sources, init)
     seed = plan.finetune.seed if config and seed is None else seed or 0
     plan = recipes.seeded(plan, seed)
     init = "none" if scratch else init
@@ -119,6 +130,9 @@ def main(
     known = {f.name: select(data, f.train, task, labels, seed) for f in parts}
     check_classes(data, task, known)
     weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
+    plan, left_out = with_sources(plan, task, [data], weights[folds[0].name])
+    if left_out:
+        say(left_out, err=True)
     if dry_run:
         for f in parts:
             sizes = f"{len(known[f.name])} labels, {len(f.dev)} dev, {len(f.test)} test utterances"

@@ -261,7 +261,9 @@ def licences(found: Sequence[Run], corpora: Sequence[Corpus]) -> dict[str, str]:
         init = run.config.get("encoder") or run.config.get("init") or ""
         if init == whisper_weights.DEFAULT:
             told["default encoder"] = whisper_weights.default_card()["licence"]
-        elif init not in ("", "none"):
+        for source in run.config.get("sources", ()):
+            told[source["title"]] = source["licence"]
+        if init not in ("", "none", whisper_weights.DEFAULT):
             told[str(init)] = "see its model card" if hub.is_public(init) else "that of what it was trained on"
     return told
 

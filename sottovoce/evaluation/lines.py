@@ -93,6 +93,11 @@ def transductive(people: Collection[str]) -> str:
     )
 
 
+def sources(known: Sequence[Mapping[str, Any]]) -> str:
+    """Whose labels have taught the layers that a fine-tuning began with (`Source` each); "" without any."""
+    return ", ".join(f"{s['title']} ({s['labels']:,} labels, {s['licence']})" for s in known)
+
+
 def normalisation(plan: Recipe) -> str:
     """By what features are standardised."""
     if plan.per_speaker:

@@ -40,6 +40,7 @@ from sottovoce.modeling import hub, network
 from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import check_classes, judged_by, parts_of, train_recogniser, weights_for
+from sottovoce.pipeline.source_choice import with_sources
 from sottovoce.pipeline.tuning import NOTHING, Choices, tuned
 
 ARMS = ("pretrained", "probe", "scratch")
@@ -205,7 +206,9 @@ def train_and_test(
     plan = recipe.seeded(plan, cell.seed)
     if cell.arm == "probe" and plan.finetune.mode == "full":
         plan = replace(plan, finetune=in_mode(plan.finetune, "frozen"))
-    init = network.load_pretrained(hub.load(cell.init)) if cell.init != "none" else None
+    run = hub.load(cell.init) if cell.init != "none" else None
+    plan, _ = with_sources(plan, task, [corpus], run)
+    init = network.load_pretrained(run) if run else None
     parts = parts_of(plan, corpus, store, fold, task, str(cell.n), cell.seed)
     task = task.taught(corpus, parts.train)
     if plan.finetune.mode != "full":

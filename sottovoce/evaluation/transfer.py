@@ -39,6 +39,7 @@ from sottovoce.modeling.network import Network, Pretrained, Recognised
 from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import Lesson, PooledStates, changed_copies, fit_probe
+from sottovoce.pipeline.source_choice import with_sources
 
 METRICS = ("ua", "wa", "macro_f1")
 
@@ -93,7 +94,7 @@ def transfer(
         if seen := folds.seen_by(run).people_in(corpus, {folds.person(u) for u in corpus.utterances}):
             raise InputError(f"{init}: has seen {len(seen)} people of {corpus.folder}. Use weights that have not.")
     plan = recipes.seeded(recipes.override(run.plan, settings), seed)
-    plan = replace(plan, finetune=in_mode(plan.finetune, "frozen"))
+    plan, _ = with_sources(replace(plan, finetune=in_mode(plan.finetune, "frozen")), task, corpora, run)
     earlier = models.load_pretrained(run, plan.finetune.depth or None)
     places = []
     for corpus, own in zip(corpora, labelled, strict=True):

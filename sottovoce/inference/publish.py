@@ -29,7 +29,7 @@ PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill"
 NAMES = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
 KEPT = (
     *("kind", "format", "identity", "recipe", "fold", "settings", "features", "seen_speakers", "task", "labels"),
-    *("of_labels", "seed", "transductive"),
+    *("of_labels", "seed", "transductive", "sources"),
 )
 
 
@@ -195,6 +195,7 @@ def _scores(folder: Path) -> dict[str, Any]:
 def data_of(config: Mapping[str, Any], licences: Mapping[str, str]) -> tuple[str, ...]:
     """The corpora whose speakers a run has seen, a line each, where the licences of all are known; else ()."""
     corpora = sorted({str(name).partition("/")[0] for name in config.get("seen_speakers", ())})
+    licences = {**licences, **{source["name"]: source["licence"] for source in config.get("sources", ())}}
     known = [f"{name} ({licences[name]})" for name in corpora if name in licences]
     return tuple(known) if len(known) == len(corpora) else ()
 

@@ -33,14 +33,16 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.metrics import scores
 from sottovoce.metrics.temperature import Calibration
-from sottovoce.modeling import heads, hub, linear_probe, training, whisper_weights
+from sottovoce.modeling import heads, hub, linear_probe, source_layers, training, whisper_weights
 from sottovoce.modeling import network as models
 from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.network import Pretrained, Recognised
 from sottovoce.modeling.solving import Layer, Rows, gate, mixture, penalty, solve
+from sottovoce.modeling.source_layers import Sources
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
 from sottovoce.pipeline import prefix
 from sottovoce.pipeline.pooled import PooledCache
+from sottovoce.pipeline.source_choice import sources_of, with_sources
 from sottovoce.tracks import base as tracks
 
 
@@ -173,6 +175,8 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     fold, init, folder = folds.with_dev(corpus, fold, plan.finetune.dev), given.init, keep.folder
     assert folder is not None
     task = learned(task, plan)
+    plan, _ = with_sources(plan, task, [corpus], init)
+    sources = sources_of(plan)
     parts = parts_of(plan, corpus, store, fold, task, given.labels, given.seed)
     train, dev, rest = list(parts.train), list(parts.dev), list(parts.unlabelled)
     task = task.taught(corpus, train)
@@ -186,7 +190,9 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     data = {"task": task.plain()} | ids | {"audio": corpus.info.get("audio_digest", ""), "seed": given.seed}
     run = Run.open(
         folder, "finetune", plan, fold=fold.name, features=store.dim, before=init,
-        decides=data | judged_by(task, plan.finetune), seen=folds.Seen.of([corpus], [taught]),
+        decides=data | judged_by(task, plan.finetune),
+        seen=folds.Seen.of([corpus], [taught]) | source_layers.heard(sources),
+        sources=[asdict(source) for source in source_layers.named(sources)],
         shipped_encoder=init.identity if init and ships(plan, init) else "", corpus=str(corpus.folder.resolve()),
         task=task.plain(), init=str(init.folder) if init else "none",
         labels=len(train) + (len(dev) if plan.finetune.dev == "share" else 0),  # N counts what is chosen with
@@ -431,8 +437,8 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarr
     what dev says of its probabilities in `it.calibration`.
 
     The layer learns from the labelled utterances and from their `copies`, which count as much together; where there is
-    a gate, they teach a layer of their own. With `refit` all is solved once more, with the penalty that dev has chosen,
-    on the dev part too.
+    a gate, they teach a layer of their own. Layers of other corpora say what both begin with, see `Sources`. With
+    `refit` all is solved once more, with the penalty that dev has chosen, on the dev part too.
     """
     network, task, settings = it.network, it.task, it.plan.finetune
     assert not isinstance(settings, Probe)
@@ -446,27 +452,31 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarr
     ours, *others = (models.standardised(it, values, part) for values, part in parts)
     alike = float(max(len(copies), 1))
     plain, changed = Rows.of(ours, lesson.target, alike), [Rows.of(x, lesson.target) for x in others]
+    known = plain if gated else plain.beside(*changed)
+    names = sources_of(it.plan) if task.kind == "class" else ()
+    sources = Sources.of(names, ours.shape[1], len(plain.y))
     dev_pooled = pooled(dev) if dev else np.zeros((0, 0))
     tells = gate(ours, torch.cat(others)) if gated else None
 
     def open_gate(known: Rows, layer: Layer, l2: float) -> None:
         if tells is not None:
-            every = known.beside(*changed)
-            network.out.open(mixture(task, every, settings)(solve(task, every, l2, settings, layer)), tells)
+            every = sources.widen(known.beside(*changed))
+            found = mixture(task, every, settings)(solve(task, every, l2, settings, layer))
+            network.out.open(sources.narrow(found), tells)
 
-    known = plain if gated else plain.beside(*changed)
     rows: list[dict[str, float]] = []
-    layer, mixed, solved = None, mixture(task, known, settings), {}
+    wide = sources.widen(known)
+    layer, mixed, solved = None, mixture(task, wide, settings), {}
     for l2 in settings.l2 if dev else settings.l2[:1]:
-        layer = solved[l2] = solve(task, known, l2, settings, layer)
-        network.begin(*mixed(layer))
+        layer = solved[l2] = solve(task, wide, l2, settings, layer)
+        network.begin(*sources.narrow(mixed(layer)))
         row: dict[str, float] = {"strength": l2}  # history.json's name for it
         if dev is not None:
             answers = models.from_pooled(it, dev_pooled, dev)
             row |= score(task, answers, lesson.truth, chooser(task, settings))
         rows.append(row)
     l2 = penalty(rows, len(dev) if dev and task.kind == "class" else 0)
-    network.begin(*mixed(solved[l2]))
+    network.begin(*sources.narrow(mixed(solved[l2])))
     open_gate(known, solved[l2], l2)
     if not isinstance(settings, Frozen) or dev is None:
         return rows
@@ -474,10 +484,11 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarr
         unseen = models.from_pooled(it, dev_pooled, dev)
         it.calibration = Calibration.fit(unseen, lesson.truth)
     if settings.refit and settings.dev != "test":
-        later = Rows.of(models.standardised(it, dev_pooled, dev), lesson.dev_target, alike)
-        known = known.beside(later)
-        layer = solve(task, known, l2, settings, solved[l2])
-        network.begin(*mixture(task, known, settings)(layer))
+        known = known.beside(Rows.of(models.standardised(it, dev_pooled, dev), lesson.dev_target, alike))
+        sources = Sources.of(names, ours.shape[1], len(plain.y) + len(dev))
+        wide = sources.widen(known)
+        layer = solve(task, wide, l2, settings, solved[l2])
+        network.begin(*sources.narrow(mixture(task, wide, settings)(layer)))
         open_gate(known, layer, l2)
     return rows
 

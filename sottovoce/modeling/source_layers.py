@@ -1,0 +1,173 @@
+"""What layers taught on other corpora know, before a label of one's own is read.
+
+    standardised pooled states (N, P)  ->  and their scores by A directions, (N, P + A)  ->  solved  ->  layer (K, P)
+
+Where labels are few, a layer of one's own is better drawn towards what tells emotions apart elsewhere than towards
+zero: w = A a + v, both penalised, a less (learning with auxiliary classifiers: Yang, Yan, Hauptmann 2007, ACM MM,
+"Cross-domain video concept detection using adaptive SVMs"; Kuzborskij, Orabona 2013, ICML, "Stability and hypothesis
+transfer learning"). The result is one linear layer of P features again; nothing that runs it knows of the others.
+
+    weights/source_layers.safetensors   NAME (P, K): a direction of length 1 a class
+    weights/source_layers.json          digest, what was pooled; of each corpus its classes, labels, licence
+    weights/source_layers_seen.json     whose voices they have heard, and marks of the recordings
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from sottovoce import files
+from sottovoce.config.finetuning import FineTuning, Frozen
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.folds import Seen, person
+from sottovoce.errors import InputError, unknown_name
+from sottovoce.modeling import whisper_weights
+from sottovoce.modeling.solving import Layer, Rows
+
+HOME = Path(whisper_weights.__file__).parent.parent / "weights"
+CARD, WEIGHTS, HEARD = "source_layers.json", "source_layers.safetensors", "source_layers_seen.json"
+SPREAD = 3.0  # a direction counts as a feature of so many times its spread ...
+LABELS = 50  # ... up to so many labels of one's own; with more of them ever less, see `Sources.of`
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus whose layer is part of this package."""
+
+    name: str
+    title: str
+    licence: str
+    free: bool  # whether the licence allows commercial use
+    labels: int
+    classes: tuple[str, ...]
+    people: int
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Directions (P, A) of some corpora, times how much they count. With none, A = 0, nothing changes."""
+
+    directions: Tensor
+
+    @classmethod
+    def of(cls, names: Sequence[str], width: int, labels: int) -> "Sources":
+        """For `width` P features and so many labelled utterances.
+
+        What is known beforehand weighs as much as `LABELS` labels would: with n labels more than that the directions
+        are SPREAD sqrt(LABELS / n) long, so that the penalty on what they say is the same for all labels together.
+        """
+        if not names:
+            return cls(torch.zeros(width, 0))
+        told = _tensors()
+        found = torch.cat([told[_known(name).name].float() for name in names], dim=1)
+        return cls(found * SPREAD * min(1.0, LABELS / labels) ** 0.5)
+
+    def widen(self, rows: Rows) -> Rows:
+        """The scores beside the features."""
+        return Rows(torch.cat([rows.x, rows.x @ self.directions], dim=1), rows.y, rows.counts)
+
+    def narrow(self, layer: Layer) -> Layer:
+        """The layer (K, P), (K,) that answers of features what this one, (K, P + A), (K,), answers of widened ones."""
+        weight, bias = layer
+        width = len(self.directions)
+        return weight[:, :width] + weight[:, width:] @ self.directions.T, bias
+
+
+def shipped() -> tuple[Source, ...]:
+    """All there are. Raises InputError where the files are missing or damaged."""
+    return tuple(
+        Source(name, **told | {"classes": tuple(told["classes"])}, people=len(_heard()[name]["people"]))
+        for name, told in _card()["corpora"].items()
+    )
+
+
+def free() -> tuple[str, ...]:
+    """Those for any use: what a layer on the default encoder begins with."""
+    return tuple(s.name for s in shipped() if s.free)
+
+
+def named(names: Sequence[str]) -> list[Source]:
+    """Raises InputError for a name that there is not."""
+    return [_known(name) for name in names]
+
+
+def fits(settings: FineTuning) -> bool:
+    """Whether the features that are pooled are those that the layers were taught on, but for the encoder."""
+    told = _card()
+    return (
+        isinstance(settings, Frozen)
+        and list(settings.layers) == told["layers"]
+        and settings.layer_aggregation == "concat"
+        and settings.temporal_pooling == told["temporal_pooling"]
+        and settings.depth == 0
+    )
+
+
+def unheard(names: Sequence[str], corpora: Sequence[Corpus]) -> tuple[str, ...]:
+    """Those that know nobody of these corpora: a layer that has read labels of test people would give them away.
+
+    Raises InputError for a name that there is not.
+    """
+    known = [(source.name, _seen(source.name)) for source in named(names)]
+    return tuple(
+        name
+        for name, seen in known
+        if not any(seen.people_in(corpus, {person(u) for u in corpus.utterances}) for corpus in corpora)
+    )
+
+
+def heard(names: Sequence[str]) -> Seen:
+    """Whom these have heard, all together."""
+    every = Seen()
+    for source in named(names):
+        every |= _seen(source.name)
+    return every
+
+
+def _seen(name: str) -> Seen:
+    entry = _heard()[name]
+    return Seen(frozenset(entry["people"]), frozenset(entry["contents"]))
+
+
+def _known(name: str) -> Source:
+    every = {source.name: source for source in shipped()}
+    if name not in every:
+        raise unknown_name("finetune.sources", name, list(every))
+    return every[name]
+
+
+@lru_cache(maxsize=1)
+def _card() -> dict[str, Any]:
+    return _read(CARD)
+
+
+@lru_cache(maxsize=1)
+def _heard() -> dict[str, Any]:
+    return _read(HEARD)
+
+
+def _read(name: str) -> dict[str, Any]:
+    if not (HOME / name).is_file():
+        raise InputError(f"{HOME / name}: no such file. It is part of the package. Install sottovoce again.")
+    return files.read_json(HOME / name)
+
+
+@lru_cache(maxsize=1)
+def _tensors() -> dict[str, Tensor]:
+    path = HOME / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. It is part of the package. Install sottovoce again.")
+    data = path.read_bytes()
+    if (found := hashlib.sha256(data).hexdigest()) != _card()["sha256"]:
+        raise InputError(
+            f"{path}: corrupt or changed weights. Found sha256 {found[:12]}, not {_card()['sha256'][:12]}. "
+            "Install sottovoce again."
+        )
+    return load(data)

@@ -1,0 +1,117 @@
+"""Which layers of other corpora a fine-tuning begins with, and what its run says of them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from sottovoce.cli import app
+from sottovoce.config.finetuning import in_mode
+from sottovoce.data import runs
+from sottovoce.data.corpus import Corpus
+from sottovoce.data.folds import person
+from sottovoce.data.task import Task
+from sottovoce.errors import InputError
+from sottovoce.evaluation import evaluate
+from sottovoce.inference import publish
+from sottovoce.modeling import hub, source_layers
+from sottovoce.modeling.checkpoint import load_tensors
+from sottovoce.pipeline.source_choice import begun_with, sources_of, with_sources
+
+FREE = ("cremad", "jl_corpus")
+CLASSES = Task("class", ("emotion",), ("angry", "happy", "sad"))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return begun_with(hub.load("default").plan, "", "default")
+
+
+def tune(corpus, folder, *more):
+    words = ["finetune", str(corpus), "-o", str(folder), "-q", "--set", "finetune.copies=0", *more]
+    return CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def tuned(corpus, tmp_path_factory):
+    """Of three labels: with what there is by default, and with nothing."""
+    home = tmp_path_factory.mktemp("sources")
+    for name, more in (("free", ()), ("none", ("--sources", "none"))):
+        assert tune(corpus, home / name, "--labels", "10", *more).exit_code == 0
+    return home
+
+
+def test_on_the_default_encoder_those_for_any_use_are_the_default(plan):
+    assert sources_of(plan) == FREE
+    assert sources_of(begun_with(plan, "none", "default")) == ()
+    assert sources_of(begun_with(plan, "nemo, cremad", "default")) == ("nemo", "cremad")
+    other = replace(plan, finetune=replace(plan.finetune, sources=()))
+    assert sources_of(begun_with(other, "", "openai/whisper-base")) == ()
+
+
+def test_where_all_weights_are_trained_there_are_none(plan):
+    full = replace(plan, finetune=in_mode(plan.finetune, "full"))
+    assert begun_with(full, "", "default") == full
+    with pytest.raises(InputError, match="of mode frozen"):
+        begun_with(full, "cremad", "default")
+
+
+def test_those_that_do_not_fit_are_left_out_and_it_is_said(plan, corpus):
+    data, encoder = [Corpus.load(corpus)], hub.load("default")
+    assert with_sources(plan, CLASSES, data, encoder) == (plan, "")
+    number, others = Task("number", ("arousal",)), replace(plan, finetune=replace(plan.finetune, layers=(1, 2, 3)))
+    for wanted, task, init in ((plan, CLASSES, None), (plan, number, encoder), (others, CLASSES, encoder)):
+        left, said = with_sources(wanted, task, data, init)
+        assert sources_of(left) == ()
+        assert "CREMA-D, JL-Corpus" in said
+
+
+@pytest.mark.parametrize("by", ["name", "recording"])
+def test_one_that_has_heard_somebody_of_the_corpus_is_left_out(plan, corpus, monkeypatch, by):
+    data = Corpus.load(corpus)
+    first = data.utterances[0]
+    heard = {name: {"people": [], "contents": []} for name in ("cremad", "jl_corpus", "ravdess", "nemo")}
+    if by == "name":
+        heard["cremad"]["people"] = [person(first)]
+    else:
+        heard["cremad"]["contents"] = list(data.contents[first.id])
+    monkeypatch.setattr(source_layers, "_heard", lambda: heard)
+    left, said = with_sources(plan, CLASSES, [data], hub.load("default"))
+    assert sources_of(left) == ("jl_corpus",)
+    assert "CREMA-D" in said
+
+
+def test_labels_that_are_not_for_commercial_use_are_named(corpus):
+    plan = begun_with(hub.load("default").plan, "cremad,nemo", "default")
+    left, said = with_sources(plan, CLASSES, [Corpus.load(corpus)], hub.load("default"))
+    assert sources_of(left) == ("cremad", "nemo")
+    assert "Not for commercial use" in said
+    assert "nEMO (CC BY-NC-SA 4.0)" in said
+    assert "CREMA-D" not in said
+
+
+def test_a_run_tells_whose_labels_it_stands_on(corpus, tuned):
+    told = json.loads((tuned / "free/fold1/config.json").read_text())
+    assert tuple(told["settings"]["finetune"]["sources"]) == FREE
+    assert [(s["title"], s["labels"]) for s in told["sources"]] == [("CREMA-D", 1999), ("JL-Corpus", 359)]
+    assert "cremad/1001" in told["seen_speakers"]
+    assert "cremad (ODbL 1.0)" in publish.data_of(told, {"synthetic": "none"})
+    protocols = []
+    for name in ("free", "none"):
+        report, _ = evaluate.evaluate(runs.parts(tuned / name, "finetune"), jobs=1)
+        protocols.append(report["protocol"])
+    assert protocols[0]["labels of other corpora"].startswith("CREMA-D (1,999 labels, ODbL 1.0), JL-Corpus")
+    assert "labels of other corpora" not in protocols[1]
+
+
+def test_the_layer_is_of_as_many_features_and_another_one(tuned):
+    free, none = (load_tensors(tuned / name / "fold1/model.safetensors") for name in ("free", "none"))
+    assert {k: v.shape for k, v in free.items()} == {k: v.shape for k, v in none.items()}
+    assert (free["network.out.weight"] - none["network.out.weight"]).norm() > 0.1 * none["network.out.weight"].norm()
+
+
+def test_an_unknown_one_is_refused_by_name(corpus, tmp_path):
+    with pytest.raises(InputError, match=r"'crema'.*'cremad'"):
+        tune(corpus, tmp_path, "--sources", "crema")
+    assert not list(tmp_path.iterdir())
