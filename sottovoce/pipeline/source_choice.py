@@ -15,6 +15,8 @@ from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.modeling import source_layers, whisper_weights
 
+COMMON = 2  # classes that a corpus and a source have, for the source to say what tells them apart
+
 
 def sources_of(plan: Recipe) -> tuple[str, ...]:
     return plan.finetune.sources if isinstance(plan.finetune, Frozen) else ()
@@ -48,13 +50,16 @@ def with_sources(plan: Recipe, task: Task, corpora: Sequence[Corpus], init: Run 
         return plan, ""
     asked = source_layers.named(settings.sources)
     shipped = init is not None and init.config.get("encoder") == whisper_weights.DEFAULT
-    if not shipped or not source_layers.fits(settings) or task.kind != "class":
-        names = ", ".join(source.title for source in asked)
-        why = "they fit classes, and what the default encoder pools by default"
-        return replace(plan, finetune=replace(settings, sources=())), f"Layers of {names} are left out: {why}."
-    kept, said = source_layers.unheard(settings.sources, corpora), []
-    if lost := [source.title for source in asked if source.name not in kept]:
-        said.append(f"The layer of {', '.join(lost)} is left out: it has heard recordings of this corpus.")
+    fitting = shipped and source_layers.fits(settings) and task.kind == "class"
+    alike = [s for s in asked if fitting and len(set(s.classes) & set(task.classes)) >= COMMON]
+    kept = source_layers.unheard([s.name for s in alike], corpora)
+    reasons = {
+        "it fits emotions that are called alike, and what the default encoder pools": [
+            s.title for s in asked if s not in alike
+        ],
+        "it has heard recordings of this corpus": [s.title for s in alike if s.name not in kept],
+    }
+    said = [f"The layer of {' and of '.join(t)} is left out: {why}." for why, t in reasons.items() if t]
     if bound := [f"{s.title} ({s.licence})" for s in asked if s.name in kept and not s.free]:
         said.append(f"Not for commercial use, as it stands on labels of {', '.join(bound)}.")
     return replace(plan, finetune=replace(settings, sources=kept)), " ".join(said)

@@ -61,10 +61,12 @@ def test_those_that_do_not_fit_are_left_out_and_it_is_said(plan, corpus):
     data, encoder = [Corpus.load(corpus)], hub.load("default")
     assert with_sources(plan, CLASSES, data, encoder) == (plan, "")
     number, others = Task("number", ("arousal",)), replace(plan, finetune=replace(plan.finetune, layers=(1, 2, 3)))
-    for wanted, task, init in ((plan, CLASSES, None), (plan, number, encoder), (others, CLASSES, encoder)):
+    words = Task("class", ("sentence",), ("first", "second", "sad"))
+    cases = (plan, CLASSES, None), (plan, number, encoder), (others, CLASSES, encoder), (plan, words, encoder)
+    for wanted, task, init in cases:
         left, said = with_sources(wanted, task, data, init)
         assert sources_of(left) == ()
-        assert "CREMA-D, JL-Corpus" in said
+        assert "CREMA-D and of JL-Corpus" in said
 
 
 @pytest.mark.parametrize("by", ["name", "recording"])
