@@ -68,7 +68,7 @@ class Frozen(Linear):
     discriminant: Share = 0.0  # of a shrunken linear discriminant in the layer, classes only; the rest is logistic
     gate: bool = False  # copies teach a layer of their own; another tells from a recording which of the two answers
     refit: bool = False  # when dev has chosen the penalty, solve once more on training and dev part together
-    sources: tuple[str, ...] = ()  # corpora in this package whose layers say what to begin with, classes only
+    sources: tuple[str, ...] = ()  # corpora, or runs, whose layers say what to begin with; classes only
     seed: Whole = 0  # of weights and order
 
     def __post_init__(self) -> None:

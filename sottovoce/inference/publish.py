@@ -11,11 +11,12 @@ are read, and a folder with a pickle in it is refused.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sottovoce import files
+from sottovoce.config.finetuning import Frozen
 from sottovoce.data import own, runs
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
@@ -158,12 +159,16 @@ def check_labels(config: Mapping[str, Any], where: Path) -> None:
 def _config(it: Recognised, told: Provenance) -> dict[str, Any]:
     run = it.run.config if it.run else {}
     kept = {key: run[key] for key in KEPT if key in run}
-    classes = it.task.classes
+    plan, classes = it.plan, it.task.classes
+    if kept.get("sources") and isinstance(plan.finetune, Frozen):  # runs have folders for names
+        kept["sources"] = [told | {key: Path(told[key]).name for key in ("name", "title")} for told in kept["sources"]]
+        names = tuple(told["name"] for told in kept["sources"])
+        plan = replace(plan, finetune=replace(plan.finetune, sources=names))
     return files.plain(
         {
             **{"kind": "finetune", "format": runs.FORMAT, "identity": "", "fold": "", "seed": 0, "labels": 0},
             **{"seen_speakers": []} | kept,
-            "settings": it.plan,
+            "settings": plan,
             "task": it.task,
             "corpus": Path(str(run.get("corpus", ""))).name,
             "id2label": {str(k): name for k, name in enumerate(classes)},

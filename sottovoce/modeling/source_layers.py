@@ -10,6 +10,9 @@ transfer learning"). The result is one linear layer of P features again; nothing
     weights/source_layers.safetensors   NAME (P, K): a direction of length 1 a class
     weights/source_layers.json          digest, what was pooled; of each corpus its classes, labels, licence
     weights/source_layers_seen.json     whose voices they have heard, and marks of the recordings
+
+A run of `sottovoce finetune` on the default encoder, frozen, is a source too: what one corpus of a user's teaches the
+next one.
 """
 
 import hashlib
@@ -26,9 +29,10 @@ from torch import Tensor
 from sottovoce import files
 from sottovoce.config.finetuning import FineTuning, Frozen
 from sottovoce.data.corpus import Corpus
-from sottovoce.data.folds import Seen, person
+from sottovoce.data.folds import Seen, person, seen_by
+from sottovoce.data.runs import Run
 from sottovoce.errors import InputError, unknown_name
-from sottovoce.modeling import whisper_weights
+from sottovoce.modeling import checkpoint, hub, whisper_weights
 from sottovoce.modeling.solving import Layer, Rows
 
 HOME = Path(whisper_weights.__file__).parent.parent / "weights"
@@ -39,15 +43,16 @@ LABELS = 50  # ... up to so many labels of one's own; with more of them ever les
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus whose layer is part of this package."""
+    """A corpus whose layer is part of this package, or a run's."""
 
-    name: str
+    name: str  # or the run's folder
     title: str
     licence: str
     free: bool  # whether the licence allows commercial use
     labels: int
     classes: tuple[str, ...]
     people: int
+    identity: str  # of its weights
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,7 @@ class Sources:
         """
         if not names:
             return cls(torch.zeros(width, 0))
-        told = _tensors()
-        found = torch.cat([told[_known(name).name].float() for name in names], dim=1)
+        found = torch.cat([_directions(_known(name)) for name in names], dim=1)
         return cls(found * SPREAD * min(1.0, LABELS / labels) ** 0.5)
 
     def widen(self, rows: Rows) -> Rows:
@@ -83,7 +87,12 @@ class Sources:
 def shipped() -> tuple[Source, ...]:
     """All there are. Raises InputError where the files are missing or damaged."""
     return tuple(
-        Source(name, **told | {"classes": tuple(told["classes"])}, people=len(_heard()[name]["people"]))
+        Source(
+            name,
+            **told | {"classes": tuple(told["classes"])},
+            people=len(_heard()[name]["people"]),
+            identity=f"{name} {_card()['sha256'][:16]}",
+        )
         for name, told in _card()["corpora"].items()
     )
 
@@ -94,7 +103,7 @@ def free() -> tuple[str, ...]:
 
 
 def named(names: Sequence[str]) -> list[Source]:
-    """Raises InputError for a name that there is not."""
+    """Raises InputError for a name that there is not, and a run whose layer is of other features."""
     return [_known(name) for name in names]
 
 
@@ -115,7 +124,7 @@ def unheard(names: Sequence[str], corpora: Sequence[Corpus]) -> tuple[str, ...]:
 
     Raises InputError for a name that there is not.
     """
-    known = [(source.name, _seen(source.name)) for source in named(names)]
+    known = [(source.name, _seen(source)) for source in named(names)]
     return tuple(
         name
         for name, seen in known
@@ -127,20 +136,45 @@ def heard(names: Sequence[str]) -> Seen:
     """Whom these have heard, all together."""
     every = Seen()
     for source in named(names):
-        every |= _seen(source.name)
+        every |= _seen(source)
     return every
 
 
-def _seen(name: str) -> Seen:
-    entry = _heard()[name]
+def _seen(source: Source) -> Seen:
+    if source.name not in _card()["corpora"]:
+        return seen_by(Run.load(source.name))
+    entry = _heard()[source.name]
     return Seen(frozenset(entry["people"]), frozenset(entry["contents"]))
 
 
 def _known(name: str) -> Source:
     every = {source.name: source for source in shipped()}
-    if name not in every:
+    if name in every:
+        return every[name]
+    if not Path(name).is_dir():
         raise unknown_name("finetune.sources", name, list(every))
-    return every[name]
+    run = Run.load(name, "finetune")
+    plan, encoder = run.plan, hub.load(whisper_weights.DEFAULT)
+    if not run.finished or run.config.get("shipped_encoder") != encoder.identity or not fits(plan.finetune):
+        raise InputError(
+            f"{name}: no source of a layer. Found {'' if run.finished else 'an unfinished run, '}mode "
+            f"{plan.finetune.mode} on {run.config.get('init', '')}. Name a fold that `sottovoce finetune` has made "
+            "with the default encoder, layers and pooling of this version."
+        )
+    known, told = run.config.get("sources", ()), run.config["task"]
+    licence = ", ".join(dict.fromkeys(["that of what it was taught on", *(s["licence"] for s in known)]))
+    free = all(s["free"] for s in known)
+    people = len(seen_by(run).people)
+    return Source(name, name, licence, free, run.config["labels"], tuple(told["classes"]), people, run.identity)
+
+
+def _directions(source: Source) -> Tensor:
+    """(P, K), of length 1."""
+    if source.name in _card()["corpora"]:
+        return _tensors()[source.name].float()
+    tensors = checkpoint.load_tensors(Run.load(source.name).weights)
+    weight = tensors["network.out.plain.weight" if "network.out.plain.weight" in tensors else "network.out.weight"]
+    return torch.nn.functional.normalize(weight.float(), dim=1).T
 
 
 @lru_cache(maxsize=1)

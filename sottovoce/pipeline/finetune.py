@@ -176,7 +176,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     assert folder is not None
     task = learned(task, plan)
     plan, _ = with_sources(plan, task, [corpus], init)
-    sources = sources_of(plan)
+    sources = source_layers.named(sources_of(plan))
     parts = parts_of(plan, corpus, store, fold, task, given.labels, given.seed)
     train, dev, rest = list(parts.train), list(parts.dev), list(parts.unlabelled)
     task = task.taught(corpus, train)
@@ -188,11 +188,11 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     supervised_loss(task, plan.finetune, targets(task, train))  # refuses one that does not fit, before it writes
     ids = {name: [u.id for u in part] for name, part in (("train", train), ("dev", dev), ("unlabelled", rest))}
     data = {"task": task.plain()} | ids | {"audio": corpus.info.get("audio_digest", ""), "seed": given.seed}
+    data |= {"sources": [source.identity for source in sources]} if sources else {}
     run = Run.open(
         folder, "finetune", plan, fold=fold.name, features=store.dim, before=init,
-        decides=data | judged_by(task, plan.finetune),
-        seen=folds.Seen.of([corpus], [taught]) | source_layers.heard(sources),
-        sources=[asdict(source) for source in source_layers.named(sources)],
+        decides=data | judged_by(task, plan.finetune), sources=[asdict(source) for source in sources],
+        seen=folds.Seen.of([corpus], [taught]) | source_layers.heard([source.name for source in sources]),
         shipped_encoder=init.identity if init and ships(plan, init) else "", corpus=str(corpus.folder.resolve()),
         task=task.plain(), init=str(init.folder) if init else "none",
         labels=len(train) + (len(dev) if plan.finetune.dev == "share" else 0),  # N counts what is chosen with

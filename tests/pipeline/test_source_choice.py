@@ -16,7 +16,9 @@ from sottovoce.errors import InputError
 from sottovoce.evaluation import evaluate
 from sottovoce.inference import publish
 from sottovoce.modeling import hub, source_layers
+from sottovoce.modeling import network as models
 from sottovoce.modeling.checkpoint import load_tensors
+from sottovoce.pipeline import prepare
 from sottovoce.pipeline.source_choice import begun_with, sources_of, with_sources
 
 FREE = ("cremad", "jl_corpus")
@@ -117,3 +119,48 @@ def test_an_unknown_one_is_refused_by_name(corpus, tmp_path):
     with pytest.raises(InputError, match=r"'crema'.*'cremad'"):
         tune(corpus, tmp_path, "--sources", "crema")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Other voices with the same emotions, and a model of them."""
+    home = tmp_path_factory.mktemp("others")
+    options = {"speakers": 6, "per_speaker": 15, "emotions": 5, "difficulty": 0.05, "seconds": [0.8, 1.2], "seed": 7}
+    prepare.prepare("synthetic", home / "audio", home / "elsewhere", options=options, jobs=1)
+    for name in ("manifest.csv", "corpus.json"):  # of another name, as people are told apart by it
+        path = home / "elsewhere" / name
+        path.write_text(path.read_text().replace(",synthetic,", ",elsewhere,").replace('"synthetic"', '"elsewhere"'))
+    assert tune(home / "elsewhere", home / "run", "--sources", "none", "--fold", "fold1").exit_code == 0
+    return home / "run/fold1"
+
+
+def test_what_one_corpus_has_taught_helps_the_next_one(corpus, others, tmp_path):
+    """Two labels an emotion: a layer of the same emotions of other voices is worth more than none."""
+    scores = {}
+    for name in (str(others), "none"):
+        folder = tmp_path / ("own" if name == "none" else "helped")
+        words = ["--labels", "10", "--fold", "all", "--dev", "share", "--sources", name]
+        assert tune(corpus, folder, *words).exit_code == 0
+        report, _ = evaluate.evaluate(runs.parts(folder, "finetune"), jobs=1)
+        scores[name] = report["metrics"]["ua"]["value"]
+    assert scores[str(others)] > scores["none"] + 0.1
+    told = json.loads((tmp_path / "helped/fold1/config.json").read_text())
+    assert told["sources"][0]["identity"] == runs.Run.load(others).identity
+    assert set(runs.Run.load(others).seen_speakers) < set(told["seen_speakers"])
+    assert runs.Run.load(tmp_path / "helped/fold1").identity != runs.Run.load(tmp_path / "own/fold1").identity
+    it = models.load_recognised(runs.Run.load(tmp_path / "helped/fold1"))
+    publish.save(it, tmp_path / "public", publish.Provenance("MIT", ("x (CC0)",)))
+    assert str(others.parent) not in (tmp_path / "public/config.json").read_text()
+
+
+def test_a_run_that_knows_the_corpus_is_left_out(plan, corpus, tuned):
+    name = str(tuned / "none/fold1")
+    left, said = with_sources(begun_with(plan, name, "default"), CLASSES, [Corpus.load(corpus)], hub.load("default"))
+    assert sources_of(left) == ()
+    assert "has heard" in said or "called alike" in said
+
+
+def test_a_run_of_other_features_is_no_source(corpus, tmp_path):
+    assert tune(corpus, tmp_path / "run", "--set", "finetune.layers=1,2").exit_code == 0
+    with pytest.raises(InputError, match="no source of a layer"):
+        source_layers.named([str(tmp_path / "run/fold1")])
