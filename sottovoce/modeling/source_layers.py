@@ -153,6 +153,9 @@ def _known(name: str) -> Source:
         return every[name]
     if not Path(name).is_dir():
         raise unknown_name("finetune.sources", name, list(every))
+    folds = sorted(path.parent for path in Path(name).glob("*/config.json"))
+    if folds and not (Path(name) / "config.json").is_file():
+        raise InputError(f"{name}: a source is one fold. Found {len(folds)}. Name one, e.g. {folds[0]}.")
     run = Run.load(name, "finetune")
     plan, encoder = run.plan, hub.load(whisper_weights.DEFAULT)
     if not run.finished or run.config.get("shipped_encoder") != encoder.identity or not fits(plan.finetune):

@@ -164,3 +164,5 @@ def test_a_run_of_other_features_is_no_source(corpus, tmp_path):
     assert tune(corpus, tmp_path / "run", "--set", "finetune.layers=1,2").exit_code == 0
     with pytest.raises(InputError, match="no source of a layer"):
         source_layers.named([str(tmp_path / "run/fold1")])
+    with pytest.raises(InputError, match=r"one fold. Found 1. Name one, e.g. .*fold1"):
+        source_layers.named([str(tmp_path / "run")])
