@@ -99,7 +99,11 @@ def main() -> None:
         digest = hashlib.file_digest(data, "sha256").hexdigest()
     settings = hub.load("default").plan.finetune
     assert isinstance(settings, Frozen)
-    pooled = {"layers": settings.layers, "temporal_pooling": settings.temporal_pooling}
+    pooled = {
+        "encoder": hub.load("default").identity,
+        "layers": settings.layers,
+        "temporal_pooling": settings.temporal_pooling,
+    }
     files.write_json(given.out / source_layers.CARD, {"sha256": digest} | pooled | {"corpora": corpora})
     files.write_json(given.out / source_layers.HEARD, heard)
 

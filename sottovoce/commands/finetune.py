@@ -49,7 +49,7 @@ def main(
             help="corpora whose emotion layers, part of this package, say what the output layer begins with, so that "
             "few labels go further: cremad, jl_corpus (the default with the package's encoder), ravdess, nemo (not for "
             "commercial use), or a fold of an earlier fine-tuning, runs/other/fold1; 'none'. One that has heard this "
-            "corpus, or has fewer than two of its classes, is left out"
+            "corpus, or has fewer than two of its classes, is left out (see `sottovoce list sources`)"
         ),
     ] = "",
     transductive: _options.Transductive = False,

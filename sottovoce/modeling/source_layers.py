@@ -108,10 +108,11 @@ def named(names: Sequence[str]) -> list[Source]:
 
 
 def fits(settings: FineTuning) -> bool:
-    """Whether the features that are pooled are those that the layers were taught on, but for the encoder."""
+    """Whether what is pooled of the default encoder is what the layers were taught on."""
     told = _card()
     return (
         isinstance(settings, Frozen)
+        and hub.load(whisper_weights.DEFAULT).identity == told["encoder"]
         and list(settings.layers) == told["layers"]
         and settings.layer_aggregation == "concat"
         and settings.temporal_pooling == told["temporal_pooling"]

@@ -117,7 +117,7 @@ def test_list_shows_what_a_recipe_costs_and_promises(sottovoce, name):
 
 def test_list_alone_shows_every_folder(sottovoce):
     out = sottovoce("list").out
-    assert [line for line in out.splitlines() if not line.startswith(" ")] == [*plugins.FOLDERS, "encoders"]
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == [*plugins.FOLDERS, "encoders", "sources"]
 
 
 def test_list_of_something_else_names_the_closest(sottovoce):
