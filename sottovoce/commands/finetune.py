@@ -116,7 +116,7 @@ def main(
     else:
         plan = settings_of(init, recipe, track, backbone)
     plan = recipes.override(recipes.configured(plan, tree, config) if config else plan, extra)
-    if not config or sources:
+    if sources or "sources" not in (tree.get("finetune") or {}):  # which a file of settings may name
         plan = begun_with(plan, sources, init)
     seed = plan.finetune.seed if config and seed is None else seed or 0
     plan = recipes.seeded(plan, seed)

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sottovoce.cli import app
+from sottovoce.config import explain
 from sottovoce.config.finetuning import in_mode
 from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
@@ -50,6 +51,14 @@ def test_on_the_default_encoder_those_for_any_use_are_the_default(plan):
     assert sources_of(begun_with(plan, "nemo, cremad", "default")) == ("nemo", "cremad")
     other = replace(plan, finetune=replace(plan.finetune, sources=()))
     assert sources_of(begun_with(other, "", "openai/whisper-base")) == ()
+
+
+def test_a_file_of_settings_may_name_them(corpus, tmp_path):
+    for given, wanted in (("finetune.discriminant = 0.4", FREE), ("finetune.sources = []", ())):
+        (tmp_path / "some.toml").write_text(given)
+        shown = tune(corpus, tmp_path / "x", "--config", str(tmp_path / "some.toml"), "--print-config").output
+        (tmp_path / "whole.toml").write_text(shown)
+        assert tuple(explain.read(tmp_path / "whole.toml")["finetune"]["sources"]) == wanted
 
 
 def test_where_all_weights_are_trained_there_are_none(plan):
