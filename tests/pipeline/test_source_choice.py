@@ -1,7 +1,9 @@
 """Which layers of other corpora a fine-tuning begins with, and what its run says of them."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -175,3 +177,16 @@ def test_a_run_of_other_features_is_no_source(corpus, tmp_path):
         source_layers.named([str(tmp_path / "run/fold1")])
     with pytest.raises(InputError, match=r"one fold. Found 1. Name one, e.g. .*fold1"):
         source_layers.named([str(tmp_path / "run")])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("SOTTOVOCE_DATA"), reason="SOTTOVOCE_DATA is not set")
+def test_polish_actors_help_with_few_labels_of_english_ones(tmp_path):
+    prepare.prepare("ravdess", Path(os.environ["SOTTOVOCE_DATA"]) / "ravdess_speech", tmp_path / "data", jobs=2)
+    scores = {}
+    for name in ("nemo", "none"):
+        words = ["--labels", "16", "--fold", "all", "--dev", "share", "--sources", name]
+        assert tune(tmp_path / "data", tmp_path / name, *words).exit_code == 0
+        report, _ = evaluate.evaluate(runs.parts(tmp_path / name, "finetune"), jobs=1)
+        scores[name] = report["metrics"]["ua"]["value"]
+    assert scores["nemo"] > scores["none"] + 0.03
