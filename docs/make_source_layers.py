@@ -7,7 +7,7 @@ Of each prepared corpus one linear layer on what the default encoder pools: logi
 speaker standardised by themselves. calm counts as neutral, and a class of fewer than 20 recordings is left out. Kept is
 the direction of each class, of length 1, in half precision. What they are good for: docs/results.md, "Few labels".
 
-JL-Corpus has no reader: `prepare table` with the emotion and the speaker that its files are named by. At hand were happy
+JL-Corpus has no reader: `prepare table` with emotion and speaker, by which its files are named. At hand were happy
 and sad of 78 of CREMA-D's actors, and two of JL-Corpus's four speakers.
 """
 
