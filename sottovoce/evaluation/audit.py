@@ -258,12 +258,11 @@ def licences(found: Sequence[Run], corpora: Sequence[Corpus]) -> dict[str, str]:
     """What all that is audited, and all that its weights stand on, may be used for."""
     told = {c.folder.name: str(c.info.get("licence") or "not known") for c in corpora}
     for run in found:
+        told |= {source["title"]: source["licence"] for source in run.config.get("sources", ())}
         init = run.config.get("encoder") or run.config.get("init") or ""
         if init == whisper_weights.DEFAULT:
             told["default encoder"] = whisper_weights.default_card()["licence"]
-        for source in run.config.get("sources", ()):
-            told[source["title"]] = source["licence"]
-        if init not in ("", "none", whisper_weights.DEFAULT):
+        elif init not in ("", "none"):
             told[str(init)] = "see its model card" if hub.is_public(init) else "that of what it was trained on"
     return told
 

@@ -15,7 +15,6 @@ A run of `sottovoce finetune` on the default encoder, frozen, is a source too: w
 next one.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sottovoce import files
@@ -34,8 +33,8 @@ from sottovoce.data.runs import Run
 from sottovoce.errors import InputError, unknown_name
 from sottovoce.modeling import checkpoint, hub, whisper_weights
 from sottovoce.modeling.solving import Layer, Rows
+from sottovoce.modeling.whisper_weights import HOME
 
-HOME = Path(whisper_weights.__file__).parent.parent / "weights"
 CARD, WEIGHTS, HEARD = "source_layers.json", "source_layers.safetensors", "source_layers_seen.json"
 SPREAD = 3.0  # a direction counts as a feature of so many times its spread ...
 LABELS = 50  # ... up to so many labels of one's own; with more of them ever less, see `Sources.of`
@@ -120,23 +119,19 @@ def fits(settings: FineTuning) -> bool:
     )
 
 
-def unheard(names: Sequence[str], corpora: Sequence[Corpus]) -> tuple[str, ...]:
-    """Those that know nobody of these corpora: a layer that has read labels of test people would give them away.
+def unheard(sources: Sequence[Source], corpora: Sequence[Corpus]) -> list[Source]:
+    """Those that know nobody of these corpora: a layer that has read labels of test people would give them away."""
 
-    Raises InputError for a name that there is not.
-    """
-    known = [(source.name, _seen(source)) for source in named(names)]
-    return tuple(
-        name
-        for name, seen in known
-        if not any(seen.people_in(corpus, {person(u) for u in corpus.utterances}) for corpus in corpora)
-    )
+    def knows(source: Source, corpus: Corpus) -> bool:
+        return bool(_seen(source).people_in(corpus, {person(u) for u in corpus.utterances}))
+
+    return [source for source in sources if not any(knows(source, corpus) for corpus in corpora)]
 
 
-def heard(names: Sequence[str]) -> Seen:
+def heard(sources: Sequence[Source]) -> Seen:
     """Whom these have heard, all together."""
     every = Seen()
-    for source in named(names):
+    for source in sources:
         every |= _seen(source)
     return every
 
@@ -199,13 +194,5 @@ def _read(name: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _tensors() -> dict[str, Tensor]:
-    path = HOME / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. It is part of the package. Install sottovoce again.")
-    data = path.read_bytes()
-    if (found := hashlib.sha256(data).hexdigest()) != _card()["sha256"]:
-        raise InputError(
-            f"{path}: corrupt or changed weights. Found sha256 {found[:12]}, not {_card()['sha256'][:12]}. "
-            "Install sottovoce again."
-        )
-    return load(data)
+    whisper_weights.check_shipped(HOME / WEIGHTS, _card()["sha256"])
+    return load_file(HOME / WEIGHTS)

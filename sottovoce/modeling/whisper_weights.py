@@ -205,14 +205,19 @@ def default_config(card: dict[str, Any]) -> whisper.Config:
 def default_tensors(card: dict[str, Any], config: whisper.Config, upto: int) -> dict[str, Tensor]:
     """As `public_tensors`. Raises InputError when the file is not the one that the card describes."""
     path = HOME / "default_encoder.safetensors"
+    check_shipped(path, card["sha256"])
+    with ExitStack() as stack:
+        return _tensors("default encoder", _opened([path], stack), config, upto)
+
+
+def check_shipped(path: Path, sha256: str) -> None:
+    """Raises InputError when a weights file of the package is missing, or not the one that its card describes."""
     if not path.is_file():
         raise InputError(f"{path}: no such file. It is part of the package. Install sottovoce again.")
     with open(path, "rb") as data:
         found = hashlib.file_digest(data, "sha256").hexdigest()
-    if found != card["sha256"]:
+    if found != sha256:
         raise InputError(
-            f"{path}: corrupt or changed weights. Found sha256 {found[:12]}, not {card['sha256'][:12]}. "
+            f"{path}: corrupt or changed weights. Found sha256 {found[:12]}, not {sha256[:12]}. "
             "Install sottovoce again."
         )
-    with ExitStack() as stack:
-        return _tensors("default encoder", _opened([path], stack), config, upto)

@@ -192,7 +192,7 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     run = Run.open(
         folder, "finetune", plan, fold=fold.name, features=store.dim, before=init,
         decides=data | judged_by(task, plan.finetune), sources=[asdict(source) for source in sources],
-        seen=folds.Seen.of([corpus], [taught]) | source_layers.heard([source.name for source in sources]),
+        seen=folds.Seen.of([corpus], [taught]) | source_layers.heard(sources),
         shipped_encoder=init.identity if init and ships(plan, init) else "", corpus=str(corpus.folder.resolve()),
         task=task.plain(), init=str(init.folder) if init else "none",
         labels=len(train) + (len(dev) if plan.finetune.dev == "share" else 0),  # N counts what is chosen with

@@ -52,14 +52,14 @@ def with_sources(plan: Recipe, task: Task, corpora: Sequence[Corpus], init: Run 
     shipped = init is not None and init.config.get("encoder") == whisper_weights.DEFAULT
     fitting = shipped and source_layers.fits(settings) and task.kind == "class"
     alike = [s for s in asked if fitting and len(set(s.classes) & set(task.classes)) >= COMMON]
-    kept = source_layers.unheard([s.name for s in alike], corpora)
+    kept = source_layers.unheard(alike, corpora)
     reasons = {
         "it fits emotions that are called alike, and what the default encoder pools": [
             s.title for s in asked if s not in alike
         ],
-        "it has heard recordings of this corpus": [s.title for s in alike if s.name not in kept],
+        "it has heard recordings of this corpus": [s.title for s in alike if s not in kept],
     }
     said = [f"The layer of {' and of '.join(t)} is left out: {why}." for why, t in reasons.items() if t]
-    if bound := [f"{s.title} ({s.licence})" for s in asked if s.name in kept and not s.free]:
+    if bound := [f"{s.title} ({s.licence})" for s in kept if not s.free]:
         said.append(f"Not for commercial use, as it stands on labels of {', '.join(bound)}.")
-    return replace(plan, finetune=replace(settings, sources=kept)), " ".join(said)
+    return replace(plan, finetune=replace(settings, sources=tuple(s.name for s in kept))), " ".join(said)
