@@ -134,6 +134,8 @@ def main(
     plan, left_out = with_sources(plan, task, [data], weights[folds[0].name])
     if left_out:
         say(left_out, err=True)
+    if plan.per_speaker and (said := lines.of_one_class(task, (data.by_id[k] for k in folds[0].train))):
+        say(said, err=True)
     if dry_run:
         for f in parts:
             sizes = f"{len(known[f.name])} labels, {len(f.dev)} dev, {len(f.test)} test utterances"

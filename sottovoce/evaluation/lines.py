@@ -11,6 +11,7 @@ import numpy as np
 
 from sottovoce.config.recipe import Recipe
 from sottovoce.data.corpus import Corpus, Utterance
+from sottovoce.data.folds import voice
 from sottovoce.data.task import Task
 from sottovoce.evaluation.protocol import people_of
 from sottovoce.metrics.spread import MIN_CLUSTERS
@@ -131,6 +132,24 @@ def untaught(task: Task, taught: Iterable[Utterance], fold: str) -> str:
         f"{fold}: no label of {', '.join(lost)} among {len(known)}, so they are never answered."
         if lost and len(lost) < len(task.classes) - 1
         else ""
+    )
+
+
+def of_one_class(task: Task, taught: Iterable[Utterance]) -> str:
+    """What to know before speakers are standardised by themselves, where most recordings are of people who have several
+    of one class alone: the class is taken for their voice, and goes with it. "" otherwise."""
+    if task.kind != "class":
+        return ""
+    labelled = [u for u in taught if u.speaker and task.has(u)]
+    classes: dict[str, list[int]] = {}
+    for u, k in zip(labelled, task.values(labelled), strict=True):
+        classes.setdefault(voice(u), []).append(int(k))
+    alone = [found for found in classes.values() if len(found) > 1 and len(set(found)) == 1]
+    if 2 * sum(map(len, alone)) <= len(labelled):
+        return ""
+    return (
+        f"--speaker-norm: {len(alone)} of {len(classes)} speakers of the training part have recordings of one class "
+        "alone. What tells their class is taken out with their voices. Compare with a run without it."
     )
 
 

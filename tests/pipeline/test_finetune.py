@@ -23,6 +23,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.dataset import Steps
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
+from sottovoce.evaluation import lines
 from sottovoce.metrics import scores
 from sottovoce.modeling import checkpoint, hub, solving
 from sottovoce.modeling import network as models
@@ -521,6 +522,18 @@ def test_speaker_norm_wants_speakers(corpus, pretrained, tmp_path):
     replace(data, folder=tmp_path / "data", utterances=mute).save()
     with pytest.raises(InputError, match="no speaker names"):
         tune(tmp_path / "data", tmp_path / "ft", init=pretrained, speaker_norm=True)
+
+
+def test_speaker_norm_says_where_voices_have_one_class_alone(corpus, pretrained, tmp_path, capsys):
+    data = Corpus.load(corpus)
+    by_class = tuple(replace(u, speaker=f"{u.speaker} {u.labels.get('emotion', '')}") for u in data.utterances)
+    replace(data, folder=tmp_path / "data", utterances=by_class).save()
+    said = "speakers of the training part have recordings of one class alone"
+    for where, told in [(corpus, False), (tmp_path / "data", True)]:
+        finetune_command.main(where, tmp_path / "ft", init=str(pretrained), speaker_norm=True, dry_run=True)
+        assert (said in capsys.readouterr().err) is told
+    task = Task.of(data, ["emotion"])
+    assert not lines.of_one_class(task, {u.speaker: u for u in by_class}.values())  # one recording each tells nothing
 
 
 def test_speaker_norm_trains_everything_and_is_reproducible(corpus, pretrained, tmp_path):
