@@ -68,6 +68,9 @@ class Frozen(Linear):
     discriminant: Share = 0.0  # of a shrunken linear discriminant in the layer, classes only; the rest is logistic
     gate: bool = False  # copies teach a layer of their own; another tells from a recording which of the two answers
     refit: bool = False  # when dev has chosen the penalty, solve once more on training and dev part together
+    # How much the unlabelled recordings of the training part count together, beside the labels, under classes that a
+    # layer gives them once the voices are taken out; 0 = not at all. Only where speakers have several classes.
+    self_training: NotNegative = 0.0
     sources: tuple[str, ...] = ()  # corpora, or runs, whose layers say what to begin with; classes only
     seed: Whole = 0  # of weights and order
 

@@ -265,6 +265,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "folds": lines_of.folds(found, len(corpus.folds), groups),
         "training labels": ", ".join(sorted({f"{r.config['labels']} of {r.config['of_labels']}" for r in found})),
         "initial weights": first["init"],
+        **({"unlabelled recordings": said} if (said := _unlabelled(found)) else {}),
         **({"labels of other corpora": said} if (said := lines_of.sources(first.get("sources", []))) else {}),
         "normalisation": lines_of.normalisation(plan),
         "head": head,
@@ -277,6 +278,19 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
         "people seen in training": lines_of.people({p for run in found for p in run.seen_speakers}, corpus),
         "compared with the people tested by": compared_by(found),
     }
+
+
+def _unlabelled(found: Sequence[runs.Run]) -> str:
+    """How many a layer has learned from under classes that it gave them itself; "" where none has."""
+    counts = set()
+    for run in found:
+        if isinstance(run.plan.finetune, Frozen) and run.plan.finetune.self_training:
+            history = own.read_json(run.folder / "history.json", dict[str, Any], "Make the run again.")
+            counts.add(max((int(row.get("unlabelled", 0)) for row in history.get("probe", ())), default=0))
+    if not any(counts):
+        return ""
+    many = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return f"{many} of the training part, learned under classes that a teacher gave them (finetune.self_training)"
 
 
 def cautions(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -106,6 +106,7 @@ def _whisper(init: str, config: whisper.Config, version: list[str], layers: list
             gate=True,
             discriminant=0.5,
             refit=True,
+            self_training=1.0,
         ),
     )
     return _run(init, replace(settings, backbone_config=config), config.bins, version, layers)

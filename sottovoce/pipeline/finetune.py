@@ -37,6 +37,7 @@ from sottovoce.modeling import heads, hub, linear_probe, source_layers, training
 from sottovoce.modeling import network as models
 from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.network import Pretrained, Recognised
+from sottovoce.modeling.self_training import pseudo_labels, unlabelled_of, voices_tell, without_voices
 from sottovoce.modeling.solving import Layer, Rows, gate, mixture, penalty, solve
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
@@ -458,10 +459,18 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarr
     dev_pooled = pooled(dev) if dev else np.zeros((0, 0))
     tells = gate(ours, torch.cat(others)) if gated else None
 
-    def open_gate(known: Rows, layer: Layer, l2: float) -> None:
+    def teach(known: Rows, layer: Layer, l2: float, with_dev: bool) -> None:
+        """The layer, and the gate's, with what is not labelled; `layer`: that of the training labels alone."""
+        every = known.beside(*unlabelled_rows(it, lesson, pooled, l2, sources, with_dev))
+        if more := len(every.y) - len(known.y):
+            next(row for row in rows if row["strength"] == l2)["unlabelled"] = more
+        wide = sources.widen(every)
+        if with_dev or more:
+            layer = solve(task, wide, l2, settings, layer)
+        network.begin(*sources.narrow(mixture(task, wide, settings)(layer)))
         if tells is not None:
-            every = sources.widen(known.beside(*changed))
-            found = mixture(task, every, settings)(solve(task, every, l2, settings, layer))
+            wide = sources.widen(every.beside(*changed))
+            found = mixture(task, wide, settings)(solve(task, wide, l2, settings, layer))
             network.out.open(sources.narrow(found), tells)
 
     rows: list[dict[str, float]] = []
@@ -476,8 +485,7 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarr
             row |= score(task, answers, lesson.truth, chooser(task, settings))
         rows.append(row)
     l2 = penalty(rows, len(dev) if dev and task.kind == "class" else 0)
-    network.begin(*sources.narrow(mixed(solved[l2])))
-    open_gate(known, solved[l2], l2)
+    teach(known, solved[l2], l2, with_dev=False)
     if not isinstance(settings, Frozen) or dev is None:
         return rows
     if task.kind == "class":
@@ -486,11 +494,36 @@ def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarr
     if settings.refit and settings.dev != "test":
         known = known.beside(Rows.of(models.standardised(it, dev_pooled, dev), lesson.dev_target, alike))
         sources = Sources.of(names, ours.shape[1], len(plain.y) + len(dev))
-        wide = sources.widen(known)
-        layer = solve(task, wide, l2, settings, solved[l2])
-        network.begin(*sources.narrow(mixture(task, wide, settings)(layer)))
-        open_gate(known, layer, l2)
+        teach(known, solved[l2], l2, with_dev=True)
     return rows
+
+
+def unlabelled_rows(
+    it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarray], l2: float, sources: Sources, with_dev: bool
+) -> list[Rows]:
+    """Those of the training part that have no label, under the classes that a teacher gives them, see `self_training`;
+    none where there is nothing to teach. It learns from dev's labels too where these are learned from (`with_dev`)."""
+    task, settings, n = it.task, it.plan.finetune, len(lesson.target)
+    if not isinstance(settings, Frozen) or not settings.self_training or task.kind != "class":
+        return []
+    rest = unlabelled_of(len(lesson.steps.family) - n, settings.seed)
+    if not len(rest):
+        return []
+    family, dev = lesson.steps.family, lesson.dev if with_dev else None
+    values, who = pooled(family), models.speakers(family)
+    norm = heads.Standardise(values.shape[1])
+    norm.fit(torch.from_numpy(values), who)
+    seen = without_voices(norm, values, who, settings.speaker_prior)
+    labelled, names = Rows.of(seen, lesson.target), who[:n]
+    if dev:
+        names = [*names, *models.speakers(dev)]
+        theirs = without_voices(norm, pooled(dev), names[n:], settings.speaker_prior)
+        labelled = labelled.beside(Rows.of(theirs, lesson.dev_target))
+    if not voices_tell(labelled.y, names):
+        return []
+    said = pseudo_labels(task, settings, labelled, seen[n:][rest], l2, sources)
+    count = float(max(len(lesson.copies), 1)) * settings.self_training * len(labelled.y) / len(rest)
+    return [Rows.of(models.standardised(it, values, family)[n:][rest], said, count)]
 
 
 def layer_rates(network: Any, settings: Any) -> Callable[[str], float]:
