@@ -299,6 +299,20 @@ class Seen:
         return found
 
 
+def outside(corpus: Corpus, fold: Fold) -> list[Utterance]:
+    """Utterances in none of a fold's parts, of speakers whom it neither tests nor chooses by: known by name, in none of
+    their sessions, and no copy of a recording of theirs."""
+    inside, apart = {*fold.train, *fold.dev, *fold.test}, [corpus.by_id[key] for key in (*fold.dev, *fold.test)]
+    voices, sessions = {voice(u) for u in apart}, {u.session for u in apart} - {""}
+    known = contents.Known(_marks(corpus, (*fold.dev, *fold.test)))
+    return [
+        u
+        for u in corpus.utterances
+        if u.id not in inside and u.speaker and voice(u) not in voices and u.session not in sessions
+        and not known.has(corpus.contents.get(u.id, ()))
+    ]  # fmt: skip
+
+
 class Run(Protocol):
     """What is needed of `sottovoce.data.runs.Run`."""
 

@@ -138,7 +138,7 @@ class Parts:
     store: Any  # the corpus's track
     train: Sequence[Utterance]  # labelled
     dev: Sequence[Utterance] = ()  # labelled; without any, the first l2 and the last epoch count
-    unlabelled: Sequence[Utterance] = ()  # the rest of the training part
+    unlabelled: Sequence[Utterance] = ()  # the rest of the training part, and whoever is in no part
     copies: Sequence[Any] = ()  # stores of changed copies of the recordings, from which the linear layer learns too
 
 
@@ -158,6 +158,9 @@ def parts_of(
         back = set(folds.held_back(chosen, values if task.kind == "class" else np.zeros(len(chosen), int), seed))
         train, dev = ([u for k, u in enumerate(chosen) if (k in back) == held] for held in (False, True))
     rest = unlabelled(corpus, fold, store, chosen)
+    if isinstance(plan.finetune, Frozen) and plan.finetune.self_training:  # and those that no label puts into a fold
+        others = [u for u in folds.outside(corpus, fold) if u.id in store and not task.has(u)]
+        rest += [others[k] for k in unlabelled_of(len(others), seed)]
     return Parts(store, train, dev, rest, changed_copies(plan, corpus, store))
 
 

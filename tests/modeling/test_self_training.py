@@ -9,6 +9,7 @@ import torch
 
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.config.finetuning import Frozen
+from sottovoce.data import folds, runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
 from sottovoce.modeling.checkpoint import load_tensors
@@ -110,3 +111,25 @@ def test_a_fine_tuning_learns_from_what_is_not_labelled_and_looks_at_no_label_of
     unsaid = tuple(replace(u, labels={"emotion": "happy"}) if u.id in lost else u for u in data.utterances)
     replace(data, folder=tmp_path / "data", utterances=unsaid).save()
     torch.testing.assert_close(taught(tmp_path / "data", "again"), found)
+
+
+def test_recordings_in_no_fold_are_learned_from_unless_a_test_speaker_may_be_heard(corpus, pretrained, tmp_path):
+    data = Corpus.load(corpus)
+    fold = data.folds[0]
+    nobodys = {u.id for u in data.utterances if "emotion" not in u.labels}
+    mute, tested = sorted(nobodys)[0], data.by_id[fold.test[0]]
+    assert nobodys.isdisjoint({*fold.train, *fold.dev, *fold.test})
+    others = tuple(replace(u, speaker="") if u.id == mute else u for u in data.utterances)
+    others += (replace(tested, id="unsaid", labels={}),)  # of a test speaker, in no part
+    again = replace(data, folder=tmp_path / "data", utterances=others)
+    found = {u.id for u in folds.outside(again, fold)}
+    assert found == nobodys - {mute}
+    twin = replace(data, folder=tmp_path / "twin")
+    vars(twin)["contents"] = dict(data.contents) | {mute: data.contents[tested.id]}
+    assert {u.id for u in folds.outside(twin, fold)} == nobodys - {mute}  # a copy of what is tested, by another name
+    finetune_command.main(
+        corpus, tmp_path / "ft", init=str(pretrained), mode="frozen", labels="20", quiet=True, jobs=1,
+        settings=["finetune.self_training=1"],
+    )  # fmt: skip
+    seen = runs.Run.load(tmp_path / "ft" / fold.name).seen_speakers
+    assert {folds.person(u) for u in data.utterances if u.id in nobodys} <= set(seen)
