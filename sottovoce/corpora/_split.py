@@ -171,7 +171,7 @@ def notes(utterances: Sequence[Utterance]) -> list[str]:
         found.append(f"{len(mute)} rows without a speaker{gone}")
     bare = len(utterances) - len(labelled)
     if bare and labelled:
-        found.append(f"{bare} rows have no label and are in no fold")
+        found.append(f"{bare} rows have no label and are in no fold; `finetune` learns from those of training speakers")
     if not told:
         return found
     if mute:
