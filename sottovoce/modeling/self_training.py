@@ -30,10 +30,9 @@ def without_voices(norm: Standardise, pooled: np.ndarray, who: Sequence[str], pr
     return torch.from_numpy((pooled - mean) / std)
 
 
-def voices_tell(y: np.ndarray, who: Sequence[str]) -> bool:
-    """Whether classes y (N,) or shares (N, K) can be learned with the voices taken out: of the pairs of labels of one
-    speaker at least half as many are of two classes as of the pairs of all. Where each speaker has one class alone, or
-    nobody has two labels, it is not known or not so."""
+def speakers_vary(y: np.ndarray, who: Sequence[str]) -> bool:
+    """Whether labels y, (N,) classes or (N, K) shares, show that a speaker has several classes, so that these are left
+    when the voice is taken out: of the pairs of one speaker's labels at least half as many differ as of all pairs."""
     classes = y.argmax(1) if y.ndim == 2 else y
     speakers = np.unique(np.array(who), return_inverse=True)[1]
     counts = np.zeros((speakers.max() + 1, classes.max() + 1))

@@ -37,7 +37,7 @@ from sottovoce.modeling import heads, hub, linear_probe, source_layers, training
 from sottovoce.modeling import network as models
 from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.network import Pretrained, Recognised
-from sottovoce.modeling.self_training import pseudo_labels, unlabelled_of, voices_tell, without_voices
+from sottovoce.modeling.self_training import pseudo_labels, unlabelled_of, speakers_vary, without_voices
 from sottovoce.modeling.solving import Layer, Rows, gate, mixture, penalty, solve
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
@@ -522,7 +522,7 @@ def unlabelled_rows(
         names = [*names, *models.speakers(dev)]
         theirs = without_voices(norm, pooled(dev), names[n:], settings.speaker_prior)
         labelled = labelled.beside(Rows.of(theirs, lesson.dev_target))
-    if not voices_tell(labelled.y, names):
+    if not speakers_vary(labelled.y, names):
         return []
     said = pseudo_labels(task, settings, labelled, seen[n:][rest], l2, sources)
     count = float(max(len(lesson.copies), 1)) * settings.self_training * len(labelled.y) / len(rest)

@@ -14,7 +14,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
 from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.modeling.heads import Standardise
-from sottovoce.modeling.self_training import MOST, pseudo_labels, unlabelled_of, voices_tell, without_voices
+from sottovoce.modeling.self_training import MOST, pseudo_labels, unlabelled_of, speakers_vary, without_voices
 from sottovoce.modeling.solving import Rows
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.pipeline import finetune
@@ -77,8 +77,8 @@ def test_labels_given_by_several_raters_stay_shares():
     ],
 )
 def test_who_has_several_classes_decides_whether_voices_are_taken_out(y, who, told):
-    assert voices_tell(np.array(y), list(who)) is told
-    assert voices_tell(np.eye(3)[y], list(who)) is told
+    assert speakers_vary(np.array(y), list(who)) is told
+    assert speakers_vary(np.eye(3)[y], list(who)) is told
 
 
 def test_no_more_are_taught_than_a_layer_is_solved_on_in_seconds():
