@@ -37,7 +37,7 @@ from sottovoce.modeling import heads, hub, linear_probe, source_layers, training
 from sottovoce.modeling import network as models
 from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.network import Pretrained, Recognised
-from sottovoce.modeling.self_training import pseudo_labels, unlabelled_of, speakers_vary, without_voices
+from sottovoce.modeling.self_training import pseudo_labels, speakers_vary, unlabelled_of, without_voices
 from sottovoce.modeling.solving import Layer, Rows, gate, mixture, penalty, solve
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss

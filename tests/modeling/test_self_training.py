@@ -14,7 +14,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
 from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.modeling.heads import Standardise
-from sottovoce.modeling.self_training import MOST, pseudo_labels, unlabelled_of, speakers_vary, without_voices
+from sottovoce.modeling.self_training import MOST, pseudo_labels, speakers_vary, unlabelled_of, without_voices
 from sottovoce.modeling.solving import Rows
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.pipeline import finetune
