@@ -158,7 +158,8 @@ def parts_of(
         back = set(folds.held_back(chosen, values if task.kind == "class" else np.zeros(len(chosen), int), seed))
         train, dev = ([u for k, u in enumerate(chosen) if (k in back) == held] for held in (False, True))
     rest = unlabelled(corpus, fold, store, chosen)
-    if isinstance(plan.finetune, Frozen) and plan.finetune.self_training:  # and those that no label puts into a fold
+    if isinstance(plan.finetune, Frozen) and plan.finetune.self_training and task.kind == "class":
+        # and those that no label puts into a fold
         others = [u for u in folds.outside(corpus, fold) if u.id in store and not task.has(u)]
         rest += [others[k] for k in unlabelled_of(len(others), seed)]
     return Parts(store, train, dev, rest, changed_copies(plan, corpus, store))
