@@ -304,13 +304,9 @@ def outside(corpus: Corpus, fold: Fold) -> list[Utterance]:
     their sessions, and no copy of a recording of theirs."""
     inside, apart = {*fold.train, *fold.dev, *fold.test}, [corpus.by_id[key] for key in (*fold.dev, *fold.test)]
     voices, sessions = {voice(u) for u in apart}, {u.session for u in apart} - {""}
-    known = contents.Known(_marks(corpus, (*fold.dev, *fold.test)))
-    return [
-        u
-        for u in corpus.utterances
-        if u.id not in inside and u.speaker and voice(u) not in voices and u.session not in sessions
-        and not known.has(corpus.contents.get(u.id, ()))
-    ]  # fmt: skip
+    strangers = [u for u in corpus.utterances if u.id not in inside and u.speaker]
+    strangers = [u for u in strangers if voice(u) not in voices and u.session not in sessions]
+    return _without(corpus, strangers, [contents.Known(_marks(corpus, (*fold.dev, *fold.test)))]) if strangers else []
 
 
 class Run(Protocol):

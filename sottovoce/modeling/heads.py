@@ -261,5 +261,10 @@ class Standardise(nn.Module):
             std[own] = np.sqrt((n * x[own].var(0) + 5 * beside * spread**2) / (n + 5 * beside))
         return mean, np.maximum(std, 1e-4)
 
+    def by_speaker(self, x: np.ndarray, who: Sequence[str], prior: float) -> Tensor:
+        """Pooled features (N, P), each row by its speaker's mean and deviation, see `of_speakers`."""
+        mean, std = self.of_speakers(x, who, prior)
+        return torch.from_numpy((x - mean) / std)
+
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std

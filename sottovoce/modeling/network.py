@@ -406,8 +406,7 @@ def standardised(it: Recognised, pooled: np.ndarray, steps: Steps) -> Tensor:
     """Pooled features (N, P) of utterances as the linear layer reads them."""
     norm, settings = it.network.standardise, it.plan.finetune
     if isinstance(settings, Linear) and settings.embedding_norm == "speaker":
-        mean, std = norm.of_speakers(pooled, speakers(steps), settings.speaker_prior)
-        return torch.from_numpy((pooled - mean) / std)
+        return norm.by_speaker(pooled, speakers(steps), settings.speaker_prior)
     return norm(torch.from_numpy(pooled).to(norm.mean.device))
 
 

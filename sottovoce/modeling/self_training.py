@@ -11,23 +11,15 @@ voice is taken out, and from what the teacher has understood so, a layer learns 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sottovoce.config.finetuning import Frozen
 from sottovoce.data.task import Task
-from sottovoce.modeling.heads import Standardise
 from sottovoce.modeling.solving import Rows, mixture, solve
 from sottovoce.modeling.source_layers import Sources
 
 ROUNDS = 2  # labels are given, learned from, and given anew
 MOST = 5000  # unlabelled recordings that are taught; of more, these many by chance
-
-
-def without_voices(norm: Standardise, pooled: np.ndarray, who: Sequence[str], prior: float) -> Tensor:
-    """Pooled features (N, P) with each speaker standardised by themselves; `norm`: what is known of speakers else."""
-    mean, std = norm.of_speakers(pooled, who, prior)
-    return torch.from_numpy((pooled - mean) / std)
 
 
 def speakers_vary(y: np.ndarray, who: Sequence[str]) -> bool:

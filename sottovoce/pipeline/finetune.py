@@ -37,7 +37,7 @@ from sottovoce.modeling import heads, hub, linear_probe, source_layers, training
 from sottovoce.modeling import network as models
 from sottovoce.modeling.loop import Keep, Watch, first_process, together
 from sottovoce.modeling.network import Pretrained, Recognised
-from sottovoce.modeling.self_training import pseudo_labels, speakers_vary, unlabelled_of, without_voices
+from sottovoce.modeling.self_training import pseudo_labels, speakers_vary, unlabelled_of
 from sottovoce.modeling.solving import Layer, Rows, gate, mixture, penalty, solve
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
@@ -517,11 +517,11 @@ def unlabelled_rows(
     values, who = pooled(family), models.speakers(family)
     norm = heads.Standardise(values.shape[1])
     norm.fit(torch.from_numpy(values), who)
-    seen = without_voices(norm, values, who, settings.speaker_prior)
+    seen = norm.by_speaker(values, who, settings.speaker_prior)
     labelled, names = Rows.of(seen, lesson.target), who[:n]
     if dev:
         names = [*names, *models.speakers(dev)]
-        theirs = without_voices(norm, pooled(dev), names[n:], settings.speaker_prior)
+        theirs = norm.by_speaker(pooled(dev), names[n:], settings.speaker_prior)
         labelled = labelled.beside(Rows.of(theirs, lesson.dev_target))
     if not speakers_vary(labelled.y, names):
         return []

@@ -14,7 +14,7 @@ from sottovoce.data.corpus import Corpus
 from sottovoce.data.task import Task
 from sottovoce.modeling.checkpoint import load_tensors
 from sottovoce.modeling.heads import Standardise
-from sottovoce.modeling.self_training import MOST, pseudo_labels, speakers_vary, unlabelled_of, without_voices
+from sottovoce.modeling.self_training import MOST, pseudo_labels, speakers_vary, unlabelled_of
 from sottovoce.modeling.solving import Rows
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.pipeline import finetune
@@ -36,7 +36,7 @@ def labels_of(x, y, who, given):
     """What a teacher on the first `given` says of the rest."""
     norm = Standardise(DIM)
     norm.fit(torch.from_numpy(x), who)
-    seen = without_voices(norm, x, who, 2.0)
+    seen = norm.by_speaker(x, who, 2.0)
     rows = Rows.of(seen, y[:given])
     return pseudo_labels(TASK, SETTINGS, rows, seen[given:], 0.1, Sources.of((), DIM, given))
 
@@ -58,7 +58,7 @@ def test_labels_given_by_several_raters_stay_shares():
     given = np.r_[0:24]
     norm = Standardise(DIM)
     norm.fit(torch.from_numpy(x), who)
-    seen = without_voices(norm, x, who, 2.0)
+    seen = norm.by_speaker(x, who, 2.0)
     said = pseudo_labels(TASK, SETTINGS, Rows.of(seen, shares[given]), seen[24:], 0.1, Sources.of((), DIM, 24))
     assert said.dtype == np.float32
     np.testing.assert_array_equal(said.sum(1), 1)
