@@ -52,8 +52,12 @@ def test_directions_that_do_not_matter_cost_little_where_labels_are_many():
 
 def test_the_narrow_layer_answers_of_features_what_the_wide_one_answers_of_them_and_their_scores():
     x, y, directions = some(40)
-    sources = Sources(2 * directions)
-    wide = torch.randn(3, WIDTH + 3), torch.randn(3)
+    x, sources = x.double(), Sources(2 * directions.double())
+    rng = torch.Generator().manual_seed(5)
+    wide = (
+        torch.randn(3, WIDTH + 3, generator=rng, dtype=torch.float64),
+        torch.randn(3, generator=rng, dtype=torch.float64),
+    )
     weight, bias = sources.narrow(wide)
     torch.testing.assert_close(x @ weight.T + bias, sources.widen(Rows.of(x, y)).x @ wide[0].T + wide[1])
 
