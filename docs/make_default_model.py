@@ -43,7 +43,8 @@ from sottovoce.modeling import network as models
 from sottovoce.modeling.heads import Standardise
 from sottovoce.modeling.solving import minimise
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import PooledStates, changed_copies
+from sottovoce.pipeline.finetune import changed_copies
+from sottovoce.pipeline.pooled import PooledStates
 
 TASK = Task("class", ("emotion",), ("angry", "happy", "neutral", "sad"))
 L2, L2_INTENSITY = 0.75, 3.0  # penalties, as `finetune.l2`
@@ -70,7 +71,7 @@ class Heard:
 
 def hear(corpus: Corpus, plan: Any, network: models.Network, init: models.Pretrained) -> Heard:
     store = track_store(corpus, plan.track, asdict(plan.track_config), quiet=False)
-    pooled = PooledStates(network, plan, store, init)
+    pooled = PooledStates(network, plan, store)
     every = [u for u in corpus.utterances if u.id in store]
     said = [str(u.labels.get("emotion")) for u in every]
     chosen = [u for u, name in zip(every, said, strict=True) if name in TASK.classes and said.count(name) >= FEW]

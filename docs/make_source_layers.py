@@ -32,7 +32,7 @@ from sottovoce.modeling import network as models
 from sottovoce.modeling.heads import Standardise
 from sottovoce.modeling.solving import minimise
 from sottovoce.pipeline.extract import track_store
-from sottovoce.pipeline.finetune import PooledStates
+from sottovoce.pipeline.pooled import PooledStates
 
 L2 = 0.5  # penalty, as `finetune.l2`
 FEW = 20  # recordings of a class that teach nothing about it
@@ -68,7 +68,7 @@ def taught(corpus: Corpus) -> tuple[torch.Tensor, dict[str, Any], folds.Seen]:
     classes = [name for name, count in counts.items() if count >= FEW]
     chosen = [u for u in corpus.utterances if u.id in store and said[u.id] in classes]
     y, who = np.array([classes.index(said[u.id]) for u in chosen]), [folds.voice(u) for u in chosen]
-    x = PooledStates(network, plan, store, init)(Steps([(store, chosen)], plan.frontend, init.statistics))
+    x = PooledStates(network, plan, store)(Steps([(store, chosen)], plan.frontend, init.statistics))
     norm = Standardise(x.shape[1])
     norm.fit(torch.from_numpy(x), who)
     mean, std = norm.of_speakers(x, who, plan.finetune.speaker_prior)

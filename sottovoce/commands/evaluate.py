@@ -34,7 +34,7 @@ def main(
         Path | None, typer.Option(help="prepared corpus to judge a strength model on (run of `pretrain strengthnet`)")
     ] = None,
     jobs: _options.Jobs = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no table")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar, no table")] = False,
 ) -> None:
     """Score the test part of every fold, pooled and per fold.
 
@@ -53,7 +53,14 @@ def main(
         strength.evaluate(run, Corpus.load(on), output, jobs=jobs, quiet=quiet)
         return
     report = report_on(
-        run, output, opensmile=opensmile, feature_set=feature_set, speakers=speakers, groups=words(groups), jobs=jobs
+        run,
+        output,
+        opensmile=opensmile,
+        feature_set=feature_set,
+        speakers=speakers,
+        groups=words(groups),
+        jobs=jobs,
+        quiet=quiet,
     )
     if not quiet:
         _tables.scores(report)

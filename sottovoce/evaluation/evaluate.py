@@ -31,7 +31,7 @@ from sottovoce.evaluation.answered import Answered
 from sottovoce.metrics import raters
 from sottovoce.metrics import scores as metrics
 from sottovoce.modeling import network
-from sottovoce.pipeline import baselines, functionals
+from sottovoce.pipeline import baselines, functionals, pooled
 from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import chooser, labelled
 
@@ -49,6 +49,7 @@ def report_on(
     speakers: str = "",
     groups: Sequence[str] = ("gender",),
     jobs: int | None = None,
+    quiet: bool = True,
 ) -> dict:
     """Evaluate a run's folds into `output`: predictions.csv, report.json, report.html. Returns the report.
 
@@ -63,7 +64,12 @@ def report_on(
     if opensmile is None:
         opensmile = functionals.has_opensmile() and not Corpus.load(found[0].config["corpus"]).info.get("tracks")
     report, table = evaluate(
-        found, opensmile=feature_set if opensmile else "", speakers=speakers, groups=groups, jobs=jobs
+        found,
+        opensmile=feature_set if opensmile else "",
+        speakers=speakers,
+        groups=groups,
+        jobs=jobs,
+        quiet=quiet,
     )
     files.write_csv(output / "predictions.csv", table)
     calibration.write(output, report.get("calibration"))
@@ -102,6 +108,7 @@ def evaluate(
     speakers: str = "",
     groups: Sequence[str] = ("gender",),
     jobs: int | None = None,
+    quiet: bool = True,
 ) -> tuple[dict, list[dict]]:
     """The report and the table of predictions of one fine-tuned run a fold, of some `speakers` alone where named.
 
@@ -124,7 +131,8 @@ def evaluate(
             it = network.load_recognised(run)
         if not (test := _tested(corpus, fold, task, store, speakers and asked)):
             continue
-        plain = network.predict(it, Steps([(store, test)], it.plan.frontend, it.statistics))
+        heard = Steps([(store, test)], it.plan.frontend, it.statistics)
+        plain = pooled.predict(it, heard, label=f"{run.folder}: encoding", quiet=quiet)
         predictions.append(it.calibration.apply(plain))
         trusted += [it.calibration] * len(test)
         fold = labelled(run, corpus, task)  # baselines know no other labels than the model

@@ -37,7 +37,7 @@ from sottovoce.data.subsets import parse_label_counts
 from sottovoce.data.task import Task
 from sottovoce.errors import InputError
 from sottovoce.modeling import hub, network
-from sottovoce.pipeline import workers
+from sottovoce.pipeline import pooled, workers
 from sottovoce.pipeline.extract import plan_store
 from sottovoce.pipeline.finetune import check_classes, judged_by, parts_of, train_recogniser, weights_for
 from sottovoce.pipeline.source_choice import with_sources
@@ -216,7 +216,7 @@ def train_and_test(
     # a training changes the weights that it begins with
     it, chosen = tuned(plan, choices, lambda wanted: train_recogniser(wanted, task, parts, init=deepcopy(init)))
     test = [corpus.by_id[k] for k in fold.test if task.has(corpus.by_id[k]) and k in store]
-    return network.predict(it, Steps([(store, test)], plan.frontend, it.statistics)), chosen
+    return pooled.predict(it, Steps([(store, test)], plan.frontend, it.statistics)), chosen
 
 
 def timed(

@@ -38,7 +38,8 @@ from sottovoce.modeling import network as models
 from sottovoce.modeling.network import Network, Pretrained, Recognised
 from sottovoce.pipeline import workers
 from sottovoce.pipeline.extract import plan_store
-from sottovoce.pipeline.finetune import Lesson, PooledStates, changed_copies, fit_probe
+from sottovoce.pipeline.finetune import Lesson, changed_copies, fit_probe
+from sottovoce.pipeline.pooled import PooledStates
 from sottovoce.pipeline.source_choice import with_sources
 
 METRICS = ("ua", "wa", "macro_f1")
@@ -174,7 +175,7 @@ def arms(corpora: int) -> list[tuple[int, ...]]:
 
 def pooled_states(plan: Recipe, place: Place, *, earlier: Pretrained, task: Task) -> list[dict[str, np.ndarray]]:
     """Of the recordings, then of every changed copy: id -> (P,)."""
-    cache = PooledStates(Network(earlier.backbone, plan.finetune, task.outputs).eval(), plan, place.store, earlier)
+    cache = PooledStates(Network(earlier.backbone, plan.finetune, task.outputs).eval(), plan, place.store)
     found = []
     for store in (place.store, *place.copies):
         steps = Steps([(store, place.utterances)], plan.frontend, earlier.statistics)

@@ -9,7 +9,6 @@ A protocol (`--recipe frozen_probe`) replaces all of it by a published head on f
 `sottovoce.modeling.linear_probe`.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -42,7 +41,7 @@ from sottovoce.modeling.solving import Layer, Rows, gate, mixture, penalty, solv
 from sottovoce.modeling.source_layers import Sources
 from sottovoce.modeling.supervised import AUTO, Supervised, supervised_loss
 from sottovoce.pipeline import prefix
-from sottovoce.pipeline.pooled import PooledCache
+from sottovoce.pipeline.pooled import PooledStates
 from sottovoce.pipeline.source_choice import sources_of, with_sources
 from sottovoce.tracks import base as tracks
 
@@ -290,7 +289,8 @@ def train_recogniser(
     if settings.mode == "probe":
         history = fit_head(it, lesson, label=keep.label, quiet=keep.quiet)
     else:
-        history = {"probe": fit_probe(it, lesson, PooledStates(network, plan, store, init))}
+        pooled = PooledStates(network, plan, store, label=f"{keep.label}: encoding", quiet=keep.quiet)
+        history = {"probe": fit_probe(it, lesson, pooled)}
         if settings.mode == "full" and settings.training.epochs:
             known = init is not None and isinstance(store, TrackStore)
             alone = plan.frontend.normalise in ("none", "utterance")  # no other recording decides what is read
@@ -404,37 +404,6 @@ def fit_head(it: Recognised, lesson: Lesson, *, label: str = "probe", quiet: boo
         label=label, quiet=quiet,
     )  # fmt: skip
     return {"probe": readings, "chosen": chosen}
-
-
-def weights_digest(module: torch.nn.Module) -> str:
-    """Names weights that no run does."""
-    found = hashlib.blake2b(digest_size=16)
-    for name, value in module.state_dict().items():
-        found.update(name.encode())
-        found.update(value.cpu().contiguous().numpy().data)
-    return found.hexdigest()
-
-
-class PooledStates:
-    """Pooled states of the frozen backbone, (N, P), each computed once: from a cache next to the corpus's tracks where
-    nothing but an utterance's own recording decides its states; random weights have their digest for a name."""
-
-    def __init__(self, network: models.Network, plan: Recipe, store: Any, init: Pretrained | None):
-        self.network, self.caches = network, {}  # type: ignore[var-annotated]
-        kept = plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
-        self.folder = store.folder.parent if kept and isinstance(store, TrackStore) else None
-        self.key = [
-            init.run.config["identity"] if init else weights_digest(network.backbone) if self.folder else "",
-            plan.frontend,
-            network.pooling.only, network.pooling.temporal_pooling, store.folder.name if self.folder else "",
-        ]  # fmt: skip
-
-    def __call__(self, steps: Steps) -> np.ndarray:
-        store = steps.stores[0]
-        copy = (store.copy, store.way) if isinstance(store, Augmented) else (None,)
-        cache = self.caches.setdefault(copy, PooledCache(self.folder, [*self.key, *copy]))
-        alone = self.folder is not None  # what is kept must not depend on who asked for it first, and with whom
-        return cache(steps, lambda some: models.run_over(some, self.network.pooled, alone=alone))
 
 
 def fit_probe(it: Recognised, lesson: Lesson, pooled: Callable[[Steps], np.ndarray]) -> list[dict[str, float]]:

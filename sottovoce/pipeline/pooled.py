@@ -1,12 +1,18 @@
 """Pooled states of a frozen backbone, computed once and kept with a corpus's tracks.
 
-A linear probe needs one vector an utterance. With a frozen encoder it is the same in every fold, for every number of
-labels and every seed, so a study, a cross-validation or a second run reads it from `CORPUS/tracks/pooled-DIGEST.
-safetensors`: values (N, P) and, for each row, the utterance and the content it was made from.
+A linear layer needs one vector an utterance. With a frozen encoder it is the same in every fold, for every number of
+labels and every seed, for training and for testing, so a study, a cross-validation, an evaluation or a second run reads
+it from `CORPUS/tracks/pooled-DIGEST.safetensors`: values (N, P) and, for each row, the utterance and the content it was
+made from. What a run that is interrupted has computed is kept; processes side by side take what the others have.
 """
 
+import hashlib
 import json
+import os
+import random
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +20,68 @@ import numpy as np
 import torch
 
 from sottovoce import files
+from sottovoce.config.recipe import Recipe
 from sottovoce.data import own
+from sottovoce.data.augmented import Augmented
 from sottovoce.data.dataset import Steps
+from sottovoce.data.progress import Bar
+from sottovoce.data.store import TrackStore
 from sottovoce.errors import InputError
+from sottovoce.modeling import network as models
 from sottovoce.modeling.checkpoint import read_tensors, save_tensors
+from sottovoce.modeling.network import Network, Recognised
+
+AT_ONCE = 64  # utterances between two looks at what other processes have computed
+COMPUTE = 20  # times as long as the file takes to write, before it is written again
+
+
+class PooledStates:
+    """`pooled(steps)` -> (N, P) of the frozen backbone, each utterance computed once: kept with the corpus's tracks
+    where nothing but its own recording decides its states, in memory elsewhere.
+
+    Args:
+        store: of the corpus's recordings as they are; copies of it have files of their own.
+        label: before the progress bar.
+    """
+
+    def __init__(self, network: Network, plan: Recipe, store: Any, *, label: str = "encoding", quiet: bool = True):
+        self.network, self.label, self.quiet, self.caches = network, label, quiet, {}  # type: ignore[var-annotated]
+        alone = plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
+        self.folder = store.folder.parent if alone and isinstance(store, TrackStore) else None
+        self.key = [
+            weights_digest(network.backbone), plan.backbone, plan.frontend,
+            network.pooling.only, network.pooling.temporal_pooling, store.folder.name,
+        ] if self.folder else []  # fmt: skip
+
+    def __call__(self, steps: Steps) -> np.ndarray:
+        store = steps.stores[0]
+        copy, label = (store.copy, store.way) if isinstance(store, Augmented) else (), self.label
+        label += f", copy {copy[0] + 1}" if copy else ""
+        if copy not in self.caches:
+            self.caches[copy] = PooledCache(self.folder, [*self.key, *copy])
+        cache, alone = self.caches[copy], self.folder is not None  # it must not matter who asks first, and with whom
+        found: np.ndarray = cache(
+            steps, lambda some: models.run_over(some, self.network.pooled, alone=alone), label=label, quiet=self.quiet
+        )
+        return found
+
+
+def predict(it: Recognised, steps: Steps, *, label: str = "encoding", quiet: bool = True) -> np.ndarray:
+    """`network.predict`, of recordings in one store: what a frozen backbone says of them is kept, or there already."""
+    if it.plan.finetune.mode != "frozen" or not len(steps):
+        return models.predict(it, steps)
+    it.network.eval()
+    pooled = PooledStates(it.network, it.plan, steps.stores[0], label=label, quiet=quiet)
+    return models.from_pooled(it, pooled(steps), steps)
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """Names weights by what they are, whatever run they are from."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        found.update(value.cpu().contiguous().numpy().data)
+    return found.hexdigest()
 
 
 class PooledCache:
@@ -31,25 +95,57 @@ class PooledCache:
     def __init__(self, folder: Path | None, key: Any):
         self.path = folder / f"pooled-{files.digest(key)}.safetensors" if folder else None
         self.rows: dict[str, np.ndarray] = {}
-        if self.path and self.path.exists():
-            self.rows = _read(self.path)
+        self.stamp: Any = None  # of the file as it was read
+        self._read()
 
-    def __call__(self, steps: Steps, compute: Callable[[Steps], np.ndarray]) -> np.ndarray:
+    def __call__(
+        self, steps: Steps, compute: Callable[[Steps], np.ndarray], *, label: str = "encoding", quiet: bool = True
+    ) -> np.ndarray:
         names = [_name(steps, i) for i in range(len(steps))]
         missing = [i for i, name in enumerate(names) if name not in self.rows]
-        if missing:
-            for i, row in zip(missing, compute(steps.subset(missing)), strict=True):
-                self.rows[names[i]] = row
-            if self.path:
-                self._write(self.path)
+        each = AT_ONCE if self.path else max(len(missing), 1)
+        parts = [missing[k : k + each] for k in range(0, len(missing), each)]
+        random.Random(os.getpid()).shuffle(parts)  # others begin elsewhere
+        unsaved, due, cost = 0, time.monotonic(), 0.0
+        with Bar(len(missing), label, quiet=quiet) as bar:
+            try:
+                for part in parts:
+                    self._read()
+                    if left := [i for i in part if names[i] not in self.rows]:
+                        for i, row in zip(left, compute(steps.subset(left)), strict=True):
+                            self.rows[names[i]] = row
+                    unsaved += len(left)
+                    bar.advance(len(part))
+                    if unsaved and time.monotonic() > due:
+                        cost, unsaved = self._write(), 0
+                        due = time.monotonic() + COMPUTE * cost
+            finally:  # also of what was interrupted
+                if unsaved:
+                    self._write()
         return np.stack([self.rows[name] for name in names])
 
-    def _write(self, path: Path) -> None:
-        if path.exists():  # another process may have been here meanwhile
-            self.rows = _read(path) | self.rows
-        names = sorted(self.rows)
-        values = torch.from_numpy(np.stack([self.rows[name] for name in names]))
-        save_tensors(path, {"values": values}, {"rows": json.dumps(names)})
+    def _read(self) -> None:
+        """What other processes have written meanwhile."""
+        if not self.path or not self.path.exists() or (stamp := _stamp(self.path)) == self.stamp:
+            return
+        self.rows, self.stamp = _kept(self.path) | self.rows, stamp
+
+    def _write(self) -> float:
+        """Seconds it took. A corpus that cannot be written into keeps nothing."""
+        started = time.monotonic()
+        if self.path:
+            self._read()
+            names = sorted(self.rows)
+            values = torch.from_numpy(np.stack([self.rows[name] for name in names]))
+            with suppress(InputError):
+                save_tensors(self.path, {"values": values}, {"rows": json.dumps(names)})
+                self.stamp = _stamp(self.path)
+        return time.monotonic() - started
+
+
+def _stamp(path: Path) -> Any:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _name(steps: Steps, i: int) -> str:
@@ -58,7 +154,7 @@ def _name(steps: Steps, i: int) -> str:
     return f"{steps.utterances[i].id} {source.key if source else ''}"
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _kept(path: Path) -> dict[str, np.ndarray]:
     try:
         tensors, metadata = read_tensors(path)
         names = own.parse(metadata.get("rows", ""), list[str], path)
