@@ -39,7 +39,21 @@ def test_order_and_sum_stay_and_one_changes_nothing():
 def test_few_right_answers_do_not_make_a_model_certain():
     p, truth = np.full((10, 2), [0.6, 0.4]), np.zeros(10, dtype=int)
     assert fit_temperature(p, truth) >= 1 / STEEPEST
-    assert Calibration.fit(p, truth).apply(p).max() < 0.95  # 11 of 12: what ten of ten tell
+    assert Calibration.fit(p, truth).apply(p).max() < 0.95
+
+
+@pytest.mark.parametrize(("rows", "worse"), [(2, 0.05), (14, 0.03), (60, 0.01)])
+def test_few_rows_do_not_spoil_probabilities_that_are_true(rows, worse):
+    """Whatever the luck of a small dev part: on average the loss is about that of T = 1, which is right here."""
+    p, truth = answers(20_000, classes=8)
+    start = np.arange(0, 200 * rows, rows)
+    found = [fit_temperature(p[at : at + rows], truth[at : at + rows]) for at in start]
+    test, said = p[-4000:], truth[-4000:]
+
+    def loss(t: float) -> float:
+        return -float(np.log(tempered(test, t)[np.arange(4000), said]).mean())
+
+    assert np.mean([loss(t) for t in found]) < loss(1.0) + worse
 
 
 def test_errors_agree_with_a_loop_over_bins():
