@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DATA ?=
 CORPUS ?=
 BENCHES := startup fbank bootstrap pretrain_step loop feature_store masking strength kmeans
+# Processes that run tests side by side, each file in one of them.
+TESTS := -n 2 --dist loadfile
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: demo test check bench parity docs clean setup
@@ -21,13 +23,13 @@ demo: setup  ## the whole way on generated speech, or on a corpus: make demo DAT
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/sottovoce demo -o demo $(if $(DATA),--data "$(DATA)") $(if $(CORPUS),--corpus $(CORPUS))
 
 test: setup  ## every test that needs no corpus and no GPU
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m "not gpu and not data"
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(TESTS) -m "not gpu and not data"
 
 check: setup  ## what a commit must pass: style, types, the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m "not slow and not gpu and not data"
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(TESTS) -m "not slow and not gpu and not data"
 
 bench: setup  ## every benchmark, as the tables of bench/README.md
 	for name in $(BENCHES); do $(BIN)/python -m bench.$$name || exit; done

@@ -207,7 +207,7 @@ def _states(folder: Path) -> None:
         model, None, torch.optim.AdamW(model.parameters()), None, None, None, None, keep, {}, {}, loop.State()
     )  # type: ignore[arg-type]
     loop.resume(it)
-    pooled._read(folder / "states/pooled.safetensors")
+    pooled._kept(folder / "states/pooled.safetensors")
     strength.read_ranking(folder / "states/ranking.json")
 
 

@@ -115,8 +115,6 @@ class Verbs(TyperGroup):
     def get_command(self, ctx: Any, name: str) -> Any:
         if name not in VERBS:
             return None
-        if ctx.invoked_subcommand is None and ctx.resilient_parsing is False and _only_listing():
-            return TyperCommand(name, help=VERBS[name], callback=lambda: None)
         module = importlib.import_module(module_of(name))
         text = VERBS[name] + "\n\n" + EXAMPLE.sub(_example, inspect.cleandoc(module.main.__doc__ or ""))
         if "Command" in vars(module):  # its options depend on the words of the command line
@@ -165,11 +163,6 @@ def _example(found: re.Match[str]) -> str:
 def module_of(verb: str) -> str:
     """Where a verb lives."""
     return f"sottovoce.commands.{verb.replace('-', '_')}"
-
-
-def _only_listing() -> bool:
-    """True for `sottovoce` and `sottovoce --help`, which need a line a verb and no module."""
-    return all(word.startswith("-") for word in sys.argv[1:])
 
 
 app = typer.Typer(

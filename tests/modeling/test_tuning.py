@@ -75,7 +75,7 @@ EVERYTHING = {"project", "positions", "norm_first", "blocks.0", "blocks.1"}
         ({"lora": 2}, {"blocks.0", "blocks.1"}),
         ({"lora": 2, "freeze_blocks": -1}, {"blocks.1"}),
     ],
-    ids=str,
+    ids=lambda given: str(given) if isinstance(given, dict) else " ".join(sorted(given)),
 )
 def test_what_is_said_to_be_trained_is_trained_and_nothing_else(tuning, trains):
     before, after, _ = trained(**tuning)
