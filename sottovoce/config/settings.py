@@ -143,7 +143,19 @@ def _renamed(kind: Any, tree: Mapping[str, Any], option: str, prefix: str) -> di
     names = kind.renamed if issubclass(kind, Settings) else {}
     for old in [key for key in tree if key in names] if option.startswith("--") else ():
         notes.warning("%s %s%s: is called %s%s now.", option, prefix, old, prefix, names[old])
-    return {names.get(key, key): value for key, value in tree.items()}
+    made: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = names.get(key, key)
+        made[name] = _both(made[name], value, f"{option} {prefix}{name}") if name in made else value
+    return made
+
+
+def _both(one: Any, other: Any, where: str) -> Any:
+    """What is set under the name of today and under an earlier one: the settings of a group side by side."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        raise InputError(f"{where}: is set twice. Found it under an earlier name and under this one. Keep this one.")
+    shared = {key: _both(one[key], other[key], f"{where}.{key}") for key in one.keys() & other.keys()}
+    return {**one, **other, **shared}
 
 
 def _default(field: dataclasses.Field) -> Any:

@@ -56,8 +56,8 @@ def tempered(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.n
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """The likeliest T, which few rows move little from 1, where the model itself has left it: those of a dev part of two
-    people or a dozen labels would else send it to either end."""
+    """The likeliest T, which few rows move little from 1, where the model itself has left it: those of a dozen labels
+    would else send it to either end."""
     scores = np.log(np.maximum(probabilities, 1e-12))
 
     def unlikely(log_t: float) -> float:

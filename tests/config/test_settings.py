@@ -4,12 +4,13 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
 from sottovoce import files
 from sottovoce.config import recipe as recipes
+from sottovoce.config.ranges import Settings
 from sottovoce.config.settings import from_mapping, parse_settings
 from sottovoce.errors import InputError
 
@@ -132,3 +133,30 @@ def test_a_run_whose_names_are_damaged_says_so(wrong):
             recipes.from_dict(damaged)
     with pytest.raises(InputError, match=r"^config\.json: finetune\.mode: "):
         recipes.from_dict(whole | {"finetune": whole["finetune"] | {"mode": wrong}})
+
+
+@dataclass(frozen=True)
+class Crop(Settings):
+    renamed: ClassVar[dict[str, str]] = {"crop": "crop_s"}
+    crop_s: float = 0.0
+    epochs: int = 100
+
+
+@dataclass(frozen=True)
+class System(Settings):
+    renamed: ClassVar[dict[str, str]] = {"strength": "intensity"}
+    intensity: Crop = field(default_factory=Crop)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_settings_under_an_earlier_name_stand_beside_those_under_todays(order):
+    items = ["intensity.epochs=1", "strength.crop=2"][::order]
+    assert parse_settings(System(), items) == System(Crop(crop_s=2.0, epochs=1))
+
+
+@pytest.mark.parametrize(
+    "items", [["intensity.epochs=1", "strength.epochs=2"], ["intensity.crop=1", "intensity.crop_s=2"]]
+)
+def test_one_setting_under_two_names_is_refused(items):
+    with pytest.raises(InputError, match=r"(epochs|crop_s): is set twice\. .* Keep this one"):
+        parse_settings(System(), items)
