@@ -6,6 +6,7 @@ prints it and exits with 2; every other exception is a defect of ours and keeps 
 
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,15 @@ def one_line(text: str) -> str:
 def say(text: object, *, err: bool = False) -> None:
     """One line for people, on standard output or standard error: no name in it tells a terminal to do anything."""
     print(one_line(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def in_shell(path: object) -> str:
+    """A path as it is typed in a command that a message tells people to run.
+
+    >>> in_shell("runs/ft"), in_shell("my runs/ft")
+    ('runs/ft', "'my runs/ft'")
+    """
+    return shlex.quote(str(path))
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

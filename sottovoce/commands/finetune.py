@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
-from sottovoce.errors import InputError, say
+from sottovoce.errors import InputError, in_shell, say
 
 
 def main(
@@ -150,6 +150,6 @@ def main(
             plan, data, store, f, task, Given(weights[f.name], labels, seed, transductive),
             Keep(output / f.name, tracker=tracker, quiet=quiet),
         )  # fmt: skip
-    say(f"{output}: done. Next: sottovoce evaluate {output}")
+    say(f"{output}: done. Next: sottovoce evaluate {in_shell(output)}")
     if len(folds) < len(data.folds):
         say(f"{len(folds)} of {len(data.folds)} folds; --fold all makes the whole cross-validation.")

@@ -25,7 +25,7 @@ import numpy as np
 
 from sottovoce import files
 from sottovoce.data import contents, own
-from sottovoce.errors import InputError, unknown_name
+from sottovoce.errors import InputError, in_shell, unknown_name
 
 Label = str | float
 Kind = Literal["class", "number"]
@@ -153,7 +153,7 @@ class Corpus:
             if not (folder / name).is_file():
                 raise InputError(
                     f"{folder}: not a prepared corpus. Found no {name}. "
-                    f"Make it with `sottovoce prepare NAME DIR -o {folder}`."
+                    f"Make it with `sottovoce prepare NAME DIR -o {in_shell(folder)}`."
                 )
         head = own.read_json(folder / "corpus.json", dict[str, Any], AGAIN)
         known = own.shaped(head, _Head, folder / "corpus.json", AGAIN)

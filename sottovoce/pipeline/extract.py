@@ -31,7 +31,7 @@ from sottovoce.data.progress import Bar
 from sottovoce.data.runs import Run
 from sottovoce.data.shards import Made
 from sottovoce.data.store import Head, Source, TrackStore, TrackWriter, checked
-from sottovoce.errors import InputError, few, say, unknown_name
+from sottovoce.errors import InputError, few, in_shell, say, unknown_name
 from sottovoce.modeling import network as models
 from sottovoce.pipeline import pieces, sources
 from sottovoce.pipeline.pieces import How, Wanted
@@ -105,7 +105,7 @@ def find_model_store(
     name = plugins.current("tracks", track.partition("-")[0])
     patterns = [track] if "-" in track else [f"{n}-*" for n in (name, *plugins.earlier("tracks", name))]
     found = sorted(path for p in patterns for path in (corpus.folder / "tracks").glob(f"{p}/track.json"))
-    again = f"`sottovoce extract {corpus.folder} --track {name} --model RUN"
+    again = f"`sottovoce extract {in_shell(corpus.folder)} --track {name} --model RUN"
     if not found:
         raise InputError(f"{corpus.folder}: no {track} extracted. A trained model makes it. Run {again}`.")
     stores = [TrackStore.open(path.parent) for path in found]
@@ -250,7 +250,7 @@ def _report(it: Wanted, broken: dict[str, str]) -> None:
     if broken and not it.how.skip_broken:
         first, *others = broken.values()
         if not others:
-            raise InputError(f"{first} Or leave it out with `sottovoce extract {folder} --skip-broken`.")
+            raise InputError(f"{first} Or leave it out with `sottovoce extract {in_shell(folder)} --skip-broken`.")
         raise InputError(
             f"{folder}: no {it.maker.name} of {len(broken)} of {len(every)} utterances. Found: {first} "
             f"Also {few(list(broken)[1:], 5)}. Leave them out with `sottovoce extract --skip-broken`, which lists "
@@ -332,7 +332,7 @@ def _by_model(wanted: Wanted, run: Run | None, how: How) -> _Origin:
     if run is None:
         raise InputError(
             f"{corpus.folder}: {maker.name} of this model is not there, or not of all utterances. A trained model "
-            f"makes it. Run `sottovoce extract {corpus.folder} --track {maker.name} --model RUN`."
+            f"makes it. Run `sottovoce extract {in_shell(corpus.folder)} --track {maker.name} --model RUN`."
         )
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
