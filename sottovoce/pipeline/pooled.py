@@ -31,7 +31,7 @@ from sottovoce.modeling import network as models
 from sottovoce.modeling.checkpoint import read_tensors, save_tensors
 from sottovoce.modeling.network import Network, Recognised
 
-AT_ONCE = 64  # utterances between two looks at what other processes have computed
+AT_ONCE = 32  # utterances between two looks at what other processes have computed
 COMPUTE = 20  # times as long as the file takes to write, before it is written again
 
 
