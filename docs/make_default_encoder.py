@@ -1,6 +1,7 @@
 """Makes the encoder that comes with the package: sottovoce/weights/default_encoder.{safetensors,json}.
 
     python docs/make_default_encoder.py --teacher DIR --speech librispeech=DIR --speech fotaq=DIR ... -o DIR
+    ... --further --rate 1.5e-4 --batch-s 120 --chances clean=0.12 noise=0.9 babble=0.65 snr_db=-3,20   # on from there
 
 The first four blocks of Whisper base (the teacher) hear clean speech. A student that starts as their copy hears the
 same recordings through rooms, noise, other voices, telephone lines and codecs, and learns to answer what the teacher
@@ -21,14 +22,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from encoder_batches import Batches, coded, read
+from encoder_batches import Batches, Chances, coded, read
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sottovoce import files
 from sottovoce.backbones import valid_steps, whisper
+from sottovoce.config.settings import parse_settings
 from sottovoce.data import audio
-from sottovoce.modeling import whisper_weights
+from sottovoce.modeling import hub, whisper_weights
 
 BLOCKS = 4
 SPEECH_UNITS = 64
@@ -138,12 +140,12 @@ class Training:
 
 
 @torch.no_grad()
-def towards(student: whisper.Backbone, wise: whisper.Backbone) -> None:
+def towards(student: whisper.Backbone, wise: whisper.Backbone, kept: float) -> None:
     """Between the teacher's weights and the student's own, which keeps what the teacher knows of speech that this
     training has not met (Wortsman et al. 2022, arXiv:2109.01903)."""
     own = dict(student.named_parameters())
     for name, value in wise.named_parameters():
-        own[name].lerp_(value, 1 - KEPT)
+        own[name].lerp_(value, 1 - kept)
 
 
 def rounded(backbone: whisper.Backbone) -> dict[str, Tensor]:
@@ -192,6 +194,9 @@ def main() -> None:
     ask.add_argument("--rate", type=float, default=3e-4, help="the learning rate; it falls along a cosine")
     ask.add_argument("--processes", type=int, default=2, help="that send the speech through codecs, beforehand")
     ask.add_argument("--seed", type=int, default=0)
+    ask.add_argument("--further", action="store_true", help="begin with the weights of the package, not the teacher's")
+    ask.add_argument("--kept", type=float, default=KEPT, help="of what was learned; the rest stays the teacher's")
+    ask.add_argument("--chances", nargs="*", default=[], help="of changes: noise=0.9 babble=0.65 snr_db=-3,20")
     given = ask.parse_args()
     torch.manual_seed(given.seed)
     device = torch.device(given.device)
@@ -199,10 +204,14 @@ def main() -> None:
     parts, wide = read(folders)
     total = sum(map(len, parts)) / audio.RATE_HZ / 3600
     print(f"{len(parts)} recordings, {total:.2f} h", flush=True)
-    batches = Batches(parts, coded(parts, given.seed, given.processes), wide, given.batch_s, device, given.seed)
-    wise, student = blocks(given.teacher).to(device), blocks(given.teacher, SPEECH_UNITS).to(device)
+    chances = parse_settings(Chances(), given.chances, option="--chances")
+    batches = Batches(
+        parts, coded(parts, given.seed, given.processes), wide, given.batch_s, device, given.seed, chances
+    )
+    begun = hub.backbone(hub.load("default")) if given.further else blocks(given.teacher, SPEECH_UNITS)
+    wise, student = blocks(given.teacher).to(device), begun.to(device)
     updates, heard = Training(wise, student, batches, given.rate).run(given.updates, given.minutes)
-    towards(student, wise)
+    towards(student, wise, given.kept)
     card = {
         "layers": [2, 3, 4],
         "pooling": ["mean", "std"],
@@ -214,6 +223,9 @@ def main() -> None:
         "updates": updates,
         "batch_s": given.batch_s,
         "seed": given.seed,
+        "further": given.further,
+        "kept": given.kept,
+        "chances": vars(chances),
     }
     write(given.out, student.cpu().eval(), card)
 
