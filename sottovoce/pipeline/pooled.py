@@ -126,9 +126,8 @@ class PooledCache:
 
     def _read(self) -> None:
         """What other processes have written meanwhile."""
-        if not self.path or not self.path.exists() or (stamp := _stamp(self.path)) == self.stamp:
-            return
-        self.rows, self.stamp = _kept(self.path) | self.rows, stamp
+        if self.path and (stamp := _stamp(self.path)) not in (None, self.stamp):
+            self.rows, self.stamp = _kept(self.path) | self.rows, stamp
 
     def _write(self) -> float:
         """Seconds it took. A corpus that cannot be written into keeps nothing."""
@@ -143,9 +142,12 @@ class PooledCache:
         return time.monotonic() - started
 
 
-def _stamp(path: Path) -> Any:
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file; None: there is none."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+    return None
 
 
 def _name(steps: Steps, i: int) -> str:
