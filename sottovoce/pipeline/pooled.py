@@ -49,7 +49,7 @@ class PooledStates:
         alone = plan.frontend.normalise in ("none", "utterance") and plan.finetune.mode == "frozen"
         self.folder = store.folder.parent if alone and isinstance(store, TrackStore) else None
         self.key = [
-            weights_digest(network.backbone), plan.backbone, plan.frontend,
+            weights_digest(network.backbone), plan.backbone, plan.backbone_config, plan.frontend,
             network.pooling.only, network.pooling.temporal_pooling, store.folder.name,
         ] if self.folder else []  # fmt: skip
 

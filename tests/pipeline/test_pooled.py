@@ -1,6 +1,7 @@
 """States that are kept with a corpus: whose they are, what an interruption leaves, who takes them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,18 @@ def test_other_weights_are_not_answered_for_by_what_is_kept(frozen):
     after = pooled.predict(it, steps)
     assert np.abs(after - before).max() > 0.01
     np.testing.assert_allclose(after, models.predict(it, steps), atol=1e-5)
+
+
+def test_the_same_weights_in_another_shape_are_another_backbone(frozen):
+    """As many numbers whatever the heads are, and of one seed the same ones."""
+    it, steps = scene(frozen)
+    config = replace(it.plan.backbone_config, heads=4)
+    store = steps.stores[0]
+    mine, theirs = (
+        pooled.PooledStates(it.network, plan, store).key for plan in (it.plan, replace(it.plan, backbone_config=config))
+    )
+    assert mine[0] == theirs[0]
+    assert mine != theirs
 
 
 def test_what_was_computed_before_an_interruption_is_kept(frozen, tmp_path, monkeypatch):
