@@ -1,6 +1,5 @@
 """Options that several verbs share, and what they do for all of them."""
 
-import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sottovoce.errors import say
+from sottovoce.errors import in_shell, say
 
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", help="processes for extraction; default: all cores")]
 JobsOfAll = Annotated[int, typer.Option("--jobs", "-j", min=0, help="processes; 0 = one for every core")]
@@ -65,12 +64,12 @@ def spread(main: Callable[..., Any], words: Mapping[str, Any]) -> Any:
         options = [f"--array=0-{tasks - 1}", "--cpus-per-task=1", "--output=sottovoce-%A-%a.log"]
         options += [f"--partition={words['partition']}"] * bool(words["partition"])
         job = launch.script(_home(words) / "sottovoce.sbatch", [f"#SBATCH {o}" for o in options])
-        say(f"Submit it: sbatch {shlex.quote(str(job))}")
+        say(f"Submit it: sbatch {in_shell(job)}")
         return None
     if way == "command":
         job = launch.script(_home(words) / "sottovoce.sh")
         if not colon:
-            say(f"Start it as often as there are cores, wherever these folders are: {shlex.quote(str(job))}")
+            say(f"Start it as often as there are cores, wherever these folders are: {in_shell(job)}")
             return None
         for failure in launch.run(template, job, words["jobs"] or workers.cores()):
             say(f"Others did the work of one that failed: {failure}.", err=True)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sottovoce import files
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, in_shell
 
 PATIENCE_S = 10.0  # for a command that is told to end: srun and ssh have something to end in turn
 LOOK_S = 0.2
@@ -56,7 +56,7 @@ def run(template: str, job: Path, number: int) -> list[str]:
     with _signals() as told:
         try:
             for k in range(number):
-                line = template.replace("{k}", str(k)).replace("{}", shlex.quote(str(job)))
+                line = template.replace("{k}", str(k)).replace("{}", in_shell(job))
                 log = job.with_suffix(f".{k}.log")
                 with open(log, "w") as said:  # a session of its own: told to end with all that it started
                     one = subprocess.Popen(
