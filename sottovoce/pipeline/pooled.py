@@ -11,8 +11,8 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ class PooledCache:
         self.path = folder / f"pooled-{files.digest(key)}.safetensors" if folder else None
         self.rows: dict[str, np.ndarray] = {}
         self.stamp: Any = None  # of the file as it was read
+        self.unsaved, self.due = False, 0.0  # whether there is something to write, and when again
         self._read()
 
     def __call__(
@@ -106,40 +107,43 @@ class PooledCache:
         each = AT_ONCE if self.path else max(len(missing), 1)
         parts = [missing[k : k + each] for k in range(0, len(missing), each)]
         random.Random(os.getpid()).shuffle(parts)  # others begin elsewhere
-        unsaved, due, cost = 0, time.monotonic(), 0.0
-        with Bar(len(missing), label, quiet=quiet) as bar:
-            try:
-                for part in parts:
-                    self._read()
-                    if left := [i for i in part if names[i] not in self.rows]:
-                        for i, row in zip(left, compute(steps.subset(left)), strict=True):
-                            self.rows[names[i]] = row
-                    unsaved += len(left)
-                    bar.advance(len(part))
-                    if unsaved and time.monotonic() > due:
-                        cost, unsaved = self._write(), 0
-                        due = time.monotonic() + COMPUTE * cost
-            finally:  # also of what was interrupted
-                if unsaved:
+        with Bar(len(missing), label, quiet=quiet) as bar, self._kept_at_the_end():
+            for part in parts:
+                self._read()
+                if left := [i for i in part if names[i] not in self.rows]:
+                    rows = compute(steps.subset(left))
+                    self.rows.update(zip([names[i] for i in left], rows, strict=True))
+                    self.unsaved = True
+                if time.monotonic() > self.due:
                     self._write()
+                bar.advance(len(part))
         return np.stack([self.rows[name] for name in names])
+
+    @contextmanager
+    def _kept_at_the_end(self) -> Iterator[None]:
+        """Also what was interrupted."""
+        try:
+            yield
+        finally:
+            self._write()
 
     def _read(self) -> None:
         """What other processes have written meanwhile."""
         if self.path and (stamp := _stamp(self.path)) not in (None, self.stamp):
             self.rows, self.stamp = _kept(self.path) | self.rows, stamp
 
-    def _write(self) -> float:
-        """Seconds it took. A corpus that cannot be written into keeps nothing."""
+    def _write(self) -> None:
+        """What is new, with what others have written. A corpus that cannot be written into keeps nothing."""
+        if not (self.path and self.unsaved):
+            return
         started = time.monotonic()
-        if self.path:
-            self._read()
-            names = sorted(self.rows)
-            values = torch.from_numpy(np.stack([self.rows[name] for name in names]))
-            with suppress(InputError):
-                save_tensors(self.path, {"values": values}, {"rows": json.dumps(names)})
-                self.stamp = _stamp(self.path)
-        return time.monotonic() - started
+        self._read()
+        names = sorted(self.rows)
+        values = torch.from_numpy(np.stack([self.rows[name] for name in names]))
+        with suppress(InputError):
+            save_tensors(self.path, {"values": values}, {"rows": json.dumps(names)})
+            self.stamp = _stamp(self.path)
+        self.unsaved, self.due = False, time.monotonic() + COMPUTE * (time.monotonic() - started)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
