@@ -4,7 +4,8 @@ A classifier that has only met clean speech takes the noise of a line for a way 
 recordings through these; and a bench plays each of them alone, to tell what a prediction loses by it.
 
 All are functions of samples (N,) float32 at 16 kHz, which return as many, and of a generator where chance is in it.
-Noise is measured against the speech: an SNR is that of the whole recording's power without its silent ends and pauses.
+Noise is measured against the speech: an SNR is that of the whole recording's power without its silent ends and pauses,
+unless told otherwise.
 """
 
 import io
@@ -34,12 +35,19 @@ def speech_power(x: np.ndarray) -> float:
     return float(power[power >= power.max() * 10 ** (-PAUSE_DB / 10)].mean())
 
 
-def add(x: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """`noise` (N,) under the speech of x, so many dB below it."""
-    power = float(np.square(noise, dtype=np.float64).mean())
+def mean_power(x: np.ndarray) -> float:
+    """Of all samples, pauses too: what an SNR of torchaudio's add_noise or of Kaldi's wav-reverberate refers to."""
+    return float(np.square(x, dtype=np.float64).mean())
+
+
+def add(
+    x: np.ndarray, noise: np.ndarray, snr_db: float, level: Callable[[np.ndarray], float] = speech_power
+) -> np.ndarray:
+    """`noise` (N,) under x, so many dB below its `level`: the power of its speech, or of all of it (`mean_power`)."""
+    power = mean_power(noise)
     if power == 0:
         return x
-    scale = (speech_power(x) / power * 10 ** (-snr_db / 10)) ** 0.5
+    scale = (level(x) / power * 10 ** (-snr_db / 10)) ** 0.5
     return (x + np.float32(scale) * noise).astype(np.float32)
 
 
