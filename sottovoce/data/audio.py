@@ -30,6 +30,7 @@ MANY = 1 << 26  # samples a header is believed to have before they are there
 SLACK_S = 0.5  # a segment table may end this much after the audio (rounding, container padding)
 HELD_S = 60.0  # seconds a kept decoder remembers, for segments that overlap
 CANCELS = 0.01  # of the loudest channel's power (-20 dB): a mean below is no recording, the channels cancel
+ROUNDING = 1e-12  # of an offset's power: what is left of a channel that is nothing but an offset
 MUTE = 1e-6  # of the loudest channel's power (-60 dB): a channel below was not recorded
 OVER = 16.0  # times full scale: what is louder is not loud but written in other units
 SCALES = {16: 2.0**15, 24: 2.0**23, 32: 2.0**31}  # full scale of integers, by bits
@@ -77,7 +78,12 @@ def _facts(path: Path) -> _Facts:
         raise InputError(f"{path}: no such file. Check the path, or run `sottovoce prepare` again if the corpus moved.")
     if archives.stat(path)[0] == 0:
         raise InputError(f"{path}: empty file. Found 0 bytes. Copy it again or leave it out.")
-    return _scan(*_key(path))
+    try:
+        return _scan(*_key(path))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read. {error.strerror or error}. Check its permissions, or the disk it lies on."
+        ) from None
 
 
 def _key(path: Path) -> tuple[str, int, int]:
@@ -119,9 +125,11 @@ def _scan(name: str, time_ns: int, size_of_file: int) -> _Facts:
         squares += np.square(every).sum(axis=0)
     if frames == 0:
         raise InputError(f"{path}: no samples. Found a header ({source.format}) and no audio. Leave it out.")
-    weights, mixed = _mix(squares / frames - np.square(sums / frames))  # power without the offset
+    mean = sums / frames
+    power = squares / frames - np.square(mean)  # without the offset
+    weights, mixed = _mix(np.where(power > ROUNDING * np.square(mean), power, 0.0))
     scale, scaled = _scale(path, peak, over / frames)
-    info = _info(source, frames, "; ".join(note for note in (mixed, scaled) if note))
+    info = _info(source, frames, "; ".join(note for note in (source.note, mixed, scaled) if note))
     facts = _Facts(info, source, (weights / scale).astype(np.float32))
     if frames * channels <= files.LARGE:
         _remembered.clear()
@@ -250,8 +258,10 @@ def read(path: Path | str, start: float = 0.0, end: float | None = None, rate_hz
     skipped = source_first * rate_hz // info.rate_hz
     samples = samples[first - skipped : None if last is None else last - skipped]
     if len(samples) == 0:
+        length = min(info.duration_s, math.inf if end is None else end) - start
         raise InputError(
-            f"{path}: shorter than one sample at {rate_hz} Hz. Found {info.duration_s:.6f} s. Leave it out."
+            f"{path}: shorter than one sample at {rate_hz} Hz. Found {length:.6f} s"
+            f"{f' from {start} s on' if start else ''}. Leave it out."
         )
     return Track(np.ascontiguousarray(samples, dtype=np.float32), float(rate_hz))
 

@@ -17,8 +17,16 @@ from pathlib import Path
 
 from sottovoce.data import archives
 
+LARGEST = 0xFFFFFFFF  # size that a header of 32 bits can tell
 UNKNOWN = 0x7FFF0000  # sizes from here on come from programs that did not know them
 TRAIL = 4096  # bytes behind the data of a WAV that are no chunks, from which on they are taken for samples
+# What begins behind the samples of a WAV: chunks of the formats and programs that write them there, and tags.
+BEHIND = {
+    b"LIST", b"iXML", b"bext", b"axml", b"chna", b"cue ", b"smpl", b"inst", b"acid", b"cart", b"fact", b"PEAK", b"plst",
+    b"id3 ", b"ID3 ", b"JUNK", b"junk", b"PAD ", b"FLLR", b"_PMX", b"umid", b"afsp", b"minf", b"elm1", b"regn", b"DGDA",
+    b"levl", b"link", b"mext", b"SAUR", b"strc", b"LGWV", b"Cr8r", b"AFAn", b"APET", b"SNDM", b"DISP", b"CSET",
+}  # fmt: skip
+TAGS = (b"ID3", b"TAG", b"LYRICS")
 SEARCH = 1 << 16  # bytes in which the first frame of an MP3 is looked for
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the object of a .wma that holds the file's size
 
@@ -51,6 +59,10 @@ def whole(path: Path) -> archives.Window | None:
         start, length = struct.unpack(">2I", head[4:12])
         if start >= 24 and (length == 0 < size - start or size - start - length > TRAIL):
             return view(path, 12, head=head[:8] + b"\xff" * 4)  # all there is
+    if head[:4] == b"fLaC" and size > 128:
+        with archives.opened(path) as file:
+            if _at(file, size - 128, 3) == b"TAG":  # ID3v1, which is none of a FLAC's
+                return view(path, 0, size - 128)
     return None
 
 
@@ -73,24 +85,37 @@ def _whole_wav(path: Path, file, head: bytes, size: int) -> archives.Window | No
         if length % 2 and _is_name(_at(file, following - 1, 4)) and not _is_name(_at(file, following, 4)):
             following, crooked = following - 1, True  # an odd chunk without its fill byte
         at = following
-    start, length = at + 8, claimed if length == 0xFFFFFFFF and claimed else length
+    start, length = at + 8, claimed if length == LARGEST and claimed else length
     present = size - start
     riff = struct.unpack(order + "I", head[4:8])[0] + 8
     if length > present:  # where the frame fits the file, the size inside was estimated
         meant = length < UNKNOWN and abs(riff - size) > 8
     elif length == 0:
-        meant = _are_chunks(file, start, size, order)
+        meant = _are_chunks(file, start + start % 2, size, order)
     else:
         trail = start + length
-        meant = present - length <= TRAIL or _are_chunks(file, trail, size, order) or _are_zeros(file, trail)
+        meant = length != LARGEST and (
+            present - length <= TRAIL
+            or any(_begins(file, at) for at in {trail, trail + length % 2})
+            or _are_chunks(file, trail + trail % 2, size, order)
+            or _are_zeros(file, trail)
+        )
     if meant and not (crooked and length <= present):
         return None
     stop = start + length if meant else size
-    announced = min(stop - start, 0xFFFFFFFF)
-    riff = min(12 + len(kept) + announced, 0xFFFFFFFF)
-    start_of = head[:4] if head[:4] == b"RIFX" else b"RIFF"
-    made = start_of + struct.pack(order + "I", riff) + b"WAVE" + kept + b"data" + struct.pack(order + "I", announced)
-    return view(path, start, stop, made)
+    return view(path, start, stop, _wav_head(kept, stop - start, order))
+
+
+def _wav_head(kept: bytes, length: int, order: str) -> bytes:
+    """What comes before so many bytes of samples: of 4 GiB and more a size of 64 bits (EBU Tech 3306)."""
+    riff = 12 + len(kept) + length
+    if riff > LARGEST and order == "<":
+        wide = struct.pack("<3QI", riff + 36, length, 0, 0)
+        kept = b"ds64" + struct.pack("<I", len(wide)) + wide + kept
+        return b"RF64" + b"\xff" * 4 + b"WAVE" + kept + b"data" + b"\xff" * 4
+    first, sizes = (b"RIFX" if order == ">" else b"RIFF"), (min(n, LARGEST) for n in (riff, length))
+    told, present = (struct.pack(order + "I", n) for n in sizes)
+    return first + told + b"WAVE" + kept + b"data" + present
 
 
 def _at(file, at: int, n: int) -> bytes:
@@ -107,9 +132,14 @@ def _is_name(four: bytes) -> bool:
     return len(four) == 4 and all(32 <= c < 127 for c in four)
 
 
+def _begins(file, at: int) -> bool:
+    """True where something begins that is written behind samples, however it ends."""
+    found = _at(file, at, 8)
+    return found[:4] in BEHIND or found.startswith(TAGS)
+
+
 def _are_chunks(file, at: int, size: int, order: str) -> bool:
     """True when what follows the samples are chunks, one after another to the end of the file, or nothing."""
-    at += at % 2
     while at + 8 <= size:
         name, length = _chunk(file, at, order)
         if not _is_name(name) or at + 8 + length > size + 8:

@@ -30,6 +30,7 @@ FLOATS = ("FLOAT", "DOUBLE")
 SLOPPY = 64  # bytes that a WAV or AIFF may count too many
 RAW = {"mp3", "aac", "amr", "ac3", "eac3", "dts", "loas"}  # of FFmpeg: frames without a container; strays are skipped
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}  # of FFmpeg: they name other files, which may be anybody's
+HOLES_S = (0.1, 3600.0)  # without frames in a container: less is how times are rounded, more is a damaged time
 STRAYS = 0.1  # share of a raw stream's frames that may be undecodable
 
 
@@ -45,6 +46,7 @@ class Source:
     seeks: bool  # `chunks` may begin anywhere
     floats: bool  # samples may be larger than 1, and NaN
     chunks: Callable[[int], Iterator[np.ndarray]]  # from a frame on: (n, channels) float32
+    note: str = ""  # what is not read
 
 
 def open_source(path: Path) -> Source:
@@ -95,7 +97,7 @@ def _handle(path: Path, view: archives.Window | None) -> Any:
         os.fspath(path).encode()
     except UnicodeEncodeError:
         return containers.view(path)
-    return str(path)
+    return os.path.abspath(path)  # FFmpeg takes "10:30.m4a" for an address
 
 
 def _uniform(pieces: Iterator[tuple[int, np.ndarray]], rate_hz: int, channels: int) -> Iterator[np.ndarray]:
@@ -189,11 +191,13 @@ def _soundfile(path: Path) -> Source | None:
 
 def _missing(log: str) -> str:
     """What libsndfile noticed and forgave: a file shorter than its header says. "" when it is whole."""
-    for chunk, claimed, present in re.findall(r"(data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log):
+    for chunk, claimed, present in re.findall(
+        r"(data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", log
+    ):
         # Sizes near 2^31 or 2^32 come from programs that wrote to a pipe; a few bytes too many are sloppy headers.
         if int(claimed) < containers.UNKNOWN and int(claimed) - int(present) > SLOPPY:
             return f"{chunk.strip()} of {claimed} bytes announced, {present} present"
-    return ""
+    return "less than its header announces" if "Seems to be a truncated file" in log else ""
 
 
 def _soundfile_chunks(path: Path, rate: int, first: int, frames: int | None) -> Iterator[np.ndarray]:
@@ -260,7 +264,7 @@ def _av(path: Path) -> Source:
                 "FFmpeg can decode. Export it as wav or flac."
             )
         name = f"{container.format.name} {context.name}"
-        raw = container.format.name in RAW
+        raw, streams = container.format.name in RAW, len(container.streams.audio)
     if raw and containers.mpeg_start(path)[1]:
         start, length = containers.mpeg_start(path)
         _check_size(path, start + length * 98 // 100 - 512)  # encoders differ in what they count
@@ -276,16 +280,18 @@ def _av(path: Path) -> Source:
     def chunks(first: int) -> Iterator[np.ndarray]:
         return _from(first, _uniform(_grown(_av_pieces(path, raw)), rate, channels))
 
-    return Source(rate, channels, name, "av", None, False, "pcm_f" in name, chunks)
+    note = f"{streams} audio streams, the first is read" if streams > 1 else ""
+    return Source(rate, channels, name, "av", None, False, "pcm_f" in name, chunks, note)
 
 
 def _av_pieces(path: Path, raw: bool) -> Generator[tuple[int, np.ndarray], None, None]:
-    """(rate, (n, C) float32) of every frame."""
+    """(rate, (n, C) float32) of every frame, and of silence where a container has none for a while."""
     import av
 
     good = strays = 0
     try:
         with _open_av(path) as container:
+            clock = _Clock(container)
             for packet in container.demux(container.streams.audio[0]):
                 try:
                     frames = packet.decode()
@@ -298,11 +304,32 @@ def _av_pieces(path: Path, raw: bool) -> Generator[tuple[int, np.ndarray], None,
                     continue
                 for frame in frames:
                     good += 1
-                    yield frame.sample_rate, _floats(frame)
+                    values = _floats(frame)
+                    hole = 0 if raw else clock.hole(frame)
+                    for at in range(0, hole, CHUNK):
+                        yield frame.sample_rate, np.zeros((min(CHUNK, hole - at), values.shape[1]), np.float32)
+                    yield frame.sample_rate, values
     except av.FFmpegError as error:
         raise truncated(path, _short(error)) from None
     if strays > 3 and strays > STRAYS * (good + strays):
         raise truncated(path, f"{strays} of {good + strays} frames that cannot be decoded")
+
+
+class _Clock:
+    """Time as a container counts it: a call that was muted, or begins after its video, has no frames for a while.
+
+    Players are silent there, and what is said later keeps its time.
+    """
+
+    def __init__(self, container: Any):
+        self.at = (container.start_time or 0) / 1e6  # seconds, where the next frame should be
+        self.end = self.at + container.duration / 1e6 if container.duration else float("inf")
+
+    def hole(self, frame: Any) -> int:
+        """Samples of silence before a frame."""
+        begin = self.at if frame.time is None else frame.time
+        missing, self.at = begin - self.at, begin + frame.samples / frame.sample_rate
+        return round(missing * frame.sample_rate) if HOLES_S[0] < missing < HOLES_S[1] and begin < self.end else 0
 
 
 def _floats(frame: Any) -> np.ndarray:

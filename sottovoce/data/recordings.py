@@ -12,7 +12,8 @@ SUFFIXES = frozenset(
     {".wav", ".wave", ".rf64", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist"}
     | {".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".mpga", ".aac", ".adts", ".ac3", ".wma", ".asf", ".wv", ".ape"}
     | {".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3gpp", ".3g2", ".amr", ".awb", ".tta", ".voc"}
-    | {".webm", ".weba", ".mka", ".mkv", ".avi", ".flv"}
+    | {".webm", ".weba", ".mka", ".mkv", ".avi", ".flv", ".f4v", ".wmv", ".mpg", ".mpeg", ".vob", ".mts", ".m2ts"}
+    | {".ogv", ".dts", ".eac3", ".mpc", ".qt", ".ircam"}
 )
 SYSTEM = frozenset({"__MACOSX", "$RECYCLE.BIN", "@eaDir", "System Volume Information", "lost+found", "#recycle"})
 
@@ -26,20 +27,30 @@ def is_recording(name: Path | str) -> bool:
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Every visible file below a folder, as sorted relative POSIX paths; links to folders are followed once.
+    """Every visible file below a folder, as sorted relative POSIX paths; links to folders are followed once. A link
+    that leads nowhere is one if it is named like a recording: whoever opens it says so.
 
-    Raises InputError for a name that is not UTF-8: no table, page or JSON file could name it.
+    Raises InputError for a folder that cannot be read, and for a name that is not UTF-8: no table, page or JSON file
+    could name it.
     """
     seen: set[str] = set()
-    for place, inner, names in os.walk(root, followlinks=True):
+    for place, inner, names in os.walk(root, followlinks=True, onerror=_unreadable):
         if (real := os.path.realpath(place)) in seen:
             inner.clear()
             continue
         seen.add(real)
         inner[:] = sorted(name for name in inner if not is_hidden(name))
         for name in sorted(names):
-            if not name.startswith(".") and os.path.isfile(os.path.join(place, name)):  # macOS leaves ._twins
+            if not name.startswith(".") and _is_file(os.path.join(place, name)):  # macOS leaves ._twins
                 yield spelt(Path(place, name).relative_to(root).as_posix(), root)
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path) or (is_recording(path) and os.path.islink(path) and not os.path.exists(path))
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be read. {error.strerror}. Check the permissions of the folder.")
 
 
 def recordings_below(root: Path) -> list[str]:

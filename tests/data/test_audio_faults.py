@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -292,6 +293,43 @@ def test_a_header_that_does_not_know_its_file_does_not_cut_it(tmp_path, data):
     check_stretches(tmp_path / "a.wav")
 
 
+XML = b"<BWFXML>" + b"text and more text " * 300
+IXML = b"iXML" + struct.pack("<I", len(XML)) + XML
+UNPADDED = b"iXML" + struct.pack("<I", len(XML) + 1) + XML + b"x" + b"LIST" + struct.pack("<I", 4) + b"INFO"
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24"])
+@pytest.mark.parametrize("fill", [b"", b"\0"])
+@pytest.mark.parametrize(
+    "behind",
+    [IXML, IXML[:-600], IXML + bytes(600), IXML + b"TAG" + bytes(125), UNPADDED, b"APETAGEX" + WAV, b"ID3\3\0" + WAV],
+)
+def test_what_is_written_behind_the_samples_is_not_heard(tmp_path, subtype, fill, behind):
+    odd = TALK[: 2 * RATE + 1]  # an odd number of bytes, after which not everybody writes the fill byte
+    data = written(odd, subtype=subtype)
+    data = data[: data.index(b"data") + 8 + len(odd) * (3 if subtype == "PCM_24" else 1)] + fill + behind
+    (tmp_path / "a.wav").write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+    assert len(audio.read(tmp_path / "a.wav")) == len(odd)
+
+
+@pytest.mark.parametrize("told", [(1 << 32) + 4000, 0xFFFFFFFF])
+def test_a_wav_beyond_4_gib_is_whole(tmp_path, told):
+    length, path = (1 << 32) + 4000, tmp_path / "a.wav"
+    with open(path, "wb") as file:  # on most disks this takes some kilobytes
+        file.write(sizes(WAV, 0xFFFFFFFF, told % (1 << 32))[:44])
+        file.seek(44 + 4000)
+        file.write(b"\1\1")
+        file.seek(44 + length - 2)
+        file.write(b"\0\x40")
+    assert audio.probe(path).frames == length // 2
+    assert audio.read(path, (length // 2 - 100) / RATE).values[-1] == 0.5
+
+
+def test_a_tag_behind_a_flac_is_none_of_it(tmp_path):
+    (tmp_path / "a.flac").write_bytes(written(TALK, format="FLAC") + b"TAG" + bytes(125))
+    np.testing.assert_allclose(audio.read(tmp_path / "a.flac").values, TALK, atol=1e-4)
+
+
 @pytest.mark.parametrize("sizes_said", [(0, 0), (36 + 6000, 6000)])
 def test_a_killed_recorder_may_have_begun_in_silence(tmp_path, sizes_said):
     x = np.concatenate([np.zeros(2 * RATE, np.float32), TALK])
@@ -299,7 +337,7 @@ def test_a_killed_recorder_may_have_begun_in_silence(tmp_path, sizes_said):
     np.testing.assert_allclose(audio.read(tmp_path / "a.wav").values, x, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["CAF", "NIST", "AU", "W64", "AIFF", "OPUS", "VORBIS", "WMA", "MOV"])
+@pytest.mark.parametrize("kind", ["CAF", "NIST", "AU", "W64", "AIFF", "RF64", "VOC", "OPUS", "VORBIS", "WMA", "MOV"])
 def test_what_has_lost_its_end_is_named(tmp_path, kind):
     path = tmp_path / "a"
     if kind in ("WMA", "MOV"):
@@ -312,6 +350,54 @@ def test_what_has_lost_its_end_is_named(tmp_path, kind):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     with pytest.raises(InputError, match="truncated"):
         audio.read(path)
+
+
+# ---------------------------------------------------------------------------------------------- time
+
+
+def streams(path, kind, codec, voices, shift=lambda s: s, picture=False):
+    """A container of several voices (n,) at 48 kHz; packets of second s lie at second `shift(s)`."""
+    with av.open(str(path), "w", format=kind) as container:
+        tracks = [container.add_stream(codec, rate=48_000, layout="mono") for _ in voices]
+        if picture:
+            video = container.add_stream("mpeg4", rate=10, width=32, height=32, pix_fmt="yuv420p")
+            for k in range(10):
+                frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 25 * k, np.uint8), format="rgb24")
+                frame.pts, frame.time_base = k, Fraction(1, 10)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+        for track, x in zip(tracks, voices, strict=True):
+            size = track.codec_context.frame_size or 960
+            for k in range(len(x) // size):
+                piece = np.ascontiguousarray(x[None, k * size : (k + 1) * size], np.float32)
+                frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 48_000, k * size, Fraction(1, 48_000)
+                for packet in track.encode(frame):
+                    packet.pts = packet.dts = round(shift(float(packet.pts * packet.time_base)) / packet.time_base)
+                    container.mux(packet)
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("matroska", "aac"), ("mp4", "aac")])
+def test_what_is_said_after_a_muted_stretch_keeps_its_time(tmp_path, kind, codec):
+    click = np.zeros(48_000 * 3, np.float32)
+    click[96_000:96_480] = 0.5 * np.sin(np.arange(480))  # at 2 s, 5 s with the hole
+    streams(tmp_path / "a", kind, codec, [click], lambda s: s + 3 if s > 1 else s)
+    assert audio.probe(tmp_path / "a").duration_s == pytest.approx(6.0, abs=0.1)
+    assert abs(audio.read(tmp_path / "a").values).argmax() / RATE == pytest.approx(5.0, abs=0.05)
+    check_stretches(tmp_path / "a")
+
+
+def test_sound_that_begins_after_its_picture_keeps_its_time(tmp_path):
+    click = np.zeros(48_000 * 2, np.float32)
+    click[48_000:48_480] = 0.5 * np.sin(np.arange(480))
+    streams(tmp_path / "a", "matroska", "aac", [click], lambda s: s + 2, picture=True)
+    assert abs(audio.read(tmp_path / "a").values).argmax() / RATE == pytest.approx(3.0, abs=0.05)
+
+
+def test_a_second_stream_is_said_to_be_there(tmp_path):
+    x = np.repeat(TALK, 3)
+    streams(tmp_path / "a", "matroska", "aac", [x, x])
+    assert audio.probe(tmp_path / "a").note == "2 audio streams, the first is read"
 
 
 # ---------------------------------------------------------------------------------------------- samples
@@ -454,6 +540,49 @@ def test_a_name_that_is_not_utf8_is_a_sentence(tmp_path, sottovoce, name):
         recordings.spelt(os.fsdecode(strange))
     if name.endswith(b".wav"):
         assert len(audio.read(os.fsdecode(strange))) == RATE  # the samples are there all the same
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no colons in names")
+@pytest.mark.parametrize("name", ["2026-01-01T10:30:00.m4a", "data:,x.m4a", "file:b.m4a"])
+def test_a_name_with_a_colon_is_no_address(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "b.m4a", TALK[:RATE], RATE, "aac", "mp4")
+    encode(tmp_path / "a", TALK, RATE, "aac", "mp4").rename(name)
+    assert audio.probe(name).duration_s > 2.9
+
+
+def test_nothing_is_passed_over_in_a_folder(tmp_path, monkeypatch):
+    sf.write(tmp_path / "a.wav", TALK, RATE)
+    (tmp_path / "gone.wav").symlink_to("/gone/.git/annex/objects/x.wav")
+    (tmp_path / "gone.txt").symlink_to("/gone/notes.txt")
+    found = list(recordings.audio_files([tmp_path]))
+    assert [p.name for p in found] == ["a.wav", "gone.wav"]
+    with pytest.raises(InputError, match="no such file"):
+        audio.probe(found[1])
+
+    def refused(place):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(InputError, match=r"cannot be read\. Permission denied"):
+        recordings.recordings_below(tmp_path)
+
+
+def test_a_recording_that_may_not_be_read_is_a_sentence(tmp_path, monkeypatch):
+    sf.write(tmp_path / "a.wav", TALK, RATE)
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(containers.archives, "opened", refused)
+    with pytest.raises(InputError, match=r"a\.wav: cannot be read\. Permission denied\. Check"):
+        audio.read(tmp_path / "a.wav")
+
+
+def test_a_segment_of_no_sample_is_told_by_its_own_length(tmp_path):
+    sf.write(tmp_path / "a.wav", TALK, RATE)
+    with pytest.raises(InputError, match=r"Found 0\.000010 s from 1\.00001 s on"):
+        audio.read(tmp_path / "a.wav", 1.00001, 1.00002)
 
 
 def test_a_view_is_what_it_shows(tmp_path):
