@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -142,7 +143,8 @@ def by_speaker(most: int) -> Callable[[Sequence[Utterance]], list[Fold]]:
 
 
 def any_folds(utterances: Sequence[Utterance]) -> list[Fold]:
-    """Speaker-disjoint folds where speakers are known, else a random split by file that says "none".
+    """Speaker-disjoint folds where speakers are known, else by session where those are, else a random split by file
+    that says "none".
 
     Utterances without labels are in no fold, nor are those without a speaker where others have one.
 
@@ -153,6 +155,9 @@ def any_folds(utterances: Sequence[Utterance]) -> list[Fold]:
         return []
     known = [u for u in labelled if u.speaker]
     if not known:
+        sessions = {u.session for u in labelled}
+        if len(sessions) >= 3 and "" not in sessions:
+            return group_folds(labelled, min(FOLDS, len(sessions)), group="session", even=True)
         return file_folds(labelled, FOLDS)
     speakers = sorted({u.speaker for u in known})
     if len(speakers) < 3:
@@ -168,17 +173,22 @@ def file_folds(utterances: Sequence[Utterance], n: int) -> list[Fold]:
 
     Raises InputError: fewer files than folds, or fewer than three folds.
     """
-    if n < 3 or len(utterances) < n:
+    found = list(dict.fromkeys(u.path for u in utterances))
+    if n < 3 or len(found) < n:
         raise InputError(
-            f"{utterances[0].corpus}: too few files for {n} folds. Found {len(utterances)}; folds need 3 parts "
+            f"{utterances[0].corpus}: too few files for {n} folds. Found {len(found)}; folds need 3 parts "
             "(train, dev, test) of one file or more. Add files or change --folds."
         )
     rng, first = np.random.default_rng(0), utterances[0].labels
     label = next((name for name in ("emotion", *first) if isinstance(first.get(name), str)), "")
-    order = sorted(rng.permutation(len(utterances)), key=lambda k: str(utterances[k].labels.get(label, "")))
-    part = np.empty(len(utterances), int)
-    part[order] = np.arange(len(utterances)) % n
-    return [parts_fold(utterances, part.tolist(), k, f"fold{k + 1}", "none", n) for k in range(n)]
+    said: dict[str, Counter[str]] = {path: Counter() for path in found}
+    for u in utterances:
+        said[u.path][str(u.labels.get(label, ""))] += 1
+    most = [said[path].most_common(1)[0][0] for path in found]
+    order = sorted(rng.permutation(len(found)), key=lambda k: most[k])
+    part_of = {found[k]: place % n for place, k in enumerate(order)}
+    part = [part_of[u.path] for u in utterances]
+    return [parts_fold(utterances, part, k, f"fold{k + 1}", "none", n) for k in range(n)]
 
 
 def parts_fold(utterances: Sequence[Utterance], part: Sequence[int], k: int, name: str, group: str, n: int) -> Fold:

@@ -10,9 +10,11 @@ from typing import Any
 
 from sottovoce import files
 from sottovoce.corpora._rows import Rows
+from sottovoce.data.recordings import is_recording
 from sottovoce.errors import InputError, needs
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+MOST_WORDS = 64  # of a list that is a cell
 RETURN = "\ue00d"  # stands for a \r while a CSV is read; nobody's letter
 
 
@@ -29,17 +31,15 @@ def read(path: Path) -> Rows:
             records = [json.loads(line) for line in lines if line.strip()]
         elif suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8-sig"))
-            if isinstance(content, dict):  # {id: {wav: ..., emo: ...}}, as SpeechBrain writes it
-                content = [{"id": key} | value for key, value in content.items()]
-            records = content
+            records = _records(content) if isinstance(content, dict) else content
         elif suffix in (".csv", ".tsv", ".txt"):
             return _csv(path)
         else:
             raise InputError(
                 f"{path}: not a table. Found {suffix or 'no suffix'}, expected one of {', '.join(SUFFIXES)}."
             )
-        if not all(isinstance(record, dict) for record in records):
-            raise TypeError("rows are not objects")
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise TypeError("It is no list of objects")
         records = [{str(key): text_of(value) for key, value in record.items()} for record in records]
         "".join(text for record in records for pair in record.items() for text in pair).encode()  # no half of a pair
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
@@ -62,7 +62,7 @@ def _csv(path: Path) -> Rows:
     # and so is a \r in a file of \n, which few programs quote.
     if len(re.findall(r"\r(?!\n)", text)) <= text.count("\n"):
         text = re.sub(r"\r(?!\n)", RETURN, text)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         columns = next((line for line in lines if any(cell.strip() for cell in line)), [])
         columns = [column.strip() for column in columns]
@@ -76,10 +76,14 @@ def _csv(path: Path) -> Rows:
                     f"{path}, row {lines.line_num}: {len(line)} cells under {len(columns)} column names. Quote cells "
                     f"that hold the separator; the first line names the columns, found {','.join(columns)[:60]!r}."
                 )
+            _check_quotes(path, line, separator, lines.line_num)
             rows.append([text_of(cell.replace(RETURN, "\r")) for cell in line[:named]])
             numbers.append(lines.line_num)
     except csv.Error as error:
-        raise InputError(f"{path}: not a readable table. {error}. Save it as UTF-8 CSV.") from None
+        raise InputError(
+            f"{path}, row {lines.line_num}: a quote that is not closed, or stands alone in a cell. {error}. "
+            'Quote the whole cell and write "" for a quote in it.'
+        ) from None
     kept: dict[str, int] = {}
     for k, column in enumerate(columns[:named]):
         if not column:  # row numbers, or an empty column of a spreadsheet
@@ -91,6 +95,30 @@ def _csv(path: Path) -> Rows:
         kept.setdefault(column, k)
     table = [{column: row[k] for column, k in kept.items()} for row in rows]
     return Rows(str(path), path.parent, list(kept), table, numbers, separator=separator)
+
+
+def _records(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of {id: {wav: ..., emo: ...}}, as SpeechBrain writes it, or of {"data": [rows]}."""
+    lists = [value for value in content.values() if isinstance(value, list)]
+    if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
+        return lists[0]
+    if any(not isinstance(value, dict) for value in content.values()):
+        raise TypeError("It is no list of objects")
+    keys = list(next(iter(content.values()), {}))
+    if keys == [str(k) for k in range(len(keys))] and all(list(column) == keys for column in content.values()):
+        return [{name: column[k] for name, column in content.items()} for k in keys]  # as pandas writes it unasked
+    return [{"id": key} | value for key, value in content.items()]
+
+
+def _check_quotes(path: Path, cells: list[str], separator: str, row: int) -> None:
+    """Raises InputError where a cell has swallowed rows: a quote opened in one, and closed in a later one or never."""
+    for cell in cells:
+        inside = cell.split("\n")[1:]
+        if any(line.count(separator) and any(map(is_recording, line.split(separator))) for line in inside):
+            raise InputError(
+                f"{path}, row {row - len(inside)}: a cell that holds {len(inside)} rows more. Found {cell[:40]!r}. "
+                'Close its quote, or write "" for a quote in a cell.'
+            )
 
 
 def _encoding(content: bytes) -> str:
@@ -122,10 +150,20 @@ def _separator(text: str, tabs: bool) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A cell as text; None, NaN, lists and objects are ""."""
-    if value is None or isinstance(value, (list, dict, bytes)) or value != value:
+    """A cell as text; None, NaN and bytes are "". Several words are as one writes them in a cell, happy;sad, and an
+    object is JSON: what raters said comes so. What is no cell, such as samples, is ""."""
+    if isinstance(value, dict):
+        return json.dumps(value, default=str) if all(map(_is_plain, value.values())) else ""
+    if isinstance(value, list):
+        words = [text_of(part) for part in value]
+        return ";".join(words) if len(value) <= MOST_WORDS and all(map(_is_plain, value)) else ""
+    if value is None or isinstance(value, bytes) or value != value:
         return ""
     return str(value).strip()
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float))
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

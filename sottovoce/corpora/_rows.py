@@ -12,7 +12,7 @@ from typing import Annotated, Self
 from sottovoce.corpora import _cells, _layout, _split
 from sottovoce.corpora._options import Each
 from sottovoce.data import archives, vocabulary
-from sottovoce.data.corpus import Utterance, spelt
+from sottovoce.data.corpus import COLUMNS, Utterance, spelt
 from sottovoce.errors import InputError, check_names, few
 
 SYNONYMS = {
@@ -28,6 +28,8 @@ SYNONYMS = {
     "session": "session session_id video video_id dialogue dialog recording_session",
     "split": "split fold partition split_set data_split subset set",
 }
+NAMED = ("speaker", "session", "emotion")
+WHOLE = re.compile(r"^(\d+)(?:[.,]0+)?$")
 TIMES = ("start", "end", "duration")
 LOOSE_IDS = frozenset({"utterance", "utt", "utterance_id", "segment_id"})  # often a text, or counted in each file
 NUMBERS = (  # labels that are taken without being asked for, when they are numbers
@@ -97,6 +99,7 @@ def utterances(
     names = _names(read, asked.columns or {})
     if not names["path"]:
         raise _missing(read, "path")
+    _plain_numbers(read, [names[key] for key in NAMED if names[key]])
     numbers = [] if asked.unlabelled else _further(read, names, asked.label_columns)
     if asked.unlabelled:
         names["emotion"] = names["split"] = ""
@@ -122,7 +125,8 @@ def utterances(
         shown = ", ".join(f"{s} ({' and '.join(sorted(sides))})" for s, sides in list(shared.items())[:5])
         raise InputError(
             f"{read.where}: {len(shared)} speakers on both sides of the split: {shown}. Correct column "
-            f"{names['split'] or 'split'}, or use --allow-shared-speakers, which the report will call leaky."
+            f"{names['split'] or 'split'}, or use --split-column none if it is no split, or --allow-shared-speakers, "
+            "which the report will call leaky."
         )
     return found
 
@@ -178,8 +182,10 @@ def _utterances(
     emotions = []
     for row in read.rows:
         word = value(row, "emotion")
-        none = _cells.is_unknown(word) and not _cells.is_numeric(word) and word.casefold() not in mapped
+        none = _cells.is_unknown(word) and not _cells.is_numeric(word)
         emotions.append("" if none and not asked.own_classes else word)
+        if names["emotion"] and (written := spelt(row[names["emotion"]]).strip()).casefold() in mapped:
+            emotions[-1] = written  # "none" too, where it is named
     seen: dict[str, str] = {}
     for line, word in zip(read.lines, emotions, strict=True):
         if word:
@@ -192,7 +198,7 @@ def _utterances(
         parts = []
     sides = _split.labels(filter(None, parts), read.where)
     kept_as = {c: "number" if _is_number(read, c) else "class" for c in numbers}
-    signs = _decimal_signs(read, [*numbers, *(names[key] for key in TIMES if names[key])])
+    signs = decimal_signs(read, [*numbers, *(names[key] for key in TIMES if names[key])])
     speaker_of = _layout.speaker_of(asked.speaker_pattern)
     plain, found = _plain_ids(read, names), []
     for line, row, own_id, emotion in zip(read.lines, read.rows, plain, emotions, strict=True):
@@ -227,19 +233,23 @@ def _utterances(
 def _place(written: str, base: Path, audio_root: Path | None) -> str:
     """A path relative to the table's folder, or an absolute one where it lies elsewhere."""
     written = written.replace("{data_root}/", "").replace("{data_folder}/", "")  # SpeechBrain's manifests
-    if "\\" in written and "/" not in written:
-        written = written.replace("\\", "/")
+    written = _slashes(written)
     if audio_root is None:
         return Path(written).as_posix()
     path = (Path(audio_root) / written).resolve()
     return path.relative_to(base.resolve()).as_posix() if path.is_relative_to(base.resolve()) else str(path)
 
 
+def _slashes(written: str) -> str:
+    """A path as Windows writes it, as others do."""
+    return written.replace("\\", "/") if "/" not in written else written
+
+
 def _plain_ids(read: Rows, names: Mapping[str, str]) -> list[str]:
     """The id column; else the file's stem, its path where stems repeat, and the segment where files do."""
     if names["id"]:
         return [_one_line(row[names["id"]]) for row in read.rows]
-    paths = [Path(row[names["path"]]) for row in read.rows]
+    paths = [Path(_slashes(row[names["path"]])) for row in read.rows]
     several = len({str(p) for p in paths}) < len(paths)
     files = {str(p): p for p in paths}
     for form in (lambda p: p.stem, lambda p: (p.parent / p.stem).as_posix(), lambda p: p.as_posix()):
@@ -313,6 +323,8 @@ def column_of(read: Rows, key: str, given: str) -> str:
 
     Raises InputError: no column `given`, or two that are called alike and differ.
     """
+    if given == "none" and key == "split" and given not in read.columns:
+        return ""
     if given:
         alike = [c for c in read.columns if c == given] or [c for c in read.columns if c.casefold() == given.casefold()]
         if alike:
@@ -356,10 +368,25 @@ def _missing(read: Rows, key: str) -> InputError:
     )
 
 
+def _plain_numbers(read: Rows, columns: Sequence[str]) -> None:
+    """Names that are whole numbers as such: a column with an empty cell is often written with 1.0 for 1, and a speaker
+    must not be two."""
+    for column in columns:
+        cells = {text for row in read.rows if (text := held(row, column))}
+        if len(cells) > len({WHOLE.sub(r"\1", text) for text in cells}) and all(map(WHOLE.fullmatch, cells)):
+            for row in read.rows:
+                row[column] = WHOLE.sub(r"\1", row[column].strip())
+
+
 def _further(read: Rows, names: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
-    """Columns to keep as further labels."""
+    """Columns to keep as further labels. Raises InputError for one that is called as something else is."""
     taken = set(names.values())
     for column in wanted:
+        if column in (*COLUMNS, "emotion", "split") and column not in taken:
+            raise InputError(
+                f"{read.where}: --label-columns {column} is called as what another column holds"
+                f"{f' ({names[column]})' if names.get(column) else ''}. Rename it in the table."
+            )
         if column not in read.columns:
             raise InputError(
                 f"{read.where}: no column {column}. Found: {', '.join(read.columns)}. Correct --label-columns."
@@ -395,7 +422,7 @@ def _fractions(read: Rows, column: str) -> bool:
     return bool(values) and None not in values and any(v is not None and v % 1 for v in values)
 
 
-def _decimal_signs(read: Rows, columns: Sequence[str]) -> dict[str, str]:
+def decimal_signs(read: Rows, columns: Sequence[str]) -> dict[str, str]:
     """{column: its decimal sign}; where a column does not tell, the others do."""
     cells = {column: [row[column] for row in read.rows] for column in columns}
     signs = {column: _cells.decimal_sign(values, read.separator) for column, values in cells.items()}

@@ -137,7 +137,10 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
     where = told[0].corpus
     if not is_split(parts):
         if len(parts) < 3:
-            raise InputError(f"{where}: a split of {len(parts)} parts. Found {', '.join(parts)}; 3 are needed.")
+            raise InputError(
+                f"{where}: a split of {len(parts)} parts. Found {', '.join(parts)}; 3 are needed. "
+                "If it is no split: --split-column none."
+            )
         index = [parts.index(str(u.labels["split"])) for u in told]
         group, names = _group(told), folder_names([f"fold{p}" if p.isdecimal() else p for p in parts])
         return [_layout.parts_fold(told, index, k, name, group, len(parts)) for k, name in enumerate(names)]

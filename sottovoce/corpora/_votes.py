@@ -19,7 +19,7 @@ from typing import Annotated, TypeVar
 from sottovoce.config.settings import words
 from sottovoce.corpora import _cells
 from sottovoce.corpora._options import Each
-from sottovoce.corpora._rows import Asked, Rows, column_of, held
+from sottovoce.corpora._rows import Asked, Rows, column_of, decimal_signs, held
 from sottovoce.data import vocabulary
 from sottovoce.errors import InputError
 
@@ -50,7 +50,14 @@ def spread(
     first = {word: f"row {line}" for line, row in reversed(list(zip(read.lines, found, strict=True))) for word in row}
     if not first:
         raise InputError(f"{read.where}: nobody voted. Columns {next(iter(votes.values()))} are empty. Correct them.")
-    ours = vocabulary.own_words(first, relabel, read.where, own=asked.own_classes)
+    told = column_of(read, "emotion", (asked.columns or {}).get("emotion", ""))
+    if told in used(votes):
+        told = ""
+    consensus = {word.casefold() for row in read.rows if told and (word := row[told].strip())}
+    alone = {left for left in relabel or {} if left.casefold() in consensus}  # which nobody need have voted for
+    voted = {word.casefold() for word in first} | {str(vocabulary.canonical(word)) for word in first}
+    among = {left: to for left, to in (relabel or {}).items() if left.casefold() in voted or left not in alone}
+    ours = vocabulary.own_words(first, among, read.where, own=asked.own_classes)
     counts: list[dict[str, float]] = []
     for row in found:
         counts.append(defaultdict(float))
@@ -59,9 +66,6 @@ def spread(
                 counts[-1][ours[word]] += n
     classes = sorted({word for count in counts for word, n in count.items() if n > 0})
     names = [f"emotion:{word}" for word in classes]
-    told = column_of(read, "emotion", (asked.columns or {}).get("emotion", ""))
-    if told in used(votes):
-        told = ""
     rows = []
     for cells, count in zip(read.rows, counts, strict=True):
         total = sum(count.values())
@@ -70,7 +74,8 @@ def spread(
         rows.append(cells | more | ({} if told else {"emotion": _most(count)}))
     columns = [*read.columns, *names, RATERS] + ([] if told else ["emotion"])
     asked = replace(asked, label_columns=[*names, RATERS, *asked.label_columns])
-    return replace(read, columns=columns, rows=rows), asked, relabel if told else None
+    rest = {left: to for left, to in (relabel or {}).items() if left in alone}
+    return replace(read, columns=columns, rows=rows), asked, rest if told else None
 
 
 def used(votes: Mapping[str, str] | None) -> set[str]:
@@ -108,7 +113,7 @@ def _of_raters(read: Rows, text: str) -> list[dict[str, float]]:
 def _of_distributions(read: Rows, text: str) -> list[dict[str, float]]:
     named = {part.partition("=")[0]: part.partition("=")[2] or part for part in words(text)}
     _check(read, list(named.values()), "--distribution-columns")
-    found = []
+    found, signs = [], decimal_signs(read, list(named.values()))
     for line, row in zip(read.lines, read.rows, strict=True):
         where = f"{read.where}, row {line}"
         if len(named) > 1:
@@ -117,7 +122,7 @@ def _of_distributions(read: Rows, text: str) -> list[dict[str, float]]:
             cells = _cell(row[next(iter(named.values()))], where)
         count: dict[str, float] = defaultdict(float)
         for word, cell in cells.items():
-            value = _cells.number(cell) if cell else 0.0
+            value = _cells.number(cell, signs[named[word]] if len(named) > 1 else "") if cell else 0.0
             if value is None or value < 0:
                 raise InputError(f"{where}: votes for {word} are {cell!r}. Counts or shares are numbers, 0 or more.")
             count[word] += value

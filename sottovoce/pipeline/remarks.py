@@ -44,10 +44,11 @@ def similar_speakers(utterances: Sequence[Utterance], folds: Sequence[Fold] = ()
 def _plain(name: str) -> str:
     """ "S_01" as "s1".
 
-    >>> {_plain(name) for name in ("S_01", "s1", "S001", "s-1")}
-    {'s1'}
+    >>> {_plain(name) for name in ("S_01", "s1", "S001", "s-1")}, _plain("1.0")
+    ({'s1'}, '1')
     """
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", name.casefold()))
+    name = re.sub(r"^(\d+)\.0+$", r"\1", name.casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", name))
 
 
 def lone_classes(utterances: Sequence[Utterance], classes: Mapping[str, Sequence[str]]) -> list[str]:

@@ -667,3 +667,107 @@ def test_damaged_turns_and_tables_of_others_are_named_with_their_line(tmp_path):
     (tmp_path / "a/db.yaml").write_text("tables: [files]\n")
     with pytest.raises(InputError, match=r"db.yaml: damaged. Found \["):
         read(tmp_path / "a")
+
+
+# -- rows that would be lost, or people who would be two -----------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [(5, 20), (30,)])  # opened and closed by chance, or never closed
+def test_a_quote_that_swallows_rows_is_refused(tmp_path, rows):
+    lines = [",".join((*row, '"Come on' if k in rows else "yes")) for k, row in enumerate(clips(tmp_path))]
+    (tmp_path / "t.csv").write_text("\n".join(["file,emotion,speaker,text", *lines]) + "\n")
+    with pytest.raises(InputError, match=r"row \d+: a (quote|cell that holds)"):
+        read(tmp_path / "t.csv")
+
+
+def test_a_quoted_cell_may_have_lines_and_quotes(tmp_path):
+    rows = [(*row, 'He said: "no",\nand left, quickly, at once') for row in clips(tmp_path, 3)]
+    assert len(read(written(tmp_path / "t.csv", ("file", "emotion", "speaker", "text"), rows))) == 12
+
+
+def test_one_and_one_point_zero_are_one_person_and_one_class(tmp_path):
+    """As pandas writes whole numbers of a column with an empty cell."""
+    rows, codes = clips(tmp_path), {"neutral": 0, "happy": 1, "sad": 2, "angry": 3}
+    for name, part, number in (("train", rows[:32], float), ("test", rows[32:], int)):
+        of = [(path, number(codes[word]), number(int(who[1:]) % 9)) for path, word, who in part]
+        written(tmp_path / f"{name}.csv", ("file", "emotion", "speaker"), of)
+    with pytest.raises(InputError, match=r"3 speakers on both sides of the split: 1 \(test and train\)"):
+        read(tmp_path)
+    found = read(tmp_path, allow_shared_speakers=True)
+    assert {u.speaker for u in found} == {str(k) for k in range(9)}
+    assert {u.labels["emotion"] for u in found} == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize(
+    ("options", "head"),
+    [
+        ({"columns": {"emotion": "emo3"}, "label_columns": ["emotion"]}, ("file", "emo3", "speaker", "emotion")),
+        ({"columns": {"speaker": "who"}, "label_columns": ["speaker"]}, ("file", "emotion", "who", "speaker")),
+        ({"columns": {"split": "mine"}, "label_columns": ["split"]}, ("file", "emotion", "speaker", "split", "mine")),
+    ],
+)
+def test_a_further_label_takes_the_place_of_nothing(tmp_path, options, head):
+    side = dealt("train", "dev", "test")
+    rows = [(*row, side(int(row[2][1:])), side(int(row[2][1:])))[: len(head)] for row in clips(tmp_path)]
+    with pytest.raises(InputError, match=r"is called as what another column holds \("):
+        read(written(tmp_path / "t.csv", head, rows), **options)
+
+
+def test_segments_of_one_recording_stay_on_one_side_and_so_do_sessions(tmp_path):
+    rows = [(p, e, k / 10, (k + 1) / 10) for p, e, _ in clips(tmp_path, seconds=0.5) for k in range(3)]
+    found = read(written(tmp_path / "t.csv", ("file", "emotion", "start", "end"), rows))
+    where = {u.id: u.path for u in found}
+    for fold in _split.folds(found):
+        sides = [{where[i] for i in side} for side in (fold.train, fold.dev, fold.test)]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == 48
+        assert fold.group == "none"
+    rows = [(p, e, who) for p, e, who in clips(tmp_path)]
+    found = read(written(tmp_path / "u.csv", ("file", "emotion", "video"), rows))
+    assert {fold.group for fold in _split.folds(found)} == {"session"}
+
+
+def test_lists_and_objects_are_cells(tmp_path):
+    votes = [{"happy": 3, "sad": 1}, ["happy", "sad", "happy"]]
+    for name, options in (("a", {"votes": {"distribution": "votes"}}), ("b", {"votes": {"rater": "raters"}})):
+        rows = [{"file": p, "speaker": s, "votes": votes[0], "raters": votes[1]} for p, _, s in clips(tmp_path, 3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        found = read(tmp_path / f"{name}.jsonl", **options)
+        assert {u.labels["emotion"] for u in found} == {"happy"}
+    rows = [{"file": p, "emotion": [e], "speaker": s} for p, e, s in clips(tmp_path, 3)]
+    for shape in (rows, {"data": rows}, {c: {str(k): row[c] for k, row in enumerate(rows)} for c in rows[0]}):
+        (tmp_path / "c.json").write_text(json.dumps(shape))
+        assert Counter(u.labels["emotion"] for u in read(tmp_path / "c.json"))["sad"] == 3
+    (tmp_path / "c.json").write_text('{"data": [1, 2], "version": 2}')
+    with pytest.raises(InputError, match="no list of objects"):
+        read(tmp_path / "c.json")
+
+
+def test_a_word_for_nothing_is_a_class_where_it_is_named(tmp_path):
+    rows = [(p, "none" if e == "neutral" else e, s) for p, e, s in clips(tmp_path, 3)]
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker"), rows)
+    assert Counter(u.labels.get("emotion") for u in read(path))[None] == 3
+    assert Counter(u.labels.get("emotion") for u in read(path, relabel={"none": "neutral"}))["neutral"] == 3
+
+
+def test_what_is_renamed_may_be_said_by_the_raters_or_by_all_of_them(tmp_path):
+    rows = [(p, "X" if e == "sad" else e, s, e, "excited" if e == "happy" else e) for p, e, s in clips(tmp_path, 3)]
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker", "r1", "r2"), rows)
+    found = read(path, votes={"rater": "r1,r2"}, relabel={"excited": "happy", "X": ""})
+    assert {u.labels["emotion"] for u in found} == {"neutral", "happy", "angry"}
+    assert len(found) == 9
+    with pytest.raises(InputError, match="no label"):
+        read(path, votes={"rater": "r1,r2"}, relabel={"exited": "happy"})
+
+
+def test_shares_may_have_decimal_commas(tmp_path):
+    rows = [(p, s, "0,750", "0,25") for p, _, s in clips(tmp_path, 3)]
+    path = written(tmp_path / "t.csv", ("file", "speaker", "happy", "sad"), rows, delimiter=";")
+    assert read(path, votes={"distribution": "happy,sad"})[0].labels["emotion:happy"] == 0.75
+
+
+def test_a_column_called_split_need_not_be_one(tmp_path):
+    rows = [(*row, "ABC"[k % 3]) for k, row in enumerate(clips(tmp_path))]
+    path = written(tmp_path / "t.csv", ("file", "emotion", "speaker", "set"), rows)
+    with pytest.raises(InputError, match="--split-column none"):
+        read(path)
+    assert {fold.group for fold in _split.folds(read(path, columns={"split": "none"}))} == {"speaker"}
