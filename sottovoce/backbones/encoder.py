@@ -134,7 +134,8 @@ class Backbone(base.Encoder):
         self.positions, self.drop, self.blocks = encoder.pos_conv_embed, encoder.dropout, encoder.layers
         stable = type(encoder).__name__.endswith("StableLayerNorm")  # blocks normalise their input, not their output
         self.norm_first = None if stable else encoder.layer_norm
-        self.norm = encoder.layer_norm if stable else None
+        self.norm = encoder.layer_norm if stable else None  # after the last block; none of what is cut before it
+        self.depth = len(encoder.layers)
         for block in self.blocks:
             if config.family == "wavlm":
                 block.attention.torch_multi_head_self_attention = MethodType(_attend, block.attention)
@@ -220,7 +221,7 @@ class Backbone(base.Encoder):
             else:
                 out = block(layers[-1], **more)
             layers.append(out[0] if isinstance(out, tuple) else out)
-        if self.norm is not None and len(layers) == 1 + len(self.blocks):
+        if self.norm is not None and len(layers) == 1 + self.depth:
             layers[-1] = self.norm(layers[-1])
         return Hidden(layers, lengths)
 

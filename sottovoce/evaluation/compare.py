@@ -11,7 +11,7 @@ difference these speakers and seeds would have shown after the same correction.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class System:
     configs: tuple[dict[str, Any], ...]  # config.json, one a seed
     tables: tuple[dict[str, dict[str, str]], ...]  # id -> row of predictions.csv, one a seed
     task: Task
-    folders: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()  # where `evaluate` laid its cards
 
 
 def load(text: str, *, quiet: bool = True) -> System:
@@ -59,6 +59,10 @@ def load(text: str, *, quiet: bool = True) -> System:
         if kind not in KINDS:
             raise InputError(f"{folder}: a {kind} run, which predicts nothing. Compare fine-tuned runs.")
         found.append(runs.parts(folder, kind))
+    where = [folder.resolve() for folder in folders]
+    if len(set(where)) < len(where):
+        twice = next(f for f, place in zip(folders, where, strict=True) if where.count(place) > 1)
+        raise InputError(f"{twice}: the same run twice in one system. Name every training once.")
     tasks = [Task.from_dict(parts[0].config.get("task") or {}, parts[0].folder / "config.json") for parts in found]
     for folder, task in zip(folders, tasks, strict=True):
         if not task.same(tasks[0]):
@@ -69,7 +73,8 @@ def load(text: str, *, quiet: bool = True) -> System:
     configs = tuple(parts[0].config for parts in found)
     seeds = tuple(int(config.get("seed", k)) for k, config in enumerate(configs))
     name = name or " … ".join(dict.fromkeys(path.name or str(path) for path in (named[0], named[-1])))
-    return System(name, seeds, configs, tables, tasks[0], tuple(folders))
+    fresh = all(_of_these(folder, parts) for folder, parts in zip(folders, found, strict=True))
+    return System(name, seeds, configs, tables, tasks[0], tuple(folders) if fresh else ())
 
 
 def _runs_in(folder: Path) -> list[Path]:
@@ -83,7 +88,7 @@ def _runs_in(folder: Path) -> list[Path]:
 def predictions(
     folder: Path, parts: Sequence[runs.Run], task: Task, *, quiet: bool = True
 ) -> dict[str, dict[str, str]]:
-    """id -> row of predictions.csv; evaluated now where the file is missing or lacks a fold.
+    """id -> row of predictions.csv; evaluated now where the file is missing, lacks a fold or is of other weights.
 
     Raises InputError: an utterance answered twice, a damaged file.
     """
@@ -92,7 +97,7 @@ def predictions(
     if path.is_file():
         needed = ("id", "fold", "speaker", "session", *_columns(task, "target"), *_columns(task, "predicted"))
         rows = own.read_rows(path, needed, "Evaluate again.")
-    if {row["fold"] for row in rows} != wanted:
+    if {row["fold"] for row in rows} != wanted or not _of_these(folder, parts):
         if parts[0].config["kind"] != "finetune":
             raise InputError(f"{path}: not the predictions of this run. Make the run again.")
         if not quiet:
@@ -102,6 +107,15 @@ def predictions(
     if len(table) < len(rows):
         raise InputError(f"{path}: {len(rows) - len(table)} utterances are in it twice. Folds overlap; compare one.")
     return table
+
+
+def _of_these(folder: Path, parts: Sequence[runs.Run]) -> bool:
+    """Whether what `evaluate` laid into a folder is of the weights that are there now; True where no card tells."""
+    path = folder / protocol.FILE
+    if not path.is_file() or parts[0].config["kind"] != "finetune":
+        return True
+    card: dict[str, Any] = own.read_json(path, dict[str, Any], "Evaluate again.")
+    return card.get("weights") in (None, sorted({run.identity for run in parts}))
 
 
 def _columns(task: Task, what: str) -> list[str]:
@@ -183,7 +197,7 @@ def compare(systems: Sequence[System], *, metric: str = "", common: bool = False
         "warnings": lines.floors(tested)
         + [lines.constant(task, entry["flat"], entry["name"]) for entry in found if entry["flat"]],
         "protocol": {
-            "first_line": " ".join(f"{line} ({s.name})" for s in systems for line in cautions(s.configs)) or None,
+            "first_line": " ".join(f"{line} ({s.name})" for s in systems for line in cautions_of(s)) or None,
             "paired": "by utterance, on the same speakers",
             "intervals": lines.intervals(
                 [(row["speaker"], row["session"]) for row in rows], max(len(s.seeds) for s in systems)
@@ -223,6 +237,13 @@ def _gaps(
     return statistics.differences(task, target, a, b, who, same_seeds=same), same
 
 
+def cautions_of(system: System) -> list[str]:
+    """What a reader must know before the figures: of its runs, and of the folds that its card tells."""
+    leaky = "none" in cast(list[str], _card(system).get("split", {}).get("apart", []))
+    known = any(row["speaker"] for row in system.tables[0].values())
+    return cautions(system.configs) + [lines.leaky(known)] * leaky
+
+
 def cards(systems: Sequence[System]) -> dict[str, Any]:
     """The protocol card of every system, by its name."""
     return {system.name: _card(system) for system in systems}
@@ -231,7 +252,7 @@ def cards(systems: Sequence[System]) -> dict[str, Any]:
 def _card(system: System) -> dict[str, Any]:
     """The card that `evaluate` laid beside a system; where there is none, what config.json tells."""
     found = [folder / protocol.FILE for folder in system.folders]
-    if all(path.is_file() for path in found):
+    if found and all(path.is_file() for path in found):
         card: dict[str, Any] = own.read_json(found[0], dict[str, Any], "Evaluate again.")
         return card | {"seeds": system.seeds}
     return {"seeds": system.seeds, "exposure": {"people": len(system.configs[0].get("seen_speakers", ()))}}
@@ -259,10 +280,11 @@ def _shared(tables: Sequence[tuple[str, Mapping[str, Any]]], common: bool) -> li
 
 def differing(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
     """{setting: {system: value}} of what was not the same everywhere; seeds apart."""
-    facts = []
-    for system in systems:
+    facts, folds = [], [_card(system).get("split", {}).get("hash") for system in systems]
+    for system, hash_ in zip(systems, folds, strict=True):
         config = system.configs[0]
         found = files.flatten(config.get("settings", {})) | {k: config.get(k) for k in ("init", "labels", "fold")}
+        found |= {"folds": hash_} if all(folds) else {}  # unknown of a run that has no card
         facts.append({k: v for k, v in found.items() if not k.endswith(".seed")})
     keys = [k for k in dict.fromkeys(k for f in facts for k in f) if len({str(f.get(k)) for f in facts}) > 1]
     return {k: {s.name: f.get(k) for s, f in zip(systems, facts, strict=True)} for k in keys}

@@ -153,9 +153,7 @@ def evaluate(
     report: dict[str, Any] = {
         "title": f"{corpus.name}: {', '.join(task.target)}",
         **told,
-        "mean_over_folds": {
-            k: float(np.mean([f["metrics"][k] for f in told["folds"]])) for k in told["folds"][0]["metrics"]
-        },
+        "mean_over_folds": {k: _mean([f["metrics"][k] for f in told["folds"]]) for k in told["folds"][0]["metrics"]},
         "baselines": {name: {"metrics": got.intervals(answer)} for name, answer in rivals.items()},
         "protocol": protocol(corpus, found, task),
         "card": _card(corpus, found, task, it.plan.finetune),
@@ -175,6 +173,11 @@ def evaluate(
         report["confusion"] = {"classes": task.classes, "counts": metrics.confusion(task, got.truth, got.predicted)}
         report["raters"] = against_raters(corpus, got)
     return report, table(got)
+
+
+def _mean(scores: Sequence[float]) -> float:
+    """Over the folds where a score is defined: one without a class has no recall of it."""
+    return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")
 
 
 def against_raters(corpus: Corpus, got: Answered) -> dict[str, Any]:
@@ -213,7 +216,10 @@ def _tested(corpus: Corpus, fold: Fold, task: Task, store: Any, asked: Collectio
     """
     test = [u for k in fold.test if task.has(u := corpus.by_id[k]) and k in store]
     if not test:
-        raise InputError(f"{corpus.folder}: no labelled test utterance in {fold.name}. Prepare the corpus again.")
+        raise InputError(
+            f"{corpus.folder}: no test utterance of {fold.name} has what is tested ({', '.join(task.target)}). Found "
+            f"{len(fold.test)} without. Label some of them, or name another fold."
+        )
     return [u for u in test if not asked or u.speaker in asked]
 
 
@@ -251,10 +257,7 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     plan = found[0].plan
     lines = cautions([run.config for run in found])
     if "none" in groups:
-        share = (
-            "share speakers" if any(u.speaker for u in corpus.utterances) else "may share speakers, who are unknown,"
-        )
-        lines.append(f"Leaky: the folds {share} between training and test; the figures flatter.")
+        lines.append(lines_of.leaky(any(u.speaker for u in corpus.utterances)))
     tuning, seeds = plan.finetune, sorted({run.config["seed"] for run in found})
     tested = [corpus.by_id[k] for run in found for k in corpus.fold(run.config["fold"]).test]
     by, chosen = chooser(task, tuning), CHOSEN[tuning.mode]

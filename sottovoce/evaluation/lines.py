@@ -83,6 +83,12 @@ def floors(differences: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def leaky(known: bool) -> str:
+    """What to know of folds that keep nobody apart; `known`: whether speakers have names."""
+    share = "share speakers" if known else "may share speakers, who are unknown,"
+    return f"Leaky: the folds {share} between training and test; the figures flatter."
+
+
 def transductive(people: Collection[str]) -> str:
     """What to know where weights have heard test speakers; "" where they have heard none."""
     if not people:

@@ -47,6 +47,7 @@ def card(
         "task": {"kind": task.kind, "target": task.target, "classes": task.classes},
         "split": {
             "folds": [f.name for f in folds],
+            "apart": sorted({f.group for f in folds}),  # by what; "none": nothing
             "hash": files.digest([[f.name, f.group, sorted(f.train), sorted(f.dev), sorted(f.test)] for f in folds]),
             "audio": corpus.info.get("audio_digest", ""),
             "recordings tested": sum(len(f.test) for f in folds),

@@ -88,9 +88,14 @@ def _public(init: str) -> Run:
     # what others report of a checkpoint is of whole recordings
     settings = replace(settings, frontend=replace(settings.frontend, trim_db=0.0))
     built = encoder.Config(
-        family=found.model_type, size="base", architecture=shape, normalise=bool(prepared.get("do_normalize", False))
+        family=found.model_type,
+        size="base",
+        architecture=shape,
+        normalise=bool(prepared.get("do_normalize", bool(prepared))),
     )
     version = whisper_weights.public_version(init)
+    if architecture.get("do_stable_layer_norm"):
+        version = [*version, "normalised after the last block alone"]  # states that earlier versions gave are others
     return _run(init, replace(settings, backbone_config=built), 1, version, middle(shape["num_hidden_layers"]))
 
 
@@ -136,9 +141,16 @@ def _run(init: str, settings: Recipe, features: int, version: list[str], layers:
 
 
 def _check_rate(init: str) -> dict[str, Any]:
-    """preprocessor_config.json, {} where there is none. Raises InputError: made for another rate than ours."""
+    """What its feature extractor does: preprocessor_config.json or, as transformers 5 writes it, a part of
+    processor_config.json; {} where there is neither. A key that is not there has transformers' default.
+
+    Raises InputError: made for another rate than ours.
+    """
     path = public_files.find(init, "preprocessor_config.json")
     found = files.read_json(path) if path else {}
+    if not path and (path := public_files.find(init, "processor_config.json")):
+        whole = files.read_json(path)
+        found = whole.get("feature_extractor", {}) if isinstance(whole, dict) else whole
     if not isinstance(found, dict) or found.get("sampling_rate", RATE_HZ) != RATE_HZ:
         rate = found.get("sampling_rate") if isinstance(found, dict) else found
         raise InputError(f"{init}: an encoder for {rate} Hz. Everything here is at {RATE_HZ} Hz.")
@@ -177,6 +189,9 @@ def backbone(run: Run, upto: int | None = None) -> nn.Module:
     lost = sorted(set(found["missing_keys"]) - {"masked_spec_embed"})
     if lost:
         raise InputError(f"{init}: weights are missing. Found no {lost[0]} and {len(lost) - 1} others. Get it again.")
+    model.float()  # half precision is for keeping
+    if broken := next((name for name, value in model.named_parameters() if not value.isfinite().all()), ""):
+        raise InputError(f"{init}: corrupt weights. Found NaN or infinite values in {broken}. Get it again.")
     made = encoder.Backbone(config, 1, model)
     made.blocks = made.blocks[:upto]
     return made
@@ -189,8 +204,9 @@ def _read(init: str, how: Any) -> Any:
     from huggingface_hub.errors import StrictDataclassError
 
     local = not Path(init).is_dir() and bool(public_files.unreachable(init))
-    level = transformers.logging.get_verbosity()
+    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     try:
         with public_files.silence():
             return how(transformers, local_files_only=local)
@@ -202,3 +218,5 @@ def _read(init: str, how: Any) -> Any:
         raise InputError(f"{init}: neither run nor encoder. {why}. Found: {public_files.one_line(error)}") from None
     finally:
         transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()

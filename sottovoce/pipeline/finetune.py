@@ -147,11 +147,16 @@ def parts_of(
     """The parts of a fold whose dev part is chosen, `labels` of its training part with labels. Of these a fifth chooses
     where `finetune.dev` is "share".
 
-    Raises InputError as `select` and `changed_copies`.
+    Raises InputError as `select` and `changed_copies`, and for a dev part without labels, which could not choose.
     """
     task = learned(task, plan)
     chosen = [u for u in select(corpus, fold.train, task, labels, seed) if u.id in store]
     train, dev = chosen, [corpus.by_id[k] for k in fold.dev if task.has(corpus.by_id[k]) and k in store]
+    if fold.dev and not dev:
+        raise InputError(
+            f"{corpus.folder}: nothing in the dev part of {fold.name} has {', '.join(task.target)}. Found "
+            f"{len(fold.dev)} without. Label some of them, or let a fifth of the labels choose: --dev share."
+        )
     if plan.finetune.dev == "share":
         values = task.values(chosen)
         back = set(folds.held_back(chosen, values if task.kind == "class" else np.zeros(len(chosen), int), seed))

@@ -32,6 +32,7 @@ from sottovoce.modeling.checkpoint import read_tensors, save_tensors
 from sottovoce.modeling.network import Network, Recognised
 
 AT_ONCE = 32  # utterances between two looks at what other processes have computed
+STATES = 2  # another number where the same weights would give other states than earlier versions gave
 COMPUTE = 20  # times as long as the file takes to write, before it is written again
 
 
@@ -50,7 +51,7 @@ class PooledStates:
         self.folder = store.folder.parent if alone and isinstance(store, TrackStore) else None
         self.key = [
             weights_digest(network.backbone), plan.backbone, plan.backbone_config, plan.frontend,
-            network.pooling.only, network.pooling.temporal_pooling, store.folder.name,
+            network.pooling.only, network.pooling.temporal_pooling, store.folder.name, STATES,
         ] if self.folder else []  # fmt: skip
 
     def __call__(self, steps: Steps) -> np.ndarray:

@@ -208,9 +208,10 @@ def test_what_is_made_of_weights_is_made_again_when_they_change(family):
             assert backbone(x, LENGTHS).last.equal(fresh(x, LENGTHS).last)
 
 
-@pytest.mark.parametrize("family", encoder.FAMILIES)
-def test_blocks_can_be_cut_off_from_the_top(family):
-    whole, cut = small(family).eval(), small(family).eval()
+@each_encoder
+def test_blocks_can_be_cut_off_from_the_top(family, more):
+    """What is left says what it said: the last block's normalisation is none of theirs."""
+    whole, cut = small(family, **more).eval(), small(family, **more).eval()
     cut.blocks = cut.blocks[:1]
     for a, b in zip(whole(waves(), LENGTHS).layers, cut(waves(), LENGTHS).layers, strict=False):
         assert a.equal(b)
@@ -373,6 +374,30 @@ def test_a_checkpoint_is_a_run_to_go_on_from(checkpoint):
     wave = waves()[1:2, :, 0]
     wanted = model((wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()).last_hidden_state
     torch.testing.assert_close(found.backbone(waves()[1:2], LENGTHS[1:2]).last, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_may_be_of_half_precision_and_keep_its_extractor_in_a_processor(checkpoint, tmp_path):
+    folder, model = checkpoint
+    model.half().save_pretrained(tmp_path)
+    model.float()
+    told = json.loads((folder / "preprocessor_config.json").read_text())
+    for name, content in (("processor_config.json", {"feature_extractor": told}), ("preprocessor_config.json", {})):
+        (tmp_path / name).write_text(json.dumps(content or {"sampling_rate": 16000}))  # unsaid: as by default
+        found = network.load_pretrained(hub.load(str(tmp_path)))
+        assert found.plan.backbone_config.normalise
+        wanted = network.load_pretrained(hub.load(str(folder))).backbone(waves(), LENGTHS).last
+        torch.testing.assert_close(found.backbone(waves(), LENGTHS).last, wanted, rtol=0.02, atol=0.02)
+        (tmp_path / name).write_text(json.dumps({"feature_extractor": {"sampling_rate": 8000}, "sampling_rate": 8000}))
+        with pytest.raises(InputError, match="an encoder for 8000 Hz"):
+            hub.load(str(tmp_path))
+
+
+def test_weights_that_are_no_numbers_are_refused(checkpoint, tmp_path):
+    other = transformers.AutoModel.from_config(checkpoint[1].config)
+    next(iter(other.encoder.layers[0].parameters())).data[0] = float("nan")
+    other.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="corrupt weights"):
+        network.load_pretrained(hub.load(str(tmp_path)))
 
 
 def test_a_fine_tuned_encoder_is_rebuilt_from_its_own_folder_alone(checkpoint, tmp_path):

@@ -287,6 +287,39 @@ def test_runs_without_predictions_are_evaluated_and_their_folder_left_alone(corp
     assert set(result["differs"]) == {"init"}  # the arm "scratch" differs in nothing else
 
 
+def test_answers_of_weights_that_are_gone_are_not_used(corpus, pretrained, tmp_path, capsys):
+    few = ["finetune.updates=20", "finetune.readings=2", "finetune.lrs=0.01"]
+    options = {"init": str(pretrained), "recipe": "frozen_probe", "settings": few, "quiet": True, "fold": "fold1"}
+    finetune_command.main(corpus, tmp_path / "a", **options)
+    evaluate_command.main(tmp_path / "a", opensmile=False, quiet=True)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b/fold1")
+    finetune_command.main(corpus, tmp_path / "b", scratch=True, **options)
+    stale, capsys_of = read(tmp_path / "b/predictions.csv"), capsys.readouterr()
+    assert "b: no predictions of fold1 yet" not in capsys_of.err
+    loaded = compare.load(str(tmp_path / "b"), quiet=False)
+    assert "b: no predictions of fold1 yet" in capsys.readouterr().err
+    assert [row["predicted"] for row in loaded.tables[0].values()] != [row["predicted"] for row in stale]
+    evaluate_command.main(tmp_path / "b", opensmile=False, quiet=True)
+    fresh = read(tmp_path / "b/predictions.csv")
+    assert [row["predicted"] for row in loaded.tables[0].values()] == [row["predicted"] for row in fresh]
+
+
+def test_folds_that_share_speakers_are_said_first_and_other_folds_differ(two):
+    for folder, apart in zip(two, ("speaker", "none"), strict=True):
+        files.write_json(folder / "protocol.json", {"split": {"apart": [apart], "hash": apart}, "weights": ["x"]})
+    result = result_of(*two)
+    assert result["protocol"]["first_line"] == (
+        "Leaky: the folds share speakers between training and test; the figures flatter. (b)"
+    )
+    assert result["differs"]["folds"] == {"a": "speaker", "b": "none"}
+
+
+def test_a_run_named_twice_is_no_second_training(two):
+    with pytest.raises(InputError, match="the same run twice"):
+        compare.load(f"{two[0]},{two[0]}")
+
+
 def test_the_page_tells_which_settings_differ(two, tmp_path):
     config = json.loads((two[1] / "fold1/config.json").read_text())
     config["settings"] = {"track": "mfcc", "training": {"seed": 5, "lr": 0.1}}
