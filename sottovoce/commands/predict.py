@@ -132,7 +132,8 @@ def _hear(
     recogniser = (opened if quiet else load)(plan.model, plan.labels, plan.vad)
     journal = bulk.Journal(journal_at, bulk.settings(plan, recogniser))
     different = len(set(paths))  # a recording may be named twice
-    earlier = sum(journal.find(path) is not None for path in set(paths))
+    there = {str(path) for path in paths if journal.find(path) is not None}
+    earlier = len(there)
     if earlier and not quiet:
         say(f"{journal_at}: {earlier} of {different} are there, going on.", err=True)
     written = bulk.Table(table, paths, journal) if table else None
@@ -140,7 +141,7 @@ def _hear(
     bar = Bar(different, "predict", quiet=quiet or different < 2, done=earlier)
     with written or contextlib.nullcontext(), bar:
         for done in bulk.hear(recogniser, plan, paths, journal, jobs, skip_broken):
-            bar.advance()
+            bar.advance(done.path not in there)  # again, with a new one of the same speaker
             wrong = done.broken
             if piped is not None and done.path == str(piped):  # its folder means nothing to anybody
                 wrong = wrong.replace(str(piped), piped.name)

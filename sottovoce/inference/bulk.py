@@ -196,16 +196,19 @@ def hear(
     skip_broken: bool = False,
 ) -> Iterator[Done]:
     """Every recording that the journal does not have, as it is done; the journal has it then. One that is named twice
-    is heard once, under its own name.
+    is heard once, under its own name. Where speakers are standardised, one more recording of a speaker means all of
+    theirs again.
 
     Raises InputError for a recording that cannot be read, unless `skip_broken`.
     """
-    missing = [path for path in dict.fromkeys(paths) if journal.find(path) is None]
+    whole = recogniser.groups(list(dict.fromkeys(paths)))  # what is new is heard with all of its speaker
+    groups = [group for group in whole if any(journal.find(path) is None for path in group)]
+    missing = [path for group in groups for path in group]
     kept = {path: done.name for path, (_, done) in journal.done.items() if files.is_folder_name(done.name)}
     new = [path for path in missing if str(path) not in kept]
     named = {path: kept.get(str(path), "") for path in missing}
     named |= dict(zip(new, own_names(new, list(kept.values())), strict=True))
-    items = [{path: named[path] for path in group} for group in recogniser.groups(missing)]
+    items = [{path: named[path] for path in group} for group in groups]
     jobs = jobs or workers.many()
     if jobs < 2 or len(items) < 2 or workers.shared():
         _remember(plan, recogniser)
@@ -325,27 +328,32 @@ def write_broken(journal: Path | None, broken: Sequence[str]) -> None:
     """The list of what could not be read, next to the journal; none where all could."""
     if journal is None:
         return
-    path = journal.with_name(journal.name.replace("journal.jsonl", "broken.txt"))
+    path = _broken_list(journal)
     if broken:
         files.write_text(path, "".join(f"{line}\n" for line in broken))
     else:
         path.unlink(missing_ok=True)
 
 
+def _broken_list(journal: Path) -> Path:
+    return journal.with_name(journal.name.replace("journal.jsonl", "broken.txt"))
+
+
 class Table:
     """out.csv or out.json of the results so far, in the order of the recordings; as a context, also of those that an
     error or Ctrl-C leaves.
 
-    Raises InputError when it is there and the journal is not: it is somebody else's.
+    Raises InputError when it, or the list of what is broken, is there and the journal is not: it is somebody else's.
     """
 
     def __init__(self, path: Path, paths: Sequence[Path], journal: Journal):
         self.path, self.paths, self.journal, self._last = path, paths, journal, time.monotonic()
 
     def __enter__(self) -> "Table":
-        if self.journal.new and self.path.exists() and not workers.shared():
+        made = [self.path, *([_broken_list(self.journal.path)] if self.journal.path else [])]
+        if self.journal.new and not workers.shared() and (there := [path for path in made if path.exists()]):
             raise InputError(
-                f"{self.path}: is there, and no journal beside it says that predict made it. Choose another -o, or "
+                f"{there[0]}: is there, and no journal beside it says that predict made it. Choose another -o, or "
                 "move it."
             )
         return self

@@ -32,6 +32,8 @@ Segment = dict[str, Any]
 def names(wanted: str) -> list[str]:
     """The formats of a list like "csv,json". Raises InputError for an unknown one."""
     found = words(wanted.lower())
+    if not found:
+        raise InputError(f"--format {wanted!r}: names none. There are: {', '.join(FORMATS)}.")
     for name in found:
         if name not in FORMATS:
             raise unknown_name("format", name, FORMATS)

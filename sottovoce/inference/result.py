@@ -12,6 +12,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.inference.sources import called
+from sottovoce.report.words import cell_column
 
 FORMAT = "sottovoce-result/1"
 
@@ -75,6 +76,11 @@ class Result:
         return float(np.nanmean(self.intensities))
 
     @property
+    def _predicts_intensity(self) -> bool:
+        """Whether the answer itself is called so: of the recording as a whole, no mean over cells."""
+        return self.kind != "class" and "intensity" in self.names
+
+    @property
     def rate_hz(self) -> float:
         """Cells a second."""
         return 1 / self.hop_s
@@ -87,7 +93,9 @@ class Result:
     def cells(self) -> list[dict[str, Any]]:
         """A row a cell: time_s, speech, a column of every class or number, intensity and speaker where known."""
         columns: dict[str, Any] = {"time_s": np.round(self.times_s, 3), "speech": self.speech}
-        columns |= {name: np.round(self.posteriors[:, k], 6) for k, name in enumerate(self.names)}
+        columns |= {
+            cell_column(name, self.kind): np.round(self.posteriors[:, k], 6) for k, name in enumerate(self.names)
+        }
         if self.intensities is not None:
             columns["intensity"] = np.round(self.intensities, 6)
         if self.speakers:
@@ -100,7 +108,10 @@ class Result:
     def timeline(self) -> Any:
         """`cells` as a pandas DataFrame."""
         return _library("pandas").DataFrame(
-            self.cells(), columns=None if len(self.times_s) else ["time_s", "speech", *self.names]
+            self.cells(),
+            columns=None
+            if len(self.times_s)
+            else ["time_s", "speech", *(cell_column(name, self.kind) for name in self.names)],
         )
 
     def row(self) -> dict[str, Any]:
@@ -110,7 +121,7 @@ class Result:
             head |= {"label": self.label, "confidence": round(self.confidence, 6)}
         prefix = "p_" if self.kind == "class" else ""
         head |= {f"{prefix}{n}": round(float(v), 6) for n, v in zip(self.names, self.answer, strict=True)}
-        if self.intensity is not None:
+        if self.intensity is not None and not self._predicts_intensity:
             head["intensity"] = round(self.intensity, 6)
         return head | {"note": "; ".join(self.warnings)}
 
@@ -126,7 +137,8 @@ class Result:
                 **self.row(),
                 **{"kind": self.kind, "names": self.names, "probabilities": self.probabilities},
                 **{"abstain": self.abstain, "hop_s": self.hop_s, "window_s": self.window_s, "rate_hz": self.rate_hz},
-                **{"intensity": self.intensity, "intensity_is": self.intensity_is, "warnings": self.warnings},
+                **({} if self._predicts_intensity else {"intensity": self.intensity}),
+                **{"intensity_is": self.intensity_is, "warnings": self.warnings},
                 "segments": self.segments,
                 "timeline": self.cells(),
                 "waveform": {k: np.round(v, 4) for k, v in self.envelope.items()},
@@ -148,6 +160,8 @@ class Result:
             raise ValueError(f"format {found['format']!r}, not {FORMAT!r}")
         names, rows = tuple(map(str, found["names"])), found["timeline"]
 
+        keys = [cell_column(name, str(found["kind"])) for name in names]
+
         def column(key: str) -> np.ndarray:
             return np.array([np.nan if row[key] is None else row[key] for row in rows], dtype=float)
 
@@ -157,7 +171,7 @@ class Result:
             str(found["path"]), float(found["duration_s"]), names,
             np.array(answer, dtype=float),
             str(found["kind"]), float(found["hop_s"]), float(found["window_s"]), column("time_s"),
-            np.stack([column(n) for n in names], axis=1) if rows else np.zeros((0, len(names))),
+            np.stack([column(key) for key in keys], axis=1) if rows else np.zeros((0, len(names))),
             column("intensity") if measured else None, str(found["intensity_is"]),
             [str(row["speaker"]) for row in rows] if spoken else [],
             [_segment(s) for s in found["segments"]],

@@ -28,6 +28,11 @@ class Timing(Settings, group="timing"):
     smooth_s: NotNegative = 0.75  # answers are averaged over so long before segments are cut
     shortest_s: NotNegative = 0.5  # a shorter segment goes to its likelier neighbour
 
+    def __post_init__(self) -> None:
+        """Cells are of whole samples, and everything that counts cells must count the same."""
+        super().__post_init__()
+        object.__setattr__(self, "hop_s", max(round(self.hop_s * RATE_HZ), 1) / RATE_HZ)
+
 
 @dataclass(frozen=True)
 class Pieces:

@@ -31,6 +31,12 @@ def load(model: Path | str, labels: Sequence[str] = (), vad: str = "auto") -> "R
     return Recogniser(Graph(model), labels, vad)
 
 
+def _threads(told: str) -> int:
+    """Of OMP_NUM_THREADS, which may be a list, one a level of nesting: "2,1" is 2; else 0, as many as there are."""
+    first = told.split(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
+
+
 class Graph:
     """An exported model as it is: samples in, arrays out.
 
@@ -48,7 +54,7 @@ class Graph:
         if not path.is_file():
             raise InputError(f"{path}: no such file. Name one that `sottovoce export` has written.")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+        options.intra_op_num_threads = threads or _threads(os.environ.get("OMP_NUM_THREADS", ""))
         options.log_severity_level = 4  # errors come as exceptions
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

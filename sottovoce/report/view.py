@@ -71,12 +71,13 @@ def _tiles(found: Mapping[str, Any], names: Sequence[str], length: float, segmen
 def _lanes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Cells of each channel: name, times, a column of values a class, intensity; turns stay in one lane."""
     cells = list(found["timeline"])
+    keys = [words.cell_column(name, found["kind"]) for name in found["names"]]
     times = [cell["time_s"] for cell in cells]
     apart = len(set(times)) < len(times)
     lanes = []
     for name in dict.fromkeys(cell.get("speaker", "") if apart else "" for cell in cells):
         own = [cell for cell in cells if not apart or cell.get("speaker", "") == name]
-        columns = [[_rounded(cell.get(key)) for cell in own] for key in found["names"]]
+        columns = [[_rounded(cell.get(key)) for cell in own] for key in keys]
         strengths = [_rounded(cell.get("intensity")) for cell in own] if own and "intensity" in own[0] else []
         seconds = [cell["time_s"] for cell in own]
         lanes.append({"name": text(name), "times": seconds, "values": columns, "intensity": strengths})

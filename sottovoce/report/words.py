@@ -204,3 +204,13 @@ def chance(point: Any) -> str:
     """p of a paired difference, the corrected one where there is one."""
     p = number_of(point, "p_holm" if point["p_holm"] else "p")
     return ("< 0.001" if p < 0.001 else number(p, fixed=True)) + (" (least possible)" if point["p_floor"] else "")
+
+
+def cell_column(name: str, kind: str) -> str:
+    """What the column of a class, or of a number, is called in the rows of a timeline, which hold more than those.
+
+    >>> cell_column("angry", "class"), cell_column("speech", "class"), cell_column("intensity", "number")
+    ('angry', 'p_speech', 'intensity')
+    """
+    taken = ("time_s", "speech", "speaker", *(["intensity"] if kind == "class" else []))
+    return f"p_{name}" if name in taken else name

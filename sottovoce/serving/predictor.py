@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -23,15 +23,27 @@ from sottovoce.serving.settings import Serving
 Answer = TypeVar("Answer")
 
 
+PARAMETERS = ("channel", "window_s", "hop_s", "timeline")
+
+
+def check_names(asked: Iterable[str], known: Sequence[str]) -> None:
+    """Raises Refusal for a query parameter that nobody reads: its default would answer instead."""
+    for name in asked:
+        if name not in known:
+            raise Refusal(422, f"{name[:40]!r} is no parameter here. There are: {', '.join(known)}.")
+
+
 class Asked:
     """How a recording is to be heard."""
 
     def __init__(
         self,
+        request: Request,
         channel: Annotated[str, Query(pattern="^(mix|left|right|each|[1-9][0-9]?)$")] = "mix",
         window_s: Annotated[float, Query(ge=0.2, le=30)] = Timing.window_s,
         hop_s: Annotated[float, Query(ge=0.05, le=10)] = Timing.hop_s,
     ):
+        check_names(request.query_params, PARAMETERS)
         self.how: dict[str, Any] = {"channel": channel, "timing": Timing(window_s=window_s, hop_s=hop_s)}
 
 

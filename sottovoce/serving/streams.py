@@ -17,6 +17,7 @@ from sottovoce import files
 from sottovoce.data.audio import RATES_HZ
 from sottovoce.errors import InputError
 from sottovoce.serving import refusals
+from sottovoce.serving.predictor import check_names
 from sottovoce.serving.refusals import Refusal
 from sottovoce.serving.settings import Serving
 
@@ -128,6 +129,7 @@ async def _tell(socket: WebSocket, out: asyncio.Queue[Any]) -> None:
 
 def _options(socket: WebSocket) -> tuple[int, np.dtype]:
     asked = socket.query_params
+    check_names(asked, ("rate", "format", "key"))
     rate, kind = asked.get("rate", "16000"), asked.get("format", "f32")
     if not (rate.isdecimal() and len(rate) < 9 and RATES_HZ[0] <= int(rate) <= RATES_HZ[1] and int(rate) <= 192_000):
         raise Refusal(422, f"rate={rate[:20]!r}: samples a second, {RATES_HZ[0]} to 192000.")

@@ -182,7 +182,7 @@ def test_what_somebody_else_wrote_is_not_overwritten(sottovoce, finetuned, calls
     assert len(rows_of(calls / "predictions.csv")) == 4
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "labels.json", "out/predictions.csv"])
+@pytest.mark.parametrize("name", ["labels.csv", "labels.json", "out/predictions.csv", "out/broken.txt"])
 def test_somebody_elses_table_is_not_overwritten(sottovoce, finetuned, calls, tmp_path, name):
     place = tmp_path / name
     place.parent.mkdir(exist_ok=True)
@@ -191,6 +191,19 @@ def test_somebody_elses_table_is_not_overwritten(sottovoce, finetuned, calls, tm
     line = sottovoce("predict", finetuned / "fold1", calls, "-o", output).complaint
     assert line.startswith(f"{place}: is there")
     assert place.read_text() == "mine"
+
+
+def test_one_more_of_a_speaker_is_heard_with_all_of_theirs(finetuned, calls, heard):
+    """Where recordings of a folder are standardised together, the order in which they came must not matter."""
+    recogniser, paths = load(finetuned / "fold1"), sorted(calls.rglob("*.wav"))
+    recogniser.groups = lambda some: [
+        [p for p in some if p.parent == home] for home in sorted({p.parent for p in some})
+    ]
+    plan, journal = bulk.Plan(str(finetuned / "fold1")), bulk.Journal(None, {})
+    list(bulk.hear(recogniser, plan, paths[:1] + paths[2:], journal, 1))
+    heard.clear()
+    list(bulk.hear(recogniser, plan, paths, journal, 1))  # calls/x/1.wav is new
+    assert heard == paths[:2]
 
 
 def test_what_a_killed_run_left_is_its_own(finetuned, calls, tmp_path):

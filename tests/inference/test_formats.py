@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from sottovoce.errors import InputError
 from sottovoce.inference import formats
 from sottovoce.inference.result import Result
+from sottovoce.report import view
 
 NAME = 'left & "right" <agent>'
 
@@ -117,6 +119,23 @@ def test_tables_hold_the_cells(tmp_path):
     assert found["warnings"] == ["clipped"]
     assert found["note"] == "clipped"
     assert [row["angry"] for row in found["timeline"]][:3] == [None, None, 0.8]
+
+
+@pytest.mark.parametrize("names", [("speech", "intensity"), ("time_s", "speaker")])
+def test_classes_called_as_other_columns_lose_none(names):
+    found = replace(result(), names=names)
+    cells = found.cells()
+    assert [c["time_s"] for c in cells] == found.times_s.round(3).tolist()
+    assert [c["speech"] for c in cells] == [False] * 2 + [True] * 22
+    again = Result.from_dict(json.loads(json.dumps(found.to_dict())))
+    np.testing.assert_array_equal(again.posteriors, found.posteriors)
+    np.testing.assert_array_equal(again.intensities, found.intensities)
+    assert view.view_page(found.to_dict())
+
+
+def test_a_predicted_intensity_is_the_answer_itself():
+    found = replace(result(kind="number"), names=("intensity", "arousal"), answer=np.array([2.9, 0.1]))
+    assert found.row()["intensity"] == found.to_dict()["intensity"] == 2.9
 
 
 def test_pictures_are_pictures(tmp_path):

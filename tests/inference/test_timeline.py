@@ -47,6 +47,14 @@ def said(clips, *emotions, seconds):
 # ---------------------------------------------------------------------------------------------- cells and segments
 
 
+@pytest.mark.parametrize("hop_s", [0.0503, 0.050031])
+def test_cells_and_segments_count_the_same_samples(recogniser, clips, hop_s):
+    found = recogniser((said(clips, "sad", seconds=200.0), RATE), timing=Timing(hop_s=hop_s, smooth_s=0, shortest_s=0))
+    last = np.flatnonzero(found.speech)[-1]
+    assert found.segments[-1]["end"] == pytest.approx(found.times_s[last] + found.hop_s / 2, abs=found.hop_s / 2 + 1e-3)
+    assert found.hop_s * RATE == round(found.hop_s * RATE)
+
+
 def test_cells_tile_a_recording_and_segments_lie_on_them(recogniser, clips):
     wave = said(clips, "sad", "angry", "sad", seconds=3.0)[: 9 * RATE - 1000]
     found = recogniser((wave, RATE), timing=CLOSE)

@@ -220,3 +220,10 @@ def test_spans_are_pooled_as_one_by_one(states, seed, pooling):
             moves = np.square(np.diff(x[a:b], axis=0)) * both[:, None]
             wanted.append(np.sqrt(moves.sum(0) / max(both.sum(), 1) + 1e-5))
         np.testing.assert_allclose(row, np.concatenate(wanted), atol=1e-4)
+
+
+@pytest.mark.parametrize(("told", "threads"), [("2,1", 2), ("3", 3), ("", 0), ("many", 0), (" 4 ,2", 4)])
+def test_threads_may_be_told_as_a_list(told, threads):
+    from sottovoce.onnx import _threads
+
+    assert _threads(told) == threads

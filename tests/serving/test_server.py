@@ -189,6 +189,9 @@ def test_other_content_and_other_paths_are_refused(server, voice):
     assert code(server.form(wav(voice), field="other"))[0] == 422
     assert code(server.post(wav(voice), query="?window_s=nan"))[0] == 422
     assert code(server.post(wav(voice), query="?channel=../x"))[0] == 422
+    status, said = code(server.post(wav(voice), query="?hop=5"))  # as the command line calls it
+    assert status == 422
+    assert said == "'hop' is no parameter here. There are: channel, window_s, hop_s, timeline."
     for path, status in (("/v1/predict", 405), ("/etc/passwd", 404), ("/v1/../../etc/passwd", 404)):
         found, _, body = server.get(path)
         assert found == status
