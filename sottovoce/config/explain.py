@@ -127,12 +127,13 @@ def _toml(value: Any) -> str:
 def read(path: Path | str) -> dict[str, Any]:
     """The tree of a file of settings, in the words of the dataclasses. Raises InputError when it is not TOML."""
     try:
-        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # as PowerShell writes what is redirected
+        return _in_full(tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")))
     except OSError as error:
         raise InputError(f"{path}: cannot be read. {error.strerror or error}. Make one with --print-config.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not TOML. {error}. Write lines such as training.lr = 0.001.") from None
-    return _in_full(tree)
 
 
 def _in_full(tree: dict[str, Any]) -> dict[str, Any]:

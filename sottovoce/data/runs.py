@@ -129,6 +129,11 @@ class Run:
         config = own.read_json(folder / "config.json")
         if not isinstance(config, dict) or not isinstance(config.get("kind"), str):
             raise InputError(f"{folder / 'config.json'}: not a run's configuration. Make the run again.")
+        if not isinstance(made := config.get("format", 1), int) or not 1 <= made <= FORMAT:
+            raise InputError(
+                f"{folder / 'config.json'}: of format {made!r}. This version reads 1 to {FORMAT}. Update sottovoce, or "
+                "make the run again."
+            )
         if kind and config["kind"] != kind:
             raise InputError(f"{folder}: a {config['kind']} run. A {kind} run is needed here.")
         config = {RENAMED.get(key, key): value for key, value in config.items()}

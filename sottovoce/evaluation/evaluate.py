@@ -232,6 +232,13 @@ def _check_alike(found: Sequence[runs.Run]) -> None:
             )
 
 
+def _unlike(found: Sequence[runs.Run]) -> list[str]:
+    """Settings of fine-tuning that are not those of all folds, and whether their seed is."""
+    facts = [files.flatten(run.config["settings"]["finetune"]) | {"seed": run.config["seed"]} for run in found]
+    names = dict.fromkeys(name for fact in facts for name in fact if not name.endswith(".seed"))
+    return [name for name in names if len({str(fact.get(name)) for fact in facts}) > 1][:5]
+
+
 def _subject(run: runs.Run) -> tuple:
     settings = run.config["settings"]
     task = {k: v for k, v in run.config["task"].items() if k != "ranges"}  # those are of the labels taught
@@ -256,6 +263,8 @@ def protocol(corpus: Corpus, found: Sequence[runs.Run], task: Task) -> dict[str,
     groups = sorted({corpus.fold(run.config["fold"]).group for run in found})
     plan = found[0].plan
     lines = cautions([run.config for run in found])
+    if unlike := _unlike(found):
+        lines.append(f"Mixed: the folds were not made alike, they differ in {', '.join(unlike)}.")
     if "none" in groups:
         lines.append(lines_of.leaky(any(u.speaker for u in corpus.utterances)))
     tuning, seeds = plan.finetune, sorted({run.config["seed"] for run in found})

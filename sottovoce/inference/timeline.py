@@ -86,6 +86,7 @@ def smoothed(values: np.ndarray, there: np.ndarray, cells: int) -> np.ndarray:
     """
     if cells < 2 or not there.any():
         return values
+    cells = min(cells, 2 * len(there))  # from one end to the other
     kernel, known = np.ones(cells | 1), np.where(there[:, None], values, 0.0)
     count = np.convolve(there.astype(float), kernel)[cells // 2 :][: len(there)]
     sums = np.stack([np.convolve(column, kernel)[cells // 2 :][: len(there)] for column in known.T], axis=1)

@@ -44,7 +44,7 @@ def mean_with(
 
     def spread(w: Tensor, b: Tensor) -> Tensor:
         scores = (x @ w.T + b)[:, there]
-        return (scores - scores.mean(1, keepdim=True)).std()
+        return (scores - scores.mean(1, keepdim=True)).std(correction=0)  # of one class 0
 
     scale = share * spread(weight, bias) / spread(directions, offset).clamp_min(1e-12)
     offset = torch.where(there, offset, 0.0)  # the regression has made these unlikely

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce import files
+from sottovoce.config.settings import words
 from sottovoce.config.training import Training
 from sottovoce.data import own
 from sottovoce.data.ahead import ahead
 from sottovoce.data.batching import Batch, plan_epoch, row_seed
 from sottovoce.data.dataset import Steps
 from sottovoce.data.resident import Resident, fits
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, unknown_name
 from sottovoce.modeling import checkpoint
 
 BUILDERS = 4  # threads that make batches for a GPU; on a CPU one, as training has the others
@@ -118,6 +119,19 @@ class Loop:
         return ahead(make, updates, threads=1 if device.type == "cpu" else BUILDERS)
 
 
+def _trackers(names: str) -> list[str]:
+    """Raises InputError for one that accelerate does not know, or that is not installed."""
+    from accelerate import tracking
+
+    found, there = words(names), {tracker.value for tracker in tracking.get_available_trackers()}
+    for name in found:
+        if name not in tracking.LOGGER_TYPE_TO_CLASS:
+            raise unknown_name("--tracker", name, sorted(tracking.LOGGER_TYPE_TO_CLASS))
+        if name not in there:
+            raise InputError(f"--tracker {name}: not installed. Install it, or name another; none for none.")
+    return found
+
+
 def begin(
     model: nn.Module,
     data: Steps,
@@ -130,11 +144,12 @@ def begin(
     """Optimiser, devices and processes; state and weights of the last checkpoint, where there is one."""
     from accelerate import Accelerator
 
+    trackers = _trackers(keep.tracker)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     accelerator = Accelerator(
         cpu=world > 1 and not torch.cuda.is_available(),  # else accelerate lets processes without a GPU train apart
         mixed_precision="no",  # autocast is ours: accelerate's is one for the whole life of a process
-        log_with=keep.tracker or None,
+        log_with=trackers or None,
         project_dir=str(keep.folder) if keep.folder else None,
     )
     if accelerator.num_processes != world:

@@ -115,7 +115,10 @@ def health(objective: Objective, dev: Steps, seed: int, target: np.ndarray | Non
             hidden = objective.backbone(batch.x, batch.lengths)
             valid = hidden.valid[..., None]
             means.append((hidden.last * valid).sum(1) / valid.sum(1))
-    return {key: value / max(weight, 1) for key, value in sums.items()} | {"rank": effective_rank(torch.cat(means))}
+    states = torch.cat(means)
+    if not states.isfinite().all():
+        raise InputError("The states of the dev part became NaN or infinite. Lower --set training.lr.")
+    return {key: value / max(weight, 1) for key, value in sums.items()} | {"rank": effective_rank(states)}
 
 
 def effective_rank(x: Tensor) -> float:

@@ -5,6 +5,7 @@ these the depth. Three lists of two values are then four trainings and not eight
 there to choose, the penalty is chosen anyway; a published head chooses its learning rate and update itself.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,13 +46,16 @@ class Choices:
                 found[key] = tuple((float if key == "lr" else int)(v) for v in values.split(","))
             except ValueError:
                 found[key] = (-1,)
-            if key not in KEYS or min(found[key]) < {"lr": 1e-12, "epochs": 1}.get(key, 0):
+            least, most = LIMITS.get(key, (0, math.inf))
+            if key not in KEYS or not all(least <= value < most for value in found[key]):
                 raise InputError(
                     f"--tune {text}: found {part!r}. Give none, small, or lists of lr, epochs and depth, "
                     "e.g. 'lr=0.001,0.003 epochs=10,30'."
                 )
-        if not isinstance(tuning, Full):
-            found = {key: values for key, values in found.items() if key == "depth"}
+            if len(set(found[key])) < 2:
+                raise InputError(f"--tune {text}: one {key} is nothing to choose from. Give two, or --set it.")
+        if not isinstance(tuning, Full) and (idle := [key for key in found if key != "depth"]):
+            raise InputError(f"--tune {text}: {idle[0]} has no effect in mode {tuning.mode}. Name depth, or none.")
         return cls(**found)
 
     def lists(self) -> dict[str, tuple[Any, ...]]:
@@ -69,6 +73,7 @@ class Choices:
 
 
 NOTHING = Choices()
+LIMITS = {"lr": (1e-12, 1e3), "epochs": (1, 1_000_000), "depth": (0, 1000)}
 
 
 def with_values(plan: Recipe, chosen: Mapping[str, Any]) -> Recipe:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from sottovoce import files
+from sottovoce.config import explain
 from sottovoce.config import recipe as recipes
 from sottovoce.config.ranges import Settings
 from sottovoce.config.settings import from_mapping, parse_settings
@@ -160,3 +161,16 @@ def test_settings_under_an_earlier_name_stand_beside_those_under_todays(order):
 def test_one_setting_under_two_names_is_refused(items):
     with pytest.raises(InputError, match=r"(epochs|crop_s): is set twice\. .* Keep this one"):
         parse_settings(System(), items)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_settings_may_be_written_as_windows_writes_it(tmp_path, encoding):
+    (tmp_path / "my.toml").write_bytes("[training]\r\nlr = 0.5\r\n".encode(encoding))
+    assert explain.read(tmp_path / "my.toml") == {"training": {"lr": 0.5}}
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 3000, ".".join("a" * 3000) + " = 1"])
+def test_a_file_of_settings_that_no_machine_can_hold_is_one_line(tmp_path, text):
+    (tmp_path / "my.toml").write_text(text)
+    with pytest.raises(InputError, match="not TOML"):
+        explain.read(tmp_path / "my.toml")

@@ -260,6 +260,25 @@ def test_folds_that_share_speakers_are_called_leaky(evaluated, corpus):
     assert evaluate.protocol(leaky, found, Task.of(data))["first_line"].startswith("Leaky:")
 
 
+def test_folds_that_were_not_made_alike_are_called_mixed(finetuned, tmp_path):
+    folder = shutil.copytree(finetuned, tmp_path / "mixed")
+    homes = sorted(path.parent for path in folder.glob("*/config.json"))
+    config = json.loads((homes[-1] / "config.json").read_text())
+    config["seed"] += 1
+    (homes[-1] / "config.json").write_text(json.dumps(config))
+    evaluate_command.main(folder, opensmile=False, quiet=True)
+    mixed = "Mixed: the folds were not made alike, they differ in seed."
+    assert (mixed in (report_of(folder)["protocol"]["first_line"] or "")) == (len(homes) > 1)
+
+
+def test_a_run_of_a_later_version_is_not_read(finetuned, tmp_path):
+    folder = shutil.copytree(finetuned, tmp_path / "later")
+    for path in folder.glob("*/config.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(InputError, match="of format 99"):
+        evaluate_command.main(folder, opensmile=False, quiet=True)
+
+
 def test_a_corpus_prepared_with_other_folds_is_not_scored(corpus, pretrained, tmp_path):
     """Whoever was trained on is not tested, even if folds.json says so now."""
     shutil.copytree(corpus, tmp_path / "data")

@@ -15,6 +15,7 @@ from sottovoce.errors import InputError
 from sottovoce.evaluation import study
 from sottovoce.pipeline import finetune
 from sottovoce.pipeline.extract import track_store
+from sottovoce.pipeline.tuning import Choices
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,14 @@ def test_pre_trainings_that_are_no_set_are_refused(another, pretrained, tmp_path
     path.write_text(json.dumps(config))
     with pytest.raises(InputError, match="other settings than"):
         study.pretrainings(f"{another}/pre0,{tmp_path}/other", 2)
+
+
+@pytest.mark.parametrize("text", ["lr=nan", "lr=inf,0.1", "lr=0.001", "lr=0.1,0.1", "epochs=0,2", "banana=1,2"])
+def test_values_that_are_none_or_alone_are_refused(text):
+    with pytest.raises(InputError, match="--tune"):
+        Choices.of(text, recipe.resolve("hubert", settings=["finetune.mode=full"]))
+
+
+def test_what_has_no_effect_is_not_tuned():
+    with pytest.raises(InputError, match="lr has no effect in mode frozen"):
+        Choices.of("lr=0.1,0.2", recipe.resolve("hubert", settings=["finetune.mode=frozen"]))

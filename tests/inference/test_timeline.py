@@ -419,3 +419,9 @@ def test_a_result_survives_its_json(recogniser, clips, tmp_path):
     found.plot(tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
     assert found.to_frame().label[0] == found.label
+
+
+def test_averages_over_more_than_all_are_those_over_all():
+    values = np.random.default_rng(0).random((7, 2))
+    there = np.array([True] * 5 + [False, True])
+    np.testing.assert_array_equal(timeline.smoothed(values, there, 10**12), timeline.smoothed(values, there, 15))

@@ -73,3 +73,10 @@ def test_a_row_of_weight_two_is_two_rows() -> None:
     two = solve(task, Rows.of(x.repeat_interleave(often, 0), y.repeat_interleave(often).numpy()), 0.1, settings)
     for ours, theirs in zip(one, two, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_of_one_class_alone_the_mean_is_finite():
+    x, y = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(5, dtype=torch.long)
+    weight, bias = mean_with(torch.zeros(2, 3), torch.zeros(2), x, discriminant(x, y, 2), 0.5)
+    assert weight.isfinite().all()
+    assert bias.isfinite().all()

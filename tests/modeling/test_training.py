@@ -21,7 +21,7 @@ from sottovoce.backbones import Backbone, Hidden, npc, transformer, valid_steps
 from sottovoce.config.training import Training
 from sottovoce.data.batching import plan_epoch, row_seed
 from sottovoce.errors import InputError
-from sottovoce.modeling import checkpoint
+from sottovoce.modeling import checkpoint, loop
 from sottovoce.modeling.masking import RowRandom
 from sottovoce.modeling.training import Keep, Watch, fit
 from sottovoce.objectives import masked_timesteps as mt
@@ -640,3 +640,8 @@ def test_tensorboard_gets_the_figures(tmp_path):
     board = EventAccumulator(str(events)).Reload()
     figures = [event.value for event in board.Scalars("loss")]
     np.testing.assert_allclose(figures, [row["loss"] for row in state.history], rtol=1e-5)
+
+
+def test_a_tracker_that_nobody_knows_is_refused():
+    with pytest.raises(InputError, match="unknown --tracker 'nope'"):
+        loop._trackers("nope")
