@@ -12,7 +12,7 @@ many. EMO-SUPERB (arXiv:2402.13018) and MSP-Podcast are read so; nothing that so
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -53,9 +53,8 @@ def spread(
     told = column_of(read, "emotion", (asked.columns or {}).get("emotion", ""))
     if told in used(votes):
         told = ""
-    consensus = {word.casefold() for row in read.rows if told and (word := row[told].strip())}
-    alone = {left for left in relabel or {} if left.casefold() in consensus}  # which nobody need have voted for
-    voted = {word.casefold() for word in first} | {str(vocabulary.canonical(word)) for word in first}
+    voted, agreed = _spellings(first), _spellings([row[told].strip() for row in read.rows] if told else [])
+    alone = {left for left in relabel or {} if left.casefold() in agreed}  # which nobody need have voted for
     among = {left: to for left, to in (relabel or {}).items() if left.casefold() in voted or left not in alone}
     ours = vocabulary.own_words(first, among, read.where, own=asked.own_classes)
     counts: list[dict[str, float]] = []
@@ -76,6 +75,11 @@ def spread(
     asked = replace(asked, label_columns=[*names, RATERS, *asked.label_columns])
     rest = {left: to for left, to in (relabel or {}).items() if left in alone}
     return replace(read, columns=columns, rows=rows), asked, rest if told else None
+
+
+def _spellings(words: Iterable[str]) -> set[str]:
+    """Words as they are written, and as we spell them, in small letters."""
+    return {form.casefold() for word in words if word for form in (word, vocabulary.canonical(word) or word)}
 
 
 def used(votes: Mapping[str, str] | None) -> set[str]:

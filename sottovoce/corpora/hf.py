@@ -8,7 +8,7 @@ Nothing is fetched: do that with `hf download NAME --repo-type dataset`, into th
 finds it, or with `--local-dir DIR`. One Parquet or Arrow file alone is read as well. Columns are understood as
 `prepare table` does, class numbers as the dataset names them. Recordings that lie in the table as bytes are written to
 `recordings` in the folder that `prepare` writes.
-Folds:    the dataset's splits (see `_split`), else by speaker; where no speaker is known, at random by file.
+Folds:    the dataset's splits (see `_split`), else by speaker, else by session, else at random by file.
 Licence:  see the dataset's card.
 Source:   https://huggingface.co/docs/datasets/audio_load
 """

@@ -12,7 +12,7 @@
 NaN, n/a and the like hold nothing, and a speaker "unknown" is nobody. A folder is read as EmoBox (`NAME.jsonl` and
 `fold_k/` with train and test lists, https://github.com/emo-box/EmoBox), as audformat (`db.yaml` with tables,
 https://audeering.github.io/audformat/), as tables `train.csv`, `dev.csv` and `test.csv`, or for the one table in it.
-Folds are by speaker where there is no split; where no speaker is known they are random by file, reported as leaky.
+Folds are by speaker where there is no split, else by session, else random by file, which is reported as leaky.
 """
 
 from collections.abc import Mapping, Sequence

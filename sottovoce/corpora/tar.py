@@ -10,7 +10,7 @@ A key is the utterance's id, with its archive's name in front where two archives
 recordings would share a key, as 1.5.wav and 1.6.wav do, names up to the last dot are keys. A folder in an archive is
 column `folder`: `--emotion-column folder` for class folders. Recordings keep their place, `train-0.tar#anna_01.wav`,
 which every verb reads; a process lists an archive when it first does. Archives are plain, not compressed.
-Folds:    the split (see `_split`), else by speaker; where no speaker is known, at random by file.
+Folds:    the split (see `_split`), else by speaker, else by session, else at random by file.
 Licence:  yours to know.
 Source:   https://github.com/webdataset/webdataset
 """

@@ -755,6 +755,10 @@ def test_what_is_renamed_may_be_said_by_the_raters_or_by_all_of_them(tmp_path):
     found = read(path, votes={"rater": "r1,r2"}, relabel={"excited": "happy", "X": ""})
     assert {u.labels["emotion"] for u in found} == {"neutral", "happy", "angry"}
     assert len(found) == 9
+    rows = [(p, "Happiness" if e == "happy" else e, s, "Happiness", "Happiness") for p, e, s in clips(tmp_path, 3)]
+    path = written(tmp_path / "u.csv", ("file", "emotion", "speaker", "r1", "r2"), rows)
+    found = read(path, votes={"rater": "r1,r2"}, relabel={"happy": "surprised"})
+    assert {u.labels["emotion"] for u in found} == {"neutral", "surprise", "sad", "angry"}
     with pytest.raises(InputError, match="no label"):
         read(path, votes={"rater": "r1,r2"}, relabel={"exited": "happy"})
 
