@@ -54,8 +54,10 @@ class Choices:
                 )
             if len(set(found[key])) < 2:
                 raise InputError(f"--tune {text}: one {key} is nothing to choose from. Give two, or --set it.")
-        if not isinstance(tuning, Full) and (idle := [key for key in found if key != "depth"]):
-            raise InputError(f"--tune {text}: {idle[0]} has no effect in mode {tuning.mode}. Name depth, or none.")
+        if not isinstance(tuning, Full):  # whose head is solved, or chooses for itself
+            found = {key: values for key, values in found.items() if key == "depth"}
+            if not found:
+                raise InputError(f"--tune {text}: has no effect in mode {tuning.mode}. Name depth, or none.")
         return cls(**found)
 
     def lists(self) -> dict[str, tuple[Any, ...]]:
