@@ -31,9 +31,6 @@ Noise = Callable[[int, np.random.Generator], np.ndarray]
 def conditions(voice: Voice) -> dict[str, Change]:
     """Name -> change. `voice` draws a recording of somebody else, for babble (five at once)."""
 
-    def white(count: int, rng: np.random.Generator) -> np.ndarray:
-        return augmentation.coloured(count, rng)
-
     def babble(count: int, rng: np.random.Generator) -> np.ndarray:
         return augmentation.babble(count, [voice(rng) for _ in range(5)], rng)
 
@@ -43,7 +40,7 @@ def conditions(voice: Voice) -> dict[str, Change]:
     noises: dict[str, Change] = {
         f"{name}, {snr_db:g} dB{of}": added(noise, snr_db, level)
         for of, level in (("", augmentation.mean_power), (" below speech", augmentation.speech_power))
-        for name, noise in (("white noise", white), ("babble of five", babble))
+        for name, noise in (("white noise", augmentation.coloured), ("babble of five", babble))
         for snr_db in (15.0, 5.0)
     }
     return {

@@ -129,7 +129,7 @@ def read(path: Path | str) -> dict[str, Any]:
     try:
         content = Path(path).read_bytes()
         wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # as PowerShell writes what is redirected
-        return _in_full(tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")))
+        return _in_full(tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig")))
     except OSError as error:
         raise InputError(f"{path}: cannot be read. {error.strerror or error}. Make one with --print-config.") from None
     except (ValueError, RecursionError) as error:

@@ -33,6 +33,11 @@ _PERSON = (
 )
 
 
+def whole(word: str) -> str:
+    """ "1.0" as "1": a column of whole numbers with an empty cell is often written so."""
+    return re.sub(r"^(\d+)[.,]0+$", r"\1", word)
+
+
 def is_nothing(text: str) -> bool:
     """Whether a cell is empty, or says so: NaN, None, N/A ..."""
     return text.strip().casefold() in NOTHING

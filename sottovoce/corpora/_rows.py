@@ -29,7 +29,6 @@ SYNONYMS = {
     "split": "split fold partition split_set data_split subset set",
 }
 NAMED = ("speaker", "session", "emotion")
-WHOLE = re.compile(r"^(\d+)(?:[.,]0+)?$")
 TIMES = ("start", "end", "duration")
 LOOSE_IDS = frozenset({"utterance", "utt", "utterance_id", "segment_id"})  # often a text, or counted in each file
 NUMBERS = (  # labels that are taken without being asked for, when they are numbers
@@ -369,13 +368,13 @@ def _missing(read: Rows, key: str) -> InputError:
 
 
 def _plain_numbers(read: Rows, columns: Sequence[str]) -> None:
-    """Names that are whole numbers as such: a column with an empty cell is often written with 1.0 for 1, and a speaker
-    must not be two."""
+    """Names that are whole numbers as such, see `_cells.whole`: a speaker must not be two."""
     for column in columns:
         cells = {text for row in read.rows if (text := held(row, column))}
-        if len(cells) > len({WHOLE.sub(r"\1", text) for text in cells}) and all(map(WHOLE.fullmatch, cells)):
+        plain = set(map(_cells.whole, cells))
+        if len(plain) < len(cells) and all(re.fullmatch(r"\d+", text) for text in plain):
             for row in read.rows:
-                row[column] = WHOLE.sub(r"\1", row[column].strip())
+                row[column] = _cells.whole(row[column].strip())
 
 
 def _further(read: Rows, names: Mapping[str, str], wanted: Sequence[str]) -> list[str]:

@@ -82,8 +82,7 @@ def labels(words: Iterable[str], where: str) -> dict[str, str]:
     if {"train", "test"} <= set(short.values()):  # alone, te is a language
         sides = short
     if not any(sides.values()):
-        # "1.0" is 1: a column of whole numbers with an empty cell is written so
-        return {word: "" if _cells.is_unknown(word) else re.sub(r"^(\d+)[.,]0+$", r"\1", word) for word in words}
+        return {word: "" if _cells.is_unknown(word) else _cells.whole(word) for word in words}
     strange = [word for word, name in sides.items() if not name]
     if strange:
         raise InputError(

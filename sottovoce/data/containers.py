@@ -55,14 +55,12 @@ def whole(path: Path) -> archives.Window | None:
         head = file.read(24)
         if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
             return _whole_wav(path, file, head, size)
+        if head[:4] == b"fLaC" and size > 128 and _at(file, size - 128, 3) == b"TAG":
+            return view(path, 0, size - 128)  # without an ID3v1, which is none of a FLAC's
     if head[:4] == b".snd" and len(head) == 24:
         start, length = struct.unpack(">2I", head[4:12])
         if start >= 24 and (length == 0 < size - start or size - start - length > TRAIL):
             return view(path, 12, head=head[:8] + b"\xff" * 4)  # all there is
-    if head[:4] == b"fLaC" and size > 128:
-        with archives.opened(path) as file:
-            if _at(file, size - 128, 3) == b"TAG":  # ID3v1, which is none of a FLAC's
-                return view(path, 0, size - 128)
     return None
 
 
@@ -113,9 +111,8 @@ def _wav_head(kept: bytes, length: int, order: str) -> bytes:
         wide = struct.pack("<3QI", riff + 36, length, 0, 0)
         kept = b"ds64" + struct.pack("<I", len(wide)) + wide + kept
         return b"RF64" + b"\xff" * 4 + b"WAVE" + kept + b"data" + b"\xff" * 4
-    first, sizes = (b"RIFX" if order == ">" else b"RIFF"), (min(n, LARGEST) for n in (riff, length))
-    told, present = (struct.pack(order + "I", n) for n in sizes)
-    return first + told + b"WAVE" + kept + b"data" + present
+    told, present = (struct.pack(order + "I", min(n, LARGEST)) for n in (riff, length))
+    return (b"RIFX" if order == ">" else b"RIFF") + told + b"WAVE" + kept + b"data" + present
 
 
 def _at(file, at: int, n: int) -> bytes:

@@ -203,10 +203,10 @@ def hear(
     """
     whole = recogniser.groups(list(dict.fromkeys(paths)))  # what is new is heard with all of its speaker
     groups = [group for group in whole if any(journal.find(path) is None for path in group)]
-    missing = [path for group in groups for path in group]
+    due = [path for group in groups for path in group]
     kept = {path: done.name for path, (_, done) in journal.done.items() if files.is_folder_name(done.name)}
-    new = [path for path in missing if str(path) not in kept]
-    named = {path: kept.get(str(path), "") for path in missing}
+    new = [path for path in due if str(path) not in kept]
+    named = {path: kept.get(str(path), "") for path in due}
     named |= dict(zip(new, own_names(new, list(kept.values())), strict=True))
     items = [{path: named[path] for path in group} for group in groups]
     jobs = jobs or workers.many()

@@ -12,7 +12,7 @@ import numpy as np
 from sottovoce import files
 from sottovoce.errors import InputError
 from sottovoce.inference.sources import called
-from sottovoce.report.words import cell_column
+from sottovoce.report.words import cell_columns
 
 FORMAT = "sottovoce-result/1"
 
@@ -93,9 +93,7 @@ class Result:
     def cells(self) -> list[dict[str, Any]]:
         """A row a cell: time_s, speech, a column of every class or number, intensity and speaker where known."""
         columns: dict[str, Any] = {"time_s": np.round(self.times_s, 3), "speech": self.speech}
-        columns |= {
-            cell_column(name, self.kind): np.round(self.posteriors[:, k], 6) for k, name in enumerate(self.names)
-        }
+        columns |= dict(zip(cell_columns(self.names, self.kind), np.round(self.posteriors, 6).T, strict=True))
         if self.intensities is not None:
             columns["intensity"] = np.round(self.intensities, 6)
         if self.speakers:
@@ -107,12 +105,8 @@ class Result:
     @property
     def timeline(self) -> Any:
         """`cells` as a pandas DataFrame."""
-        return _library("pandas").DataFrame(
-            self.cells(),
-            columns=None
-            if len(self.times_s)
-            else ["time_s", "speech", *(cell_column(name, self.kind) for name in self.names)],
-        )
+        empty = ["time_s", "speech", *cell_columns(self.names, self.kind)]
+        return _library("pandas").DataFrame(self.cells(), columns=None if len(self.times_s) else empty)
 
     def row(self) -> dict[str, Any]:
         """The answer as one row of a table."""
@@ -159,8 +153,7 @@ class Result:
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']!r}, not {FORMAT!r}")
         names, rows = tuple(map(str, found["names"])), found["timeline"]
-
-        keys = [cell_column(name, str(found["kind"])) for name in names]
+        keys = cell_columns(names, str(found["kind"]))
 
         def column(key: str) -> np.ndarray:
             return np.array([np.nan if row[key] is None else row[key] for row in rows], dtype=float)

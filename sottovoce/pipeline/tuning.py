@@ -5,7 +5,6 @@ these the depth. Three lists of two values are then four trainings and not eight
 there to choose, the penalty is chosen anyway; a published head chooses its learning rate and update itself.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from sottovoce.config.finetuning import Full, Probe
 from sottovoce.config.recipe import Recipe
 from sottovoce.errors import InputError
 
-KEYS = ("lr", "epochs", "depth")
+LIMITS = {"lr": (1e-12, 1e3), "epochs": (1, 1_000_000), "depth": (0, 1000)}  # of what may be chosen
 NONE, SMALL = "none", "small"
 
 
@@ -46,8 +45,8 @@ class Choices:
                 found[key] = tuple((float if key == "lr" else int)(v) for v in values.split(","))
             except ValueError:
                 found[key] = (-1,)
-            least, most = LIMITS.get(key, (0, math.inf))
-            if key not in KEYS or not all(least <= value < most for value in found[key]):
+            least, most = LIMITS.get(key, (0, 0))  # of another word nothing
+            if not all(least <= value < most for value in found[key]):
                 raise InputError(
                     f"--tune {text}: found {part!r}. Give none, small, or lists of lr, epochs and depth, "
                     "e.g. 'lr=0.001,0.003 epochs=10,30'."
@@ -62,7 +61,7 @@ class Choices:
 
     def lists(self) -> dict[str, tuple[Any, ...]]:
         """Those with something to choose."""
-        return {key: values for key in KEYS if len(values := tuple(dict.fromkeys(getattr(self, key)))) > 1}
+        return {key: values for key in LIMITS if len(values := tuple(dict.fromkeys(getattr(self, key)))) > 1}
 
     @property
     def trainings(self) -> int:
@@ -75,7 +74,6 @@ class Choices:
 
 
 NOTHING = Choices()
-LIMITS = {"lr": (1e-12, 1e3), "epochs": (1, 1_000_000), "depth": (0, 1000)}
 
 
 def with_values(plan: Recipe, chosen: Mapping[str, Any]) -> Recipe:

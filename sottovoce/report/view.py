@@ -71,7 +71,7 @@ def _tiles(found: Mapping[str, Any], names: Sequence[str], length: float, segmen
 def _lanes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Cells of each channel: name, times, a column of values a class, intensity; turns stay in one lane."""
     cells = list(found["timeline"])
-    keys = [words.cell_column(name, found["kind"]) for name in found["names"]]
+    keys = words.cell_columns(found["names"], found["kind"])
     times = [cell["time_s"] for cell in cells]
     apart = len(set(times)) < len(times)
     lanes = []

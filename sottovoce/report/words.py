@@ -206,11 +206,11 @@ def chance(point: Any) -> str:
     return ("< 0.001" if p < 0.001 else number(p, fixed=True)) + (" (least possible)" if point["p_floor"] else "")
 
 
-def cell_column(name: str, kind: str) -> str:
-    """What the column of a class, or of a number, is called in the rows of a timeline, which hold more than those.
+def cell_columns(names: Iterable[str], kind: str) -> list[str]:
+    """What the columns of classes, or of numbers, are called in the rows of a timeline, which hold more than those.
 
-    >>> cell_column("angry", "class"), cell_column("speech", "class"), cell_column("intensity", "number")
-    ('angry', 'p_speech', 'intensity')
+    >>> cell_columns(["angry", "speech"], "class"), cell_columns(["intensity"], "number")
+    (['angry', 'p_speech'], ['intensity'])
     """
     taken = ("time_s", "speech", "speaker", *(["intensity"] if kind == "class" else []))
-    return f"p_{name}" if name in taken else name
+    return [f"p_{name}" if name in taken else name for name in names]
