@@ -1,5 +1,16 @@
-"""`python -m sottovoce` is the `sottovoce` command."""
+"""The `sottovoce` command, and `python -m sottovoce`. Ctrl-C is one line from the first moment on."""
 
-from sottovoce.cli import run
+import sys
 
-run()
+
+def run() -> None:
+    try:
+        from sottovoce import cli
+    except KeyboardInterrupt:
+        print("sottovoce: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    cli.run()
+
+
+if __name__ == "__main__":
+    run()

@@ -1,7 +1,7 @@
 """The list of verbs. A verb is imported when it is called, so that `sottovoce --help` costs no torch.
 
-An InputError becomes one line on standard error and exit code 2; Ctrl-C exits with 130; any other
-exception is our defect and keeps its traceback.
+An InputError becomes one line on standard error and exit code 2, and so do a full disk and too little memory; Ctrl-C
+exits with 130; any other exception is our defect and keeps its traceback.
 """
 
 import difflib
@@ -193,6 +193,20 @@ def _root(
     pass
 
 
+def of_the_machine(error: Exception) -> str:
+    """What a machine without space, rights or memory says, in a line; "" for an error of ours."""
+    if isinstance(error, OSError):
+        if error.errno not in NOT_OURS:
+            return ""
+        if error.filename is None:
+            return f"output: cannot be written. {error.strerror}. Free space, or send it elsewhere."
+        return f"{error.filename}: cannot be used. {error.strerror}."
+    if not isinstance(error, MemoryError) and not re.search("can't allocate memory|out of memory", str(error)):
+        return ""
+    found = str(error).strip().partition("\n")[0].rstrip(".")[:300]
+    return f"out of memory. {f'Found: {found}. ' if found else ''}Ask for less at a time, or use a machine with more."
+
+
 def run() -> None:
     """Entry point of the `sottovoce` command."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads triple step times on a shared core
@@ -214,10 +228,12 @@ def run() -> None:
         said = "a file name that is not UTF-8. It cannot be written into a table. Rename it."
         say(f"sottovoce: {name[:200]}: {said}", err=True)
         sys.exit(2)
-    except OSError as error:
-        if error.filename is None or error.errno not in NOT_OURS:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not (said := of_the_machine(error)):
             raise
-        say(f"sottovoce: {error.filename}: cannot be used. {error.strerror}.", err=True)
+        say(f"sottovoce: {said}", err=True)
+        if isinstance(error, OSError) and error.filename is None:  # what is left to be written cannot be, either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:  # typer makes Ctrl-C an exit with 130
         if isinstance(end, SystemExit) and end.code != 130:

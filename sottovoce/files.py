@@ -18,6 +18,11 @@ import numpy as np
 
 from sottovoce.errors import InputError
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
 LARGE = 1 << 22  # numbers from which an array does not stay in memory: 4 minutes of samples at 16 kHz
 
 
@@ -41,6 +46,25 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # a parent that is a file: there is nothing to remove either
             temporary.unlink(missing_ok=True)
+
+
+def lock(folder: Path, *, wait: bool = True) -> int:
+    """A descriptor of a folder's lock, which the system drops when it is closed or its holder dies.
+
+    Where there are no locks (Windows, some network file systems) everybody gets one at once.
+
+    Raises BlockingIOError where somebody holds it, unless that is waited for.
+    """
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:
+        pass
+    return descriptor
 
 
 def check_output(path: Path | str, *, folder: bool | None) -> None:

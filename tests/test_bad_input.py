@@ -6,11 +6,17 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import layouts
+import numpy as np
 import pytest
+import torch
 
+import sottovoce as package
 from sottovoce.commands import finetune as finetune_command
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.data import runs
@@ -444,6 +450,35 @@ def test_ctrl_c_anywhere_is_one_line_and_130(sottovoce, corpus, finetuned, tmp_p
     assert done.code == 130
     assert done.err.strip() == "sottovoce: interrupted; the same command goes on from here."
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_the_command_is_being_loaded_is_one_line(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    where = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(package.__file__).parent.parent}"}
+    command = [sys.executable, "-m", "sottovoce", "list"]
+    done = subprocess.run(command, env=os.environ | where, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "sottovoce: interrupted.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is of Linux")
+@pytest.mark.parametrize("words", [["list"], ["--version"], ["list", "--help"]], ids=" ".join)
+def test_output_that_has_no_room_is_one_line(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "sottovoce", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sottovoce: output: cannot be written. No space left")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_too_little_memory_is_one_line(sottovoce, finetuned, monkeypatch, library):
+    def greedy(*_, **__):
+        return np.zeros(1 << 58) if library == "numpy" else torch.zeros(1 << 58)
+
+    monkeypatch.setattr(evaluate, "evaluate", greedy)
+    line = sottovoce("evaluate", finetuned, "--no-opensmile").complaint
+    assert line.startswith("out of memory. Found: ")
+    assert "Ask for less at a time" in line
 
 
 def test_a_defect_of_ours_keeps_its_traceback(sottovoce, finetuned, monkeypatch):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent / "sottovoce"
-DOORS = ("commands/", "cli.py", "__init__.py")  # where imports may wait until a verb is called
+DOORS = ("commands/", "cli.py", "__init__.py", "__main__.py")  # where imports may wait until a verb is called
 PROBES = ("hasattr", "getattr")
 NETWORKS = ("backbones", "objectives", "modeling")
 # What a newcomer opens to follow one training step, from the loop to the loss.

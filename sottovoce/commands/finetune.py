@@ -85,6 +85,7 @@ def main(
     from sottovoce.pipeline.finetune import (
         Given,
         check_classes,
+        check_network,
         check_speakers,
         default_init,
         finetune,
@@ -132,6 +133,7 @@ def main(
     check_classes(data, task, known)
     weights = {f.name: weights_for(init, data, f, transductive=transductive) for f in folds}
     plan, left_out = with_sources(plan, task, [data], weights[folds[0].name])
+    check_network(plan, task, weights[folds[0].name])
     if left_out:
         say(left_out, err=True)
     if plan.per_speaker and (said := lines.of_one_class(task, (data.by_id[k] for k in folds[0].train))):

@@ -90,7 +90,7 @@ def main(
         extra = _options.per_speaker(extra)
     plan = recipes.override(settings_of(inits[0], recipe), extra)
     possible = ARMS if plan.finetune.mode == "full" else ("probe", "scratch")
-    chosen = [a.strip() for a in (arms or ",".join(possible)).split(",")]
+    chosen = list(dict.fromkeys(a.strip() for a in (arms or ",".join(possible)).split(",")))
     for arm in chosen:
         if arm not in possible:
             raise InputError(f"--arms {arms}: no arm {arm!r}. There are: {', '.join(possible)}.")

@@ -120,7 +120,7 @@ def _enough(sizes: Mapping[str, int], groups: Sequence[str]) -> set[str]:
 
 
 def choose(corpus: Corpus, wanted: str | None) -> list[Fold]:
-    """Folds of one corpus: `None` = the first, "all", or names separated by commas.
+    """Folds of one corpus: `None` = the first, "all", or names separated by commas, each once.
 
     Raises InputError for an unknown name or a corpus without folds.
     """
@@ -132,7 +132,7 @@ def choose(corpus: Corpus, wanted: str | None) -> list[Fold]:
         return [corpus.folds[0]]
     if wanted == "all":
         return list(corpus.folds)
-    return [corpus.fold(name.strip()) for name in wanted.split(",")]
+    return [corpus.fold(name) for name in dict.fromkeys(n.strip() for n in wanted.split(","))]
 
 
 def current(fold: str | None) -> str | None:
@@ -149,7 +149,7 @@ def names(corpora: Sequence[Corpus], wanted: str | None) -> list[str]:
         return known
     if wanted is None:
         return known[:1]
-    found = [n.strip() for n in wanted.split(",")]
+    found = list(dict.fromkeys(n.strip() for n in wanted.split(",")))
     folders = ", ".join(str(c.folder) for c in corpora)
     check_names(f"fold of {folders}", found, known)  # held out of nothing, it would learn from all speakers
     return found

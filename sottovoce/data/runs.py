@@ -115,8 +115,10 @@ class Run:
 
     def finish(self) -> None:
         """Remove what only going on needed; the weights, written last, have made it a finished one."""
-        for name in ("last.safetensors", "best.safetensors"):
+        for name in ("last.safetensors", "best.safetensors", ".lock"):
             (self.folder / name).unlink(missing_ok=True)
+        if (mine := _at_work.pop(self.folder.absolute(), None)) is not None:
+            os.close(mine)
 
     @classmethod
     def load(cls, folder: Path | str, kind: str | None = None) -> "Run":
@@ -137,13 +139,23 @@ class Run:
         if kind and config["kind"] != kind:
             raise InputError(f"{folder}: a {config['kind']} run. A {kind} run is needed here.")
         config = {RENAMED.get(key, key): value for key, value in config.items()}
-        missing = [key for key in NEEDED.get(kind or "", ()) if key not in config]
+        missing = [key for key in NEEDED.get(config["kind"], ()) if key not in config]
         if missing:
             raise InputError(
                 f"{folder / 'config.json'}: damaged. Found no {', '.join(missing)}. Restore it or make the run again."
             )
         own.shaped(config, _Entries, folder / "config.json", "Restore it or make the run again.")
         return cls(folder, config)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is told of a corpus whose layer a run stands on, see `modeling.source_layers`."""
+
+    name: str
+    title: str
+    licence: str
+    free: bool
 
 
 @dataclass(frozen=True)
@@ -163,6 +175,10 @@ class _Entries:
     seen_speakers: tuple[str, ...] = ()
     seen_test_speakers: tuple[str, ...] = ()
     shipped_encoder: str = ""
+    sources: tuple[_Source, ...] = ()
+    labels: int = 0
+    of_labels: int = 0
+    transductive: bool = False
 
     def __post_init__(self) -> None:
         if self.fold and not files.is_folder_name(self.fold):
@@ -209,8 +225,10 @@ def begin(folder: Path, config: dict[str, Any]) -> bool:
 
     A run of an earlier format with the same settings is gone on with under the identity it has.
 
-    Raises InputError when another configuration is in the folder.
+    Raises InputError when another configuration is in the folder, or another process makes one there.
     """
+    done = (folder / "model.safetensors").exists()
+    alone = done or _hold(folder)
     if (folder / "config.json").exists():
         found = Run.load(folder).config
         if "format" not in found and _same_settings(found, config):
@@ -221,10 +239,27 @@ def begin(folder: Path, config: dict[str, Any]) -> bool:
                 f"{folder}: a run of another configuration. Differs in: {_difference(found, config)}. "
                 "Choose another -o, or delete the folder."
             )
-        if (folder / "model.safetensors").exists():
+        if done:
             return True
+        if not alone and found.get("identity") != config["identity"]:
+            raise InputError(f"{folder}: another command is making another run there. Choose another -o.")
     files.write_json(folder / "config.json", config | {"made": provenance()})
     return False
+
+
+_at_work: dict[Path, int] = {}  # folders of unfinished runs of this process, and its lock on each
+
+
+def _hold(folder: Path) -> bool:
+    """Whether this process is the first at work in a folder; the others of one run, or of one study, are not."""
+    home = folder.absolute()
+    if home not in _at_work:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _at_work[home] = files.lock(folder, wait=False)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _same_settings(found: dict, now: dict) -> bool:

@@ -33,11 +33,6 @@ from sottovoce.data.index import AGAIN, NO_SUM, Index, Source
 from sottovoce.data.track import Track
 from sottovoce.errors import InputError
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
-
 SHARD_BYTES = 1 << 30  # a new file is begun before one would grow beyond this
 COMMIT_S = 2.0  # seconds of work that a power cut may cost
 BLOCK = 1 << 15  # rows of an utterance that are checked or written at a time
@@ -203,7 +198,7 @@ class TrackWriter:
         self._values = self._index = self._lock = -1  # file descriptors
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.folder)
+            self._lock = files.lock(self.folder)
             self._start(overwrite)
         except OSError as error:
             self._release_files()
@@ -428,18 +423,8 @@ def _write_all(descriptor: int, data: memoryview | bytes) -> None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Alone at a store; waits for whoever is at it."""
-    descriptor = _lock(folder)
+    descriptor = files.lock(folder)
     try:
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(folder: Path) -> int:
-    """An exclusive lock that the system drops when its holder dies. Waits for the current holder."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    if fcntl is None:  # Windows: two extractions at once are the user's care
-        return descriptor
-    with contextlib.suppress(OSError):  # network file systems without locks
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor

@@ -158,6 +158,7 @@ def phoneme(
     files.write_json(output / "report.json", report)
     files.write_text(output / "report.html", pages.evaluate_page(files.plain(report)))
     network.save_pretrained(folder, backbone, statistics, head, "head")  # last: it makes the run a finished one
+    run.finish()
     return report
 
 
@@ -255,7 +256,7 @@ def report_of(
             "lexicon": f"{reading.lexicon}, the first pronunciation of a word",
             "words without an entry": f"{len(reading.missing)}{f' ({words})' if words else ''}; "
             f"{asked - kept} of {asked} utterances hold one, or have no transcript or features, and are left out",
-            "initial weights": config["init"],
+            "initial weights": config.get("init", "none"),
             "model selection": "PER on dev (learning rate, update)",
             "test": "read once, by this command",
             "intervals": lines.intervals((u.speaker, u.session) for u in sides["test"]),

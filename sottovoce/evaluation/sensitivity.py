@@ -97,7 +97,7 @@ def _again(part: runs.Run, corpus: Corpus, fold: Fold, seed: int, output: Path, 
     config, plan = part.config, recipe.seeded(part.plan, seed)
     task, may_have_seen = Task.from_dict(config["task"], part.folder / "config.json"), config.get("transductive", False)
     store = plan_store(corpus, plan, quiet=quiet)
-    init = weights_for(config["init"], corpus, fold, transductive=may_have_seen)
+    init = weights_for(config.get("init", "none"), corpus, fold, transductive=may_have_seen)
     given = Given(init, str(config["labels"]), seed, may_have_seen)
     finetune(plan, corpus, store, fold, task, given, Keep(output / fold.name, quiet=quiet))
 

@@ -85,6 +85,7 @@ def pretrainings(init: str, seeds: int) -> list[str]:
         if not matching:
             raise InputError(f"--init {init}: no folder matches {part}. Name runs of `sottovoce pretrain`.")
         found += matching
+    found = list(dict.fromkeys(found))
     plans = [_but_seed(hub.parts(name)[0].config["settings"]) for name in found]
     for name, plan in zip(found, plans, strict=True):
         if plan != plans[0]:

@@ -164,7 +164,7 @@ def model_runs(maker: Maker, model: Path | None, fold: str | None) -> Sequence[R
     if fold == "all":
         return found
     by_name = {run.config["fold"]: run for run in found}
-    chosen = [name.strip() for name in fold.split(",")]
+    chosen = list(dict.fromkeys(name.strip() for name in fold.split(",")))
     if unknown := [name for name in chosen if name not in by_name]:
         raise unknown_name(f"fold of {model}", unknown[0], by_name)
     return [by_name[name] for name in chosen]

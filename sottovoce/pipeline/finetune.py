@@ -219,6 +219,14 @@ def finetune(plan: Recipe, corpus: Corpus, store: Any, fold: Fold, task: Task, g
     together()
 
 
+def check_network(plan: Recipe, task: Task, init: Run | None) -> None:
+    """Raises InputError where loss, layers or depth do not go with the task or the weights, before hours of work."""
+    supervised_loss(task, plan.finetune, np.zeros(1, int))
+    if init:
+        backbone = models.load_pretrained(init, plan.finetune.depth or None).backbone
+        models.Network(backbone, plan.finetune, task.outputs)
+
+
 def check_speakers(corpus: Corpus, plan: Recipe) -> None:
     """Raises InputError when recordings are to be standardised by speaker and no speaker is known."""
     if plan.per_speaker and not any(u.speaker for u in corpus.utterances):

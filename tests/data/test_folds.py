@@ -224,7 +224,8 @@ def test_a_copy_inside_a_fold_is_noted_and_not_held_against_the_weights(speech):
 
 def run(folder: Path, seen: Seen, fold: str = "everybody") -> Run:
     folder.mkdir(parents=True)
-    config = {"kind": "pretrain", "fold": fold, "identity": "x", "seen_speakers": sorted(seen.people)}
+    config = {"kind": "pretrain", "fold": fold, "identity": "x", "seen_speakers": sorted(seen.people), "settings": {}}
+    config["features"] = 1
     (folder / "config.json").write_text(json.dumps(config))
     seen.keep(folder)
     return Run.load(folder)
@@ -254,7 +255,8 @@ def test_runs_made_before_name_people_alone_and_say_so(tmp_path, labelled):
     folder.mkdir()
     people = ["table/s0", "labelled/s0"]
     old = {"kind": "finetune", "fold": "fold1", "identity": "x", "exposure": people, "heard_test_speakers": people[:1]}
-    (folder / "config.json").write_text(json.dumps(old))
+    rest = {"settings": {}, "features": 1, "task": {}, "corpus": "data", "seed": 0, "labels": 1}
+    (folder / "config.json").write_text(json.dumps(old | rest))
     found = Run.load(folder)
     assert found.config["seen_test_speakers"] == people[:1]
     assert folds.seen_by(found) == Seen(frozenset(people))

@@ -536,6 +536,27 @@ def test_speaker_norm_says_where_voices_have_one_class_alone(corpus, pretrained,
     assert not lines.of_one_class(task, {u.speaker: u for u in by_class}.values())  # one recording each tells nothing
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["finetune.layers=99"], "finetune.layers: no layer 99"),
+        (["finetune.loss=ccc"], "finetune.loss: 'ccc' does not fit class targets"),
+        (["finetune.mode=frozen", "finetune.layers=3", "finetune.depth=2"], "no layer 3 in this backbone. Found 2 b"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse(corpus, pretrained, tmp_path, settings, said):
+    with pytest.raises(InputError, match=said):
+        finetune_command.main(corpus, tmp_path / "ft", init=str(pretrained), settings=settings, dry_run=True)
+
+
+def test_a_fold_that_is_named_twice_is_one(corpus, pretrained, tmp_path, capsys):
+    names = [fold.name for fold in Corpus.load(corpus).folds[:2]]
+    twice = ",".join([*names, names[0]])
+    finetune_command.main(corpus, tmp_path / "ft", init=str(pretrained), fold=twice, dry_run=True)
+    said = capsys.readouterr().out
+    assert [said.count(f"/{name}: ") for name in names] == [1, 1]
+
+
 def test_speaker_norm_trains_everything_and_is_reproducible(corpus, pretrained, tmp_path):
     a, b = (tune(corpus, tmp_path / name, init=pretrained, speaker_norm=True) for name in "ab")
     assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
