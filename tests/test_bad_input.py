@@ -463,8 +463,9 @@ def test_ctrl_c_while_the_command_is_being_loaded_is_one_line(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is of Linux")
 @pytest.mark.parametrize("words", [["list"], ["--version"], ["list", "--help"]], ids=" ".join)
 def test_output_that_has_no_room_is_one_line(words):
+    command = [sys.executable, "-m", "sottovoce", *words]
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "sottovoce", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("sottovoce: output: cannot be written. No space left")
     assert done.stderr.count("\n") == 1

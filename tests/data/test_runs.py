@@ -26,7 +26,8 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen]:
     """A process that makes a run in tmp_path / "run"."""
     command = [sys.executable, "-c", AT_WORK, str(tmp_path / "run")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdout.readline() == "at work\n"
+        assert process.stdout
+        assert process.stdout.readline() == "at work\n"
         yield process
         process.kill()
 
@@ -77,5 +78,5 @@ def test_what_readers_rely_on_is_there_whatever_kind_they_ask_for(tmp_path: Path
 def test_entries_of_another_type_are_damage(tmp_path: Path, odd: dict):
     whole = {"kind": "pretrain", "identity": "a", "fold": "f", "settings": {}}
     (tmp_path / "config.json").write_text(json.dumps(whole | {"features": 1, "seen_speakers": []} | odd))
-    with pytest.raises(InputError, match="config.json: damaged"):
+    with pytest.raises(InputError, match=r"config\.json: damaged"):
         runs.Run.load(tmp_path)
