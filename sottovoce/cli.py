@@ -1,7 +1,7 @@
 """The list of verbs. A verb is imported when it is called, so that `sottovoce --help` costs no torch.
 
 An InputError becomes one line on standard error and exit code 2, and so do a full disk and too little memory; Ctrl-C
-exits with 130; any other exception is our defect and keeps its traceback.
+and SIGTERM exit with 130; any other exception is our defect and keeps its traceback.
 """
 
 import difflib
@@ -12,6 +12,7 @@ import io
 import math
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -209,6 +210,8 @@ def of_the_machine(error: Exception) -> str:
 
 def run() -> None:
     """Entry point of the `sottovoce` command."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # of `kill`, a queue, a container: what was done is kept
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads triple step times on a shared core
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that this terminal cannot show is no reason to stop

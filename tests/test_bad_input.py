@@ -414,7 +414,8 @@ def test_a_full_disk_in_evaluation_study_and_prediction_is_one_line(
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_pretraining_exits_with_130_and_the_same_command_goes_on(process, corpus, tiny, tmp_path):
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_pretraining_that_is_told_to_end_exits_with_130_and_goes_on(process, corpus, tiny, tmp_path, told):
     settings = [*tiny, "training.epochs=150", "training.save_every=0"]
     words = ["pretrain", "masked_timesteps", corpus, "-o", tmp_path / "pre", "--tracker", "none", "-q"]
     words += [word for s in settings for word in ("--set", s)]
@@ -424,7 +425,7 @@ def test_ctrl_c_in_pretraining_exits_with_130_and_the_same_command_goes_on(proce
         assert child.poll() is None, child.communicate()
         time.sleep(0.005)
     time.sleep(0.2)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(told)
     out, err = child.communicate(timeout=30)
     assert child.returncode == 130, (out, err)
     assert err.strip() == "sottovoce: interrupted; the same command goes on from here."

@@ -138,6 +138,9 @@ def main(
         say(left_out, err=True)
     if plan.per_speaker and (said := lines.of_one_class(task, (data.by_id[k] for k in folds[0].train))):
         say(said, err=True)
+    for f in parts:
+        if said := lines.incomplete(task, (data.by_id[k] for k in f.train), f.name):
+            say(said, err=True)
     if dry_run:
         for f in parts:
             sizes = f"{len(known[f.name])} labels, {len(f.dev)} dev, {len(f.test)} test utterances"

@@ -14,6 +14,7 @@ from sottovoce.errors import InputError, say
 PIPE = Path("-")  # standard input
 BROKEN = 3  # exit code: some recordings could not be read and were left out
 MOST = 50  # recordings that are shown one by one
+FORMATS = "csv,json,png,svg,html"
 
 
 def main(
@@ -31,7 +32,7 @@ def main(
     ] = None,
     format_: Annotated[
         str, typer.Option("--format", help="of timelines: csv,json,textgrid,audacity,rttm,vtt,elan,svg,png,html")
-    ] = "csv,json,png,svg,html",
+    ] = FORMATS,
     window: Annotated[float, typer.Option(help="seconds that an answer over time is pooled from", min=0.2)] = 3.0,
     hop: Annotated[float, typer.Option(help="seconds from one answer to the next", min=0.05)] = 0.25,
     smooth: Annotated[float, typer.Option(help="seconds that answers are averaged over for segments", min=0)] = 0.75,
@@ -81,8 +82,16 @@ def main(
     words, possible = list(recordings or []), tuple(settings.words(labels))
     if not model and len(words) > 1 and runs.is_model(words[0]):
         model = str(words.pop(0))
+    if format_ != FORMATS and not timeline:
+        raise InputError(f"predict --format {format_}: of timelines. Found no --timeline. Add it, or leave it out.")
+    if device and not mic:
+        raise InputError(f"predict --device {device}: of a microphone. Found no --mic. Add it, or leave it out.")
     if mic:
         from sottovoce.commands import _live
+
+        files_only = {"-o": output, "--timeline": timeline, "--turns": turns, "--skip-broken": skip_broken}
+        if said := [option for option, given in files_only.items() if given]:
+            raise InputError(f"predict --mic: answers live. Found {said[0]}, for recordings. Leave one of both out.")
 
         if len(words) == 1 and not model and not words[0].is_file():
             model = str(words.pop())

@@ -1,6 +1,7 @@
 """`sottovoce serve`: recordings and streams over HTTP and WebSocket."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -68,6 +69,7 @@ def main(
     )  # fmt: skip
     name = f"[{host}]" if ":" in host else host
     say(f"http://{name}:{door.getsockname()[1]}: drop a recording on this page. Ctrl-C ends it.", err=True)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # uvicorn hears to the end what it has, and then sends it once more
     uvicorn.Server(config).run([door])
 
 

@@ -4,6 +4,7 @@ A row is one of a speaker's where the speaker is known, else one of a session's 
 as in `folds.person`. A line says which it was: an interval over single utterances is no interval over speakers.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -139,6 +140,17 @@ def untaught(task: Task, taught: Iterable[Utterance], fold: str) -> str:
         if lost and len(lost) < len(task.classes) - 1
         else ""
     )
+
+
+def incomplete(task: Task, part: Iterable[Utterance], fold: str) -> str:
+    """Of a training part how many teach nothing because they lack some of several targets; "" where none does."""
+    labelled = [u for u in part if any(name in u.labels for name in task.target)]
+    lacking = Counter(name for u in labelled if not task.has(u) for name in task.target if name not in u.labels)
+    if not lacking:
+        return ""
+    without = ", ".join(f"{n} without {name}" for name, n in lacking.items())
+    left = sum(not task.has(u) for u in labelled)
+    return f"{fold}: {left} of {len(labelled)} recordings have not all of {', '.join(task.target)} ({without}); left out."
 
 
 def of_one_class(task: Task, taught: Iterable[Utterance]) -> str:

@@ -8,7 +8,9 @@ import pytest
 
 from sottovoce.commands import pretrain as pretrain_command
 from sottovoce.commands import study as study_command
+from sottovoce.data.corpus import Utterance
 from sottovoce.data.task import Task
+from sottovoce.evaluation import lines
 from sottovoce.metrics import scores
 from sottovoce.pipeline import prepare
 
@@ -71,3 +73,13 @@ def test_the_names_of_scores_are_known_without_an_answer(kind):
     task = Task("class", ("emotion",), ("a", "b")) if kind == "class" else Task("number", ("x",), ranges=((0.0, 3.0),))
     one = np.zeros(1, int) if kind == "class" else np.ones((1, 1))
     assert scores.names(task) == list(scores.scores(task, one, one))
+
+
+def test_recordings_that_lack_one_of_several_targets_are_counted():
+    task = Task("number", ("valence", "arousal"), ranges=((0, 1), (0, 1)))
+    rows = [{"valence": 1.0, "arousal": 0.0}] * 3 + [{"valence": 1.0}] * 2 + [{"arousal": 1.0}, {}]
+    part = [Utterance(str(k), "c", "a.wav", labels=labels) for k, labels in enumerate(rows)]
+    said = "fold1: 3 of 6 recordings have not all of valence, arousal (2 without arousal, 1 without valence); left out."
+    assert lines.incomplete(task, part, "fold1") == said
+    assert lines.incomplete(task, part[:3], "fold1") == ""
+    assert lines.incomplete(Task("number", ("valence",), ranges=((0, 1),)), part, "fold1") == ""

@@ -136,6 +136,9 @@ def test_the_microphone_is_a_stream(sottovoce, finetuned, wave, events, monkeypa
     monkeypatch.setitem(sys.modules, "sounddevice", device(wave, "no such device"))
     assert "no such device" in sottovoce("predict", "--model", finetuned / "fold1", "--mic").complaint
     assert "takes no recordings" in sottovoce("predict", "--mic", __file__).complaint
+    assert "answers live. Found --timeline" in sottovoce("predict", "--mic", "--timeline").complaint
+    assert "Found no --mic" in sottovoce("predict", __file__, "--device", "2").complaint
+    assert "Found no --timeline" in sottovoce("predict", __file__, "--format", "csv").complaint
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert "sottovoce[live]" in sottovoce("predict", "--model", finetuned / "fold1", "--mic").complaint
 
