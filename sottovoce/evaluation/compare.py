@@ -9,7 +9,7 @@ difference these speakers and seeds would have shown after the same correction.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from sottovoce.metrics import statistics
 from sottovoce.metrics.spread import Spread
 
 KINDS = ("finetune", "phoneme")  # runs that predict something
+STALE: Mapping[str, Any] = {}  # in place of a card of weights that are gone
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class System:
     configs: tuple[dict[str, Any], ...]  # config.json, one a seed
     tables: tuple[dict[str, dict[str, str]], ...]  # id -> row of predictions.csv, one a seed
     task: Task
-    folders: tuple[Path, ...] = ()  # where `evaluate` laid its cards
+    told: Mapping[str, Any] = field(default_factory=dict)  # the card that `evaluate` laid beside it, if all have one
 
 
 def load(text: str, *, quiet: bool = True) -> System:
@@ -67,14 +68,15 @@ def load(text: str, *, quiet: bool = True) -> System:
     for folder, task in zip(folders, tasks, strict=True):
         if not task.same(tasks[0]):
             raise InputError(f"{folder}: another task than {folders[0]}. Seeds of one system share their task.")
+    laid = [_laid(folder, parts) for folder, parts in zip(folders, found, strict=True)]
     tables = tuple(
-        predictions(f, parts, task, quiet=quiet) for f, parts, task in zip(folders, found, tasks, strict=True)
+        predictions(f, parts, task, stale=card is STALE, quiet=quiet)
+        for f, parts, task, card in zip(folders, found, tasks, laid, strict=True)
     )
     configs = tuple(parts[0].config for parts in found)
     seeds = tuple(int(config.get("seed", k)) for k, config in enumerate(configs))
     name = name or " … ".join(dict.fromkeys(path.name or str(path) for path in (named[0], named[-1])))
-    fresh = all(_of_these(folder, parts) for folder, parts in zip(folders, found, strict=True))
-    return System(name, seeds, configs, tables, tasks[0], tuple(folders) if fresh else ())
+    return System(name, seeds, configs, tables, tasks[0], laid[0] if all(laid) else {})
 
 
 def _runs_in(folder: Path) -> list[Path]:
@@ -86,9 +88,10 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def predictions(
-    folder: Path, parts: Sequence[runs.Run], task: Task, *, quiet: bool = True
+    folder: Path, parts: Sequence[runs.Run], task: Task, *, stale: bool = False, quiet: bool = True
 ) -> dict[str, dict[str, str]]:
-    """id -> row of predictions.csv; evaluated now where the file is missing, lacks a fold or is of other weights.
+    """id -> row of predictions.csv; evaluated now where the file is missing, lacks a fold or is of other weights
+    (`stale`).
 
     Raises InputError: an utterance answered twice, a damaged file.
     """
@@ -97,7 +100,7 @@ def predictions(
     if path.is_file():
         needed = ("id", "fold", "speaker", "session", *_columns(task, "target"), *_columns(task, "predicted"))
         rows = own.read_rows(path, needed, "Evaluate again.")
-    if {row["fold"] for row in rows} != wanted or not _of_these(folder, parts):
+    if {row["fold"] for row in rows} != wanted or stale:
         if parts[0].config["kind"] != "finetune":
             raise InputError(f"{path}: not the predictions of this run. Make the run again.")
         if not quiet:
@@ -109,13 +112,15 @@ def predictions(
     return table
 
 
-def _of_these(folder: Path, parts: Sequence[runs.Run]) -> bool:
-    """Whether what `evaluate` laid into a folder is of the weights that are there now; True where no card tells."""
+def _laid(folder: Path, parts: Sequence[runs.Run]) -> Mapping[str, Any]:
+    """The card that `evaluate` laid into a folder, {} where there is none; `STALE` where it is of other weights than
+    are there now."""
     path = folder / protocol.FILE
-    if not path.is_file() or parts[0].config["kind"] != "finetune":
-        return True
+    if not path.is_file():
+        return {}
     card: dict[str, Any] = own.read_json(path, dict[str, Any], "Evaluate again.")
-    return card.get("weights") in (None, sorted({run.identity for run in parts}))
+    now = None, sorted({run.identity for run in parts})
+    return card if parts[0].config["kind"] != "finetune" or card.get("weights") in now else STALE
 
 
 def _columns(task: Task, what: str) -> list[str]:
@@ -250,12 +255,9 @@ def cards(systems: Sequence[System]) -> dict[str, Any]:
 
 
 def _card(system: System) -> dict[str, Any]:
-    """The card that `evaluate` laid beside a system; where there is none, what config.json tells."""
-    found = [folder / protocol.FILE for folder in system.folders]
-    if found and all(path.is_file() for path in found):
-        card: dict[str, Any] = own.read_json(found[0], dict[str, Any], "Evaluate again.")
-        return card | {"seeds": system.seeds}
-    return {"seeds": system.seeds, "exposure": {"people": len(system.configs[0].get("seen_speakers", ()))}}
+    """Of a system, or where it has none what config.json tells."""
+    told = system.told or {"exposure": {"people": len(system.configs[0].get("seen_speakers", ()))}}
+    return {**told, "seeds": system.seeds}
 
 
 def _spoken(task: Task) -> str:

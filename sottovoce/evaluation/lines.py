@@ -150,7 +150,8 @@ def incomplete(task: Task, part: Iterable[Utterance], fold: str) -> str:
         return ""
     without = ", ".join(f"{n} without {name}" for name, n in lacking.items())
     left = sum(not task.has(u) for u in labelled)
-    return f"{fold}: {left} of {len(labelled)} recordings have not all of {', '.join(task.target)} ({without}); left out."
+    names = ", ".join(task.target)
+    return f"{fold}: {left} of {len(labelled)} recordings have not all of {names} ({without}); left out."
 
 
 def of_one_class(task: Task, taught: Iterable[Utterance]) -> str:
