@@ -1,13 +1,17 @@
 """Makes the encoder that comes with the package: sottovoce/weights/default_encoder.{safetensors,json}.
 
     python docs/make_default_encoder.py --teacher DIR --speech librispeech=DIR --speech fotaq=DIR ... -o DIR
-    ... --further --rate 1.5e-4 --batch-s 120 --chances clean=0.12 noise=0.9 babble=0.65 snr_db=-3,20   # on from there
+    ... --further --kept 1 --rate 2e-4 --batch-s 120 --chances clean=0.12 noise=0.9 babble=0.65 snr_db=-3,20
 
 The first four blocks of Whisper base (the teacher) hear clean speech. A student that starts as their copy hears the
 same recordings through rooms, noise, other voices, telephone lines and codecs, and learns to answer what the teacher
 answers: state by state, and in the mean and deviation over the frames of speech that a classifier will see. It also
 learns to tell, through the noise, which frames those are. No label is used. Then its weights are drawn back a little
 towards the teacher's, and rounded to 8 bits, with a scale an output channel.
+
+With `--further` the encoder of the package is both teacher and student, so that its states of clean speech stay where
+they are, and layers taught on them stay good; pooled states count in their own deviations, weighed by the speech that
+each of both hears. So noise can be taught anew without labels of any corpus.
 
 It says first what it will cost. `--minutes` bounds the training: as many updates are made as fit, and the learning
 rate falls over just those. Seeded; on another machine sums are rounded otherwise, and figures agree within their
@@ -20,6 +24,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from encoder_batches import Batches, Chances, coded, read
@@ -38,6 +43,7 @@ SPEECH_DB = 30.0  # frames of clean speech no further below the loud ones are sp
 RISE = 100  # updates until the learning rate is reached
 KEPT = 0.7  # of what the student has learned; the rest of each weight stays the teacher's
 POOLED = (2.0, 6.0)  # weight of means and deviations over time beside that of the states: at first, and at the end
+FURTHER = 2.0  # the same, of blocks 2 to 4, in deviations from recording to recording, of `--further`
 
 
 def blocks(folder: Path, speech: int = 0) -> whisper.Backbone:
@@ -78,6 +84,15 @@ def pooled(h: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (((h - mean[:, None]) ** 2 * share).sum(1) + 1e-4).sqrt()
 
 
+def spread_of_recordings(backbone: whisper.Backbone, batches: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Deviation from recording to recording of what is pooled of every block, (BLOCKS, 2 H)."""
+    found = []
+    for x, _, lengths in batches:
+        hidden = backbone(x, lengths)
+        found.append(torch.stack([torch.cat(pooled(h.float(), hidden.speech), 1) for h in hidden.layers[1:]]))
+    return torch.cat(found, 1).std(1).clamp_min(1e-4)
+
+
 def distance(student: Tensor, wanted: Tensor, valid: Tensor, said: Tensor, weight: float) -> Tensor:
     """Of one block's states (B, S, H), in deviations of the teacher's; `said`: which of them are speech (B, S)."""
     states = (((student - wanted) ** 2).mean(2) * valid).sum() / valid.sum()
@@ -86,13 +101,18 @@ def distance(student: Tensor, wanted: Tensor, valid: Tensor, said: Tensor, weigh
 
 
 class Training:
-    def __init__(self, wise: whisper.Backbone, student: whisper.Backbone, batches: Batches, rate: float):
+    def __init__(
+        self, wise: whisper.Backbone, student: whisper.Backbone, batches: Batches, rate: float, *, further: bool
+    ):
         self.wise, self.student, self.batches, self.rate = wise, student, iter(batches), rate
-        self.cast = torch.autocast(batches.device.type, torch.bfloat16)
+        # most processors are slower in half precision, some two hundred times
+        self.cast = torch.autocast(batches.device.type, torch.bfloat16, enabled=batches.device.type == "cuda")
         self.weights = [p for name, p in student.named_parameters() if name != "mask_vector"]
         self.optimiser = torch.optim.AdamW(self.weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
         with torch.no_grad(), self.cast:
-            self.centre, self.scale = spread(wise, [next(self.batches) for _ in range(4)])
+            first = [next(self.batches) for _ in range(8)]
+            self.centre, self.scale = spread(wise, first[:4])
+            self.recordings = spread_of_recordings(wise, first) if further else None
         student.train()
 
     def update(self, rate: float, weight: float) -> tuple[Tensor, Tensor]:
@@ -106,7 +126,11 @@ class Training:
         valid = valid_steps(hidden.lengths, hidden.layers[0].shape[1]).float()
         said = speech(x, valid)
         layers = zip(hidden.layers[1:], wanted.layers[1:], self.centre, self.scale, strict=True)
-        loss = sum(distance((h.float() - m) / s, (w.float() - m) / s, valid, said, weight) for h, w, m, s in layers)
+        pairs = [((h.float() - m) / s, (w.float() - m) / s) for h, w, m, s in layers]
+        if self.recordings is None:
+            loss = sum(distance(h, w, valid, said, weight) for h, w in pairs)
+        else:
+            loss = sum(distance(h, w, valid, said, 0.0) for h, w in pairs) + FURTHER * self.gap(hidden, wanted)
         guess = self.student.speech(hidden.layers[-1].float())[..., 0]
         loss = loss + nn.functional.binary_cross_entropy_with_logits(guess, said, weight=valid / valid.mean())
         self.optimiser.zero_grad()
@@ -114,6 +138,15 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimiser.step()
         return loss.detach(), lengths.sum()
+
+    def gap(self, hidden: Any, wanted: Any) -> Tensor:
+        """What a classifier sees of blocks 2 to 4, in deviations from recording to recording."""
+        assert self.recordings is not None
+        total = torch.zeros((), device=self.scale.device)
+        for h, w, s in list(zip(hidden.layers[1:], wanted.layers[1:], self.recordings, strict=True))[1:]:
+            ours, theirs = pooled(h.float(), hidden.speech), pooled(w.float(), wanted.speech)
+            total = total + ((torch.cat(ours, 1) - torch.cat(theirs, 1)) / s).square().mean()
+        return total
 
     def run(self, updates: int, minutes: float) -> tuple[int, float]:
         """As many updates as are asked for and fit; returns their number and the hours that the student has heard."""
@@ -184,7 +217,7 @@ def write(folder: Path, backbone: whisper.Backbone, card: dict[str, object]) -> 
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--teacher", type=Path, required=True, help="folder of openai/whisper-base's encoder")
+    ask.add_argument("--teacher", type=Path, help="folder of openai/whisper-base's encoder; not with --further")
     ask.add_argument("--speech", action="append", required=True, help="NAME=FOLDER of recordings, more than once")
     ask.add_argument("-o", "--out", type=Path, required=True)
     ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -194,10 +227,12 @@ def main() -> None:
     ask.add_argument("--rate", type=float, default=3e-4, help="the learning rate; it falls along a cosine")
     ask.add_argument("--processes", type=int, default=2, help="that send the speech through codecs, beforehand")
     ask.add_argument("--seed", type=int, default=0)
-    ask.add_argument("--further", action="store_true", help="begin with the weights of the package, not the teacher's")
+    ask.add_argument("--further", action="store_true", help="from the weights of the package, which stay the teacher")
     ask.add_argument("--kept", type=float, default=KEPT, help="of what was learned; the rest stays the teacher's")
     ask.add_argument("--chances", nargs="*", default=[], help="of changes: noise=0.9 babble=0.65 snr_db=-3,20")
     given = ask.parse_args()
+    if given.further == bool(given.teacher):
+        ask.error("one of --teacher and --further")
     torch.manual_seed(given.seed)
     device = torch.device(given.device)
     folders = {name: Path(folder) for name, folder in (pair.split("=", 1) for pair in given.speech)}
@@ -208,9 +243,12 @@ def main() -> None:
     batches = Batches(
         parts, coded(parts, given.seed, given.processes), wide, given.batch_s, device, given.seed, chances
     )
-    begun = hub.backbone(hub.load("default")) if given.further else blocks(given.teacher, SPEECH_UNITS)
-    wise, student = blocks(given.teacher).to(device), begun.to(device)
-    updates, heard = Training(wise, student, batches, given.rate).run(given.updates, given.minutes)
+    if given.further:
+        wise, student = (hub.backbone(hub.load("default")).to(device).eval() for _ in range(2))
+    else:
+        wise, student = blocks(given.teacher).to(device), blocks(given.teacher, SPEECH_UNITS).to(device)
+    training = Training(wise, student, batches, given.rate, further=given.further)
+    updates, heard = training.run(given.updates, given.minutes)
     towards(student, wise, given.kept)
     card = {
         "layers": [2, 3, 4],
