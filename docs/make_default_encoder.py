@@ -14,12 +14,13 @@ they are, and layers taught on them stay good; pooled states count in their own 
 each of both hears. So noise can be taught anew without labels of any corpus.
 
 It says first what it will cost. `--minutes` bounds the training: as many updates are made as fit, and the learning
-rate falls over just those. Seeded; on another machine sums are rounded otherwise, and figures agree within their
-intervals only.
+rate falls over just those. An interrupted one goes on with the same command. Seeded; on another machine sums are
+rounded otherwise, and figures agree within their intervals only.
 """
 
 import argparse
 import hashlib
+import json
 import math
 import time
 from dataclasses import replace
@@ -28,6 +29,7 @@ from typing import Any
 
 import torch
 from encoder_batches import Batches, Chances, coded, read
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -40,6 +42,7 @@ from sottovoce.modeling import hub, whisper_weights
 BLOCKS = 4
 SPEECH_UNITS = 64
 SPEECH_DB = 30.0  # frames of clean speech no further below the loud ones are speech
+KEEP = 100  # updates from one that is kept to the next
 RISE = 100  # updates until the learning rate is reached
 KEPT = 0.7  # of what the student has learned; the rest of each weight stays the teacher's
 POOLED = (2.0, 6.0)  # weight of means and deviations over time beside that of the states: at first, and at the end
@@ -104,7 +107,8 @@ class Training:
     def __init__(
         self, wise: whisper.Backbone, student: whisper.Backbone, batches: Batches, rate: float, *, further: bool
     ):
-        self.wise, self.student, self.batches, self.rate = wise, student, iter(batches), rate
+        self.wise, self.student, self.source, self.rate = wise, student, batches, rate
+        self.batches = iter(batches)
         # most processors are slower in half precision, some two hundred times
         self.cast = torch.autocast(batches.device.type, torch.bfloat16, enabled=batches.device.type == "cuda")
         self.weights = [p for name, p in student.named_parameters() if name != "mask_vector"]
@@ -148,13 +152,40 @@ class Training:
             total = total + ((torch.cat(ours, 1) - torch.cat(theirs, 1)) / s).square().mean()
         return total
 
-    def run(self, updates: int, minutes: float) -> tuple[int, float]:
+    def keep(self, path: Path, done: int, heard: float) -> None:
+        """What a training that is interrupted goes on from."""
+        tensors = {f"student.{name}": p for name, p in self.student.named_parameters()}
+        for k, weight in enumerate(self.weights):
+            tensors |= {f"{name}.{k}": value for name, value in self.optimiser.state[weight].items()}
+        tensors["rng"] = self.source.rng.get_state()
+        told = {"done": str(done), "heard": str(heard), "plan": json.dumps(self.source.plan.bit_generator.state)}
+        with files.atomic(path) as temporary:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, told)
+
+    def go_on(self, path: Path) -> tuple[int, float]:
+        """Updates that are done, and hours that were heard."""
+        if not path.is_file():
+            return 0, 0.0
+        with safe_open(path, "pt", device=str(self.centre.device)) as kept:
+            told, tensors = kept.metadata(), {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118
+        for name, weight in self.student.named_parameters():
+            weight.data.copy_(tensors[f"student.{name}"])
+        for k, weight in enumerate(self.weights):
+            state = {name: tensors[f"{name}.{k}"] for name in ("step", "exp_avg", "exp_avg_sq")}
+            self.optimiser.state[weight] = state | {"step": state["step"].cpu()}
+        self.source.rng.set_state(tensors["rng"].cpu())
+        self.source.plan.bit_generator.state = json.loads(told["plan"])
+        return int(told["done"]), float(told["heard"])
+
+    def run(self, updates: int, minutes: float, path: Path) -> tuple[int, float]:
         """As many updates as are asked for and fit; returns their number and the hours that the student has heard."""
-        began, heard, losses = time.monotonic(), torch.zeros((), device=self.centre.device), []
-        for k in range(10_000_000):
-            if k == RISE // 2:  # the first ones warm up
+        began, losses = time.monotonic(), []
+        done, hours = self.go_on(path)
+        heard = torch.tensor(hours * 360_000, device=self.centre.device)
+        for k in range(done, 10_000_000):
+            if k == done + RISE // 2:  # the first ones warm up
                 began_steady, first = time.monotonic(), k
-            if k == RISE:
+            if k == done + RISE:
                 float(losses[-1])
                 each = (time.monotonic() - began_steady) / (k - first)
                 updates = min(updates, k + int((minutes * 60 - (time.monotonic() - began)) / each))
@@ -166,9 +197,10 @@ class Training:
             loss, frames = self.update(rate, POOLED[0] + (POOLED[1] - POOLED[0]) * share)
             losses.append(loss)
             heard += frames
-            if k % 250 == 249:
+            if k % KEEP == KEEP - 1:
                 hours = float(heard) / 360_000
-                print(f"update {k + 1}: loss {torch.stack(losses[-250:]).mean():.4f}, {hours:.1f} h", flush=True)
+                print(f"update {k + 1}: loss {torch.stack(losses[-KEEP:]).mean():.4f}, {hours:.1f} h", flush=True)
+                self.keep(path, k + 1, hours)
         return updates, float(heard) / 360_000
 
 
@@ -248,7 +280,8 @@ def main() -> None:
     else:
         wise, student = blocks(given.teacher).to(device), blocks(given.teacher, SPEECH_UNITS).to(device)
     training = Training(wise, student, batches, given.rate, further=given.further)
-    updates, heard = training.run(given.updates, given.minutes)
+    unfinished = given.out / "unfinished.safetensors"
+    updates, heard = training.run(given.updates, given.minutes, unfinished)
     towards(student, wise, given.kept)
     card = {
         "layers": [2, 3, 4],
@@ -266,6 +299,7 @@ def main() -> None:
         "chances": vars(chances),
     }
     write(given.out, student.cpu().eval(), card)
+    unfinished.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from sottovoce.errors import InputError
 
 FORMAT = 2  # of config.json; 1, which did not say so, had other names of settings and one class of fine-tuning
 SAME = ("kind", "recipe", "fold", "features", "task", "labels", "of_labels", "seed")  # where format 1 goes on
+TOLD = ("init", "labels", "seed", "task", "transductive")  # what a command line says beside settings
 PACKAGES = ("sottovoce", "torch", "numpy", "scipy", "scikit-learn", "accelerate", "soundfile", "soxr")
 NEEDED = {  # entries of config.json that readers rely on
     "pretrain": ("identity", "settings", "fold", "features", "seen_speakers"),
@@ -272,7 +273,7 @@ def _same_settings(found: dict, now: dict) -> bool:
 
 
 def _difference(found: dict, now: dict) -> str:
-    a, b = files.flatten(found.get("settings", {})), files.flatten(now.get("settings", {}))
+    a, b = (files.flatten({**files.plain(c.get("settings", {})), **{k: c.get(k) for k in TOLD}}) for c in (found, now))
     keys = sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
     shown = [f"{k} ({a.get(k)} there, {b.get(k)} now)" for k in keys[:3]]
     return "; ".join(shown) + ("; ..." if len(keys) > 3 else "") if shown else "its data"

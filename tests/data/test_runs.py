@@ -59,8 +59,10 @@ def test_a_finished_run_leaves_no_lock(tmp_path: Path):
     runs.Run(tmp_path, config("first")).finish()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     assert runs.begin(tmp_path, config("first"))
-    with pytest.raises(InputError, match="a run of another configuration"):
+    with pytest.raises(InputError, match=r"a run of another configuration. Differs in: its data\."):
         runs.begin(tmp_path, config("second"))
+    with pytest.raises(InputError, match=r"Differs in: labels \(None there, 60 now\)\."):
+        runs.begin(tmp_path, config("second") | {"labels": 60})
 
 
 @pytest.mark.parametrize("key", runs.NEEDED["finetune"])
