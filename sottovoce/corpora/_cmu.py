@@ -212,7 +212,7 @@ def segments(
         "no standard fold list found: the fold is a seeded split by video, not the official one. Put "
         f"cmu_{layout.corpus}_std_folds.py next to the data, or name a list with --folds-file"
     )
-    found.notes.append(f"folds from {folds_file}; {no_split} segments are in none" if split else none)
+    found.notes.append(f"fold list {folds_file}: {no_split} segments are in none" if split else none)
     return found
 
 

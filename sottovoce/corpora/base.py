@@ -26,6 +26,8 @@ class Reader:
     folds: Callable[..., Sequence[Fold]] = _split.folds
     # (root, utterances, **options): what the data report should say
     problems: Callable[..., Sequence[str]] = lambda root, utterances: ()
+    # (utterances): the same of its own folds, said only where they are used
+    fold_notes: Callable[[Sequence[Utterance]], Sequence[str]] = lambda utterances: ()
     LICENCE: str = "unknown"
     SOURCE: str = "unknown"
     TARGET: tuple[str, ...] = ("emotion",)  # the label(s) one would predict; () when there are none

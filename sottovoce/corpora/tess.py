@@ -66,5 +66,5 @@ def folds(utterances: Sequence[Utterance]) -> list[Fold]:
     return [fold(speaker) for speaker in speakers]
 
 
-def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
+def fold_notes(utterances: Sequence[Utterance]) -> list[str]:
     return ["two speakers only: dev shares its speaker with train (other words), test is the other speaker"]

@@ -69,10 +69,10 @@ def group_folds(
     genders = {getattr(u, group): u.gender for u in reversed(utterances)}
     if len(genders) < max(n, 3):
         found = ", ".join(sorted(genders)[:5]) or "none"
+        else_ = "fewer folds with --folds" if len(genders) >= 3 else "--group none (leaky)"
         raise InputError(
             f"{utterances[0].corpus if utterances else 'corpus'}: too few {group}s for {n} folds. "
-            f"Found {len(genders)} ({found}). At least {max(n, 3)} are needed: "
-            f"give {group} names, or fewer folds with --folds."
+            f"Found {len(genders)} ({found}). At least {max(n, 3)} are needed: give {group} names, or {else_}."
         )
     lanes: dict[str, list[str]] = {}
     for name in sorted(genders):

@@ -113,7 +113,7 @@ def prepare(
     _check_classes(root, kept, learned)
     split = _folds(reader, kept, asked, divide)
     check_folds(kept, split)
-    warnings += lost + remarks.similar_speakers(kept, split)
+    warnings += lost + _own_folds(reader, kept, split, asked) + remarks.similar_speakers(kept, split)
     warnings += remarks.votes(kept)
     warnings += remarks.long_clips({u.id: looks[u.id].seconds for u in kept})
     warnings += remarks.lone_classes(kept, learned)
@@ -388,17 +388,38 @@ def _folds(reader: Reader, utterances: Sequence[Utterance], asked: Asked, divide
         return _layout.file_folds(labelled, n or _layout.FOLDS)
     if n is None and not asked.group:
         return list(reader.folds(utterances, **divide))
-    group = asked.group or "speaker"
+    own = _group_of_its_own(reader, utterances, divide)
+    group = asked.group or own or "speaker"
     known = [u for u in labelled if getattr(u, group)]
     values = sorted({getattr(u, group) for u in known})
     if len(values) < max(n or 0, 3):
+        ways = [*["fewer --folds"] * (len(values) >= 3), *["no --folds"] * (own is not None), "--group none (leaky)"]
         raise InputError(
             f"prepare {reader.name}: fewer {group}s than folds. Found {len(values)} "
-            f"({', '.join(values[:5]) or 'none known'}) for {n or 3} folds, and at least 3 are needed. Give fewer "
-            "--folds, or --group none (leaky)."
+            f"({', '.join(values[:5]) or 'none known'}) for {n or 3} folds, and at least 3 are needed. Give "
+            f"{', or '.join(ways)}."
         )
     most = len(values) if group == "session" else _layout.FOLDS
     return group_folds(known, n or min(most, len(values)), group=group)
+
+
+def _own_folds(reader: Reader, kept: Sequence[Utterance], split: Sequence[Fold], asked: Asked) -> list[str]:
+    """What to know of a corpus's own folds, or that others were asked for."""
+    options = [*[f"--folds {asked.folds}"] * (asked.folds is not None), *[f"--group {asked.group}"] * bool(asked.group)]
+    own = list(reader.fold_notes(kept))
+    if not options:
+        return own
+    given = own or any("split" in u.labels for u in kept)
+    return [f"the corpus's own split is not used: {' '.join(options)}"] if split and given else []
+
+
+def _group_of_its_own(reader: Reader, utterances: Sequence[Utterance], divide: Mapping[str, Any]) -> str | None:
+    """What a reader's own folds keep apart, "" where that is neither speakers nor sessions; None without such folds."""
+    try:
+        groups = {fold.group for fold in reader.folds(utterances, **divide)}
+    except InputError:
+        return None
+    return next(iter(groups & {"speaker", "session"}), "") if len(groups) == 1 else ""
 
 
 def check_folds(utterances: Sequence[Utterance], folds: Sequence[Fold]) -> None:

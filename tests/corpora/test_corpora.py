@@ -182,7 +182,7 @@ def test_tess_dev_has_other_words_than_train_and_the_other_speaker_is_test(corpo
     for fold in folds:
         words = {side: {by_id[i].labels["word"] for i in getattr(fold, side)} for side in ("train", "dev")}
         assert not words["train"] & words["dev"]
-    assert "two speakers only" in plugins.load("corpora", "tess").problems(corpora("tess"), found)[0]
+    assert "two speakers only" in plugins.load("corpora", "tess").fold_notes(found)[0]
 
 
 def test_savee_is_the_same_flat_and_in_folders(corpora, tmp_path):

@@ -615,3 +615,34 @@ def test_a_reader_may_not_take_an_option_of_all(sottovoce, tmp_path, monkeypatch
     )
     monkeypatch.setenv("SOTTOVOCE_PLUGINS", str(tmp_path))
     assert "greedy.py: option --group is every reader's" in sottovoce("prepare", "greedy", tmp_path).complaint
+
+
+# -- folds that were asked for ------------------------------------------------------------------------------
+
+
+def test_dialogue_partners_stay_on_one_side_however_many_folds(tmp_path):
+    report = prepare("iemocap", layouts.iemocap(tmp_path / "in"), tmp_path / "out", Asked(folds=3))
+    corpus = Corpus.load(tmp_path / "out")
+    for fold in corpus.folds:
+        assert fold.group == "session"
+        tested, rest = ({corpus.by_id[k].session for k in ids} for ids in (fold.test, {*fold.train, *fold.dev}))
+        assert not tested & rest
+    assert not any("not used: --folds" in line for line in report["warnings"])  # of no split of its own
+
+
+def test_a_split_that_is_not_used_is_not_described(tmp_path):
+    root = layouts.tess(tmp_path / "tess")
+    assert any("dev shares its speaker" in line for line in prepare("tess", root, tmp_path / "own")["warnings"])
+    warnings = prepare("tess", root, tmp_path / "out", Asked(folds=3, group="none"))["warnings"]
+    assert not any("dev shares its speaker" in line for line in warnings)
+    assert "the corpus's own split is not used: --folds 3 --group none" in warnings
+
+
+def test_a_message_offers_fewer_folds_only_where_there_can_be(tmp_path):
+    two = layouts.ravdess(tmp_path / "two", actors=2, statements=1, repetitions=1)
+    for more in ((), ("--folds", "2")):
+        said = run("ravdess", two, "-o", tmp_path / "out", "-q", *more).exception
+        assert "--group none" in str(said)
+        assert "fewer" not in str(said).split(". ")[-1]
+    said = run("tess", layouts.tess(tmp_path / "tess"), "-o", tmp_path / "out", "-q", "--folds", "3").exception
+    assert str(said).endswith("Give no --folds, or --group none (leaky).")
