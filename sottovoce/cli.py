@@ -227,7 +227,9 @@ def run() -> None:
     except UnicodeEncodeError as error:
         if "surrogates" not in error.reason:
             raise
-        name = os.fsencode(error.object).decode("utf-8", "backslashreplace")  # bytes of a file name, or a text with it
+        whole, at = error.object, error.start  # a name, or a text with it
+        word = re.findall(r"[^\s\"<>]*$", whole[:at])[0] + re.findall(r"^[^\s\"<>]*", whole[at:])[0]
+        name = os.fsencode(word).decode("utf-8", "backslashreplace")
         said = "a file name that is not UTF-8. It cannot be written into a table. Rename it."
         say(f"sottovoce: {name[:200]}: {said}", err=True)
         sys.exit(2)

@@ -88,6 +88,19 @@ def check_output(path: Path | str, *, folder: bool | None) -> None:
         raise InputError(f"{path}: cannot be written. {error.strerror or error}. Choose another -o.") from None
 
 
+def check_ours(path: Path, mark: bytes = b"sottovoce") -> None:
+    """Raises InputError where a file is there that we have not written: ours hold the mark."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as content:
+        before = b""
+        while block := content.read(1 << 20):
+            if mark in before + block:
+                return
+            before = block[-len(mark) :]
+    raise InputError(f"{path}: a file of somebody else's is there. Choose another -o.")
+
+
 def check_kind(path: Path, kinds: Sequence[str]) -> None:
     """Raises InputError where the suffix is none of these, e.g. ".csv"."""
     if path.suffix.lower() not in kinds:

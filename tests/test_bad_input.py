@@ -23,6 +23,8 @@ from sottovoce.data import runs
 from sottovoce.data.corpus import Corpus
 from sottovoce.errors import InputError
 from sottovoce.evaluation import evaluate
+from sottovoce.inference.hearing import Hearing
+from sottovoce.metrics.temperature import Calibration
 from sottovoce.modeling import network
 from sottovoce.modeling.checkpoint import load_tensors, save_tensors
 from sottovoce.pipeline import finetune
@@ -481,6 +483,23 @@ def test_too_little_memory_is_one_line(sottovoce, finetuned, monkeypatch, librar
     line = sottovoce("evaluate", finetuned, "--no-opensmile").complaint
     assert line.startswith("out of memory. Found: ")
     assert "Ask for less at a time" in line
+
+
+def test_a_name_that_cannot_be_written_is_named_alone(sottovoce, finetuned, monkeypatch):
+    def written(*_, **__):
+        ('<!doctype html><p title="' + "x" * 500 + ' old\udce9.wav">').encode()
+
+    monkeypatch.setattr(evaluate, "evaluate", written)
+    assert sottovoce("evaluate", finetuned, "--no-opensmile").complaint.startswith(r"old\xe9.wav: a file name")
+
+
+def test_a_setting_is_not_a_broken_recording(sottovoce, finetuned, corpus, monkeypatch):
+    recording = Corpus.load(corpus).root / Corpus.load(corpus).utterances[0].path
+    monkeypatch.setattr(Hearing, "calibration", Calibration())
+    for more in ([], ["--skip-broken"]):
+        said = sottovoce("predict", finetuned / "fold1", recording, "--abstain", "auto", *more).complaint
+        assert said.startswith("--abstain auto: needs a calibrated model")
+        assert "skip-broken" not in said
 
 
 def test_a_defect_of_ours_keeps_its_traceback(sottovoce, finetuned, monkeypatch):

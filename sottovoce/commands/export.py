@@ -30,6 +30,7 @@ def main(
 
     Example: sottovoce export runs/ft/fold1 -o model.onnx --int8
     """
+    from sottovoce import files
     from sottovoce.commands import _tables
     from sottovoce.data import audio, runs
     from sottovoce.data.recordings import audio_files
@@ -43,13 +44,15 @@ def main(
     found = [models.load_recognised(run) for run in runs.parts(model, "finetune")]
     if len(found) > 1:
         raise InputError(f"{model}: {len(found)} folds, and a file holds one model. Name one, e.g. {model}/fold1.")
-    files = list(audio_files(recordings)) if recordings else _own(found[0].run)
-    waves = [audio.read(path).values for path in files] or _voices()
+    files.check_ours(output)
+    names = list(audio_files(recordings)) if recordings else _own(found[0].run)
+    waves = [audio.read(path).values for path in names] or _voices()
     compared = export(found[0], output, waves, int8=int8, tolerance=tolerance)
     if not quiet:
         rows = [[c.name, str(c.many), f"{c.difference:.1e}", f"{c.agree:.0%}"] for c in compared]
         _tables.plain(["beside PyTorch", "inputs", "largest difference", "same label"], rows)
-        say(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(found[0].task.classes)}")
+        task = found[0].task
+        say(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(task.classes or task.target)}")
 
 
 def _own(run: Any) -> list[Path]:

@@ -1,6 +1,7 @@
 """`sottovoce serve`: recordings and streams over HTTP and WebSocket."""
 
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -59,7 +60,7 @@ def main(
     settings = Serving(
         jobs=jobs, queue=queue, streams=streams, upload_mb=upload_mb, uploads=uploads, upload_s=upload_s,
         answer_s=answer_s, longest_s=longest_s, channels=channels, rate_hz=rate,
-        api_key=os.environ.get("SOTTOVOCE_API_KEY", ""), cors=tuple(cors or ()),
+        api_key=os.environ.get("SOTTOVOCE_API_KEY", ""), cors=tuple(map(_origin, cors or ())),
     )  # fmt: skip
     door = _door(host, port)
     recogniser = load(model)
@@ -71,6 +72,14 @@ def main(
     say(f"http://{name}:{door.getsockname()[1]}: drop a recording on this page. Ctrl-C ends it.", err=True)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # uvicorn hears to the end what it has, and then sends it once more
     uvicorn.Server(config).run([door])
+
+
+def _origin(text: str) -> str:
+    """As browsers spell it. Raises InputError for what is none: no page would ever match it."""
+    plain = text.rstrip("/")
+    if plain not in ("*", "null") and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", plain, re.IGNORECASE):
+        raise InputError(f"--cors {text}: no origin. Give e.g. https://example.org, or * for all.")
+    return plain.lower()
 
 
 def _door(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sottovoce.commands import _options
-from sottovoce.errors import say
+from sottovoce.errors import InputError, say
 
 
 def main(
@@ -23,10 +23,15 @@ def main(
     """
     from sottovoce import files
     from sottovoce.data import audio
+    from sottovoce.data.recordings import spelt
     from sottovoce.inference import page
     from sottovoce.inference.load import load
 
+    spelt(str(what))
     place = output or Path(what.with_suffix(".html").name)
+    if place.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{place}: a page ends in .html. Found {place.suffix or 'no suffix'}. Choose another -o.")
+    files.check_ours(place)
     if what.suffix.lower() == ".json":
         found = page.read(what)
     else:

@@ -201,6 +201,7 @@ def hear(
 
     Raises InputError for a recording that cannot be read, unless `skip_broken`.
     """
+    recogniser.least_confidence(plan.abstain)  # refuses a setting before any recording is blamed for it
     whole = recogniser.groups(list(dict.fromkeys(paths)))  # what is new is heard with all of its speaker
     groups = [group for group in whole if any(journal.find(path) is None for path in group)]
     due = [path for group in groups for path in group]

@@ -17,7 +17,7 @@ from sottovoce.config.settings import words
 from sottovoce.data import audio
 from sottovoce.data.task import Task
 from sottovoce.data.track import Track
-from sottovoce.errors import InputError
+from sottovoce.errors import InputError, few
 from sottovoce.inference import sound, sources, timeline, turns
 from sottovoce.inference.activity import Activity, activity, check
 from sottovoce.inference.listening import Listening, Voter, Who, nobody
@@ -114,7 +114,7 @@ class Hearing:
         Raises:
             InputError: what cannot be read; "auto" where the model is not calibrated.
         """
-        least = self._least(abstain)
+        least = self.least_confidence(abstain)
         with sources.as_file(source) as path:
             speaker = self.speaker([path])
             found = self._hear(path, speaker, str(channel), turns, timing or Timing())
@@ -135,7 +135,7 @@ class Hearing:
             raise InputError(
                 f"predict: paths of recordings. Found {other[0]}. For samples call the model: model((x, hz))"
             )
-        least, found = self._least(abstain), [Path(p) for p in given]
+        least, found = self.least_confidence(abstain), [Path(p) for p in given]
         speaker, how = self.speaker(found), (str(channel), turns, timing or Timing())
         return [_abstained(self._hear(path, speaker, *how), least) for path in found]
 
@@ -215,7 +215,8 @@ class Hearing:
     def calibration(self) -> Calibration:
         return _calibration(self.voters)
 
-    def _least(self, abstain: float | str | None) -> float:
+    def least_confidence(self, abstain: float | str | None) -> float:
+        """Below which a label is "unsure". Raises InputError for what is no confidence, or none of this model."""
         if abstain != 0 and self.task.kind != "class":
             raise InputError("--abstain: needs classes. Found a model of numbers. Leave it out.")
         if abstain not in (None, "auto"):
@@ -258,6 +259,7 @@ class Hearing:
     ) -> Result:
         info, voices = audio.probe(path), audio.channels(path, channel)
         listed, whose = turns.read(spoken, path) if isinstance(spoken, (str, Path)) else (list(spoken), "")
+        listed = turns.of_channel(listed, channel)
         if listed and min(turn.start for turn in listed) >= info.duration_s:
             raise InputError(
                 f"turns: none begins within {info.duration_s:.3f} s of {path.name}. Found {listed[0].start:g} s. Name "
@@ -321,14 +323,16 @@ class _Ear:
             said = recogniser.possible(self.voice.posteriors, self.voice.voters)
         centres = timeline.centres(0, cells, timing.hop_s, self.sound.samples)
         ear = self.activity
-        there = _cells(ear.so_far(), ear.rate_hz, cells, timing.hop_s) & np.isfinite(said).all(axis=1)
-        if not there.any() and answer is not None:
+        speaks, answered = _cells(ear.so_far(), ear.rate_hz, cells, timing.hop_s), np.isfinite(said).all(axis=1)
+        there = speaks & answered
+        if answer is not None and not there.any() and not (self.spoken and speaks.any()):
             warnings.append("no speech found: what sounds in it was taken for a voice")
             loud = sound.speech(self.sound.levels)
-            there = _cells(loud, RATE_HZ / sound.FRAME, cells, timing.hop_s) & np.isfinite(said).all(axis=1)
+            there = _cells(loud, RATE_HZ / sound.FRAME, cells, timing.hop_s) & answered
         whose = self.voice.who(centres) if self.spoken else np.zeros(cells, np.int64)
         there &= whose >= 0
         said[~there] = np.nan
+        warnings += self._of_turns(whose, bool(there.any()))
         if not there.any():
             answer = None
         elif answer is None or len(answer) == 0 or self.spoken:
@@ -337,7 +341,8 @@ class _Ear:
                 warnings.append(f"{1 - there.mean():.0%} of it is pauses, which were left out")
         else:
             answer = recogniser.possible(answer, self.voice.voters)
-        heard = self.voice.posteriors if answer is not None else said
+        nothing = np.full((cells, self.voice.voters[0].outputs), np.nan)
+        heard = self.voice.posteriors if answer is not None else nothing
         strength, meaning = recogniser.intensity(said, heard)
         people = [self.people[k] if k >= 0 else "" for k in whose] if self.spoken else []
         cut = timeline.segments(said, there, recogniser.names, duration_s, timing, strength, people)
@@ -347,6 +352,14 @@ class _Ear:
             recogniser.task.kind, timing.hop_s, timing.window_s, centres, said, strength, meaning, people,
             cut if recogniser.task.kind == "class" else [], self.sound.envelope, warnings,
         )  # fmt: skip
+
+    def _of_turns(self, whose: np.ndarray, any_there: bool) -> list[str]:
+        """What is lost of turns, whose cells (C,) are of which person."""
+        if not self.spoken:
+            return []
+        lost = few([name for k, name in enumerate(self.people) if not (whose == k).any()])
+        notes = [f"no cell of {self.timing.hop_s:g} s is of {lost}: use a smaller --hop"] if lost else []
+        return notes + ["nobody speaks in any of these turns: look at their times"] * (not any_there)
 
     def _answer(self, warnings: list[str]) -> np.ndarray:
         """(K,) of a short recording; (0,) where its cells answer."""
@@ -376,8 +389,10 @@ def _calibration(voters: Sequence[Voter]) -> Calibration:
 
 def _abstained(found: Result, least: float) -> Result:
     """Without a label where the confidence is less; the probabilities stay."""
-    if found.silent or found.kind != "class" or found.confidence >= least:
+    if found.kind != "class":
         return found
+    if found.silent or found.confidence >= least:
+        return replace(found, abstain=least)
     said = f"unsure: {found.label} has {found.confidence:.2f}, less than {least:.2f}"
     return replace(found, abstain=least, warnings=[*found.warnings, said])
 

@@ -4,6 +4,7 @@ import io
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import soundfile
@@ -22,7 +23,8 @@ def of(result: Result, place: Path) -> str:
     sounds, link, path = b"", "", Path(result.path)
     if result.path and archives.is_file(path):
         if result.duration_s > HELD_S and path.is_file() and path.suffix.lower() in PLAYABLE:
-            link = os.path.relpath(path.resolve(), place.resolve().parent).replace(os.sep, "/")
+            there = os.path.relpath(path.resolve(), place.resolve().parent).replace(os.sep, "/")
+            link = "./" + quote(there)  # a name may hold # and %, and a colon that is no scheme
         else:
             sounds = mp3(path)
     return report.view_page(result.to_dict(), sounds, link)

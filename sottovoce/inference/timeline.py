@@ -117,7 +117,8 @@ def segments(
             segment["confidence"] = round(float(posteriors[cells, label].mean()), 6)
             if intensities is not None:
                 segment["intensity"] = round(float(intensities[cells].mean()), 6)
-            found.append(segment | ({"speaker": who[begin]} if len(speakers) else {}))
+            if segment["end"] > segment["start"]:  # not a last cell of some samples
+                found.append(segment | ({"speaker": who[begin]} if len(speakers) else {}))
     return found
 
 

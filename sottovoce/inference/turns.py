@@ -19,6 +19,7 @@ class Turn:
     start: float  # s
     end: float
     speaker: str
+    channel: str = ""  # of the recording, as the table calls it
 
 
 def read(path: Path | str, recording: Path) -> tuple[list[Turn], str]:
@@ -28,7 +29,7 @@ def read(path: Path | str, recording: Path) -> tuple[list[Turn], str]:
     Raises InputError for lines that are none, and when no turn is this recording's.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read. {error}. Name an RTTM file.") from None
     found: dict[str, list[Turn]] = {}
@@ -45,7 +46,7 @@ def read(path: Path | str, recording: Path) -> tuple[list[Turn], str]:
             ) from None
         if not (math.isfinite(start) and math.isfinite(length) and start >= 0 and length >= 0):
             raise InputError(f"{path}: line {number} has no times. Found {line[:60]!r}. Expected seconds.")
-        found.setdefault(fields[1], []).append(Turn(start, start + length, name))
+        found.setdefault(fields[1], []).append(Turn(start, start + length, name, fields[2]))
     inner = archives.inside(recording)
     named = found.get(inner.name) or found.get(inner.stem)
     own = named or (next(iter(found.values())) if len(found) == 1 else [])
@@ -56,6 +57,20 @@ def read(path: Path | str, recording: Path) -> tuple[list[Turn], str]:
         )
     remark = "" if named else f"turns are those of {next(iter(found))!r}, which {Path(path).name} names alone"
     return sorted(own, key=lambda turn: (turn.start, turn.end)), remark
+
+
+def of_channel(turns: Sequence[Turn], channel: str) -> list[Turn]:
+    """Those of one signal (left, right, a number from 1), where a table tells several; of a mix, all.
+
+    >>> both = [Turn(0, 1, "ann", "1"), Turn(0, 2, "bob", "2")]
+    >>> [turn.speaker for turn in of_channel(both, "right")], len(of_channel(both, "mix"))
+    (['bob'], 2)
+    """
+    there = sorted({turn.channel for turn in turns}, key=lambda name: (len(name), name))
+    number = {"left": 1, "right": 2}.get(channel) or (int(channel) if channel.isdecimal() else 0)
+    if len(there) < 2 or not 0 < number <= len(there):
+        return list(turns)
+    return [turn for turn in turns if turn.channel == there[number - 1]]
 
 
 def who(turns: Sequence[Turn], people: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:

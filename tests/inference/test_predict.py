@@ -111,6 +111,7 @@ def test_below_the_confidence_asked_for_a_recording_is_unsure(finetuned, clips, 
     found = load(finetuned)(path, abstain=sure.confidence + 1e-6)
     assert (found.label, found.unsure, sure.unsure) == ("unsure", True, False)
     assert f"unsure: {sure.label} has" in found.warnings[-1]
+    assert load(finetuned)(path, abstain=0.1).abstain == 0.1
     np.testing.assert_array_equal(found.answer, sure.answer)
     done = sottovoce("predict", finetuned, path, "--abstain", "1", "-o", tmp_path / "out.csv")
     assert done.code == 0

@@ -334,6 +334,45 @@ def test_turns_are_read_from_rttm_and_bad_lines_are_named(recogniser, clips, tmp
         recogniser(path, turns=rttm)
 
 
+def test_turns_of_another_channel_are_nobody_s_here_and_a_mark_hides_no_line(recogniser, clips, tmp_path):
+    path = tmp_path / "call.wav"
+    soundfile.write(path, np.stack([said(clips, "sad", "angry", seconds=2.0)] * 2, axis=1), RATE)
+    rttm = tmp_path / "call.rttm"
+    lines = "SPEAKER call 1 0 4 <NA> <NA> ann <NA> <NA>\nSPEAKER call 2 1 3 <NA> <NA> bob <NA> <NA>\n"
+    rttm.write_text(lines, encoding="utf-8-sig")
+    for channel, people in (("left", {"ann"}), ("right", {"bob"}), ("2", {"bob"}), ("mix", {"ann", "bob"})):
+        found = recogniser(path, channel=channel, turns=rttm)
+        assert {s["speaker"] for s in found.segments} == people
+
+
+def test_turns_that_are_lost_are_said(recogniser, clips):
+    wave = np.concatenate([said(clips, "sad", seconds=2.0), np.zeros(3 * RATE), said(clips, "sad", seconds=2.0)])
+    found = recogniser((wave, RATE), turns=[Turn(3.0, 4.0, "ann")])
+    assert found.silent
+    assert found.warnings[-1] == "nobody speaks in any of these turns: look at their times"
+    assert not any("taken for a voice" in line for line in found.warnings)
+    short = [Turn(0.0, 1.0, "ann"), Turn(1.01, 1.05, "bob"), Turn(1.05, 2.0, "ann")]
+    assert "no cell of 0.25 s is of bob: use a smaller --hop" in recogniser((wave, RATE), turns=short).warnings
+
+
+def test_a_last_cell_of_some_samples_is_no_segment(recogniser, clips):
+    for more in range(12):
+        found = recogniser((said(clips, "sad", seconds=2.0)[: 2 * RATE - 6 + more], RATE), timing=CLOSE)
+        assert all(s["end"] > s["start"] for s in found.segments)
+
+
+def test_an_intensity_that_was_learned_is_one_in_silence_too(clips, tmp_path):
+    wave = said(clips, "sad", seconds=3.0)
+    for names in ((), ("angry", "sad")):
+        heard = load(labels=names, vad="loudness")
+        for sides in ([wave, 0 * wave], [0 * wave, wave]):
+            soundfile.write(tmp_path / "call.wav", np.stack(sides, axis=1), RATE)
+            found = heard(tmp_path / "call.wav", channel="each")
+            assert found.intensity_is == "learned"
+            assert len(found.timeline) == len(found.intensities) == len(found.times_s)
+        assert np.isnan(heard((0 * wave, RATE)).intensities).all()
+
+
 # ---------------------------------------------------------------------------------------------- what can be heard
 
 

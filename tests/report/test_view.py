@@ -2,6 +2,8 @@
 
 import json
 import re
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import chromium
@@ -138,6 +140,30 @@ def test_a_result_is_found_beside_its_recording(sottovoce, tmp_path, monkeypatch
     assert [sottovoce("view", "x.json", "-o", "page.html").code for _ in range(2)] == [0, 0]
     (tmp_path / "y.json").write_text("{}")
     assert "no result" in sottovoce("view", "y.json").complaint
+
+
+def test_a_page_takes_the_place_of_nothing_else(sottovoce, tmp_path, monkeypatch):
+    result().to_json(tmp_path / "x.json")
+    monkeypatch.chdir(tmp_path)
+    before = (tmp_path / "x.json").read_bytes()
+    for place in ("x.json", "x.csv", "x.wav"):
+        assert "a page ends in .html" in sottovoce("view", "x.json", "-o", place).complaint
+    (tmp_path / "x.html").write_text("my own notes")
+    for more in ([], ["-o", "x.html"]):
+        assert "somebody else's is there" in sottovoce("view", "x.json", *more).complaint
+    assert (tmp_path / "x.html").read_text() == "my own notes"
+    assert (tmp_path / "x.json").read_bytes() == before
+
+
+def test_a_long_recording_is_found_by_its_page_whatever_its_name(tmp_path):
+    name = "a: call #3 50%25?.wav"
+    soundfile.write(tmp_path / name, np.zeros(1600), 16_000)
+    found = result(str(tmp_path / name))
+    found.duration_s = page.HELD_S + 1
+    link = re.search(r'<audio[^>]* src="([^"]*)"', page.of(found, tmp_path / "x.html"))[1]
+    assert urllib.request.url2pathname(urllib.parse.urlsplit(urllib.parse.urljoin("file:///d/x.html", link)).path) == (
+        f"/d/{name}"
+    )
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import sottovoce
+from sottovoce.commands import serve
+from sottovoce.errors import InputError
 from sottovoce.serving import app, limits
 from sottovoce.serving.settings import Serving
 
@@ -238,3 +240,12 @@ def test_pages_of_a_friend_may_bring_a_key(port):
 def test_the_word_bearer_is_read_in_any_spelling(port):
     for said, status in (("Bearer sesam", 200), ("bearer  sesam", 200), ("sesam", 200), ("Basic sesam", 401)):
         assert asked(port, "GET /metrics", b"", f"Authorization: {said}")[0] == status
+
+
+def test_an_origin_is_as_browsers_spell_it():
+    assert [serve._origin(text) for text in ("https://A.example/", "http://b:80", "*", "null")] == (
+        ["https://a.example", "http://b:80", "*", "null"]
+    )
+    for text in ("a.example", "https://a.example/page", "https://"):
+        with pytest.raises(InputError, match="no origin"):
+            serve._origin(text)
