@@ -1,6 +1,5 @@
 """What the readers share: finding recordings by their names, and folds for corpora without a reader."""
 
-import csv
 import os
 import re
 from collections import Counter
@@ -13,7 +12,7 @@ from sottovoce.data import recordings
 from sottovoce.data.corpus import Fold, Utterance
 from sottovoce.data.folds import group_folds
 from sottovoce.errors import InputError, few
-from sottovoce.files import is_pointer
+from sottovoce.files import is_pointer, pointer_error
 
 LOSSLESS = frozenset({".wav", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wv", ".sph"})
 MANY = 5  # files named in a message
@@ -83,13 +82,35 @@ def _listed(root: Path, names: Sequence[str]) -> str:
     return "no recording at all, but " + (", ".join(here[:MANY]) if here else "an empty folder")
 
 
-def read_table(path: Path | None, separator: str) -> Iterator[dict[str, str]]:
-    """Rows of a small table that comes with a corpus, none without one; column names in lower case."""
-    if path is None:
-        return
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        for row in csv.DictReader(lines, delimiter=separator):
-            yield {key.strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}
+def read_text(path: Path, errors: str = "strict") -> str:
+    """What a file of text holds, its ends of line as they are; `errors` is what `bytes.decode` does about odd bytes.
+
+    Raises InputError for a pointer, and for bytes that are no text, unless `errors` says otherwise.
+    """
+    if is_pointer(path):
+        raise pointer_error(path)
+    content = path.read_bytes()
+    try:
+        return content.decode(_encoding(content), errors)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8. {error}. Save it as UTF-8.") from None
+
+
+def _encoding(content: bytes) -> str:
+    """UTF-8, or what a spreadsheet's "Unicode text" is written in, which has a zero in every other byte."""
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) and len(content) % 2 == 0:
+        return "utf-16"
+    even, odd = content[0:200:2].count(0), content[1:200:2].count(0)
+    if max(even, odd) * 4 > len(content[:200]) and min(even, odd) == 0 and len(content) % 2 == 0:
+        return "utf-16-be" if even else "utf-16-le"
+    return "utf-8-sig"
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines as every system ends them; U+2028 and the like may stand inside one."""
+    return re.split(r"\r\n?|\n", text)
 
 
 def first_named(root: Path, name: str) -> Path | None:

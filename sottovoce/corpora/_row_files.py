@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sottovoce import files
+from sottovoce.corpora import _layout
 from sottovoce.corpora._rows import Rows
 from sottovoce.data.recordings import is_recording
 from sottovoce.errors import InputError, needs
@@ -47,13 +49,30 @@ def read(path: Path) -> Rows:
     return Rows.of_records(path, path.parent, records)
 
 
-def _csv(path: Path) -> Rows:
-    content = path.read_bytes()
-    try:
-        text = content.decode(_encoding(content))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8. {error}. Save it as UTF-8 CSV.") from None
-    separator = ""
+def official_rows(path: Path | None, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of the CSV that comes with a corpus, none without one; its columns by their names in lower case.
+
+    Raises InputError as `read`, for a table without rows or without a column that is `needed`, in any case, and for a
+    cell of several lines.
+    """
+    if path is None:
+        return []
+    read = _csv(path, official=True)
+    if not read.rows:
+        found = f"the columns {', '.join(read.columns)}" if read.columns else "an empty file"
+        raise InputError(f"{path}: no rows. Found {found}. Restore the official table.")
+    there = {column.lower() for column in read.columns}
+    if lacking := [column for column in needed if column.lower() not in there]:
+        raise InputError(
+            f"{path}: no column {', '.join(lacking)}. Found {', '.join(read.columns)}. Restore the official table."
+        )
+    return [{column.lower(): cell for column, cell in row.items()} for row in read.rows]
+
+
+def _csv(path: Path, *, official: bool = False) -> Rows:
+    """`official` is a corpus's own table: every cell is of one line, and a quote between tabs is text, unless the names
+    of the columns are quoted too."""
+    text, separator = _layout.read_text(path), ""
     if match := re.match(r'"?sep=(.)"?\r?\n', text):  # a line for Excel
         separator, text = match[1], text[match.end() :]
     if not separator:
@@ -62,7 +81,13 @@ def _csv(path: Path) -> Rows:
     # and so is a \r in a file of \n, which few programs quote.
     if len(re.findall(r"\r(?!\n)", text)) <= text.count("\n"):
         text = re.sub(r"\r(?!\n)", RETURN, text)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    plain = official and separator == "\t" and '"' not in _head(text)
+    lines = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
     try:
         columns = next((line for line in lines if any(cell.strip() for cell in line)), [])
         columns = [column.strip() for column in columns]
@@ -71,15 +96,17 @@ def _csv(path: Path) -> Rows:
         for line in lines:
             if not any(cell.strip() for cell in line):
                 continue
+            _check_quotes(path, line, None if official else separator, lines.line_num)
             if len(line) < named or any(cell.strip() for cell in line[len(columns) :]):
                 raise InputError(
                     f"{path}, row {lines.line_num}: {len(line)} cells under {len(columns)} column names. Quote cells "
                     f"that hold the separator; the first line names the columns, found {','.join(columns)[:60]!r}."
                 )
-            _check_quotes(path, line, separator, lines.line_num)
             rows.append([text_of(cell.replace(RETURN, "\r")) for cell in line[:named]])
             numbers.append(lines.line_num)
     except csv.Error as error:
+        if plain:
+            raise InputError(f"{path}, row {lines.line_num}: damaged. {error}. Restore the official table.") from None
         raise InputError(
             f"{path}, row {lines.line_num}: a quote that is not closed, or stands alone in a cell. {error}. "
             'Quote the whole cell and write "" for a quote in it.'
@@ -110,32 +137,32 @@ def _records(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"id": key} | value for key, value in content.items()]
 
 
-def _check_quotes(path: Path, cells: list[str], separator: str, row: int) -> None:
-    """Raises InputError where a cell has swallowed rows: a quote opened in one, and closed in a later one or never."""
+def _check_quotes(path: Path, cells: list[str], separator: str | None, row: int) -> None:
+    """Raises InputError where a cell has swallowed rows: a quote opened in one, and closed in a later one or never.
+
+    A row names a recording among its cells; without a separator every further line counts as one.
+    """
+
+    def is_row(line: str) -> bool:
+        return separator is None or (separator in line and any(map(is_recording, line.split(separator))))
+
     for cell in cells:
-        inside = cell.split("\n")[1:]
-        if any(line.count(separator) and any(map(is_recording, line.split(separator))) for line in inside):
+        inside = _layout.lines_of(cell)[1:]
+        if any(map(is_row, inside)):
             raise InputError(
                 f"{path}, row {row - len(inside)}: a cell that holds {len(inside)} rows more. Found {cell[:40]!r}. "
                 'Close its quote, or write "" for a quote in a cell.'
             )
 
 
-def _encoding(content: bytes) -> str:
-    """UTF-8, or what a spreadsheet's "Unicode text" is written in, which has a zero in every other byte."""
-    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "utf-32"
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) and len(content) % 2 == 0:
-        return "utf-16"
-    even, odd = content[0:200:2].count(0), content[1:200:2].count(0)
-    if max(even, odd) * 4 > len(content[:200]) and min(even, odd) == 0 and len(content) % 2 == 0:
-        return "utf-16-be" if even else "utf-16-le"
-    return "utf-8-sig"
+def _head(text: str) -> str:
+    """The line that names the columns."""
+    return next((line for line in io.StringIO(text) if line.strip()), "")
 
 
 def _separator(text: str, tabs: bool) -> str:
     """What stands between the cells: the sign that gives the first lines as many cells as there are names."""
-    head = next((line for line in io.StringIO(text) if line.strip()), "")
+    head = _head(text)
     if tabs and "\t" in head:
         return "\t"
 

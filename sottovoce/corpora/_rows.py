@@ -83,7 +83,8 @@ class Rows:
     @classmethod
     def of_shards(cls, root: Path, base: Path, records: Sequence[Mapping[str, str]]) -> Self:
         """The same of files that are called after a split: one that all share is none."""
-        if len({row.get("split", "") for row in records} - {""}) < 2:  # all of it is called train
+        words = {row.get("split", "") for row in records} - {""}
+        if len({_split.side(word) or word for word in words}) < 2:  # all of it is called train
             records = [{key: cell for key, cell in row.items() if key != "split"} for row in records]
         return cls.of_records(root, base, records)
 

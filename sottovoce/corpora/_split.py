@@ -53,8 +53,20 @@ def side(word: str) -> str:
 
 def side_of(root: Path, path: Path) -> str:
     """The word of a split in a file's name or folders: `train-00000-of-00002`, `default/test/0000`; "" without."""
-    words = [re.sub(r"-\d+(-of-\d+)?$", "", path.stem), *reversed(path.relative_to(root).parts[:-1])]
+    words = [of_all_shards(path.stem), *reversed(path.relative_to(root).parts[:-1])]
     return next((word for word in words if side(word)), "")
+
+
+_NUMBER = re.compile(r"[-_. ]((shard|part|chunk)[-_. ]?)?\d+(-of-\d+)?(-[0-9a-f]{16})?$", re.IGNORECASE)
+
+
+def of_all_shards(stem: str) -> str:
+    """What the names of the files of one split share; a number without a sign before it is the split's own.
+
+    >>> [of_all_shards(f"test{end}") for end in ("-00000-of-00002-0123456789abcdef", "_shard_000", ".part0", "_0", "2")]
+    ['test', 'test', 'test', 'test', 'test2']
+    """
+    return _NUMBER.sub("", stem)
 
 
 def _tokens(word: str) -> list[str]:
@@ -180,6 +192,16 @@ def notes(utterances: Sequence[Utterance]) -> list[str]:
         found.append("speakers are not known for every row: nobody can say whether the split shares some")
     if both := shared(labelled):
         found.append(f"the split SHARES {len(both)} speakers between its sides ({', '.join(list(both)[:5])})")
+    return found
+
+
+def fold_notes(utterances: Sequence[Utterance]) -> list[str]:
+    """What it says about the folds that a split makes."""
+    labelled = [u for u in utterances if set(u.labels) - {"split"}]
+    told = [str(u.labels["split"]) for u in labelled if "split" in u.labels]
+    parts, found = set(told), list[str]()
+    if not parts:
+        return found
     if not is_split(parts):
         some = ", ".join(sorted(parts, key=_by_number)[:5])
         found.append(f"the split has {len(parts)} parts that are tested in turn ({some}): no train, no test")
@@ -190,8 +212,7 @@ def notes(utterances: Sequence[Utterance]) -> list[str]:
         found.append(f"the split has no dev part: {DEV_SHARE:.0%} of train was taken")
     if is_split(parts) and len(tests) > 1:
         found.append(f"{len(tests)} test sets, a fold each: {', '.join(tests)}; all of them train on the same part")
-    outside = len(labelled) - len(told)
-    if outside:
+    if outside := len(labelled) - len(told):
         found.append(f"{outside} rows have no split and are in no fold")
     return found
 

@@ -14,9 +14,10 @@ Cite:     Cao, Cooper, Keutmann, Gur, Nenkova & Verma, "CREMA-D: Crowd-sourced E
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sottovoce.corpora import _layout
+from sottovoce.corpora import _layout, _row_files
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import Kind, Utterance
+from sottovoce.errors import few
 
 LICENCE = "ODbL 1.0"
 SOURCE = "https://github.com/CheyneyComputerScience/CREMA-D"
@@ -28,12 +29,15 @@ DEMOGRAPHICS = "VideoDemographics.csv"
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, at any depth. Raises InputError: none found, or a code that does not exist."""
+    """Every recording named as above, at any depth.
+
+    Raises InputError: none found, a code that does not exist, or a table of the actors that is damaged.
+    """
     words = vocabulary.rename(LABELS, relabel, "cremad")
     pattern = r"(1\d{3})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})"
     recordings = _layout.matching(root, pattern, "CREMA-D", "AudioWAV/1001_DFA_ANG_XX.wav")
-    rows = _layout.read_table(_layout.first_named(Path(root), DEMOGRAPHICS), ",")
-    genders = {row.get("actorid", ""): _layout.gender(row.get("sex", "")) for row in rows}
+    rows = _row_files.official_rows(_layout.first_named(Path(root), DEMOGRAPHICS), ("ActorID", "Sex"))
+    genders = {row["actorid"]: _layout.gender(row["sex"]) for row in rows}
     found = []
     for path, match in recordings:
         actor, sentence, emotion, level = match.groups()
@@ -51,6 +55,10 @@ folds = _layout.by_speaker(5)
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
-    if any(u.gender for u in utterances):
+    """Actors of unknown gender."""
+    unknown = sorted({u.speaker for u in utterances if not u.gender})
+    if not unknown:
         return []
-    return [f"gender of the actors unknown: folds are not balanced by it. Put {DEMOGRAPHICS} into the folder"]
+    if _layout.first_named(Path(root), DEMOGRAPHICS) is None:
+        return [f"gender of the actors unknown: folds are not balanced by it. Put {DEMOGRAPHICS} into the folder"]
+    return [f"gender of {len(unknown)} actors unknown, {DEMOGRAPHICS} does not tell it: {few(unknown)}"]

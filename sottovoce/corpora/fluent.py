@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sottovoce.corpora import _layout
+from sottovoce.corpora import _layout, _row_files
 from sottovoce.data.corpus import Fold, Label, Utterance
 from sottovoce.errors import InputError
 
@@ -27,13 +27,14 @@ TARGET = ("intent",)
 SLOTS = ("action", "object", "location")
 SPLITS = ("train", "valid", "test")
 CLASSES: dict[str, tuple[str, ...]] = {"split": SPLITS}
-COLUMNS = ("path", "speakerid", *SLOTS)  # `_layout.read_table` makes names small
+COLUMNS = ("path", "speakerId", *SLOTS)
 
 
 def utterances(root: Path) -> list[Utterance]:
     """Every clip of the three tables; `root` is the folder with `data` and `wavs`, or one above it.
 
-    Raises InputError: a table or a column that is missing, a clip that is listed twice, a speaker of two parts.
+    Raises InputError: a table or a column that is missing, a damaged or empty table, a clip that is listed twice, a
+    speaker of two parts.
     """
     found: dict[str, Utterance] = {}
     part_of: dict[str, str] = {}
@@ -62,9 +63,10 @@ def _rows(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
                 f"{root}: not Fluent Speech Commands. Looked for data/{split}_data.csv. Found none. "
                 "Name the folder with data and wavs."
             )
-        for row in _layout.read_table(table, ","):
-            if lacking := [c for c in COLUMNS if not row.get(c)]:
-                raise InputError(f"{table}: a row without {', '.join(lacking)}. Found {', '.join(row)}. Restore it.")
+        for row in _row_files.official_rows(table, COLUMNS):
+            if lacking := [column for column in COLUMNS if not row[column.lower()]]:
+                found = ", ".join(filter(None, row.values()))
+                raise InputError(f"{table}: a row without {', '.join(lacking)}. Found {found}. Restore the table.")
             yield split, table.parent.parent, row
 
 

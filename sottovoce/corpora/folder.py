@@ -28,6 +28,7 @@ LICENCE = "unknown (your own files)"
 SOURCE = "a folder"
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
 CLASSES = {"split": _split.SIDES}
+fold_notes = _split.fold_notes
 
 
 def utterances(

@@ -13,6 +13,7 @@ Licence:  see the dataset's card.
 Source:   https://huggingface.co/docs/datasets/audio_load
 """
 
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,7 @@ LICENCE = "see the dataset's card"
 SOURCE = "a Hugging Face dataset"
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
 CLASSES = {"split": _split.SIDES}
+fold_notes = _split.fold_notes
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 PLACE = "recording"  # our column of paths
 MAGIC = (  # how a file begins
@@ -74,16 +76,21 @@ def utterances(
     asked, root = _options.chosen(Options, options, "hf"), Path(root)
     root = root if root.is_file() else _layout.folder(root)
     asked = replace(asked, columns={"path": PLACE, **(asked.columns or {})}, name=asked.name or _name(root))
-    fresh = into is not None and not into.exists()
+    before = _folders(into)
     try:
         read, asked, relabel = _votes.spread(_read(root, into), asked, asked.votes, relabel)
         return _rows.utterances(read, asked, relabel=relabel)
     except InputError:
-        if fresh and into is not None:
-            shutil.rmtree(into, ignore_errors=True)
-            with suppress(OSError):  # where there was no such folder before
-                into.parent.rmdir()
+        for folder in _folders(into) - before:
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (into, into.parent) if into else ():
+            with suppress(OSError):  # where something was there before
+                folder.rmdir()
         raise
+
+
+def _folders(into: Path | None) -> set[Path]:
+    return {path for path in into.iterdir() if path.is_dir()} if into and into.is_dir() else set()
 
 
 def _name(root: Path) -> str:
@@ -101,13 +108,13 @@ def _read(root: Path, into: Path | None) -> _rows.Rows:
         shards = [path for path in shards if path.name not in METADATA and not path.name.startswith("cache-")]
         metadata = [root / path for path in _layout.files(root) if Path(path).name in METADATA]
     if shards:
-        records = [row for path in shards for row in _of_shard(root, path, into)]
+        records = [row for shard in _shards(root, shards, into) for row in shard.rows()]
     elif metadata:
         records = [row for path in metadata for row in _of_metadata(root, path)]
     else:
         raise InputError(
             f"{root}: not a dataset. Looked for .parquet, .arrow or metadata.csv. Class folders are read by "
-            "`prepare folder`, other tables by `prepare table`."
+            "`prepare folder`, other tables by `prepare table`, tar archives by `prepare tar`."
         )
     return _rows.Rows.of_shards(root, root, records)
 
@@ -138,23 +145,93 @@ def _within(root: Path, place: Path) -> str:
 # -- Parquet and Arrow --------------------------------------------------------------------------------------
 
 
-def _of_shard(root: Path, path: Path, into: Path | None) -> Iterator[dict[str, str]]:
-    """Rows of a file as text, batch by batch; recordings are written as they come."""
-    if files.is_pointer(path):
-        raise files.pointer_error(path)
-    schema, records = _open(path)
-    features = _features(schema.metadata, path)
-    audio = next((f.name for f in schema if features.get(f.name, {}).get("_type") == "Audio" or _holds_audio(f)), "")
-    if not audio:
-        raise InputError(
-            f"{path}: no column of audio. Found: {', '.join(schema.names)}. One of them holds bytes and path."
-        )
-    names = {key: value["names"] for key, value in features.items() if isinstance(value.get("names"), list)}
-    side = _split.side_of(root, path)
-    for number, record in enumerate(records):
-        sound = record.pop(audio)
-        row = {key: _word(value, names.get(key)) for key, value in record.items()}
-        yield {"split": side} | row | {PLACE: _recording(root, path, sound, number, side, into)}
+@dataclass(frozen=True)
+class _Shard:
+    """One file, and where its recordings go."""
+
+    root: Path
+    path: Path
+    split: str  # "" = it tells none
+    home: Path | None  # folder for recordings
+    begin: str  # of their names
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """As text, batch by batch; recordings are written as they come."""
+        if files.is_pointer(self.path):
+            raise files.pointer_error(self.path)
+        schema, records = _open(self.path)
+        features = _features(schema.metadata, self.path)
+        kinds = {key: value.get("_type") for key, value in features.items()}
+        audio = next((f.name for f in schema if kinds.get(f.name) == "Audio" or _holds_audio(f)), "")
+        if not audio:
+            raise InputError(
+                f"{self.path}: no column of audio. Found: {', '.join(schema.names)}. One of them holds bytes and path."
+            )
+        names = {key: known for key, value in features.items() if (known := _class_names(value))}
+        for number, record in enumerate(records):
+            sound = record.pop(audio)
+            row = {key: _word(value, names.get(key)) for key, value in record.items()}
+            yield {"split": self.split} | row | {PLACE: self.recording(sound, number)}
+
+    def recording(self, sound: Any, number: int) -> str:
+        """Where a row's recording lies; "" where it has none."""
+        if isinstance(sound, str):
+            sound = {"path": sound}
+        if not isinstance(sound, dict):
+            return ""
+        path, content = sound.get("path") or "", sound.get("bytes")
+        if content is None:
+            places = (base / path for base in (self.path.parent, self.root) if path)
+            place = next((place for place in places if os.path.isfile(place)), None)
+            return _within(self.root, place) if place else path
+        if self.home is None:
+            raise InputError(f"{self.path}: recordings as bytes. Name a folder to write them to.")
+        suffix = Path(path).suffix.lower()
+        if suffix not in recordings.SUFFIXES:
+            suffix = next((s for magic, s in MAGIC if re.match(magic, content, re.DOTALL)), ".wav")
+        stem = files.folder_name(Path(path).stem) if path else "row"
+        target = self.home / f"{self.begin}{number:06d}_{stem}{suffix}"
+        with files.atomic(target) as temporary:
+            temporary.write_bytes(content)
+        return str(target)
+
+
+def _shards(root: Path, paths: Sequence[Path], into: Path | None) -> list[_Shard]:
+    """Every file with its split, and with places for recordings that no other file has: not of this dataset, nor of
+    another one that was prepared into the same folder before."""
+    splits = [_split.side_of(root, path) for path in paths]
+    if not any(splits):  # session1-00000-of-00001 ...: parts that are tested in turn
+        words = [_split.of_all_shards(path.stem) if "-of-" in path.stem else "" for path in paths]
+        splits = words if all(words) and len(set(words)) > 2 else splits
+    sides = [files.folder_name(split or "all") for split in splits]
+    begins = [_of_file(path.stem) for path in paths]
+    if len(set(zip(sides, begins, strict=True))) < len(paths):
+        taken: set[str] = set()
+        names = (path.relative_to(root).with_suffix("").as_posix() for path in paths)
+        begins = [f"{files.unused_name(files.folder_name(name), taken)}-" for name in names]
+    version = files.digest([_looks(root, path) for path in paths])[:8] if into else ""
+    homes = [Path(into).resolve() / f"{side}-{version}" if into else None for side in sides]
+    return [_Shard(root, *each) for each in zip(paths, splits, homes, begins, strict=True)]
+
+
+def _looks(root: Path, path: Path) -> tuple[str, int, str, str]:
+    """What tells a file from another: its name, size, beginning and end (of Parquet what is where)."""
+    size, edge = path.stat().st_size, 1 << 16
+    with open(path, "rb") as content:
+        first = content.read(edge)
+        content.seek(max(size - edge, 0))
+        return path.relative_to(root).as_posix(), size, _sum(first), _sum(content.read(edge))
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _class_names(feature: Mapping[str, Any]) -> list[str] | None:
+    """Of numbers of classes, also in a list of them."""
+    inner = feature.get("feature")
+    names = feature.get("names") or (inner.get("names") if isinstance(inner, dict) else None)
+    return names if isinstance(names, list) else None
 
 
 def _open(path: Path) -> tuple[Any, Iterator[dict[str, Any]]]:
@@ -210,32 +287,11 @@ def _holds_audio(field: Any) -> bool:
 
 def _word(value: Any, names: Sequence[str] | None) -> str:
     """A cell as text; the number of a class as its name."""
+    if names is not None and isinstance(value, list):
+        return _row_files.text_of([_word(part, names) for part in value])
     if names is not None and isinstance(value, int):
         return names[value] if 0 <= value < len(names) else ""  # -1 has no label
     return _row_files.text_of(value)
-
-
-def _recording(root: Path, shard: Path, sound: Any, number: int, side: str, into: Path | None) -> str:
-    """Where a row's recording lies; "" where it has none."""
-    if isinstance(sound, str):
-        sound = {"path": sound}
-    if not isinstance(sound, dict):
-        return ""
-    path, content = sound.get("path") or "", sound.get("bytes")
-    if content is None:
-        place = next((base / path for base in (shard.parent, root) if path and os.path.isfile(base / path)), None)
-        return _within(root, place) if place else path
-    if into is None:
-        raise InputError(f"{shard}: recordings as bytes. Name a folder to write them to.")
-    suffix = Path(path).suffix.lower()
-    if suffix not in recordings.SUFFIXES:
-        suffix = next((s for magic, s in MAGIC if re.match(magic, content, re.DOTALL)), ".wav")
-    stem = files.folder_name(Path(path).stem) if path else "row"
-    home = Path(into).resolve() / files.folder_name(side or "all")
-    target = home / f"{_of_file(shard.stem)}{number:06d}_{stem}{suffix}"
-    with files.atomic(target) as temporary:
-        temporary.write_bytes(content)
-    return str(target)
 
 
 def _of_file(stem: str) -> str:

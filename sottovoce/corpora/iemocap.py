@@ -23,7 +23,7 @@ Cite:     Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee & Narayanan, "IE
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,7 @@ from sottovoce.corpora import _cells, _layout
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import EMOTIONS, Fold, Kind, Utterance
 from sottovoce.data.folds import group_folds
-from sottovoce.errors import InputError, check_names
+from sottovoce.errors import InputError, check_names, few
 
 LICENCE = "research only, by agreement with USC SAIL"
 SOURCE = "https://sail.usc.edu/iemocap"
@@ -62,6 +62,7 @@ COUNTS = {  # 4 classes, by session: neutral, happy with excited, angry, sad
     "Ses04": {"neutral": 258, "happy": 303, "angry": 327, "sad": 143},
     "Ses05": {"neutral": 384, "happy": 442, "angry": 170, "sad": 245},
 }
+DIALOGUE = re.compile(r"Ses\d\d[FM]_\w+\.txt")  # what an evaluation file is called
 LAYOUT = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and Session1/sentences/wav/Ses01F_impro01/*.wav"
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
 TURN = re.compile(r"\[[\d.]+ - [\d.]+\]\s+(Ses\d\d[FM]_\S+)\s+(\w+)\s+\[([^,]+),([^,]+),([^\]]+)\]")
@@ -85,7 +86,8 @@ def utterances(
 ) -> list[Utterance]:
     """The turns that have both a label and a recording; a copy with some of the sessions will do.
 
-    Raises InputError: no evaluation files, no recordings, or a word that does not exist.
+    Raises InputError: no evaluation files, one without a turn, a turn with two labels, no recordings, or a word that
+    does not exist.
     """
     check_names("protocol of iemocap", [protocol], PROTOCOLS)
     words = vocabulary.rename(LABELS, relabel, "iemocap", PROTOCOLS[protocol])
@@ -149,48 +151,84 @@ def _shared_dev(fold: Fold, utterances: Sequence[Utterance]) -> Fold:
 
 
 def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
-    """Missing sessions and recordings, and counts that are not those of the four-class protocol."""
-    there = {u.session for u in utterances}
+    """Missing sessions, recordings and labels, and counts that are not those of the four-class protocol."""
+    recordings, turns = _recordings(root), list(_turns(root))
     notes = []
-    recordings = _recordings(root)
-    if mute := [turn.id for turn in _turns(root) if turn.id not in recordings]:
+    if mute := [turn.id for turn in turns if turn.id not in recordings]:
         notes.append(f"{len(mute)} labelled turns without a recording, left out: {', '.join(mute[:5])}")
+    if untold := sorted(recordings.keys() - {turn.id for turn in turns}):
+        notes.append(f"{len(untold)} recordings of turns that no evaluation file labels, left out: {few(untold, 5)}")
+    there = {turn.id[:5] for turn in turns if turn.id in recordings}
     if missing := [session for session in COUNTS if session not in there]:
         notes.append(f"partial copy: no {', '.join(missing)}. Results are not comparable with the 5,531 protocol")
         return notes
-    labelled = [u for u in utterances if "emotion" in u.labels and u.session in COUNTS]
-    found = Counter((u.session, str(u.labels["emotion"])) for u in labelled)
-    if any(name not in COUNTS["Ses01"] for _, name in found):
-        notes.append("other classes than the four of the 5,531 protocol: not comparable with its results")
-        return notes
+    copied = _four_classes(turn for turn in turns if turn.id in recordings)
     wanted = {(session, name): n for session, counts in COUNTS.items() for name, n in counts.items()}
-    if wrong := [f"{' '.join(key)} {found[key]} instead of {n}" for key, n in wanted.items() if found[key] != n]:
-        some, total = "; ".join(wrong[:4]) + ("; ..." if wrong[4:] else ""), found.total()
-        notes.append(f"NOT the four-class protocol: {total} utterances instead of 5,531 ({some}). Check the copy")
+    if wrong := [f"{' '.join(key)} {copied[key]} instead of {n}" for key, n in wanted.items() if copied[key] != n]:
+        some, total = "; ".join(wrong[:4]) + ("; ..." if wrong[4:] else ""), copied.total()
+        notes.append(
+            f"NOT the copy of the four-class protocol: {total} utterances instead of 5,531 ({some}). Check the copy"
+        )
+    read = Counter((u.session, str(u.labels["emotion"])) for u in utterances if "emotion" in u.labels)
+    if any(name not in COUNTS["Ses01"] for _, name in read):
+        notes.append("other classes than the four of the 5,531 protocol: not comparable with its results")
+    elif read != copied:
+        notes.append("classes changed by --map or --drop: not comparable with the results of the 5,531 protocol")
     return notes
 
 
+def _four_classes(turns: Iterable[Turn]) -> Counter[tuple[str, str]]:
+    """How many turns of a session the four-class protocol takes, whatever was asked for: what a copy is checked by."""
+    words = vocabulary.rename(LABELS, None, "iemocap", PROTOCOLS["4class"])
+    named = ((turn.id[:5], vocabulary.look_up(words, turn.word, f"{turn.file}, {turn.id}")) for turn in turns)
+    return Counter((session, word) for session, word in named if session in COUNTS and word != vocabulary.DROP)
+
+
 def _turns(root: Path) -> Iterator[Turn]:
-    """Every labelled turn, by name. Only files directly in EmoEvaluation: its sub-folders hold single votes."""
-    seen: set[str] = set()
+    """Every labelled turn once. Only files directly in EmoEvaluation: its sub-folders hold single votes.
+
+    Raises InputError: no such file, one without a turn, a damaged line, or two files that differ about a turn.
+    """
+    seen: dict[str, Turn] = {}
     paths = [p for p in _layout.files(root) if Path(p).parent.name == "EmoEvaluation" and p.endswith(".txt")]
     if not paths:
         raise InputError(f"{root}: not IEMOCAP. Looked for {LAYOUT}. Found no EmoEvaluation folder with labels.")
     for path in paths:
-        lines = (Path(root) / path).read_text(encoding="utf-8", errors="replace").split("\n")
-        for number, line in enumerate(lines, 1):
-            if not line.startswith("["):  # single votes
-                continue
-            match = TURN.match(line)
-            affect = [_cells.number(value.strip(), ".") for value in match.groups()[2:]] if match else [None]
-            if match is None or None in affect:
+        found = _turns_in(Path(root), path)
+        if not found and DIALOGUE.fullmatch(Path(path).name):
+            size = (Path(root) / path).stat().st_size
+            raise InputError(
+                f"{Path(root) / path}: no labelled turn. Found {size} bytes without one. Take the file from the "
+                "archive again."
+            )
+        for turn in found:
+            first = seen.setdefault(turn.id, turn)
+            if first is turn:
+                yield turn
+            elif replace(turn, file=first.file) != first:
+                here, before = (f"{t.word} {list(t.affect)}" for t in (turn, first))
                 raise InputError(
-                    f"{Path(root) / path}, line {number}: not a labelled turn. Found {line[:60]!r}. Expected [start - "
-                    "end], turn, emotion and [valence, activation, dominance]. Take the file from the archive again."
+                    f"{Path(root) / path}: turn {turn.id} has two labels. Found {here}, and {before} in {first.file}. "
+                    "Keep one of them."
                 )
-            if match[1] not in seen:
-                seen.add(match[1])
-                yield Turn(match[1], match[2], tuple(value for value in affect if value is not None), path)
+
+
+def _turns_in(root: Path, path: str) -> list[Turn]:
+    """The turns of one evaluation file; annotators' remarks between them may be of any encoding."""
+    found = []
+    for number, line in enumerate(_layout.lines_of(_layout.read_text(root / path, errors="replace")), 1):
+        line = line.strip()
+        if not line.startswith("["):  # single votes
+            continue
+        match = TURN.match(line)
+        affect = [_cells.number(value.strip(), ".") for value in match.groups()[2:]] if match else [None]
+        if match is None or None in affect:
+            raise InputError(
+                f"{root / path}, line {number}: not a labelled turn. Found {line[:60]!r}. Expected [start - "
+                "end], turn, emotion and [valence, activation, dominance]. Take the file from the archive again."
+            )
+        found.append(Turn(match[1], match[2], tuple(value for value in affect if value is not None), path))
+    return found
 
 
 def _recordings(root: Path) -> dict[str, str]:

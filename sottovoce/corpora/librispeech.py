@@ -35,7 +35,7 @@ PARTS = {  # MD5 as in https://www.openslr.org/resources/12/md5sum.txt
 
 
 def utterances(root: Path) -> list[Utterance]:
-    """Every recording named as above, at any depth. Raises InputError: none found."""
+    """Every recording named as above, at any depth. Raises InputError: none found, or a pointer in place of a table."""
     recordings = _layout.matching(root, r"(\d+)-(\d+)-(\d{4})", "LibriSpeech", "1688/142285/1688-142285-0000.flac")
     genders = _genders(Path(root))
     found = []
@@ -64,6 +64,6 @@ def _genders(root: Path) -> dict[str, str]:
     path = _layout.first_named(root, "SPEAKERS.TXT")
     if path is None:
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = _layout.lines_of(_layout.read_text(path, errors="replace"))
     rows = [line.split("|") for line in lines if not line.startswith(";") and line.count("|") >= 2]
     return {row[0].strip(): _layout.gender(row[1]) for row in rows}

@@ -12,7 +12,7 @@ Cite:     Christop, "nEMO: Dataset of Emotional Speech in Polish", LREC-COLING 2
 from collections.abc import Mapping
 from pathlib import Path
 
-from sottovoce.corpora import _layout
+from sottovoce.corpora import _layout, _row_files
 from sottovoce.data import vocabulary
 from sottovoce.data.corpus import Utterance
 from sottovoce.data.download import Archive, Progress, get
@@ -30,11 +30,14 @@ MEN = ("KS0", "MP0", "SM0", "TP0", "WR0")
 
 
 def utterances(root: Path, *, relabel: Mapping[str, str] | None = None) -> list[Utterance]:
-    """Every recording named as above, at any depth. Raises InputError: none, or an emotion that does not exist."""
+    """Every recording named as above, at any depth.
+
+    Raises InputError: none, an emotion that does not exist, or a damaged data.tsv.
+    """
     words = vocabulary.rename(LABELS, relabel, "nemo")
     recordings = _layout.matching(root, r"([A-Z]{2}\d)_([a-z]+)_(\d+)", "nEMO", "samples/EB0_anger_12.wav")
-    rows = _layout.read_table(_layout.first_named(Path(root), "data.tsv"), "\t")
-    told = {Path(row.get("file_id", "")).stem: row for row in rows}
+    rows = _row_files.official_rows(_layout.first_named(Path(root), "data.tsv"), ("file_id",))
+    told = {Path(row["file_id"]).stem: row for row in rows}
     found = []
     for path, match in recordings:
         speaker, native, sentence = match.groups()

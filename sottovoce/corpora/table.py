@@ -32,6 +32,7 @@ LICENCE = "unknown (your own files)"
 SOURCE = "a table"
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
 CLASSES = {"split": _split.SIDES}
+fold_notes = _split.fold_notes
 
 
 @dataclass(frozen=True, kw_only=True)

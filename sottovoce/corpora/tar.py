@@ -33,6 +33,7 @@ LICENCE = "unknown (your own files)"
 SOURCE = "tar archives"
 KINDS: dict[str, Kind] = {"emotion": "class", "split": "class"}
 CLASSES = {"split": _split.SIDES}
+fold_notes = _split.fold_notes
 KEY, PLACE = "__key__", "recording"  # our columns
 SHORT = 1 << 16  # bytes of a text that is a cell
 NAMES = {"cls": "class"}  # of columns, by suffix

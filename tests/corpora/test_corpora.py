@@ -247,6 +247,15 @@ def test_iemocap_copy_without_all_sessions_is_read_and_reported(tmp_path):
     assert "partial copy: no Ses03, Ses04, Ses05" in iemocap.problems(tmp_path, found)[0]
 
 
+def test_iemocap_classes_that_a_map_changed_are_no_fault_of_the_copy(tmp_path):
+    root = layouts.iemocap(tmp_path, counts=layouts.IEMOCAP, empty=True)
+    for relabel in ({"frustrated": "angry"}, {"exc": ""}):
+        (note,) = iemocap.problems(root, read("iemocap", root, relabel=relabel))
+        assert note.startswith("classes changed by --map or --drop")
+    (note,) = iemocap.problems(root, read("iemocap", root, protocol="all"))
+    assert note.startswith("other classes than the four")
+
+
 def test_iemocap_speaker_is_the_last_letter_and_excited_is_happy(corpora):
     found = {u.id: u for u in read("iemocap", corpora("iemocap"))}
     u = found["Ses02F_impro01_M003"]
@@ -327,6 +336,45 @@ def test_iemocap_turns_without_a_recording_are_reported_and_labels_alone_refused
     shutil.rmtree(tmp_path / "Session1" / "sentences")
     with pytest.raises(InputError, match="labels alone are not enough"):
         read("iemocap", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace("[", "  [").encode(),
+        lambda text: text.replace("\n", "\r").encode(),
+        lambda text: b"\xef\xbb\xbf" + text.partition("\n\n")[2].encode(),  # a mark before the first turn
+        lambda text: text.replace("Neutral;\t()", "Neutral;\t(can\u2019t)").encode("cp1252"),  # a remark
+    ],
+)
+def test_iemocap_evaluation_files_are_read_as_editors_save_them(tmp_path, saved):
+    root = layouts.iemocap(tmp_path, counts={1: (2, 1, 1, 1, 1)}, empty=True)
+    told, path = read("iemocap", root), next(root.rglob("EmoEvaluation/Ses*.txt"))
+    path.write_bytes(saved(path.read_text()))
+    assert read("iemocap", root) == told
+
+
+def test_iemocap_turns_that_would_be_lost_or_have_two_labels_are_named(tmp_path):
+    root = layouts.iemocap(tmp_path, counts=dict.fromkeys((1, 2), (2, 1, 1, 1, 1)), empty=True)
+    told, path = read("iemocap", root), root / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    text, copy = path.read_text(), root / "copy/EmoEvaluation/Ses01F_impro01.txt"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(text)
+    (path.parent / "notes.txt").write_text("mine\n")
+    assert {u.id: u for u in read("iemocap", root)} == {u.id: u for u in told}
+    copy.write_text(text.replace("\tneu\t", "\tsad\t", 1))
+    with pytest.raises(
+        InputError, match=r"turn Ses01F_impro01_F000 has two labels. Found sad .* and neu .* in Session1"
+    ):
+        read("iemocap", root)
+    copy.unlink()
+    path.write_text("\n".join(line for line in text.split("\n") if "_F000" not in line))
+    assert "1 recordings of turns that no evaluation file labels" in iemocap.problems(root, read("iemocap", root))[0]
+    for nothing in ("", "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n"):
+        path.write_text(nothing)
+        with pytest.raises(InputError, match=r"Ses01F_impro01.txt: no labelled turn"):
+            read("iemocap", root)
 
 
 # -- label maps ---------------------------------------------------------------------------------------------
@@ -519,7 +567,7 @@ def test_users_split_is_kept_and_dev_is_cut_from_train_by_speaker_where_it_lacks
     by_id = {u.id: u for u in found}
     assert len({by_id[i].speaker for i in fold.dev}) == 1
     assert not {by_id[i].speaker for i in fold.dev} & {by_id[i].speaker for i in fold.train}
-    assert "no dev part" in table.problems(path, found)[0]
+    assert "no dev part" in table.fold_notes(found)[0]
 
 
 def test_speaker_on_both_sides_of_a_split_is_refused_by_name(tmp_path):
@@ -872,8 +920,15 @@ def test_fluent_tables_that_are_not_the_official_ones_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"speaker spk00XyZ is in train and in test"):
         reader.utterances(root)
     table.write_text(text.replace("location", "place"))
-    with pytest.raises(InputError, match=r"a row without location"):
+    with pytest.raises(InputError, match=r"test_data.csv: no column location. Found path, speakerId"):
         reader.utterances(root)
+    table.write_text(text.replace(",washroom", ",", 1))
+    with pytest.raises(InputError, match=r"test_data.csv: a row without location"):
+        reader.utterances(root)
+    for nothing in ("", text.splitlines()[0] + "\n"):
+        table.write_text(nothing)
+        with pytest.raises(InputError, match=r"test_data.csv: no rows. Found (an empty file|the columns path)"):
+            reader.utterances(root)
     table.unlink()
     with pytest.raises(InputError, match=r"Looked for data/test_data.csv"):
         reader.utterances(root)

@@ -225,3 +225,69 @@ def test_a_dataset_in_the_hubs_cache_is_found_by_its_name(sottovoce, tmp_path, m
     assert done.out.startswith("tones:")
     line = sottovoce("prepare", "hf", "me/gone", "-o", tmp_path / "o").complaint
     assert "hf download me/gone --repo-type dataset" in line
+
+
+# -- names of shards ------------------------------------------------------------------------------------------
+
+
+def shard(root, name, speakers):
+    """One Parquet file of a dataset."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(noted(pa.Table.from_pylist(records(root.parent / f"x{len(name)}", speakers))), path)
+
+
+def heard(corpus):
+    """{what was recorded of an utterance}."""
+    return {(corpus.root / u.path).read_bytes() for u in corpus.utterances}
+
+
+def test_shards_of_one_number_keep_their_recordings(tmp_path):
+    for k, name in enumerate(("en", "de")):
+        shard(tmp_path / "in", f"{name}/train-00000-of-00001.parquet", (3 * k + 1, 3 * k + 2, 3 * k + 3))
+    prepare("hf", tmp_path / "in", tmp_path / "out")
+    corpus = Corpus.load(tmp_path / "out")
+    assert len(corpus.utterances) == len(heard(corpus)) == 18
+    for u in corpus.utterances:
+        assert u.path.rpartition("/")[2].split("_")[-2] == u.speaker
+
+
+def test_a_dataset_that_is_refused_changes_no_recording_of_the_one_before(tmp_path):
+    shard(tmp_path / "good", "train-00000-of-00001.parquet", (1, 2, 3))
+    shard(tmp_path / "bad/deep", "train-00000-of-00001.parquet", (4, 4, 5))
+    prepare("hf", tmp_path / "good", tmp_path / "out")
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    with pytest.raises(InputError):
+        prepare("hf", tmp_path / "bad/deep", tmp_path / "out", options={"columns": {"emotion": "mood"}})
+    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("end", ["-00000-of-00002-0123456789abcde{k}", "_{k}", "_shard_00{k}", ".part{k}", "-{k}"])
+def test_files_of_one_split_are_one_split(tmp_path, end):
+    for k in range(2):
+        shard(tmp_path / "in", f"train{end.format(k=k)}.parquet", (2 * k + 1, 2 * k + 2))
+    prepare("hf", tmp_path / "in", tmp_path / "alone", Asked(decode=False))
+    assert {f.group for f in Corpus.load(tmp_path / "alone").folds} == {"speaker"}
+    for k in range(2):
+        shard(tmp_path / "in", f"test{end.format(k=k)}.parquet", (2 * k + 5, 2 * k + 6))
+    prepare("hf", tmp_path / "in", tmp_path / "out", Asked(decode=False))
+    corpus = Corpus.load(tmp_path / "out")
+    [fold] = corpus.folds
+    assert {corpus.by_id[k].speaker for k in fold.test} == {"5", "6", "7", "8"}
+
+
+def test_sessions_in_names_of_files_are_tested_in_turn(tmp_path):
+    for k in range(1, 4):
+        shard(tmp_path / "in", f"data/session{k}-00000-of-00001-0123456789abcdef.parquet", (2 * k, 2 * k + 1))
+    prepare("hf", tmp_path / "in", tmp_path / "out", Asked(decode=False))
+    assert [f.name for f in Corpus.load(tmp_path / "out").folds] == ["session1", "session2", "session3"]
+
+
+def test_class_numbers_in_a_list_have_their_names(tmp_path):
+    rows = [row | {"label": [row["label"]]} for row in records(tmp_path / "x", (1, 2, 3))]
+    features = {"audio": {"_type": "Audio"}, "label": {"_type": "Sequence", "feature": {"names": NAMES}}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    (tmp_path / "in").mkdir()
+    parquet.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(told), tmp_path / "in/a.parquet")
+    prepare("hf", tmp_path / "in", tmp_path / "out", Asked(decode=False))
+    assert Corpus.load(tmp_path / "out").classes["emotion"] == ("neutral", "happy", "angry")

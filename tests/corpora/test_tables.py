@@ -93,7 +93,7 @@ def test_several_test_sets_are_a_fold_each_and_none_is_trained_on(tmp_path, part
         assert not set(fold.dev) & set(fold.test)
         assert len({by_id[i].labels["split"] for i in fold.test}) == 1
     assert sum(len(f.test) for f in folds) == sum(by_id[i].labels["split"] not in ("train", "dev") for i in by_id)
-    assert any(f"{len(names)} test sets" in note for note in table.problems(tmp_path, found))
+    assert any(f"{len(names)} test sets" in note for note in table.fold_notes(found))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_train_and_validation_alone_test_the_validation_part_and_say_so(tmp_path
     person = {u.id: int(u.speaker[1:]) for u in found}
     assert {person[i] for i in fold.test} == {9, 10, 11, 12}
     assert {person[i] for i in fold.train + fold.dev} == set(range(1, 9))
-    assert any("no test part: its dev part is tested" in note for note in table.problems(tmp_path, found))
+    assert any("no test part: its dev part is tested" in note for note in table.fold_notes(found))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_sides_beside_other_words_are_refused_and_unused_ones_are_in_no_fold(tmp
     found = read(with_split(tmp_path / "c", lambda k: "train" if k < 7 else "test" if k > 7 else "unused"))
     [fold] = _split.folds(found)
     assert len(fold.train) + len(fold.dev) + len(fold.test) == len(found) - 4
-    assert "4 rows have no split and are in no fold" in table.problems(tmp_path, found)
+    assert "4 rows have no split and are in no fold" in table.fold_notes(found)
     with pytest.raises(InputError, match="a split without train"):
         _split.folds(read(with_split(tmp_path / "d", lambda k: f"Test{k % 3}")))
 
@@ -608,7 +608,7 @@ def test_a_split_that_is_always_train_is_none_and_said_so(tmp_path):
 
 def test_parts_without_words_of_a_side_are_said_to_be_tested_in_turn(tmp_path):
     path = with_split(tmp_path, lambda k: "0" if k < 9 else "12"[k % 2])
-    assert any("3 parts that are tested in turn (0, 1, 2)" in note for note in table.problems(path, read(path)))
+    assert any("3 parts that are tested in turn (0, 1, 2)" in note for note in table.fold_notes(read(path)))
     pictures = read(with_split(tmp_path, lambda k: "\U0001f600\U0001f601\U0001f602"[k % 3]))
     assert len({u.labels["split"] for u in pictures}) == 3
 
