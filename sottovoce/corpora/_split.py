@@ -178,7 +178,6 @@ def notes(utterances: Sequence[Utterance]) -> list[str]:
     found = []
     labelled = [u for u in utterances if set(u.labels) - {"split"}]
     told = [u for u in labelled if "split" in u.labels]
-    parts = {str(u.labels["split"]) for u in told}
     mute = [u for u in labelled if not u.speaker]
     if mute and len(mute) < len(labelled):
         gone = "" if told else " are in no fold; --group none deals them by file (leaky)"

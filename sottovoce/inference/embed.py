@@ -4,7 +4,8 @@
     folder, hub id or "default"      recording -> public encoder -> layer (S, H), see `modeling/encoded.py`
 
 The vector of a recording is the mean over its frames, loud or not; silent ends that a model cuts off are no frames. A
-recording longer than `LONGEST_S` goes through the backbone of a run in pieces of that length.
+recording longer than `LONGEST_S` has its features and its ends as a whole; the backbone of a run hears it in pieces of
+that length.
 """
 
 import csv
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sottovoce import files
+from sottovoce.backbones.base import hop_and_field
 from sottovoce.config.finetuning import Probe
 from sottovoce.data import audio, runs
 from sottovoce.data.corpus import Utterance
@@ -83,44 +85,42 @@ def load(model: Path | str, layer: int | None = None) -> Embedder:
     chosen = layer if layer is not None else pooled[len(pooled) // 2] if pooled else len(backbone.blocks)
     models.check_layer(backbone, chosen, "--layer", run.folder)
     maker = tracks.maker(it.plan.track)
-    if maker.make is None or (it.plan.track == "covarep" and it.plan.frontend.subsampling == 1):
+    make = maker.make
+    if make is None or (it.plan.track == "covarep" and it.plan.frontend.subsampling == 1):
         raise InputError(f"{run.folder}: a model of track {it.plan.track}, which is not made of one recording alone.")
     front = it.plan.frontend
     front = replace(front, normalise="corpus") if front.normalise == "speaker" else front
+    # Pieces of a recording are of one voice: one mean and deviation for all of them.
+    front = replace(front, normalise="speaker") if front.normalise == "utterance" else front
 
     def of_run(recording: Path) -> Track:
-        found: list[np.ndarray] = []
-        first: Track | None = None
-        for begin, frames in _pieces(recording, maker, it.plan.track_config):
-            store = Memory.of({"": frames.values}, frames.rate_hz, it.plan.track)
-            steps = Steps([(store, [Utterance("", "recording", "")])], front, it.statistics)
-            ((_, track),) = models.states(backbone, steps, chosen)
-            if first is None:
-                first = replace(track, offset_s=track.offset_s + frames.offset_s)
-            missing = round(begin * first.rate_hz) - sum(map(len, found))  # states that no whole field was left for
-            found += [found[-1][-1:].repeat(missing, 0)] if missing > 0 else []
-            found.append(track.values)
-        assert first is not None
-        return replace(first, values=np.concatenate(found))
+        frames = make(audio.read(recording), it.plan.track_config)
+        store = Memory.of({"": frames.values}, frames.rate_hz, it.plan.track)
+        whole = Steps([(store, [Utterance("", "recording", "")])], front, it.statistics)
+        pieces = _pieces(whole, hop_and_field(backbone))
+        found = [track for piece in pieces for _, track in models.states(backbone, piece, chosen)]
+        first = found[0]
+        values = np.concatenate([track.values for track in found])
+        return replace(first, values=values, offset_s=first.offset_s + frames.offset_s)
 
     return Embedder(str(run.folder), chosen, of_run)
 
 
-def _pieces(recording: Path, maker: Any, config: Any) -> Iterator[tuple[float, Track]]:
-    """(second it begins, its frames) of pieces of a recording; less than a second is no piece of its own."""
-    if maker.WHOLE:
-        yield 0.0, maker.make(audio.read(recording), config)
-        return
-    blocks = audio.blocks(recording, LONGEST_S)
-    piece = next(blocks)
-    for block in itertools.chain(blocks, [None]):
-        if block is not None and block.duration_s < 1.0:
-            piece = replace(piece, values=np.concatenate([piece.values, block.values]))
-            continue
-        yield piece.offset_s, maker.make(replace(piece, offset_s=0.0), config)
-        if block is None:
-            return
-        piece = block
+def _pieces(whole: Steps, hop_field: tuple[int, int]) -> Iterator[Steps]:
+    """A recording without its silent ends, `LONGEST_S` at a time; less than a second is no piece of its own.
+
+    The states of a piece go on where those before it end: a field that lies across a border is in the next piece too.
+    """
+    (first, last), each = whole.bounds[0], whole.frontend.subsampling
+    hop, field = hop_field
+    grid = ((round(LONGEST_S * whole.rate_hz) - field) // hop + 1) * hop  # steps from one piece to the next
+    end, second = whole.frontend.steps(last - first), round(whole.rate_hz)
+    starts = range(0, max(end - second, 0) + 1, grid)
+    for start, after in itertools.pairwise([*starts, end]):
+        piece = whole.subset([0])
+        stop = min(first + (after + max(field - hop, 0)) * each, last)
+        piece.bounds = np.array([[first + start * each, stop]])
+        yield piece
 
 
 def embed(

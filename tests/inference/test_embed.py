@@ -1,15 +1,18 @@
 """Embeddings: the states a model has of a recording, the same as in a corpus's track, a row a recording or a frame."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 import sottovoce as package
+from sottovoce.config.frontend import Frontend
 from sottovoce.data import audio
-from sottovoce.data.corpus import Corpus
+from sottovoce.data.corpus import Corpus, Utterance
 from sottovoce.data.dataset import Steps
+from sottovoce.data.memory import Memory
 from sottovoce.errors import InputError
 from sottovoce.inference import embed
 from sottovoce.modeling import network
@@ -54,6 +57,81 @@ def test_a_long_recording_has_as_many_states_a_second_as_a_short_one(pretrained,
     (cut,) = package.embed(pretrained, tmp_path / "cut.wav", level="frame", layer=0)
     start = round(30 * found.rate_hz)  # what is local to a step lies at its time
     np.testing.assert_allclose(alone.values[start + 2 : start + 700], cut.values[2:700], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def speech(clips):
+    """30 s at 16 kHz that begin and end with speech."""
+    one = np.concatenate([audio.read(p).values for p in clips])
+    loud = np.flatnonzero(np.abs(one) > 0.1 * np.abs(one).max())
+    one = one[loud[0] : loud[-1]]
+    return np.tile(one, -(-30 * 16000 // len(one)))[-30 * 16000 :]
+
+
+def _silence(seconds):
+    return 1e-6 * np.random.default_rng(0).standard_normal(round(seconds * 16000))
+
+
+def _frames(model, folder, *parts, layer=0):
+    soundfile.write(folder / "made.wav", np.concatenate(parts), 16000, subtype="FLOAT")
+    return package.embed(model, folder / "made.wav", level="frame", layer=layer)[0]
+
+
+@pytest.mark.parametrize("silent_s", [(25, 35), (28, 30), (30, 33), (20, 62)])
+def test_silence_at_a_border_moves_nothing(pretrained, speech, tmp_path, silent_s):
+    begin, end = silent_s
+    tail = speech[-5 * 16000 :]
+    alone = _frames(pretrained, tmp_path, tail)
+    found = _frames(pretrained, tmp_path, speech[: begin * 16000], _silence(end - begin), tail)
+    assert found.times[0] < 0.1
+    assert end + 4.9 < found.times[-1] <= end + 5
+    assert np.diff(found.values, axis=0).any(axis=1).all()  # no state is there twice
+    late = replace(alone, offset_s=alone.offset_s + end)  # layer 0 is local
+
+    def apart(shift_s):
+        read = found.align(replace(late, offset_s=late.offset_s + shift_s))
+        return np.abs(read.values - late.values)[10:-10].mean()
+
+    assert apart(0) < 0.5 * min(apart(-0.2), apart(0.2))
+
+
+def test_silent_ends_of_a_long_recording_are_no_frames(pretrained, speech, tmp_path):
+    found = _frames(pretrained, tmp_path, _silence(5), speech, _silence(8))
+    assert 4.8 < found.times[0] < 5.1
+    assert 34.9 < found.times[-1] < 35.2
+
+
+def test_a_little_more_than_a_piece_changes_nothing_before_it(pretrained, speech, tmp_path):
+    short = _frames(pretrained, tmp_path, speech[: int(29.5 * 16000)])
+    long = _frames(pretrained, tmp_path, speech, speech[: 2 * 16000])
+    same = len(short) - 20  # the end of speech may be cut off
+    np.testing.assert_allclose(long.times[:same], short.times[:same], atol=1e-6)
+    np.testing.assert_allclose(long.values[:same], short.values[:same], atol=1e-4)
+
+
+def test_pieces_of_a_recording_have_one_mean_and_deviation(pretrained, speech, tmp_path, monkeypatch):
+    backbone, it = network.load_backbone(embed.runs.parts(pretrained)[0])
+    own = replace(it, plan=replace(it.plan, frontend=replace(it.plan.frontend, normalise="utterance")))
+    monkeypatch.setattr(embed.models, "load_backbone", lambda run: (backbone, own))
+    found = _frames(pretrained, tmp_path, speech, 0.2 * speech)
+    half = round(30 * found.rate_hz)
+    loud, quiet = found.values[10 : half - 10], found.values[half + 10 : 2 * half - 20]
+    assert np.abs(loud.mean(0) - quiet.mean(0)).max() > 0.2
+
+
+@pytest.mark.parametrize("seconds", [0.5, 29.9, 30.5, 31.5, 95.0])
+@pytest.mark.parametrize(
+    ("rate_hz", "hop_field", "together"), [(100, (1, 1), 3), (100, (2, 1), 1), (1600, (32, 40), 1)]
+)
+def test_states_of_pieces_lie_where_those_of_the_whole_do(seconds, rate_hz, hop_field, together):
+    values = np.random.default_rng(0).standard_normal((round(seconds * rate_hz), 1)).astype(np.float32)
+    front = Frontend(subsampling=together, normalise="speaker", trim_db=0)
+    whole = Steps([(Memory.of({"": values}, rate_hz, ""), [Utterance("", "made", "")])], front)
+    pieces = list(embed._pieces(whole, hop_field))
+    assert len(pieces) == (1 if seconds < 31 else 2 if seconds < 61 else 4)
+    times = [piece.states(0, 0, int(piece.lengths[0]), hop_field).times for piece in pieces]
+    np.testing.assert_allclose(np.concatenate(times), whole.states(0, 0, int(whole.lengths[0]), hop_field).times)
+    np.testing.assert_array_equal(pieces[-1][0][0][-1], whole[0][0][-1])
 
 
 @pytest.mark.parametrize("level", ["utterance", "frame"])
