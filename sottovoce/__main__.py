@@ -2,12 +2,14 @@
 
 import sys
 
+from sottovoce.errors import say
+
 
 def run() -> None:
     try:
         from sottovoce import cli
     except KeyboardInterrupt:
-        print("sottovoce: interrupted.", file=sys.stderr)
+        say("sottovoce: interrupted.", err=True)
         sys.exit(130)
     cli.run()
 

@@ -38,7 +38,7 @@ def main(
 ) -> None:
     """Serve a model: a page at /, POST /v1/predict and /v1/view, WS /v1/stream, GET /health, /metrics, /openapi.json.
 
-    A key is asked for when the environment has SOTTOVOCE_API_KEY.
+    A key is asked for when the environment has SOTTOVOCE_API_KEY. A message to the WebSocket holds at most 1 MiB.
 
     Example: sottovoce serve --model runs/ft/fold1 --port 8000
     """

@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 
 from sottovoce import files
-from sottovoce.backbones.base import hop_and_field
 from sottovoce.config.finetuning import Probe
 from sottovoce.data import audio, runs
 from sottovoce.data.corpus import Utterance
@@ -97,7 +96,7 @@ def load(model: Path | str, layer: int | None = None) -> Embedder:
         frames = make(audio.read(recording), it.plan.track_config)
         store = Memory.of({"": frames.values}, frames.rate_hz, it.plan.track)
         whole = Steps([(store, [Utterance("", "recording", "")])], front, it.statistics)
-        pieces = _pieces(whole, hop_and_field(backbone))
+        pieces = _pieces(whole, (backbone.traits.hop, backbone.traits.receptive_field))
         found = [track for piece in pieces for _, track in models.states(backbone, piece, chosen)]
         first = found[0]
         values = np.concatenate([track.values for track in found])

@@ -1,7 +1,8 @@
 """`WS /v1/stream`: samples in, events out, while somebody speaks.
 
 The client sends binary messages of mono samples (float32 or int16, little-endian; `?rate=16000&format=f32`) in any
-portions, and the text `end` when nothing follows. The server sends one JSON text an event, then closes.
+portions up to 1 MiB a message, and the text `end` when nothing follows. The server sends one JSON text an event, then
+closes.
 """
 
 import asyncio
