@@ -57,7 +57,7 @@ def side_of(root: Path, path: Path) -> str:
     return next((word for word in words if side(word)), "")
 
 
-_NUMBER = re.compile(r"[-_. ]((shard|part|chunk)[-_. ]?)?\d+(-of-\d+)?(-[0-9a-f]{16})?$", re.IGNORECASE)
+_NUMBER = re.compile(r"[-_. ]((shard|part|chunk)[-_. ]?)?\d+([-_]of[-_]\d+)?(-[0-9a-f]{8,})?$", re.IGNORECASE)
 
 
 def of_all_shards(stem: str) -> str:

@@ -13,12 +13,11 @@ Licence:  see the dataset's card.
 Source:   https://huggingface.co/docs/datasets/audio_load
 """
 
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +79,7 @@ def utterances(
     try:
         read, asked, relabel = _votes.spread(_read(root, into), asked, asked.votes, relabel)
         return _rows.utterances(read, asked, relabel=relabel)
-    except InputError:
+    except BaseException:  # Ctrl-C too
         for folder in _folders(into) - before:
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (into, into.parent) if into else ():
@@ -100,7 +99,8 @@ def _name(root: Path) -> str:
     return home.parent.parent.name.rpartition("--")[2] if home.parent.name == "snapshots" else home.name
 
 
-def _read(root: Path, into: Path | None) -> _rows.Rows:
+def _read(root: Path, into: Path | None, *, sounds: bool = True) -> _rows.Rows:
+    """The table; without `sounds` no recording is read or written, and the column of their paths is empty."""
     if root.is_file():  # one shard alone
         shards, metadata, root = [root] if root.suffix in (".parquet", ".arrow") else [], [], root.parent
     else:
@@ -108,7 +108,7 @@ def _read(root: Path, into: Path | None) -> _rows.Rows:
         shards = [path for path in shards if path.name not in METADATA and not path.name.startswith("cache-")]
         metadata = [root / path for path in _layout.files(root) if Path(path).name in METADATA]
     if shards:
-        records = [row for shard in _shards(root, shards, into) for row in shard.rows()]
+        records = [row for shard in _shards(root, shards, into) for row in shard.rows(sounds)]
     elif metadata:
         records = [row for path in metadata for row in _of_metadata(root, path)]
     else:
@@ -119,8 +119,20 @@ def _read(root: Path, into: Path | None) -> _rows.Rows:
     return _rows.Rows.of_shards(root, root, records)
 
 
-def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
-    return _split.notes(utterances)
+def problems(
+    root: Path,
+    utterances: Sequence[Utterance],
+    *,
+    columns: Mapping[str, str] | None = None,
+    unlabelled: bool = False,
+    votes: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What the split says, and the columns that were left out."""
+    notes = _split.notes(utterances)
+    if not unlabelled:
+        known, used = {"path": PLACE, **(columns or {})}, {PLACE, *_votes.used(votes)}
+        notes += _rows.idle(_read(root, None, sounds=False), utterances, known, used)
+    return notes
 
 
 # -- audiofolder --------------------------------------------------------------------------------------------
@@ -155,11 +167,11 @@ class _Shard:
     home: Path | None  # folder for recordings
     begin: str  # of their names
 
-    def rows(self) -> Iterator[dict[str, str]]:
-        """As text, batch by batch; recordings are written as they come."""
+    def rows(self, sounds: bool) -> Iterator[dict[str, str]]:
+        """As text, batch by batch; recordings are written as they come, or not read without `sounds`."""
         if files.is_pointer(self.path):
             raise files.pointer_error(self.path)
-        schema, records = _open(self.path)
+        schema, batches_of = _open(self.path)
         features = _features(schema.metadata, self.path)
         kinds = {key: value.get("_type") for key, value in features.items()}
         audio = next((f.name for f in schema if kinds.get(f.name) == "Audio" or _holds_audio(f)), "")
@@ -168,8 +180,8 @@ class _Shard:
                 f"{self.path}: no column of audio. Found: {', '.join(schema.names)}. One of them holds bytes and path."
             )
         names = {key: known for key, value in features.items() if (known := _class_names(value))}
-        for number, record in enumerate(records):
-            sound = record.pop(audio)
+        for number, record in enumerate(_records(batches_of, "" if sounds else audio, self.path)):
+            sound = record.pop(audio, None)
             row = {key: _word(value, names.get(key)) for key, value in record.items()}
             yield {"split": self.split} | row | {PLACE: self.recording(sound, number)}
 
@@ -205,26 +217,21 @@ def _shards(root: Path, paths: Sequence[Path], into: Path | None) -> list[_Shard
         splits = words if all(words) and len(set(words)) > 2 else splits
     sides = [files.folder_name(split or "all") for split in splits]
     begins = [_of_file(path.stem) for path in paths]
-    if len(set(zip(sides, begins, strict=True))) < len(paths):
+    if len({begin.casefold() for begin in begins}) < len(paths):  # of two sides too: a name alone is the row's id
         taken: set[str] = set()
         names = (path.relative_to(root).with_suffix("").as_posix() for path in paths)
         begins = [f"{files.unused_name(files.folder_name(name), taken)}-" for name in names]
-    version = files.digest([_looks(root, path) for path in paths])[:8] if into else ""
+    version = files.digest([(_within(root, path), _content(path)) for path in paths])[:8] if into else ""
     homes = [Path(into).resolve() / f"{side}-{version}" if into else None for side in sides]
     return [_Shard(root, *each) for each in zip(paths, splits, homes, begins, strict=True)]
 
 
-def _looks(root: Path, path: Path) -> tuple[str, int, str, str]:
-    """What tells a file from another: its name, size, beginning and end (of Parquet what is where)."""
-    size, edge = path.stat().st_size, 1 << 16
-    with open(path, "rb") as content:
-        first = content.read(edge)
-        content.seek(max(size - edge, 0))
-        return path.relative_to(root).as_posix(), size, _sum(first), _sum(content.read(edge))
-
-
-def _sum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _content(path: Path) -> str:
+    """A hash of all of it: parts of equal length may differ in the middle alone."""
+    try:
+        return files.file_digest(path)
+    except OSError as error:
+        raise _damaged(path, error) from None
 
 
 def _class_names(feature: Mapping[str, Any]) -> list[str] | None:
@@ -234,30 +241,36 @@ def _class_names(feature: Mapping[str, Any]) -> list[str] | None:
     return names if isinstance(names, list) else None
 
 
-def _open(path: Path) -> tuple[Any, Iterator[dict[str, Any]]]:
-    """(schema, rows) of a file."""
+def _open(path: Path) -> tuple[Any, Callable[[str], Iterator[Any]]]:
+    """(schema, batches without a column that is named) of a file."""
     with needs(f"{path}: Parquet and Arrow need pyarrow. pip install 'sottovoce[tables]'."):
         import pyarrow
         import pyarrow.parquet
     try:
         if path.suffix == ".parquet":
             file = pyarrow.parquet.ParquetFile(path)
-            return file.schema_arrow, _records(file.iter_batches(64), path)
+            names = file.schema_arrow.names
+            return file.schema_arrow, lambda unread: file.iter_batches(64, columns=[n for n in names if n != unread])
         source = pyarrow.memory_map(str(path))
         try:
             reader = pyarrow.ipc.open_stream(source)
-            return reader.schema, _records(iter(reader), path)
+            return reader.schema, lambda unread: (_without(unread, batch) for batch in reader)
         except pyarrow.ArrowInvalid:
             whole = pyarrow.ipc.open_file(source)
             batches = (whole.get_batch(k) for k in range(whole.num_record_batches))
-            return whole.schema, _records(batches, path)
+            return whole.schema, lambda unread: (_without(unread, batch) for batch in batches)
     except (ValueError, OSError) as error:  # an ArrowInvalid, or names that are no text
         raise _damaged(path, error) from None
 
 
-def _records(batches: Iterator[Any], path: Path) -> Iterator[dict[str, Any]]:
+def _without(unread: str, batch: Any) -> Any:
+    return batch.select([k for k, name in enumerate(batch.schema.names) if name != unread])
+
+
+def _records(batches_of: Callable[[str], Iterator[Any]], unread: str, path: Path) -> Iterator[dict[str, Any]]:
+    """Rows without column `unread`, "" for all of it."""
     try:
-        for batch in batches:
+        for batch in batches_of(unread):
             yield from batch.to_pylist()
     except (ValueError, OSError) as error:
         raise _damaged(path, error) from None

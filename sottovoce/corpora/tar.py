@@ -48,6 +48,24 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **option
     """
     asked = _options.chosen(Options, options, "tar")
     root = Path(root)
+    read = _read(root)
+    name = asked.name or (root.stem if root.is_file() else root.resolve().name)
+    return _rows.utterances(read, replace(asked, columns=_known(read, asked.columns), name=name), relabel=relabel)
+
+
+def problems(
+    root: Path, utterances: Sequence[Utterance], *, columns: Mapping[str, str] | None = None, unlabelled: bool = False
+) -> list[str]:
+    """What the split says, and the columns that were left out."""
+    notes = _split.notes(utterances)
+    if not unlabelled:
+        read = _read(root)
+        notes += _rows.idle(read, utterances, _known(read, columns), (KEY, PLACE))
+    return notes
+
+
+def _read(root: Path) -> _rows.Rows:
+    """A row a recording."""
     folder = root.parent if root.is_file() else _layout.folder(root)
     shards = [root] if root.is_file() else [root / path for path in recordings.tars_below(root)]
     if not shards:
@@ -57,18 +75,17 @@ def utterances(root: Path, *, relabel: Mapping[str, str] | None = None, **option
         raise InputError(f"{root}: no recordings. Found {len(shards)} archives, e.g. {shards[0].name}. Check the path.")
     if len({row[KEY] for row in records}) < len(records):
         records = [row | {KEY: f"{row[PLACE].partition(f'{archives.SUFFIX}#')[0]}/{row[KEY]}"} for row in records]
-    read = _rows.Rows.of_shards(root, folder, records)
-    known = {"path": PLACE, "id": KEY, **(asked.columns or {})}
+    return _rows.Rows.of_shards(root, folder, records)
+
+
+def _known(read: _rows.Rows, columns: Mapping[str, str] | None) -> dict[str, str]:
+    """{what we need: the column that holds it}, as far as a user or our own columns tell."""
+    known = {"path": PLACE, "id": KEY, **(columns or {})}
     if not _rows.column_of(read, "emotion", known.get("emotion", "")):
         texts = [row.get("txt", "") for row in read.rows]
         if any(texts) and all(len(text.split()) < 2 for text in texts):
             known["emotion"] = "txt"
-    name = asked.name or (root.stem if root.is_file() else root.resolve().name)
-    return _rows.utterances(read, replace(asked, columns=known, name=name), relabel=relabel)
-
-
-def problems(root: Path, utterances: Sequence[Utterance]) -> list[str]:
-    return _split.notes(utterances)
+    return known
 
 
 def _of_shard(folder: Path, shard: Path) -> Iterator[dict[str, str]]:

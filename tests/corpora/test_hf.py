@@ -64,9 +64,10 @@ def test_parquet_with_bytes_gives_recordings_classes_speakers_and_the_split(tmp_
     assert [{people[i] for i in side} for side in (fold.train, fold.dev, fold.test)] == [set("1234"), {"5"}, {"6"}]
     assert len({(corpus.root / u.path).read_bytes() for u in corpus.utterances}) == 18
     assert all((tmp_path / "out" / "recordings") in (corpus.root / u.path).parents for u in corpus.utterances)
+    assert not any("/" in u.id for u in corpus.utterances)  # the same wherever it is prepared
     if named:
         for u in corpus.utterances:
-            said, label = u.path.rpartition("/")[2].removesuffix(".wav").split("_")[1:]
+            said, label = u.path.rpartition("/")[2].removesuffix(".wav").split("_")[-2:]
             assert (said, ["neutral", "happy", "angry"][int(label)]) == (u.speaker, u.labels["emotion"])
 
 
@@ -181,7 +182,7 @@ def test_what_is_no_dataset_is_refused_and_nothing_is_left_behind(tmp_path):
         assert "\n" not in str(error.value)
         assert not (tmp_path / "out").exists()
 
-    refused("not a dataset. Looked for .parquet")
+    refused("not a dataset. Looked for .parquet.*tar archives by `prepare tar`")
     good = records(tmp_path, (1, 2, 3))
     refused(
         "no column of audio. Found: label, speaker_id, text",
@@ -262,7 +263,42 @@ def test_a_dataset_that_is_refused_changes_no_recording_of_the_one_before(tmp_pa
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.parametrize("end", ["-00000-of-00002-0123456789abcde{k}", "_{k}", "_shard_00{k}", ".part{k}", "-{k}"])
+def test_a_dataset_that_differs_in_the_middle_alone_is_another(tmp_path):
+    rows = records(tmp_path / "x", (1, 2, 3))
+    for name, word in (("good/in", "mood"), ("bad/in", "moot")):
+        (tmp_path / name).mkdir(parents=True)
+        table = pa.Table.from_pylist([row | {"label": ("sad", "happy", "calm")[row["label"]]} for row in rows])
+        pad = pa.array([b"." * 100_000] * len(rows), pa.binary())  # far from both ends
+        table = table.append_column("pad", pad).append_column("more", [[word] * len(rows)]).append_column("end", pad)
+        path = tmp_path / name / "train-00000-of-00001.parquet"
+        parquet.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    edge = 1 << 16  # bytes
+    there, other = ((tmp_path / name / "in/train-00000-of-00001.parquet").read_bytes() for name in ("good", "bad"))
+    assert (len(there), there[:edge], there[-edge:]) == (len(other), other[:edge], other[-edge:])
+    homes = []
+    for name in ("good", "bad"):
+        prepare("hf", tmp_path / name / "in", tmp_path / name / "out", Asked(decode=False))
+        homes += [path.name for path in (tmp_path / name / "out/recordings").iterdir()]
+    assert len(set(homes)) == 2
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    on_the_hub(tmp_path / "in", {"train": [(1, 2, 3)], "test": [(4,)]})
+    on_disk = noted(pa.Table.from_pylist(records(tmp_path, range(1, 6))))
+    (tmp_path / "disk").mkdir()
+    with pa.ipc.new_stream(str(tmp_path / "disk/data-00000-of-00001.arrow"), on_disk.schema) as writer:
+        writer.write_table(on_disk)
+    for name in ("in", "disk"):
+        report = prepare("hf", tmp_path / name, tmp_path / f"out_{name}", Asked(decode=False))
+        assert "columns not used: text" in report["warnings"]
+    left = prepare("hf", tmp_path / "in", tmp_path / "kept", options={"label_columns": ["text"]})["warnings"]
+    assert not any("columns not used" in warning for warning in left)
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["-00000-of-00002-0123456789abcde{k}", "_0000{k}_of_00002", "_{k}", "_shard_00{k}", ".part{k}", "-{k}"],
+)
 def test_files_of_one_split_are_one_split(tmp_path, end):
     for k in range(2):
         shard(tmp_path / "in", f"train{end.format(k=k)}.parquet", (2 * k + 1, 2 * k + 2))

@@ -135,6 +135,25 @@ def test_a_word_beside_a_recording_is_its_label_and_a_sentence_is_not(tmp_path):
     assert [u.labels for u in tar.utterances(two, unlabelled=True)] == [{}]
 
 
+def test_columns_that_are_not_used_are_named(tmp_path):
+    wav = sound(tmp_path)
+    said = [{"emotion": "sad", "speaker": "anna", "note": "lost"}, {"emotion": "happy", "speaker": "bea"}]
+    one = pack(tmp_path / "a.tar", {"1.wav": wav, "1.json": said[0], "2.wav": wav, "2.json": said[1], "2.txt": "I am"})
+    found = tar.utterances(one)
+    assert tar.problems(one, found) == ["columns not used: note, txt"]
+    assert tar.problems(one, found, columns={"session": "note"}) == ["columns not used: txt"]
+    assert tar.problems(one, found, unlabelled=True) == []
+
+
+def test_shards_of_one_split_are_one_side(tmp_path):
+    for name, who in (("emo_train_0", "anna"), ("emo_train_1", "bea"), ("emo_test_0", "carl"), ("emo_test_1", "dora")):
+        pack(tmp_path / f"in/{name}.tar", {f"{who}.wav": sound(tmp_path), f"{who}.cls": "sad", f"{who}.speaker": who})
+    assert [u.labels["split"] for u in tar.utterances(tmp_path / "in")] == ["test", "test", "train", "train"]
+    for path in (tmp_path / "in").glob("emo_test_*"):
+        path.unlink()
+    assert [u.labels for u in tar.utterances(tmp_path / "in")] == [{"emotion": "sad"}] * 2
+
+
 def test_class_folders_and_speakers_in_names(tmp_path):
     wav = sound(tmp_path)
     shard = pack(tmp_path / "a.tar", {"sad/anna_1.wav": wav, "happy/bea_2.wav": wav})
