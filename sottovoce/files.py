@@ -89,13 +89,14 @@ def check_output(path: Path | str, *, folder: bool | None) -> None:
 
 
 def check_ours(path: Path, mark: bytes = b"sottovoce") -> None:
-    """Raises InputError where a file is there that we have not written: ours hold the mark."""
+    """Raises InputError where a file is there that we have not written: ours hold the mark, in small letters or not."""
     if not path.is_file():
         return
     with open(path, "rb") as content:
         before = b""
         while block := content.read(1 << 20):
-            if mark in before + block:
+            block = before + block.lower()
+            if mark in block:
                 return
             before = block[-len(mark) :]
     raise InputError(f"{path}: a file of somebody else's is there. Choose another -o.")

@@ -152,6 +152,8 @@ def test_a_page_takes_the_place_of_nothing_else(sottovoce, tmp_path, monkeypatch
     for more in ([], ["-o", "x.html"]):
         assert "somebody else's is there" in sottovoce("view", "x.json", *more).complaint
     assert (tmp_path / "x.html").read_text() == "my own notes"
+    (tmp_path / "x.html").write_text("<p>Written by Sottovoce.</p>")  # as pages of earlier versions say
+    assert sottovoce("view", "x.json").code == 0
     assert (tmp_path / "x.json").read_bytes() == before
 
 
